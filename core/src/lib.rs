@@ -1,0 +1,8 @@
+//! The pure part of kernlab: what is known of a kernel, what a tracer plans from it, what it
+//! reported, and the verdict on that.
+//!
+//! Nothing here performs I/O, knows QEMU or knows a BPF loader.
+
+pub mod cell;
+pub mod outcome;
+pub mod scenario;
