@@ -26,12 +26,6 @@ pub const RING_BYTES: u32 = 1 << 20;
 /// Pages of each CPU's perf buffer: a power of two.
 pub const PERF_PAGES: u32 = 64;
 
-/// The lowest kernel address on x86-64 with five page-table levels:
-/// Documentation/x86/x86_64/mm.rst. Addresses below are user addresses or not canonical, and
-/// `bpf_probe_read` of one that isn't canonical makes 5.4 warn (arch/x86/mm/extable.c,
-/// `ex_handler_uaccess`).
-pub const KERNEL_ADDRESS_MIN: u64 = 0xff00_0000_0000_0000;
-
 /// [`ProgramConfig::name_kind`]: the argument is a `const unsigned char *`.
 pub const NAME_IS_STRING: u32 = 0;
 /// [`ProgramConfig::name_kind`]: the argument is a `const struct qstr *`.
@@ -45,6 +39,10 @@ pub const RENAME_MASK: u32 = 0xc0;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProgramConfig {
+    /// Addresses below are not read: they are user addresses or not canonical, and
+    /// `bpf_probe_read` of one that isn't canonical makes 5.4 warn (`ex_handler_uaccess`,
+    /// arch/x86/mm/extable.c).
+    pub kernel_address_min: u64,
     /// Only this process is traced.
     pub tgid: u32,
     /// `inotify`: which argument is the event mask.
@@ -156,6 +154,6 @@ mod tests {
             size_of::<CallEvent>(),
             size_of::<EventHeader>() + 8 * MAX_ARGUMENTS + TEXT_LEN
         );
-        assert_eq!(size_of::<ProgramConfig>(), 8 * 4);
+        assert_eq!(size_of::<ProgramConfig>(), 8 + 8 * 4);
     }
 }

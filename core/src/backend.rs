@@ -1,0 +1,53 @@
+//! What every backend can do: open a plan's programs and deliver their events.
+
+use std::os::fd::BorrowedFd;
+
+use crate::{cell::BackendKind, outcome::Reason, plan::ProbePlan};
+
+/// An implementation of all tracers.
+pub trait Backend {
+    /// Which one.
+    fn kind(&self) -> BackendKind;
+
+    /// Loads and attaches the plan's programs.
+    ///
+    /// Events flow from the moment this returns until the session is finished or dropped.
+    fn open(&self, plan: &ProbePlan) -> Result<Box<dyn Session>, BackendError>;
+}
+
+/// Programs that are loaded and attached.
+pub trait Session {
+    /// Descriptors that become readable when events wait.
+    fn wait_on(&self) -> Vec<BorrowedFd<'_>>;
+
+    /// Hands every waiting event to `sink`, as the bytes of one structure of `kernlab_abi`, and
+    /// returns at once. Events of one CPU come in order.
+    fn consume(&mut self, sink: &mut dyn FnMut(&[u8])) -> Result<(), BackendError>;
+
+    /// Detaches the programs, hands over the last events, and counts what went wrong.
+    fn finish(self: Box<Self>, sink: &mut dyn FnMut(&[u8])) -> Result<Tally, BackendError>;
+}
+
+/// What a session knows at its end beside the events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Events that found no room in the buffer.
+    pub lost: u64,
+    /// Entries in maps that must be empty when no call is under way.
+    pub left_behind: u64,
+}
+
+/// Why a session could not be opened or continued.
+#[derive(Debug, thiserror::Error)]
+#[error("{stage}")]
+pub struct BackendError {
+    /// What was being done: a lowercase fragment, "loading sys_enter_write".
+    pub stage: String,
+    /// The reason code.
+    pub reason: Reason,
+    /// What the verifier said, where it was asked.
+    pub verifier_log: Option<String>,
+    /// The loader's own error.
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
