@@ -3,6 +3,12 @@
 //!
 //! Nothing here performs I/O, knows QEMU or knows a BPF loader.
 
+pub mod arch;
+pub mod backend;
+pub mod btf;
 pub mod cell;
+pub mod facts;
+pub mod function;
 pub mod outcome;
+pub mod plan;
 pub mod scenario;

@@ -121,9 +121,8 @@ pub fn plan(scenario: &Scenario, facts: &KernelFacts) -> Result<ProbePlan, Unsup
         ..ProgramConfig::default()
     };
     config.layout.qstr_name = facts.btf.as_ref().map_or(Ok(QSTR_NAME), |btf| {
-        btf.member_offset("qstr", "name").ok_or_else(|| {
-            Unsupported::new(Reason::MissingField, "struct qstr has no field name")
-        })
+        btf.member_offset("qstr", "name")
+            .ok_or_else(|| Unsupported::new(Reason::MissingField, "struct qstr has no field name"))
     })?;
     let attach = match scenario.tracer {
         Tracer::SysWrite => sys_write(),
@@ -166,7 +165,8 @@ fn kprobe(program: &str, symbol: &str) -> AttachPoint {
 /// pointer in `inotify_fsnotify_ops`, so neither is ever inlined.
 ///
 /// `inotify_handle_inode_event` replaced the other in 5.11 (commit 1a2620a99803) and in 5.10.4.
-const INOTIFY_HANDLERS: [&str; 2] = ["inotify_handle_inode_event", "inotify_handle_event"];
+pub(crate) const INOTIFY_HANDLERS: [&str; 2] =
+    ["inotify_handle_inode_event", "inotify_handle_event"];
 
 fn inotify(
     facts: &KernelFacts,
@@ -183,10 +183,14 @@ fn inotify(
             Unsupported::new(Reason::MissingBtf, format!("BTF does not describe {handler}"))
         })?,
         // One prototype in all releases that have it: fs/notify/inotify/inotify_fsnotify.c.
-        None if handler == "inotify_handle_inode_event" => Prototype::parse(
-            "int (struct fsnotify_mark * inode_mark, u32 mask, struct inode * inode, \
-             struct inode * dir, const struct qstr * name, u32 cookie)",
-        ),
+        None if handler == "inotify_handle_inode_event" => Prototype::known(&[
+            ("struct fsnotify_mark *", "inode_mark"),
+            ("u32", "mask"),
+            ("struct inode *", "inode"),
+            ("struct inode *", "dir"),
+            ("const struct qstr *", "name"),
+            ("u32", "cookie"),
+        ]),
         None => {
             return Err(Unsupported::new(
                 Reason::MissingBtf,
@@ -205,11 +209,11 @@ fn inotify(
             )
         })
     };
-    let name = position(&["name", "file_name"])?;
-    config.mask_argument = position(&["mask"])?.number;
-    config.cookie_argument = position(&["cookie"])?.number;
-    config.name_argument = name.number;
-    config.name_kind = match name.type_name {
+    let (name_argument, name) = position(&["name", "file_name"])?;
+    config.mask_argument = position(&["mask"])?.0;
+    config.cookie_argument = position(&["cookie"])?.0;
+    config.name_argument = name_argument;
+    config.name_kind = match name.type_name.as_str() {
         "const struct qstr *" => NAME_IS_QSTR,
         "const unsigned char *" => NAME_IS_STRING,
         other => {

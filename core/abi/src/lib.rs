@@ -150,10 +150,7 @@ mod tests {
         assert_eq!(size_of::<SysWriteEvent>(), size_of::<EventHeader>() + 8 + 8 + 4 + 4);
         assert_eq!(size_of::<PendingWrite>(), 8 + 4 + 4);
         assert_eq!(size_of::<InotifyEvent>(), size_of::<EventHeader>() + 4 + 4 + NAME_LEN);
-        assert_eq!(
-            size_of::<CallEvent>(),
-            size_of::<EventHeader>() + 8 * MAX_ARGUMENTS + TEXT_LEN
-        );
+        assert_eq!(size_of::<CallEvent>(), size_of::<EventHeader>() + 8 * MAX_ARGUMENTS + TEXT_LEN);
         assert_eq!(size_of::<ProgramConfig>(), 8 + 8 * 4);
     }
 }

@@ -1,0 +1,133 @@
+use super::*;
+
+/// Writes BTF the way a compiler would, type by type.
+#[derive(Default)]
+struct Builder {
+    types: Vec<u8>,
+    strings: Vec<u8>,
+    count: u32,
+}
+
+impl Builder {
+    fn new() -> Self {
+        Builder { strings: vec![0], ..Builder::default() }
+    }
+
+    fn string(&mut self, text: &str) -> u32 {
+        if text.is_empty() {
+            return 0;
+        }
+        let offset = self.strings.len() as u32;
+        self.strings.extend(text.as_bytes());
+        self.strings.push(0);
+        offset
+    }
+
+    fn add(&mut self, kind: u32, name: &str, vlen: u32, target: u32, tail: &[u32]) -> u32 {
+        let name = self.string(name);
+        for word in [name, kind << 24 | vlen, target].iter().chain(tail) {
+            self.types.extend(word.to_le_bytes());
+        }
+        self.count += 1;
+        self.count
+    }
+
+    fn build(&self) -> Vec<u8> {
+        let (types, strings) = (self.types.len() as u32, self.strings.len() as u32);
+        let mut bytes = Vec::new();
+        for word in [0x0001_eb9f, 24, 0, types, types, strings] {
+            bytes.extend(u32::to_le_bytes(word));
+        }
+        bytes.extend(&self.types);
+        bytes.extend(&self.strings);
+        bytes
+    }
+}
+
+/// `int handler(const struct qstr *name, u32 cookie)` and a `struct qstr` with an anonymous union.
+fn sample() -> Vec<u8> {
+    let mut b = Builder::new();
+    let int = b.add(1, "unsigned int", 0, 4, &[32]);
+    let u32_type = b.add(8, "u32", 0, int, &[]);
+    let (hash, len) = (b.string("hash"), b.string("len"));
+    let words = b.add(4, "", 2, 8, &[hash, u32_type, 0, len, u32_type, 32]);
+    let union_type = b.add(5, "", 1, 8, &[0, words, 0]);
+    let char_type = b.add(1, "unsigned char", 0, 1, &[8]);
+    let const_char = b.add(10, "", 0, char_type, &[]);
+    let text = b.add(2, "", 0, const_char, &[]);
+    let name = b.string("name");
+    let qstr = b.add(4, "qstr", 2, 16, &[0, union_type, 0, name, text, 64]);
+    let const_qstr = b.add(10, "", 0, qstr, &[]);
+    let qstr_pointer = b.add(2, "", 0, const_qstr, &[]);
+    let cookie = b.string("cookie");
+    let proto = b.add(13, "", 2, int, &[name, qstr_pointer, cookie, u32_type]);
+    b.add(12, "handler", 1, proto, &[]);
+    b.build()
+}
+
+#[test]
+fn finds_fields_also_in_anonymous_members() {
+    let btf = Btf::parse(sample()).unwrap();
+    assert_eq!(btf.member_offset("qstr", "name"), Some(8));
+    assert_eq!(btf.member_offset("qstr", "len"), Some(4));
+    assert_eq!(btf.member_offset("qstr", "nothing"), None);
+    assert_eq!(btf.member_offset("nothing", "name"), None);
+}
+
+#[test]
+fn spells_prototypes_as_c_does() {
+    let btf = Btf::parse(sample()).unwrap();
+    let prototype = btf.prototype("handler").unwrap();
+    assert_eq!(prototype.to_string(), "(const struct qstr *name, u32 cookie)");
+    let (number, parameter) = prototype.position(&["cookie"]).unwrap();
+    assert_eq!((number, parameter.type_name.as_str()), (2, "u32"));
+    assert_eq!(btf.prototype("qstr"), None);
+}
+
+#[test]
+fn every_truncation_is_an_error() {
+    let whole = sample();
+    for len in 0..whole.len() {
+        assert!(
+            matches!(Btf::parse(whole[..len].to_vec()), Err(BtfError::Truncated { .. })),
+            "{len} of {} bytes",
+            whole.len()
+        );
+    }
+}
+
+#[test]
+fn other_files_are_refused() {
+    let error = Btf::parse(b"\x7fELF----------------------------".to_vec()).unwrap_err();
+    assert_eq!(error.to_string(), "not little-endian BTF: magic is 0x457f, expected 0xeb9f");
+    let mut b = Builder::new();
+    b.add(31, "future", 0, 0, &[]);
+    assert_eq!(Btf::parse(b.build()).unwrap_err(), BtfError::UnknownKind { id: 1, kind: 31 });
+}
+
+#[test]
+fn a_type_that_contains_itself_ends() {
+    let mut b = Builder::new();
+    b.add(2, "", 0, 1, &[]);
+    let own = b.add(4, "", 1, 8, &[0, 2, 0]);
+    let name = b.string("loop");
+    b.add(4, "outer", 1, 8, &[0, own, 0]);
+    let proto = b.add(13, "", 1, 0, &[name, 1]);
+    b.add(12, "f", 1, proto, &[]);
+    let btf = Btf::parse(b.build()).unwrap();
+    assert_eq!(btf.prototype("f"), None);
+    assert_eq!(btf.member_offset("outer", "x"), None);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(at in 0usize..400, byte: u8) {
+        let mut bytes = sample();
+        let at = at % bytes.len();
+        bytes[at] = byte;
+        if let Ok(btf) = Btf::parse(bytes) {
+            let _ = btf.prototype("handler");
+            let _ = btf.member_offset("qstr", "len");
+        }
+    }
+}
