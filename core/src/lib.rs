@@ -3,12 +3,16 @@
 //!
 //! Nothing here performs I/O, knows QEMU or knows a BPF loader.
 
+pub mod account;
 pub mod arch;
 pub mod backend;
 pub mod btf;
 pub mod cell;
+pub mod event;
 pub mod facts;
 pub mod function;
+pub mod normalise;
 pub mod outcome;
 pub mod plan;
+pub mod record;
 pub mod scenario;

@@ -1,0 +1,69 @@
+//! What the tracer program hands to the host at the end of a cell, as JSON on its result pipe.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    account::Account,
+    event::Event,
+    facts::Trial,
+    outcome::Reason,
+    plan::{AttachPoint, BufferKind, ReadHelper, TypeSource, Unsupported},
+};
+
+/// Everything that was seen in the guest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// `uname -r`.
+    pub release: String,
+    /// What was decided from the guest's facts.
+    pub decision: Decision,
+    /// What came of it; none if the plan said that it can't work.
+    pub observation: Option<Observation>,
+}
+
+/// The plan in the form of a report.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// It should work like this.
+    Plan {
+        /// Programs and places.
+        attach: Vec<AttachPoint>,
+        /// How events reach user space.
+        buffer: BufferKind,
+        /// How programs read kernel memory.
+        read: ReadHelper,
+        /// Where offsets come from.
+        types: TypeSource,
+        /// What the trial of a ring buffer said.
+        ring_buffer: Trial,
+    },
+    /// It can't work.
+    Unsupported(Unsupported),
+}
+
+/// What came of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Observation {
+    /// Everything was loaded, attached, traced and taken down.
+    Traced {
+        /// In the order of their time.
+        events: Vec<Event>,
+        /// Events that found no room in the buffer.
+        lost: u64,
+        /// Entries left in maps that must be empty at the end.
+        left_behind: u64,
+        /// What the workload says.
+        account: Account,
+    },
+    /// Something failed on the way.
+    Failed {
+        /// The code.
+        reason: Reason,
+        /// The chain of errors, outermost first, joined by `: `.
+        message: String,
+        /// What the verifier said, where it was asked.
+        verifier_log: Option<String>,
+    },
+}
