@@ -1,2 +1,48 @@
-//! Placeholder.
-fn main() {}
+//! The commands of this repository: `cargo xtask help` lists them.
+//!
+//! One file per command; this one only dispatches.
+
+use clap::{Parser, Subcommand};
+
+use crate::exit::Exit;
+
+mod bench;
+mod build;
+mod exit;
+mod invocation;
+mod kernels;
+mod setup;
+mod test;
+mod vmtest;
+mod workspace;
+
+/// Does this tracer report the same thing on every kernel?
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = exit::HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Vmtest(vmtest::Args),
+    Test(test::Args),
+    Setup(setup::Args),
+    Kernels(kernels::Args),
+    Bench(bench::Args),
+}
+
+fn main() -> Exit {
+    let result = match Cli::parse().command {
+        Command::Vmtest(args) => vmtest::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Setup(args) => setup::run(&args),
+        Command::Kernels(args) => kernels::run(&args),
+        Command::Bench(args) => bench::run(&args),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        Exit::Infrastructure
+    })
+}

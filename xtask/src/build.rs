@@ -1,0 +1,163 @@
+//! Builds what the commands run: the programs of the guest, and the host tool.
+
+use std::{
+    env,
+    ffi::OsStr,
+    io::{self, IsTerminal as _},
+    os::unix::process::CommandExt as _,
+    path::PathBuf,
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::invocation::Invocation;
+
+/// The architecture of the guests, as rustc names it.
+const GUEST_TARGET: &str = "x86_64-unknown-linux-gnu";
+/// The packages whose programs go into the guest.
+const GUEST_PACKAGES: [&str; 3] = ["kernlab-agent", "kernlab-tracer", "kernlab-fixtures"];
+/// A first build takes minutes on a small machine.
+const BUILD_DEADLINE: Duration = Duration::from_secs(45 * 60);
+/// A build that takes longer is announced where cargo shows no progress of its own.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A folder with the programs of the guest.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct GuestPrograms(PathBuf);
+
+/// The program that does the heavy work: kernels, guests, reports.
+#[derive(Debug)]
+pub(crate) struct HostTool(PathBuf);
+
+/// Builds the static programs that run in the guest.
+///
+/// Flags and profile of their own put them in folders of their own: the host's builds stay fresh.
+pub(crate) fn guest_programs() -> Result<GuestPrograms> {
+    let packages = GUEST_PACKAGES.iter().flat_map(|package| ["--package", package]);
+    let (variable, flags) =
+        guest_flags(env::var("CARGO_ENCODED_RUSTFLAGS").ok(), env::var("RUSTFLAGS").ok());
+    let build = Invocation::cargo(["build", "--profile", "guest", "--target", GUEST_TARGET])
+        .args(packages)
+        .env(variable, flags);
+    let programs = cargo_build("the guest's programs", &build)?;
+    let mut folders = programs.iter().filter_map(|program| program.parent());
+    let folder = folders.next().context("cargo built no program for the guest")?;
+    ensure!(folders.all(|other| other == folder), "cargo put the guest's programs in many folders");
+    Ok(GuestPrograms(folder.to_owned()))
+}
+
+/// Builds the host tool and the test binary that it runs.
+pub(crate) fn host_tool() -> Result<HostTool> {
+    let build = Invocation::cargo(["build", "--package", "kernlab-vmtest"])
+        .args(["--bin", "kernlab", "--test", "cells"]);
+    let programs = cargo_build("the host tool", &build)?;
+    let tool = programs.into_iter().find(|program| program.file_name() == Some("kernlab".as_ref()));
+    tool.map(HostTool).context("cargo built no program `kernlab`")
+}
+
+impl HostTool {
+    /// Becomes the tool: our process, and with it the terminal, signals and exit code, are its own
+    /// from here on. Returns only when that fails.
+    pub(crate) fn exec(
+        &self,
+        command: &str,
+        args: &[impl AsRef<OsStr>],
+        guest: Option<&GuestPrograms>,
+    ) -> anyhow::Error {
+        let mut tool = Command::new(&self.0);
+        tool.arg(command).args(args);
+        if let Some(GuestPrograms(folder)) = guest {
+            tool.env("KERNLAB_GUEST", folder);
+        }
+        let error = tool.exec();
+        anyhow::Error::new(error).context(format!("failed to start {}", self.0.display()))
+    }
+}
+
+/// Runs `cargo build` and returns the executables that it made or found fresh.
+///
+/// On a terminal cargo shows its progress. Elsewhere only errors, and one line if it takes long.
+fn cargo_build(what: &str, build: &Invocation) -> Result<Vec<PathBuf>> {
+    let mut build = build.clone().args(["--message-format", "json-render-diagnostics"]);
+    let on_terminal = io::stderr().is_terminal();
+    if !on_terminal {
+        build = build.args(["--quiet"]);
+    }
+    let running = build.start_captured()?;
+    let messages = match running.wait(PATIENCE)? {
+        Some(messages) => messages,
+        None => {
+            if !on_terminal {
+                eprintln!("building {what} (minutes the first time)");
+            }
+            running.finish(BUILD_DEADLINE)?
+        }
+    };
+    executables(&messages)
+}
+
+/// The executables that `cargo build --message-format json` names.
+fn executables(messages: &str) -> Result<Vec<PathBuf>> {
+    let mut executables = Vec::new();
+    for line in messages.lines() {
+        let message: serde_json::Value =
+            serde_json::from_str(line).context("failed to read a message of cargo")?;
+        executables.extend(message["executable"].as_str().map(PathBuf::from));
+    }
+    Ok(executables)
+}
+
+/// The compiler flags for static programs, after those that the environment asks for already.
+///
+/// Returned as the variable that cargo obeys: `CARGO_ENCODED_RUSTFLAGS` outranks `RUSTFLAGS`.
+fn guest_flags(encoded: Option<String>, plain: Option<String>) -> (&'static str, String) {
+    let (name, existing, separator) = match encoded {
+        Some(encoded) => ("CARGO_ENCODED_RUSTFLAGS", Some(encoded), "\u{1f}"),
+        None => ("RUSTFLAGS", plain, " "),
+    };
+    let existing = existing.filter(|flags| !flags.trim().is_empty());
+    let flags = existing.into_iter().chain(["-Ctarget-feature=+crt-static".to_owned()]);
+    (name, flags.collect::<Vec<_>>().join(separator))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case(None, None, "RUSTFLAGS", "-Ctarget-feature=+crt-static")]
+    #[case(None, Some(""), "RUSTFLAGS", "-Ctarget-feature=+crt-static")]
+    #[case(None, Some("-Dwarnings"), "RUSTFLAGS", "-Dwarnings -Ctarget-feature=+crt-static")]
+    #[case(
+        Some("-L\u{1f}/a b"),
+        Some("-Dwarnings"),
+        "CARGO_ENCODED_RUSTFLAGS",
+        "-L\u{1f}/a b\u{1f}-Ctarget-feature=+crt-static"
+    )]
+    fn flags_of_the_environment_are_kept(
+        #[case] encoded: Option<&str>,
+        #[case] plain: Option<&str>,
+        #[case] name: &str,
+        #[case] flags: &str,
+    ) {
+        let (encoded, plain) = (encoded.map(Into::into), plain.map(Into::into));
+        assert_eq!(guest_flags(encoded, plain), (name, flags.to_owned()));
+    }
+
+    #[test]
+    fn executables_are_those_that_cargo_names() {
+        let messages = concat!(
+            r#"{"reason":"compiler-artifact","target":{"name":"serde"},"executable":null}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","target":{"name":"kernlab"},"executable":"/t/kernlab"}"#,
+            "\n",
+            r#"{"reason":"build-finished","success":true}"#,
+        );
+        assert_eq!(executables(messages).unwrap(), [PathBuf::from("/t/kernlab")]);
+        assert!(executables("   Compiling").is_err());
+    }
+}

@@ -1,0 +1,193 @@
+//! A command line as a value: shown before it runs, compared in tests, run with a deadline.
+
+use std::{
+    borrow::Cow,
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use duct::{Expression, Handle};
+
+use crate::workspace;
+
+/// A program with its arguments, environment and folder. Its display form can be pasted in a shell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "does nothing until it is run"]
+pub(crate) struct Invocation {
+    program: String,
+    args: Vec<String>,
+    environment: Vec<(String, String)>,
+    directory: Option<PathBuf>,
+}
+
+impl Invocation {
+    /// `program` without arguments, in the current folder.
+    pub(crate) fn new(program: impl Into<String>) -> Self {
+        Invocation {
+            program: program.into(),
+            args: Vec::new(),
+            environment: Vec::new(),
+            directory: None,
+        }
+    }
+
+    /// A cargo command in the workspace's root folder, wherever the user stands.
+    pub(crate) fn cargo<S: Into<String>>(args: impl IntoIterator<Item = S>) -> Self {
+        Invocation::new("cargo").args(args).directory(&workspace::root())
+    }
+
+    /// Adds arguments.
+    pub(crate) fn args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets an environment variable.
+    pub(crate) fn env(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.environment.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Sets the folder to run in.
+    pub(crate) fn directory(mut self, directory: &Path) -> Self {
+        self.directory = Some(directory.to_owned());
+        self
+    }
+
+    /// The same command with the rights of root, for an ordinary user.
+    pub(crate) fn with_sudo(mut self) -> Self {
+        // sudo drops the environment; env(1) sets it again on the other side.
+        let environment = self.environment.drain(..).map(|(name, value)| format!("{name}={value}"));
+        let environment = environment.collect::<Vec<_>>();
+        let env = if environment.is_empty() { None } else { Some("env".to_owned()) };
+        let program = std::mem::replace(&mut self.program, "sudo".to_owned());
+        let args = std::mem::take(&mut self.args);
+        self.args(env).args(environment).args([program]).args(args)
+    }
+
+    /// Runs it on our terminal. An exit code other than 0 is an error, and so is a passed deadline.
+    pub(crate) fn run(&self, deadline: Duration) -> Result<()> {
+        self.start(self.expression())?.finish(deadline).map(drop)
+    }
+
+    /// Runs it silently and returns what it prints. It must exit with 0 within the deadline.
+    pub(crate) fn read(&self, deadline: Duration) -> Result<String> {
+        self.start(self.expression().stdin_null().stdout_capture().stderr_null())?.finish(deadline)
+    }
+
+    /// Starts it; what it prints to stdout is captured, the rest goes to our terminal.
+    pub(crate) fn start_captured(&self) -> Result<Running<'_>> {
+        self.start(self.expression().stdin_null().stdout_capture())
+    }
+
+    fn expression(&self) -> Expression {
+        let expression = duct::cmd(&self.program, &self.args).unchecked();
+        let expression = self
+            .environment
+            .iter()
+            .fold(expression, |expression, (name, value)| expression.env(name, value));
+        match &self.directory {
+            Some(directory) => expression.dir(directory),
+            None => expression,
+        }
+    }
+
+    fn start(&self, expression: Expression) -> Result<Running<'_>> {
+        let handle = expression
+            .start()
+            .with_context(|| format!("failed to start `{}`: is it installed?", self.program))?;
+        Ok(Running { invocation: self, handle })
+    }
+}
+
+/// A started invocation.
+#[must_use = "is waited for by nobody else"]
+pub(crate) struct Running<'a> {
+    invocation: &'a Invocation,
+    handle: Handle,
+}
+
+impl Running<'_> {
+    /// Waits a while: `None` if it still runs then, otherwise what was captured of its stdout.
+    pub(crate) fn wait(&self, patience: Duration) -> Result<Option<String>> {
+        let Running { invocation, handle } = self;
+        let output = handle
+            .wait_timeout(patience)
+            .with_context(|| format!("failed to wait for `{invocation}`"))?;
+        let Some(output) = output else { return Ok(None) };
+        if !output.status.success() {
+            bail!("`{invocation}` failed ({})", output.status);
+        }
+        Ok(Some(String::from_utf8_lossy(&output.stdout).into_owned()))
+    }
+
+    /// Waits for the end, and brings it about when the deadline passes.
+    pub(crate) fn finish(self, deadline: Duration) -> Result<String> {
+        if let Some(stdout) = self.wait(deadline)? {
+            return Ok(stdout);
+        }
+        let Running { invocation, handle } = self;
+        handle.kill().with_context(|| format!("failed to end `{invocation}`"))?;
+        bail!("`{invocation}` did not finish within {} s", deadline.as_secs());
+    }
+}
+
+impl fmt::Display for Invocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, value) in &self.environment {
+            write!(f, "{name}={} ", quote(value)?)?;
+        }
+        f.write_str(&quote(&self.program)?)?;
+        for arg in &self.args {
+            write!(f, " {}", quote(arg)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Quotes a word where a shell needs it. `=` is plain here: no word of ours is an assignment.
+fn quote(word: &str) -> Result<Cow<'_, str>, fmt::Error> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=+,@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return Ok(word.into());
+    }
+    // Fails for NUL bytes only, which no command line can hold.
+    shlex::try_quote(word).map_err(|_| fmt::Error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn is_shown_as_a_shell_would_read_it() {
+        let invocation = Invocation::new("cargo").args(["doc", "a b"]).env("RUSTDOCFLAGS", "-D x");
+        assert_eq!(invocation.to_string(), "RUSTDOCFLAGS='-D x' cargo doc 'a b'");
+    }
+
+    #[test]
+    fn sudo_keeps_the_environment() {
+        let invocation = Invocation::new("apt-get").args(["update"]).env("A", "b");
+        assert_eq!(invocation.with_sudo().to_string(), "sudo env A=b apt-get update");
+        let invocation = Invocation::new("apt-get").args(["update"]);
+        assert_eq!(invocation.with_sudo().to_string(), "sudo apt-get update");
+    }
+
+    #[test]
+    fn failures_name_the_command() {
+        let error = Invocation::new("sh").args(["-c", "exit 7"]).run(SOON).unwrap_err();
+        assert_eq!(error.to_string(), "`sh -c 'exit 7'` failed (exit status: 7)");
+        let error = Invocation::new("/no/such/program").read(SOON).unwrap_err();
+        assert_eq!(error.to_string(), "failed to start `/no/such/program`: is it installed?");
+    }
+
+    #[test]
+    fn a_deadline_ends_it() {
+        let error = Invocation::new("sleep").args(["60"]).run(Duration::from_millis(50));
+        assert_eq!(error.unwrap_err().to_string(), "`sleep 60` did not finish within 0 s");
+    }
+}

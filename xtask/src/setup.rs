@@ -1,0 +1,159 @@
+//! `cargo xtask setup`: finds what the machine lacks, and gets it.
+
+use std::{
+    env,
+    io::{self, IsTerminal as _, Write as _},
+    thread,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::exit::Exit;
+use detect::Detection;
+use distribution::Distribution;
+use machine::Machine;
+use plan::{Plan, Step};
+use requirement::Requirement;
+
+mod apt_source;
+mod detect;
+mod distribution;
+mod machine;
+mod plan;
+mod requirement;
+mod rust_source;
+
+/// Find what this machine lacks to build and run, and install it.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// Only tell; exit with 1 if anything is missing.
+    #[arg(long, conflicts_with = "yes")]
+    check: bool,
+    /// Don't ask before installing. `CI=true` in the environment means the same.
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Whether the user agreed to installing things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Consent {
+    /// They did, on the command line.
+    Given,
+    /// They must be asked first.
+    Ask,
+}
+
+pub(crate) fn run(args: &Args) -> Result<Exit> {
+    if !args.check {
+        ensure(if args.yes { Consent::Given } else { Consent::Ask })?;
+    }
+    let survey = survey();
+    for (requirement, detection) in &survey {
+        let (state, detail) = match detection {
+            Detection::Found(path) => ("found", path),
+            Detection::Missing(sought) => ("missing", sought),
+        };
+        println!("{:15} {state:8} {detail}", requirement.name);
+    }
+    let missing = missing(&survey);
+    if missing.is_empty() {
+        return Ok(Exit::Success);
+    }
+    let plan = Plan::new(&missing, &Distribution::of_this_machine(), machine::is_root());
+    println!("\n{}", describe(&plan));
+    Ok(Exit::Failure)
+}
+
+/// Makes sure that nothing is missing. When nothing is, this takes a moment and prints nothing.
+pub(crate) fn ensure(consent: Consent) -> Result<()> {
+    let survey = survey();
+    let missing = missing(&survey);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    eprintln!("This machine lacks:");
+    for requirement in &missing {
+        eprintln!("  {:15} {}", requirement.name, requirement.why);
+    }
+    let distribution = Distribution::of_this_machine();
+    let plan = Plan::new(&missing, &distribution, machine::is_root());
+    eprintln!("\n{}", describe(&plan));
+    if !plan.by_hand.is_empty() {
+        bail!("do first what is to be done by hand, then run this again");
+    }
+    agree(consent)?;
+    for step in &plan.steps {
+        eprintln!("==> {step}");
+        match step {
+            Step::Run(command, deadline) => command.run(*deadline)?,
+            Step::RustSource { or_debian } => rust_source::install(*or_debian)?,
+        }
+    }
+    expect_nothing_missing()
+}
+
+/// Looks for every requirement, all at the same time.
+fn survey() -> Vec<(&'static Requirement, Detection)> {
+    let machine = Machine::this();
+    thread::scope(|scope| {
+        let detections = requirement::ALL.iter().map(|requirement| {
+            let machine = &machine;
+            (requirement, scope.spawn(move || requirement.detect(machine)))
+        });
+        let detections = detections.collect::<Vec<_>>();
+        let join = |thread: thread::ScopedJoinHandle<'_, Detection>| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        detections.into_iter().map(|(requirement, thread)| (requirement, join(thread))).collect()
+    })
+}
+
+fn missing(survey: &[(&'static Requirement, Detection)]) -> Vec<&'static Requirement> {
+    let missing = survey.iter().filter(|(_, found)| matches!(found, Detection::Missing(_)));
+    missing.map(|(requirement, _)| *requirement).collect()
+}
+
+fn describe(plan: &Plan) -> String {
+    let mut text = String::new();
+    let mut section = |title: &str, lines: Vec<String>| {
+        if !lines.is_empty() {
+            text += &format!("{title}:\n  {}\n", lines.join("\n  "));
+        }
+    };
+    section("To be run", plan.steps.iter().map(ToString::to_string).collect());
+    section("To be done by hand", plan.by_hand.clone());
+    text
+}
+
+/// Asks, unless the answer is known. Whoever can't be asked has not agreed.
+fn agree(consent: Consent) -> Result<()> {
+    let automated = env::var("CI").is_ok_and(|ci| matches!(ci.as_str(), "true" | "1"));
+    if consent == Consent::Given || automated {
+        return Ok(());
+    }
+    if !io::stdin().is_terminal() {
+        bail!("nobody is here to agree to this: run `cargo xtask setup --yes`");
+    }
+    eprint!("Proceed? [Y/n] ");
+    io::stderr().flush()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).context("failed to read the answer")?;
+    match answer.trim() {
+        "" | "y" | "Y" | "yes" => Ok(()),
+        _ => bail!("not without these: nothing was installed"),
+    }
+}
+
+/// A step can succeed and still not help: a program outside of `$PATH`, an old version in front.
+fn expect_nothing_missing() -> Result<()> {
+    let survey = survey();
+    let sought = survey.iter().filter_map(|(requirement, detection)| match detection {
+        Detection::Found(_) => None,
+        Detection::Missing(sought) => Some(format!("{} ({sought})", requirement.name)),
+    });
+    let sought = sought.collect::<Vec<_>>();
+    if sought.is_empty() {
+        return Ok(());
+    }
+    bail!("still missing: {}", sought.join(", "))
+}

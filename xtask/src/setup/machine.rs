@@ -1,0 +1,86 @@
+//! Looks for programs and libraries on a machine.
+
+use std::{
+    env,
+    ffi::OsString,
+    fs,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::invocation::Invocation;
+
+/// No program that is asked about itself takes this long, however busy the machine.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Where a machine keeps its programs. Tests look at a made-up one.
+#[derive(Clone, Debug)]
+pub(crate) struct Machine {
+    /// The folders of `$PATH`.
+    pub(crate) path: Vec<PathBuf>,
+    /// `$CLANG`: the compiler that the user insists on.
+    pub(crate) clang: Option<OsString>,
+    /// Where header files may be.
+    pub(crate) include: Vec<PathBuf>,
+}
+
+impl Machine {
+    /// This machine.
+    pub(crate) fn this() -> Self {
+        let path = env::var_os("PATH").unwrap_or_default();
+        Machine {
+            path: env::split_paths(&path).collect(),
+            clang: env::var_os("CLANG").filter(|clang| !clang.is_empty()),
+            include: ["/usr/include", "/usr/local/include", "/usr/include/x86_64-linux-gnu"]
+                .map(PathBuf::from)
+                .to_vec(),
+        }
+    }
+
+    /// The program that the shell would run for this name.
+    pub(crate) fn program(&self, name: &str) -> Option<PathBuf> {
+        self.path.iter().map(|folder| folder.join(name)).find(|path| is_program(path))
+    }
+
+    /// The programs named `prefix` and a number, with that number: `clang-19`.
+    pub(crate) fn numbered_programs(&self, prefix: &str) -> Vec<(u32, PathBuf)> {
+        let entries = self.path.iter().filter_map(|folder| fs::read_dir(folder).ok());
+        let paths = entries.flatten().filter_map(|entry| Some(entry.ok()?.path()));
+        paths
+            .filter_map(|path| {
+                let number = path.file_name()?.to_str()?.strip_prefix(prefix)?.parse().ok()?;
+                is_program(&path).then_some((number, path))
+            })
+            .collect()
+    }
+
+    /// What a program prints, if it exists and exits with 0.
+    pub(crate) fn answer(&self, program: &Path, args: &[&str]) -> Option<String> {
+        let program = program.to_str()?;
+        Invocation::new(program).args(args.iter().copied()).read(ANSWER_DEADLINE).ok()
+    }
+
+    /// The file that the C compiler would link for this name: `libelf.a`.
+    pub(crate) fn library(&self, file: &str) -> Option<PathBuf> {
+        let question = format!("-print-file-name={file}");
+        let answer = self.answer(&self.program("cc")?, &[&question])?;
+        // A compiler that does not find the file answers with its bare name.
+        let path = Path::new(answer.trim());
+        path.is_absolute().then(|| path.canonicalize().ok())?
+    }
+
+    /// A header file: `zlib.h`.
+    pub(crate) fn header(&self, file: &str) -> Option<PathBuf> {
+        self.include.iter().map(|folder| folder.join(file)).find(|path| path.is_file())
+    }
+}
+
+/// Whether this process has the rights of root.
+pub(crate) fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
+}
+
+fn is_program(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+}

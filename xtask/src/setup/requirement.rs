@@ -1,0 +1,149 @@
+//! What a machine must have, how to see that it does, and where to get it.
+
+use super::{
+    detect::{self, Detection},
+    machine::Machine,
+};
+
+/// Reads the bitcode of the pinned rustc: `rust-toolchain.toml` and this line change together.
+const BPF_LINKER: Crate = Crate { name: "bpf-linker", version: "0.10.1", minimum: (0, 10, 1) };
+/// Runs the tests, one process each. Older ones don't know all of `.config/nextest.toml`.
+const NEXTEST: Crate = Crate { name: "cargo-nextest", version: "0.9.143", minimum: (0, 9, 100) };
+
+/// One thing that building or running needs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Requirement {
+    /// What it is called.
+    pub(crate) name: &'static str,
+    /// What needs it.
+    pub(crate) why: &'static str,
+    /// Where it comes from.
+    pub(crate) origin: Origin,
+    detect: fn(&Machine) -> Detection,
+}
+
+/// Where a requirement comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Origin {
+    /// From the distribution, under these names.
+    Packages(Packages),
+    /// Compiled by cargo.
+    Crate(Crate),
+    /// A component of the Rust toolchain.
+    RustSource,
+}
+
+/// What distributions call the packages of one requirement.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Packages {
+    pub(crate) apt: &'static [&'static str],
+    pub(crate) dnf: &'static [&'static str],
+    pub(crate) pacman: &'static [&'static str],
+}
+
+/// A program that `cargo install` makes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Crate {
+    pub(crate) name: &'static str,
+    /// The version to install.
+    pub(crate) version: &'static str,
+    /// The oldest that does. A newer one of the same `major.minor` does too.
+    pub(crate) minimum: (u32, u32, u32),
+}
+
+/// Everything that is needed, in the order in which it is told.
+pub(crate) const ALL: &[Requirement] = &[
+    Requirement {
+        name: "QEMU for x86-64",
+        why: "boots the kernels",
+        origin: Origin::Packages(Packages {
+            apt: &["qemu-system-x86"],
+            dnf: &["qemu-system-x86-core"],
+            pacman: &["qemu-system-x86"],
+        }),
+        detect: |machine| detect::program(machine, "qemu-system-x86_64"),
+    },
+    Requirement {
+        name: "clang",
+        why: "compiles the BPF programs written in C",
+        origin: Origin::Packages(Packages { apt: &["clang"], dnf: &["clang"], pacman: &["clang"] }),
+        detect: detect::clang,
+    },
+    Requirement {
+        name: "C compiler",
+        why: "compiles libbpf",
+        origin: Origin::Packages(Packages { apt: &["gcc"], dnf: &["gcc"], pacman: &["gcc"] }),
+        detect: |machine| detect::program(machine, "cc"),
+    },
+    Requirement {
+        name: "make",
+        why: "builds libbpf",
+        origin: Origin::Packages(Packages { apt: &["make"], dnf: &["make"], pacman: &["make"] }),
+        detect: |machine| detect::program(machine, "make"),
+    },
+    Requirement {
+        name: "pkg-config",
+        why: "is asked by libbpf's build for libelf",
+        origin: Origin::Packages(Packages {
+            apt: &["pkg-config"],
+            dnf: &["pkgconf-pkg-config"],
+            pacman: &["pkgconf"],
+        }),
+        detect: |machine| detect::program(machine, "pkg-config"),
+    },
+    Requirement {
+        name: "libc, static",
+        why: "is linked into the guest's programs",
+        origin: Origin::Packages(Packages {
+            apt: &["libc6-dev"],
+            dnf: &["glibc-static"],
+            pacman: &["glibc"],
+        }),
+        detect: |machine| detect::libraries(machine, &["libc.a"], &["stdio.h"]),
+    },
+    Requirement {
+        name: "libelf, static",
+        why: "is linked into the guest's tracer program by libbpf",
+        origin: Origin::Packages(Packages {
+            apt: &["libelf-dev", "libzstd-dev"],
+            dnf: &["elfutils-libelf-devel", "elfutils-libelf-devel-static", "libzstd-static"],
+            pacman: &["libelf", "zstd"],
+        }),
+        detect: detect::libelf,
+    },
+    Requirement {
+        name: "zlib, static",
+        why: "is linked into the guest's tracer program by libelf",
+        origin: Origin::Packages(Packages {
+            apt: &["zlib1g-dev"],
+            dnf: &["zlib-devel", "zlib-static"],
+            pacman: &["zlib"],
+        }),
+        detect: |machine| detect::libraries(machine, &["libz.a"], &["zlib.h"]),
+    },
+    Requirement {
+        name: "rust-src",
+        why: "has the core library, compiled for the BPF target",
+        origin: Origin::RustSource,
+        detect: detect::rust_source,
+    },
+    Requirement {
+        name: "bpf-linker",
+        why: "links the BPF programs written in Rust",
+        origin: Origin::Crate(BPF_LINKER),
+        detect: |machine| detect::crate_program(machine, &BPF_LINKER),
+    },
+    Requirement {
+        name: "cargo-nextest",
+        why: "runs the tests and the cells of the matrix",
+        origin: Origin::Crate(NEXTEST),
+        detect: |machine| detect::crate_program(machine, &NEXTEST),
+    },
+];
+
+impl Requirement {
+    /// Looks for it. Takes milliseconds: most answers are files, some a program's version.
+    pub(crate) fn detect(&self, machine: &Machine) -> Detection {
+        (self.detect)(machine)
+    }
+}

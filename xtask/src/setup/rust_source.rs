@@ -1,0 +1,152 @@
+//! Gets the core library's source for the installed toolchain: BPF programs in Rust compile it.
+//!
+//! rustup has it as the component `rust-src`. A machine that reaches its distribution's mirror but
+//! not Rust's servers takes it from Debian's package of the same release.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use tempfile::TempDir;
+
+use super::apt_source;
+use crate::invocation::Invocation;
+
+/// rustup waits long for servers that don't answer; the component itself is a few megabytes.
+const RUSTUP_DEADLINE: Duration = Duration::from_secs(180);
+/// Indexes and the package are some fifty megabytes.
+const DOWNLOAD_DEADLINE: Duration = Duration::from_secs(20 * 60);
+/// Local work.
+const LOCAL_DEADLINE: Duration = Duration::from_secs(300);
+/// Suites of Debian that have had the pinned release; the first that has it now is taken.
+const SUITES: [&str; 2] = ["trixie-backports", "sid"];
+
+/// Installs the source into the toolchain's own folder: with rustup, or else from Debian's package
+/// if this is a machine for it.
+pub(crate) fn install(or_debian: bool) -> Result<()> {
+    let rustup = Invocation::new("rustup").args(["component", "add", "rust-src"]);
+    let Err(error) = rustup.run(RUSTUP_DEADLINE) else { return Ok(()) };
+    if !or_debian {
+        return Err(error.context("failed to get rust-src"));
+    }
+    eprintln!("{error:#}\nTaking rust-src from Debian's package instead.");
+    from_debian().context("failed to get rust-src from Debian's package")
+}
+
+fn from_debian() -> Result<()> {
+    let release = rustc(&["--version"])?;
+    let release = release.split_whitespace().nth(1).context("rustc does not tell its version")?;
+    let sources = Path::new(rustc(&["--print", "sysroot"])?.trim()).join("lib/rustlib/src");
+    fs::create_dir_all(&sources).with_context(|| denied(&sources))?;
+
+    let apt = PrivateApt::new()?;
+    let package = SUITES.iter().find_map(|suite| {
+        let downloaded = apt.download(suite, &format!("rust-src={release}*"));
+        downloaded.inspect_err(|error| eprintln!("Not in {suite}: {error:#}")).ok()
+    });
+    let Some(package) = package else { bail!("no suite of {SUITES:?} has rust-src {release}") };
+
+    // Unpacked beside its place, so that the last step is one rename.
+    let staging = TempDir::with_prefix_in("unpack-", &sources).with_context(|| denied(&sources))?;
+    let unpack = Invocation::new("dpkg-deb").args(["-x", path(&package)?, path(staging.path())?]);
+    eprintln!("==> {unpack}");
+    unpack.run(LOCAL_DEADLINE)?;
+    let unpacked = staging.path().join(format!("usr/src/rustc-{release}/library"));
+    let library = sources.join("rust/library");
+    fs::create_dir_all(sources.join("rust")).with_context(|| denied(&sources))?;
+    if library.exists() {
+        fs::rename(&library, staging.path().join("replaced")).with_context(|| denied(&library))?;
+    }
+    fs::rename(&unpacked, &library)
+        .with_context(|| format!("failed to move {} to {}", unpacked.display(), library.display()))
+}
+
+/// An apt with its own lists and cache: the machine's apt never learns of the other suites.
+struct PrivateApt {
+    folder: TempDir,
+}
+
+impl PrivateApt {
+    fn new() -> Result<Self> {
+        let folder = tempfile::Builder::new()
+            .prefix("kernlab-apt-")
+            // apt downloads as a user of its own, which must get in.
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .tempdir()
+            .context("failed to make a temporary folder")?;
+        for name in ["sources", "state/lists/partial", "cache/archives/partial", "download"] {
+            fs::create_dir_all(folder.path().join(name)).with_context(|| denied(folder.path()))?;
+        }
+        Ok(PrivateApt { folder })
+    }
+
+    /// Downloads a package from a suite of the archive that this machine's apt uses. apt itself
+    /// checks signatures and digests.
+    fn download(&self, suite: &str, package: &str) -> Result<PathBuf> {
+        let source = machine_source(suite)?;
+        let sources = self.folder.path().join("sources");
+        fs::remove_dir_all(&sources).and_then(|()| fs::create_dir(&sources))?;
+        fs::write(sources.join(format!("{suite}.{}", source.extension)), source.text)?;
+        let download = self.folder.path().join("download");
+        for (args, directory) in
+            [(vec!["update"], self.folder.path()), (vec!["download", package], download.as_path())]
+        {
+            let command = Invocation::new("apt-get").args(args);
+            eprintln!("==> {command} (of {suite}, with lists of our own)");
+            command.args(self.options()).directory(directory).run(DOWNLOAD_DEADLINE)?;
+        }
+        let package = fs::read_dir(&download)?.next().context("apt-get downloaded nothing")?;
+        Ok(package?.path())
+    }
+
+    fn options(&self) -> Vec<String> {
+        let folder = self.folder.path().display();
+        let options = [
+            "Dir::Etc::sourcelist=/dev/null".to_owned(),
+            format!("Dir::Etc::sourceparts={folder}/sources"),
+            format!("Dir::State={folder}/state"),
+            format!("Dir::Cache={folder}/cache"),
+            "Acquire::Languages=none".to_owned(),
+            "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
+            // An index that could not be had is an error, not a reason to go on with an old one.
+            "APT::Update::Error-Mode=any".to_owned(),
+        ];
+        options.into_iter().flat_map(|option| ["-o".to_owned(), option]).collect()
+    }
+}
+
+/// The machine's own entry for Debian's archive, with another suite.
+fn machine_source(suite: &str) -> Result<apt_source::AptSource> {
+    let targets = Invocation::new("apt-get").args([
+        "indextargets",
+        "--format",
+        "$(ORIGIN) $(LABEL) $(COMPONENT) $(REPO_URI)",
+        "Created-By: Packages",
+    ]);
+    let targets = targets.read(LOCAL_DEADLINE)?;
+    let archive = targets.lines().find_map(|line| line.strip_prefix("Debian Debian main "));
+    let archive = archive.context("apt knows no archive of Debian: run `apt-get update`")?;
+    let listed = fs::read_dir("/etc/apt/sources.list.d").into_iter().flatten();
+    let listed = listed.filter_map(|entry| Some(entry.ok()?.path()));
+    let source =
+        [PathBuf::from("/etc/apt/sources.list")].into_iter().chain(listed).find_map(|file| {
+            let text = fs::read_to_string(&file).ok()?;
+            apt_source::with_suite(file.file_name()?.to_str()?, &text, archive, suite)
+        });
+    source.with_context(|| format!("no entry of /etc/apt/sources.list.d names {archive}"))
+}
+
+fn rustc(args: &[&str]) -> Result<String> {
+    Invocation::new("rustc").args(args.iter().copied()).read(LOCAL_DEADLINE)
+}
+
+fn denied(path: &Path) -> String {
+    format!("failed to write to {}", path.display())
+}
+
+fn path(path: &Path) -> Result<&str> {
+    path.to_str().with_context(|| format!("{} is not a path in UTF-8", path.display()))
+}

@@ -1,0 +1,121 @@
+//! `cargo xtask test`: everything that must hold before a change is taken. CI runs this.
+
+use std::{
+    env,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    exit::Exit,
+    invocation::Invocation,
+    setup::{self, Consent},
+};
+
+/// Kernels of the last stage: the oldest and the middle of the default tier, which differ in most
+/// of what probes depend on, and are quick to fetch and to boot.
+const SMALL_MATRIX: [&str; 2] = ["debian-5.10", "debian-6.1"];
+/// Built for the BPF target only, so the host's lints and tests leave it out.
+const BPF_PACKAGE: &str = "kernlab-aya-ebpf";
+const BPF_TARGET: &str = "bpfel-unknown-none";
+/// The outermost deadline of a stage: what it runs has shorter ones.
+const STAGE_DEADLINE: Duration = Duration::from_secs(60 * 60);
+
+/// Check formatting, lints, tests and a small matrix of kernels.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// Run the remaining stages when one has failed.
+    #[arg(long)]
+    keep_going: bool,
+}
+
+/// One thing to check.
+#[derive(Clone, Debug)]
+struct Stage {
+    name: &'static str,
+    command: Invocation,
+    /// A cargo subcommand that a machine may lack: the stage is left out there, and says so.
+    optional_tool: Option<&'static str>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<Exit> {
+    setup::ensure(Consent::Ask)?;
+    let mut summary = Vec::new();
+    let mut exit = Exit::Success;
+    for stage in stages(&bpf_target_folder()?) {
+        if let Some(tool) = stage.optional_tool.filter(|tool| !is_installed(tool)) {
+            summary.push(format!("left out {:8} {}: no {tool} here", "", stage.name));
+            continue;
+        }
+        println!("==> {}: {}", stage.name, stage.command);
+        let started = Instant::now();
+        let result = stage.command.run(STAGE_DEADLINE);
+        let seconds = format!("{:.1} s", started.elapsed().as_secs_f32());
+        let Err(error) = result else {
+            summary.push(format!("ok       {seconds:>8} {}", stage.name));
+            continue;
+        };
+        summary.push(format!("FAILED   {seconds:>8} {}", stage.name));
+        eprintln!("error: {error:#}\nTo see this again: {}", stage.command);
+        exit = Exit::Failure;
+        if !args.keep_going {
+            break;
+        }
+    }
+    println!("\n{}", summary.join("\n"));
+    Ok(exit)
+}
+
+/// What is checked, cheapest first.
+fn stages(bpf_target_folder: &str) -> Vec<Stage> {
+    let host_packages = ["--workspace", "--exclude", BPF_PACKAGE];
+    let on_host = |args: &[&str]| Invocation::cargo(args.iter().copied()).args(host_packages);
+    let stage = |name, command| Stage { name, command, optional_tool: None };
+    let matrix = SMALL_MATRIX.iter().flat_map(|kernel| ["--kernel", kernel]);
+    vec![
+        stage("format", Invocation::cargo(["fmt", "--all", "--check"])),
+        stage("lints", on_host(&["clippy", "--all-targets"]).args(["--", "-D", "warnings"])),
+        stage(
+            "lints of the BPF programs",
+            // The core library is built from source, which stable compilers do for themselves only.
+            Invocation::cargo(["clippy", "--package", BPF_PACKAGE, "--target", BPF_TARGET])
+                .args(["-Z", "build-std=core", "--target-dir", bpf_target_folder])
+                .args(["--", "-D", "warnings"])
+                .env("RUSTC_BOOTSTRAP", "1"),
+        ),
+        stage("documentation", on_host(&["doc", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings")),
+        Stage {
+            name: "licences and advisories",
+            command: Invocation::cargo(["deny", "--all-features", "check"]),
+            optional_tool: Some("cargo-deny"),
+        },
+        stage("tests", on_host(&["nextest", "run"])),
+        stage("tests in documentation", on_host(&["test", "--doc"])),
+        stage("small matrix", Invocation::cargo(["xtask", "vmtest"]).args(matrix)),
+    ]
+}
+
+/// A folder of its own: `RUSTC_BOOTSTRAP` would make cargo rebuild what host builds share with it.
+fn bpf_target_folder() -> Result<String> {
+    let us = env::current_exe().context("failed to find our own program")?;
+    let folder = us.parent().context("our own program is in no folder")?.join("bpf-lints");
+    folder.into_os_string().into_string().ok().context("the target folder's path is not in UTF-8")
+}
+
+fn is_installed(tool: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|folder| folder.join(tool).is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stages_are_commands_that_can_be_pasted() {
+        let stages = stages("target/bpf-lints");
+        let lines = stages.iter().map(|stage| format!("{}: {}", stage.name, stage.command));
+        insta::assert_snapshot!(lines.collect::<Vec<_>>().join("\n"));
+    }
+}

@@ -1,0 +1,134 @@
+//! `cargo xtask vmtest`: boots kernels, runs the tracers in them, compares what they report.
+//!
+//! The arguments are declared here too, so that `--help` and a typing error cost no build. The tool
+//! that does the work gets them again in the same words.
+
+use std::{ffi::OsString, num::NonZeroU16, path::PathBuf};
+
+use anyhow::Result;
+use clap::{ArgAction, ValueEnum};
+
+use crate::{
+    build,
+    exit::Exit,
+    setup::{self, Consent},
+};
+
+/// Boot kernels, run every tracer in them, compare its events with the golden snapshots.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// Kernels to boot: an id, a release (`5.10` selects every entry of it), a glob, `host`, `all`,
+    /// or the path of an image. Repeatable; without it, every kernel of the default tier.
+    #[arg(long = "kernel", value_name = "SEL", action = ArgAction::Append)]
+    kernels: Vec<String>,
+    /// Only the tracers of this backend.
+    #[arg(long)]
+    backend: Option<Backend>,
+    /// Only scenarios whose `tracer/name` matches.
+    #[arg(long, value_name = "GLOB")]
+    scenario: Option<String>,
+    /// Where the kernel's type information comes from.
+    #[arg(long, value_name = "MODE")]
+    btf: Option<Btf>,
+    /// Boot every guest from scratch instead of restoring a saved one.
+    #[arg(long)]
+    cold: bool,
+    /// Guests that run at a time.
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroU16>,
+    /// Write what was observed as the new golden snapshots.
+    #[arg(long)]
+    update_snapshots: bool,
+    /// Copy the report to this folder.
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Backend {
+    Libbpf,
+    Aya,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Btf {
+    Embedded,
+    Masked,
+    Absent,
+    External,
+}
+
+pub(crate) fn run(args: &Args) -> Result<Exit> {
+    setup::ensure(Consent::Ask)?;
+    let guest = build::guest_programs()?;
+    Err(build::host_tool()?.exec("run", &args.to_words(), Some(&guest)))
+}
+
+impl Args {
+    /// The command line that clap would read as these arguments.
+    fn to_words(&self) -> Vec<OsString> {
+        let mut words = Vec::new();
+        let mut option = |name: &str, value: Option<OsString>| {
+            if let Some(value) = value {
+                words.extend([format!("--{name}").into(), value]);
+            }
+        };
+        for kernel in &self.kernels {
+            option("kernel", Some(kernel.into()));
+        }
+        option("backend", self.backend.map(word));
+        option("scenario", self.scenario.as_ref().map(Into::into));
+        option("btf", self.btf.map(word));
+        option("jobs", self.jobs.map(|jobs| jobs.to_string().into()));
+        option("report", self.report.as_ref().map(Into::into));
+        for (name, given) in [("cold", self.cold), ("update-snapshots", self.update_snapshots)] {
+            words.extend(given.then(|| format!("--{name}").into()));
+        }
+        words
+    }
+}
+
+fn word(value: impl ValueEnum) -> OsString {
+    let value = value.to_possible_value().expect("no variant is skipped");
+    value.get_name().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use rstest::rstest;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[rstest]
+    #[case::nothing("")]
+    #[case::kernels("--kernel debian-6.1 --kernel 5.* --kernel ./bzImage")]
+    #[case::a_filter("--backend aya --scenario inotify/* --btf masked")]
+    #[case::everything(
+        "--kernel all --backend libbpf --scenario * --btf embedded --jobs 2 --report out --cold \
+         --update-snapshots"
+    )]
+    fn the_tool_gets_what_was_asked_for(#[case] line: &str) {
+        let given = line.split_whitespace().collect::<Vec<_>>();
+        let words = Line::parse_from(["vmtest"].iter().chain(&given)).args.to_words();
+        assert_eq!(words, given);
+    }
+
+    #[rstest]
+    #[case("--backend bcc")]
+    #[case("--btf no")]
+    #[case("--jobs 0")]
+    #[case("debian-6.1")]
+    fn a_typing_error_is_told_before_anything_is_built(#[case] line: &str) {
+        let error = Line::try_parse_from(["vmtest"].into_iter().chain(line.split_whitespace()))
+            .map(|line| line.args)
+            .unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+    }
+}
