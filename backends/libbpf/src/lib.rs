@@ -1,1 +1,93 @@
-//! Placeholder.
+//! The tracers as C programs, loaded with libbpf.
+
+mod log;
+mod object;
+mod session;
+
+use std::borrow::Cow;
+
+use kernlab_core::{
+    backend::{Backend, BackendError, Session},
+    cell::BackendKind,
+    outcome::Reason,
+    plan::{ProbePlan, Target},
+};
+use libbpf_rs::{Link, MapCore as _, MapFlags, ObjectBuilder, ProgramMut, TracepointCategory};
+
+pub use object::embedded_objects;
+
+use crate::{log::failure, session::LibbpfSession};
+
+/// The backend. Loads the objects that were compiled with this crate, or one that it is given.
+#[derive(Debug, Default)]
+pub struct LibbpfBackend {
+    object: Option<Vec<u8>>,
+}
+
+impl LibbpfBackend {
+    /// Loads this object instead of the embedded one: it must have the same programs and maps.
+    pub fn with_object(object: Vec<u8>) -> Self {
+        LibbpfBackend { object: Some(object) }
+    }
+
+    fn object(&self, plan: &ProbePlan) -> Cow<'_, [u8]> {
+        match &self.object {
+            Some(object) => Cow::Borrowed(object),
+            None => Cow::Borrowed(object::embedded(plan.tracer, plan.buffer, plan.types)),
+        }
+    }
+}
+
+impl Backend for LibbpfBackend {
+    fn kind(&self) -> BackendKind {
+        BackendKind::Libbpf
+    }
+
+    fn open(&self, plan: &ProbePlan) -> Result<Box<dyn Session>, BackendError> {
+        log::capture();
+        let stage = |what: &str| format!("{what} the {} object", plan.tracer);
+        let object = ObjectBuilder::default()
+            .name(plan.tracer.name())
+            .and_then(|builder| builder.open_memory(&self.object(plan)))
+            .map_err(|source| failure(stage("opening"), Reason::LoadFailed, source))?
+            .load()
+            .map_err(|source| failure(stage("loading"), Reason::LoadFailed, source))?;
+
+        let config = object::map(&object, "config")?;
+        config
+            .update(&0u32.to_ne_bytes(), object::bytes_of_config(&plan.config), MapFlags::ANY)
+            .map_err(|source| failure(stage("configuring"), Reason::LoadFailed, source))?;
+
+        // The buffer is there before the first program can write to it.
+        let session = LibbpfSession::new(object, plan.buffer)?;
+        let links = plan
+            .attach
+            .iter()
+            .map(|point| {
+                let stage = || format!("attaching {} to {}", point.program, point.target);
+                let program = session
+                    .object()
+                    .progs_mut()
+                    .find(|program| program.name() == point.program.as_str())
+                    .ok_or_else(|| BackendError {
+                        stage: format!("finding the program {}", point.program),
+                        reason: Reason::LoadFailed,
+                        verifier_log: None,
+                        source: None,
+                    })?;
+                attach(&program, &point.target)
+                    .map_err(|source| failure(stage(), Reason::AttachRefused, source))
+            })
+            .collect::<Result<Vec<Link>, BackendError>>()?;
+        Ok(Box::new(session.attached(links)))
+    }
+}
+
+fn attach(program: &ProgramMut<'_>, target: &Target) -> libbpf_rs::Result<Link> {
+    match target {
+        Target::Tracepoint { category, name } => {
+            program.attach_tracepoint(TracepointCategory::Custom(category.clone()), name)
+        }
+        Target::Kprobe { symbol } => program.attach_kprobe(false, symbol),
+    }
+}

@@ -1,0 +1,103 @@
+//! Compiles every C program in every variant and embeds the objects.
+
+use std::{
+    env,
+    ffi::OsString,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail};
+use libbpf_cargo::SkeletonBuilder;
+
+const TRACERS: [&str; 3] = ["sys_write", "inotify", "many_args"];
+const BUFFERS: [(&str, &[&str]); 2] = [("ring", &["-DKERNLAB_RING"]), ("perf", &[])];
+const TYPES: [(&str, &[&str]); 2] = [("core", &["-DKERNLAB_CORE"]), ("layout", &[])];
+
+fn main() -> Result<()> {
+    let out = PathBuf::from(env::var_os("OUT_DIR").context("OUT_DIR is not set")?);
+    let abi = Path::new("../../core/abi");
+    for input in [Path::new("src/bpf"), &abi.join("src")] {
+        println!("cargo:rerun-if-changed={}", input.display());
+    }
+    println!("cargo:rerun-if-env-changed=CLANG");
+    println!("cargo:rerun-if-env-changed=PATH");
+
+    write_abi_header(abi, &out.join("abi.h"))?;
+    let clang = clang()?;
+    let libbpf = env::var_os("DEP_BPF_INCLUDE").context("libbpf-sys did not tell its headers")?;
+    let mut table = "&[\n".to_owned();
+    for tracer in TRACERS {
+        for (buffer, buffer_args) in BUFFERS {
+            for (types, types_args) in TYPES {
+                let object = out.join(format!("{tracer}.{buffer}.{types}.o"));
+                // Newer compilers default to v3, whose 32-bit jumps are unknown before 5.1.
+                let mut args: Vec<OsString> =
+                    vec!["-mcpu=v2".into(), "-Wall".into(), "-Werror".into(), "-I".into()];
+                args.extend([out.clone().into(), "-I".into(), libbpf.clone()]);
+                args.extend(buffer_args.iter().chain(types_args).map(OsString::from));
+                SkeletonBuilder::new()
+                    .source(format!("src/bpf/{tracer}.bpf.c"))
+                    .obj(&object)
+                    .clang(&clang)
+                    .clang_args(args)
+                    .build()
+                    .with_context(|| format!("compiling {tracer}.bpf.c ({buffer}, {types})"))?;
+                writeln!(
+                    table,
+                    "    ({tracer:?}, {buffer:?}, {types:?}, include_bytes!({object:?})),"
+                )?;
+            }
+        }
+    }
+    table.push(']');
+    fs::write(out.join("objects.rs"), table).context("writing objects.rs")
+}
+
+/// The C side's view of `kernlab_abi`, made from its source.
+fn write_abi_header(abi: &Path, header: &Path) -> Result<()> {
+    let config = cbindgen::Config {
+        language: cbindgen::Language::C,
+        style: cbindgen::Style::Tag,
+        no_includes: true,
+        pragma_once: true,
+        export: cbindgen::ExportConfig {
+            include: [
+                "ProgramConfig",
+                "SysWriteEvent",
+                "PendingWrite",
+                "InotifyEvent",
+                "CallEvent",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+            ..Default::default()
+        },
+        ..Default::default()
+    };
+    cbindgen::Builder::new()
+        .with_config(config)
+        .with_src(abi.join("src/lib.rs"))
+        .generate()
+        .context("generating abi.h from core/abi")?
+        .write_to_file(header);
+    Ok(())
+}
+
+/// `$CLANG`, or the newest clang on the path.
+fn clang() -> Result<PathBuf> {
+    if let Some(clang) = env::var_os("CLANG") {
+        return Ok(clang.into());
+    }
+    let path = env::var_os("PATH").unwrap_or_default();
+    let names = (14..=40).rev().map(|version| format!("clang-{version}"));
+    for name in names.chain(["clang".to_owned()]) {
+        if let Some(found) =
+            env::split_paths(&path).map(|folder| folder.join(&name)).find(|path| path.is_file())
+        {
+            return Ok(found);
+        }
+    }
+    bail!("no clang found to compile the BPF programs: run `cargo xtask setup`, or set CLANG")
+}

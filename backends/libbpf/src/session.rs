@@ -1,0 +1,130 @@
+//! Attached programs and the buffer that their events leave by.
+
+use std::{cell::RefCell, collections::VecDeque, os::fd::BorrowedFd, rc::Rc};
+
+use kernlab_abi::PERF_PAGES;
+use kernlab_core::{
+    backend::{BackendError, Session, Tally},
+    outcome::Reason,
+    plan::BufferKind,
+};
+use libbpf_rs::{
+    Link, MapCore as _, MapFlags, Object, PerfBuffer, PerfBufferBuilder, RingBuffer,
+    RingBufferBuilder,
+};
+
+use crate::{log::failure, object};
+
+/// What the buffer's callbacks have collected.
+#[derive(Default)]
+struct Received {
+    records: VecDeque<Vec<u8>>,
+    lost: u64,
+}
+
+enum Buffer {
+    Ring(RingBuffer<'static>),
+    Perf(PerfBuffer<'static>),
+}
+
+pub(crate) struct LibbpfSession {
+    // Dropped in this order: no program writes to a buffer that is gone.
+    links: Vec<Link>,
+    buffer: Buffer,
+    received: Rc<RefCell<Received>>,
+    object: Object,
+}
+
+impl LibbpfSession {
+    pub(crate) fn new(object: Object, kind: BufferKind) -> Result<Self, BackendError> {
+        let received = Rc::new(RefCell::new(Received::default()));
+        let events = object::map(&object, "events")?;
+        let sink = Rc::clone(&received);
+        let push = move |record: &[u8]| sink.borrow_mut().records.push_back(record.to_vec());
+        let failed =
+            |source| failure("opening the event buffer".to_owned(), Reason::LoadFailed, source);
+        let buffer = match kind {
+            BufferKind::Ring => {
+                let mut builder = RingBufferBuilder::new();
+                builder
+                    .add(&events, move |record| {
+                        push(record);
+                        0
+                    })
+                    .map_err(failed)?;
+                Buffer::Ring(builder.build().map_err(failed)?)
+            }
+            BufferKind::Perf => {
+                let losses = Rc::clone(&received);
+                let buffer = PerfBufferBuilder::new(&events)
+                    .pages(PERF_PAGES as usize)
+                    .sample_cb(move |_cpu, record: &[u8]| push(record))
+                    .lost_cb(move |_cpu, count| losses.borrow_mut().lost += count)
+                    .build()
+                    .map_err(failed)?;
+                Buffer::Perf(buffer)
+            }
+        };
+        drop(events);
+        Ok(LibbpfSession { links: Vec::new(), buffer, received, object })
+    }
+
+    pub(crate) fn object(&self) -> &Object {
+        &self.object
+    }
+
+    pub(crate) fn attached(mut self, links: Vec<Link>) -> Self {
+        self.links = links;
+        self
+    }
+
+    /// Events that the ring buffer refused, over all CPUs.
+    fn dropped(&self) -> Result<u64, BackendError> {
+        let drops = object::map(&self.object, "drops")?;
+        let per_cpu = drops
+            .lookup_percpu(&0u32.to_ne_bytes(), MapFlags::ANY)
+            .map_err(|source| failure("reading drops".to_owned(), Reason::LoadFailed, source))?;
+        Ok(per_cpu
+            .into_iter()
+            .flatten()
+            .filter_map(|value| Some(u64::from_ne_bytes(value.try_into().ok()?)))
+            .sum())
+    }
+
+    /// Entries for calls that never ended; a tracer without such a map has none.
+    fn left_behind(&self) -> u64 {
+        self.object
+            .maps()
+            .find(|map| map.name() == "pending")
+            .map_or(0, |pending| pending.keys().count() as u64)
+    }
+}
+
+impl Session for LibbpfSession {
+    fn wait_on(&self) -> Vec<BorrowedFd<'_>> {
+        let fd = match &self.buffer {
+            Buffer::Ring(ring) => ring.epoll_fd(),
+            Buffer::Perf(perf) => perf.epoll_fd(),
+        };
+        // SAFETY: the buffer owns the descriptor and outlives the borrow.
+        vec![unsafe { BorrowedFd::borrow_raw(fd) }]
+    }
+
+    fn consume(&mut self, sink: &mut dyn FnMut(&[u8])) -> Result<(), BackendError> {
+        match &self.buffer {
+            Buffer::Ring(ring) => ring.consume(),
+            Buffer::Perf(perf) => perf.consume(),
+        }
+        .map_err(|source| failure("reading events".to_owned(), Reason::LoadFailed, source))?;
+        let records = std::mem::take(&mut self.received.borrow_mut().records);
+        records.iter().for_each(|record| sink(record));
+        Ok(())
+    }
+
+    fn finish(mut self: Box<Self>, sink: &mut dyn FnMut(&[u8])) -> Result<Tally, BackendError> {
+        self.links.clear();
+        self.consume(sink)?;
+        let lost = self.received.borrow().lost + self.dropped()?;
+        Ok(Tally { lost, left_behind: self.left_behind() })
+    }
+}
