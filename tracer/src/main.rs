@@ -1,2 +1,76 @@
-//! Placeholder.
-fn main() {}
+//! Runs one scenario under one backend, inside of a guest, and hands the record to the host.
+
+mod facts;
+mod run;
+mod trial;
+mod workload;
+
+use std::{
+    fs::{self, File},
+    os::fd::FromRawFd as _,
+    path::PathBuf,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::{Parser, Subcommand};
+use kernlab_aya::AyaBackend;
+use kernlab_core::{backend::Backend, cell::BackendKind, scenario::Scenario};
+use kernlab_libbpf::LibbpfBackend;
+
+/// The descriptor on which the agent expects a program's result: `kernlab_agent`'s result pipe.
+const RESULT_FD: i32 = 3;
+
+#[derive(Parser)]
+#[command(about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Trace one scenario, and write the record to descriptor 3 as JSON.
+    Run {
+        /// Which implementation of the tracer.
+        #[arg(long)]
+        backend: BackendKind,
+        /// What to trace: TRACER/SCENARIO.
+        #[arg(long, value_parser = scenario)]
+        scenario: &'static Scenario,
+        /// Load this BPF object instead of the one compiled in.
+        #[arg(long)]
+        object: Option<PathBuf>,
+        /// The workload program.
+        #[arg(long, default_value = "/bin/kernlab-workload")]
+        workload: PathBuf,
+    },
+}
+
+fn scenario(id: &str) -> Result<&'static Scenario, String> {
+    Scenario::by_id(id).ok_or_else(|| format!("no scenario {id}"))
+}
+
+fn main() -> Result<()> {
+    let Command::Run { backend, scenario, object, workload } = Arguments::parse().command;
+    let object = object
+        .map(|path| fs::read(&path).with_context(|| format!("reading {}", path.display())))
+        .transpose()?;
+    let backend: Box<dyn Backend> = match (backend, object) {
+        (BackendKind::Libbpf, None) => Box::<LibbpfBackend>::default(),
+        (BackendKind::Libbpf, Some(object)) => Box::new(LibbpfBackend::with_object(object)),
+        (BackendKind::Aya, None) => Box::<AyaBackend>::default(),
+        (BackendKind::Aya, Some(object)) => Box::new(AyaBackend::with_object(object)),
+    };
+    let result = result_pipe()?;
+    let record = run::record(backend.as_ref(), scenario, &workload)?;
+    serde_json::to_writer(result, &record).context("writing the record")
+}
+
+/// The pipe that the agent opened for us; kept from the workload.
+fn result_pipe() -> Result<File> {
+    // SAFETY: fcntl on a descriptor that may be closed is an error, not UB.
+    let flags = unsafe { libc::fcntl(RESULT_FD, libc::F_SETFD, libc::FD_CLOEXEC) };
+    ensure!(flags == 0, "descriptor {RESULT_FD} is not open: nobody takes the record");
+    // SAFETY: the descriptor is open, and nothing else in this process uses it.
+    Ok(unsafe { File::from_raw_fd(RESULT_FD) })
+}

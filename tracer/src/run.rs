@@ -1,0 +1,128 @@
+//! From a scenario to a record.
+
+use std::{fmt, path::Path};
+
+use anyhow::{Context as _, Result};
+use kernlab_core::{
+    backend::{Backend, BackendError, Session},
+    event::{Decoder, Event},
+    facts::KernelFacts,
+    outcome::Reason,
+    plan::{ProbePlan, plan},
+    record::{Decision, Observation, Record},
+    scenario::Scenario,
+};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::{facts, workload::Prepared};
+
+/// Plans, traces, and reports whatever came of it.
+pub(crate) fn record(
+    backend: &dyn Backend,
+    scenario: &Scenario,
+    workload: &Path,
+) -> Result<Record> {
+    let facts = facts::live()?;
+    let release = facts.release.clone();
+    let plan = match plan(scenario, &facts) {
+        Ok(plan) => plan,
+        Err(unsupported) => {
+            let decision = Decision::Unsupported(unsupported);
+            return Ok(Record { release, decision, observation: None });
+        }
+    };
+    let decision = Decision::Plan {
+        attach: plan.attach.clone(),
+        buffer: plan.buffer,
+        read: plan.read,
+        types: plan.types,
+        ring_buffer: facts.ring_buffer,
+    };
+    let observation = trace(backend, scenario, plan, &facts, workload).unwrap_or_else(|failure| {
+        Observation::Failed {
+            reason: failure.reason,
+            message: failure.to_string(),
+            verifier_log: failure.verifier_log,
+        }
+    });
+    Ok(Record { release, decision, observation: Some(observation) })
+}
+
+/// What stopped a trace, and whose fault it is.
+struct Failure {
+    reason: Reason,
+    error: anyhow::Error,
+    verifier_log: Option<String>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.error)
+    }
+}
+
+impl From<BackendError> for Failure {
+    fn from(mut error: BackendError) -> Self {
+        let verifier_log = error.verifier_log.take();
+        Failure { reason: error.reason, error: error.into(), verifier_log }
+    }
+}
+
+fn because(reason: Reason) -> impl Fn(anyhow::Error) -> Failure {
+    move |error| Failure { reason, error, verifier_log: None }
+}
+
+fn trace(
+    backend: &dyn Backend,
+    scenario: &Scenario,
+    mut plan: ProbePlan,
+    facts: &KernelFacts,
+    workload: &Path,
+) -> Result<Observation, Failure> {
+    let workload_failed = because(Reason::WorkloadFailed);
+    let tracer_died = because(Reason::TracerDied);
+
+    let workload = Prepared::start(workload, scenario).map_err(&workload_failed)?;
+    plan.config.tgid = workload.tgid();
+    let mut session = backend.open(&plan)?;
+    let workload = workload.release().map_err(&workload_failed)?;
+
+    let mut records: Vec<Vec<u8>> = Vec::new();
+    let mut keep = |record: &[u8]| records.push(record.to_vec());
+    loop {
+        let done = await_events(session.as_ref(), workload.done()).map_err(&tracer_died)?;
+        session.consume(&mut keep)?;
+        if done {
+            break;
+        }
+    }
+    // The workload is stopped: every event it caused has been written to the buffer by now.
+    let tally = session.finish(&mut keep)?;
+    let account = workload.account().map_err(&workload_failed)?;
+
+    let decoder = Decoder::new(scenario, &facts.symbols, plan.config.kernel_address_min);
+    let mut events = records
+        .iter()
+        .map(|record| decoder.decode(record))
+        .collect::<Result<Vec<(u64, Event)>, _>>()
+        .context("decoding an event")
+        .map_err(&tracer_died)?;
+    events.sort_by_key(|&(time, _)| time);
+    Ok(Observation::Traced {
+        events: events.into_iter().map(|(_, event)| event).collect(),
+        lost: tally.lost,
+        left_behind: tally.left_behind,
+        account,
+    })
+}
+
+/// Waits until events are there or the workload is done, and tells whether it is. The host's
+/// deadline for the cell ends a wait that would never end.
+fn await_events(session: &dyn Session, done: std::os::fd::BorrowedFd<'_>) -> Result<bool> {
+    let mut fds: Vec<_> = std::iter::once(done)
+        .chain(session.wait_on())
+        .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
+        .collect();
+    poll(&mut fds, PollTimeout::NONE).context("waiting for events")?;
+    Ok(fds[0].any().unwrap_or(true))
+}
