@@ -1,0 +1,32 @@
+//! What the BPF programs of all tracers share.
+//!
+//! The programs in `src/bin` are the twins of the C programs of the libbpf backend: the same
+//! program names, maps and events. They have to pass the verifier of 4.18, so there are no loops,
+//! no calls from one BPF function to another and no global data; `backends/aya/build` checks the
+//! compiled objects for that.
+#![no_std]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
+
+pub mod arch;
+mod context;
+mod memory;
+mod output;
+mod thread;
+
+pub use context::load;
+pub use memory::KernelMemory;
+pub use output::emit;
+pub use thread::TracedThread;
+
+/// Which helpers the kernel lets the programs call depends on this string: `license_is_gpl_compatible`,
+/// include/linux/license.h.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // SAFETY: nothing in the programs can panic, and the build refuses objects with loops.
+    unsafe { core::hint::unreachable_unchecked() }
+}

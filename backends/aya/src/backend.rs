@@ -1,0 +1,92 @@
+//! From a plan to a session.
+
+use aya::{
+    Ebpf, EbpfLoader, Pod,
+    maps::{Array, Map, MapError},
+};
+use kernlab_abi::ProgramConfig;
+use kernlab_core::{
+    backend::{Backend, BackendError, Session},
+    cell::BackendKind,
+    outcome::Reason,
+    plan::ProbePlan,
+};
+
+use crate::{
+    attach::{attach, load},
+    buffer::EventBuffer,
+    error::{failed, object_failed},
+    objects::{event_size, object},
+    session::AyaSession,
+};
+
+/// Runs the Rust programs.
+///
+/// Of a plan, `read` and `types` are not looked at: Aya's loader replaces the split read helpers
+/// by itself where the kernel lacks them, and the programs know no type source but the layout.
+#[derive(Clone, Debug, Default)]
+pub struct AyaBackend {
+    replacement: Option<Vec<u8>>,
+}
+
+impl AyaBackend {
+    /// Runs the built-in object of each plan's tracer.
+    pub fn new() -> Self {
+        AyaBackend::default()
+    }
+
+    /// Runs `object`, whatever the plan's tracer and buffer kind: for objects that are broken on
+    /// purpose.
+    pub fn with_object(object: Vec<u8>) -> Self {
+        AyaBackend { replacement: Some(object) }
+    }
+}
+
+impl Backend for AyaBackend {
+    fn kind(&self) -> BackendKind {
+        BackendKind::Aya
+    }
+
+    fn open(&self, plan: &ProbePlan) -> Result<Box<dyn Session>, BackendError> {
+        let object = match &self.replacement {
+            Some(object) => object,
+            None => object(plan.tracer, plan.buffer),
+        };
+        // The loader would look for the kernel's BTF, which takes long to parse and isn't needed.
+        let mut ebpf = EbpfLoader::new().btf(None).load(object).map_err(object_failed)?;
+        configure(&mut ebpf, &plan.config)?;
+        let events = take_map(&mut ebpf, "events")?;
+        let events = EventBuffer::open(events, plan.buffer, event_size(plan.tracer))?;
+        let drops = take_map(&mut ebpf, "drops")?;
+        let pending = ebpf.take_map("pending");
+        for point in &plan.attach {
+            load(&mut ebpf, point)?;
+        }
+        let attached =
+            plan.attach.iter().map(|point| attach(&mut ebpf, point)).collect::<Result<_, _>>()?;
+        Ok(Box::new(AyaSession::new(attached, events, drops, pending)?))
+    }
+}
+
+/// A [`ProgramConfig`] that Aya may copy into a map.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+struct ConfigValue(ProgramConfig);
+
+// SAFETY: integers without padding, whose size kernlab-abi tests.
+unsafe impl Pod for ConfigValue {}
+
+/// Writes the plan's decisions to where the programs read them.
+fn configure(ebpf: &mut Ebpf, config: &ProgramConfig) -> Result<(), BackendError> {
+    let map = take_map(ebpf, "config")?;
+    Array::<_, ConfigValue>::try_from(map)
+        .and_then(|mut map| map.set(0, ConfigValue(*config), 0))
+        .map_err(|error| failed("writing the configuration", Reason::LoadFailed, error))
+}
+
+fn take_map(ebpf: &mut Ebpf, name: &str) -> Result<Map, BackendError> {
+    ebpf.take_map(name).ok_or_else(|| {
+        let error = MapError::InvalidName { name: name.to_owned() };
+        failed(format!("finding the map {name}"), Reason::LoadFailed, error)
+    })
+}
