@@ -1,2 +1,95 @@
-//! Placeholder.
-fn main() {}
+//! PID 1 of the guest: sets the machine up, says hello on the protocol's serial port, then carries
+//! out one request after the other until it is told to switch the machine off.
+//!
+//! It never ends by itself: a kernel without its PID 1 panics, and that would look like a verdict
+//! on the kernel. Whatever goes wrong is said on the console, and the machine is switched off.
+
+mod job;
+mod job_pipes;
+mod kernel_log;
+mod modules;
+mod mounts;
+mod network;
+mod parameters;
+mod port;
+mod power;
+mod processes;
+mod setup;
+
+use std::{fs::File, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
+
+use kernlab_proto::{GuestMessage, HostMessage};
+
+use crate::{
+    port::{Port, PortError},
+    setup::Setup,
+};
+
+fn main() {
+    // `-- floor` on the kernel's command line: the least that an init can do, to measure against.
+    if std::env::args().nth(1).as_deref() == Some("floor") {
+        power::off();
+    }
+    std::panic::set_hook(Box::new(|panic| {
+        eprintln!("kernlab-agent: {panic}");
+        power::off();
+    }));
+    if let Err(error) = serve() {
+        eprintln!("kernlab-agent: {error}");
+    }
+    power::off();
+}
+
+/// Serves until the host asks for the end.
+fn serve() -> Result<(), AgentError> {
+    let setup = Setup::prepare();
+    let mut port = Port::open(&setup.parameters.port)?;
+    match modules::load_all(Path::new("/modules")) {
+        Ok(()) => port.send(&GuestMessage::Hello(setup.hello()))?,
+        Err(refused) => {
+            return Ok(port.send(&GuestMessage::ModuleRefused {
+                module: refused.module,
+                error: refused.error.to_string(),
+            })?);
+        }
+    }
+    loop {
+        match port.receive()? {
+            HostMessage::WriteFile { path, mode, append, bytes } => {
+                let answer = match write_file(Path::new(&path), mode, append, &bytes) {
+                    Ok(()) => GuestMessage::Done,
+                    Err(error) => GuestMessage::Refused { what: format!("write {path}: {error}") },
+                };
+                port.send(&answer)?;
+            }
+            HostMessage::Run(run) => job::run(&run, &mut port)?,
+            HostMessage::ReadKernelLog => kernel_log::send(&mut port)?,
+            HostMessage::PowerOff => return Ok(()),
+        }
+    }
+}
+
+fn write_file(path: &Path, mode: u32, append: bool, bytes: &[u8]) -> std::io::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let mut options = File::options();
+    options.create(true).mode(mode);
+    if append {
+        options.append(true)
+    } else {
+        options.write(true).truncate(true)
+    };
+    options.open(path)?.write_all(bytes)
+}
+
+/// What ends the conversation before the host does.
+#[derive(Debug, thiserror::Error)]
+enum AgentError {
+    #[error("the protocol's port failed: {0}")]
+    Port(#[from] PortError),
+    #[error("could not read the kernel's log: {0}")]
+    KernelLog(#[source] nix::Error),
+    #[error("could not watch over a program: {0}")]
+    Supervision(#[source] nix::Error),
+}

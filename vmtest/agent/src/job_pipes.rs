@@ -1,0 +1,87 @@
+//! The pipes between a program and the agent, bounded by what the host wants to hear.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use kernlab_proto::{CHUNK, GuestMessage, Limits, Stream};
+use nix::{
+    fcntl::{FcntlArg, OFlag, fcntl},
+    unistd::pipe2,
+};
+
+use crate::port::{Port, PortError};
+
+/// The agent's end of one pipe.
+struct Pipe {
+    stream: Stream,
+    /// None once every writer is gone.
+    end: Option<File>,
+    /// How many more bytes are sent.
+    left: u64,
+}
+
+/// The agent's ends of all three.
+pub(crate) struct Pipes {
+    pipes: [Pipe; 3],
+    /// Bytes beyond the limits.
+    pub(crate) dropped: u64,
+}
+
+/// The program's ends.
+pub(crate) struct ProgramEnds {
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+    pub(crate) result: OwnedFd,
+}
+
+impl Pipes {
+    /// Makes the three pipes.
+    pub(crate) fn new(limits: Limits) -> nix::Result<(Self, ProgramEnds)> {
+        let pipe = |stream, left| {
+            let (ours, theirs) = pipe2(OFlag::O_CLOEXEC)?;
+            fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+            nix::Result::Ok((Pipe { stream, end: Some(File::from(ours)), left }, theirs))
+        };
+        let (out, stdout) = pipe(Stream::Stdout, limits.stdout)?;
+        let (err, stderr) = pipe(Stream::Stderr, limits.stderr)?;
+        let (res, result) = pipe(Stream::Result, limits.result)?;
+        let pipes = Pipes { pipes: [out, err, res], dropped: 0 };
+        Ok((pipes, ProgramEnds { stdout, stderr, result }))
+    }
+
+    /// Those that are still open, to wait for.
+    pub(crate) fn open(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.pipes.iter().filter_map(|pipe| pipe.end.as_ref().map(AsFd::as_fd))
+    }
+
+    /// Sends on one chunk of every pipe that has something. Returns whether there was anything.
+    pub(crate) fn forward(&mut self, port: &mut Port) -> Result<bool, PortError> {
+        let mut buffer = vec![0; CHUNK];
+        let mut moved = false;
+        for pipe in &mut self.pipes {
+            let Some(end) = &mut pipe.end else { continue };
+            let length = match end.read(&mut buffer) {
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error.into()),
+            };
+            if length == 0 {
+                pipe.end = None;
+                continue;
+            }
+            moved = true;
+            let kept = usize::try_from(pipe.left).map_or(length, |left| length.min(left));
+            pipe.left -= kept as u64;
+            self.dropped += (length - kept) as u64;
+            if kept > 0 {
+                let bytes = buffer[..kept].to_vec();
+                port.send(&GuestMessage::Output { stream: pipe.stream, bytes })?;
+            }
+        }
+        Ok(moved)
+    }
+}

@@ -1,0 +1,32 @@
+//! The kernel's log as text.
+
+use kernlab_proto::{CHUNK, GuestMessage, Stream};
+use nix::errno::Errno;
+
+use crate::{AgentError, port::Port};
+
+/// syslog(2), "SYSLOG_ACTION_READ_ALL".
+const READ_ALL: libc::c_int = 3;
+/// syslog(2), "SYSLOG_ACTION_SIZE_BUFFER".
+const SIZE_BUFFER: libc::c_int = 10;
+
+/// Sends the log as it is now: `<priority>[time] text` a line.
+pub(crate) fn send(port: &mut Port) -> Result<(), AgentError> {
+    for bytes in read().map_err(AgentError::KernelLog)?.chunks(CHUNK) {
+        port.send(&GuestMessage::Output { stream: Stream::KernelLog, bytes: bytes.to_vec() })?;
+    }
+    Ok(port.send(&GuestMessage::Done)?)
+}
+
+fn read() -> nix::Result<Vec<u8>> {
+    // SAFETY: this action ignores the buffer.
+    let size = unsafe { libc::klogctl(SIZE_BUFFER, std::ptr::null_mut(), 0) };
+    let size = Errno::result(size)?;
+    // Every record is stored without its prefix, so the text may be longer than the buffer.
+    let mut text = vec![0_u8; usize::try_from(size).unwrap_or(0).saturating_mul(2)];
+    let room = libc::c_int::try_from(text.len()).unwrap_or(libc::c_int::MAX);
+    // SAFETY: `text` is writable and at least `room` bytes long.
+    let length = unsafe { libc::klogctl(READ_ALL, text.as_mut_ptr().cast(), room) };
+    text.truncate(usize::try_from(Errno::result(length)?).unwrap_or(0));
+    Ok(text)
+}

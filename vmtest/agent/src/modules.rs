@@ -1,0 +1,33 @@
+//! Loads the kernel modules that came with the initramfs.
+
+use std::{ffi::CStr, fs, fs::File, path::Path};
+
+use nix::kmod::{ModuleInitFlags, finit_module, init_module};
+
+/// A module that the kernel did not accept.
+pub(crate) struct Refused {
+    pub(crate) module: String,
+    pub(crate) error: std::io::Error,
+}
+
+/// Loads the modules that `order` in this folder lists, one file name a line, in that order.
+/// Without such a file there is nothing to load.
+pub(crate) fn load_all(folder: &Path) -> Result<(), Refused> {
+    let order = fs::read_to_string(folder.join("order")).unwrap_or_default();
+    for module in order.lines() {
+        load(&folder.join(module)).map_err(|error| Refused { module: module.to_owned(), error })?;
+    }
+    Ok(())
+}
+
+fn load(path: &Path) -> std::io::Result<()> {
+    const NO_PARAMETERS: &CStr = c"";
+    let file = File::open(path)?;
+    match finit_module(&file, NO_PARAMETERS, ModuleInitFlags::empty()) {
+        // Loaded before, or part of the kernel.
+        Ok(()) | Err(nix::Error::EEXIST) => Ok(()),
+        // A security module may want modules from memory only.
+        Err(nix::Error::ENOSYS) => Ok(init_module(&fs::read(path)?, NO_PARAMETERS)?),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,79 @@
+//! The file systems that programs expect.
+
+use std::{fs, path::Path};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
+/// Source type, folder, file system.
+const MOUNTS: [(&str, &str); 7] = [
+    ("proc", "/proc"),
+    ("sysfs", "/sys"),
+    ("devtmpfs", "/dev"),
+    ("devpts", "/dev/pts"),
+    ("tracefs", "/sys/kernel/tracing"),
+    ("bpf", "/sys/fs/bpf"),
+    ("tmpfs", "/tmp"),
+];
+
+/// Mounts them all and returns a note on each that the kernel lacks.
+pub(crate) fn mount_all() -> Vec<String> {
+    let mut notes = Vec::new();
+    for (kind, folder) in MOUNTS {
+        let mounted = mount_one(kind, folder);
+        let mounted = match mounted {
+            // The folder in sysfs exists since 4.1; before, tracefs was only found in debugfs.
+            Err(_) if kind == "tracefs" => mount_one("debugfs", "/sys/kernel/debug"),
+            other => other,
+        };
+        if let Err(error) = mounted {
+            notes.push(format!("mount {kind} on {folder}: {error}"));
+        }
+    }
+    notes
+}
+
+fn mount_one(kind: &str, folder: &str) -> nix::Result<()> {
+    // In sysfs folders can't be made: then the mount says what is missing.
+    let _ = fs::create_dir_all(folder);
+    match mount(Some(kind), folder, Some(kind), MsFlags::empty(), None::<&str>) {
+        // Mounted by the kernel itself (CONFIG_DEVTMPFS_MOUNT).
+        Err(nix::Error::EBUSY) => Ok(()),
+        other => other,
+    }
+}
+
+/// Paths that appear empty until this is dropped.
+#[derive(Default)]
+pub(crate) struct Hidden {
+    paths: Vec<String>,
+}
+
+impl Hidden {
+    /// Covers each path: folders with an empty read-only file system, files with `/dev/null`.
+    /// The error names the path.
+    pub(crate) fn cover(paths: &[String]) -> Result<Self, (String, nix::Error)> {
+        let mut hidden = Hidden::default();
+        for path in paths {
+            let Ok(metadata) = Path::new(path).metadata() else { continue };
+            let none = None::<&str>;
+            let covered = if metadata.is_dir() {
+                mount(Some("hidden"), path.as_str(), Some("tmpfs"), MsFlags::MS_RDONLY, none)
+            } else {
+                mount(Some("/dev/null"), path.as_str(), none, MsFlags::MS_BIND, none)
+            };
+            covered.map_err(|error| (path.clone(), error))?;
+            hidden.paths.push(path.clone());
+        }
+        Ok(hidden)
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        for path in self.paths.iter().rev() {
+            if let Err(error) = umount2(path.as_str(), MntFlags::MNT_DETACH) {
+                eprintln!("kernlab-agent: could not uncover {path}: {error}");
+            }
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Makes a bare kernel a place where programs can run.
+
+use nix::{
+    sys::{
+        resource::{RLIM_INFINITY, Resource, setrlimit},
+        utsname::uname,
+    },
+    time::{ClockId, clock_gettime},
+    unistd::{SysconfVar, sethostname, sysconf},
+};
+
+use kernlab_proto::Hello;
+
+use crate::{mounts, network, parameters::Parameters};
+
+/// The machine as it was found and set up.
+pub(crate) struct Setup {
+    pub(crate) parameters: Parameters,
+    user_space_ms: u64,
+    notes: Vec<String>,
+}
+
+impl Setup {
+    /// Mounts file systems, lifts limits, brings the loopback interface up. What fails is noted:
+    /// whether it matters depends on the program that runs later.
+    pub(crate) fn prepare() -> Self {
+        let user_space_ms = since_boot_ms();
+        let mut notes = mounts::mount_all();
+        let mut note = |what: &str, result: nix::Result<()>| {
+            if let Err(error) = result {
+                notes.push(format!("{what}: {error}"));
+            }
+        };
+        // Kernels before 5.11 charge BPF maps against this limit.
+        note(
+            "lift the limit of locked memory",
+            setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY),
+        );
+        note("bring up lo", network::loopback_up());
+        note("set the host name", sethostname("kernlab"));
+        let command_line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+        Setup { parameters: Parameters::parse(&command_line), user_space_ms, notes }
+    }
+
+    /// The agent's first message.
+    pub(crate) fn hello(self) -> Hello {
+        let text = |text: Option<&std::ffi::OsStr>| {
+            text.unwrap_or_default().to_string_lossy().into_owned()
+        };
+        let uname = uname().ok();
+        let processors = sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten();
+        Hello {
+            release: text(uname.as_ref().map(|uname| uname.release())),
+            version: text(uname.as_ref().map(|uname| uname.version())),
+            processors: processors.and_then(|count| u32::try_from(count).ok()).unwrap_or(1),
+            user_space_ms: self.user_space_ms,
+            ready_ms: since_boot_ms(),
+            notes: self.notes,
+        }
+    }
+}
+
+fn since_boot_ms() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map(std::time::Duration::from);
+    now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,157 @@
+//! What is said.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::frame::{MAX_ANSWER, MAX_REQUEST};
+
+/// The most bytes of a file or an output stream in one message.
+pub const CHUNK: usize = 16 * 1024;
+
+/// Who says it, and how long it may be.
+pub trait Direction: Serialize + DeserializeOwned {
+    /// The longest encoding that is sent or accepted, in bytes.
+    const MAX: usize;
+}
+
+/// A request of the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HostMessage {
+    /// Write a part of a file; answered by `Done` or `Refused`.
+    WriteFile {
+        /// Absolute path; folders that don't exist are made.
+        path: String,
+        /// Permission bits.
+        mode: u32,
+        /// Whether these bytes follow those already in the file, or replace them.
+        append: bool,
+        /// At most [`CHUNK`].
+        bytes: Vec<u8>,
+    },
+    /// Run a program; answered by `Output`s and `Exited`, or by `Refused`.
+    Run(Run),
+    /// Read the kernel's log; answered by `Output`s of [`Stream::KernelLog`] and `Done`.
+    ReadKernelLog,
+    /// Switch the machine off; not answered.
+    PowerOff,
+}
+
+impl Direction for HostMessage {
+    const MAX: usize = MAX_REQUEST;
+}
+
+/// A program to run, alone in the guest: whatever it leaves behind is killed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// Absolute path of the program, then its arguments.
+    pub argv: Vec<String>,
+    /// The whole environment.
+    pub env: Vec<(String, String)>,
+    /// Files and folders that appear empty while the program runs. One that doesn't exist is
+    /// hidden already.
+    pub hide: Vec<String>,
+    /// After so many milliseconds everything is killed.
+    pub deadline_ms: u64,
+    /// How much output is kept.
+    pub limits: Limits,
+}
+
+/// How many bytes of each stream are sent; the rest is read and thrown away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Of standard output.
+    pub stdout: u64,
+    /// Of standard error.
+    pub stderr: u64,
+    /// Of the result pipe.
+    pub result: u64,
+}
+
+/// What the agent says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GuestMessage {
+    /// The guest is ready for requests: said once, first.
+    Hello(Hello),
+    /// The guest can't become ready, because the kernel refused a module; said instead of `Hello`.
+    ModuleRefused {
+        /// Name of the module's file.
+        module: String,
+        /// The kernel's answer.
+        error: String,
+    },
+    /// A request without further answer was carried out.
+    Done,
+    /// A request was not carried out.
+    Refused {
+        /// What was tried, and the kernel's answer.
+        what: String,
+    },
+    /// A piece of output.
+    Output {
+        /// Where it came from.
+        stream: Stream,
+        /// At most [`CHUNK`].
+        bytes: Vec<u8>,
+    },
+    /// The program has ended, and all its output was sent.
+    Exited(RunReport),
+}
+
+impl Direction for GuestMessage {
+    const MAX: usize = MAX_ANSWER;
+}
+
+/// What the agent says about the guest it runs in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Release of the kernel, as uname(2) says.
+    pub release: String,
+    /// Build line of the kernel, as uname(2) says.
+    pub version: String,
+    /// Number of processors that run.
+    pub processors: u32,
+    /// Time from the kernel's start to the agent's, in milliseconds of the guest's clock.
+    pub user_space_ms: u64,
+    /// Time from the kernel's start to this message, in milliseconds of the guest's clock.
+    pub ready_ms: u64,
+    /// What could not be set up and may be missed: a file system that the kernel lacks, say.
+    pub notes: Vec<String>,
+}
+
+/// Where output came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Stream {
+    /// The program's standard output.
+    Stdout,
+    /// The program's standard error.
+    Stderr,
+    /// The program's descriptor 3.
+    Result,
+    /// The kernel's log.
+    KernelLog,
+}
+
+/// How a program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Exit {
+    /// By itself, with this status.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+    /// By the agent, because its time was over.
+    Deadline,
+}
+
+/// The end of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunReport {
+    /// How it ended.
+    pub exit: Exit,
+    /// Time from its start to its end, in microseconds of the guest's clock.
+    pub duration_us: u64,
+    /// Bytes that were thrown away because a stream passed its limit.
+    pub dropped: u64,
+    /// Processes that were still there when the program ended, and were killed.
+    pub killed: u32,
+    /// A process survived even that: the kernel holds it.
+    pub stuck: bool,
+}
