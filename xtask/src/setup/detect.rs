@@ -20,14 +20,18 @@ pub(crate) enum Detection {
 pub(crate) fn crate_program(machine: &Machine, wanted: &Crate) -> Detection {
     let Some(path) = machine.program(wanted.name) else { return absent(wanted.name) };
     let answer = machine.answer(&path, &["--version"]).unwrap_or_default();
-    match version(&answer) {
-        Some(version) if suffices(version, wanted.minimum) => found(path),
+    judge_version(&path, &answer, wanted)
+}
+
+fn judge_version(path: &Path, answer: &str, wanted: &Crate) -> Detection {
+    let path = path.display();
+    match version(answer) {
+        Some(version) if suffices(version, wanted.minimum) => Detection::Found(path.to_string()),
         Some((major, minor, patch)) => Detection::Missing(format!(
-            "{} is version {major}.{minor}.{patch}, {} is needed",
-            path.display(),
+            "{path} is version {major}.{minor}.{patch}, {} is needed",
             wanted.version
         )),
-        None => Detection::Missing(format!("{} does not tell its version", path.display())),
+        None => Detection::Missing(format!("{path} does not tell its version")),
     }
 }
 
@@ -40,9 +44,14 @@ pub(crate) fn program(machine: &Machine, name: &str) -> Detection {
     machine.program(name).map_or_else(|| absent(name), found)
 }
 
-/// `$CLANG` if it is set; otherwise the newest of `clang-NN` and `clang`.
+/// `$KERNLAB_QEMU` if it is set, as the lab itself does it; otherwise what is on the path.
+pub(crate) fn qemu(machine: &Machine) -> Detection {
+    program(machine, machine.qemu.as_deref().unwrap_or("qemu-system-x86_64"))
+}
+
+/// `$CLANG` if it is set; otherwise the newest of `clang-NN`, or `clang`: as the build does it.
 pub(crate) fn clang(machine: &Machine) -> Detection {
-    if let Some(clang) = machine.clang.as_ref().and_then(|clang| clang.to_str()) {
+    if let Some(clang) = &machine.clang {
         return program(machine, clang);
     }
     let newest = machine.numbered_programs("clang-").into_iter().max();
@@ -90,9 +99,9 @@ pub(crate) fn rust_source(machine: &Machine) -> Detection {
     let sysroot =
         machine.program("rustc").and_then(|rustc| machine.answer(&rustc, &["--print", "sysroot"]));
     let Some(sysroot) = sysroot else { return absent("rustc") };
-    // Cargo builds the core library as a member of this workspace.
-    let manifest = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/Cargo.lock");
-    if manifest.is_file() { found(manifest) } else { absent(&manifest.display().to_string()) }
+    // Cargo builds the core library as a member of the workspace that this file belongs to.
+    let lock = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/Cargo.lock");
+    if lock.is_file() { found(lock) } else { absent(&lock.display().to_string()) }
 }
 
 fn found(path: impl AsRef<Path>) -> Detection {
@@ -113,4 +122,73 @@ fn version(answer: &str) -> Option<(u32, u32, u32)> {
         let mut numbers = word.split('.').map(|number| number.parse().ok());
         Some((numbers.next()??, numbers.next()??, numbers.next().flatten().unwrap_or(0)))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::OpenOptionsExt as _;
+
+    use rstest::rstest;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// A machine with nothing but these programs; nobody runs them.
+    fn machine(programs: &[&str]) -> (TempDir, Machine) {
+        let folder = tempfile::tempdir().unwrap();
+        for program in programs {
+            let mut options = fs::OpenOptions::new();
+            options.write(true).create_new(true).mode(0o755);
+            options.open(folder.path().join(program)).unwrap();
+        }
+        let path = vec![folder.path().to_owned()];
+        (folder, Machine { path, clang: None, qemu: None, include: Vec::new() })
+    }
+
+    fn name(detection: Detection) -> String {
+        match detection {
+            Detection::Found(path) => path.rsplit('/').next().unwrap().to_owned(),
+            Detection::Missing(sought) => sought,
+        }
+    }
+
+    #[rstest]
+    #[case(&["clang-9", "clang-15", "clang-22", "clang"], "clang-22")]
+    #[case(&["clang-14", "clang-format-19", "clang-tidy"], "clang-14")]
+    #[case(&["clang-13"], "no clang")]
+    #[case(&[], "no clang")]
+    fn the_newest_clang_is_taken(#[case] programs: &[&str], #[case] expected: &str) {
+        let (_folder, machine) = machine(programs);
+        assert_eq!(name(clang(&machine)), expected);
+    }
+
+    #[test]
+    fn what_the_user_insists_on_is_taken() {
+        let (_folder, mut machine) = machine(&["clang-22", "my-clang", "qemu-system-x86_64"]);
+        machine.clang = Some("my-clang".to_owned());
+        assert_eq!(name(clang(&machine)), "my-clang");
+        machine.qemu = Some("/nowhere/qemu".to_owned());
+        assert_eq!(name(qemu(&machine)), "no /nowhere/qemu");
+    }
+
+    #[test]
+    fn an_empty_machine_lacks_everything() {
+        let (_folder, machine) = machine(&[]);
+        for requirement in super::super::requirement::ALL {
+            let detection = requirement.detect(&machine);
+            assert!(matches!(detection, Detection::Missing(_)), "{}", requirement.name);
+        }
+    }
+
+    #[rstest]
+    #[case::exact("bpf-linker 0.10.1", true)]
+    #[case::newer("bpf-linker 0.10.12 (abc 2026-01-01)", true)]
+    #[case::older("bpf-linker 0.9.15", false)]
+    #[case::incompatible("bpf-linker 0.11.0", false)]
+    #[case::silent("", false)]
+    fn versions_are_judged(#[case] answer: &str, #[case] expected: bool) {
+        let wanted = Crate { name: "bpf-linker", version: "0.10.1", minimum: (0, 10, 1) };
+        let detection = judge_version(Path::new("/bin/bpf-linker"), answer, &wanted);
+        assert_eq!(matches!(detection, Detection::Found(_)), expected, "{detection:?}");
+    }
 }

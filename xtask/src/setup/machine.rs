@@ -1,9 +1,7 @@
 //! Looks for programs and libraries on a machine.
 
 use std::{
-    env,
-    ffi::OsString,
-    fs,
+    env, fs,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
@@ -20,7 +18,9 @@ pub(crate) struct Machine {
     /// The folders of `$PATH`.
     pub(crate) path: Vec<PathBuf>,
     /// `$CLANG`: the compiler that the user insists on.
-    pub(crate) clang: Option<OsString>,
+    pub(crate) clang: Option<String>,
+    /// `$KERNLAB_QEMU`: the emulator that the user insists on.
+    pub(crate) qemu: Option<String>,
     /// Where header files may be.
     pub(crate) include: Vec<PathBuf>,
 }
@@ -29,16 +29,18 @@ impl Machine {
     /// This machine.
     pub(crate) fn this() -> Self {
         let path = env::var_os("PATH").unwrap_or_default();
+        let set = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
         Machine {
             path: env::split_paths(&path).collect(),
-            clang: env::var_os("CLANG").filter(|clang| !clang.is_empty()),
+            clang: set("CLANG"),
+            qemu: set("KERNLAB_QEMU"),
             include: ["/usr/include", "/usr/local/include", "/usr/include/x86_64-linux-gnu"]
                 .map(PathBuf::from)
                 .to_vec(),
         }
     }
 
-    /// The program that the shell would run for this name.
+    /// The program that the shell would run for this name, or the one at this path.
     pub(crate) fn program(&self, name: &str) -> Option<PathBuf> {
         self.path.iter().map(|folder| folder.join(name)).find(|path| is_program(path))
     }

@@ -61,7 +61,7 @@ pub(crate) const ALL: &[Requirement] = &[
             dnf: &["qemu-system-x86-core"],
             pacman: &["qemu-system-x86"],
         }),
-        detect: |machine| detect::program(machine, "qemu-system-x86_64"),
+        detect: detect::qemu,
     },
     Requirement {
         name: "clang",

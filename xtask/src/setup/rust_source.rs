@@ -9,10 +9,14 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use tempfile::TempDir;
 
-use super::apt_source;
+use super::{
+    apt_source,
+    detect::{self, Detection},
+    machine::Machine,
+};
 use crate::invocation::Invocation;
 
 /// rustup waits long for servers that don't answer; the component itself is a few megabytes.
@@ -28,11 +32,17 @@ const SUITES: [&str; 2] = ["trixie-backports", "sid"];
 /// if this is a machine for it.
 pub(crate) fn install(or_debian: bool) -> Result<()> {
     let rustup = Invocation::new("rustup").args(["component", "add", "rust-src"]);
-    let Err(error) = rustup.run(RUSTUP_DEADLINE) else { return Ok(()) };
+    let failure = match (rustup.run(RUSTUP_DEADLINE), detect::rust_source(&Machine::this())) {
+        (Ok(()), Detection::Found(_)) => return Ok(()),
+        (Ok(()), Detection::Missing(sought)) => {
+            anyhow!("`{rustup}` says that all is well, but there is {sought}")
+        }
+        (Err(error), _) => error,
+    };
     if !or_debian {
-        return Err(error.context("failed to get rust-src"));
+        return Err(failure.context("failed to get rust-src"));
     }
-    eprintln!("{error:#}\nTaking rust-src from Debian's package instead.");
+    eprintln!("{failure:#}\nTaking rust-src from Debian's package instead.");
     from_debian().context("failed to get rust-src from Debian's package")
 }
 
