@@ -381,4 +381,6 @@ impl fmt::Display for Prototype {
 }
 
 #[cfg(test)]
+pub(crate) mod sample;
+#[cfg(test)]
 mod tests;

@@ -120,10 +120,6 @@ pub fn plan(scenario: &Scenario, facts: &KernelFacts) -> Result<ProbePlan, Unsup
         kernel_address_min: arch::kernel_address_min(facts.five_level_paging),
         ..ProgramConfig::default()
     };
-    config.layout.qstr_name = facts.btf.as_ref().map_or(Ok(QSTR_NAME), |btf| {
-        btf.member_offset("qstr", "name")
-            .ok_or_else(|| Unsupported::new(Reason::MissingField, "struct qstr has no field name"))
-    })?;
     let attach = match scenario.tracer {
         Tracer::SysWrite => sys_write(),
         Tracer::Inotify => inotify(facts, &mut config)?,
@@ -223,6 +219,12 @@ fn inotify(
             ));
         }
     };
+    config.layout.qstr_name = match &facts.btf {
+        Some(btf) => btf.member_offset("qstr", "name").ok_or_else(|| {
+            Unsupported::new(Reason::MissingField, "struct qstr has no field name")
+        })?,
+        None => QSTR_NAME,
+    };
     Ok(vec![kprobe("inotify_rename", handler)])
 }
 
@@ -277,3 +279,6 @@ impl fmt::Display for Target {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

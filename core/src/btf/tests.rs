@@ -1,48 +1,4 @@
-use super::*;
-
-/// Writes BTF the way a compiler would, type by type.
-#[derive(Default)]
-struct Builder {
-    types: Vec<u8>,
-    strings: Vec<u8>,
-    count: u32,
-}
-
-impl Builder {
-    fn new() -> Self {
-        Builder { strings: vec![0], ..Builder::default() }
-    }
-
-    fn string(&mut self, text: &str) -> u32 {
-        if text.is_empty() {
-            return 0;
-        }
-        let offset = self.strings.len() as u32;
-        self.strings.extend(text.as_bytes());
-        self.strings.push(0);
-        offset
-    }
-
-    fn add(&mut self, kind: u32, name: &str, vlen: u32, target: u32, tail: &[u32]) -> u32 {
-        let name = self.string(name);
-        for word in [name, kind << 24 | vlen, target].iter().chain(tail) {
-            self.types.extend(word.to_le_bytes());
-        }
-        self.count += 1;
-        self.count
-    }
-
-    fn build(&self) -> Vec<u8> {
-        let (types, strings) = (self.types.len() as u32, self.strings.len() as u32);
-        let mut bytes = Vec::new();
-        for word in [0x0001_eb9f, 24, 0, types, types, strings] {
-            bytes.extend(u32::to_le_bytes(word));
-        }
-        bytes.extend(&self.types);
-        bytes.extend(&self.strings);
-        bytes
-    }
-}
+use super::{sample::Builder, *};
 
 /// `int handler(const struct qstr *name, u32 cookie)` and a `struct qstr` with an anonymous union.
 fn sample() -> Vec<u8> {
