@@ -102,6 +102,15 @@ pub enum DecodeError {
     Mask(u32),
 }
 
+/// The bytes of one event of `tracer`.
+pub fn record_size(tracer: Tracer) -> usize {
+    match tracer {
+        Tracer::SysWrite => size_of::<SysWriteEvent>(),
+        Tracer::Inotify => size_of::<InotifyEvent>(),
+        Tracer::ManyArgs => size_of::<CallEvent>(),
+    }
+}
+
 /// Turns the bytes of a session into events.
 #[derive(Debug)]
 pub struct Decoder<'a> {

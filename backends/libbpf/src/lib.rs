@@ -59,7 +59,7 @@ impl Backend for LibbpfBackend {
             .map_err(|source| failure(stage("configuring"), Reason::LoadFailed, source))?;
 
         // The buffer is there before the first program can write to it.
-        let session = LibbpfSession::new(object, plan.buffer)?;
+        let session = LibbpfSession::new(object, plan)?;
         let links = plan
             .attach
             .iter()

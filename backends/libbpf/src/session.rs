@@ -5,8 +5,9 @@ use std::{cell::RefCell, collections::VecDeque, os::fd::BorrowedFd, rc::Rc};
 use kernlab_abi::PERF_PAGES;
 use kernlab_core::{
     backend::{BackendError, Session, Tally},
+    event::record_size,
     outcome::Reason,
-    plan::BufferKind,
+    plan::{BufferKind, ProbePlan},
 };
 use libbpf_rs::{
     Link, MapCore as _, MapFlags, Object, PerfBuffer, PerfBufferBuilder, RingBuffer,
@@ -36,14 +37,14 @@ pub(crate) struct LibbpfSession {
 }
 
 impl LibbpfSession {
-    pub(crate) fn new(object: Object, kind: BufferKind) -> Result<Self, BackendError> {
+    pub(crate) fn new(object: Object, plan: &ProbePlan) -> Result<Self, BackendError> {
         let received = Rc::new(RefCell::new(Received::default()));
         let events = object::map(&object, "events")?;
         let sink = Rc::clone(&received);
         let push = move |record: &[u8]| sink.borrow_mut().records.push_back(record.to_vec());
         let failed =
             |source| failure("opening the event buffer".to_owned(), Reason::LoadFailed, source);
-        let buffer = match kind {
+        let buffer = match plan.buffer {
             BufferKind::Ring => {
                 let mut builder = RingBufferBuilder::new();
                 builder
@@ -56,9 +57,12 @@ impl LibbpfSession {
             }
             BufferKind::Perf => {
                 let losses = Rc::clone(&received);
+                // The kernel pads records to a multiple of 8 bytes, their own length field included:
+                // perf_event_output, kernel/events/core.c.
+                let size = record_size(plan.tracer);
                 let buffer = PerfBufferBuilder::new(&events)
                     .pages(PERF_PAGES as usize)
-                    .sample_cb(move |_cpu, record: &[u8]| push(record))
+                    .sample_cb(move |_cpu, record: &[u8]| push(&record[..size.min(record.len())]))
                     .lost_cb(move |_cpu, count| losses.borrow_mut().lost += count)
                     .build()
                     .map_err(failed)?;
