@@ -18,6 +18,8 @@ use crate::invocation::Invocation;
 const GUEST_TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The packages whose programs go into the guest.
 const GUEST_PACKAGES: [&str; 3] = ["kernlab-agent", "kernlab-tracer", "kernlab-fixtures"];
+/// The program that does the heavy work.
+const HOST_TOOL: &str = "kernlab";
 /// A first build takes minutes on a small machine.
 const BUILD_DEADLINE: Duration = Duration::from_secs(45 * 60);
 /// A build that takes longer is announced where cargo shows no progress of its own.
@@ -27,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct GuestPrograms(PathBuf);
 
-/// The program that does the heavy work: kernels, guests, reports.
+/// A built host tool: kernels, guests, reports are its business.
 #[derive(Debug)]
 pub(crate) struct HostTool(PathBuf);
 
@@ -48,13 +50,22 @@ pub(crate) fn guest_programs() -> Result<GuestPrograms> {
     Ok(GuestPrograms(folder.to_owned()))
 }
 
-/// Builds the host tool and the test binary that it runs.
+/// Builds the host tool.
 pub(crate) fn host_tool() -> Result<HostTool> {
-    let build = Invocation::cargo(["build", "--package", "kernlab-vmtest"])
-        .args(["--bin", "kernlab", "--test", "cells"]);
-    let programs = cargo_build("the host tool", &build)?;
-    let tool = programs.into_iter().find(|program| program.file_name() == Some("kernlab".as_ref()));
-    tool.map(HostTool).context("cargo built no program `kernlab`")
+    build_host_tool(&["--bin", HOST_TOOL])
+}
+
+/// Builds the host tool and the test binary whose tests are the cells.
+pub(crate) fn host_tool_with_cells() -> Result<HostTool> {
+    build_host_tool(&["--bin", HOST_TOOL, "--test", "cells"])
+}
+
+fn build_host_tool(targets: &[&str]) -> Result<HostTool> {
+    let build = Invocation::cargo(["build", "--package", "kernlab-vmtest"]);
+    let programs = cargo_build("the host tool", &build.args(targets.iter().copied()))?;
+    let is_tool = |program: &PathBuf| program.file_name() == Some(HOST_TOOL.as_ref());
+    let tool = programs.into_iter().find(is_tool);
+    tool.map(HostTool).with_context(|| format!("cargo built no program `{HOST_TOOL}`"))
 }
 
 impl HostTool {

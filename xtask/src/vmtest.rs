@@ -61,7 +61,7 @@ enum Btf {
 pub(crate) fn run(args: &Args) -> Result<Exit> {
     setup::ensure(Consent::Ask)?;
     let guest = build::guest_programs()?;
-    Err(build::host_tool()?.exec("run", &args.to_words(), Some(&guest)))
+    Err(build::host_tool_with_cells()?.exec("run", &args.to_words(), Some(&guest)))
 }
 
 impl Args {
