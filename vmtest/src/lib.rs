@@ -1,1 +1,4 @@
-//! Placeholder.
+//! Boots kernels, runs cells in them, judges and reports.
+
+pub mod kernels;
+pub mod places;

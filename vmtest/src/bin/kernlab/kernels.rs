@@ -1,0 +1,216 @@
+//! `kernlab kernels`: list, update, fetch.
+
+mod progress;
+
+use std::{
+    error::Error,
+    io::{self, Write as _},
+};
+
+use clap::{Args, Subcommand};
+use kernlab_vmtest::kernels::{Entry, Kernels, OpenError, State, chain};
+use serde::Serialize;
+
+use self::progress::Progress;
+use crate::Exit;
+
+/// What to do with the kernels.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show every kernel: what it is, where it comes from, whether it is here.
+    List(List),
+    /// Ask the repositories what the kernels are now, and write kernels.lock.
+    Update(Update),
+    /// Download and unpack kernels, so that a run needs no network.
+    Fetch(Fetch),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Update {
+    /// Which kernels: releases, ids, globs. All if none is named.
+    #[arg(value_name = "KERNEL")]
+    selectors: Vec<String>,
+    /// Show what would change, and write nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Fetch {
+    /// Which kernels: releases, ids, globs, `all`, `host`, or the path of an image. Those of the
+    /// default tier if none is named.
+    #[arg(value_name = "KERNEL")]
+    selectors: Vec<String>,
+}
+
+/// Runs the command and says on standard error what went wrong.
+pub(crate) fn run(command: &Command) -> Exit {
+    let kernels = match Kernels::open() {
+        Ok(kernels) => kernels,
+        Err(error) => {
+            complain(&error);
+            return match error {
+                OpenError::Place(_) | OpenError::Document(_) => Exit::Usage,
+                OpenError::Store(_) => Exit::Infrastructure,
+            };
+        }
+    };
+    match command {
+        Command::List(list) => run_list(&kernels, list),
+        Command::Update(update) => run_update(&kernels, update),
+        Command::Fetch(fetch) => run_fetch(&kernels, fetch),
+    }
+}
+
+fn complain(error: &dyn Error) {
+    eprintln!("error: {}", chain(error));
+}
+
+/// One kernel in the JSON of `list`.
+#[derive(Serialize)]
+struct Row<'a> {
+    id: &'a str,
+    release: Option<String>,
+    locked: Option<&'a str>,
+    version: Option<&'a str>,
+    tier: &'static str,
+    btf: Vec<&'static str>,
+    source: String,
+    size: Option<u64>,
+    state: State,
+    why: &'a str,
+}
+
+fn row<'a>(kernels: &'a Kernels, entry: &'a Entry) -> Row<'a> {
+    let locked = kernels.locked(entry);
+    Row {
+        id: &entry.id,
+        release: entry.release.as_ref().map(ToString::to_string),
+        locked: locked.map(|kernel| kernel.release.as_str()),
+        version: locked.map(|kernel| kernel.version.as_str()),
+        tier: entry.tier.name(),
+        btf: entry.btf.iter().map(|mode| mode.name()).collect(),
+        source: entry.source.to_string(),
+        size: locked.map(|kernel| kernel.size()),
+        state: kernels.state(entry),
+        why: &entry.why,
+    }
+}
+
+fn run_list(kernels: &Kernels, list: &List) -> Exit {
+    let rows: Vec<_> = kernels.matrix().entries.iter().map(|entry| row(kernels, entry)).collect();
+    let text = if list.json {
+        match serde_json::to_string_pretty(&rows) {
+            Ok(text) => text + "\n",
+            Err(error) => unreachable!("rows are plain data: {error}"),
+        }
+    } else {
+        table(&rows)
+    };
+    match io::stdout().write_all(text.as_bytes()) {
+        // A reader such as head(1) has seen enough.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            complain(&error);
+            Exit::Infrastructure
+        }
+        _ => Exit::Success,
+    }
+}
+
+fn table(rows: &[Row<'_>]) -> String {
+    let header = ["KERNEL", "RELEASE", "LOCKED", "TIER", "BTF", "STATE", "SOURCE"];
+    let cells = rows.iter().map(|row| {
+        [
+            row.id.to_owned(),
+            row.release.clone().unwrap_or_else(|| "-".to_owned()),
+            row.version.unwrap_or("-").to_owned(),
+            row.tier.to_owned(),
+            row.btf.join(","),
+            state(row.state).to_owned(),
+            row.source.clone(),
+        ]
+    });
+    let lines: Vec<[String; 7]> = [header.map(str::to_owned)].into_iter().chain(cells).collect();
+    let widths: [usize; 7] = std::array::from_fn(|column| {
+        lines.iter().map(|line| line[column].len()).max().unwrap_or(0)
+    });
+    let render = |line: &[String; 7]| {
+        let cells: Vec<_> =
+            line.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        cells.join("  ").trim_end().to_owned() + "\n"
+    };
+    lines.iter().map(render).collect()
+}
+
+fn state(state: State) -> &'static str {
+    match state {
+        State::Stored => "stored",
+        State::Locked => "locked",
+        State::Unresolved => "unresolved",
+        State::Local => "local",
+    }
+}
+
+fn run_update(kernels: &Kernels, arguments: &Update) -> Exit {
+    let all = ["all".to_owned()];
+    let selectors =
+        if arguments.selectors.is_empty() { &all[..] } else { &arguments.selectors[..] };
+    let entries = match kernels.select(selectors) {
+        Ok(entries) => entries,
+        Err(error) => {
+            complain(&error);
+            return Exit::Usage;
+        }
+    };
+    let update = kernels.update(&entries, &Progress::new());
+    let changes = update.changes();
+    for change in &changes {
+        println!("{change}");
+    }
+    let unchanged = entries.len() - changes.len().min(entries.len()) - update.unresolved.len();
+    println!(
+        "{} changed, {unchanged} unchanged, {} not resolved",
+        changes.len(),
+        update.unresolved.len()
+    );
+    if !arguments.dry_run
+        && let Err(error) = kernels.write_locks(&update)
+    {
+        complain(&error);
+        return Exit::Infrastructure;
+    }
+    for unresolved in &update.unresolved {
+        eprintln!("error: {} is not resolved: {}", unresolved.id, chain(&*unresolved.error));
+    }
+    if update.unresolved.is_empty() { Exit::Success } else { Exit::Infrastructure }
+}
+
+fn run_fetch(kernels: &Kernels, arguments: &Fetch) -> Exit {
+    let entries = match kernels.select(&arguments.selectors) {
+        Ok(entries) => entries,
+        Err(error) => {
+            complain(&error);
+            return Exit::Usage;
+        }
+    };
+    let progress = Progress::new();
+    let mut exit = Exit::Success;
+    for entry in &entries {
+        match kernels.prepare(entry, &progress) {
+            Ok(kernel) => progress.ready(&kernel),
+            Err(error) => {
+                progress.failed();
+                complain(&error);
+                exit = Exit::Infrastructure;
+            }
+        }
+    }
+    exit
+}

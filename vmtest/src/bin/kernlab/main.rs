@@ -1,0 +1,49 @@
+//! The host tool: everything that `cargo xtask` hands on.
+
+mod kernels;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Runs eBPF tracers on many kernels and compares what they report.
+#[derive(Debug, Parser)]
+#[command(name = "kernlab", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List, resolve and download kernels.
+    #[command(subcommand)]
+    Kernels(kernels::Command),
+}
+
+/// The exit codes of every command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exit {
+    /// All as expected.
+    Success,
+    /// The command line or a configuration file is wrong. clap exits with the same code.
+    Usage,
+    /// Nothing can be said: a repository, the disk or QEMU failed.
+    Infrastructure,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(match exit {
+            Exit::Success => 0,
+            Exit::Usage => 2,
+            Exit::Infrastructure => 3,
+        })
+    }
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Kernels(command) => kernels::run(&command).into(),
+    }
+}

@@ -1,0 +1,66 @@
+//! The compressions that packages, kernel images and modules come in.
+
+use std::io::{self, Read};
+
+/// Kernels are compressed with zstd's largest level, whose window is 128 MiB.
+const ZSTD_WINDOW: u64 = 1 << 28;
+
+/// How something is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Compression {
+    None,
+    Gzip,
+    Xz,
+    Zstd,
+}
+
+impl Compression {
+    /// By the end of a file name: `Packages.xz`, `data.tar.zst`, `virtio.ko`.
+    pub(crate) fn of_name(name: &str) -> Self {
+        match name.rsplit_once('.') {
+            Some((_, "gz")) => Compression::Gzip,
+            Some((_, "xz")) => Compression::Xz,
+            Some((_, "zst")) => Compression::Zstd,
+            _ => Compression::None,
+        }
+    }
+
+    /// The end of a file name, with its dot.
+    pub(crate) fn suffix(self) -> &'static str {
+        match self {
+            Compression::None => "",
+            Compression::Gzip => ".gz",
+            Compression::Xz => ".xz",
+            Compression::Zstd => ".zst",
+        }
+    }
+
+    /// Decompresses what is read.
+    pub(crate) fn reader<'a>(self, inner: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+        Ok(match self {
+            Compression::None => Box::new(inner),
+            Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(inner)),
+            Compression::Xz => Box::new(lzma_rust2::XzReader::new(inner, true)),
+            Compression::Zstd => Box::new(
+                ruzstd::decoding::StreamingDecoder::new_with_max_window_size(inner, ZSTD_WINDOW)
+                    .map_err(io::Error::other)?,
+            ),
+        })
+    }
+
+    /// Decompresses a whole buffer to at most so many bytes.
+    pub(crate) fn decompress(self, bytes: &[u8], limit: u64) -> io::Result<Vec<u8>> {
+        read_bounded(&mut self.reader(bytes)?, limit)
+    }
+}
+
+/// Reads to the end, which must come within so many bytes.
+pub(crate) fn read_bounded(reader: &mut dyn Read, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    reader.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        let message = format!("more than {limit} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,224 @@
+//! The `Release` document of a suite: what the repository's key signs.
+
+use jiff::{SignedDuration, Timestamp, civil::DateTime, tz::TimeZone};
+
+use super::control;
+use crate::kernels::{compression::Compression, digest::Digest};
+
+/// How far the clocks of this machine and of a repository may differ.
+const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_hours(24);
+
+/// What matters of a `Release` document.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Release {
+    /// When it was written.
+    pub(crate) date: Timestamp,
+    valid_until: Option<Timestamp>,
+    /// Whether files can be had under their digest, so that an update under way does no harm.
+    pub(crate) by_hash: bool,
+    files: Vec<IndexFile>,
+}
+
+/// A file of which the document tells size and digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct IndexFile {
+    /// Below `dists/SUITE/`.
+    pub(crate) path: String,
+    pub(crate) size: u64,
+    pub(crate) sha256: Digest,
+}
+
+/// A `Release` document that can't be used.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReleaseError {
+    /// A field is absent or makes no sense.
+    #[error("the release document has no usable field {0:?}")]
+    Field(&'static str),
+    /// It describes another suite than the one asked for.
+    #[error("the release document is of suite {found:?}, not {expected:?}")]
+    OtherSuite {
+        /// What it says.
+        found: String,
+        /// What was asked for.
+        expected: String,
+    },
+    /// It is older than its author lets it become.
+    #[error(
+        "the release document expired on {0}: the mirror is stale, or this machine's clock is wrong"
+    )]
+    Expired(Timestamp),
+    /// It is not written yet.
+    #[error("the release document is of {0}: this machine's clock is slow")]
+    FromTheFuture(Timestamp),
+    /// No index of that kind.
+    #[error("the suite has no index for component {component:?} and architecture {arch:?}")]
+    NoIndex {
+        /// `main`.
+        component: String,
+        /// `amd64`.
+        arch: &'static str,
+    },
+}
+
+impl Release {
+    pub(crate) fn parse(text: &str, suite: &str) -> Result<Self, ReleaseError> {
+        let stanza = control::stanzas(text).next().ok_or(ReleaseError::Field("Suite"))?;
+        let names: Vec<_> =
+            ["Suite", "Codename"].into_iter().filter_map(|field| stanza.get(field)).collect();
+        if !names.iter().any(|name| name == suite) {
+            let found = names.join("/");
+            return Err(ReleaseError::OtherSuite { found, expected: suite.to_owned() });
+        }
+        let date = stanza.get("Date").and_then(|text| parse_date(&text));
+        let valid_until = match stanza.get("Valid-Until") {
+            None => None,
+            Some(text) => Some(parse_date(&text).ok_or(ReleaseError::Field("Valid-Until"))?),
+        };
+        let files = stanza.get("SHA256").ok_or(ReleaseError::Field("SHA256"))?;
+        let files = files.lines().filter(|line| !line.trim().is_empty()).map(parse_file);
+        Ok(Release {
+            date: date.ok_or(ReleaseError::Field("Date"))?,
+            valid_until,
+            by_hash: stanza.get("Acquire-By-Hash").as_deref() == Some("yes"),
+            files: files.collect::<Option<_>>().ok_or(ReleaseError::Field("SHA256"))?,
+        })
+    }
+
+    /// Whether it is neither expired nor from the future. What a dated archive shows may have
+    /// expired since.
+    pub(crate) fn check_date(&self, now: Timestamp, is_dated: bool) -> Result<(), ReleaseError> {
+        if self.date > now + CLOCK_TOLERANCE {
+            return Err(ReleaseError::FromTheFuture(self.date));
+        }
+        match self.valid_until {
+            Some(until) if until < now && !is_dated => Err(ReleaseError::Expired(until)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The package index, in the best compression that it is offered in.
+    pub(crate) fn index(
+        &self,
+        component: &str,
+        arch: &'static str,
+    ) -> Result<(&IndexFile, Compression), ReleaseError> {
+        [Compression::Xz, Compression::Zstd, Compression::Gzip, Compression::None]
+            .into_iter()
+            .find_map(|compression| {
+                let path = format!("{component}/binary-{arch}/Packages{}", compression.suffix());
+                let file = self.files.iter().find(|file| file.path == path)?;
+                Some((file, compression))
+            })
+            .ok_or_else(|| ReleaseError::NoIndex { component: component.to_owned(), arch })
+    }
+
+    /// A time at which a snapshot archive is sure to show what this document describes: snapshots
+    /// are taken several times a day, and nothing leaves a repository within a day.
+    pub(crate) fn snapshot(&self) -> String {
+        snapshot_time(self.date + SignedDuration::from_hours(24))
+    }
+}
+
+impl IndexFile {
+    /// Its address under its digest: `main/binary-amd64/by-hash/SHA256/...`.
+    pub(crate) fn path_by_hash(&self) -> String {
+        let folder = self.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        format!("{folder}/by-hash/SHA256/{}", self.sha256)
+    }
+}
+
+/// The notation of snapshot archives: `20261121T001241Z`.
+pub(crate) fn snapshot_time(time: Timestamp) -> String {
+    time.strftime("%Y%m%dT%H%M%SZ").to_string()
+}
+
+fn parse_file(line: &str) -> Option<IndexFile> {
+    let mut words = line.split_whitespace();
+    let sha256 = words.next()?.parse().ok()?;
+    let size = words.next()?.parse().ok()?;
+    Some(IndexFile { path: words.next()?.to_owned(), size, sha256 })
+}
+
+/// `Fri, 20 Nov 2026 02:11:10 UTC`.
+fn parse_date(text: &str) -> Option<Timestamp> {
+    let text = text.strip_suffix("UTC").or(text.strip_suffix("GMT"))?.trim_end();
+    let text = text.split_once(',').map_or(text, |(_weekday, date)| date).trim();
+    let time = DateTime::strptime("%d %b %Y %H:%M:%S", text).ok()?;
+    Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp())
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    fn text() -> String {
+        format!(
+            "Suite: oldstable-security\nCodename: bookworm-security\nDate: Fri, 20 Nov 2026 \
+             00:12:41 UTC\nValid-Until: Fri, 27 Nov 2026 00:12:41 UTC\nAcquire-By-Hash: \
+             yes\nMD5Sum:\n 0 0 x\nSHA256:\n {EMPTY}  9 main/binary-amd64/Packages\n {EMPTY} 4 \
+             main/binary-amd64/Packages.gz\n {EMPTY} 3 main/binary-amd64/Packages.xz\n"
+        )
+    }
+
+    fn time(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[rstest]
+    #[case("oldstable-security")]
+    #[case("bookworm-security")]
+    fn a_release_is_read_by_suite_or_codename(#[case] suite: &str) {
+        let release = Release::parse(&text(), suite).unwrap();
+        assert_eq!(release.date, time("2026-11-20T00:12:41Z"));
+        assert!(release.by_hash);
+        assert_eq!(release.snapshot(), "20261121T001241Z");
+        let (file, compression) = release.index("main", "amd64").unwrap();
+        assert_eq!((file.size, compression), (3, Compression::Xz));
+        assert_eq!(file.path_by_hash(), format!("main/binary-amd64/by-hash/SHA256/{EMPTY}"));
+        let error = release.index("contrib", "amd64").unwrap_err();
+        assert!(matches!(error, ReleaseError::NoIndex { .. }), "{error:?}");
+    }
+
+    #[rstest]
+    #[case("2026-11-20T01:00:00Z", false, true)]
+    #[case("2026-11-19T01:00:00Z", false, true)]
+    #[case("2026-11-18T00:00:00Z", false, false)]
+    #[case("2026-11-28T00:00:00Z", false, false)]
+    #[case("2026-11-28T00:00:00Z", true, true)]
+    #[case("2026-11-18T00:00:00Z", true, false)]
+    fn dates_are_checked(#[case] now: &str, #[case] is_dated: bool, #[case] good: bool) {
+        let release = Release::parse(&text(), "bookworm-security").unwrap();
+        assert_eq!(release.check_date(time(now), is_dated).is_ok(), good);
+    }
+
+    #[test]
+    fn a_suite_without_an_expiry_does_not_expire() {
+        let text = text().replace("Valid-Until", "Was-Valid-Until");
+        let release = Release::parse(&text, "bookworm-security").unwrap();
+        assert_eq!(release.check_date(time("2030-01-01T00:00:00Z"), false), Ok(()));
+    }
+
+    #[rstest]
+    #[case("Date: Fri", "Date: soon", ReleaseError::Field("Date"))]
+    #[case("Valid-Until: Fri", "Valid-Until: ever", ReleaseError::Field("Valid-Until"))]
+    #[case("SHA256:", "SHA512:", ReleaseError::Field("SHA256"))]
+    #[case(" 9 main", " nine main", ReleaseError::Field("SHA256"))]
+    fn a_malformed_release_is_refused(
+        #[case] from: &str,
+        #[case] to: &str,
+        #[case] expected: ReleaseError,
+    ) {
+        let error = Release::parse(&text().replace(from, to), "bookworm-security").unwrap_err();
+        assert_eq!(error, expected);
+    }
+
+    #[test]
+    fn another_suite_is_refused() {
+        let error = Release::parse(&text(), "bookworm").unwrap_err();
+        assert!(matches!(error, ReleaseError::OtherSuite { .. }), "{error:?}");
+    }
+}

@@ -1,0 +1,196 @@
+//! Downloads over HTTP: resumed, bounded, with deadlines.
+
+use std::{
+    io::{self, Read},
+    time::Duration,
+};
+
+use ureq::http::{Response, StatusCode, header};
+
+use super::store::{Partial, StoreError};
+
+const CONNECT: Duration = Duration::from_secs(15);
+/// How long a server may keep silent, before its answer or in the middle of it.
+const SILENCE: Duration = Duration::from_secs(30);
+/// How often a file is begun or resumed at one address, as long as every try brings something.
+const ATTEMPTS: usize = 8;
+
+/// Speaks HTTP. Knows the proxy variables of the environment.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    agent: ureq::Agent,
+}
+
+/// A file that could not be had from one address.
+#[derive(Debug, thiserror::Error)]
+pub enum TransferError {
+    /// The server said so.
+    #[error("the server answered {0}")]
+    Status(StatusCode),
+    /// No answer, or none that can be understood.
+    #[error("no usable answer")]
+    Transport(#[source] Box<ureq::Error>),
+    /// The answer broke off.
+    #[error("the transfer broke off after {received} bytes")]
+    BrokenOff {
+        /// How many bytes are there, those of earlier tries included.
+        received: u64,
+        /// Why.
+        source: io::Error,
+    },
+    /// The server has a file of another size.
+    #[error("the file there has {found} bytes, not {expected}")]
+    WrongSize {
+        /// What it should have.
+        expected: u64,
+        /// What it has.
+        found: u64,
+    },
+    /// The server has another file.
+    #[error("the file there has another SHA-256 digest than expected")]
+    WrongDigest,
+    /// A document exceeds what such a document can sensibly have.
+    #[error("the document there has more than {limit} bytes")]
+    TooLarge {
+        /// The bound.
+        limit: u64,
+    },
+    /// Keeping the bytes failed: no other address helps.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Client {
+    pub(crate) fn new() -> Self {
+        Client::with_silence(SILENCE)
+    }
+
+    fn with_silence(silence: Duration) -> Self {
+        let config = ureq::Agent::config_builder()
+            .user_agent(concat!("kernlab/", env!("CARGO_PKG_VERSION")))
+            .http_status_as_error(false)
+            .timeout_resolve(Some(CONNECT))
+            .timeout_connect(Some(CONNECT))
+            .timeout_recv_response(Some(silence))
+            .timeout_per_read(Some(silence))
+            .build();
+        Client { agent: config.into() }
+    }
+
+    /// A document of at most so many bytes.
+    pub(crate) fn get(&self, url: &str, limit: u64) -> Result<Vec<u8>, TransferError> {
+        let response = self.request(url, 0)?;
+        if response.status() != StatusCode::OK {
+            return Err(TransferError::Status(response.status()));
+        }
+        let mut document = Vec::new();
+        let mut body = response.into_body().into_reader().take(limit + 1);
+        body.read_to_end(&mut document).map_err(|source| TransferError::BrokenOff {
+            received: document.len() as u64,
+            source,
+        })?;
+        if document.len() as u64 > limit {
+            return Err(TransferError::TooLarge { limit });
+        }
+        Ok(document)
+    }
+
+    /// Completes a download; on success the bytes are good. On failure those that came stay, for
+    /// another address or another day, unless they are known to be wrong.
+    pub(crate) fn complete(
+        &self,
+        url: &str,
+        partial: &mut Partial,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), TransferError> {
+        let mut outcome = Ok(());
+        for _ in 0..ATTEMPTS {
+            let before = partial.len();
+            if !partial.is_complete() {
+                outcome = self.resume(url, partial, progress);
+            }
+            if partial.is_complete() {
+                if partial.is_good() {
+                    return Ok(());
+                }
+                partial.restart()?;
+                outcome = Err(TransferError::WrongDigest);
+                if before == 0 {
+                    break;
+                }
+                // The bytes of an earlier try may be to blame: once more from the start.
+            } else if matches!(outcome, Err(TransferError::Store(_))) || partial.len() <= before {
+                break;
+            }
+        }
+        outcome
+    }
+
+    /// One request for what is missing.
+    fn resume(
+        &self,
+        url: &str,
+        partial: &mut Partial,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), TransferError> {
+        let response = self.request(url, partial.len())?;
+        match response.status() {
+            StatusCode::OK => {
+                // A server may ignore the wish for a part.
+                partial.restart()?;
+                expect_size(content_length(&response), partial.size())?;
+            }
+            StatusCode::PARTIAL_CONTENT if starts_at(&response, partial.len()) => {}
+            StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => {
+                partial.restart()?;
+                return Err(TransferError::Status(response.status()));
+            }
+            status => return Err(TransferError::Status(status)),
+        }
+        let mut body = response.into_body().into_reader().take(partial.size() - partial.len());
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let received = partial.len();
+            match body.read(&mut buffer) {
+                Ok(0) if partial.is_complete() => return Ok(()),
+                Ok(0) => {
+                    let source = io::ErrorKind::UnexpectedEof.into();
+                    return Err(TransferError::BrokenOff { received, source });
+                }
+                Ok(length) => {
+                    partial.append(&buffer[..length])?;
+                    progress(partial.len());
+                }
+                Err(source) => return Err(TransferError::BrokenOff { received, source }),
+            }
+        }
+    }
+
+    fn request(&self, url: &str, from: u64) -> Result<Response<ureq::Body>, TransferError> {
+        let mut request = self.agent.get(url);
+        if from > 0 {
+            request = request.header(header::RANGE, format!("bytes={from}-"));
+        }
+        request.call().map_err(|error| TransferError::Transport(Box::new(error)))
+    }
+}
+
+fn content_length(response: &Response<ureq::Body>) -> Option<u64> {
+    response.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn expect_size(found: Option<u64>, expected: u64) -> Result<(), TransferError> {
+    match found {
+        Some(found) if found != expected => Err(TransferError::WrongSize { expected, found }),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a partial answer begins where it was asked to: `Content-Range: bytes 3-5/6`.
+fn starts_at(response: &Response<ureq::Body>, offset: u64) -> bool {
+    let range = response.headers().get(header::CONTENT_RANGE).and_then(|v| v.to_str().ok());
+    range
+        .and_then(|range| range.strip_prefix("bytes "))
+        .and_then(|range| range.split('-').next())
+        .is_some_and(|start| start.trim().parse() == Ok(offset))
+}

@@ -1,0 +1,180 @@
+//! Why a kernel can't be had.
+
+use std::{io, path::PathBuf};
+
+use kernlab_core::outcome::Reason;
+
+use super::{
+    deb::package::PackageError, digest::Digest, download::TransferError, modules::ModuleError,
+    store::StoreError, vmlinux::ImageError,
+};
+
+/// A kernel can't be had, or can't be used.
+#[derive(Debug, thiserror::Error)]
+#[error("kernel {kernel}")]
+pub struct Error {
+    /// The entry's id.
+    pub kernel: String,
+    /// What happened to it.
+    #[source]
+    pub kind: ErrorKind,
+}
+
+/// What happened to a kernel.
+#[derive(Debug, thiserror::Error)]
+pub enum ErrorKind {
+    /// Nobody resolved it yet.
+    #[error("not in the lock: run `cargo xtask kernels update {id}`")]
+    NotLocked {
+        /// The entry's id.
+        id: String,
+    },
+    /// It was resolved from another source than the entry names now.
+    #[error(
+        "the lock is of {locked:?}, the entry says {entry:?}: run `cargo xtask kernels update {id}`"
+    )]
+    LockIsStale {
+        /// The entry's id.
+        id: String,
+        /// The source in the lock.
+        locked: String,
+        /// The source in the matrix.
+        entry: String,
+    },
+    /// No address delivered a file.
+    #[error("cannot download {file}{}", tried(.attempts))]
+    Unreachable {
+        /// The last part of its path.
+        file: String,
+        /// What each address said.
+        attempts: Vec<Attempt>,
+    },
+    /// Addresses delivered, but never the file that is locked.
+    #[error(
+        "no address has the {file} that is locked{}; if the repository replaced it, run `cargo \
+         xtask kernels update {id}`",
+        tried(.attempts)
+    )]
+    DigestMismatch {
+        /// The entry's id.
+        id: String,
+        /// The last part of its path.
+        file: String,
+        /// What each address said.
+        attempts: Vec<Attempt>,
+    },
+    /// A stored package is no longer what was stored.
+    #[error(
+        "the stored package {digest} was damaged on this disk and has been dropped: run the \
+         command again to download it anew"
+    )]
+    StoreDamaged {
+        /// What it should have been.
+        digest: Digest,
+    },
+    /// A package is not what it should be.
+    #[error("cannot unpack {file}")]
+    Package {
+        /// The last part of its path.
+        file: String,
+        /// Why.
+        source: PackageError,
+    },
+    /// An image is not one that can be booted.
+    #[error("cannot use {image}")]
+    Image {
+        /// Where it is from.
+        image: String,
+        /// Why.
+        source: ImageError,
+    },
+    /// A module can't be used.
+    #[error("cannot use the kernel's modules")]
+    Module(#[from] ModuleError),
+    /// A file of this machine can't be read.
+    #[error("cannot read {path}{}", advice(.source))]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// None of the files is there that the running kernel could be.
+    #[error("no image of the running kernel {release}: looked for {looked_for}")]
+    NoHostKernel {
+        /// What `uname -r` prints.
+        release: String,
+        /// The paths.
+        looked_for: String,
+    },
+    /// The store can't be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What one address said.
+#[derive(Debug)]
+pub struct Attempt {
+    /// The address.
+    pub url: String,
+    /// Why it did not deliver.
+    pub error: TransferError,
+}
+
+fn tried(attempts: &[Attempt]) -> String {
+    if attempts.is_empty() {
+        return ": no mirror is known for its repository".to_owned();
+    }
+    let line = |attempt: &Attempt| format!("\n  {}: {}", attempt.url, chain(&attempt.error));
+    attempts.iter().map(line).collect()
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            " (kernel images are often readable only by root: copy it, and name the copy with \
+             --kernel PATH)"
+        }
+        _ => "",
+    }
+}
+
+/// An error and everything behind it, on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+impl Error {
+    /// The code that the cells of this kernel report.
+    pub fn reason(&self) -> Reason {
+        self.kind.reason()
+    }
+}
+
+impl ErrorKind {
+    pub(crate) fn of(self, kernel: &str) -> Error {
+        Error { kernel: kernel.to_owned(), kind: self }
+    }
+
+    fn reason(&self) -> Reason {
+        match self {
+            ErrorKind::NotLocked { .. } | ErrorKind::LockIsStale { .. } => Reason::NotLocked,
+            ErrorKind::Unreachable { .. } => Reason::Unreachable,
+            ErrorKind::DigestMismatch { .. } | ErrorKind::StoreDamaged { .. } => {
+                Reason::DigestMismatch
+            }
+            ErrorKind::Package { .. } | ErrorKind::Module(_) => Reason::BadPackage,
+            ErrorKind::Image { .. } => Reason::NotAKernel,
+            ErrorKind::Read { .. } | ErrorKind::NoHostKernel { .. } | ErrorKind::Store(_) => {
+                Reason::HostIo
+            }
+        }
+    }
+}

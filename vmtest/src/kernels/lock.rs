@@ -1,0 +1,280 @@
+//! The format of `kernels.lock`: what each entry of the matrix resolved to.
+//!
+//! Only `kernels update` writes a lock; everything else reads it.
+
+use std::{collections::BTreeMap, fmt, path::Path};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    digest::Digest,
+    document::{Document, DocumentError},
+    matrix::{Entry, Release},
+};
+
+const SCHEMA: u32 = 1;
+
+const HEADER: &str = "\
+# Written by `cargo xtask kernels update`; not meant to be edited.
+# Every file was reached through a signed index of its repository.
+
+";
+
+/// What is locked, by the id of the entry.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Lock {
+    kernels: BTreeMap<String, LockedKernel>,
+}
+
+/// What one entry resolved to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockedKernel {
+    /// The entry's id.
+    pub id: String,
+    /// The entry's source as it was when this was resolved.
+    pub source: String,
+    /// What `uname -r` prints in the guest.
+    pub release: String,
+    /// The version of the packages.
+    pub version: String,
+    /// A date at which the public snapshot archive has the files: `20261121T001241Z`.
+    pub snapshot: String,
+    /// Packages that this kernel depends on and that its repository no longer offers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
+    /// What to download.
+    #[serde(rename = "file")]
+    pub files: Vec<LockedFile>,
+}
+
+/// One file of a repository.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockedFile {
+    /// What it is for.
+    pub role: Role,
+    /// A repository of the matrix.
+    pub repository: String,
+    /// Where the file is below the address of a mirror.
+    pub path: String,
+    /// In bytes.
+    pub size: u64,
+    /// Of the whole file.
+    pub sha256: Digest,
+}
+
+/// What a package is downloaded for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// The kernel image, and in older packages everything else too.
+    Image,
+    /// The configuration it was built with.
+    Config,
+    /// Its modules.
+    Modules,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LockTable {
+    schema: toml::Spanned<u32>,
+    #[serde(default, rename = "kernel")]
+    kernels: Vec<LockedKernel>,
+}
+
+impl Lock {
+    /// Reads a lock; a file that does not exist is an empty lock.
+    pub fn read(path: &Path) -> Result<Self, DocumentError> {
+        match Document::read_if_there(path)? {
+            None => Ok(Lock::default()),
+            Some(document) => Lock::parse(&document),
+        }
+    }
+
+    fn parse(document: &Document) -> Result<Self, DocumentError> {
+        let table: LockTable = document.parse()?;
+        if *table.schema.get_ref() != SCHEMA {
+            let message = format!(
+                "schema {} is not known here: expected {SCHEMA}; write the lock anew with `cargo \
+                 xtask kernels update`",
+                table.schema.get_ref()
+            );
+            return Err(document.invalid(table.schema.span(), message));
+        }
+        Ok(table.kernels.into_iter().collect())
+    }
+
+    /// What is locked for the entry of this id.
+    pub fn get(&self, id: &str) -> Option<&LockedKernel> {
+        self.kernels.get(id)
+    }
+
+    /// Locks a kernel, or changes what is locked.
+    pub fn insert(&mut self, kernel: LockedKernel) {
+        self.kernels.insert(kernel.id.clone(), kernel);
+    }
+
+    /// Drops what no longer belongs to an entry.
+    pub fn retain(&mut self, mut keep: impl FnMut(&LockedKernel) -> bool) {
+        self.kernels.retain(|_, kernel| keep(kernel));
+    }
+
+    /// Everything locked, in the order of ids.
+    pub fn kernels(&self) -> impl Iterator<Item = &LockedKernel> {
+        self.kernels.values()
+    }
+
+    /// The text of the file, with the kernels in the order of these ids.
+    pub fn render<'a>(&self, order: impl Iterator<Item = &'a str>) -> String {
+        let kernels = order.filter_map(|id| self.kernels.get(id)).cloned().collect();
+        let table = LockTable { schema: toml::Spanned::new(0..0, SCHEMA), kernels };
+        match toml::to_string(&table) {
+            Ok(text) => format!("{HEADER}{text}"),
+            Err(error) => unreachable!("a lock has only strings and numbers: {error}"),
+        }
+    }
+
+    /// What changed on the way to another lock, for people to read.
+    pub fn changes(&self, newer: &Lock) -> Vec<Change> {
+        let ids: std::collections::BTreeSet<_> =
+            self.kernels.keys().chain(newer.kernels.keys()).collect();
+        let change = |id: &String| match (self.kernels.get(id), newer.kernels.get(id)) {
+            (Some(old), Some(new)) if old == new => None,
+            (old, new) => Some(Change { id: id.clone(), old: old.cloned(), new: new.cloned() }),
+        };
+        ids.into_iter().filter_map(change).collect()
+    }
+}
+
+impl FromIterator<LockedKernel> for Lock {
+    fn from_iter<I: IntoIterator<Item = LockedKernel>>(kernels: I) -> Self {
+        Lock { kernels: kernels.into_iter().map(|kernel| (kernel.id.clone(), kernel)).collect() }
+    }
+}
+
+impl LockedKernel {
+    /// Whether this was resolved from what the entry says now.
+    pub fn is_of(&self, entry: &Entry) -> bool {
+        self.source == entry.source.to_string()
+    }
+
+    /// The release that a selection goes by.
+    pub fn series(&self) -> Option<Release> {
+        Release::of_uname(&self.release)
+    }
+
+    /// How much there is to download.
+    pub fn size(&self) -> u64 {
+        self.files.iter().map(|file| file.size).sum()
+    }
+
+    /// Whether both name the same files, whatever the date they were seen at.
+    pub fn same_files(&self, other: &LockedKernel) -> bool {
+        let undated = LockedKernel { snapshot: other.snapshot.clone(), ..self.clone() };
+        undated == *other
+    }
+}
+
+/// A difference between two locks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The entry's id.
+    pub id: String,
+    /// What was locked before.
+    pub old: Option<LockedKernel>,
+    /// What is locked now.
+    pub new: Option<LockedKernel>,
+}
+
+impl fmt::Display for Change {
+    /// One line for the kernel and one for each file that came or went.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let describe = |kernel: &LockedKernel| format!("{} ({})", kernel.release, kernel.version);
+        match (&self.old, &self.new) {
+            (Some(old), Some(new)) if describe(old) == describe(new) => {
+                write!(f, "~ {}: {}", self.id, describe(new))?;
+            }
+            (Some(old), Some(new)) => {
+                write!(f, "~ {}: {} -> {}", self.id, describe(old), describe(new))?;
+            }
+            (None, Some(new)) => write!(f, "+ {}: {}", self.id, describe(new))?,
+            (Some(old), None) => write!(f, "- {}: {}", self.id, describe(old))?,
+            (None, None) => {}
+        }
+        let files = |kernel: &Option<LockedKernel>| {
+            kernel.iter().flat_map(|kernel| kernel.files.clone()).collect::<Vec<_>>()
+        };
+        let (old, new) = (files(&self.old), files(&self.new));
+        for file in old.iter().filter(|file| !new.contains(file)) {
+            write!(f, "\n    - {}", file.path)?;
+        }
+        for file in new.iter().filter(|file| !old.contains(file)) {
+            write!(f, "\n    + {} ({} bytes)", file.path, file.size)?;
+        }
+        for package in self.new.iter().flat_map(|kernel| &kernel.missing) {
+            write!(f, "\n    ! {package} is no longer in the repository")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kernel(id: &str, release: &str) -> LockedKernel {
+        LockedKernel {
+            id: id.to_owned(),
+            source: "deb debian s main p".to_owned(),
+            release: release.to_owned(),
+            version: "1-1".to_owned(),
+            snapshot: "20261121T001241Z".to_owned(),
+            missing: Vec::new(),
+            files: vec![LockedFile {
+                role: Role::Image,
+                repository: "debian".to_owned(),
+                path: format!("pool/{release}.deb"),
+                size: 3,
+                sha256: Digest::of(release.as_bytes()),
+            }],
+        }
+    }
+
+    #[test]
+    fn a_lock_reads_back_what_it_writes_in_the_order_asked_for() {
+        let lock: Lock = [kernel("a", "6.1.0-1"), kernel("b", "5.10.0-1")].into_iter().collect();
+        let text = lock.render(["b", "a", "gone"].into_iter());
+        assert!(text.find("id = \"b\"") < text.find("id = \"a\""), "{text}");
+        assert_eq!(Lock::parse(&Document::new("kernels.lock", text.as_str())).unwrap(), lock);
+        assert_eq!(lock.render(["b", "a"].into_iter()), text);
+    }
+
+    #[test]
+    fn a_damaged_lock_says_where() {
+        let text = Lock::from_iter([kernel("a", "6.1.0-1")])
+            .render(["a"].into_iter())
+            .replace("sha256 = \"", "sha256 = \"x");
+        let error = Lock::parse(&Document::new("kernels.lock", text)).unwrap_err().to_string();
+        assert!(error.starts_with("kernels.lock:"), "{error}");
+        assert!(error.contains("is not a SHA-256 digest"), "{error}");
+    }
+
+    #[test]
+    fn changes_are_readable() {
+        let mut partial = kernel("c", "6.19.14");
+        partial.missing = vec!["linux-modules-6.19.14".to_owned()];
+        let old: Lock =
+            [kernel("a", "1.0"), kernel("b", "1.0"), kernel("d", "1.0")].into_iter().collect();
+        let new: Lock = [kernel("a", "1.1"), partial, kernel("d", "1.0")].into_iter().collect();
+        let text: Vec<_> = old.changes(&new).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            text.join("\n"),
+            "~ a: 1.0 (1-1) -> 1.1 (1-1)\n    - pool/1.0.deb\n    + pool/1.1.deb (3 bytes)\n\
+             - b: 1.0 (1-1)\n    - pool/1.0.deb\n\
+             + c: 6.19.14 (1-1)\n    + pool/6.19.14.deb (3 bytes)\n    \
+             ! linux-modules-6.19.14 is no longer in the repository"
+        );
+    }
+}

@@ -1,0 +1,377 @@
+//! The format of `kernels.toml` and of its overlay `kernels.local.toml`.
+//!
+//! Reading goes in two steps: serde checks the shape, [`Manifest::merge_into`] what it can't:
+//! names that must be unique or known. Both say where in the file something is wrong.
+
+use std::{collections::BTreeMap, path::Path};
+
+use kernlab_core::{
+    cell::{BackendKind, BtfMode},
+    scenario::Scenario,
+};
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::{
+    document::{Document, DocumentError},
+    matrix::{
+        Arch, DebSource, Deviation, Entry, FileSource, Key, Matrix, Origin, Repository, Source,
+        Tier, is_http,
+    },
+};
+
+const SCHEMA: u32 = 1;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Manifest {
+    schema: Spanned<u32>,
+    #[serde(default)]
+    repository: BTreeMap<String, RepositoryTable>,
+    #[serde(default)]
+    kernel: Vec<KernelTable>,
+    #[serde(default)]
+    mirror: BTreeMap<Spanned<String>, Spanned<Vec<String>>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RepositoryTable {
+    distribution: String,
+    archive: String,
+    snapshot: Option<Spanned<String>>,
+    keys: Vec<KeyTable>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyTable {
+    file: std::path::PathBuf,
+    fingerprint: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KernelTable {
+    id: Spanned<String>,
+    release: Option<Spanned<String>>,
+    arch: Arch,
+    tier: Tier,
+    source: Spanned<SourceTable>,
+    btf: Spanned<Vec<BtfMode>>,
+    why: String,
+    #[serde(default)]
+    deviations: Vec<DeviationTable>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum SourceTable {
+    Deb(DebSource),
+    File(FileSource),
+    Host(HostTable),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HostTable {}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeviationTable {
+    scenario: Spanned<String>,
+    backend: Option<BackendKind>,
+    btf: Option<BtfMode>,
+    reason: String,
+    link: Spanned<String>,
+    snapshot: Option<String>,
+}
+
+/// The matrix in `kernels.toml`, with this machine's overlay laid over it if there is one.
+pub(crate) fn read_matrix(path: &Path, overlay: &Path) -> Result<Matrix, DocumentError> {
+    let mut matrix = Matrix::default();
+    merge(&mut matrix, &Document::read(path)?, Origin::Shared)?;
+    if let Some(document) = Document::read_if_there(overlay)? {
+        merge(&mut matrix, &document, Origin::Local)?;
+    }
+    Ok(matrix)
+}
+
+/// Adds what a file says to a matrix; a local entry takes the place of a shared one of its id.
+fn merge(matrix: &mut Matrix, document: &Document, origin: Origin) -> Result<(), DocumentError> {
+    let manifest: Manifest = document.parse()?;
+    if *manifest.schema.get_ref() != SCHEMA {
+        let found = manifest.schema.get_ref();
+        let message = format!("schema {found} is not known here: expected {SCHEMA}");
+        return Err(document.invalid(manifest.schema.span(), message));
+    }
+    let folder = document.path.parent().unwrap_or(Path::new(""));
+    for (name, table) in manifest.repository {
+        matrix.repositories.insert(name, repository(document, folder, table)?);
+    }
+    for (name, urls) in manifest.mirror {
+        known_repository(matrix, name.get_ref())
+            .map_err(|message| document.invalid(name.span(), message))?;
+        if let Some(url) = urls.get_ref().iter().find(|url| !is_http(url)) {
+            let message = format!("{url:?} is not an http or https address");
+            return Err(document.invalid(urls.span(), message));
+        }
+        let urls = urls.get_ref().iter().map(|url| url.trim_end_matches('/').to_owned());
+        matrix.mirrors.insert(name.into_inner(), urls.collect());
+    }
+    for table in manifest.kernel {
+        let span = table.id.span();
+        let entry = entry(document, folder, matrix, table, origin)?;
+        match matrix.entries.iter_mut().find(|other| other.id == entry.id) {
+            None => matrix.entries.push(entry),
+            Some(other) if other.origin != origin => *other = entry,
+            Some(_) => {
+                let message = format!("the id {:?} is taken by an entry above", entry.id);
+                return Err(document.invalid(span, message));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn repository(
+    document: &Document,
+    folder: &Path,
+    table: RepositoryTable,
+) -> Result<Repository, DocumentError> {
+    let mut keys = Vec::new();
+    for key in table.keys {
+        let fingerprint = key.fingerprint.get_ref().replace(' ', "").to_uppercase();
+        if fingerprint.len() != 40 || !fingerprint.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            let message = "expected a fingerprint of 40 hexadecimal digits";
+            return Err(document.invalid(key.fingerprint.span(), message));
+        }
+        keys.push(Key { path: folder.join(key.file), fingerprint });
+    }
+    let snapshot = match table.snapshot {
+        None => None,
+        Some(url) => match url.get_ref().parse() {
+            Ok(url) => Some(url),
+            Err(message) => return Err(document.invalid(url.span(), message)),
+        },
+    };
+    Ok(Repository { distribution: table.distribution, archive: table.archive, snapshot, keys })
+}
+
+fn entry(
+    document: &Document,
+    folder: &Path,
+    matrix: &Matrix,
+    table: KernelTable,
+    origin: Origin,
+) -> Result<Entry, DocumentError> {
+    let id = table.id.get_ref();
+    if !is_id(id) {
+        let message = format!(
+            "{id:?} is not an id: expected lowercase letters, digits, '.', '_', '+' and '-', \
+             beginning with a letter or digit"
+        );
+        return Err(document.invalid(table.id.span(), message));
+    }
+    let release = match table.release {
+        None => None,
+        Some(release) => match release.get_ref().parse() {
+            Ok(parsed) => Some(parsed),
+            Err(message) => return Err(document.invalid(release.span(), message)),
+        },
+    };
+    if table.btf.get_ref().is_empty() {
+        let message = "expected at least one BTF mode";
+        return Err(document.invalid(table.btf.span(), message));
+    }
+    let span = table.source.span();
+    let source = match table.source.into_inner() {
+        SourceTable::Deb(deb) => {
+            known_repository(matrix, &deb.repository)
+                .map_err(|message| document.invalid(span, message))?;
+            Source::Deb(deb)
+        }
+        SourceTable::File(file) => Source::File(below(folder, file)),
+        SourceTable::Host(HostTable {}) => Source::Host,
+    };
+    let deviations = table.deviations.into_iter().map(|table| deviation(document, table));
+    Ok(Entry {
+        id: table.id.into_inner(),
+        release,
+        arch: table.arch,
+        tier: table.tier,
+        source,
+        btf: table.btf.into_inner(),
+        why: table.why,
+        deviations: deviations.collect::<Result<_, _>>()?,
+        origin,
+    })
+}
+
+fn deviation(document: &Document, table: DeviationTable) -> Result<Deviation, DocumentError> {
+    let id = table.scenario.get_ref();
+    let Some(scenario) = Scenario::by_id(id) else {
+        let message = format!("unknown scenario {id:?}: expected tracer/name");
+        return Err(document.invalid(table.scenario.span(), message));
+    };
+    if !is_http(table.link.get_ref()) {
+        let message = "expected the http or https address of the change behind the deviation";
+        return Err(document.invalid(table.link.span(), message));
+    }
+    Ok(Deviation {
+        scenario,
+        backend: table.backend,
+        btf: table.btf,
+        reason: table.reason,
+        link: table.link.into_inner(),
+        snapshot: table.snapshot,
+    })
+}
+
+fn known_repository(matrix: &Matrix, name: &str) -> Result<(), String> {
+    if matrix.repositories.contains_key(name) {
+        return Ok(());
+    }
+    let known: Vec<_> = matrix.repositories.keys().map(String::as_str).collect();
+    let known = if known.is_empty() { "none is defined".to_owned() } else { known.join(", ") };
+    Err(format!("unknown repository {name:?}: expected one of the [repository] tables ({known})"))
+}
+
+fn is_id(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    text.starts_with(allowed) && text.chars().all(|c| allowed(c) || "._+-".contains(c))
+}
+
+fn below(folder: &Path, file: FileSource) -> FileSource {
+    let join = |path: Option<std::path::PathBuf>| path.map(|path| folder.join(path));
+    FileSource {
+        image: folder.join(file.image),
+        vmlinux: join(file.vmlinux),
+        modules: join(file.modules),
+        config: join(file.config),
+        btf: join(file.btf),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    const HEAD: &str = r#"schema = 1
+[repository.debian]
+distribution = "debian"
+archive = "debian"
+keys = [{ file = "keys/a.asc", fingerprint = "1F89983E0081FDE018F3CC9673A4F27B8DD47936" }]
+"#;
+
+    fn kernel(id: &str, rest: &str) -> String {
+        format!(
+            "[[kernel]]\nid = \"{id}\"\narch = \"x86_64\"\ntier = \"default\"\nbtf = \
+             [\"embedded\"]\nwhy = \"test\"\n{rest}\n"
+        )
+    }
+
+    const DEB: &str = r#"release = "6.1"
+source = { kind = "deb", repository = "debian", suite = "s", component = "main", package = "p" }"#;
+
+    fn matrix(shared: &str, local: Option<&str>) -> Result<Matrix, DocumentError> {
+        let mut matrix = Matrix::default();
+        merge(&mut matrix, &Document::new("/lab/kernels.toml", shared), Origin::Shared)?;
+        if let Some(local) = local {
+            merge(&mut matrix, &Document::new("/lab/kernels.local.toml", local), Origin::Local)?;
+        }
+        Ok(matrix)
+    }
+
+    #[test]
+    fn an_entry_is_read_whole() {
+        let deviations = r#"[[kernel.deviations]]
+scenario = "inotify/long_name"
+backend = "aya"
+reason = "the hook moved"
+link = "https://git.example.org/c/1"
+"#;
+        let text = format!("{HEAD}{}{deviations}", kernel("debian-6.1", DEB));
+        let matrix = matrix(&text, None).unwrap();
+        let [entry] = &matrix.entries[..] else { panic!("{matrix:?}") };
+        assert_eq!(entry.release, Some("6.1".parse().unwrap()));
+        assert_eq!(entry.source.to_string(), "deb debian s main p");
+        assert_eq!(entry.deviations[0].backend, Some(BackendKind::Aya));
+        let key = &matrix.repositories["debian"].keys[0];
+        assert_eq!(key.path, Path::new("/lab/keys/a.asc"));
+    }
+
+    #[test]
+    fn the_overlay_replaces_and_adds() {
+        let shared = format!("{HEAD}{}{}", kernel("a", DEB), kernel("b", DEB));
+        let file = "source = { kind = \"file\", image = \"bzImage\" }";
+        let local = format!(
+            "schema = 1\n[mirror]\ndebian = [\"http://mirror.example.org/debian/\"]\n{}{}",
+            kernel("a", file),
+            kernel("c", "source = { kind = \"host\" }")
+        );
+        let matrix = matrix(&shared, Some(&local)).unwrap();
+        let ids: Vec<_> = matrix.entries.iter().map(|e| (e.id.as_str(), e.origin)).collect();
+        let expected = [("a", Origin::Local), ("b", Origin::Shared), ("c", Origin::Local)];
+        assert_eq!(ids, expected);
+        assert_eq!(matrix.entries[0].source.to_string(), "file /lab/bzImage");
+        assert_eq!(matrix.mirrors["debian"], ["http://mirror.example.org/debian"]);
+    }
+
+    #[rstest]
+    #[case::no_schema("", "kernels.toml:1:1: missing field `schema`")]
+    #[case::other_schema("schema = 2", ":1:10: schema 2 is not known here: expected 1")]
+    #[case::syntax("schema = 1\n[[kernel]\n", "kernels.toml:2:9: ")]
+    #[case::unknown_key("schema = 1\nkernels = []", ":2:1: unknown field `kernels`, expected")]
+    #[case::fingerprint(
+        "schema = 1\n[repository.x]\ndistribution = \"x\"\narchive = \"x\"\n\
+         keys = [{ file = \"f\", fingerprint = \"12\" }]",
+        ":5:37: expected a fingerprint of 40 hexadecimal digits"
+    )]
+    #[case::snapshot(
+        "schema = 1\n[repository.x]\ndistribution = \"x\"\narchive = \"x\"\nkeys = []\n\
+         snapshot = \"ftp://x\"",
+        ":6:12: expected an http or https address with {timestamp} in it"
+    )]
+    #[case::mirror("schema = 1\n[mirror]\nx = []", ":3:1: unknown repository \"x\"")]
+    fn a_malformed_file_says_where_and_what(#[case] text: &str, #[case] expected: &str) {
+        let error = matrix(text, None).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+
+    #[rstest]
+    #[case::slash("a/b", DEB, ":7:6: \"a/b\" is not an id")]
+    #[case::release("a", &DEB.replace("6.1", "six"), ":12:11: \"six\" is not a release")]
+    #[case::kind("a", "source = { kind = \"ftp\" }", ":12:10: unknown variant `ftp`, expected")]
+    #[case::repository("a", &DEB.replace("\"debian\"", "\"x\""), ":13:10: unknown repository \"x\"")]
+    #[case::field(
+        "a",
+        "source = { kind = \"host\", image = \"x\" }",
+        ":12:10: unknown field `image`"
+    )]
+    #[case::missing("a", "source = { kind = \"file\" }", ":12:10: missing field `image`")]
+    #[case::no_source("a", "", ":6:1: missing field `source`")]
+    #[case::scenario(
+        "a",
+        "source = { kind = \"host\" }\n[[kernel.deviations]]\nscenario = \"x\"\nreason = \"r\"\n\
+         link = \"l\"",
+        ":14:12: unknown scenario \"x\""
+    )]
+    fn a_malformed_entry_says_where_and_what(
+        #[case] id: &str,
+        #[case] rest: &str,
+        #[case] expected: &str,
+    ) {
+        let error = matrix(&format!("{HEAD}{}", kernel(id, rest)), None).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+
+    #[test]
+    fn an_id_is_unique_within_a_file() {
+        let text = format!("{HEAD}{}{}", kernel("a", DEB), kernel("a", DEB));
+        let error = matrix(&text, None).unwrap_err().to_string();
+        assert!(error.contains(":15:6: the id \"a\" is taken by an entry above"), "{error}");
+    }
+}

@@ -1,0 +1,290 @@
+//! The matrix: which kernels there are, and where each comes from.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr};
+
+use kernlab_core::{
+    cell::{BackendKind, BtfMode},
+    scenario::Scenario,
+};
+use serde::{Deserialize, Serialize};
+
+/// All kernels that can be asked for, in the order of `kernels.toml`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Matrix {
+    /// Package repositories by the name that entries use for them.
+    pub repositories: BTreeMap<String, Repository>,
+    /// The kernels.
+    pub entries: Vec<Entry>,
+    /// Mirrors that the overlay names, by repository.
+    pub mirrors: BTreeMap<String, Vec<String>>,
+}
+
+/// One kernel of the matrix.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Unique, without a slash; part of every cell's name.
+    pub id: String,
+    /// What `--kernel 6.1` is compared with; absent until the kernel is locked, for an entry that
+    /// follows whatever its repository calls newest.
+    pub release: Option<Release>,
+    /// The architecture that the kernel was built for.
+    pub arch: Arch,
+    /// Whether it runs when nothing is asked for.
+    pub tier: Tier,
+    /// Where it comes from.
+    pub source: Source,
+    /// The BTF modes that its cells run in.
+    pub btf: Vec<BtfMode>,
+    /// One line: what this kernel is in the matrix for.
+    pub why: String,
+    /// Where this kernel legitimately differs from the golden snapshots.
+    pub deviations: Vec<Deviation>,
+    /// Which file the entry is from, and so which lock it belongs to.
+    pub origin: Origin,
+}
+
+/// Where an entry was written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// `kernels.toml`: shared by everyone, locked in `kernels.lock`.
+    Shared,
+    /// `kernels.local.toml`: only on this machine, locked in `kernels.local.lock`.
+    Local,
+    /// The command line.
+    AdHoc,
+}
+
+/// Whether a kernel runs when nothing is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tier {
+    /// Runs when nothing is asked for.
+    Default,
+    /// Runs on request.
+    Extended,
+}
+
+impl Tier {
+    /// `default` or `extended`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Tier::Default => "default",
+            Tier::Extended => "extended",
+        }
+    }
+}
+
+/// The architecture of a kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arch {
+    /// x86-64.
+    #[serde(rename = "x86_64")]
+    X86_64,
+}
+
+impl Arch {
+    /// The name that Debian's repositories use: `amd64`.
+    pub fn debian(self) -> &'static str {
+        match self {
+            Arch::X86_64 => "amd64",
+        }
+    }
+}
+
+/// Where a kernel comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Packages of a Debian or Ubuntu repository.
+    Deb(DebSource),
+    /// Files on this machine.
+    File(FileSource),
+    /// The running kernel of this machine.
+    Host,
+}
+
+/// A package of a Debian or Ubuntu repository.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DebSource {
+    /// A repository of the matrix.
+    pub repository: String,
+    /// `bookworm-security`.
+    pub suite: String,
+    /// `main`.
+    pub component: String,
+    /// A package or metapackage, or a glob of package names whose newest version is meant.
+    pub package: String,
+}
+
+/// Files on this machine. Relative paths begin at the folder of the matrix.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileSource {
+    /// A bzImage, or an uncompressed vmlinux with a PVH entry point.
+    pub image: PathBuf,
+    /// The uncompressed kernel, where the image is a bzImage that it can't be extracted from.
+    pub vmlinux: Option<PathBuf>,
+    /// A tree of modules: what would be `/lib/modules/RELEASE`.
+    pub modules: Option<PathBuf>,
+    /// The configuration that the kernel was built with.
+    pub config: Option<PathBuf>,
+    /// Type information for the BTF mode `external`.
+    pub btf: Option<PathBuf>,
+}
+
+impl fmt::Display for Source {
+    /// One line that changes when the source does: a lock remembers it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Deb(deb) => {
+                write!(f, "deb {} {} {} {}", deb.repository, deb.suite, deb.component, deb.package)
+            }
+            Source::File(file) => write!(f, "file {}", file.image.display()),
+            Source::Host => f.write_str("host"),
+        }
+    }
+}
+
+/// A legitimate difference from a golden snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deviation {
+    /// Where it occurs.
+    pub scenario: &'static Scenario,
+    /// Only there, or in both backends.
+    pub backend: Option<BackendKind>,
+    /// Only there, or in all BTF modes.
+    pub btf: Option<BtfMode>,
+    /// Which kernel change is behind it.
+    pub reason: String,
+    /// Where that change can be read.
+    pub link: String,
+    /// The name of the snapshot that holds instead, if there are events at all.
+    pub snapshot: Option<String>,
+}
+
+/// A package repository, signed by keys that the project keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repository {
+    /// The `ID` of `/etc/os-release` on machines whose own mirrors carry this repository.
+    pub distribution: String,
+    /// The last part of the path of every mirror: `debian-security`.
+    pub archive: String,
+    /// The public dated snapshot archive, with `{timestamp}` where the date goes.
+    pub snapshot: Option<SnapshotUrl>,
+    /// The keys of which one must have signed.
+    pub keys: Vec<Key>,
+}
+
+/// A public key in a file of the project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// The armoured key, absolute.
+    pub path: PathBuf,
+    /// What the key's fingerprint must be: hexadecimal, upper case.
+    pub fingerprint: String,
+}
+
+/// The address of a dated snapshot archive, with a hole for the date.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotUrl(String);
+
+impl SnapshotUrl {
+    const HOLE: &str = "{timestamp}";
+
+    /// The archive as it was then: `20261121T001241Z`.
+    pub fn at(&self, timestamp: &str) -> String {
+        self.0.replace(Self::HOLE, timestamp)
+    }
+}
+
+impl FromStr for SnapshotUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if !is_http(text) || !text.contains(Self::HOLE) {
+            return Err(format!("expected an http or https address with {} in it", Self::HOLE));
+        }
+        Ok(SnapshotUrl(text.trim_end_matches('/').to_owned()))
+    }
+}
+
+pub(crate) fn is_http(text: &str) -> bool {
+    text.starts_with("http://") || text.starts_with("https://")
+}
+
+/// The numbers of a kernel release that a selection goes by: `6.1`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Release(Vec<u32>);
+
+impl Release {
+    /// Whether this release is the other one, or in its series: 6.12 is in 6, but not in 6.1.
+    pub fn is_within(&self, series: &Release) -> bool {
+        self.0.starts_with(&series.0)
+    }
+
+    /// The first two numbers of what `uname -r` prints: `7.3` for `7.3.4+deb13-cloud-amd64`.
+    pub fn of_uname(uname: &str) -> Option<Release> {
+        let mut numbers = uname.split(['.', '-', '+']).map(str::parse);
+        let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else {
+            return None;
+        };
+        Some(Release(vec![major, minor]))
+    }
+}
+
+impl fmt::Display for Release {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let numbers: Vec<_> = self.0.iter().map(u32::to_string).collect();
+        f.pad(&numbers.join("."))
+    }
+}
+
+impl FromStr for Release {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers: Result<Vec<u32>, _> = text.split('.').map(str::parse).collect();
+        numbers.map(Release).map_err(|_| format!("{text:?} is not a release such as \"6.1\""))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("6.1", "6", true)]
+    #[case("6.1", "6.1", true)]
+    #[case("6.12", "6.1", false)]
+    #[case("6.1", "6.12", false)]
+    #[case("6.1", "6.1.192", false)]
+    fn a_series_goes_by_whole_numbers(
+        #[case] release: Release,
+        #[case] series: Release,
+        #[case] within: bool,
+    ) {
+        assert_eq!(release.is_within(&series), within);
+    }
+
+    #[rstest]
+    #[case("7.3.4+deb13-cloud-amd64", Some("7.3"))]
+    #[case("6.1.0-56-cloud-amd64", Some("6.1"))]
+    #[case("5.4-rc1", Some("5.4"))]
+    #[case("linux", None)]
+    fn uname_gives_a_release(#[case] uname: &str, #[case] release: Option<&str>) {
+        assert_eq!(Release::of_uname(uname).map(|r| r.to_string()).as_deref(), release);
+    }
+
+    #[test]
+    fn a_snapshot_address_needs_a_hole_for_the_date() {
+        let url: SnapshotUrl = "https://snapshot.example.org/debian/{timestamp}/".parse().unwrap();
+        assert_eq!(
+            url.at("20260101T000000Z"),
+            "https://snapshot.example.org/debian/20260101T000000Z"
+        );
+        assert!("https://snapshot.example.org/debian".parse::<SnapshotUrl>().is_err());
+    }
+}

@@ -1,0 +1,253 @@
+//! The modules that a guest's devices need, in the order in which they load.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use object::{Object as _, ObjectSection as _};
+
+use super::{
+    compression::{Compression, read_bounded},
+    unpack::PackagedModules,
+};
+
+/// Far more than any module has.
+pub(crate) const MAX_MODULE: u64 = 256 << 20;
+
+/// The modules of one kernel.
+#[derive(Clone, Debug)]
+pub struct Modules {
+    pub(crate) builtin: BTreeSet<String>,
+    pub(crate) supply: Supply,
+}
+
+/// Where modules come from.
+#[derive(Clone, Debug)]
+pub(crate) enum Supply {
+    /// The kernel has none, or nobody knows where they are.
+    None,
+    /// A tree such as `/lib/modules/RELEASE`, by name.
+    Tree(BTreeMap<String, PathBuf>),
+    /// The kernel's packages.
+    Packages(PackagedModules),
+}
+
+/// What was found for a list of wanted modules.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ModuleSet {
+    /// To be loaded in this order.
+    pub load: Vec<Module>,
+    /// Wanted, and built into the kernel.
+    pub builtin: Vec<String>,
+    /// Wanted, and neither built in nor a module of this kernel, as far as its package tells.
+    pub absent: Vec<String>,
+}
+
+/// A module, ready for finit_module(2).
+#[derive(Clone, PartialEq, Eq)]
+pub struct Module {
+    /// With underscores: `virtio_pci`.
+    pub name: String,
+    /// The uncompressed `.ko` file.
+    pub content: Vec<u8>,
+}
+
+impl std::fmt::Debug for Module {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Module({}, {} bytes)", self.name, self.content.len())
+    }
+}
+
+/// Modules that can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ModuleError {
+    /// The file can't be read or decompressed.
+    #[error("cannot read the module {name}")]
+    Read {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is not a module.
+    #[error("{name} is not a kernel module: it has no .modinfo section")]
+    NotAModule {
+        /// Its name.
+        name: String,
+    },
+    /// A module needs one that the kernel does not have.
+    #[error("{name} needs {dependency}, which is neither built in nor a module of this kernel")]
+    MissingDependency {
+        /// The module.
+        name: String,
+        /// What it needs.
+        dependency: String,
+    },
+}
+
+/// The kernel's own notation of a name: modprobe(8) treats dashes and underscores alike.
+pub(crate) fn normalise(name: &str) -> String {
+    name.replace('-', "_")
+}
+
+/// The module that a path is of: `virtio_pci` for `kernel/drivers/virtio/virtio-pci.ko.xz`.
+pub(crate) fn name_of_path(path: &str) -> Option<String> {
+    let file = path.rsplit('/').next()?;
+    let (name, rest) = file.split_once(".ko")?;
+    matches!(rest, "" | ".gz" | ".xz" | ".zst").then(|| normalise(name))
+}
+
+/// The names in `modules.builtin`, a list of paths.
+pub(crate) fn parse_builtin(text: &str) -> BTreeSet<String> {
+    text.lines().filter_map(name_of_path).collect()
+}
+
+impl Modules {
+    /// Nothing is known of this kernel's modules.
+    pub(crate) fn unknown() -> Self {
+        Modules { builtin: BTreeSet::new(), supply: Supply::None }
+    }
+
+    /// The modules of a tree such as `/lib/modules/RELEASE`.
+    pub(crate) fn of_tree(root: &Path) -> io::Result<Self> {
+        let builtin = match fs::read_to_string(root.join("modules.builtin")) {
+            Ok(text) => parse_builtin(&text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeSet::new(),
+            Err(error) => return Err(error),
+        };
+        let mut files = BTreeMap::new();
+        // `build` and `source` are symbolic links to kernel trees.
+        let mut folders = vec![root.to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(&folder)? {
+                let entry = entry?;
+                if entry.file_type()?.is_dir() {
+                    folders.push(entry.path());
+                } else if let Some(name) = entry.file_name().to_str().and_then(name_of_path) {
+                    files.insert(name, entry.path());
+                }
+            }
+        }
+        Ok(Modules { builtin, supply: Supply::Tree(files) })
+    }
+
+    /// Finds modules and everything that they need.
+    pub fn find(&self, wanted: &[&str]) -> Result<ModuleSet, super::ErrorKind> {
+        let mut set = ModuleSet::default();
+        let mut roots = Vec::new();
+        for name in wanted.iter().map(|name| normalise(name)) {
+            if self.builtin.contains(&name) {
+                set.builtin.push(name);
+            } else if self.supply.has(&name) {
+                roots.push(name);
+            } else {
+                set.absent.push(name);
+            }
+        }
+        let mut found = self.read_closure(&roots)?;
+        let depends = found.iter().map(|(name, (_, depends))| (name.clone(), depends.clone()));
+        for name in load_order(&roots, &depends.collect()) {
+            if let Some((content, _)) = found.remove(&name) {
+                set.load.push(Module { name, content });
+            }
+        }
+        Ok(set)
+    }
+
+    /// Reads modules and, round by round, what those need. A round costs one pass over a package.
+    fn read_closure(
+        &self,
+        roots: &[String],
+    ) -> Result<BTreeMap<String, (Vec<u8>, Vec<String>)>, super::ErrorKind> {
+        let mut found = BTreeMap::new();
+        let mut pending: BTreeSet<String> = roots.iter().cloned().collect();
+        while !pending.is_empty() {
+            let mut next = BTreeSet::new();
+            for (name, content) in self.supply.read(&pending)? {
+                let depends = depends(&name, &content)?;
+                let depends: Vec<_> =
+                    depends.into_iter().filter(|name| !self.builtin.contains(name)).collect();
+                if let Some(dependency) = depends.iter().find(|name| !self.supply.has(name)) {
+                    let dependency = dependency.clone();
+                    return Err(ModuleError::MissingDependency { name, dependency }.into());
+                }
+                next.extend(depends.iter().cloned());
+                found.insert(name, (content, depends));
+            }
+            pending = next.into_iter().filter(|name| !found.contains_key(name)).collect();
+        }
+        Ok(found)
+    }
+}
+
+impl Supply {
+    fn has(&self, name: &str) -> bool {
+        match self {
+            Supply::None => false,
+            Supply::Tree(files) => files.contains_key(name),
+            Supply::Packages(packages) => packages.has(name),
+        }
+    }
+
+    /// Reads modules that are there, uncompressed.
+    fn read(
+        &self,
+        names: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, Vec<u8>>, super::ErrorKind> {
+        let files = match self {
+            Supply::None => return Ok(BTreeMap::new()),
+            Supply::Packages(packages) => return packages.read(names),
+            Supply::Tree(files) => files,
+        };
+        let wanted = files.iter().filter(|(name, _)| names.contains(*name));
+        wanted
+            .map(|(name, path)| {
+                let content = fs::File::open(path)
+                    .and_then(|file| decompress(&path.to_string_lossy(), file))
+                    .map_err(|source| ModuleError::Read { name: name.clone(), source })?;
+                Ok((name.clone(), content))
+            })
+            .collect()
+    }
+}
+
+/// The plain `.ko` of a file that its name tells the compression of.
+pub(crate) fn decompress(name: &str, content: impl io::Read) -> io::Result<Vec<u8>> {
+    read_bounded(&mut Compression::of_name(name).reader(content)?, MAX_MODULE)
+}
+
+/// What a module says it depends on: the `depends=` of its `.modinfo`, which modpost(1) writes.
+fn depends(name: &str, content: &[u8]) -> Result<Vec<String>, ModuleError> {
+    let not_a_module = || ModuleError::NotAModule { name: name.to_owned() };
+    let elf = object::File::parse(content).map_err(|_| not_a_module())?;
+    let section = elf.section_by_name(".modinfo").ok_or_else(not_a_module)?;
+    let info = section.data().map_err(|_| not_a_module())?;
+    let depends = info.split(|byte| *byte == 0).find_map(|field| field.strip_prefix(b"depends="));
+    let depends = String::from_utf8_lossy(depends.unwrap_or_default()).into_owned();
+    Ok(depends.split(',').filter(|name| !name.is_empty()).map(normalise).collect())
+}
+
+/// Every module after those that it depends on; otherwise in the order of the roots.
+fn load_order(roots: &[String], depends: &BTreeMap<String, Vec<String>>) -> Vec<String> {
+    fn visit(
+        name: &str,
+        depends: &BTreeMap<String, Vec<String>>,
+        seen: &mut BTreeSet<String>,
+        order: &mut Vec<String>,
+    ) {
+        if !seen.insert(name.to_owned()) {
+            return;
+        }
+        for dependency in depends.get(name).into_iter().flatten() {
+            visit(dependency, depends, seen, order);
+        }
+        order.push(name.to_owned());
+    }
+    let (mut seen, mut order) = (BTreeSet::new(), Vec::new());
+    for root in roots {
+        visit(root, depends, &mut seen, &mut order);
+    }
+    order
+}

@@ -1,0 +1,50 @@
+//! What happens while kernels are fetched, for whoever shows it.
+
+use std::error::Error;
+
+/// Is told what happens; shows it, or not.
+///
+/// Several kernels may be fetched at once, so events name theirs.
+pub trait Observer: Sync {
+    /// Something happened to a kernel.
+    fn observe(&self, kernel: &str, event: Event<'_>);
+}
+
+/// What happened.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A file's download begins, or goes on where an earlier one left off.
+    Download {
+        /// The last part of its path.
+        file: &'a str,
+        /// How many bytes are there already.
+        done: u64,
+        /// How many there will be.
+        size: u64,
+    },
+    /// So many bytes of the current file are there.
+    Progress {
+        /// Counted from the file's beginning.
+        done: u64,
+    },
+    /// The current file is complete and its digest is right.
+    Downloaded,
+    /// An address did not deliver; the next one is tried, if there is one.
+    AddressFailed {
+        /// The address.
+        url: &'a str,
+        /// Why.
+        error: &'a dyn Error,
+    },
+    /// The packages are being unpacked. Not said where that was done before.
+    Unpack,
+}
+
+/// Shows nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Observer for Silent {
+    fn observe(&self, _kernel: &str, _event: Event<'_>) {}
+}

@@ -1,0 +1,249 @@
+//! Which entries of the matrix are meant.
+
+use std::{collections::BTreeSet, path::Path};
+
+use globset::Glob;
+
+use super::matrix::{Arch, Entry, FileSource, Matrix, Origin, Release, Source, Tier};
+use kernlab_core::cell::BtfMode;
+
+/// How similar a name must be to be suggested, from 0 to 1.
+const SIMILAR: f64 = 0.7;
+
+/// A selection that means nothing.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SelectError {
+    /// No entry matches.
+    #[error(
+        "no kernel matches {selector:?}{}; `cargo xtask kernels list` shows all",
+        suggest(.near)
+    )]
+    Unknown {
+        /// What was asked for.
+        selector: String,
+        /// What it may have meant.
+        near: Vec<String>,
+    },
+    /// A glob that is not one.
+    #[error("{selector:?} is not a glob: {message}")]
+    BadGlob {
+        /// What was asked for.
+        selector: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A path to nothing.
+    #[error("there is no kernel image {0:?}: a name with a slash is the path of one")]
+    NoSuchFile(String),
+    /// The matrix has no entry of the default tier.
+    #[error("no kernel is of the default tier: name one with --kernel")]
+    NothingByDefault,
+}
+
+fn suggest(near: &[String]) -> String {
+    match near {
+        [] => String::new(),
+        near => format!(": did you mean {}?", near.join(" or ")),
+    }
+}
+
+/// The entries that selectors name, each once, in the order of the matrix, then those that are not
+/// in it: paths, and `host`. Without selectors, the default tier.
+///
+/// A selector is `all`, an id, a glob of ids, a release or its beginning (`6` means all of 6.x),
+/// `host`, or the path of an image.
+pub fn select(matrix: &Matrix, selectors: &[String]) -> Result<Vec<Entry>, SelectError> {
+    if selectors.is_empty() {
+        let entries = matrix.entries.iter().filter(|entry| entry.tier == Tier::Default);
+        let entries: Vec<_> = entries.cloned().collect();
+        return if entries.is_empty() { Err(SelectError::NothingByDefault) } else { Ok(entries) };
+    }
+    let mut chosen = BTreeSet::new();
+    let mut added = Vec::<Entry>::new();
+    for selector in selectors {
+        match one(matrix, selector)? {
+            Selected::Entries(positions) => chosen.extend(positions),
+            Selected::Added(entry) if added.iter().any(|other| other.source == entry.source) => {}
+            Selected::Added(mut entry) => {
+                let taken =
+                    |id: &str| matrix.entries.iter().chain(&added).any(|other| other.id == id);
+                let plain = entry.id.clone();
+                let mut number = 2;
+                while taken(&entry.id) {
+                    entry.id = format!("{plain}-{number}");
+                    number += 1;
+                }
+                added.push(entry);
+            }
+        }
+    }
+    let chosen = chosen.into_iter().map(|position| matrix.entries[position].clone());
+    Ok(chosen.chain(added).collect())
+}
+
+enum Selected {
+    /// Positions in the matrix.
+    Entries(Vec<usize>),
+    /// An entry that is not in the matrix.
+    Added(Entry),
+}
+
+fn one(matrix: &Matrix, selector: &str) -> Result<Selected, SelectError> {
+    let matching = |matches: &dyn Fn(&Entry) -> bool| -> Vec<usize> {
+        let entries = matrix.entries.iter().enumerate();
+        entries.filter(|(_, entry)| matches(entry)).map(|(position, _)| position).collect()
+    };
+    let found = match selector.parse::<Release>() {
+        _ if selector == "all" => matching(&|_| true),
+        Ok(series) => {
+            matching(&|entry| entry.release.as_ref().is_some_and(|r| r.is_within(&series)))
+        }
+        Err(_) if selector.contains(['*', '?', '[', '{']) => {
+            let glob = Glob::new(selector).map_err(|error| SelectError::BadGlob {
+                selector: selector.to_owned(),
+                message: error.kind().to_string(),
+            })?;
+            let glob = glob.compile_matcher();
+            matching(&|entry| glob.is_match(&entry.id))
+        }
+        Err(_) => matching(&|entry| entry.id == selector),
+    };
+    if !found.is_empty() {
+        return Ok(Selected::Entries(found));
+    }
+    if selector == "host" {
+        return Ok(Selected::Added(ad_hoc("host".to_owned(), Source::Host, "the running kernel")));
+    }
+    let path = Path::new(selector);
+    if path.is_file() {
+        return Ok(Selected::Added(image_file(path)));
+    }
+    if selector.contains('/') {
+        return Err(SelectError::NoSuchFile(selector.to_owned()));
+    }
+    Err(SelectError::Unknown { selector: selector.to_owned(), near: near(matrix, selector) })
+}
+
+/// An entry for an image that was named by its path.
+fn image_file(path: &Path) -> Entry {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._+-".contains(c);
+    let name: String = name.chars().map(|c| if allowed(c) { c } else { '-' }).collect();
+    let source = FileSource {
+        image: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
+        vmlinux: None,
+        modules: None,
+        config: None,
+        btf: None,
+    };
+    ad_hoc(format!("file-{name}"), Source::File(source), "an image file")
+}
+
+fn ad_hoc(id: String, source: Source, why: &str) -> Entry {
+    Entry {
+        id,
+        release: None,
+        arch: Arch::X86_64,
+        tier: Tier::Extended,
+        source,
+        btf: vec![BtfMode::Embedded],
+        why: why.to_owned(),
+        deviations: Vec::new(),
+        origin: Origin::AdHoc,
+    }
+}
+
+/// Ids and releases that look like what was asked for, the most similar first.
+fn near(matrix: &Matrix, selector: &str) -> Vec<String> {
+    let names = matrix.entries.iter().flat_map(|entry| {
+        let release = entry.release.as_ref().map(ToString::to_string);
+        release.into_iter().chain([entry.id.clone()])
+    });
+    let names: BTreeSet<_> = names.collect();
+    let mut scored: Vec<_> = names
+        .into_iter()
+        .map(|name| (strsim::jaro_winkler(selector, &name), name))
+        .filter(|(score, _)| *score >= SIMILAR)
+        .collect();
+    scored.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+    scored.into_iter().map(|(_, name)| name).take(3).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn matrix() -> Matrix {
+        let entry = |(id, release, tier): (&str, &str, Tier)| Entry {
+            id: id.to_owned(),
+            release: release.parse().ok(),
+            tier,
+            ..ad_hoc(id.to_owned(), Source::Host, "")
+        };
+        let entries = [
+            ("debian-5.10", "5.10", Tier::Default),
+            ("ubuntu-5.15", "5.15", Tier::Extended),
+            ("debian-6.1", "6.1", Tier::Default),
+            ("debian-6.1-rt", "6.1", Tier::Extended),
+            ("debian-6.12", "6.12", Tier::Default),
+            ("debian-backports", "", Tier::Default),
+        ];
+        Matrix { entries: entries.map(entry).into(), ..Matrix::default() }
+    }
+
+    fn ids(selectors: &[&str]) -> Result<Vec<String>, SelectError> {
+        let selectors: Vec<_> = selectors.iter().map(ToString::to_string).collect();
+        Ok(select(&matrix(), &selectors)?.into_iter().map(|entry| entry.id).collect())
+    }
+
+    #[rstest]
+    #[case(&[], "debian-5.10 debian-6.1 debian-6.12 debian-backports")]
+    #[case(&["6.1"], "debian-6.1 debian-6.1-rt")]
+    #[case(&["6"], "debian-6.1 debian-6.1-rt debian-6.12")]
+    #[case(&["6.12", "5"], "debian-5.10 ubuntu-5.15 debian-6.12")]
+    #[case(&["debian-6.1"], "debian-6.1")]
+    #[case(&["debian-6.1", "6.1", "debian-6.1"], "debian-6.1 debian-6.1-rt")]
+    #[case(&["debian-*"], "debian-5.10 debian-6.1 debian-6.1-rt debian-6.12 debian-backports")]
+    #[case(&["*-rt", "ubuntu-{5.4,5.15}"], "ubuntu-5.15 debian-6.1-rt")]
+    #[case(&["debian-backports"], "debian-backports")]
+    #[case(&["host", "host", "6.12"], "debian-6.12 host")]
+    #[case(
+        &["all"],
+        "debian-5.10 ubuntu-5.15 debian-6.1 debian-6.1-rt debian-6.12 debian-backports"
+    )]
+    fn selections(#[case] selectors: &[&str], #[case] expected: &str) {
+        assert_eq!(ids(selectors).unwrap().join(" "), expected);
+    }
+
+    #[rstest]
+    #[case("debain-6.1", "did you mean debian-6.1 or")]
+    #[case("6.2", "did you mean 6.12 or 6.1?; `cargo xtask kernels list` shows all")]
+    #[case("windows", "no kernel matches \"windows\"; `cargo xtask kernels list` shows all")]
+    #[case("no/such/image", "there is no kernel image \"no/such/image\"")]
+    #[case("debian-[", "\"debian-[\" is not a glob: ")]
+    #[case("fedora-*", "no kernel matches \"fedora-*\"")]
+    fn a_selector_that_means_nothing(#[case] selector: &str, #[case] expected: &str) {
+        let error = ids(&[selector]).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+
+    #[test]
+    fn an_empty_default_tier_is_an_error() {
+        assert_eq!(select(&Matrix::default(), &[]), Err(SelectError::NothingByDefault));
+    }
+
+    #[test]
+    fn paths_get_ids_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| {
+            let path = folder.path().join(name).join("My Image");
+            std::fs::create_dir(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, "").unwrap();
+            path.to_string_lossy().into_owned()
+        };
+        let (a, b) = (path("a"), path("b"));
+        assert_eq!(ids(&[&a, &b, &a]).unwrap(), ["file-my-image", "file-my-image-2"]);
+    }
+}

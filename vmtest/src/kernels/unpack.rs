@@ -1,0 +1,394 @@
+//! From packages to what a guest boots.
+//!
+//! Unpacking a kernel takes a second or more, so the result is kept in the store as an artifact.
+//! It holds the image, the ELF kernel in it, the configuration, the names of all modules, and the
+//! modules of virtio devices; any other module is read from its package when it is asked for.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File, Permissions},
+    io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Image, Unpacked,
+    deb::package::{self, Member, PackageError},
+    digest::{Digest, HashingReader},
+    error::ErrorKind,
+    fetch::StoredPackage,
+    modules::{self, MAX_MODULE, Modules, Supply},
+    store::{Store, StoreError},
+    vmlinux::{BzImage, ElfKernel, ImageError, is_elf},
+};
+
+/// Goes into the key of artifacts: to be raised with every change of what unpacking makes.
+const VERSION: u32 = 1;
+
+const MAX_IMAGE: u64 = 1 << 30;
+const MAX_TEXT: u64 = 64 << 20;
+
+/// Modules whose names begin so are kept in the artifact.
+const KEPT: &str = "virtio";
+
+const DESCRIPTION: &str = "kernel.json";
+
+/// What an artifact holds; in its `kernel.json`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Description {
+    release: String,
+    has_vmlinux: bool,
+    has_config: bool,
+    builtin: BTreeSet<String>,
+    /// All modules of the packages.
+    modules: BTreeSet<String>,
+    /// Those whose files are in the artifact.
+    kept: BTreeSet<String>,
+    /// The size of every file in the artifact, for seeing damage.
+    sizes: BTreeMap<String, u64>,
+}
+
+/// Unpacks a kernel, or finds that this was done before; `announce` is called if there is work.
+pub(crate) fn unpack(
+    store: &Store,
+    id: &str,
+    release: &str,
+    packages: &[StoredPackage],
+    announce: &mut dyn FnMut(),
+) -> Result<Unpacked, ErrorKind> {
+    let key = key(release, packages);
+    let build = |scratch: &Path| {
+        announce();
+        build(store, release, packages, scratch)
+    };
+    let path = match store.artifact(&key).filter(|path| open(path).is_some()) {
+        Some(path) => path,
+        None => {
+            store.discard_artifact(&key)?;
+            store.artifact_or_build(&key, build)?
+        }
+    };
+    let damaged = || {
+        let source = io::Error::from(io::ErrorKind::InvalidData);
+        ErrorKind::Read { path: path.join(DESCRIPTION), source }
+    };
+    let description = open(&path).ok_or_else(damaged)?;
+    let file = |there: bool, name: &str| there.then(|| path.join(name));
+    Ok(Unpacked {
+        id: id.to_owned(),
+        release: release.to_owned(),
+        image: Image {
+            bzimage: Some(path.join("bzImage")),
+            vmlinux: file(description.has_vmlinux, "vmlinux"),
+        },
+        config: file(description.has_config, "config"),
+        btf: None,
+        modules: Modules {
+            builtin: description.builtin,
+            supply: Supply::Packages(PackagedModules {
+                all: description.modules,
+                kept: description.kept,
+                folder: path.join("modules"),
+                release: release.to_owned(),
+                packages: packages.to_vec(),
+                store: store.clone(),
+                key,
+            }),
+        },
+    })
+}
+
+fn key(release: &str, packages: &[StoredPackage]) -> String {
+    let inputs = packages.iter().map(|package| package.object.digest().to_string());
+    let inputs: Vec<_> =
+        [format!("kernel {VERSION} {release}")].into_iter().chain(inputs).collect();
+    Digest::of(inputs.join(" ").as_bytes()).to_string()
+}
+
+/// The description of an artifact whose files are all there, with their sizes.
+fn open(path: &Path) -> Option<Description> {
+    let text = fs::read(path.join(DESCRIPTION)).ok()?;
+    let description: Description = serde_json::from_slice(&text).ok()?;
+    let is_whole = |(name, size): (&String, &u64)| {
+        fs::metadata(path.join(name)).is_ok_and(|metadata| metadata.len() == *size)
+    };
+    description.sizes.iter().all(is_whole).then_some(description)
+}
+
+fn build(
+    store: &Store,
+    release: &str,
+    packages: &[StoredPackage],
+    scratch: &Path,
+) -> Result<(), ErrorKind> {
+    let mut artifact = Artifact {
+        folder: scratch,
+        description: Description { release: release.to_owned(), ..Description::default() },
+        has_image: false,
+    };
+    let folder = scratch.join("modules");
+    fs::create_dir(&folder).map_err(|e| StoreError::io("create", &folder, e))?;
+    for package in packages {
+        for_each_member(store, package, |member| artifact.take(release, &package.file, member))?;
+    }
+    if !artifact.has_image {
+        let file = packages.first().map(|package| package.file.clone()).unwrap_or_default();
+        return Err(ErrorKind::Package { file, source: PackageError::Lacks("kernel image") });
+    }
+    let text = serde_json::to_vec(&artifact.description)
+        .map_err(|e| StoreError::io("write", scratch, e.into()))?;
+    write(&scratch.join(DESCRIPTION), &text)
+}
+
+/// Reads a package from the store, checking on the way that it still is what was stored.
+fn for_each_member(
+    store: &Store,
+    package: &StoredPackage,
+    mut visit: impl FnMut(&mut Member<'_>) -> Result<(), ErrorKind>,
+) -> Result<(), ErrorKind> {
+    let path = package.object.path();
+    let unreadable = |source| ErrorKind::Read { path: path.to_owned(), source };
+    let file = File::open(path).map_err(unreadable)?;
+    let mut reader = HashingReader::new(io::BufReader::with_capacity(1 << 16, file));
+    let outcome =
+        package::for_each_member(&mut reader, |member| visit(member).map_err(Failure::Visit));
+    if reader.finish().map_err(unreadable)? != package.object.digest() {
+        store.discard(&package.object)?;
+        return Err(ErrorKind::StoreDamaged { digest: package.object.digest() });
+    }
+    outcome.map_err(|failure| match failure {
+        Failure::Visit(kind) => kind,
+        Failure::Package(source) => ErrorKind::Package { file: package.file.clone(), source },
+    })
+}
+
+enum Failure {
+    Visit(ErrorKind),
+    Package(PackageError),
+}
+
+impl From<PackageError> for Failure {
+    fn from(error: PackageError) -> Self {
+        Failure::Package(error)
+    }
+}
+
+/// What a member of a package is to a kernel.
+#[derive(Debug, PartialEq, Eq)]
+enum Content {
+    Image,
+    Config,
+    Builtin,
+    Module(String),
+}
+
+impl Content {
+    fn of(path: &str, release: &str) -> Option<Self> {
+        if let Some(name) = path.strip_prefix("boot/") {
+            let (kind, of) = name.split_once('-')?;
+            return match kind {
+                "vmlinuz" if of == release => Some(Content::Image),
+                "config" if of == release => Some(Content::Config),
+                _ => None,
+            };
+        }
+        let path = path.strip_prefix("usr/").unwrap_or(path);
+        let path = path.strip_prefix("lib/modules/")?.strip_prefix(release)?.strip_prefix('/')?;
+        match path {
+            "vmlinuz" | "vmlinuz.unsigned" => Some(Content::Image),
+            "config" => Some(Content::Config),
+            "modules.builtin" => Some(Content::Builtin),
+            path => modules::name_of_path(path).map(Content::Module),
+        }
+    }
+}
+
+/// An artifact in the making.
+struct Artifact<'a> {
+    folder: &'a Path,
+    description: Description,
+    has_image: bool,
+}
+
+impl Artifact<'_> {
+    fn take(
+        &mut self,
+        release: &str,
+        package: &str,
+        member: &mut Member<'_>,
+    ) -> Result<(), ErrorKind> {
+        let file = || package.to_owned();
+        let bad = |source| ErrorKind::Package { file: file(), source };
+        match Content::of(member.path, release) {
+            None => Ok(()),
+            Some(Content::Image) if self.has_image => Ok(()),
+            Some(Content::Image) => {
+                let image = format!("{} of {}", member.path, package);
+                let bytes = member.read(MAX_IMAGE).map_err(bad)?;
+                self.image(&bytes).map_err(|kind| match kind {
+                    Refused::Image(source) => ErrorKind::Image { image, source },
+                    Refused::Other(kind) => kind,
+                })
+            }
+            Some(Content::Config) => {
+                self.description.has_config = true;
+                self.write("config", &member.read(MAX_TEXT).map_err(bad)?)
+            }
+            Some(Content::Builtin) => {
+                let text = member.read(MAX_TEXT).map_err(bad)?;
+                self.description.builtin = modules::parse_builtin(&String::from_utf8_lossy(&text));
+                Ok(())
+            }
+            Some(Content::Module(name)) => {
+                if name.starts_with(KEPT) {
+                    let content = plain_module(member).map_err(bad)?;
+                    self.write(&format!("modules/{name}.ko"), &content)?;
+                    self.description.kept.insert(name.clone());
+                }
+                self.description.modules.insert(name);
+                Ok(())
+            }
+        }
+    }
+
+    fn image(&mut self, bytes: &[u8]) -> Result<(), Refused> {
+        let image = BzImage::parse(bytes)?;
+        self.has_image = true;
+        self.write("bzImage", bytes)?;
+        if let Some(vmlinux) = image.extract()?
+            && ElfKernel::parse(&vmlinux)?.has_pvh
+        {
+            self.description.has_vmlinux = true;
+            self.write("vmlinux", &vmlinux)?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, name: &str, content: &[u8]) -> Result<(), ErrorKind> {
+        self.description.sizes.insert(name.to_owned(), content.len() as u64);
+        write(&self.folder.join(name), content)
+    }
+}
+
+enum Refused {
+    Image(ImageError),
+    Other(ErrorKind),
+}
+
+impl From<ImageError> for Refused {
+    fn from(error: ImageError) -> Self {
+        Refused::Image(error)
+    }
+}
+
+impl From<ErrorKind> for Refused {
+    fn from(kind: ErrorKind) -> Self {
+        Refused::Other(kind)
+    }
+}
+
+fn plain_module(member: &mut Member<'_>) -> Result<Vec<u8>, PackageError> {
+    let compressed = member.read(MAX_MODULE)?;
+    Ok(modules::decompress(member.path, &compressed[..])?)
+}
+
+fn write(path: &Path, content: &[u8]) -> Result<(), ErrorKind> {
+    fs::write(path, content)
+        .and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o444)))
+        .map_err(|e| StoreError::io("write", path, e).into())
+}
+
+/// The modules of an unpacked kernel.
+#[derive(Clone, Debug)]
+pub(crate) struct PackagedModules {
+    all: BTreeSet<String>,
+    kept: BTreeSet<String>,
+    folder: PathBuf,
+    release: String,
+    packages: Vec<StoredPackage>,
+    store: Store,
+    key: String,
+}
+
+impl PackagedModules {
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.all.contains(name)
+    }
+
+    pub(crate) fn read(
+        &self,
+        names: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, Vec<u8>>, ErrorKind> {
+        let (kept, others): (BTreeSet<_>, BTreeSet<_>) =
+            names.iter().cloned().partition(|name| self.kept.contains(name));
+        let mut contents = read_modules(&self.folder, &kept)?;
+        if !others.is_empty() {
+            contents.extend(read_modules(&self.extract(&others)?, &others)?);
+        }
+        Ok(contents)
+    }
+
+    /// Takes modules out of the packages, into an artifact of their own.
+    fn extract(&self, names: &BTreeSet<String>) -> Result<PathBuf, ErrorKind> {
+        let list: Vec<_> = names.iter().map(String::as_str).collect();
+        let key = Digest::of(format!("modules {} {}", self.key, list.join(" ")).as_bytes());
+        self.store.artifact_or_build(&key.to_string(), |scratch| {
+            for package in &self.packages {
+                for_each_member(&self.store, package, |member| {
+                    match Content::of(member.path, &self.release) {
+                        Some(Content::Module(name)) if names.contains(&name) => {
+                            let content = plain_module(member).map_err(|source| {
+                                ErrorKind::Package { file: package.file.clone(), source }
+                            })?;
+                            write(&scratch.join(format!("{name}.ko")), &content)
+                        }
+                        _ => Ok(()),
+                    }
+                })?;
+            }
+            Ok(())
+        })
+    }
+}
+
+fn read_modules(
+    folder: &Path,
+    names: &BTreeSet<String>,
+) -> Result<BTreeMap<String, Vec<u8>>, ErrorKind> {
+    let read = |name: &String| {
+        let path = folder.join(format!("{name}.ko"));
+        match fs::read(&path) {
+            Ok(content) => Ok((name.clone(), content)),
+            Err(source) => Err(ErrorKind::Read { path, source }),
+        }
+    };
+    names.iter().map(read).collect()
+}
+
+/// Whether these bytes are an image that could be given as a file, and what is in it.
+pub(crate) fn inspect(bytes: &[u8]) -> Result<Inspected, ImageError> {
+    if is_elf(bytes) {
+        let kernel = ElfKernel::parse(bytes)?;
+        return match kernel.has_pvh {
+            true => Ok(Inspected { release: kernel.release, is_elf: true, vmlinux: None }),
+            false => Err(ImageError::NoPvh),
+        };
+    }
+    let image = BzImage::parse(bytes)?;
+    let vmlinux = match image.extract()? {
+        Some(vmlinux) if ElfKernel::parse(&vmlinux)?.has_pvh => Some(vmlinux),
+        _ => None,
+    };
+    Ok(Inspected { release: image.release, is_elf: false, vmlinux })
+}
+
+/// What is in an image.
+pub(crate) struct Inspected {
+    pub(crate) release: Option<String>,
+    pub(crate) is_elf: bool,
+    /// The ELF kernel inside a bzImage, if it can be started directly.
+    pub(crate) vmlinux: Option<Vec<u8>>,
+}
