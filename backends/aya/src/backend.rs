@@ -2,7 +2,7 @@
 
 use aya::{
     Ebpf, EbpfLoader, Pod,
-    maps::{Array, Map, MapError},
+    maps::{Array, Map},
 };
 use kernlab_abi::ProgramConfig;
 use kernlab_core::{
@@ -55,16 +55,17 @@ impl Backend for AyaBackend {
         // The loader would look for the kernel's BTF, which takes long to parse and isn't needed.
         let mut ebpf = EbpfLoader::new().btf(None).load(object).map_err(object_failed)?;
         configure(&mut ebpf, &plan.config)?;
+        // The maps stay open until all programs that refer to them are loaded.
         let events = take_map(&mut ebpf, "events")?;
         let events = EventBuffer::open(events, plan.buffer, event_size(plan.tracer))?;
-        let drops = take_map(&mut ebpf, "drops")?;
+        let emitted = take_map(&mut ebpf, "emitted")?;
         let pending = ebpf.take_map("pending");
         for point in &plan.attach {
             load(&mut ebpf, point)?;
         }
         let attached =
             plan.attach.iter().map(|point| attach(&mut ebpf, point)).collect::<Result<_, _>>()?;
-        Ok(Box::new(AyaSession::new(attached, events, drops, pending)?))
+        Ok(Box::new(AyaSession::new(attached, events, emitted, pending)?))
     }
 }
 
@@ -78,15 +79,16 @@ unsafe impl Pod for ConfigValue {}
 
 /// Writes the plan's decisions to where the programs read them.
 fn configure(ebpf: &mut Ebpf, config: &ProgramConfig) -> Result<(), BackendError> {
-    let map = take_map(ebpf, "config")?;
+    let map = ebpf.map_mut("config").ok_or_else(|| no_map("config"))?;
     Array::<_, ConfigValue>::try_from(map)
         .and_then(|mut map| map.set(0, ConfigValue(*config), 0))
         .map_err(|error| failed("writing the configuration", Reason::LoadFailed, error))
 }
 
 fn take_map(ebpf: &mut Ebpf, name: &str) -> Result<Map, BackendError> {
-    ebpf.take_map(name).ok_or_else(|| {
-        let error = MapError::InvalidName { name: name.to_owned() };
-        failed(format!("finding the map {name}"), Reason::LoadFailed, error)
-    })
+    ebpf.take_map(name).ok_or_else(|| no_map(name))
+}
+
+fn no_map(name: &str) -> BackendError {
+    failed(format!("finding the map {name}"), Reason::LoadFailed, "the object has no such map")
 }

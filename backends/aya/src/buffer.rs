@@ -15,9 +15,17 @@ use kernlab_core::{backend::BackendError, outcome::Reason, plan::BufferKind};
 use crate::error::failed;
 
 /// The reading end of the map `events`.
-pub(crate) enum EventBuffer {
+pub(crate) struct EventBuffer {
+    reader: Reader,
+    /// Bytes of the tracer's event.
+    event_size: usize,
+    received: u64,
+}
+
+enum Reader {
     Ring(RingBuf<MapData>),
-    Perf(PerfBuffers),
+    /// A buffer for each CPU.
+    Perf(Vec<PerfEventArrayBuffer<MapData>>),
 }
 
 impl EventBuffer {
@@ -27,82 +35,71 @@ impl EventBuffer {
         kind: BufferKind,
         event_size: usize,
     ) -> Result<Self, BackendError> {
-        match kind {
+        let reader = match kind {
             BufferKind::Ring => RingBuf::try_from(events)
-                .map(EventBuffer::Ring)
-                .map_err(|error| failed("mapping the ring buffer", Reason::LoadFailed, error)),
-            BufferKind::Perf => PerfBuffers::open(events, event_size).map(EventBuffer::Perf),
-        }
+                .map(Reader::Ring)
+                .map_err(|error| failed("mapping the ring buffer", Reason::LoadFailed, error))?,
+            BufferKind::Perf => open_perf_buffers(events).map(Reader::Perf)?,
+        };
+        Ok(EventBuffer { reader, event_size, received: 0 })
     }
 
     /// Descriptors that become readable when events wait.
     pub(crate) fn wait_on(&self) -> Vec<BorrowedFd<'_>> {
-        match self {
-            EventBuffer::Ring(ring) => vec![ring.as_fd()],
-            EventBuffer::Perf(perf) => perf.buffers.iter().map(|buffer| buffer.as_fd()).collect(),
+        match &self.reader {
+            Reader::Ring(ring) => vec![ring.as_fd()],
+            Reader::Perf(buffers) => buffers.iter().map(|buffer| buffer.as_fd()).collect(),
         }
     }
 
     /// Hands every waiting event to `sink`.
     pub(crate) fn consume(&mut self, sink: &mut dyn FnMut(&[u8])) {
-        match self {
-            EventBuffer::Ring(ring) => {
+        let mut receive = |event: &[u8]| {
+            self.received += 1;
+            sink(event);
+        };
+        match &mut self.reader {
+            Reader::Ring(ring) => {
                 while let Some(event) = ring.next() {
-                    sink(&event);
+                    receive(&event);
                 }
             }
-            EventBuffer::Perf(perf) => perf.consume(sink),
-        }
-    }
-
-    /// Events that the kernel said it left out of the buffer. For the ring, the programs count.
-    pub(crate) fn reported_lost(&self) -> u64 {
-        match self {
-            EventBuffer::Ring(_) => 0,
-            EventBuffer::Perf(perf) => perf.lost,
-        }
-    }
-}
-
-/// A buffer for each CPU.
-pub(crate) struct PerfBuffers {
-    buffers: Vec<PerfEventArrayBuffer<MapData>>,
-    event_size: usize,
-    lost: u64,
-}
-
-impl PerfBuffers {
-    fn open(events: Map, event_size: usize) -> Result<Self, BackendError> {
-        let mut array = PerfEventArray::try_from(events)
-            .map_err(|error| failed("opening the perf buffer", Reason::LoadFailed, error))?;
-        let cpus = online_cpus().map_err(|(path, error)| {
-            failed(format!("reading the online CPUs from {path}"), Reason::LoadFailed, error)
-        })?;
-        let buffers = cpus
-            .into_iter()
-            .map(|cpu| {
-                array.open(cpu, Some(PERF_PAGES as usize)).map_err(|error| {
-                    let stage = format!("opening the perf buffer of CPU {cpu}");
-                    failed(stage, Reason::LoadFailed, error)
-                })
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(PerfBuffers { buffers, event_size, lost: 0 })
-    }
-
-    fn consume(&mut self, sink: &mut dyn FnMut(&[u8])) {
-        let PerfBuffers { buffers, event_size, lost } = self;
-        for buffer in buffers {
-            buffer.for_each(|event| match event {
-                PerfEvent::Sample { head, tail: [] } => sink(cut(head, *event_size)),
-                PerfEvent::Sample { head, tail } => {
-                    // The record crosses the end of the buffer.
-                    sink(cut(&[head, tail].concat(), *event_size));
+            Reader::Perf(buffers) => {
+                for buffer in buffers {
+                    buffer.for_each(|event| match event {
+                        PerfEvent::Sample { head, tail: [] } => receive(cut(head, self.event_size)),
+                        // The record crosses the end of the buffer.
+                        PerfEvent::Sample { head, tail } => {
+                            receive(cut(&[head, tail].concat(), self.event_size));
+                        }
+                        // Found by counting: these records come late or never.
+                        PerfEvent::Lost { .. } => {}
+                    });
                 }
-                PerfEvent::Lost { count } => *lost += count,
-            });
+            }
         }
     }
+
+    /// Events handed over so far.
+    pub(crate) fn received(&self) -> u64 {
+        self.received
+    }
+}
+
+fn open_perf_buffers(events: Map) -> Result<Vec<PerfEventArrayBuffer<MapData>>, BackendError> {
+    let mut array = PerfEventArray::try_from(events)
+        .map_err(|error| failed("opening the perf buffer", Reason::LoadFailed, error))?;
+    let cpus = online_cpus().map_err(|(path, error)| {
+        failed(format!("reading the online CPUs from {path}"), Reason::LoadFailed, error)
+    })?;
+    cpus.into_iter()
+        .map(|cpu| {
+            array.open(cpu, Some(PERF_PAGES as usize)).map_err(|error| {
+                let stage = format!("opening the perf buffer of CPU {cpu}");
+                failed(stage, Reason::LoadFailed, error)
+            })
+        })
+        .collect()
 }
 
 /// A record without the padding that makes its size in the buffer a multiple of eight. A shorter

@@ -56,7 +56,7 @@ mod tests {
         let found: BTreeSet<_> = object.programs.keys().map(String::as_str).collect();
         assert_eq!(found, programs.iter().copied().collect());
         let found: BTreeSet<_> = object.maps.keys().map(String::as_str).collect();
-        assert_eq!(found, ["config", "drops", "events"].into_iter().chain(own_map).collect());
+        assert_eq!(found, ["config", "emitted", "events"].into_iter().chain(own_map).collect());
         let kind = match buffer {
             BufferKind::Ring => bpf_map_type::BPF_MAP_TYPE_RINGBUF,
             BufferKind::Perf => bpf_map_type::BPF_MAP_TYPE_PERF_EVENT_ARRAY,

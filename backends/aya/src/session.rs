@@ -18,7 +18,7 @@ type Pending = HashMap<MapData, u64, [u8; size_of::<PendingWrite>()]>;
 pub(crate) struct AyaSession {
     attached: Vec<Attached>,
     events: EventBuffer,
-    drops: PerCpuArray<MapData, u64>,
+    emitted: PerCpuArray<MapData, u64>,
     pending: Option<Pending>,
 }
 
@@ -26,20 +26,22 @@ impl AyaSession {
     pub(crate) fn new(
         attached: Vec<Attached>,
         events: EventBuffer,
-        drops: Map,
+        emitted: Map,
         pending: Option<Map>,
     ) -> Result<Self, BackendError> {
         let wrong = |name| {
             move |error| failed(format!("opening the map {name}"), Reason::LoadFailed, error)
         };
-        let drops = PerCpuArray::try_from(drops).map_err(wrong("drops"))?;
+        let emitted = PerCpuArray::try_from(emitted).map_err(wrong("emitted"))?;
         let pending = pending.map(Pending::try_from).transpose().map_err(wrong("pending"))?;
-        Ok(AyaSession { attached, events, drops, pending })
+        Ok(AyaSession { attached, events, emitted, pending })
     }
 
-    /// Events that the programs counted as dropped, on all CPUs.
-    fn dropped(&self) -> Result<u64, MapError> {
-        Ok(self.drops.get(&0, 0)?.iter().sum())
+    /// Events that the programs handed over and that did not arrive. Only exact when the programs
+    /// are detached and the buffer is empty.
+    fn lost(&self) -> Result<u64, MapError> {
+        let emitted: u64 = self.emitted.get(&0, 0)?.iter().sum();
+        Ok(emitted.saturating_sub(self.events.received()))
     }
 
     fn left_behind(&self) -> Result<u64, MapError> {
@@ -66,7 +68,7 @@ impl Session for AyaSession {
         self.events.consume(sink);
         let unread = |error| failed("reading the maps", Reason::LoadFailed, error);
         Ok(Tally {
-            lost: self.events.reported_lost() + self.dropped().map_err(unread)?,
+            lost: self.lost().map_err(unread)?,
             left_behind: self.left_behind().map_err(unread)?,
         })
     }
