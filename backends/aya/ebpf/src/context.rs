@@ -10,7 +10,7 @@
 ///
 /// `context` is what the kernel passed to the program, and has eight bytes at `OFFSET`.
 #[inline(always)]
-pub unsafe fn load<const OFFSET: usize>(context: *const core::ffi::c_void) -> u64 {
+pub unsafe fn read_context<const OFFSET: usize>(context: *const core::ffi::c_void) -> u64 {
     let value: u64;
     // SAFETY: one load, from memory that is valid by this function's contract.
     unsafe {

@@ -4,7 +4,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::{EbpfContext, programs::ProbeContext};
 
-use crate::{KernelMemory, load};
+use crate::{KernelMemory, read_context};
 
 /// Offsets in `struct pt_regs`, arch/x86/include/asm/ptrace.h: the same from 4.18 to 7.3.
 mod pt_regs {
@@ -36,7 +36,7 @@ impl Arguments {
     #[inline(always)]
     fn register<const OFFSET: usize>(&self) -> u64 {
         // SAFETY: a kprobe's context is a pt_regs, and all offsets are in it.
-        unsafe { load::<OFFSET>(self.registers) }
+        unsafe { read_context::<OFFSET>(self.registers) }
     }
 
     /// Argument `number`, counted from 1, whole: the upper half of a 32-bit argument is undefined.

@@ -11,7 +11,7 @@ use aya_ebpf::{
     programs::TracePointContext,
 };
 use kernlab_abi::{MAX_PENDING, PendingWrite, SysWriteEvent};
-use kernlab_aya_ebpf::{TracedThread, emit, load};
+use kernlab_aya_ebpf::{TracedThread, emit, read_context};
 
 /// Where the BPF context of a syscall tracepoint has the arguments, and the return value: the same
 /// on every kernel, whatever the tracepoint's format file says (`struct syscall_tp_t`,
@@ -30,7 +30,8 @@ fn sys_enter_write(context: TracePointContext) -> Option<()> {
     let thread = TracedThread::current()?;
     let context = context.as_ptr();
     // SAFETY: both offsets are in the context of sys_enter_write.
-    let (fd, count) = unsafe { (load::<FD>(context) as i32, load::<COUNT>(context)) };
+    let (fd, count) =
+        unsafe { (read_context::<FD>(context) as i32, read_context::<COUNT>(context)) };
     let write = PendingWrite { count, fd, reserved: 0 };
     PENDING.insert(thread.pid_tgid, write, 0).ok()
 }
@@ -45,7 +46,7 @@ fn sys_exit_write(context: TracePointContext) -> Option<()> {
     // If this failed, the loader would find the entry at the end.
     _ = PENDING.remove(thread.pid_tgid);
     // SAFETY: the offset is in the context of sys_exit_write.
-    let ret = unsafe { load::<RET>(context.as_ptr()) } as i64;
+    let ret = unsafe { read_context::<RET>(context.as_ptr()) } as i64;
     if ret < 0 {
         return None;
     }
