@@ -27,7 +27,8 @@ use crate::{
 
 fn main() {
     // `-- floor` on the kernel's command line: the least that an init can do, to measure against.
-    if std::env::args().nth(1).as_deref() == Some("floor") {
+    // The last argument, because the kernel hands on every word that it doesn't know itself.
+    if std::env::args().next_back().as_deref() == Some("floor") {
         power::off();
     }
     std::panic::set_hook(Box::new(|panic| {

@@ -1,0 +1,143 @@
+//! A program that behaves in the ways that the lab has to cope with. Only for the lab's tests,
+//! which also start it as PID 1.
+
+use std::{
+    env,
+    fs::{self, File},
+    io::{self, Read, Write},
+    os::fd::FromRawFd,
+    process::{self, exit},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    mount::{MsFlags, mount},
+    sys::signal::{SigHandler, Signal, raise, signal},
+    unistd::{ForkResult, fork, setsid},
+};
+
+fn main() -> io::Result<()> {
+    let mut arguments: Vec<String> = env::args().skip(1).collect();
+    if process::id() == 1 {
+        // The kernel hands on all words that it doesn't know; ours is the last.
+        arguments.drain(..arguments.len().saturating_sub(1));
+    }
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        // What a program sees, and where it can write.
+        ["report"] => report(),
+        ["list", folder] => list(folder),
+        ["tick", milliseconds] => tick(Duration::from_millis(number(milliseconds))),
+        ["connect"] => connect(),
+        // Ways to end.
+        ["exit", code] => exit(code.parse().unwrap_or(99)),
+        ["abort"] => Ok(raise(Signal::SIGABRT)?),
+        ["flood", bytes] => flood(number(bytes)),
+        ["stubborn"] => stubborn(),
+        ["daemons", count] => daemons(number(count)),
+        // Ways to take the kernel along.
+        ["crash"] => fs::write("/proc/sysrq-trigger", "c"),
+        ["wedge"] => wedge(),
+        // Ways to be a bad PID 1.
+        ["silent"] => sleep_for_ever(),
+        ["garbage"] => garbage(),
+        ["leave"] => exit(0),
+        other => panic!("unknown behaviour {other:?}"),
+    }
+}
+
+fn number(text: &str) -> u64 {
+    text.parse().expect("a number")
+}
+
+fn report() -> io::Result<()> {
+    let mut input = String::new();
+    io::stdin().read_to_string(&mut input)?;
+    println!("stdin: {input:?}");
+    println!("variables: {:?}", env::vars().collect::<Vec<_>>());
+    println!("folder: {}", env::current_dir()?.display());
+    println!("file: {}", fs::read_to_string("/tmp/given").unwrap_or_default().len());
+    eprintln!("errors go here");
+    // SAFETY: the agent opened descriptor 3 for us, and nobody else uses it.
+    unsafe { File::from_raw_fd(3) }.write_all(b"the result")
+}
+
+fn list(folder: &str) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        println!("{}", entry?.file_name().display());
+    }
+    Ok(())
+}
+
+/// Sleeps, and says how long that was by the guest's clock.
+fn tick(time: Duration) -> io::Result<()> {
+    let start = Instant::now();
+    thread::sleep(time);
+    println!("{}", start.elapsed().as_micros());
+    Ok(())
+}
+
+/// Talks to itself over both loopback addresses.
+fn connect() -> io::Result<()> {
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let listener = std::net::TcpListener::bind(address)?;
+        let mut client = std::net::TcpStream::connect(listener.local_addr()?)?;
+        client.write_all(b"hello")?;
+        drop(client);
+        let mut text = String::new();
+        listener.accept()?.0.read_to_string(&mut text)?;
+        println!("{address} {text}");
+    }
+    Ok(())
+}
+
+fn flood(bytes: u64) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    io::copy(&mut io::repeat(b'x').take(bytes), &mut out)?;
+    out.flush()
+}
+
+fn stubborn() -> io::Result<()> {
+    // SAFETY: ignoring a signal installs no handler.
+    unsafe { signal(Signal::SIGTERM, SigHandler::SigIgn) }?;
+    println!("here to stay");
+    sleep_for_ever()
+}
+
+/// Leaves children behind that are in sessions of their own and hold on to our output.
+fn daemons(count: u64) -> io::Result<()> {
+    for _ in 0..count {
+        // SAFETY: this program has a single thread.
+        if let ForkResult::Child = unsafe { fork() }? {
+            setsid()?;
+            sleep_for_ever()?;
+        }
+    }
+    println!("left {count}");
+    Ok(())
+}
+
+/// Takes the processor away from everybody, PID 1 included.
+fn wedge() -> io::Result<()> {
+    fs::write("/proc/sys/kernel/sched_rt_runtime_us", "-1")?;
+    let parameters = libc::sched_param { sched_priority: 99 };
+    // SAFETY: the call reads the parameters, which outlive it.
+    let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &parameters) };
+    nix::errno::Errno::result(result)?;
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
+fn garbage() -> io::Result<()> {
+    mount(Some("dev"), "/dev", Some("devtmpfs"), MsFlags::empty(), None::<&str>)?;
+    fs::write("/dev/ttyS1", "klab? no: just text\n")?;
+    sleep_for_ever()
+}
+
+fn sleep_for_ever() -> io::Result<()> {
+    loop {
+        thread::park();
+    }
+}

@@ -1,0 +1,255 @@
+//! The guest's initramfs: our agent as PID 1, the programs that run under it, the modules that a
+//! kernel needs. Written without root and without tools, the same bytes for the same input.
+
+mod archive;
+
+use std::{
+    fs, io,
+    io::Write,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use serde::{Deserialize, Serialize};
+
+use self::archive::Archive;
+use crate::kernels::Digest;
+
+/// An image that nobody used for so long is removed.
+const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// A program and its place in the guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// Absolute path in the guest: `/bin/kernlab-tracer`.
+    pub guest: String,
+    /// The static executable on the host.
+    pub host: PathBuf,
+}
+
+impl Program {
+    /// Puts an executable into the guest's `/bin` under its own name.
+    pub fn in_bin(host: impl Into<PathBuf>) -> Self {
+        let host = host.into();
+        let name = host.file_name().unwrap_or_default().to_string_lossy();
+        Program { guest: format!("/bin/{name}"), host }
+    }
+}
+
+/// An initramfs could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// A file that goes into the image can't be read.
+    #[error("could not read {path} for the guest's initramfs")]
+    Read {
+        /// The file on the host.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The image can't be written.
+    #[error("could not write the guest's initramfs to {path}")]
+    Write {
+        /// The folder or file on the host.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A module without a name, or with one that could not stand on a line.
+    #[error("{0:?} is not the path of a kernel module")]
+    ModuleName(PathBuf),
+    /// Nothing this long can be an entry of an archive.
+    #[error("{path} has {length} bytes: more than an initramfs can hold")]
+    TooLong {
+        /// The file in the guest.
+        path: String,
+        /// Its length.
+        length: u64,
+    },
+}
+
+/// The part of the image that all kernels share.
+#[derive(Clone, Debug)]
+pub struct Base {
+    archive: Vec<u8>,
+}
+
+impl Base {
+    /// Packs the agent and the programs.
+    pub fn new(agent: &Path, programs: &[Program]) -> Result<Self, ImageError> {
+        let mut archive = Archive::default();
+        // The kernel opens it for PID 1 before anything is mounted.
+        archive.character_device("/dev/console", 0o600, 5, 1);
+        archive.file("/init", 0o755, &read(agent)?)?;
+        for program in programs {
+            archive.file(&program.guest, 0o755, &read(&program.host)?)?;
+        }
+        Ok(Base { archive: archive.finish() })
+    }
+
+    /// Adds a kernel's modules, to be loaded in this order.
+    pub fn with_modules(&self, modules: &[PathBuf]) -> Result<Vec<u8>, ImageError> {
+        let mut image = self.archive.clone();
+        if modules.is_empty() {
+            return Ok(image);
+        }
+        let mut archive = Archive::default();
+        let mut order = String::new();
+        for module in modules {
+            let name = module.file_name().and_then(|name| name.to_str());
+            let name = name.filter(|name| !name.contains('\n'));
+            let name = name.ok_or_else(|| ImageError::ModuleName(module.clone()))?;
+            archive.file(&format!("/modules/{name}"), 0o644, &read(module)?)?;
+            order.push_str(name);
+            order.push('\n');
+        }
+        archive.file("/modules/order", 0o644, order.as_bytes())?;
+        // The kernel unpacks archives that follow each other into the same file system.
+        image.extend(archive.finish());
+        Ok(image)
+    }
+}
+
+/// An initramfs on the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Initramfs {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Of its content.
+    pub digest: Digest,
+}
+
+/// A folder of images, each named by the digest of its content.
+#[derive(Clone, Debug)]
+pub struct ImageStore {
+    folder: PathBuf,
+}
+
+impl ImageStore {
+    /// Images are kept in this folder, which is made when it is needed.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        ImageStore { folder: folder.into() }
+    }
+
+    /// Keeps an image, or finds that it is there already. Removes images that nobody used for a
+    /// week.
+    pub fn keep(&self, image: &[u8]) -> Result<Initramfs, ImageError> {
+        let digest = Digest::of(image);
+        let path = self.folder.join(format!("{digest}.cpio"));
+        let known = fs::metadata(&path).is_ok_and(|file| file.len() == image.len() as u64);
+        let written = if known { touch(&path) } else { self.write(&path, image) };
+        written.map_err(|source| ImageError::Write { path: path.clone(), source })?;
+        Ok(Initramfs { path, digest })
+    }
+
+    fn write(&self, path: &Path, image: &[u8]) -> io::Result<()> {
+        fs::create_dir_all(&self.folder)?;
+        let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
+        file.write_all(image)?;
+        file.persist(path)?;
+        self.remove_old(SystemTime::now())
+    }
+
+    fn remove_old(&self, now: SystemTime) -> io::Result<()> {
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            let age = entry.metadata().and_then(|file| file.modified()).ok();
+            let age = age.and_then(|modified| now.duration_since(modified).ok());
+            if age.is_some_and(|age| age > KEPT_FOR) {
+                // Somebody else may be tidying up as well.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn touch(path: &Path) -> io::Result<()> {
+    fs::File::options().append(true).open(path)?.set_modified(SystemTime::now())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
+    fs::read(path).map_err(|source| ImageError::Read { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn base(folder: &Path) -> Base {
+        let agent = folder.join("agent");
+        fs::write(&agent, b"\x7fELF agent").unwrap();
+        Base::new(&agent, &[Program::in_bin(&agent)]).unwrap()
+    }
+
+    fn names(image: &[u8]) -> Vec<String> {
+        let mut rest = image;
+        let mut names = Vec::new();
+        while !rest.is_empty() {
+            let entry = cpio::newc::Reader::new(rest).unwrap();
+            names.push(entry.entry().name().to_owned());
+            rest = entry.finish().unwrap();
+        }
+        names
+    }
+
+    #[test]
+    fn the_same_input_makes_the_same_image() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ImageStore::new(folder.path().join("images"));
+        let image = base(folder.path()).with_modules(&[]).unwrap();
+        let first = store.keep(&image).unwrap();
+        assert_eq!(first, store.keep(&base(folder.path()).with_modules(&[]).unwrap()).unwrap());
+        assert_eq!(fs::read(&first.path).unwrap(), image);
+    }
+
+    #[test]
+    fn modules_follow_in_an_archive_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let module = folder.path().join("virtio.ko");
+        fs::write(&module, b"module").unwrap();
+        let image = base(folder.path()).with_modules(&[module]).unwrap();
+        let expected = [
+            "dev",
+            "dev/console",
+            "init",
+            "bin",
+            "bin/agent",
+            "TRAILER!!!",
+            "modules",
+            "modules/virtio.ko",
+            "modules/order",
+            "TRAILER!!!",
+        ];
+        assert_eq!(names(&image), expected);
+    }
+
+    #[test]
+    fn a_damaged_image_is_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ImageStore::new(folder.path());
+        let kept = store.keep(b"an image").unwrap();
+        fs::write(&kept.path, b"torn").unwrap();
+        assert_eq!(store.keep(b"an image").unwrap(), kept);
+        assert_eq!(fs::read(&kept.path).unwrap(), b"an image");
+    }
+
+    #[test]
+    fn images_that_nobody_uses_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ImageStore::new(folder.path());
+        let kept = store.keep(b"an image").unwrap();
+        let soon = SystemTime::now() + Duration::from_secs(60);
+        store.remove_old(soon).unwrap();
+        assert!(kept.path.exists());
+        store.remove_old(soon + KEPT_FOR).unwrap();
+        assert!(!kept.path.exists());
+    }
+
+    #[test]
+    fn a_missing_program_is_named() {
+        let error = Base::new(Path::new("/nonexistent/agent"), &[]).unwrap_err();
+        let expected = "could not read /nonexistent/agent for the guest's initramfs";
+        assert_eq!(error.to_string(), expected);
+    }
+}

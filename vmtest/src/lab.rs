@@ -1,0 +1,45 @@
+//! Guests and their lives: `Bootable` -> `Guest<Booting>` -> `Guest<Ready>` -> jobs -> power-off.
+//!
+//! A guest is hostile: everything it says is bounded, and every wait for it has a deadline. Times
+//! that callers give are those of a machine with hardware acceleration; they are stretched by
+//! [`Accelerator::patience`] where the guest's instructions are translated.
+
+mod connection;
+mod error;
+mod guest;
+mod job;
+
+use std::{path::PathBuf, time::Duration};
+
+pub use self::{
+    error::{Evidence, LabError, LabErrorKind, Phase},
+    guest::{Booting, Guest, PowerOff, Ready, Timings},
+    job::{Exit, Job, JobOutput, Limits},
+};
+use crate::qemu::{Accelerator, Binary, MachineSpec};
+
+/// How long a boot may take. Measured with acceleration: well under a second.
+pub const BOOT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Everything that is needed to boot a guest.
+#[derive(Clone, Debug)]
+pub struct Bootable {
+    /// The QEMU to use.
+    pub qemu: Binary,
+    /// The machine.
+    pub machine: MachineSpec,
+    /// Where what the console prints is written as well, for evidence.
+    pub console_file: Option<PathBuf>,
+}
+
+impl Bootable {
+    /// A machine that leaves no files behind.
+    pub fn new(qemu: Binary, machine: MachineSpec) -> Self {
+        Bootable { qemu, machine, console_file: None }
+    }
+
+    /// Who executes its instructions.
+    pub fn accelerator(&self) -> Accelerator {
+        self.machine.accelerator
+    }
+}

@@ -1,0 +1,231 @@
+//! What can go wrong with a guest, told apart.
+
+use std::{error::Error, fmt, io, process::ExitStatus, time::Duration};
+
+use kernlab_core::outcome::{Outcome, Reason, Verdict};
+use kernlab_proto::FrameError;
+
+use crate::{
+    console::Crash,
+    qemu::{BinaryError, KernelImageError, SpawnError},
+};
+
+/// What the guest was doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It had not yet said that it is ready.
+    Boot,
+    /// It was ready, and was asked to do something.
+    Work,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Phase::Boot => "while it booted",
+            Phase::Work => "while it was at work",
+        })
+    }
+}
+
+/// The ways in which a guest fails.
+#[derive(Debug, thiserror::Error)]
+pub enum LabErrorKind {
+    /// There is no QEMU.
+    #[error("QEMU can't be used")]
+    QemuMissing(#[source] BinaryError),
+    /// QEMU could not be started.
+    #[error("QEMU could not be started")]
+    Spawn(#[source] SpawnError),
+    /// QEMU gave up.
+    #[error("QEMU ended with {status}: {diagnostics}")]
+    QemuFailed {
+        /// How it ended.
+        status: ExitStatus,
+        /// What it said.
+        diagnostics: String,
+    },
+    /// The image is something else.
+    #[error("the kernel can't be booted")]
+    NotAKernel(#[source] KernelImageError),
+    /// The host could not do its part.
+    #[error("{what}")]
+    Host {
+        /// What it was.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// The kernel reported its own end.
+    #[error("the kernel crashed {phase}: {}", crash.title)]
+    Crashed {
+        /// When.
+        phase: Phase,
+        /// How.
+        crash: Crash,
+    },
+    /// The guest ended without a report.
+    #[error("the guest ended {phase}, without a word why; its last words: {last_words}")]
+    Died {
+        /// When.
+        phase: Phase,
+        /// The console's last line.
+        last_words: String,
+    },
+    /// The agent never said hello.
+    #[error(
+        "the guest was not ready after {} s; its last words: {last_words}",
+        waited.as_secs()
+    )]
+    NeverReady {
+        /// The deadline that passed.
+        waited: Duration,
+        /// The console's last line.
+        last_words: String,
+    },
+    /// The kernel refused a module.
+    #[error("the kernel refused the module {module}: {error}")]
+    ModuleRefused {
+        /// The module's file.
+        module: String,
+        /// The kernel's answer.
+        error: String,
+    },
+    /// No answer to a request.
+    #[error("the guest did not answer within {} s {doing}", waited.as_secs())]
+    Silent {
+        /// To which request.
+        doing: &'static str,
+        /// The deadline that passed.
+        waited: Duration,
+    },
+    /// The agent said something that is not a message.
+    #[error("the guest broke the protocol {doing}")]
+    Garbage {
+        /// To which request.
+        doing: &'static str,
+        /// What is wrong with it.
+        source: FrameError,
+    },
+    /// The agent said something that is no answer to the request.
+    #[error("the guest broke the protocol {doing}: unexpected {message}")]
+    Unexpected {
+        /// To which request.
+        doing: &'static str,
+        /// The message's kind.
+        message: &'static str,
+    },
+    /// The agent could not do what it was asked to.
+    #[error("the guest could not {what}")]
+    Refused {
+        /// What, and the kernel's answer.
+        what: String,
+    },
+}
+
+/// What is worth reading when a guest has failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// The crash, if there is one, else the last lines of the console.
+    pub console: String,
+    /// A command that boots the same machine in a terminal.
+    pub reproduce: String,
+}
+
+/// A guest failed; it has been ended.
+#[derive(Debug)]
+pub struct LabError {
+    kind: Box<LabErrorKind>,
+    evidence: Box<Evidence>,
+}
+
+impl LabError {
+    pub(super) fn new(kind: LabErrorKind, evidence: Evidence) -> Self {
+        LabError { kind: Box::new(kind), evidence: Box::new(evidence) }
+    }
+
+    /// What went wrong.
+    pub fn kind(&self) -> &LabErrorKind {
+        &self.kind
+    }
+
+    /// What to read about it.
+    pub fn evidence(&self) -> &Evidence {
+        &self.evidence
+    }
+
+    /// The verdict on a cell whose guest failed so.
+    pub fn outcome(&self) -> Outcome {
+        match *self.kind {
+            LabErrorKind::Crashed { phase: Phase::Work, .. } => Outcome::KernelCrash,
+            LabErrorKind::Silent { .. } => Outcome::Timeout,
+            LabErrorKind::Crashed { phase: Phase::Boot, .. }
+            | LabErrorKind::QemuMissing(_)
+            | LabErrorKind::Spawn(_)
+            | LabErrorKind::QemuFailed { .. }
+            | LabErrorKind::NotAKernel(_)
+            | LabErrorKind::Host { .. }
+            | LabErrorKind::Died { .. }
+            | LabErrorKind::NeverReady { .. }
+            | LabErrorKind::ModuleRefused { .. }
+            | LabErrorKind::Garbage { .. }
+            | LabErrorKind::Unexpected { .. }
+            | LabErrorKind::Refused { .. } => Outcome::Infra,
+        }
+    }
+
+    /// The reason's code.
+    pub fn reason(&self) -> Reason {
+        match *self.kind {
+            LabErrorKind::QemuMissing(_)
+            | LabErrorKind::Spawn(_)
+            | LabErrorKind::QemuFailed { .. } => Reason::QemuFailed,
+            LabErrorKind::NotAKernel(_) => Reason::NotAKernel,
+            LabErrorKind::Host { .. } => Reason::HostIo,
+            LabErrorKind::Crashed { .. } => Reason::KernelPanicked,
+            LabErrorKind::NeverReady { .. } => Reason::BootTimeout,
+            LabErrorKind::ModuleRefused { .. } => Reason::ModuleRefused,
+            LabErrorKind::Silent { .. } => Reason::DeadlineExceeded,
+            LabErrorKind::Died { .. }
+            | LabErrorKind::Garbage { .. }
+            | LabErrorKind::Unexpected { .. } => Reason::ConnectionLost,
+            LabErrorKind::Refused { .. } => Reason::TracerDied,
+        }
+    }
+
+    /// Outcome, reason and the whole chain of messages.
+    pub fn verdict(&self) -> Verdict {
+        let mut message = self.to_string();
+        let mut source = self.source();
+        while let Some(error) = source {
+            message.push_str(": ");
+            message.push_str(&error.to_string());
+            source = error.source();
+        }
+        Verdict::because(self.outcome(), self.reason(), message)
+    }
+}
+
+impl fmt::Display for LabError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.kind.fmt(f)
+    }
+}
+
+impl Error for LabError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.kind.source()
+    }
+}
+
+impl From<LabErrorKind> for LabError {
+    fn from(kind: LabErrorKind) -> Self {
+        LabError::new(kind, Evidence::default())
+    }
+}
+
+impl From<BinaryError> for LabError {
+    fn from(error: BinaryError) -> Self {
+        LabErrorKind::QemuMissing(error).into()
+    }
+}

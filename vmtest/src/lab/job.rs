@@ -1,0 +1,153 @@
+//! What runs in a guest.
+
+use std::time::Duration;
+
+pub use kernlab_proto::{Exit, Limits};
+use kernlab_proto::{RunReport, Stream};
+
+/// A file that is written before the program starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct GuestFile {
+    pub(super) path: String,
+    pub(super) mode: u32,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// A program to run in a guest, alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    pub(super) argv: Vec<String>,
+    pub(super) env: Vec<(String, String)>,
+    pub(super) hide: Vec<String>,
+    pub(super) files: Vec<GuestFile>,
+    pub(super) timeout: Duration,
+    pub(super) limits: Limits,
+}
+
+impl Job {
+    /// A program by its absolute path in the guest, with its arguments, an empty environment and
+    /// ten seconds.
+    pub fn new<S: Into<String>>(argv: impl IntoIterator<Item = S>) -> Self {
+        Job {
+            argv: argv.into_iter().map(Into::into).collect(),
+            env: Vec::new(),
+            hide: Vec::new(),
+            files: Vec::new(),
+            timeout: Duration::from_secs(10),
+            limits: Limits { stdout: 256 << 10, stderr: 256 << 10, result: 4 << 20 },
+        }
+    }
+
+    /// Sets a variable of its environment.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Lets a file or folder appear empty while the program runs.
+    #[must_use]
+    pub fn hide(mut self, path: impl Into<String>) -> Self {
+        self.hide.push(path.into());
+        self
+    }
+
+    /// Writes a file before the program starts.
+    #[must_use]
+    pub fn file(mut self, path: impl Into<String>, mode: u32, bytes: impl Into<Vec<u8>>) -> Self {
+        self.files.push(GuestFile { path: path.into(), mode, bytes: bytes.into() });
+        self
+    }
+
+    /// Kills the program, and all that it started, after this time.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Keeps no more than so much of its output.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+}
+
+/// What a program left behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobOutput {
+    /// How it ended.
+    pub exit: Exit,
+    /// Its standard output.
+    pub stdout: Vec<u8>,
+    /// Its standard error.
+    pub stderr: Vec<u8>,
+    /// What it wrote to descriptor 3.
+    pub result: Vec<u8>,
+    /// Bytes beyond the job's limits, thrown away.
+    pub dropped: u64,
+    /// Processes that it left running, and that were killed.
+    pub killed: u32,
+    /// A process of it could not be killed: the guest's kernel holds it.
+    pub stuck: bool,
+    /// From the request to the answer, by our clock.
+    pub duration: Duration,
+    /// From the program's start to its end, by the guest's clock.
+    pub guest_duration: Duration,
+}
+
+/// Output that is still arriving. The guest promised to keep the limits; it is not trusted.
+#[derive(Debug)]
+pub(super) struct Collected {
+    limits: Limits,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+    result: Vec<u8>,
+}
+
+impl Collected {
+    pub(super) fn new(limits: Limits) -> Self {
+        Collected { limits, stdout: Vec::new(), stderr: Vec::new(), result: Vec::new() }
+    }
+
+    /// Adds a piece; `false` if it breaks the promise.
+    pub(super) fn add(&mut self, stream: Stream, bytes: &[u8]) -> bool {
+        let (kept, limit) = match stream {
+            Stream::Stdout => (&mut self.stdout, self.limits.stdout),
+            Stream::Stderr => (&mut self.stderr, self.limits.stderr),
+            Stream::Result => (&mut self.result, self.limits.result),
+            Stream::KernelLog => return false,
+        };
+        kept.extend_from_slice(bytes);
+        kept.len() as u64 <= limit
+    }
+
+    pub(super) fn finish(self, report: RunReport, duration: Duration) -> JobOutput {
+        JobOutput {
+            exit: report.exit,
+            stdout: self.stdout,
+            stderr: self.stderr,
+            result: self.result,
+            dropped: report.dropped,
+            killed: report.killed,
+            stuck: report.stuck,
+            duration,
+            guest_duration: Duration::from_micros(report.duration_us),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_that_sends_more_than_allowed_is_caught() {
+        let mut collected = Collected::new(Limits { stdout: 4, stderr: 0, result: 0 });
+        assert!(collected.add(Stream::Stdout, b"four"));
+        assert!(!collected.add(Stream::Stdout, b"!"));
+        assert!(!collected.add(Stream::Stderr, b"x"));
+        assert!(!collected.add(Stream::KernelLog, b""));
+    }
+}

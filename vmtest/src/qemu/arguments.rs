@@ -1,0 +1,241 @@
+//! QEMU's command line as a function of what the machine should be.
+
+use std::{ffi::OsString, fmt, os::fd::RawFd, path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::x86_64;
+
+/// Who executes the guest's instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Accelerator {
+    /// The processor, by way of the host's kernel.
+    Kvm,
+    /// QEMU's translator.
+    Tcg,
+}
+
+impl Accelerator {
+    /// `kvm` or `tcg`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Accelerator::Kvm => "kvm",
+            Accelerator::Tcg => "tcg",
+        }
+    }
+
+    /// How long something may take that takes so long with the processor's help. A translated
+    /// guest is ten times slower, and several of them share the machine.
+    pub fn patience(self, duration: Duration) -> Duration {
+        match self {
+            Accelerator::Kvm => duration,
+            Accelerator::Tcg => duration * 4,
+        }
+    }
+}
+
+impl fmt::Display for Accelerator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// How much the kernel says on its console.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verbosity {
+    /// Warnings and worse: every character costs a trap.
+    Warnings,
+    /// Everything, from the first instructions on.
+    Everything,
+}
+
+/// A machine, as far as its guest could notice.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct MachineSpec {
+    /// Who executes.
+    pub accelerator: Accelerator,
+    /// What `-kernel` loads.
+    pub kernel: PathBuf,
+    /// What `-initrd` loads.
+    pub initramfs: PathBuf,
+    /// Mebibytes of memory.
+    pub memory_mib: u32,
+    /// Number of processors. One is faster to boot: see [`MachineSpec::arguments`].
+    pub processors: u32,
+    /// How much the kernel says.
+    pub verbosity: Verbosity,
+    /// More words for the kernel's command line, at its end. Words after `--` go to PID 1.
+    pub kernel_words: Vec<String>,
+}
+
+/// What the guest's serial ports are connected to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// The kernel's console.
+    Console,
+    /// The agent's protocol.
+    Protocol,
+}
+
+impl Port {
+    /// All ports, in the order of their numbers in the guest.
+    pub const ALL: [Port; 2] = [Port::Console, Port::Protocol];
+
+    fn name(self) -> &'static str {
+        match self {
+            Port::Console => "console",
+            Port::Protocol => "protocol",
+        }
+    }
+
+    /// The descriptor under which QEMU inherits its end of the connection.
+    pub(super) fn inherited(self) -> RawFd {
+        match self {
+            Port::Console => 3,
+            Port::Protocol => 4,
+        }
+    }
+}
+
+/// Where QEMU's ends of the serial ports lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wiring {
+    /// To descriptors that QEMU inherits.
+    Inherited,
+    /// The console to the terminal, the protocol nowhere: for somebody who repeats a boot by hand.
+    Terminal,
+}
+
+impl Wiring {
+    fn chardev(self, port: Port) -> String {
+        let name = port.name();
+        match (self, port) {
+            (Wiring::Inherited, _) => format!("socket,id={name},fd={}", port.inherited()),
+            (Wiring::Terminal, Port::Console) => format!("stdio,id={name}"),
+            (Wiring::Terminal, Port::Protocol) => format!("null,id={name}"),
+        }
+    }
+}
+
+impl MachineSpec {
+    /// A machine with one processor and the memory that our programs need.
+    pub fn new(
+        accelerator: Accelerator,
+        kernel: impl Into<PathBuf>,
+        initramfs: impl Into<PathBuf>,
+    ) -> Self {
+        MachineSpec {
+            accelerator,
+            kernel: kernel.into(),
+            initramfs: initramfs.into(),
+            memory_mib: 256,
+            processors: 1,
+            verbosity: Verbosity::Warnings,
+            kernel_words: Vec::new(),
+        }
+    }
+
+    /// QEMU's arguments. Nothing is there that isn't named: no default devices, no configuration
+    /// files, no network, no disk, nothing of the host's file system.
+    pub fn arguments(&self, wiring: Wiring) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> =
+            ["-name", "kernlab", "-nodefaults", "-no-user-config", "-display", "none"]
+                .map(OsString::from)
+                .into();
+        // A guest that crashes or restarts is over.
+        arguments.push("-no-reboot".into());
+        let mut option = |name: &str, value: OsString| arguments.extend([name.into(), value]);
+        option("-machine", x86_64::board(self.processors).into());
+        option("-accel", self.accelerator.name().into());
+        option("-cpu", x86_64::cpu_model(self.accelerator).into());
+        option("-smp", self.processors.to_string().into());
+        option("-m", format!("{}M", self.memory_mib).into());
+        option("-kernel", self.kernel.clone().into());
+        option("-initrd", self.initramfs.clone().into());
+        option("-append", self.kernel_command_line().into());
+        for (index, port) in Port::ALL.into_iter().enumerate() {
+            option("-chardev", wiring.chardev(port).into());
+            option("-device", x86_64::serial_port(port.name(), index).into());
+        }
+        arguments
+    }
+
+    /// The kernel's command line.
+    pub fn kernel_command_line(&self) -> String {
+        let mut words: Vec<String> = x86_64::KERNEL_WORDS.map(str::to_owned).into();
+        words.extend(x86_64::clock_words(self.accelerator));
+        words.extend(x86_64::console_words(self.verbosity).iter().map(|word| (*word).to_owned()));
+        words.extend(self.kernel_words.iter().cloned());
+        words.join(" ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn spec(accelerator: Accelerator) -> MachineSpec {
+        MachineSpec::new(accelerator, "/k/vmlinux", "/i/base.cpio")
+    }
+
+    fn value_of(arguments: &[OsString], name: &str) -> String {
+        let at = arguments.iter().position(|argument| argument == name).expect(name);
+        arguments[at + 1].to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn the_whole_command_line() {
+        let arguments = spec(Accelerator::Kvm).arguments(Wiring::Inherited);
+        let line: Vec<_> = arguments.iter().map(|argument| argument.to_str().unwrap()).collect();
+        insta::assert_snapshot!(line.join("\n"));
+    }
+
+    #[rstest]
+    #[case(Accelerator::Kvm, "kvm", "host")]
+    #[case(Accelerator::Tcg, "tcg", "qemu64,+rdrand")]
+    fn the_accelerator_decides_the_processor(
+        #[case] accelerator: Accelerator,
+        #[case] accel: &str,
+        #[case] cpu: &str,
+    ) {
+        let arguments = spec(accelerator).arguments(Wiring::Inherited);
+        assert_eq!(value_of(&arguments, "-accel"), accel);
+        assert_eq!(value_of(&arguments, "-cpu"), cpu);
+    }
+
+    #[rstest]
+    #[case(1, "microvm")]
+    #[case(2, "q35")]
+    fn several_processors_need_a_board_that_describes_them(
+        #[case] processors: u32,
+        #[case] board: &str,
+    ) {
+        let arguments =
+            MachineSpec { processors, ..spec(Accelerator::Tcg) }.arguments(Wiring::Inherited);
+        assert!(value_of(&arguments, "-machine").starts_with(board));
+        assert_eq!(value_of(&arguments, "-smp"), processors.to_string());
+    }
+
+    #[test]
+    fn a_boot_can_be_repeated_in_a_terminal() {
+        let line = spec(Accelerator::Kvm).arguments(Wiring::Terminal);
+        assert!(line.contains(&"stdio,id=console".into()));
+        assert!(line.contains(&"null,id=protocol".into()));
+    }
+
+    #[test]
+    fn words_for_the_kernel_come_last() {
+        let words = vec!["--".to_owned(), "floor".to_owned()];
+        let spec = MachineSpec { kernel_words: words, ..spec(Accelerator::Tcg) };
+        assert!(spec.kernel_command_line().ends_with(" -- floor"));
+    }
+
+    #[test]
+    fn a_loud_kernel_speaks_before_it_has_a_console() {
+        let spec = MachineSpec { verbosity: Verbosity::Everything, ..spec(Accelerator::Tcg) };
+        assert!(spec.kernel_command_line().contains("earlyprintk=serial"));
+    }
+}

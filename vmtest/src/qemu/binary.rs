@@ -1,0 +1,110 @@
+//! Which QEMU.
+
+use std::{
+    env,
+    ffi::OsStr,
+    io,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use nix::unistd::{AccessFlags, access};
+
+use super::x86_64;
+
+/// Names the QEMU to use instead of the one in `PATH`.
+pub const QEMU_VARIABLE: &str = "KERNLAB_QEMU";
+
+/// An installed QEMU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binary {
+    path: PathBuf,
+}
+
+/// There is no QEMU that could be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BinaryError {
+    /// Nothing in `PATH`.
+    #[error(
+        "{name} is not in PATH: install QEMU (`cargo xtask setup`), or name it in {QEMU_VARIABLE}"
+    )]
+    Missing {
+        /// The executable's name.
+        name: &'static str,
+    },
+    /// The environment names something else.
+    #[error("{QEMU_VARIABLE} names {path}, which is not an executable file")]
+    NotExecutable {
+        /// What it names.
+        path: PathBuf,
+    },
+    /// It can't be asked for its version.
+    #[error("could not execute {path}")]
+    Execute {
+        /// The executable.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Binary {
+    /// The QEMU that `$KERNLAB_QEMU` names, else the one in `PATH`.
+    pub fn find() -> Result<Self, BinaryError> {
+        Binary::find_in(env::var_os(QEMU_VARIABLE).as_deref(), env::var_os("PATH").as_deref())
+    }
+
+    fn find_in(named: Option<&OsStr>, search: Option<&OsStr>) -> Result<Self, BinaryError> {
+        if let Some(named) = named.filter(|named| !named.is_empty()) {
+            let path = PathBuf::from(named);
+            return if is_executable(&path) {
+                Ok(Binary { path })
+            } else {
+                Err(BinaryError::NotExecutable { path })
+            };
+        }
+        env::split_paths(search.unwrap_or_default())
+            .map(|folder| folder.join(x86_64::QEMU))
+            .find(|path| is_executable(path))
+            .map(|path| Binary { path })
+            .ok_or(BinaryError::Missing { name: x86_64::QEMU })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The line in which it names its version.
+    pub fn version(&self) -> Result<String, BinaryError> {
+        let output = Command::new(&self.path).arg("--version").stdin(Stdio::null()).output();
+        let output =
+            output.map_err(|source| BinaryError::Execute { path: self.path.clone(), source })?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        Ok(text.lines().next().unwrap_or_default().to_owned())
+    }
+}
+
+fn is_executable(path: &Path) -> bool {
+    path.is_file() && access(path, AccessFlags::X_OK).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_outranks_the_search() {
+        let found = Binary::find_in(Some("/bin/sh".as_ref()), None).unwrap();
+        assert_eq!(found.path(), "/bin/sh");
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let named = Binary::find_in(Some("/nonexistent".as_ref()), Some("/bin".as_ref()));
+        let named = named.unwrap_err().to_string();
+        assert_eq!(named, "KERNLAB_QEMU names /nonexistent, which is not an executable file");
+        let searched = Binary::find_in(None, Some("/nonexistent".as_ref())).unwrap_err();
+        assert!(searched.to_string().starts_with("qemu-system-x86_64 is not in PATH"));
+    }
+}

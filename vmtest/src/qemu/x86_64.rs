@@ -1,0 +1,184 @@
+//! Everything about the guest's machine that would be different on another architecture.
+
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
+
+use super::arguments::{Accelerator, Verbosity};
+
+/// Name of QEMU's executable.
+pub(super) const QEMU: &str = "qemu-system-x86_64";
+
+/// The kernel's command line on every machine.
+pub(super) const KERNEL_WORDS: [&str; 10] = [
+    "console=ttyS0",
+    "kernlab.port=ttyS1",
+    // Two serial ports: don't look for more.
+    "8250.nr_uarts=2",
+    // A crash ends QEMU (`-no-reboot`) at once: by triple fault, which every board understands.
+    "panic=-1",
+    "oops=panic",
+    "reboot=t",
+    // Addresses in logs mean the same in every run.
+    "nokaslr",
+    // A quarter of a second under emulation, and nothing that a tracer could notice.
+    "cryptomgr.notests",
+    // No entropy source but the processor: without it the first getrandom(2) may wait for ever.
+    "random.trust_cpu=on",
+    // On a busy host the timer's self-test fails now and then, and with it the boot.
+    "no_timer_check",
+];
+
+/// `microvm` boots fastest (no PCI, no ACPI tables to interpret), but without ACPI nothing tells
+/// the kernel about further processors. With ACPI, kernels before 6.1 find no timer on it.
+pub(super) fn board(processors: u32) -> &'static str {
+    match processors {
+        0..=1 => "microvm,acpi=off,pit=on,pic=on,rtc=on,isa-serial=off,auto-kernel-cmdline=off",
+        _ => "q35,usb=off,sata=off,smbus=off,vmport=off",
+    }
+}
+
+/// The plainest model is the fastest to translate: with more features the kernel does more.
+pub(super) fn cpu_model(accelerator: Accelerator) -> &'static str {
+    match accelerator {
+        Accelerator::Kvm => "host",
+        Accelerator::Tcg => "qemu64,+rdrand",
+    }
+}
+
+pub(super) fn serial_port(chardev: &str, index: usize) -> String {
+    format!("isa-serial,chardev={chardev},index={index}")
+}
+
+/// Console levels: 5 prints warnings and worse, 8 everything.
+pub(super) fn console_words(verbosity: Verbosity) -> &'static [&'static str] {
+    match verbosity {
+        Verbosity::Warnings => &["loglevel=5"],
+        Verbosity::Everything => &["loglevel=8", "earlyprintk=serial,ttyS0,115200"],
+    }
+}
+
+/// Under emulation the guest's time stamp counter is the host's. The kernel measures its rate
+/// against a timer that QEMU can't serve in time on a busy host; when that fails, time passes in
+/// steps of 4 ms. So we tell it the rate (since 5.10, where the parameter was added, else it
+/// measures), and that it may trust the counter. KVM has a clock of its own.
+pub(super) fn clock_words(accelerator: Accelerator) -> Vec<String> {
+    match (accelerator, host_counter_khz()) {
+        (Accelerator::Kvm, _) => vec![],
+        (Accelerator::Tcg, None) => vec!["tsc=reliable".to_owned()],
+        (Accelerator::Tcg, Some(khz)) => {
+            vec!["tsc=reliable".to_owned(), format!("tsc_early_khz={khz}")]
+        }
+    }
+}
+
+/// Thousands of ticks per second of the host's time stamp counter, if it ticks evenly.
+fn host_counter_khz() -> Option<u32> {
+    static KHZ: OnceLock<Option<u32>> = OnceLock::new();
+    *KHZ.get_or_init(measure_counter)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn measure_counter() -> Option<u32> {
+    None
+}
+
+#[cfg(target_arch = "x86_64")]
+fn measure_counter() -> Option<u32> {
+    use std::time::{Duration, Instant};
+
+    let processors = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let flags = processors.lines().find(|line| line.starts_with("flags"))?;
+    if !["constant_tsc", "nonstop_tsc"].iter().all(|flag| flags.contains(flag)) {
+        return None;
+    }
+    let stamp = || {
+        // SAFETY: every x86-64 processor has the instruction, and it only reads a counter.
+        (Instant::now(), unsafe { std::arch::x86_64::_rdtsc() })
+    };
+    let (start, first) = stamp();
+    // A measurement, not a wait: an error of a microsecond is 0.02 %.
+    std::thread::sleep(Duration::from_millis(5));
+    let (end, last) = stamp();
+    let ticks = u128::from(last.checked_sub(first)?);
+    let khz = ticks * 1_000_000 / (end - start).as_nanos();
+    u32::try_from(khz).ok().filter(|khz| *khz > 0)
+}
+
+/// A file that QEMU could not boot.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelImageError {
+    /// It can't be read.
+    #[error("could not read the kernel image {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is something else.
+    #[error(
+        "{path} is not an x86-64 kernel image: expected a bzImage (as in /boot/vmlinuz-*) \
+         or an uncompressed ELF vmlinux"
+    )]
+    NotAKernel {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// Looks at the image's header.
+pub fn check_kernel_image(path: &Path) -> Result<(), KernelImageError> {
+    let mut header = [0; 0x206];
+    File::open(path)
+        .and_then(|file| match file.read_exact_at(&mut header, 0) {
+            // Too short: its zeros are no header.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+            other => other,
+        })
+        .map_err(|source| KernelImageError::Read { path: path.to_owned(), source })?;
+    // Documentation/arch/x86/boot.rst: boot_flag and header.
+    let is_bzimage = header[0x1fe..0x200] == [0x55, 0xaa] && header[0x202..0x206] == *b"HdrS";
+    // ELF, 64 bits, little endian, for EM_X86_64.
+    let is_elf = header.starts_with(b"\x7fELF\x02\x01") && header[18..20] == [62, 0];
+    if is_bzimage || is_elf {
+        Ok(())
+    } else {
+        Err(KernelImageError::NotAKernel { path: path.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_are_told_by_their_headers() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, content: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            path
+        };
+        let mut bzimage = vec![0; 0x1000];
+        bzimage[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
+        bzimage[0x202..0x206].copy_from_slice(b"HdrS");
+        let mut elf = b"\x7fELF\x02\x01\x01".to_vec();
+        elf.resize(0x1000, 0);
+        elf[18] = 62;
+        let mut arm = elf.clone();
+        arm[18] = 183;
+        assert!(check_kernel_image(&file("bzImage", &bzimage)).is_ok());
+        assert!(check_kernel_image(&file("vmlinux", &elf)).is_ok());
+        for (name, content) in [("arm", &arm[..]), ("text", b"hello"), ("empty", b"")] {
+            let error = check_kernel_image(&file(name, content)).unwrap_err().to_string();
+            assert!(error.contains("is not an x86-64 kernel image: expected a bzImage"), "{error}");
+        }
+        let missing = check_kernel_image(&folder.path().join("missing"));
+        assert!(matches!(missing, Err(KernelImageError::Read { .. })));
+    }
+}

@@ -1,0 +1,10 @@
+//! Boots real kernels and lets their guests behave well and badly.
+
+#[path = "lab/boot.rs"]
+mod boot;
+#[path = "lab/jobs.rs"]
+mod jobs;
+#[path = "lab/survivors.rs"]
+mod survivors;
+#[path = "lab/workbench.rs"]
+mod workbench;

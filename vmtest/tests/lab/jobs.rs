@@ -1,0 +1,116 @@
+//! Programs that end in every way, and those that take the kernel along.
+
+use std::time::{Duration, Instant};
+
+use kernlab_core::outcome::{Outcome, Reason};
+use kernlab_vmtest::lab::{Exit, Job, LabErrorKind, Limits, Phase};
+
+use crate::workbench::{guest, unruly};
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("the program writes text")
+}
+
+#[test]
+fn a_program_has_what_it_was_promised() {
+    let mut guest = guest();
+    let given = vec![b'g'; 100_000];
+    let job = unruly(&["report"]).env("NAME", "value").file("/tmp/given", 0o600, given);
+    let output = guest.run(&job).unwrap();
+    let expected = "stdin: \"\"\nvariables: [(\"NAME\", \"value\")]\nfolder: /tmp\nfile: 100000\n";
+    assert_eq!(text(&output.stdout), expected);
+    assert_eq!(text(&output.stderr), "errors go here\n");
+    assert_eq!(text(&output.result), "the result");
+    assert_eq!((output.exit, output.killed, output.stuck), (Exit::Code(0), 0, false));
+
+    let output = guest.run(&unruly(&["connect"])).unwrap();
+    assert_eq!(text(&output.stdout), "127.0.0.1:0 hello\n[::1]:0 hello\n", "{output:?}");
+}
+
+#[test]
+fn ends_are_told_apart() {
+    let mut guest = guest();
+    let mut exit = |words: &[&str]| guest.run(&unruly(words)).unwrap().exit;
+    assert_eq!(exit(&["exit", "0"]), Exit::Code(0));
+    assert_eq!(exit(&["exit", "42"]), Exit::Code(42));
+    assert_eq!(exit(&["abort"]), Exit::Signal(6));
+}
+
+#[test]
+fn a_program_that_does_not_exist_is_refused() {
+    let error = guest().run(&Job::new(["/bin/nothing"])).unwrap_err();
+    let expected = "the guest could not execute /bin/nothing: No such file or directory";
+    assert!(error.to_string().starts_with(expected), "{error}");
+}
+
+#[test]
+fn a_flood_is_cut_at_the_limit() {
+    let limits = Limits { stdout: 10_000, stderr: 10_000, result: 10_000 };
+    let output = guest().run(&unruly(&["flood", "3000000"]).limits(limits)).unwrap();
+    assert_eq!(output.exit, Exit::Code(0), "the program never blocks for ever");
+    assert_eq!((output.stdout.len(), output.dropped), (10_000, 2_990_000));
+}
+
+#[test]
+fn a_program_that_ignores_its_deadline_is_killed() {
+    let mut guest = guest();
+    let started = Instant::now();
+    let output = guest.run(&unruly(&["stubborn"]).timeout(Duration::from_millis(250))).unwrap();
+    assert_eq!(output.exit, Exit::Deadline);
+    assert_eq!(text(&output.stdout), "here to stay\n");
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    // The guest is as good as new.
+    assert_eq!(guest.run(&unruly(&["exit", "3"])).unwrap().exit, Exit::Code(3));
+}
+
+#[test]
+fn daemons_do_not_outlive_their_job() {
+    let mut guest = guest();
+    let output = guest.run(&unruly(&["daemons", "3"])).unwrap();
+    assert_eq!((output.exit, output.killed, output.stuck), (Exit::Code(0), 3, false));
+    assert_eq!(text(&output.stdout), "left 3\n");
+}
+
+#[test]
+fn hidden_folders_are_empty_for_one_job() {
+    let mut guest = guest();
+    let btf = unruly(&["list", "/sys/kernel/btf"]);
+    let hidden = btf.clone().hide("/sys/kernel/btf").hide("/nonexistent").hide("/proc/kallsyms");
+    assert_eq!(text(&guest.run(&hidden).unwrap().stdout), "");
+    assert!(text(&guest.run(&btf).unwrap().stdout).contains("vmlinux"));
+}
+
+#[test]
+fn the_guests_clock_keeps_time() {
+    let mut guest = guest();
+    let output = guest.run(&unruly(&["tick", "500"])).unwrap();
+    let guests: u64 = text(&output.stdout).trim().parse().unwrap();
+    assert!(guests >= 500_000, "{guests} µs");
+    assert!(output.duration >= Duration::from_micros(guests), "{output:?}");
+    let log = guest.kernel_log().unwrap();
+    assert!(log.contains("Linux version 6.1"), "{log}");
+    let unstable = log.lines().find(|line| line.contains("Marking clocksource"));
+    assert_eq!(unstable, None);
+}
+
+#[test]
+fn a_crash_is_reported_with_its_evidence() {
+    let mut guest = guest();
+    let started = Instant::now();
+    let error = guest.run(&unruly(&["crash"])).unwrap_err();
+    assert!(matches!(error.kind(), LabErrorKind::Crashed { phase: Phase::Work, .. }), "{error}");
+    assert_eq!((error.outcome(), error.reason()), (Outcome::KernelCrash, Reason::KernelPanicked));
+    let evidence = &error.evidence().console;
+    assert!(evidence.contains("sysrq") && evidence.contains("Call Trace"), "{evidence}");
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    // And there is no guest any more.
+    assert!(guest.run(&unruly(&["exit", "0"])).is_err());
+}
+
+#[test]
+fn a_guest_that_answers_no_more_is_given_up() {
+    let mut guest = guest();
+    let error = guest.run(&unruly(&["wedge"]).timeout(Duration::from_millis(100))).unwrap_err();
+    assert!(matches!(error.kind(), LabErrorKind::Silent { .. }), "{error}");
+    assert_eq!((error.outcome(), error.reason()), (Outcome::Timeout, Reason::DeadlineExceeded));
+}

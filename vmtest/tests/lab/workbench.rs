@@ -1,0 +1,92 @@
+//! What the tests boot: a kernel of the matrix, and an initramfs with our programs.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+    time::Duration,
+};
+
+use kernlab_vmtest::{
+    image::{Base, ImageStore, Program},
+    kernels::{Kernels, Silent},
+    lab::{BOOT_TIMEOUT, Bootable, Guest, Job, Ready},
+    qemu::{Accelerator, Binary, MachineSpec},
+};
+
+/// The kernel that the lab's own tests boot.
+const KERNEL: &str = "debian-6.1";
+
+/// The image of that kernel: fetched when the store lacks it, and a failure when it can't be had.
+pub(crate) fn kernel() -> PathBuf {
+    static KERNEL_IMAGE: OnceLock<PathBuf> = OnceLock::new();
+    let prepare = || {
+        let kernels = Kernels::open().expect("the matrix can be read");
+        let entries = kernels.select(&[KERNEL.to_owned()]).expect("the matrix has the kernel");
+        let kernel = kernels.prepare(&entries[0], &Silent).unwrap_or_else(|error| {
+            panic!("{KERNEL} can't be had: {}", kernlab_vmtest::kernels::chain(&error))
+        });
+        kernel.image.fastest().to_owned()
+    };
+    KERNEL_IMAGE.get_or_init(prepare).clone()
+}
+
+/// A program for the guest: from the folder that `cargo xtask` names, else built here.
+pub(crate) fn program(name: &str) -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let given = || std::env::var_os("KERNLAB_GUEST").map(PathBuf::from);
+    FOLDER.get_or_init(|| given().unwrap_or_else(build)).join(name)
+}
+
+fn build() -> PathBuf {
+    const TARGET: &str = "x86_64-unknown-linux-gnu";
+    let output = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--profile", "guest", "--target", TARGET])
+        .args(["--package", "kernlab-agent", "--message-format", "json-render-diagnostics"])
+        .env("RUSTFLAGS", "-Ctarget-feature=+crt-static")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let messages = String::from_utf8(output.stdout).expect("cargo writes text");
+    let mut executables = messages.lines().filter_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        Some(PathBuf::from(message["executable"].as_str()?))
+    });
+    let program = executables.next().expect("cargo names the programs");
+    program.parent().expect("a program is in a folder").to_owned()
+}
+
+/// A machine whose PID 1 is this program, with the unruly one at hand.
+pub(crate) fn machine_with(pid_1: &Path, words: &[&str]) -> Bootable {
+    let unruly = Program::in_bin(program("kernlab-unruly"));
+    let base = Base::new(pid_1, &[unruly]).unwrap();
+    let images = ImageStore::new(std::env::temp_dir().join("kernlab-test-images"));
+    let image = images.keep(&base.with_modules(&[]).unwrap()).unwrap();
+    let mut machine = MachineSpec::new(Accelerator::Tcg, kernel(), image.path);
+    machine.kernel_words = words.iter().map(|word| (*word).to_owned()).collect();
+    Bootable::new(Binary::find().expect("QEMU is installed"), machine)
+}
+
+/// A machine with the agent.
+pub(crate) fn machine() -> Bootable {
+    machine_with(&program("kernlab-agent"), &[])
+}
+
+/// A machine whose PID 1 behaves badly.
+pub(crate) fn unruly_machine(behaviour: &str) -> Bootable {
+    machine_with(&program("kernlab-unruly"), &["--", behaviour])
+}
+
+/// A guest that waits for requests.
+pub(crate) fn guest() -> Guest<Ready> {
+    match Guest::boot(&machine(), BOOT_TIMEOUT) {
+        Ok(guest) => guest,
+        Err(error) => panic!("{}\n{}", error.verdict().message, error.evidence().console),
+    }
+}
+
+/// The unruly program as a job.
+pub(crate) fn unruly(words: &[&str]) -> Job {
+    Job::new(["/bin/kernlab-unruly"].iter().chain(words).copied()).timeout(Duration::from_secs(10))
+}
