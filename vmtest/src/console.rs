@@ -56,6 +56,11 @@ impl Console {
         self.wait(deadline, |state| state.first_byte.is_some() || state.ended).first_byte
     }
 
+    /// Whether the guest's end is closed.
+    pub fn has_ended(&self) -> bool {
+        self.state().ended
+    }
+
     /// What was printed by now.
     pub fn log(&self) -> Log {
         self.state().log.clone()

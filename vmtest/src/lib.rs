@@ -1,5 +1,6 @@
 //! Boots kernels, runs cells in them, judges and reports.
 
+pub mod accel;
 pub mod console;
 pub mod image;
 pub mod kernels;

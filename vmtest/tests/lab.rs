@@ -1,5 +1,7 @@
 //! Boots real kernels and lets their guests behave well and badly.
 
+#[path = "lab/accel.rs"]
+mod accel;
 #[path = "lab/boot.rs"]
 mod boot;
 #[path = "lab/jobs.rs"]

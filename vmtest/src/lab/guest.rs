@@ -107,6 +107,15 @@ impl Guest<Booting> {
         Some(self.machine.console.first_byte(started + timeout)?.duration_since(started))
     }
 
+    /// What QEMU said about itself, if it has ended.
+    pub fn diagnostics(&mut self) -> Option<String> {
+        if !self.machine.console.has_ended() {
+            return None;
+        }
+        self.machine.process.wait(Instant::now() + ENDING)?;
+        Some(self.machine.process.diagnostics())
+    }
+
     /// Waits until the agent says hello; the time counts from the start.
     pub fn ready(self, timeout: Duration) -> Result<Guest<Ready>, LabError> {
         let Guest { mut machine, mut timings, .. } = self;

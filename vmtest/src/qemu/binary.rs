@@ -70,6 +70,11 @@ impl Binary {
             .ok_or(BinaryError::Missing { name: x86_64::QEMU })
     }
 
+    /// An executable that is known to be one.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Binary { path: path.into() }
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path

@@ -8,7 +8,7 @@ use kernlab_vmtest::{
     qemu::Binary,
 };
 
-use crate::workbench::{guest, machine, machine_with, program, unruly_machine};
+use crate::workbench::{guest, image, machine, machine_with, program, unruly_machine};
 
 fn failure(result: Result<impl Sized, LabError>) -> LabError {
     match result {
@@ -41,7 +41,7 @@ fn the_console_is_kept_in_a_file() {
 
 #[test]
 fn a_kernel_without_an_init_panics() {
-    let machine = machine_with(Path::new("/dev/null"), &[]);
+    let machine = machine_with(&image(Path::new("/dev/null"), &[]), &[]);
     let error = failure(Guest::boot(&machine, BOOT_TIMEOUT));
     assert!(matches!(error.kind(), LabErrorKind::Crashed { phase: Phase::Boot, .. }), "{error}");
     assert_eq!((error.outcome(), error.reason()), (Outcome::Infra, Reason::KernelPanicked));
@@ -73,24 +73,14 @@ fn an_init_that_speaks_another_language_is_refused() {
 
 #[test]
 fn a_module_that_the_kernel_refuses_is_named() {
-    let error = failure(Guest::boot(&machine_with_bad_module(), BOOT_TIMEOUT));
+    let folder = tempfile::tempdir().unwrap();
+    let module = folder.path().join("broken.ko");
+    std::fs::write(&module, b"not a module").unwrap();
+    let machine = machine_with(&image(&program("kernlab-agent"), &[module]), &[]);
+    let error = failure(Guest::boot(&machine, BOOT_TIMEOUT));
     assert_eq!(error.reason(), Reason::ModuleRefused);
     let expected = "the kernel refused the module broken.ko: Exec format error";
     assert!(error.to_string().starts_with(expected), "{error}");
-}
-
-fn machine_with_bad_module() -> kernlab_vmtest::lab::Bootable {
-    use kernlab_vmtest::image::{Base, ImageStore};
-
-    let folder = std::env::temp_dir().join("kernlab-test-images");
-    let modules = tempfile::tempdir().unwrap();
-    let module = modules.path().join("broken.ko");
-    std::fs::write(&module, b"not a module").unwrap();
-    let base = Base::new(&program("kernlab-agent"), &[]).unwrap();
-    let image = ImageStore::new(folder).keep(&base.with_modules(&[module]).unwrap()).unwrap();
-    let mut machine = machine();
-    machine.machine.initramfs = image.path;
-    machine
 }
 
 #[test]

@@ -8,8 +8,8 @@ use std::{
 };
 
 use kernlab_vmtest::{
-    image::{Base, ImageStore, Program},
-    kernels::{Kernels, Silent},
+    image::{Base, ImageStore, Initramfs, Program},
+    kernels::{Kernels, Silent, Unpacked, chain},
     lab::{BOOT_TIMEOUT, Bootable, Guest, Job, Ready},
     qemu::{Accelerator, Binary, MachineSpec},
 };
@@ -17,18 +17,16 @@ use kernlab_vmtest::{
 /// The kernel that the lab's own tests boot.
 const KERNEL: &str = "debian-6.1";
 
-/// The image of that kernel: fetched when the store lacks it, and a failure when it can't be had.
-pub(crate) fn kernel() -> PathBuf {
-    static KERNEL_IMAGE: OnceLock<PathBuf> = OnceLock::new();
-    let prepare = || {
+/// That kernel: fetched when the store lacks it, and a failure when it can't be had.
+pub(crate) fn kernel() -> &'static Unpacked {
+    static UNPACKED: OnceLock<Unpacked> = OnceLock::new();
+    UNPACKED.get_or_init(|| {
         let kernels = Kernels::open().expect("the matrix can be read");
         let entries = kernels.select(&[KERNEL.to_owned()]).expect("the matrix has the kernel");
-        let kernel = kernels.prepare(&entries[0], &Silent).unwrap_or_else(|error| {
-            panic!("{KERNEL} can't be had: {}", kernlab_vmtest::kernels::chain(&error))
-        });
-        kernel.image.fastest().to_owned()
-    };
-    KERNEL_IMAGE.get_or_init(prepare).clone()
+        kernels
+            .prepare(&entries[0], &Silent)
+            .unwrap_or_else(|error| panic!("{KERNEL} can't be had: {}", chain(&error)))
+    })
 }
 
 /// A program for the guest: from the folder that `cargo xtask` names, else built here.
@@ -57,25 +55,29 @@ fn build() -> PathBuf {
     program.parent().expect("a program is in a folder").to_owned()
 }
 
-/// A machine whose PID 1 is this program, with the unruly one at hand.
-pub(crate) fn machine_with(pid_1: &Path, words: &[&str]) -> Bootable {
+/// An initramfs whose PID 1 is this program, with the unruly one at hand.
+pub(crate) fn image(pid_1: &Path, modules: &[PathBuf]) -> Initramfs {
     let unruly = Program::in_bin(program("kernlab-unruly"));
     let base = Base::new(pid_1, &[unruly]).unwrap();
     let images = ImageStore::new(std::env::temp_dir().join("kernlab-test-images"));
-    let image = images.keep(&base.with_modules(&[]).unwrap()).unwrap();
-    let mut machine = MachineSpec::new(Accelerator::Tcg, kernel(), image.path);
+    images.keep(&base.with_modules(modules).unwrap()).unwrap()
+}
+
+/// A machine that boots this initramfs.
+pub(crate) fn machine_with(image: &Initramfs, words: &[&str]) -> Bootable {
+    let mut machine = MachineSpec::new(Accelerator::Tcg, kernel().image.fastest(), &image.path);
     machine.kernel_words = words.iter().map(|word| (*word).to_owned()).collect();
     Bootable::new(Binary::find().expect("QEMU is installed"), machine)
 }
 
 /// A machine with the agent.
 pub(crate) fn machine() -> Bootable {
-    machine_with(&program("kernlab-agent"), &[])
+    machine_with(&image(&program("kernlab-agent"), &[]), &[])
 }
 
 /// A machine whose PID 1 behaves badly.
 pub(crate) fn unruly_machine(behaviour: &str) -> Bootable {
-    machine_with(&program("kernlab-unruly"), &["--", behaviour])
+    machine_with(&image(&program("kernlab-unruly"), &[]), &["--", behaviour])
 }
 
 /// A guest that waits for requests.

@@ -1,0 +1,136 @@
+//! What was found out about this host.
+
+use std::{
+    fs,
+    io::{self, Write},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::qemu::{Accelerator, Binary};
+
+/// Everything that could change the answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Circumstances {
+    /// A boot of this host: its kernel, its modules and their parameters.
+    boot: String,
+    processor: String,
+    /// QEMU's executable, its size and when it was written: its version without starting it.
+    qemu: (PathBuf, u64, i64),
+    /// Device number of KVM, and when the node was made.
+    device: (u64, i64),
+}
+
+impl Circumstances {
+    pub(super) fn of_host(qemu: &Binary, device: &Path) -> Self {
+        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        let processor = read("/proc/cpuinfo");
+        let processor = processor.lines().find(|line| line.starts_with("model name"));
+        let executable = fs::canonicalize(qemu.path()).unwrap_or_else(|_| qemu.path().to_owned());
+        let file = fs::metadata(&executable).ok();
+        let node = fs::metadata(device).ok();
+        Circumstances {
+            boot: read("/proc/sys/kernel/random/boot_id").trim().to_owned(),
+            processor: processor.unwrap_or_default().to_owned(),
+            qemu: (
+                executable,
+                file.as_ref().map_or(0, MetadataExt::size),
+                file.as_ref().map_or(0, MetadataExt::mtime),
+            ),
+            device: (
+                node.as_ref().map_or(0, MetadataExt::rdev),
+                node.as_ref().map_or(0, MetadataExt::ctime),
+            ),
+        }
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    circumstances: Circumstances,
+    accelerator: Accelerator,
+}
+
+/// A file that holds the last answer.
+#[derive(Debug)]
+pub(super) struct Memory {
+    file: PathBuf,
+}
+
+impl Memory {
+    pub(super) fn at(file: PathBuf) -> Self {
+        Memory { file }
+    }
+
+    /// The answer, if it was found under the same circumstances. A file that can't be read or
+    /// understood is no answer: the question is cheap enough to be asked again.
+    pub(super) fn recall(&self, circumstances: &Circumstances) -> Option<Accelerator> {
+        let record: Record = serde_json::from_slice(&fs::read(&self.file).ok()?).ok()?;
+        (record.circumstances == *circumstances).then_some(record.accelerator)
+    }
+
+    /// Keeps the answer, if the disk lets us: without, the next process asks again.
+    pub(super) fn remember(&self, circumstances: &Circumstances, accelerator: Accelerator) {
+        let record = Record { circumstances: circumstances.clone(), accelerator };
+        let _ = self.write(&record);
+    }
+
+    fn write(&self, record: &Record) -> io::Result<()> {
+        let folder = self.file.parent().unwrap_or(Path::new("."));
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(&serde_json::to_vec_pretty(record)?)?;
+        file.persist(&self.file)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn circumstances() -> Circumstances {
+        Circumstances {
+            boot: "1d2c".to_owned(),
+            processor: "model name : A".to_owned(),
+            qemu: ("/usr/bin/qemu".into(), 1, 2),
+            device: (3, 4),
+        }
+    }
+
+    #[test]
+    fn an_answer_holds_as_long_as_its_circumstances() {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = Memory::at(folder.path().join("accelerator.json"));
+        let now = circumstances();
+        assert_eq!(memory.recall(&now), None);
+        memory.remember(&now, Accelerator::Tcg);
+        assert_eq!(memory.recall(&now), Some(Accelerator::Tcg));
+        for changed in [
+            Circumstances { boot: "3e4f".to_owned(), ..circumstances() },
+            Circumstances { processor: "model name : B".to_owned(), ..circumstances() },
+            Circumstances { qemu: ("/usr/bin/qemu".into(), 1, 9), ..circumstances() },
+            Circumstances { device: (3, 9), ..circumstances() },
+        ] {
+            assert_eq!(memory.recall(&changed), None, "{changed:?}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_memory_is_no_answer() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("accelerator.json");
+        fs::write(&file, b"{\"accelerator\": \"kvm\"").unwrap();
+        assert_eq!(Memory::at(file).recall(&circumstances()), None);
+    }
+
+    #[test]
+    fn this_host_has_circumstances() {
+        let qemu = Binary::at("/bin/sh");
+        let found = Circumstances::of_host(&qemu, Path::new("/dev/null"));
+        assert_ne!(found.boot, "");
+        assert_ne!(found.qemu.1, 0);
+        assert_eq!(found, Circumstances::of_host(&qemu, Path::new("/dev/null")));
+    }
+}
