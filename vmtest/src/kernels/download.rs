@@ -15,7 +15,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// How often a file is begun or resumed at one address, as long as every try brings something.
 const ATTEMPTS: usize = 8;
 
-/// Speaks HTTP. Knows the proxy variables of the environment.
+/// Speaks HTTP.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     agent: ureq::Agent,
@@ -61,13 +61,21 @@ pub enum TransferError {
 }
 
 impl Client {
+    /// A client that goes through the proxy that the environment names, if it names one.
     pub(crate) fn new() -> Self {
-        Client::with_silence(SILENCE)
+        Client::with(SILENCE, ureq::Proxy::try_from_env())
     }
 
-    fn with_silence(silence: Duration) -> Self {
+    /// A client that goes through no proxy: tests serve their files on the loopback.
+    #[cfg(test)]
+    pub(crate) fn direct(silence: Duration) -> Self {
+        Client::with(silence, None)
+    }
+
+    fn with(silence: Duration, proxy: Option<ureq::Proxy>) -> Self {
         let config = ureq::Agent::config_builder()
             .user_agent(concat!("kernlab/", env!("CARGO_PKG_VERSION")))
+            .proxy(proxy)
             .http_status_as_error(false)
             .timeout_resolve(Some(CONNECT))
             .timeout_connect(Some(CONNECT))
@@ -193,4 +201,154 @@ fn starts_at(response: &Response<ureq::Body>, offset: u64) -> bool {
         .and_then(|range| range.strip_prefix("bytes "))
         .and_then(|range| range.split('-').next())
         .is_some_and(|start| start.trim().parse() == Ok(offset))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::{
+        digest::Digest,
+        sample::server::{Manner, Server},
+        store::Store,
+    };
+
+    const CONTENT: &[u8] = b"the content of a kernel package";
+
+    struct Download {
+        _folder: tempfile::TempDir,
+        store: Store,
+        server: Server,
+    }
+
+    impl Download {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let store = Store::open(folder.path()).unwrap();
+            let server = Server::start();
+            server.put("file", CONTENT);
+            Download { _folder: folder, store, server }
+        }
+
+        /// What came of the download, and what was asked for on the way.
+        fn run(&self) -> (Result<(), TransferError>, Vec<String>) {
+            let mut partial = self.partial();
+            let url = format!("{}/file", self.server.url());
+            let client = Client::direct(Duration::from_millis(200));
+            let outcome = client.complete(&url, &mut partial, &mut |_| {});
+            if outcome.is_ok() {
+                assert!(partial.commit(&self.store).unwrap().is_some());
+            }
+            (outcome, self.server.requests())
+        }
+
+        fn partial(&self) -> Partial {
+            self.store.partial(Digest::of(CONTENT), CONTENT.len() as u64).unwrap()
+        }
+    }
+
+    #[test]
+    fn a_file_comes_at_once() {
+        let (outcome, requests) = Download::new().run();
+        outcome.unwrap();
+        assert_eq!(requests, ["file"]);
+    }
+
+    #[test]
+    fn what_breaks_off_is_resumed() {
+        let download = Download::new();
+        download.server.behave("file", &[Manner::CutAfter(3), Manner::CutAfter(4)]);
+        let (outcome, requests) = download.run();
+        outcome.unwrap();
+        assert_eq!(requests, ["file", "file from 3", "file from 7"]);
+    }
+
+    #[test]
+    fn what_an_earlier_process_left_is_resumed() {
+        let download = Download::new();
+        download.partial().append(&CONTENT[..5]).unwrap();
+        let (outcome, requests) = download.run();
+        outcome.unwrap();
+        assert_eq!(requests, ["file from 5"]);
+    }
+
+    #[test]
+    fn wrong_bytes_of_an_earlier_process_are_replaced() {
+        let download = Download::new();
+        download.partial().append(b"wrong").unwrap();
+        let (outcome, requests) = download.run();
+        outcome.unwrap();
+        assert_eq!(requests, ["file from 5", "file"]);
+    }
+
+    #[test]
+    fn a_server_may_send_the_whole_file_instead_of_a_part() {
+        let download = Download::new();
+        download.partial().append(&CONTENT[..5]).unwrap();
+        download.server.behave("file", &[Manner::IgnoreRange]);
+        download.run().0.unwrap();
+    }
+
+    #[test]
+    fn a_server_without_progress_is_given_up_and_its_bytes_are_kept() {
+        let download = Download::new();
+        download.server.behave("file", &[Manner::CutAfter(6), Manner::CutAfter(0)]);
+        let (outcome, requests) = download.run();
+        assert!(
+            matches!(outcome, Err(TransferError::BrokenOff { received: 6, .. })),
+            "{outcome:?}"
+        );
+        assert_eq!(requests, ["file", "file from 6"]);
+        assert_eq!(download.partial().len(), 6);
+    }
+
+    #[test]
+    fn silence_ends_a_transfer() {
+        let download = Download::new();
+        download.server.behave("file", &[Manner::SilentAfter(6), Manner::SilentAfter(0)]);
+        let (outcome, _) = download.run();
+        assert!(
+            matches!(outcome, Err(TransferError::BrokenOff { received: 6, .. })),
+            "{outcome:?}"
+        );
+    }
+
+    #[test]
+    fn another_file_is_told_apart() {
+        let download = Download::new();
+        download.server.edit("file", |content| content[0] ^= 1);
+        let (outcome, requests) = download.run();
+        assert!(matches!(outcome, Err(TransferError::WrongDigest)), "{outcome:?}");
+        assert_eq!(requests, ["file"]);
+        assert_eq!(download.partial().len(), 0);
+        download.server.put("file", "short");
+        let (outcome, _) = download.run();
+        assert!(matches!(outcome, Err(TransferError::WrongSize { found: 5, .. })), "{outcome:?}");
+    }
+
+    #[test]
+    fn an_absent_file_and_an_absent_server() {
+        let download = Download::new();
+        download.server.remove("file");
+        let (outcome, _) = download.run();
+        assert!(
+            matches!(outcome, Err(TransferError::Status(StatusCode::NOT_FOUND))),
+            "{outcome:?}"
+        );
+        let url = format!("{}/file", download.server.url());
+        drop(download.server);
+        let client = Client::direct(SILENCE);
+        let outcome = client.get(&url, 100);
+        assert!(matches!(outcome, Err(TransferError::Transport(_))), "{outcome:?}");
+    }
+
+    #[test]
+    fn a_document_is_bounded() {
+        let server = Server::start();
+        server.put("document", CONTENT);
+        let url = format!("{}/document", server.url());
+        let client = Client::direct(SILENCE);
+        assert_eq!(client.get(&url, CONTENT.len() as u64).unwrap(), CONTENT);
+        let outcome = client.get(&url, CONTENT.len() as u64 - 1);
+        assert!(matches!(outcome, Err(TransferError::TooLarge { .. })), "{outcome:?}");
+    }
 }

@@ -128,3 +128,160 @@ fn tree(root: &Path) -> Result<Modules, ErrorKind> {
 fn unusable(path: &Path, source: ImageError) -> ErrorKind {
     ErrorKind::Image { image: path.display().to_string(), source }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::{
+        compression::Compression,
+        error::chain,
+        sample::image::{Payload, bzimage, module, vmlinux},
+    };
+
+    struct Machine {
+        root: tempfile::TempDir,
+        store: Store,
+    }
+
+    impl Machine {
+        fn new(files: &[(&str, &[u8])]) -> Self {
+            let root = tempfile::tempdir().unwrap();
+            for (path, content) in files {
+                let path = root.path().join(path);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, content).unwrap();
+            }
+            let store = Store::open(root.path().join("store")).unwrap();
+            Machine { root, store }
+        }
+
+        fn file(&self, image: &str) -> Result<Unpacked, ErrorKind> {
+            self.file_with(image, |_| {})
+        }
+
+        fn file_with(
+            &self,
+            image: &str,
+            edit: impl FnOnce(&mut FileSource),
+        ) -> Result<Unpacked, ErrorKind> {
+            let image = self.path(image);
+            let mut source =
+                FileSource { image, vmlinux: None, modules: None, config: None, btf: None };
+            edit(&mut source);
+            file(&self.store, "id", &source)
+        }
+
+        fn path(&self, path: &str) -> PathBuf {
+            self.root.path().join(path)
+        }
+    }
+
+    const RELEASE: &str = "5.4.273";
+
+    #[test]
+    fn a_bzimage_boots_by_the_kernel_in_it() {
+        let kernel = vmlinux(RELEASE, true);
+        let image = bzimage(RELEASE, Payload::Compressed(Compression::Xz), &kernel);
+        let machine = Machine::new(&[("bzImage", &image)]);
+        let unpacked = machine.file("bzImage").unwrap();
+        assert_eq!(unpacked.release, RELEASE);
+        assert_eq!(unpacked.image.bzimage, Some(machine.path("bzImage")));
+        assert_eq!(fs::read(unpacked.image.fastest()).unwrap(), kernel);
+        // The second time it comes from the store.
+        assert_eq!(machine.file("bzImage").unwrap().image, unpacked.image);
+    }
+
+    #[test]
+    fn a_bzimage_without_a_pvh_kernel_boots_itself() {
+        let image = bzimage(RELEASE, Payload::Plain, &vmlinux(RELEASE, false));
+        let machine = Machine::new(&[("bzImage", &image)]);
+        let unpacked = machine.file("bzImage").unwrap();
+        assert_eq!(unpacked.image.fastest(), machine.path("bzImage"));
+    }
+
+    #[test]
+    fn a_vmlinux_boots_if_it_has_a_pvh_entry() {
+        let machine = Machine::new(&[
+            ("vmlinux", &vmlinux(RELEASE, true)),
+            ("old", &vmlinux("4.18.0", false)),
+        ]);
+        let unpacked = machine.file("vmlinux").unwrap();
+        assert_eq!(unpacked.image.fastest(), machine.path("vmlinux"));
+        assert_eq!(unpacked.release, RELEASE);
+        let error = machine.file("old").unwrap_err();
+        assert!(chain(&error).contains("build it with CONFIG_PVH=y"), "{}", chain(&error));
+    }
+
+    #[test]
+    fn everything_that_an_entry_names_must_be_there() {
+        let image = bzimage(RELEASE, Payload::Bzip2, b"");
+        let machine = Machine::new(&[
+            ("bzImage", &image),
+            ("vmlinux", &vmlinux(RELEASE, true)),
+            ("config", b"CONFIG_X=y"),
+            ("modules/kernel/a.ko", &module("a", "")),
+        ]);
+        let unpacked = machine
+            .file_with("bzImage", |source| {
+                source.vmlinux = Some(machine.path("vmlinux"));
+                source.config = Some(machine.path("config"));
+                source.modules = Some(machine.path("modules"));
+            })
+            .unwrap();
+        assert_eq!(unpacked.image.fastest(), machine.path("vmlinux"));
+        assert_eq!(unpacked.modules.find(&["a"]).unwrap().load.len(), 1);
+        let edits: [fn(&mut FileSource); 4] = [
+            |source| source.vmlinux = Some("/absent/file".into()),
+            |source| source.config = Some("/absent/file".into()),
+            |source| source.btf = Some("/absent/file".into()),
+            |source| source.modules = Some("/absent/file".into()),
+        ];
+        for edit in edits {
+            let error = machine.file_with("bzImage", edit).unwrap_err();
+            assert!(error.to_string().contains("/absent/file"), "{error}");
+        }
+    }
+
+    #[test]
+    fn other_files_are_refused_with_their_path() {
+        let machine = Machine::new(&[("text", b"#!/bin/sh\n"), ("folder/file", b"")]);
+        for (name, expected) in [
+            ("text", "text: not a kernel image: it has no x86 boot header"),
+            ("folder", "folder: not a regular file"),
+            ("absent", "absent: No such file"),
+        ] {
+            let error = chain(&machine.file(name).unwrap_err());
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_running_kernel_is_found_with_its_modules() {
+        let image = bzimage("6.1.0-x", Payload::Lz4, &vmlinux("6.1.0-x", true));
+        let release: (&str, &[u8]) = ("proc/sys/kernel/osrelease", b"6.1.0-x\n");
+        for place in ["boot/vmlinuz-6.1.0-x", "usr/lib/modules/6.1.0-x/vmlinuz"] {
+            let machine = Machine::new(&[
+                release,
+                (place, &image),
+                ("boot/config-6.1.0-x", b""),
+                ("lib/modules/6.1.0-x/kernel/a.ko", &module("a", "")),
+            ]);
+            let unpacked = host(&machine.store, "host", machine.root.path()).unwrap();
+            assert_eq!(unpacked.release, "6.1.0-x");
+            assert_eq!(unpacked.config, Some(machine.path("boot/config-6.1.0-x")));
+            assert_eq!(unpacked.modules.find(&["a"]).unwrap().load.len(), 1);
+        }
+        let machine = Machine::new(&[release]);
+        let error = host(&machine.store, "host", machine.root.path()).unwrap_err().to_string();
+        assert!(error.contains("boot/vmlinuz-6.1.0-x, "), "{error}");
+        let error = host(&machine.store, "host", Path::new("/absent")).unwrap_err().to_string();
+        assert!(error.contains("/absent/proc/sys/kernel/osrelease"), "{error}");
+    }
+
+    #[test]
+    fn an_unreadable_image_comes_with_advice() {
+        let source = io::Error::from(io::ErrorKind::PermissionDenied);
+        let error = ErrorKind::Read { path: "/boot/vmlinuz-6.1".into(), source };
+        assert!(error.to_string().contains("readable only by root"), "{error}");
+    }
+}

@@ -323,7 +323,7 @@ link = "https://git.example.org/c/1"
     #[rstest]
     #[case::no_schema("", "kernels.toml:1:1: missing field `schema`")]
     #[case::other_schema("schema = 2", ":1:10: schema 2 is not known here: expected 1")]
-    #[case::syntax("schema = 1\n[[kernel]\n", "kernels.toml:2:9: ")]
+    #[case::syntax("schema = 1\n[[kernel]\n", "kernels.toml:2:10: ")]
     #[case::unknown_key("schema = 1\nkernels = []", ":2:1: unknown field `kernels`, expected")]
     #[case::fingerprint(
         "schema = 1\n[repository.x]\ndistribution = \"x\"\narchive = \"x\"\n\
@@ -344,7 +344,7 @@ link = "https://git.example.org/c/1"
     #[rstest]
     #[case::slash("a/b", DEB, ":7:6: \"a/b\" is not an id")]
     #[case::release("a", &DEB.replace("6.1", "six"), ":12:11: \"six\" is not a release")]
-    #[case::kind("a", "source = { kind = \"ftp\" }", ":12:10: unknown variant `ftp`, expected")]
+    #[case::kind("a", "source = { kind = \"ftp\" }", ":12:19: unknown variant `ftp`, expected")]
     #[case::repository("a", &DEB.replace("\"debian\"", "\"x\""), ":13:10: unknown repository \"x\"")]
     #[case::field(
         "a",

@@ -37,7 +37,7 @@ impl Mirrors {
         };
         let environment = self.environment.iter().filter(|(key, _)| key == name).map(|(_, u)| u);
         let overlay = matrix.mirrors.get(name).into_iter().flatten();
-        let live = environment.chain(overlay).cloned().chain(self.from_apt(repository));
+        let live = environment.chain(overlay).cloned().chain(self.configured(repository));
         let live = live.map(|url| Mirror { url: trim(&url), is_dated: false });
         let dated = repository.snapshot.as_ref().map(|url| url.at(snapshot));
         let dated = dated.map(|url| Mirror { url, is_dated: true });
@@ -50,7 +50,7 @@ impl Mirrors {
         mirrors
     }
 
-    fn from_apt(&self, repository: &Repository) -> Vec<String> {
+    fn configured(&self, repository: &Repository) -> Vec<String> {
         if !self.distributions.contains(&repository.distribution) {
             return Vec::new();
         }

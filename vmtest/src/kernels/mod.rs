@@ -23,8 +23,12 @@ mod matrix;
 mod mirror;
 mod modules;
 mod observer;
+#[cfg(test)]
+mod sample;
 mod select;
 mod store;
+#[cfg(test)]
+mod tests;
 mod unpack;
 mod update;
 mod vmlinux;
@@ -43,7 +47,7 @@ pub use self::{
     observer::{Event, Observer, Silent},
     select::{SelectError, select},
     store::{Object, Store, StoreError},
-    update::{Unresolved, Update, UpdateError},
+    update::{RepositoryError, Unresolved, Update, UpdateError},
     vmlinux::ImageError,
 };
 use self::{
@@ -156,10 +160,15 @@ impl Kernels {
     pub fn open() -> Result<Self, OpenError> {
         let root = repository_root()?;
         let store = Store::open(store_directory()?)?;
-        Ok(Kernels::at(&root, store, Path::new("/"))?)
+        Ok(Kernels::at(&root, store, Path::new("/"), Client::new())?)
     }
 
-    fn at(root: &Path, store: Store, machine: &Path) -> Result<Self, DocumentError> {
+    fn at(
+        root: &Path,
+        store: Store,
+        machine: &Path,
+        client: Client,
+    ) -> Result<Self, DocumentError> {
         let mut matrix = manifest::read_matrix(&root.join(MATRIX_FILE), &root.join(OVERLAY_FILE))?;
         let lock = Lock::read(&root.join(LOCK_FILE))?;
         let local_lock = Lock::read(&root.join(LOCAL_LOCK_FILE))?;
@@ -172,16 +181,12 @@ impl Kernels {
         let mirrors = Mirrors::of_machine(&matrix, machine);
         let machine = machine.to_owned();
         let root = root.to_owned();
-        Ok(Kernels {
-            root,
-            matrix,
-            lock,
-            local_lock,
-            mirrors,
-            store,
-            client: Client::new(),
-            machine,
-        })
+        Ok(Kernels { root, matrix, lock, local_lock, mirrors, store, client, machine })
+    }
+
+    /// The root of the checkout.
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// The matrix, with the releases that the lock knows filled in.
@@ -284,8 +289,8 @@ impl Kernels {
     }
 
     /// Asks the repositories what these entries are now. Nothing is written.
-    pub fn update(&self, entries: &[Entry], observer: &dyn Observer) -> Update {
-        update::update(self, entries, observer)
+    pub fn update(&self, entries: &[Entry]) -> Update {
+        update::update(self, entries)
     }
 
     /// Writes what [`Kernels::update`] found into the locks.

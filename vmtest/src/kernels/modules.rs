@@ -10,6 +10,7 @@ use object::{Object as _, ObjectSection as _};
 
 use super::{
     compression::{Compression, read_bounded},
+    error::ErrorKind,
     unpack::PackagedModules,
 };
 
@@ -58,6 +59,12 @@ impl std::fmt::Debug for Module {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Module({}, {} bytes)", self.name, self.content.len())
     }
+}
+
+/// A module that was read, and what it needs and is not built in.
+struct Read {
+    content: Vec<u8>,
+    depends: Vec<String>,
 }
 
 /// Modules that can't be used.
@@ -134,7 +141,7 @@ impl Modules {
     }
 
     /// Finds modules and everything that they need.
-    pub fn find(&self, wanted: &[&str]) -> Result<ModuleSet, super::ErrorKind> {
+    pub fn find(&self, wanted: &[&str]) -> Result<ModuleSet, ErrorKind> {
         let mut set = ModuleSet::default();
         let mut roots = Vec::new();
         for name in wanted.iter().map(|name| normalise(name)) {
@@ -147,9 +154,8 @@ impl Modules {
             }
         }
         let mut found = self.read_closure(&roots)?;
-        let depends = found.iter().map(|(name, (_, depends))| (name.clone(), depends.clone()));
-        for name in load_order(&roots, &depends.collect()) {
-            if let Some((content, _)) = found.remove(&name) {
+        for name in load_order(&roots, &found) {
+            if let Some(Read { content, .. }) = found.remove(&name) {
                 set.load.push(Module { name, content });
             }
         }
@@ -157,10 +163,7 @@ impl Modules {
     }
 
     /// Reads modules and, round by round, what those need. A round costs one pass over a package.
-    fn read_closure(
-        &self,
-        roots: &[String],
-    ) -> Result<BTreeMap<String, (Vec<u8>, Vec<String>)>, super::ErrorKind> {
+    fn read_closure(&self, roots: &[String]) -> Result<BTreeMap<String, Read>, ErrorKind> {
         let mut found = BTreeMap::new();
         let mut pending: BTreeSet<String> = roots.iter().cloned().collect();
         while !pending.is_empty() {
@@ -174,7 +177,7 @@ impl Modules {
                     return Err(ModuleError::MissingDependency { name, dependency }.into());
                 }
                 next.extend(depends.iter().cloned());
-                found.insert(name, (content, depends));
+                found.insert(name, Read { content, depends });
             }
             pending = next.into_iter().filter(|name| !found.contains_key(name)).collect();
         }
@@ -192,10 +195,7 @@ impl Supply {
     }
 
     /// Reads modules that are there, uncompressed.
-    fn read(
-        &self,
-        names: &BTreeSet<String>,
-    ) -> Result<BTreeMap<String, Vec<u8>>, super::ErrorKind> {
+    fn read(&self, names: &BTreeSet<String>) -> Result<BTreeMap<String, Vec<u8>>, ErrorKind> {
         let files = match self {
             Supply::None => return Ok(BTreeMap::new()),
             Supply::Packages(packages) => return packages.read(names),
@@ -230,24 +230,127 @@ fn depends(name: &str, content: &[u8]) -> Result<Vec<String>, ModuleError> {
 }
 
 /// Every module after those that it depends on; otherwise in the order of the roots.
-fn load_order(roots: &[String], depends: &BTreeMap<String, Vec<String>>) -> Vec<String> {
+fn load_order(roots: &[String], found: &BTreeMap<String, Read>) -> Vec<String> {
     fn visit(
         name: &str,
-        depends: &BTreeMap<String, Vec<String>>,
+        found: &BTreeMap<String, Read>,
         seen: &mut BTreeSet<String>,
         order: &mut Vec<String>,
     ) {
         if !seen.insert(name.to_owned()) {
             return;
         }
-        for dependency in depends.get(name).into_iter().flatten() {
-            visit(dependency, depends, seen, order);
+        for dependency in found.get(name).into_iter().flat_map(|module| &module.depends) {
+            visit(dependency, found, seen, order);
         }
         order.push(name.to_owned());
     }
     let (mut seen, mut order) = (BTreeSet::new(), Vec::new());
     for root in roots {
-        visit(root, depends, &mut seen, &mut order);
+        visit(root, found, &mut seen, &mut order);
     }
     order
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::kernels::sample::{archive::compress, image::module};
+
+    fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, Modules) {
+        let root = tempfile::tempdir().unwrap();
+        for (path, depends) in files {
+            let compression = Compression::of_name(path);
+            let path = root.path().join("kernel").join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, compress(compression, &module("", depends))).unwrap();
+        }
+        fs::write(root.path().join("modules.builtin"), "kernel/lib/crc.ko\nkernel/a/u-v.ko\n")
+            .unwrap();
+        // As depmod(8) and a kernel tree leave them.
+        fs::write(root.path().join("modules.dep"), "").unwrap();
+        std::os::unix::fs::symlink("/nowhere", root.path().join("build")).unwrap();
+        let modules = Modules::of_tree(root.path()).unwrap();
+        (root, modules)
+    }
+
+    const VIRTIO: &[(&str, &str)] = &[
+        ("drivers/virtio/virtio.ko", ""),
+        ("drivers/virtio/virtio_ring.ko.xz", "crc"),
+        ("drivers/virtio/virtio-pci.ko.zst", "virtio,virtio-pci-modern-dev,virtio_ring"),
+        ("drivers/virtio/virtio_pci_modern_dev.ko.gz", ""),
+        ("drivers/char/virtio_console.ko", "virtio_ring,virtio"),
+    ];
+
+    #[test]
+    fn modules_come_after_what_they_need() {
+        let (_root, modules) = tree(VIRTIO);
+        let set = modules.find(&["virtio_pci", "virtio-console", "u_v", "virtio_mmio"]).unwrap();
+        let names: Vec<_> = set.load.iter().map(|module| module.name.as_str()).collect();
+        let expected =
+            ["virtio", "virtio_pci_modern_dev", "virtio_ring", "virtio_pci", "virtio_console"];
+        assert_eq!(names, expected);
+        assert!(set.load.iter().all(|module| module.content.starts_with(b"\x7fELF")));
+        assert_eq!(set.builtin, ["u_v"]);
+        assert_eq!(set.absent, ["virtio_mmio"]);
+    }
+
+    #[test]
+    fn a_kernel_of_unknown_modules_has_none() {
+        let set = Modules::unknown().find(&["virtio_pci"]).unwrap();
+        assert_eq!(set.absent, ["virtio_pci"]);
+        assert!(set.load.is_empty());
+    }
+
+    #[test]
+    fn a_missing_dependency_is_an_error() {
+        let (_root, modules) = tree(&[("a.ko", "b")]);
+        let error = modules.find(&["a"]).unwrap_err();
+        let ErrorKind::Module(ModuleError::MissingDependency { name, dependency }) = error else {
+            panic!("{error:?}");
+        };
+        assert_eq!((name.as_str(), dependency.as_str()), ("a", "b"));
+    }
+
+    #[rstest]
+    #[case::text(b"not a module")]
+    #[case::empty(b"")]
+    fn other_files_are_refused(#[case] content: &[u8]) {
+        let error = depends("a", content).unwrap_err();
+        assert!(error.to_string().contains("has no .modinfo section"), "{error}");
+    }
+
+    #[test]
+    fn a_damaged_file_names_the_module() {
+        let (root, modules) = tree(VIRTIO);
+        let path = root.path().join("kernel/drivers/virtio/virtio_ring.ko.xz");
+        fs::write(path, "not xz").unwrap();
+        let error = modules.find(&["virtio_ring"]).unwrap_err();
+        assert!(
+            matches!(&error, ErrorKind::Module(ModuleError::Read { name, .. }) if name == "virtio_ring"),
+            "{error:?}"
+        );
+    }
+
+    #[test]
+    fn a_circle_ends() {
+        let module = |(name, depends): (&str, &str)| {
+            let depends = vec![depends.to_owned()];
+            (name.to_owned(), Read { content: Vec::new(), depends })
+        };
+        let found = [("a", "b"), ("b", "a")].map(module).into();
+        assert_eq!(load_order(&["a".to_owned()], &found), ["b", "a"]);
+    }
+
+    #[rstest]
+    #[case("kernel/drivers/virtio/virtio-pci.ko.xz", Some("virtio_pci"))]
+    #[case("virtio.ko", Some("virtio"))]
+    #[case("modules.dep", None)]
+    #[case("kernel/a.ko.bz2", None)]
+    #[case("kernel/a.ko.sig", None)]
+    fn names(#[case] path: &str, #[case] name: Option<&str>) {
+        assert_eq!(name_of_path(path).as_deref(), name);
+    }
 }

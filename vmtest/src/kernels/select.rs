@@ -73,7 +73,7 @@ pub fn select(matrix: &Matrix, selectors: &[String]) -> Result<Vec<Entry>, Selec
                     entry.id = format!("{plain}-{number}");
                     number += 1;
                 }
-                added.push(entry);
+                added.push(*entry);
             }
         }
     }
@@ -85,7 +85,7 @@ enum Selected {
     /// Positions in the matrix.
     Entries(Vec<usize>),
     /// An entry that is not in the matrix.
-    Added(Entry),
+    Added(Box<Entry>),
 }
 
 fn one(matrix: &Matrix, selector: &str) -> Result<Selected, SelectError> {
@@ -112,11 +112,12 @@ fn one(matrix: &Matrix, selector: &str) -> Result<Selected, SelectError> {
         return Ok(Selected::Entries(found));
     }
     if selector == "host" {
-        return Ok(Selected::Added(ad_hoc("host".to_owned(), Source::Host, "the running kernel")));
+        let entry = ad_hoc("host".to_owned(), Source::Host, "the running kernel");
+        return Ok(Selected::Added(Box::new(entry)));
     }
     let path = Path::new(selector);
     if path.is_file() {
-        return Ok(Selected::Added(image_file(path)));
+        return Ok(Selected::Added(Box::new(image_file(path))));
     }
     if selector.contains('/') {
         return Err(SelectError::NoSuchFile(selector.to_owned()));

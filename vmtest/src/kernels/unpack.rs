@@ -392,3 +392,27 @@ pub(crate) struct Inspected {
     /// The ELF kernel inside a bzImage, if it can be started directly.
     pub(crate) vmlinux: Option<Vec<u8>>,
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("boot/vmlinuz-6.1-x", Some(Content::Image))]
+    #[case("boot/config-6.1-x", Some(Content::Config))]
+    #[case("boot/System.map-6.1-x", None)]
+    #[case("boot/vmlinuz-6.1-y", None)]
+    #[case("usr/lib/modules/6.1-x/vmlinuz", Some(Content::Image))]
+    #[case("usr/lib/modules/6.1-x/vmlinuz.unsigned", Some(Content::Image))]
+    #[case("lib/modules/6.1-x/config", Some(Content::Config))]
+    #[case("lib/modules/6.1-x/modules.builtin", Some(Content::Builtin))]
+    #[case("lib/modules/6.1-x/modules.builtin.modinfo", None)]
+    #[case("lib/modules/6.1-x/kernel/a-b.ko.xz", Some(Content::Module("a_b".to_owned())))]
+    #[case("lib/modules/6.1-xy/kernel/a.ko", None)]
+    #[case("usr/share/doc/linux/copyright", None)]
+    fn members(#[case] path: &str, #[case] expected: Option<Content>) {
+        assert_eq!(Content::of(path, "6.1-x"), expected);
+    }
+}

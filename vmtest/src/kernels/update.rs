@@ -25,7 +25,6 @@ use super::{
     lock::{Change, Lock, LockedFile, LockedKernel},
     matrix::{DebSource, Entry, Origin, Source},
     mirror::{Mirror, variable},
-    observer::{Event, Observer},
     store::StoreError,
 };
 
@@ -40,6 +39,8 @@ pub struct Update {
     local: Locks,
     /// Entries that stay as they were, because nobody could tell what they are now.
     pub unresolved: Vec<Unresolved>,
+    /// Addresses that could not be used although a later one could, and why.
+    pub bypassed: Vec<(String, RepositoryError)>,
 }
 
 #[derive(Debug)]
@@ -133,10 +134,12 @@ type SuiteKey = (String, String, String, &'static str);
 struct Suite {
     index: Index,
     snapshot: String,
+    /// The addresses that were tried in vain before.
+    bypassed: Vec<(String, RepositoryError)>,
 }
 
 /// Resolves entries; the others, and those that can't be resolved, stay as they are locked.
-pub(super) fn update(kernels: &Kernels, entries: &[Entry], observer: &dyn Observer) -> Update {
+pub(super) fn update(kernels: &Kernels, entries: &[Entry]) -> Update {
     let locks = |lock: &Lock, origin: Origin| {
         let mut new = lock.clone();
         // What no entry asks for any more goes.
@@ -153,6 +156,7 @@ pub(super) fn update(kernels: &Kernels, entries: &[Entry], observer: &dyn Observ
         shared: locks(&kernels.lock, Origin::Shared),
         local: locks(&kernels.local_lock, Origin::Local),
         unresolved: Vec::new(),
+        bypassed: Vec::new(),
     };
     let now = Timestamp::now();
     let mut suites = HashMap::<SuiteKey, Result<Suite, Arc<UpdateError>>>::new();
@@ -173,7 +177,7 @@ pub(super) fn update(kernels: &Kernels, entries: &[Entry], observer: &dyn Observ
         );
         let suite = suites
             .entry(key)
-            .or_insert_with(|| read_suite(kernels, entry, source, now, observer).map_err(Arc::new));
+            .or_insert_with(|| read_suite(kernels, entry, source, now).map_err(Arc::new));
         let resolved = match suite {
             Ok(suite) => closure::resolve(&suite.index, &source.package)
                 .map(|closure| locked(entry, source, closure, &suite.snapshot))
@@ -187,6 +191,9 @@ pub(super) fn update(kernels: &Kernels, entries: &[Entry], observer: &dyn Observ
             Err(error) => update.unresolved.push(Unresolved { id: entry.id.clone(), error }),
         }
     }
+    let suites = suites.into_values().filter_map(Result::ok);
+    update.bypassed = suites.flat_map(|suite| suite.bypassed).collect();
+    update.bypassed.sort_by(|(a, _), (b, _)| a.cmp(b));
     update
 }
 
@@ -215,7 +222,6 @@ fn read_suite(
     entry: &Entry,
     source: &DebSource,
     now: Timestamp,
-    observer: &dyn Observer,
 ) -> Result<Suite, UpdateError> {
     let keys = kernels.matrix.repositories.get(&source.repository).map(|r| &r.keys[..]);
     let keyring = Keyring::load(keys.unwrap_or_default())?;
@@ -223,12 +229,8 @@ fn read_suite(
     let mut attempts = Vec::new();
     for mirror in kernels.mirrors.of(&kernels.matrix, &source.repository, &snapshot_time(now)) {
         match reader.read(&mirror) {
-            Ok(suite) => return Ok(suite),
-            Err(error) => {
-                let url = &mirror.url;
-                observer.observe(&entry.id, Event::AddressFailed { url, error: &error });
-                attempts.push((mirror.url, error));
-            }
+            Ok(suite) => return Ok(Suite { bypassed: attempts, ..suite }),
+            Err(error) => attempts.push((mirror.url, error)),
         }
     }
     Err(UpdateError::Repository { repository: source.repository.clone(), attempts })
@@ -249,7 +251,8 @@ impl SuiteReader<'_> {
         release.check_date(self.now, mirror.is_dated)?;
         let (file, compression) = release.index(&self.source.component, self.arch)?;
         let index = self.index(mirror, &release, file, compression)?;
-        Ok(Suite { index: Index::parse(&index)?, snapshot: release.snapshot() })
+        let snapshot = release.snapshot();
+        Ok(Suite { index: Index::parse(&index)?, snapshot, bypassed: Vec::new() })
     }
 
     fn signed_release(&self, mirror: &Mirror) -> Result<String, RepositoryError> {

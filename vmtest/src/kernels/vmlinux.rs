@@ -78,7 +78,7 @@ impl<'a> BzImage<'a> {
         let release = u16_at(bytes, 0x20e)
             .filter(|pointer| *pointer != 0)
             .and_then(|pointer| bytes.get(0x200 + usize::from(pointer)..))
-            .and_then(|text| first_word(text));
+            .and_then(first_word);
         Ok(BzImage { release, payload })
     }
 
@@ -193,4 +193,120 @@ fn u16_at(bytes: &[u8], offset: usize) -> Option<u16> {
 
 fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
     Some(u32::from_le_bytes(*bytes.get(offset..)?.first_chunk()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+    use crate::kernels::sample::image::{Payload, bzimage, vmlinux};
+
+    const RELEASE: &str = "6.1.0-56-cloud-amd64";
+
+    #[rstest]
+    #[case(Payload::Plain)]
+    #[case(Payload::Compressed(Compression::Gzip))]
+    #[case(Payload::Compressed(Compression::Xz))]
+    #[case(Payload::Compressed(Compression::Zstd))]
+    #[case(Payload::Lz4)]
+    fn the_kernel_comes_out_as_it_went_in(#[case] payload: Payload) {
+        let kernel = vmlinux(RELEASE, true);
+        let image = bzimage(RELEASE, payload, &kernel);
+        let image = BzImage::parse(&image).unwrap();
+        assert_eq!(image.release.as_deref(), Some(RELEASE));
+        assert!(image.extract().unwrap().as_deref() == Some(&kernel));
+    }
+
+    #[test]
+    fn a_kernel_of_several_lz4_blocks() {
+        let mut kernel = vmlinux(RELEASE, true);
+        kernel.resize((8 << 20) + 100, 7);
+        let image = bzimage(RELEASE, Payload::Lz4, &kernel);
+        assert!(BzImage::parse(&image).unwrap().extract().unwrap().as_deref() == Some(&kernel));
+    }
+
+    #[test]
+    fn an_unsupported_compression_is_no_error() {
+        let image = bzimage(RELEASE, Payload::Bzip2, b"");
+        assert!(BzImage::parse(&image).unwrap().extract().unwrap().is_none());
+    }
+
+    #[rstest]
+    #[case(true)]
+    #[case(false)]
+    fn an_elf_kernel_tells_its_release_and_entry(#[case] has_pvh: bool) {
+        let kernel = ElfKernel::parse(&vmlinux(RELEASE, has_pvh)).unwrap();
+        assert_eq!(kernel, ElfKernel { release: Some(RELEASE.to_owned()), has_pvh });
+    }
+
+    #[test]
+    fn an_elf_kernel_for_another_architecture() {
+        let mut kernel = vmlinux(RELEASE, true);
+        kernel[18] = 183; // EM_AARCH64
+        assert!(matches!(ElfKernel::parse(&kernel), Err(ImageError::OtherArchitecture)));
+    }
+
+    fn edited(edit: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let kernel = vmlinux(RELEASE, true);
+        let mut image = bzimage(RELEASE, Payload::Compressed(Compression::Gzip), &kernel);
+        edit(&mut image);
+        image
+    }
+
+    #[rstest]
+    #[case::text(b"#!/bin/sh\necho not a kernel\n".to_vec(), "it has no x86 boot header")]
+    #[case::empty(Vec::new(), "it has no x86 boot header")]
+    #[case::boot_sector(edited(|image| image[0x202] = 0), "it has no x86 boot header")]
+    #[case::old(edited(|image| image[0x206] = 7), "older than 2.08")]
+    #[case::truncated(edited(|image| image.truncate(5000)), "it is truncated")]
+    fn other_files_are_refused(#[case] image: Vec<u8>, #[case] expected: &str) {
+        let error = BzImage::parse(&image).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+        assert!(matches!(error, ImageError::NotAKernel(_)));
+    }
+
+    #[test]
+    fn a_payload_that_is_no_kernel_is_refused() {
+        let image = bzimage(RELEASE, Payload::Compressed(Compression::Xz), b"a text");
+        let error = BzImage::parse(&image).unwrap().extract().unwrap_err();
+        assert!(error.to_string().contains("its payload is not an ELF file"), "{error}");
+    }
+
+    #[test]
+    fn a_damaged_payload_is_an_error() {
+        for payload in [Payload::Compressed(Compression::Xz), Payload::Lz4] {
+            let mut image = bzimage(RELEASE, payload, &vmlinux(RELEASE, true));
+            let end = image.len();
+            image[1040 + 8..end - 4].fill(0x55);
+            let error = BzImage::parse(&image).unwrap().extract().unwrap_err();
+            assert!(matches!(error, ImageError::Damaged(_)), "{payload:?}: {error:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(
+            magic in 0_usize..6,
+            payload in proptest::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let magics: [&[u8]; 6] = [
+                &[0x1f, 0x8b],
+                b"\xfd7zXZ\0",
+                &[0x28, 0xb5, 0x2f, 0xfd],
+                &[2, 0x21, 0x4c, 0x18],
+                &elf::ELFMAG,
+                b"",
+            ];
+            let mut payload = [magics[magic], &payload].concat();
+            // A small size, lest the test spend its time on clearing memory.
+            payload.extend([0xff, 0xff, 0, 0]);
+            if let Ok(Some(kernel)) = (BzImage { release: None, payload: &payload }).extract() {
+                drop(ElfKernel::parse(&kernel));
+            }
+            drop(BzImage::parse(&payload));
+            drop(ElfKernel::parse(&payload));
+        }
+    }
 }

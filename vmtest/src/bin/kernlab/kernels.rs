@@ -169,7 +169,7 @@ fn run_update(kernels: &Kernels, arguments: &Update) -> Exit {
             return Exit::Usage;
         }
     };
-    let update = kernels.update(&entries, &Progress::new());
+    let update = kernels.update(&entries);
     let changes = update.changes();
     for change in &changes {
         println!("{change}");
@@ -185,6 +185,9 @@ fn run_update(kernels: &Kernels, arguments: &Update) -> Exit {
     {
         complain(&error);
         return Exit::Infrastructure;
+    }
+    for (url, error) in &update.bypassed {
+        eprintln!("warning: {url} was not used: {}", chain(error));
     }
     for unresolved in &update.unresolved {
         eprintln!("error: {} is not resolved: {}", unresolved.id, chain(&*unresolved.error));

@@ -193,3 +193,176 @@ impl<'a> Walk<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::sample::repository::{self, Package};
+
+    fn package(name: &'static str, version: &'static str, depends: &'static str) -> Package {
+        Package { name, version, depends, content: name.into() }
+    }
+
+    fn resolve_in(packages: &[Package], wanted: &str) -> Result<Closure, ClosureError> {
+        resolve(&Index::parse(&repository::index(packages)).unwrap(), wanted)
+    }
+
+    /// `role package`, in order.
+    fn roles(closure: &Closure) -> Vec<String> {
+        let role = |(role, package): &(Role, super::Package)| format!("{role:?} {}", package.name);
+        closure.packages.iter().map(role).collect()
+    }
+
+    #[test]
+    fn until_6_18_one_package_holds_everything() {
+        let packages = [
+            package(
+                "linux-image-cloud-amd64",
+                "6.1.192-2",
+                "linux-image-6.1.0-56-cloud-amd64 (= 6.1.192-2)",
+            ),
+            package("linux-image-6.1.0-55-cloud-amd64", "6.1.192-1", ""),
+            package(
+                "linux-image-6.1.0-56-cloud-amd64",
+                "6.1.192-2",
+                "kmod, linux-base (>= 4.3~), initramfs-tools | linux-initramfs-tool",
+            ),
+            package("linux-base", "4.12", ""),
+        ];
+        let closure = resolve_in(&packages, "linux-image-cloud-amd64").unwrap();
+        assert_eq!(closure.release, "6.1.0-56-cloud-amd64");
+        assert_eq!(closure.version, "6.1.192-2");
+        assert_eq!(roles(&closure), ["Image linux-image-6.1.0-56-cloud-amd64"]);
+        assert!(closure.missing.is_empty());
+    }
+
+    #[test]
+    fn since_6_19_image_configuration_and_modules_are_apart() {
+        const V: &str = "7.3.4-1~bpo13+1";
+        let packages = [
+            package(
+                "linux-image-cloud-amd64",
+                V,
+                "linux-base-cloud-amd64 (= 7.3.4-1~bpo13+1), linux-image-7.3.4+deb13-cloud-amd64 \
+                 (= 7.3.4-1~bpo13+1), linux-modules-cloud-amd64 (= 7.3.4-1~bpo13+1)",
+            ),
+            package("linux-base-cloud-amd64", V, "linux-base-7.3.4+deb13-cloud-amd64"),
+            package("linux-modules-cloud-amd64", V, "linux-modules-7.3.4+deb13-cloud-amd64"),
+            package(
+                "linux-image-7.3.4+deb13-cloud-amd64",
+                V,
+                "dracut | initramfs-tools, linux-base-7.3.4+deb13-cloud-amd64, \
+                 linux-binary-7.3.4+deb13-cloud-amd64, linux-modules-7.3.4+deb13-cloud-amd64",
+            ),
+            package(
+                "linux-binary-7.3.4+deb13-cloud-amd64",
+                V,
+                "linux-base-7.3.4+deb13-cloud-amd64",
+            ),
+            package("linux-base-7.3.4+deb13-cloud-amd64", V, ""),
+            package(
+                "linux-modules-7.3.4+deb13-cloud-amd64",
+                V,
+                "kmod, linux-base-7.3.4+deb13-cloud-amd64",
+            ),
+        ];
+        let closure = resolve_in(&packages, "linux-image-cloud-amd64").unwrap();
+        assert_eq!(closure.release, "7.3.4+deb13-cloud-amd64");
+        assert_eq!(
+            roles(&closure),
+            [
+                "Image linux-binary-7.3.4+deb13-cloud-amd64",
+                "Config linux-base-7.3.4+deb13-cloud-amd64",
+                "Modules linux-modules-7.3.4+deb13-cloud-amd64",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_the_index_lacks_is_named() {
+        let image = package(
+            "linux-image-6.19.14+deb13-amd64",
+            "6.19.14-1",
+            "linux-base-6.19.14+deb13-amd64, linux-binary-6.19.14+deb13-amd64, \
+             linux-modules-6.19.14+deb13-amd64",
+        );
+        let error = resolve_in(&[image], "linux-image-6.19.14+deb13-amd64").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "\"linux-image-6.19.14+deb13-amd64\" leads to no kernel image: the index lacks \
+             linux-base-6.19.14+deb13-amd64, linux-binary-6.19.14+deb13-amd64, \
+             linux-modules-6.19.14+deb13-amd64"
+        );
+    }
+
+    #[test]
+    fn an_unsigned_binary_serves_where_the_signed_one_is_missing() {
+        let packages = [
+            package("linux-image-7.3.4-rt", "7.3.4-1", "linux-binary-7.3.4-rt (= 7.3.4-1)"),
+            package("linux-binary-unsigned-7.3.4-rt", "7.3.4-1", ""),
+        ];
+        let closure = resolve_in(&packages, "linux-image-7.3.4-rt").unwrap();
+        assert_eq!(closure.release, "7.3.4-rt");
+        assert_eq!(roles(&closure), ["Image linux-binary-unsigned-7.3.4-rt"]);
+    }
+
+    #[test]
+    fn ubuntu_splits_off_the_modules() {
+        let packages = [
+            package("linux-image-virtual", "5.4.0.216.208", "linux-image-5.4.0-216-generic"),
+            package(
+                "linux-image-5.4.0-216-generic",
+                "5.4.0-216.236",
+                "kmod, linux-base (>= 4.5), linux-modules-5.4.0-216-generic",
+            ),
+            package("linux-modules-5.4.0-216-generic", "5.4.0-216.236", ""),
+            package("linux-modules-extra-5.4.0-216-generic", "5.4.0-216.236", ""),
+        ];
+        let closure = resolve_in(&packages, "linux-image-virtual").unwrap();
+        assert_eq!((&*closure.release, &*closure.version), ("5.4.0-216-generic", "5.4.0-216.236"));
+        assert_eq!(
+            roles(&closure),
+            ["Image linux-image-5.4.0-216-generic", "Modules linux-modules-5.4.0-216-generic"]
+        );
+    }
+
+    #[test]
+    fn a_glob_means_the_newest() {
+        let packages = [
+            package("linux-image-6.19.8-cloud-amd64", "6.19.8-1", ""),
+            package("linux-image-6.19.14-cloud-amd64", "6.19.14-1", ""),
+            package("linux-image-6.19.14-rt-amd64", "6.19.14-1", ""),
+            package("linux-image-7.0.1-cloud-amd64", "7.0.1-1", ""),
+        ];
+        let closure = resolve_in(&packages, "linux-image-6.19.*-cloud-amd64").unwrap();
+        assert_eq!(closure.release, "6.19.14-cloud-amd64");
+        for (wanted, expected) in [
+            ("linux-image-6.20.*", "there is no package \"linux-image-6.20.*\" in the index"),
+            ("linux-image-absent", "there is no package \"linux-image-absent\" in the index"),
+            ("linux-image-[", "\"linux-image-[\" is not a glob of package names"),
+        ] {
+            assert_eq!(resolve_in(&packages, wanted).unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn several_images_are_refused() {
+        let packages = [
+            package("linux-image-all", "1", "linux-image-a, linux-image-b"),
+            package("linux-image-a", "1", ""),
+            package("linux-image-b", "1", ""),
+        ];
+        let error = resolve_in(&packages, "linux-image-all").unwrap_err().to_string();
+        assert!(error.ends_with("several kernel images: linux-image-a, linux-image-b"), "{error}");
+    }
+
+    #[test]
+    fn a_circle_ends() {
+        let packages = [
+            package("linux-image-a", "1", "linux-image-b"),
+            package("linux-image-b", "1", "linux-image-a"),
+        ];
+        let error = resolve_in(&packages, "linux-image-a").unwrap_err();
+        assert!(matches!(error, ClosureError::NoImage { .. }), "{error:?}");
+    }
+}

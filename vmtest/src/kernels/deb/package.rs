@@ -127,6 +127,9 @@ fn for_each_file<E: From<PackageError>>(
         }
         visit(&mut Member { path: relative, is_file: kind.is_file(), content: &mut entry })?;
     }
+    // What follows the archive has no content, but its checksums tell whether all that came before
+    // is what was compressed.
+    io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(PackageError::from)?;
     Ok(())
 }
 
@@ -145,5 +148,99 @@ impl<R: Read> Read for Counted<R> {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::kernels::sample::archive::{Entry, ar, compress, deb, tar};
+
+    /// The paths and contents of all members, or the error.
+    fn members(package: &[u8]) -> Result<Vec<(String, Vec<u8>)>, PackageError> {
+        let mut members = Vec::new();
+        for_each_member(&mut &package[..], |member| {
+            members.push((member.path.to_owned(), member.read(10)?));
+            Ok::<_, PackageError>(())
+        })?;
+        Ok(members)
+    }
+
+    #[rstest]
+    #[case::plain("data.tar", Compression::None)]
+    #[case::gzip("data.tar.gz", Compression::Gzip)]
+    #[case::xz("data.tar.xz", Compression::Xz)]
+    #[case::zstd("data.tar.zst", Compression::Zstd)]
+    fn every_compression_is_read(#[case] name: &str, #[case] compression: Compression) {
+        let data = tar(&[Entry::Folder("./boot/"), Entry::File("./boot/vmlinuz", b"image")]);
+        let data = compress(compression, &data);
+        let package = ar(&[("debian-binary", b"2.0\n"), ("control.tar.xz", b""), (name, &data)]);
+        let expected = vec![("boot/vmlinuz".to_owned(), b"image".to_vec())];
+        assert_eq!(members(&package).unwrap(), expected);
+    }
+
+    #[rstest]
+    #[case::parent("../etc/passwd")]
+    #[case::inner("./boot/../../etc/passwd")]
+    #[case::absolute("/etc/passwd")]
+    fn a_path_out_of_the_package_is_refused(#[case] path: &str) {
+        let package = deb(&tar(&[Entry::File(path, b"root")]));
+        let error = members(&package).unwrap_err();
+        assert!(matches!(&error, PackageError::PathTraversal(found) if found == path), "{error:?}");
+    }
+
+    #[test]
+    fn a_wanted_link_is_refused() {
+        let package = deb(&tar(&[Entry::Link("./boot/vmlinuz", "/etc/passwd")]));
+        let error = members(&package).unwrap_err();
+        assert!(matches!(error, PackageError::NotAFile(_)), "{error:?}");
+    }
+
+    #[test]
+    fn a_member_beyond_its_bound_is_refused() {
+        let package = deb(&tar(&[Entry::File("./boot/vmlinuz", b"eleven byte")]));
+        let error = members(&package).unwrap_err();
+        assert!(matches!(error, PackageError::TooLarge { limit: 10, .. }), "{error:?}");
+    }
+
+    #[test]
+    fn a_package_cut_anywhere_is_an_error() {
+        let package = deb(&tar(&[Entry::File("./boot/vmlinuz", b"image")]));
+        for length in 0..package.len() {
+            if let Ok(found) = members(&package[..length]) {
+                panic!("cut after {length} of {} bytes: {found:?}", package.len());
+            }
+        }
+    }
+
+    #[rstest]
+    #[case::text(b"<html>not found</html>".to_vec(), "it is not an ar archive")]
+    #[case::no_data(ar(&[("debian-binary", b"2.0\n")]), "it has no data")]
+    #[case::lzma(ar(&[("data.tar.lzma", b"x")]), "its data is compressed in a way")]
+    fn other_files_are_refused(#[case] package: Vec<u8>, #[case] expected: &str) {
+        let error = members(&package).unwrap_err();
+        assert!(
+            matches!(error, PackageError::NotAPackage(why) if why.contains(expected)),
+            "{error:?}"
+        );
+    }
+
+    #[test]
+    fn damaged_data_is_an_error() {
+        let package = ar(&[("data.tar.xz", b"not xz at all")]);
+        let error = members(&package).unwrap_err();
+        assert!(matches!(error, PackageError::Damaged(_)), "{error:?}");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(mut package in proptest::collection::vec(0_u8.., 0..400), well in 0_usize..9) {
+            // Beginnings that get further than random bytes do.
+            let start: &[u8] = [&b""[..], b"!<arch>\n"][well.min(1)];
+            package.splice(0..0, start.iter().copied());
+            drop(members(&package));
+        }
     }
 }

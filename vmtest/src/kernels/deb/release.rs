@@ -203,8 +203,8 @@ mod tests {
     }
 
     #[rstest]
-    #[case("Date: Fri", "Date: soon", ReleaseError::Field("Date"))]
-    #[case("Valid-Until: Fri", "Valid-Until: ever", ReleaseError::Field("Valid-Until"))]
+    #[case("20 Nov", "20 Now", ReleaseError::Field("Date"))]
+    #[case("27 Nov", "27 Now", ReleaseError::Field("Valid-Until"))]
     #[case("SHA256:", "SHA512:", ReleaseError::Field("SHA256"))]
     #[case(" 9 main", " nine main", ReleaseError::Field("SHA256"))]
     fn a_malformed_release_is_refused(

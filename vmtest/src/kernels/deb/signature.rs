@@ -245,3 +245,132 @@ fn expiry(key: &impl KeyDetails, statement: &Signature) -> Option<u32> {
     let lifetime = statement.key_expiration_time().map_or(0, |time| time.as_secs());
     (lifetime > 0).then(|| key.created_at().as_secs().saturating_add(lifetime))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::sample::repository::Author;
+
+    const TEXT: &str = "Suite: test\n- dashed: yes\nDate: today\n";
+
+    /// A keyring of one author, and its folder.
+    fn keyring(author: &Author) -> (tempfile::TempDir, Result<Keyring, KeyError>) {
+        keyring_of(&author.public_key(), &author.fingerprint())
+    }
+
+    fn keyring_of(key: &str, fingerprint: &str) -> (tempfile::TempDir, Result<Keyring, KeyError>) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key.asc");
+        fs::write(&path, key).unwrap();
+        let key = Key { path, fingerprint: fingerprint.to_owned() };
+        (folder, Keyring::load(&[key]))
+    }
+
+    #[test]
+    fn a_document_signed_by_a_subkey_is_good() {
+        let author = Author::new();
+        let (_folder, keyring) = keyring(&author);
+        let text = keyring.unwrap().verify_inline(author.sign(TEXT).as_bytes()).unwrap();
+        assert_eq!(text, TEXT);
+    }
+
+    #[test]
+    fn a_detached_signature_is_good() {
+        let author = Author::new();
+        let (_folder, keyring) = keyring(&author);
+        let keyring = keyring.unwrap();
+        let signature = author.sign_detached(TEXT, HashAlgorithm::Sha512);
+        let text = keyring.verify_detached(TEXT.as_bytes(), signature.as_bytes()).unwrap();
+        assert_eq!(text, TEXT);
+        let error = keyring.verify_detached(b"Suite: other", signature.as_bytes()).unwrap_err();
+        assert!(matches!(error, SignatureError::Bad), "{error:?}");
+    }
+
+    #[test]
+    fn a_changed_document_is_bad() {
+        let author = Author::new();
+        let (_folder, keyring) = keyring(&author);
+        let keyring = keyring.unwrap();
+        let document = author.sign(TEXT).replace("today", "to-day");
+        let error = keyring.verify_inline(document.as_bytes()).unwrap_err();
+        assert!(matches!(error, SignatureError::Bad), "{error:?}");
+    }
+
+    #[test]
+    fn text_around_a_signed_document_is_not_signed() {
+        let author = Author::new();
+        let (_folder, keyring) = keyring(&author);
+        let keyring = keyring.unwrap();
+        let document = format!("Suite: forged\n\n{}", author.sign(TEXT));
+        assert!(keyring.verify_inline(document.as_bytes()).is_err());
+        let document = format!("{}\nSuite: forged\n", author.sign(TEXT));
+        if let Ok(text) = keyring.verify_inline(document.as_bytes()) {
+            assert!(!text.contains("forged"), "{text}");
+        }
+    }
+
+    #[test]
+    fn another_key_is_named() {
+        let (author, stranger) = (Author::new(), Author::new());
+        let (_folder, keyring) = keyring(&author);
+        let error = keyring.unwrap().verify_inline(stranger.sign(TEXT).as_bytes()).unwrap_err();
+        assert!(matches!(error, SignatureError::UnknownSigner { .. }), "{error:?}");
+        assert!(error.to_string().contains(&author.fingerprint()), "{error}");
+    }
+
+    #[test]
+    fn a_signature_counts_only_in_its_time() {
+        const DAY: u32 = 24 * 60 * 60;
+        let author = Author::new();
+        let (_folder, keyring) = keyring(&author);
+        let keyring = keyring.unwrap();
+        let now = Timestamp::now().as_secs();
+        // No lifetime means for ever.
+        for (created, lifetime, good) in [
+            (now - DAY, 2 * DAY, true),
+            (now - DAY, 0, true),
+            (now - 2 * DAY, DAY, false),
+            (now + 2 * DAY, 0, false),
+        ] {
+            let lifetime = pgp::types::Duration::from_secs(lifetime);
+            let document = author.sign_once(TEXT, Timestamp::from_secs(created), lifetime);
+            assert_eq!(keyring.verify_inline(document.as_bytes()).is_ok(), good, "{created}");
+        }
+    }
+
+    #[test]
+    fn a_key_counts_only_until_it_ends() {
+        let author = Author::new();
+        let (_folder, keyring) = keyring(&author);
+        let mut keyring = keyring.unwrap();
+        let now = Timestamp::now().as_secs();
+        let document = author.sign(TEXT);
+        for (expires, good) in [(Some(now - 60), false), (Some(now + 60), true), (None, true)] {
+            keyring.signers.iter_mut().for_each(|signer| signer.expires = expires);
+            assert_eq!(keyring.verify_inline(document.as_bytes()).is_ok(), good, "{expires:?}");
+        }
+    }
+
+    #[test]
+    fn an_unsigned_document_is_refused() {
+        let (_folder, keyring) = keyring(&Author::new());
+        let keyring = keyring.unwrap();
+        for document in [&b"Suite: test\n"[..], b"", b"\xff\xfe"] {
+            assert!(keyring.verify_inline(document).is_err());
+        }
+        assert!(keyring.verify_detached(b"Suite: test\n", b"no armour").is_err());
+    }
+
+    #[test]
+    fn a_key_must_be_the_expected_one() {
+        let (author, other) = (Author::new(), Author::new());
+        let (_folder, keyring) = keyring_of(&author.public_key(), &other.fingerprint());
+        let error = keyring.unwrap_err();
+        assert!(matches!(error, KeyError::OtherKey { .. }), "{error:?}");
+        let (_folder, keyring) = keyring_of("no key", &other.fingerprint());
+        assert!(matches!(keyring.unwrap_err(), KeyError::Malformed { .. }));
+        let key = Key { path: "/absent.asc".into(), fingerprint: other.fingerprint() };
+        let error = Keyring::load(&[key]).unwrap_err();
+        assert_eq!(error.to_string(), "cannot read the key /absent.asc");
+    }
+}

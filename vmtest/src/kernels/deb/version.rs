@@ -140,7 +140,7 @@ mod tests {
     #[case("1.0a", "1.0+", Ordering::Less)]
     #[case("1.0~~", "1.0~", Ordering::Less)]
     #[case("1.0~", "1.0", Ordering::Less)]
-    #[case("1.0-1-1", "1.0-2", Ordering::Less)]
+    #[case("1.0-1-1", "1.0-2", Ordering::Greater)]
     #[case("5.4.0-216.236", "5.4.0-99.112", Ordering::Greater)]
     #[case("5.4.0.216.208", "5.4.0.99.103", Ordering::Greater)]
     #[case("1.99999999999999999999999", "1.100000000000000000000000", Ordering::Less)]

@@ -83,6 +83,6 @@ mod tests {
             move || store.take_turn("thing")
         });
         drop(first);
-        waiting.join().unwrap().unwrap();
+        drop(waiting.join().unwrap().unwrap());
     }
 }

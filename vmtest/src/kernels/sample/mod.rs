@@ -1,0 +1,6 @@
+//! Packages, images and repositories made up for tests.
+
+pub(crate) mod archive;
+pub(crate) mod image;
+pub(crate) mod repository;
+pub(crate) mod server;
