@@ -32,9 +32,10 @@ fn build() -> Result<()> {
     find_linker()?;
     find_library_source(&rustc)?;
     let out_dir = PathBuf::from(variable("OUT_DIR")?);
+    let target_dir = target_dir(&out_dir)?;
     for (variant, features) in VARIANTS {
         let compiled = out_dir.join(variant);
-        compile(features, &compiled, &target_dir(&out_dir))?;
+        compile(features, &compiled, &target_dir)?;
         for name in OBJECTS {
             let path = compiled.join(name);
             let object =
@@ -80,11 +81,16 @@ fn find_library_source(rustc: &str) -> Result<()> {
     Ok(())
 }
 
-/// Builds of all profiles share a target directory, for they compile the same: `core` takes longest.
-/// It is not the outer one, which the outer cargo holds locked.
-fn target_dir(out_dir: &Path) -> PathBuf {
-    let outer = out_dir.ancestors().find(|dir| dir.join("CACHEDIR.TAG").is_file());
-    outer.unwrap_or(out_dir).join("ebpf")
+/// Builds of all profiles and targets share a target directory, for they compile the same, and
+/// `core` takes long. It is not the outer one, which the outer cargo holds locked.
+fn target_dir(out_dir: &Path) -> Result<PathBuf> {
+    // Cargo tags the target directory, and the one that it makes in it for `--target`.
+    let target = variable("TARGET")?;
+    let outer = out_dir
+        .ancestors()
+        .find(|dir| dir.join("CACHEDIR.TAG").is_file() && !dir.ends_with(&target))
+        .unwrap_or(out_dir);
+    Ok(outer.join("ebpf"))
 }
 
 /// Compiles all programs and puts the objects into the folder `objects`.

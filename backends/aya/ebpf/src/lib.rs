@@ -1,9 +1,9 @@
 //! What the BPF programs of all tracers share.
 //!
-//! The programs in `src/bin` are the twins of the C programs of the libbpf backend: the same
-//! program names, maps and events. They have to pass the verifier of 4.18, so there are no loops,
-//! no calls from one BPF function to another and no global data; `backends/aya/build` checks the
-//! compiled objects for that.
+//! The programs in `src/bin` are the twins of the C programs of the libbpf backend: they have the
+//! same names, are configured the same way and write the same events. They have to pass the
+//! verifier of 4.18, so there are no loops, no calls from one BPF function to another and no global
+//! data; `backends/aya/build` checks the compiled objects for that.
 #![no_std]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
