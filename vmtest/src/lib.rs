@@ -1,9 +1,15 @@
 //! Boots kernels, runs cells in them, judges and reports.
 
 pub mod accel;
+pub mod bench;
 pub mod console;
+pub mod golden;
 pub mod image;
+pub mod judge;
 pub mod kernels;
 pub mod lab;
 pub mod places;
 pub mod qemu;
+pub mod report;
+pub mod run;
+pub mod splat;

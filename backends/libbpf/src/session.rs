@@ -69,7 +69,6 @@ impl LibbpfSession {
                 Buffer::Perf(buffer)
             }
         };
-        drop(events);
         Ok(LibbpfSession { links: Vec::new(), buffer, received, object })
     }
 

@@ -1,6 +1,9 @@
 //! The host tool: everything that `cargo xtask` hands on.
 
+mod bench;
 mod kernels;
+mod run;
+mod show;
 
 use std::process::ExitCode;
 
@@ -16,9 +19,14 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Measure what the lab's own steps cost on this machine.
+    #[command(subcommand)]
+    Bench(bench::Command),
     /// List, resolve and download kernels.
     #[command(subcommand)]
     Kernels(kernels::Command),
+    /// Boot kernels, run every tracer in them, compare its events with the golden snapshots.
+    Run(run::Arguments),
 }
 
 /// The exit codes of every command.
@@ -26,6 +34,8 @@ enum Command {
 enum Exit {
     /// All as expected.
     Success,
+    /// A cell fails.
+    Failure,
     /// The command line or a configuration file is wrong. clap exits with the same code.
     Usage,
     /// Nothing can be said: a repository, the disk or QEMU failed.
@@ -36,6 +46,7 @@ impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         ExitCode::from(match exit {
             Exit::Success => 0,
+            Exit::Failure => 1,
             Exit::Usage => 2,
             Exit::Infrastructure => 3,
         })
@@ -44,6 +55,8 @@ impl From<Exit> for ExitCode {
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
+        Command::Bench(command) => bench::run(&command).into(),
         Command::Kernels(command) => kernels::run(&command).into(),
+        Command::Run(arguments) => run::run(arguments).into(),
     }
 }

@@ -1,0 +1,112 @@
+//! `kernlab run`: the matrix.
+
+use std::{
+    error::Error,
+    fs, io,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use globset::GlobMatcher;
+use kernlab_core::{
+    cell::{BackendKind, BtfMode},
+    outcome::Severity,
+};
+use kernlab_vmtest::{
+    kernels::{Kernels, OpenError, chain},
+    report::{Tally, table},
+    run::{self, Options, Outcomes, RunError, plan::Filter},
+};
+
+use crate::{Exit, show::Terminal};
+
+/// Boot kernels, run every tracer in them, compare its events with the golden snapshots.
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// An id, a release, a glob, `host`, `all`, or the path of an image.
+    #[arg(long = "kernel", value_name = "SEL")]
+    kernels: Vec<String>,
+    /// The folder of the programs that run in guests.
+    #[arg(long, env = "KERNLAB_GUEST", value_name = "DIR")]
+    guest: PathBuf,
+    /// Only the tracers of this backend.
+    #[arg(long)]
+    backend: Option<BackendKind>,
+    /// Only scenarios whose `tracer/name` matches.
+    #[arg(long, value_name = "GLOB", value_parser = glob)]
+    scenario: Option<GlobMatcher>,
+    /// Only this BTF mode.
+    #[arg(long, value_name = "MODE")]
+    btf: Option<BtfMode>,
+    /// Boot every guest from scratch. There is no other way yet, so this changes nothing.
+    #[arg(long)]
+    cold: bool,
+    /// Guests at a time.
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+    /// Write what is observed as the new golden snapshots.
+    #[arg(long)]
+    update_snapshots: bool,
+    /// Copy the report to this folder.
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+}
+
+fn glob(text: &str) -> Result<GlobMatcher, globset::Error> {
+    globset::Glob::new(text).map(|glob| glob.compile_matcher())
+}
+
+/// Runs the matrix and says on standard output what came of it.
+pub(crate) fn run(arguments: Arguments) -> Exit {
+    let kernels = match Kernels::open() {
+        Ok(kernels) => kernels,
+        Err(error @ OpenError::Store(_)) => return complain(&error, Exit::Infrastructure),
+        Err(error) => return complain(&error, Exit::Usage),
+    };
+    let options = Options {
+        kernels: arguments.kernels,
+        filter: Filter {
+            backend: arguments.backend,
+            btf: arguments.btf,
+            scenario: arguments.scenario,
+        },
+        guest: arguments.guest,
+        jobs: arguments.jobs.map(NonZeroUsize::get),
+        update_snapshots: arguments.update_snapshots,
+    };
+    let show = Terminal::new();
+    let Outcomes { report, directory } = match run::run(&kernels, &options, &show) {
+        Ok(outcomes) => outcomes,
+        Err(error @ (RunError::Select(_) | RunError::NoCells)) => {
+            return complain(&error, Exit::Usage);
+        }
+        Err(error) => return complain(&error, Exit::Infrastructure),
+    };
+    println!("\n{}", table::matrix(&report, show.width()));
+    print!("{}", table::findings(&report));
+    println!("{}", table::summary(&report));
+    println!("evidence: {}", directory.path().display());
+    if let Some(copies) = &arguments.report
+        && let Err(error) = copy_report(directory.path(), copies)
+    {
+        eprintln!("error: failed to copy the report to {}: {error}", copies.display());
+        return Exit::Infrastructure;
+    }
+    match Tally::of(&report.cells).severity() {
+        Severity::Expected => Exit::Success,
+        Severity::Failure => Exit::Failure,
+        Severity::Inconclusive => Exit::Infrastructure,
+    }
+}
+
+fn copy_report(run: &Path, copies: &Path) -> io::Result<()> {
+    const FILE: &str = "report.json";
+    fs::create_dir_all(copies)?;
+    fs::copy(run.join(FILE), copies.join(FILE)).map(drop)
+}
+
+fn complain(error: &dyn Error, exit: Exit) -> Exit {
+    eprintln!("error: {}", chain(error));
+    exit
+}

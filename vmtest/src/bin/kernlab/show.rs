@@ -1,0 +1,175 @@
+//! A run on a terminal: what happens now, redrawn in place. Elsewhere: one line for each kernel that
+//! is done and for each cell that failed.
+
+use std::{
+    collections::BTreeMap,
+    io::IsTerminal as _,
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use kernlab_core::outcome::{Outcome, Severity};
+use kernlab_vmtest::{
+    kernels::{self, Observer},
+    run::{Show, progress::ProgressEvent},
+};
+
+/// Shows a run on standard error.
+pub(crate) struct Terminal {
+    bar: ProgressBar,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// What each running cell is doing.
+    running: BTreeMap<String, &'static str>,
+    /// What is left of each kernel.
+    kernels: BTreeMap<String, KernelState>,
+    /// How many bytes of the current download there will be.
+    download: Option<(String, u64)>,
+}
+
+struct KernelState {
+    left: usize,
+    counts: BTreeMap<Outcome, usize>,
+    began: Option<Instant>,
+}
+
+impl Terminal {
+    pub(crate) fn new() -> Self {
+        let target = if std::io::stderr().is_terminal() {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        Terminal { bar: ProgressBar::with_draw_target(None, target), state: Mutex::default() }
+    }
+
+    /// Columns for the table.
+    pub(crate) fn width(&self) -> usize {
+        if std::io::stdout().is_terminal() { console::Term::stdout().size().1.into() } else { 100 }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A line that stays, above whatever is redrawn.
+    fn line(&self, text: &str) {
+        if self.bar.is_hidden() {
+            eprintln!("{text}");
+        } else {
+            self.bar.println(text);
+        }
+    }
+
+    fn redraw(&self, state: &State) {
+        let cells: Vec<String> =
+            state.running.iter().map(|(cell, stage)| format!("{stage} {cell}")).collect();
+        self.bar.set_message(cells.join("  "));
+    }
+}
+
+impl Show for Terminal {
+    fn begin(&self, _directory: &Path, cells: &[String]) {
+        let mut state = self.state();
+        state.download = None;
+        for cell in cells {
+            let kernel = state.kernels.entry(kernel_of(cell)).or_insert_with(|| KernelState {
+                left: 0,
+                counts: BTreeMap::new(),
+                began: None,
+            });
+            kernel.left += 1;
+        }
+        let kernels = state.kernels.len();
+        self.line(&format!("{} cells on {kernels} kernels", cells.len()));
+        self.bar.set_length(cells.len() as u64);
+        self.bar.set_style(
+            ProgressStyle::with_template("{elapsed_precise} [{bar:30}] {pos}/{len} {wide_msg}")
+                .expect("the template is valid")
+                .progress_chars("=> "),
+        );
+        self.bar.enable_steady_tick(Duration::from_millis(200));
+    }
+
+    fn cell(&self, cell: &str, event: &ProgressEvent) {
+        let mut state = self.state();
+        match event {
+            ProgressEvent::Acceleration(line) => self.line(line),
+            ProgressEvent::Booting => {
+                state.running.insert(cell.to_owned(), "boots");
+                if let Some(kernel) = state.kernels.get_mut(&kernel_of(cell)) {
+                    kernel.began.get_or_insert_with(Instant::now);
+                }
+            }
+            ProgressEvent::Tracing => {
+                state.running.insert(cell.to_owned(), "traces");
+            }
+            ProgressEvent::Finished { outcome, reason } => {
+                state.running.remove(cell);
+                self.bar.inc(1);
+                if outcome.severity() != Severity::Expected {
+                    let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+                    self.line(&format!("{cell}: {outcome}{reason}"));
+                }
+                let kernel = kernel_of(cell);
+                if let Some(of_kernel) = state.kernels.get_mut(&kernel) {
+                    of_kernel.left = of_kernel.left.saturating_sub(1);
+                    *of_kernel.counts.entry(*outcome).or_default() += 1;
+                    if of_kernel.left == 0 {
+                        self.line(&of_kernel.summary(&kernel));
+                    }
+                }
+            }
+        }
+        self.redraw(&state);
+    }
+
+    fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl KernelState {
+    fn summary(&self, kernel: &str) -> String {
+        let counts: Vec<_> =
+            self.counts.iter().map(|(outcome, count)| format!("{count} {outcome}")).collect();
+        let seconds = self.began.map_or(0.0, |began| began.elapsed().as_secs_f64());
+        format!("{kernel}: {} in {seconds:.1} s", counts.join(", "))
+    }
+}
+
+fn kernel_of(cell: &str) -> String {
+    cell.split('/').next().unwrap_or_default().to_owned()
+}
+
+impl Observer for Terminal {
+    fn observe(&self, kernel: &str, event: kernels::Event<'_>) {
+        let mut state = self.state();
+        match event {
+            kernels::Event::Download { file, done, size } => {
+                self.line(&format!(
+                    "{kernel}: downloading {file}, {:.1} MB",
+                    size.saturating_sub(done) as f64 / 1e6
+                ));
+                state.download = Some((file.to_owned(), size));
+            }
+            kernels::Event::Progress { done } => {
+                if let Some((file, size)) = &state.download {
+                    let percent = done * 100 / (*size).max(1);
+                    self.bar.set_message(format!("{kernel}: {file} {percent} %"));
+                    self.bar.tick();
+                }
+            }
+            kernels::Event::AddressFailed { url, error } => {
+                self.line(&format!("{kernel}: {url}: {error}; trying the next address"));
+            }
+            kernels::Event::Unpack => self.line(&format!("{kernel}: unpacking")),
+            _ => {}
+        }
+    }
+}

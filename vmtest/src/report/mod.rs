@@ -1,0 +1,235 @@
+//! What a run found out: one data model, and its renderings.
+//!
+//! `docs/report-schema.md` documents the JSON form.
+
+pub mod table;
+
+use std::collections::BTreeMap;
+
+use kernlab_core::{
+    outcome::{Outcome, Reason, Severity, Verdict},
+    record::Decision,
+};
+use serde::{Deserialize, Serialize};
+
+/// The version of `report.json`. Fields may be added without a new number; none changes its meaning.
+pub const SCHEMA: u32 = 1;
+
+/// A whole run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The run itself.
+    pub run: Run,
+    /// The kernels asked for, in the order of the matrix.
+    pub kernels: Vec<Kernel>,
+    /// The cells asked for, in the order of the matrix.
+    pub cells: Vec<CellReport>,
+}
+
+/// The circumstances of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// Its name: that of its folder.
+    pub id: String,
+    /// When it began: RFC 3339, UTC.
+    pub started: String,
+    /// How long it took.
+    pub duration_ms: u64,
+    /// What selected kernels, as it was given.
+    pub selectors: Vec<String>,
+    /// Guests at a time.
+    pub jobs: usize,
+    /// How the run ends for a shell: see `docs/exit-codes.md`.
+    pub exit_code: u8,
+}
+
+/// A kernel of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kernel {
+    /// The entry's id.
+    pub id: String,
+    /// `uname -r`, as far as the lock or a guest told it.
+    pub release: Option<String>,
+    /// Why the kernel can't be had.
+    pub unavailable: Option<String>,
+}
+
+/// One cell and its verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CellReport {
+    /// The entry's id.
+    pub kernel: String,
+    /// The BTF mode.
+    pub btf: String,
+    /// The backend.
+    pub backend: String,
+    /// `tracer/name`.
+    pub scenario: String,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Why, if it is no pass.
+    pub reason: Option<Reason>,
+    /// One sentence; empty for a pass.
+    pub message: String,
+    /// From the cell's start to its verdict.
+    pub duration_ms: u64,
+    /// Where that time went, stage by stage.
+    pub stages_ms: BTreeMap<String, u64>,
+    /// `uname -r` in the guest.
+    pub release: Option<String>,
+    /// What the plan decided in the guest.
+    pub plan: Option<Decision>,
+    /// Expected against observed events, as a unified diff.
+    pub diff: Option<String>,
+    /// The golden snapshot that it was compared with, by name.
+    pub snapshot: Option<String>,
+    /// The folder of its evidence, relative to the run's.
+    pub evidence: String,
+}
+
+impl CellReport {
+    /// `kernel/btf/backend/tracer/scenario`.
+    pub fn id(&self) -> String {
+        format!("{}/{}/{}/{}", self.kernel, self.btf, self.backend, self.scenario)
+    }
+
+    /// A report for a cell that told nothing itself.
+    pub fn of_verdict(cell: &str, verdict: Verdict) -> Self {
+        let mut parts = cell.splitn(4, '/').map(str::to_owned);
+        let mut next = || parts.next().unwrap_or_default();
+        CellReport {
+            kernel: next(),
+            btf: next(),
+            backend: next(),
+            scenario: next(),
+            outcome: verdict.outcome,
+            reason: verdict.reason,
+            message: verdict.message,
+            duration_ms: 0,
+            stages_ms: BTreeMap::new(),
+            release: None,
+            plan: None,
+            diff: None,
+            snapshot: None,
+            evidence: String::new(),
+        }
+    }
+
+    /// Replaces the verdict.
+    pub fn set_verdict(&mut self, verdict: Verdict) {
+        self.outcome = verdict.outcome;
+        self.reason = verdict.reason;
+        self.message = verdict.message;
+    }
+}
+
+/// How many cells had which outcome.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally(BTreeMap<Outcome, usize>);
+
+impl Tally {
+    /// Counts.
+    pub fn of<'a>(cells: impl IntoIterator<Item = &'a CellReport>) -> Self {
+        let mut counts = BTreeMap::new();
+        for cell in cells {
+            *counts.entry(cell.outcome).or_default() += 1;
+        }
+        Tally(counts)
+    }
+
+    /// What the cells together mean: a failure outranks everything, then what is inconclusive. No
+    /// cell at all is inconclusive.
+    pub fn severity(&self) -> Severity {
+        self.0.keys().map(|outcome| outcome.severity()).max().unwrap_or(Severity::Inconclusive)
+    }
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let counts: Vec<_> = Outcome::ALL
+            .iter()
+            .filter_map(|outcome| Some(format!("{} {outcome}", self.0.get(outcome)?)))
+            .collect();
+        if counts.is_empty() { f.write_str("no cells") } else { f.write_str(&counts.join(", ")) }
+    }
+}
+
+/// The exit code that tells a shell what the cells together mean.
+pub fn exit_code(severity: Severity) -> u8 {
+    match severity {
+        Severity::Expected => 0,
+        Severity::Failure => 1,
+        Severity::Inconclusive => 3,
+    }
+}
+
+/// Every cell that was asked for exactly once.
+///
+/// # Errors
+///
+/// Cells that are missing, that nobody asked for, or that appear more than once.
+pub fn census(asked: &[String], cells: &[CellReport]) -> Result<(), CensusError> {
+    let mut balance: BTreeMap<String, i64> = BTreeMap::new();
+    for cell in asked {
+        *balance.entry(cell.clone()).or_default() -= 1;
+    }
+    for cell in cells {
+        *balance.entry(cell.id()).or_default() += 1;
+    }
+    balance.retain(|_, count| *count != 0);
+    if balance.is_empty() {
+        return Ok(());
+    }
+    let (missing, surplus): (Vec<_>, Vec<_>) =
+        balance.into_iter().partition(|&(_, count)| count < 0);
+    let names = |cells: Vec<(String, i64)>| cells.into_iter().map(|(cell, _)| cell).collect();
+    Err(CensusError { missing: names(missing), surplus: names(surplus) })
+}
+
+/// The report is not of the cells that were asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the census does not add up: missing {missing:?}, not asked for or counted twice {surplus:?}"
+)]
+pub struct CensusError {
+    /// Asked for, and not reported.
+    pub missing: Vec<String>,
+    /// Reported more often than asked for.
+    pub surplus: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cell(scenario: &str, outcome: Outcome) -> CellReport {
+        let verdict = Verdict { outcome, reason: None, message: String::new() };
+        CellReport::of_verdict(&format!("k/masked/aya/{scenario}"), verdict)
+    }
+
+    #[test]
+    fn the_worst_cell_decides() {
+        let tally = |outcomes: &[Outcome]| {
+            Tally::of(&outcomes.iter().map(|&o| cell("t/s", o)).collect::<Vec<_>>())
+        };
+        assert_eq!(tally(&[Outcome::Pass, Outcome::Unsupported]).severity(), Severity::Expected);
+        assert_eq!(tally(&[Outcome::Pass, Outcome::Infra]).severity(), Severity::Inconclusive);
+        assert_eq!(tally(&[Outcome::NotRun, Outcome::Timeout]).severity(), Severity::Failure);
+        assert_eq!(tally(&[]).severity(), Severity::Inconclusive);
+        assert_eq!(
+            tally(&[Outcome::Pass, Outcome::Infra, Outcome::Pass]).to_string(),
+            "2 pass, 1 infra"
+        );
+    }
+
+    #[test]
+    fn a_lost_cell_and_a_double_one_are_found() {
+        let asked = ["k/masked/aya/t/a".to_owned(), "k/masked/aya/t/b".to_owned()];
+        let (a, b) = (cell("t/a", Outcome::Pass), cell("t/b", Outcome::Pass));
+        assert_eq!(census(&asked, &[b.clone(), a.clone()]), Ok(()));
+        let error = census(&asked, &[a.clone(), a]).unwrap_err();
+        assert_eq!((error.missing, error.surplus), (vec![b.id()], vec![asked[0].clone()]));
+    }
+}

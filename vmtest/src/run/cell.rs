@@ -1,0 +1,294 @@
+//! One cell: a kernel, a guest, a tracer, a verdict.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use kernlab_core::{
+    cell::{BtfMode, Cell},
+    outcome::{Outcome, Reason, Verdict},
+    record::Record,
+};
+
+use super::{
+    collect::CELL_FILE,
+    directory::{RunDirectory, write_json},
+    milliseconds,
+    plan::RunPlan,
+    progress::{ProgressEvent, Reporter},
+};
+use crate::{
+    accel, golden,
+    image::{Base, ImageStore, Program},
+    judge::{Golden, Judgement, judge},
+    kernels::{Deviation, Entry, Kernels, Silent, Unpacked, chain},
+    lab::{self, Bootable, Exit, Guest, Job, JobOutput, LabError},
+    qemu::{Binary, MachineSpec},
+    report::CellReport,
+    splat,
+};
+
+/// The events of a cell as text, in the folder of its evidence.
+pub(crate) const EVENTS_FILE: &str = "events.txt";
+
+/// How long a scenario may take with acceleration; the slowest needs a tenth of it.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Everything that all cells of a run have in common.
+#[derive(Debug)]
+pub struct Runner {
+    kernels: Kernels,
+    plan: RunPlan,
+    directory: RunDirectory,
+    snapshots: PathBuf,
+}
+
+/// A cell can end early with its verdict.
+type Step<T> = Result<T, Verdict>;
+
+fn infra(reason: Reason, error: &(dyn std::error::Error + 'static)) -> Verdict {
+    Verdict::because(Outcome::Infra, reason, chain(error))
+}
+
+impl Runner {
+    /// A runner of the cells of `plan`, whose evidence goes to `directory`.
+    pub fn new(kernels: Kernels, plan: RunPlan, directory: RunDirectory) -> Self {
+        let snapshots = golden::directory(kernels.root());
+        Runner { kernels, plan, directory, snapshots }
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &RunPlan {
+        &self.plan
+    }
+
+    /// Runs one cell, leaves its evidence and its report, and returns the report.
+    pub fn run(&self, cell: &Cell) -> std::io::Result<CellReport> {
+        let id = cell.to_string();
+        let began = Instant::now();
+        let reporter = Reporter::from_environment(&id);
+        reporter.tell(ProgressEvent::Booting);
+        let evidence = self.directory.create_evidence(&id)?;
+
+        let mut report = CellReport::of_verdict(&id, Verdict::pass());
+        report.evidence = RunDirectory::evidence(&id).display().to_string();
+        let verdict = match self.attempt(cell, &evidence, &reporter, &mut report) {
+            Ok(verdict) | Err(verdict) => verdict,
+        };
+        report.set_verdict(verdict);
+        report.duration_ms = milliseconds(began.elapsed());
+        write_json(&evidence.join(CELL_FILE), &report)?;
+        reporter.tell(ProgressEvent::Finished { outcome: report.outcome, reason: report.reason });
+        Ok(report)
+    }
+
+    fn attempt(
+        &self,
+        cell: &Cell,
+        evidence: &Path,
+        reporter: &Reporter,
+        report: &mut CellReport,
+    ) -> Step<Verdict> {
+        if let Some(verdict) = self.plan.unavailable.get(&cell.kernel) {
+            return Err(verdict.clone());
+        }
+        let host_io = |error: std::io::Error| infra(Reason::HostIo, &error);
+        let mut clock = Clock::default();
+        let entry = self.entry(&cell.kernel)?;
+        let kernel = self.kernels.prepare(&entry, &Silent).map_err(|error| {
+            Verdict::because(Outcome::Unavailable, error.reason(), chain(&error))
+        })?;
+        let bootable = self.bootable(&kernel, evidence, reporter)?;
+        clock.lap("prepare");
+
+        let mut guest = Guest::boot(&bootable, lab::BOOT_TIMEOUT)
+            .map_err(|error| lab_verdict(&error, evidence))?;
+        clock.lap("boot");
+        reporter.tell(ProgressEvent::Tracing);
+        report.release = Some(guest.hello().release.clone());
+        let output = guest.run(&job(cell)).map_err(|error| lab_verdict(&error, evidence))?;
+        clock.lap("trace");
+        let kernel_log = guest.kernel_log().map_err(|error| lab_verdict(&error, evidence))?;
+        fs::write(evidence.join("kernel.log"), &kernel_log).map_err(host_io)?;
+        keep_output(&output, evidence).map_err(host_io)?;
+        clock.lap("kernel log");
+        let _either_way_it_is_gone = guest.power_off();
+        clock.lap("power off");
+
+        let judgement = self.judge(cell, &entry, &output, evidence, report)?;
+        report.diff = judgement.diff;
+        if let Some(log) = &judgement.verifier_log {
+            fs::write(evidence.join("verifier.log"), log).map_err(host_io)?;
+        }
+        clock.lap("judge");
+        report.stages_ms = clock.laps;
+        Ok(match splat::first(&kernel_log) {
+            Some(splat) => Verdict::because(
+                Outcome::KernelWarning,
+                Reason::KernelWarned,
+                format!("the kernel printed {splat:?} while the cell ran; kernel.log has the rest"),
+            ),
+            None => judgement.verdict,
+        })
+    }
+
+    fn entry(&self, id: &str) -> Step<Entry> {
+        // The selectors of the run know kernels that the matrix does not: `host`, and paths.
+        let selected = self.kernels.select(&self.plan.selectors);
+        let selected = selected.map_err(|error| infra(Reason::NotLocked, &error))?;
+        selected.into_iter().find(|entry| entry.id == id).ok_or_else(|| {
+            let message =
+                format!("kernel {id} was in the matrix when the run began and is not now");
+            Verdict::because(Outcome::Infra, Reason::NotLocked, message)
+        })
+    }
+
+    fn bootable(&self, kernel: &Unpacked, evidence: &Path, reporter: &Reporter) -> Step<Bootable> {
+        let program = |name: &str| Program::in_bin(self.plan.guest.join(name));
+        let image = Base::new(
+            &self.plan.guest.join("kernlab-agent"),
+            &[program("kernlab-tracer"), program("kernlab-workload")],
+        )
+        .and_then(|base| base.with_modules(&[]))
+        .and_then(|image| ImageStore::new(self.kernels.store().root().join("images")).keep(&image))
+        .map_err(|error| infra(Reason::HostIo, &error))?;
+
+        let qemu = Binary::find().map_err(|error| infra(Reason::QemuFailed, &error))?;
+        let accelerator = accel::decide(self.kernels.store(), &qemu, kernel, &image)
+            .map_err(|error| infra(Reason::QemuFailed, &error))?;
+        if let Some(line) = accelerator.news {
+            reporter.tell(ProgressEvent::Acceleration(line));
+        }
+        let machine =
+            MachineSpec::new(accelerator.accelerator, kernel.image.fastest(), &image.path);
+        let mut bootable = Bootable::new(qemu, machine);
+        bootable.console_file = Some(evidence.join("console.log"));
+        Ok(bootable)
+    }
+
+    fn judge(
+        &self,
+        cell: &Cell,
+        entry: &Entry,
+        output: &JobOutput,
+        evidence: &Path,
+        report: &mut CellReport,
+    ) -> Step<Judgement> {
+        let host_io = |error: std::io::Error| infra(Reason::HostIo, &error);
+        let record = record(output)?;
+        report.plan = Some(record.decision.clone());
+        let shared_name = golden::shared_name(cell.scenario);
+        let shared = golden::read(&self.snapshots, &shared_name).map_err(host_io)?;
+        let deviation = deviation_of(cell, entry);
+        let deviation_name = deviation.and_then(|deviation| deviation.snapshot.clone());
+        let special = match &deviation_name {
+            Some(name) => golden::read(&self.snapshots, name).map_err(host_io)?,
+            None => None,
+        };
+        let golden = Golden { shared: shared.as_deref(), deviation: special.as_deref() };
+        let judgement = judge(&record, golden);
+        let Some(events) = &judgement.events else { return Ok(judgement) };
+        fs::write(evidence.join(EVENTS_FILE), events).map_err(host_io)?;
+        let name = deviation_name.unwrap_or(shared_name);
+        report.snapshot = Some(name.clone());
+        if !(self.plan.update_snapshots && judgement.confirmed) {
+            return Ok(judgement);
+        }
+        golden::write(&self.snapshots, &name, events)
+            .map_err(|error| infra(Reason::HostIo, &error))?;
+        Ok(judge(&record, Golden { shared: Some(events), deviation: None }))
+    }
+}
+
+fn job(cell: &Cell) -> Job {
+    let job = Job::new([
+        "/bin/kernlab-tracer".to_owned(),
+        "run".to_owned(),
+        "--backend".to_owned(),
+        cell.backend.to_string(),
+        "--scenario".to_owned(),
+        cell.scenario.to_string(),
+    ])
+    .timeout(TIMEOUT);
+    match cell.btf {
+        BtfMode::Masked => job.hide("/sys/kernel/btf"),
+        BtfMode::Embedded | BtfMode::Absent | BtfMode::External => job,
+    }
+}
+
+fn deviation_of<'a>(cell: &Cell, entry: &'a Entry) -> Option<&'a Deviation> {
+    entry.deviations.iter().find(|deviation| {
+        deviation.scenario == cell.scenario
+            && deviation.backend.is_none_or(|backend| backend == cell.backend)
+            && deviation.btf.is_none_or(|btf| btf == cell.btf)
+    })
+}
+
+/// The record that the tracer left, if it came to that.
+fn record(output: &JobOutput) -> Step<Record> {
+    let died = |message: String| {
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let last = stderr.trim_end();
+        let said = if last.is_empty() { String::new() } else { format!("; it said: {last}") };
+        Verdict::because(Outcome::Fail, Reason::TracerDied, format!("{message}{said}"))
+    };
+    match output.exit {
+        Exit::Deadline => {
+            let message = "the scenario did not end in time, and was killed".to_owned();
+            return Err(Verdict::because(Outcome::Timeout, Reason::DeadlineExceeded, message));
+        }
+        Exit::Signal(signal) => {
+            return Err(died(format!("the tracer was killed by signal {signal}")));
+        }
+        Exit::Code(0) => {}
+        Exit::Code(code) => return Err(died(format!("the tracer exited with code {code}"))),
+    }
+    serde_json::from_slice(&output.result)
+        .map_err(|error| died(format!("the tracer's record can't be read: {error}")))
+}
+
+fn keep_output(output: &JobOutput, evidence: &Path) -> std::io::Result<()> {
+    for (name, bytes) in [
+        ("record.json", &output.result),
+        ("stdout.txt", &output.stdout),
+        ("stderr.txt", &output.stderr),
+    ] {
+        if !bytes.is_empty() {
+            fs::write(evidence.join(name), bytes)?;
+        }
+    }
+    Ok(())
+}
+
+/// The verdict on a guest that failed, with what its console said kept as evidence.
+fn lab_verdict(error: &LabError, evidence: &Path) -> Verdict {
+    let text = format!("{}\n\nagain: {}\n", error.evidence().console, error.evidence().reproduce);
+    let mut verdict = error.verdict();
+    if let Err(error) = fs::write(evidence.join("guest.txt"), text) {
+        verdict.message.push_str(&format!("; its console could not be kept: {error}"));
+    }
+    verdict
+}
+
+/// Where a cell's time goes.
+#[derive(Debug)]
+struct Clock {
+    last: Instant,
+    laps: BTreeMap<String, u64>,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Clock { last: Instant::now(), laps: BTreeMap::new() }
+    }
+}
+
+impl Clock {
+    fn lap(&mut self, stage: &str) {
+        self.laps.insert(stage.to_owned(), milliseconds(self.last.elapsed()));
+        self.last = Instant::now();
+    }
+}

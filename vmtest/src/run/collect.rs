@@ -1,0 +1,86 @@
+//! From the folder of a run that has ended to its report.
+
+use std::io;
+
+use kernlab_core::outcome::{Outcome, Reason, Verdict};
+
+use super::{
+    directory::{RunDirectory, read_json},
+    plan::RunPlan,
+};
+use crate::report::{CellReport, Kernel};
+
+/// The file of a cell's report in the folder of its evidence.
+pub(crate) const CELL_FILE: &str = "cell.json";
+
+/// A report for every cell of the plan, in its order: a cell that left none did not run.
+pub fn cells(directory: &RunDirectory, plan: &RunPlan) -> io::Result<Vec<CellReport>> {
+    plan.cells
+        .iter()
+        .map(|cell| {
+            let file = directory.path().join(RunDirectory::evidence(cell)).join(CELL_FILE);
+            Ok(read_json(&file)?.unwrap_or_else(|| {
+                CellReport::of_verdict(
+                    cell,
+                    Verdict::because(
+                        Outcome::NotRun,
+                        Reason::Interrupted,
+                        "the run ended before this cell had a verdict",
+                    ),
+                )
+            }))
+        })
+        .collect()
+}
+
+/// The kernels of the plan, in its order, with the release that their guests told.
+pub fn kernels(plan: &RunPlan, cells: &[CellReport]) -> Vec<Kernel> {
+    let mut kernels: Vec<Kernel> = Vec::new();
+    for cell in cells {
+        let known = kernels.iter_mut().find(|kernel| kernel.id == cell.kernel);
+        match known {
+            Some(kernel) => kernel.release = kernel.release.take().or(cell.release.clone()),
+            None => kernels.push(Kernel {
+                id: cell.kernel.clone(),
+                release: cell.release.clone(),
+                unavailable: plan
+                    .unavailable
+                    .get(&cell.kernel)
+                    .map(|verdict| verdict.message.clone()),
+            }),
+        }
+    }
+    kernels
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::run::directory::write_json;
+
+    #[test]
+    fn a_cell_without_a_report_did_not_run() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = RunDirectory::create(root.path()).unwrap();
+        let plan = RunPlan {
+            selectors: vec![],
+            cells: vec!["k/masked/aya/t/a".into(), "k/masked/aya/t/b".into()],
+            unavailable: BTreeMap::new(),
+            guest: "/nonexistent".into(),
+            update_snapshots: false,
+        };
+        let mut report = CellReport::of_verdict(&plan.cells[1], Verdict::pass());
+        report.release = Some("6.1.0".into());
+        let evidence = directory.create_evidence(&plan.cells[1]).unwrap();
+        write_json(&evidence.join(CELL_FILE), &report).unwrap();
+
+        let cells = cells(&directory, &plan).unwrap();
+        assert_eq!(cells[0].outcome, Outcome::NotRun);
+        assert_eq!(cells[1], report);
+        let kernels = kernels(&plan, &cells);
+        assert_eq!(kernels.len(), 1);
+        assert_eq!(kernels[0].release.as_deref(), Some("6.1.0"));
+    }
+}

@@ -1,0 +1,109 @@
+//! Where a run leaves its plan, its evidence and its report.
+
+use std::{
+    fs, io,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+/// Names the folder of the run to its cells.
+pub const RUN_VARIABLE: &str = "KERNLAB_RUN";
+
+/// `target/kernlab/<run>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunDirectory(PathBuf);
+
+impl RunDirectory {
+    /// Makes the folder of a new run, named after the time in UTC, and points `latest` to it.
+    pub fn create(root: &Path) -> io::Result<Self> {
+        let all = root.join("target/kernlab");
+        fs::create_dir_all(&all)?;
+        let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S").to_string();
+        let mut name = time.clone();
+        let mut directory = all.join(&name);
+        for number in 2.. {
+            match fs::create_dir(&directory) {
+                Ok(()) => break,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    name = format!("{time}-{number}");
+                    directory = all.join(&name);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        // Replaced in one step, so that somebody always finds a run there.
+        let fresh = all.join(format!(".latest-{name}"));
+        symlink(&name, &fresh)?;
+        fs::rename(fresh, all.join("latest"))?;
+        Ok(RunDirectory(directory))
+    }
+
+    /// The folder of a run that exists.
+    pub fn open(path: PathBuf) -> Self {
+        RunDirectory(path)
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The run's name: the last part of its path.
+    pub fn name(&self) -> String {
+        self.0.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// A cell's evidence, relative to the run's folder.
+    pub fn evidence(cell: &str) -> PathBuf {
+        Path::new("cells").join(cell)
+    }
+
+    /// Makes the folder of a cell's evidence.
+    pub fn create_evidence(&self, cell: &str) -> io::Result<PathBuf> {
+        let directory = self.0.join(Self::evidence(cell));
+        fs::create_dir_all(&directory)?;
+        Ok(directory)
+    }
+}
+
+/// Writes `value` as JSON so that a reader finds the whole file or none.
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    let fresh = path.with_extension("json.tmp");
+    fs::write(&fresh, serde_json::to_vec_pretty(value)?)?;
+    fs::rename(fresh, path)
+}
+
+/// Reads what [`write_json`] wrote; none if it did not.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The text of a file; none if there is none.
+pub(crate) fn read_text(path: &Path) -> io::Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latest_points_to_the_newest_run() {
+        let root = tempfile::tempdir().unwrap();
+        let first = RunDirectory::create(root.path()).unwrap();
+        let second = RunDirectory::create(root.path()).unwrap();
+        assert_ne!(first, second);
+        let latest = fs::read_link(root.path().join("target/kernlab/latest")).unwrap();
+        assert_eq!(latest, Path::new(&second.name()));
+    }
+}

@@ -1,0 +1,225 @@
+//! A run: the cells asked for, each in a process and a guest of its own, and the report on them.
+//!
+//! nextest starts the cells, because it lists, filters, parallelises, retries and partitions better
+//! than we could; this module decides which there are and collects what they leave.
+
+pub mod cell;
+pub mod collect;
+pub mod directory;
+mod nextest;
+pub mod plan;
+pub mod progress;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use kernlab_core::outcome::{Outcome, Verdict};
+
+use self::{
+    directory::{RunDirectory, write_json},
+    nextest::Nextest,
+    plan::{Filter, RunPlan},
+    progress::{Listener, ProgressEvent},
+};
+use crate::{
+    golden, judge,
+    kernels::{Entry, Kernels, Observer, SelectError, chain},
+    report::{self, CellReport, Report, Run, SCHEMA, Tally},
+};
+
+/// What a user asks for.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// What selects kernels; none for the default tier.
+    pub kernels: Vec<String>,
+    /// Which of their cells.
+    pub filter: Filter,
+    /// The folder of the programs that run in guests.
+    pub guest: PathBuf,
+    /// Guests at a time; as many as there are processors if not given.
+    pub jobs: Option<usize>,
+    /// Write what is observed as golden snapshots.
+    pub update_snapshots: bool,
+}
+
+/// Why a run could not be made, or not be believed.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// No such kernel.
+    #[error(transparent)]
+    Select(#[from] SelectError),
+    /// The filter leaves nothing.
+    #[error("no cell is left: no scenario, backend and BTF mode of these kernels fits the filter")]
+    NoCells,
+    /// The guest programs are not where they should be.
+    #[error("no guest programs in {0}: `cargo xtask vmtest` builds them")]
+    NoGuestPrograms(PathBuf),
+    /// Something in the folder of the run could not be read or written.
+    #[error("failed to {action} in {directory}")]
+    Directory {
+        /// What was to be done.
+        action: &'static str,
+        /// Where.
+        directory: String,
+        /// What the file system says.
+        #[source]
+        source: io::Error,
+    },
+    /// nextest could not run the cells.
+    #[error("nextest did not run the cells: {0}")]
+    Nextest(String),
+    /// A cell is missing or counted twice.
+    #[error(transparent)]
+    Census(#[from] report::CensusError),
+}
+
+/// What happens during a run, for whoever shows it.
+pub trait Show: Observer {
+    /// The run is about to start.
+    fn begin(&self, directory: &Path, cells: &[String]);
+    /// Something happened to a cell.
+    fn cell(&self, cell: &str, event: &ProgressEvent);
+    /// No cell runs any more.
+    fn end(&self);
+}
+
+/// Runs what is asked for, and leaves the report in the folder of the run.
+pub fn run(kernels: &Kernels, options: &Options, show: &dyn Show) -> Result<Outcomes, RunError> {
+    let started = jiff::Timestamp::now();
+    let clock = Instant::now();
+    if !options.guest.join("kernlab-agent").is_file() {
+        return Err(RunError::NoGuestPrograms(options.guest.clone()));
+    }
+    let entries = kernels.select(&options.kernels)?;
+    let cells: Vec<String> =
+        options.filter.cells(&entries).iter().map(ToString::to_string).collect();
+    if cells.is_empty() {
+        return Err(RunError::NoCells);
+    }
+    let directory = RunDirectory::create(kernels.root())
+        .map_err(|source| failed("create a folder", &kernels.root().join("target"), source))?;
+    let at = |action, source| failed(action, directory.path(), source);
+
+    let plan = RunPlan {
+        selectors: options.kernels.clone(),
+        cells,
+        unavailable: prepare(kernels, &entries, show),
+        guest: options.guest.clone(),
+        update_snapshots: options.update_snapshots,
+    };
+    plan.write(directory.path()).map_err(|source| at("write the plan", source))?;
+    show.begin(directory.path(), &plan.cells);
+
+    let jobs = options.jobs.unwrap_or_else(processors);
+    let listener = Listener::bind().map_err(|source| at("listen for progress", source))?;
+    let nextest = Nextest {
+        root: kernels.root(),
+        run: directory.path(),
+        progress: &listener.path(),
+        jobs,
+        update_snapshots: options.update_snapshots,
+    };
+    let ended = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while let Some(progress) = listener.next() {
+                show.cell(&progress.cell, &progress.event);
+            }
+        });
+        let ended = nextest.run();
+        // Nobody sends any more: this is the last message.
+        let hung_up = Listener::hang_up(&listener.path());
+        ended.and_then(|ended| hung_up.map(|()| ended).map_err(|error| error.to_string()))
+    });
+    show.end();
+    let mut cells = collect::cells(&directory, &plan)
+        .map_err(|source| at("read the cells' reports", source))?;
+    if cells.iter().all(|cell| cell.outcome == Outcome::NotRun) {
+        return Err(RunError::Nextest(match ended {
+            Ok(summary) | Err(summary) => summary,
+        }));
+    }
+    if options.update_snapshots {
+        judge_against_new_snapshots(kernels.root(), &directory, &mut cells)
+            .map_err(|source| at("judge again", source))?;
+    }
+    report::census(&plan.cells, &cells)?;
+
+    let report = Report {
+        schema: SCHEMA,
+        run: Run {
+            id: directory.name(),
+            started: started.to_string(),
+            duration_ms: milliseconds(clock.elapsed()),
+            selectors: plan.selectors.clone(),
+            jobs,
+            exit_code: report::exit_code(Tally::of(&cells).severity()),
+        },
+        kernels: collect::kernels(&plan, &cells),
+        cells,
+    };
+    write_json(&directory.path().join("report.json"), &report)
+        .map_err(|source| at("write the report", source))?;
+    Ok(Outcomes { report, directory })
+}
+
+/// A run that was made and adds up.
+#[derive(Debug)]
+pub struct Outcomes {
+    /// What it found out.
+    pub report: Report,
+    /// Where the evidence is.
+    pub directory: RunDirectory,
+}
+
+/// Makes every kernel bootable, and says which can't be.
+fn prepare(kernels: &Kernels, entries: &[Entry], observer: &dyn Show) -> BTreeMap<String, Verdict> {
+    entries
+        .iter()
+        .filter_map(|entry| {
+            let error = kernels.prepare(entry, observer).err()?;
+            let verdict = Verdict::because(Outcome::Unavailable, error.reason(), chain(&error));
+            Some((entry.id.clone(), verdict))
+        })
+        .collect()
+}
+
+/// Cells that wrote snapshots all passed their own. Where two of them saw different events, the one
+/// that wrote last must not make the other a pass.
+fn judge_against_new_snapshots(
+    root: &Path,
+    directory: &RunDirectory,
+    cells: &mut [CellReport],
+) -> io::Result<()> {
+    for cell in cells.iter_mut() {
+        let evidence = directory.path().join(RunDirectory::evidence(&cell.id()));
+        let Some(observed) = directory::read_text(&evidence.join(cell::EVENTS_FILE))? else {
+            continue;
+        };
+        let Some(name) = cell.snapshot.clone() else { continue };
+        let expected = golden::read(&golden::directory(root), &name)?.unwrap_or_default();
+        if cell.outcome == Outcome::Pass && expected != observed {
+            let (verdict, diff) = judge::differs_from_snapshot(&expected, &observed);
+            cell.set_verdict(verdict);
+            cell.diff = Some(diff);
+        }
+    }
+    Ok(())
+}
+
+fn failed(action: &'static str, directory: &Path, source: io::Error) -> RunError {
+    RunError::Directory { action, directory: directory.display().to_string(), source }
+}
+
+/// How many guests run side by side without slowing each other down.
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Whole milliseconds: the unit of all durations in reports.
+pub(crate) fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,88 @@
+//! What a run was asked for.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use kernlab_core::{
+    cell::{BackendKind, BtfMode, Cell},
+    outcome::Verdict,
+    scenario::Scenario,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::kernels::Entry;
+
+/// The cells of a run, written down before the first one starts: the census counts against it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunPlan {
+    /// What selects kernels, as it was given.
+    pub selectors: Vec<String>,
+    /// Every cell asked for, `kernel/btf/backend/tracer/scenario`.
+    pub cells: Vec<String>,
+    /// Kernels that can't be had, with the verdict that all their cells get.
+    pub unavailable: BTreeMap<String, Verdict>,
+    /// The folder of the programs that run in guests.
+    pub guest: PathBuf,
+    /// Write what is observed as golden snapshots.
+    pub update_snapshots: bool,
+}
+
+/// Which cells of the selected kernels are asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Only this backend.
+    pub backend: Option<BackendKind>,
+    /// Only this BTF mode, also where the matrix does not list it.
+    pub btf: Option<BtfMode>,
+    /// Only scenarios that match.
+    pub scenario: Option<globset::GlobMatcher>,
+}
+
+impl Filter {
+    /// The cells of `entries`, in the order of the matrix.
+    pub fn cells(&self, entries: &[Entry]) -> Vec<Cell> {
+        let mut cells = Vec::new();
+        for entry in entries {
+            let modes = match self.btf {
+                Some(mode) => vec![mode],
+                None => entry.btf.clone(),
+            };
+            for btf in modes {
+                for backend in BackendKind::ALL {
+                    if self.backend.is_some_and(|wanted| wanted != backend) {
+                        continue;
+                    }
+                    let scenarios = Scenario::ALL.iter().filter(|scenario| {
+                        self.scenario
+                            .as_ref()
+                            .is_none_or(|glob| glob.is_match(scenario.to_string()))
+                    });
+                    cells.extend(scenarios.map(|scenario| Cell {
+                        kernel: entry.id.clone(),
+                        btf,
+                        backend,
+                        scenario,
+                    }));
+                }
+            }
+        }
+        cells
+    }
+}
+
+impl RunPlan {
+    const FILE: &str = "plan.json";
+
+    /// Writes the plan into the folder of its run.
+    pub fn write(&self, directory: &Path) -> io::Result<()> {
+        fs::write(directory.join(Self::FILE), serde_json::to_vec_pretty(self)?)
+    }
+
+    /// Reads the plan of a run.
+    pub fn read(directory: &Path) -> io::Result<Self> {
+        Ok(serde_json::from_slice(&fs::read(directory.join(Self::FILE))?)?)
+    }
+}

@@ -1,0 +1,143 @@
+//! What cells tell while they run, to whoever shows it.
+//!
+//! Cells are processes of their own, started by nextest, so they speak through a datagram socket.
+//! Nobody waits for a listener: a message that can't be sent at once is dropped.
+
+use std::{
+    env, io,
+    os::unix::net::UnixDatagram,
+    path::{Path, PathBuf},
+};
+
+use kernlab_core::outcome::{Outcome, Reason};
+use serde::{Deserialize, Serialize};
+
+/// Names the socket to the cells.
+pub const SOCKET_VARIABLE: &str = "KERNLAB_PROGRESS";
+
+/// The longest message in bytes: a cell's name and some words.
+const MAX_MESSAGE: usize = 4096;
+
+/// Something happened to a cell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// `kernel/btf/backend/tracer/scenario`.
+    pub cell: String,
+    /// What happened.
+    pub event: ProgressEvent,
+}
+
+/// What happened to a cell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProgressEvent {
+    /// Its guest is being started.
+    Booting,
+    /// The guest is ready and the tracer runs.
+    Tracing,
+    /// It has its verdict.
+    Finished {
+        /// Which.
+        outcome: Outcome,
+        /// And why.
+        reason: Option<Reason>,
+    },
+    /// The acceleration was just decided, and this is the line that says so.
+    Acceleration(String),
+}
+
+/// The cell's end.
+#[derive(Debug)]
+pub struct Reporter {
+    socket: Option<UnixDatagram>,
+    cell: String,
+}
+
+impl Reporter {
+    /// Speaks for `cell`, to the socket that the environment names, if it does.
+    pub fn from_environment(cell: &str) -> Self {
+        let connect = |path: PathBuf| {
+            let socket = UnixDatagram::unbound()?;
+            socket.set_nonblocking(true)?;
+            socket.connect(path)?;
+            io::Result::Ok(socket)
+        };
+        let socket = env::var_os(SOCKET_VARIABLE).and_then(|path| connect(path.into()).ok());
+        Reporter { socket, cell: cell.to_owned() }
+    }
+
+    /// Tells what happened.
+    pub fn tell(&self, event: ProgressEvent) {
+        let Some(socket) = &self.socket else { return };
+        let progress = Progress { cell: self.cell.clone(), event };
+        if let Ok(message) = serde_json::to_vec(&progress) {
+            // Progress is for the eye: the verdict does not travel here.
+            let _ = socket.send(&message);
+        }
+    }
+}
+
+/// The end of whoever shows progress.
+#[derive(Debug)]
+pub struct Listener {
+    socket: UnixDatagram,
+    directory: tempfile::TempDir,
+}
+
+impl Listener {
+    /// A new socket. It lies in a folder of its own, because a socket's path must be short.
+    pub fn bind() -> io::Result<Self> {
+        let directory = tempfile::Builder::new().prefix("kernlab-").tempdir()?;
+        let socket = UnixDatagram::bind(directory.path().join("progress"))?;
+        Ok(Listener { socket, directory })
+    }
+
+    /// Where cells find it.
+    pub fn path(&self) -> PathBuf {
+        self.directory.path().join("progress")
+    }
+
+    /// Waits for the next message; none when [`Listener::hang_up`] was called.
+    pub fn next(&self) -> Option<Progress> {
+        let mut buffer = [0; MAX_MESSAGE];
+        loop {
+            let length = self.socket.recv(&mut buffer).ok()?;
+            if length == 0 {
+                return None;
+            }
+            if let Ok(progress) = serde_json::from_slice(&buffer[..length]) {
+                return Some(progress);
+            }
+        }
+    }
+
+    /// Ends the wait of whoever listens at `path`.
+    pub fn hang_up(path: &Path) -> io::Result<()> {
+        UnixDatagram::unbound()?.send_to(&[], path).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_arrive_until_the_end() {
+        let listener = Listener::bind().unwrap();
+        let socket = UnixDatagram::unbound().unwrap();
+        socket.connect(listener.path()).unwrap();
+        let reporter = Reporter { socket: Some(socket), cell: "k/embedded/aya/t/s".into() };
+        reporter.tell(ProgressEvent::Booting);
+        Listener::hang_up(&listener.path()).unwrap();
+        assert_eq!(
+            listener.next(),
+            Some(Progress { cell: "k/embedded/aya/t/s".into(), event: ProgressEvent::Booting })
+        );
+        assert_eq!(listener.next(), None);
+    }
+
+    #[test]
+    fn nobody_needs_to_listen() {
+        Reporter { socket: None, cell: String::new() }.tell(ProgressEvent::Tracing);
+    }
+}

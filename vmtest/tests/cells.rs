@@ -1,0 +1,57 @@
+//! One test per cell of the matrix, named `kernel/btf/backend/tracer/scenario`.
+//!
+//! `cargo xtask vmtest` plans a run and starts these tests through nextest. Without a planned run
+//! there are none.
+
+use std::{env, process::ExitCode};
+
+use kernlab_core::{cell::Cell, outcome::Severity};
+use kernlab_vmtest::{
+    kernels::Kernels,
+    run::{
+        cell::Runner,
+        directory::{RUN_VARIABLE, RunDirectory},
+        plan::RunPlan,
+    },
+};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let cells = match cells() {
+        Ok(cells) => cells,
+        Err(message) => {
+            eprintln!("{message}");
+            return ExitCode::from(2);
+        }
+    };
+    libtest_mimic::run(&arguments, cells).exit_code()
+}
+
+fn cells() -> Result<Vec<Trial>, String> {
+    let Some(directory) = env::var_os(RUN_VARIABLE) else {
+        return Ok(Vec::new());
+    };
+    let directory = RunDirectory::open(directory.into());
+    let plan = RunPlan::read(directory.path())
+        .map_err(|error| format!("reading the plan in {}: {error}", directory.path().display()))?;
+    plan.cells
+        .iter()
+        .map(|id| {
+            let cell: Cell = id.parse().map_err(|error| format!("{id}: {error}"))?;
+            let (plan, directory) = (plan.clone(), directory.clone());
+            Ok(Trial::test(id, move || run(&cell, plan, directory)))
+        })
+        .collect()
+}
+
+fn run(cell: &Cell, plan: RunPlan, directory: RunDirectory) -> Result<(), Failed> {
+    let kernels = Kernels::open().map_err(|error| error.to_string())?;
+    let report = Runner::new(kernels, plan, directory).run(cell)?;
+    if report.outcome.severity() == Severity::Expected {
+        println!("{}: {}", report.outcome, report.message);
+        return Ok(());
+    }
+    let diff = report.diff.as_deref().unwrap_or_default();
+    Err(format!("{}: {}\n{diff}", report.outcome, report.message).into())
+}
