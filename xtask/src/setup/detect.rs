@@ -1,6 +1,6 @@
 //! How to see that a requirement is met: cheap questions to a machine.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use super::{machine::Machine, requirement::Crate};
 
@@ -44,6 +44,15 @@ pub(crate) fn program(machine: &Machine, name: &str) -> Detection {
     machine.program(name).map_or_else(|| absent(name), found)
 }
 
+/// Programs on the path: all of them, or it is told which are not.
+pub(crate) fn programs(machine: &Machine, names: &[&str]) -> Detection {
+    let absent = names.iter().filter(|name| machine.program(name).is_none());
+    match absent.copied().collect::<Vec<_>>().join(", no ") {
+        none if none.is_empty() => Detection::Found(names.join(", ")),
+        some => Detection::Missing(format!("no {some}")),
+    }
+}
+
 /// `$KERNLAB_QEMU` if it is set, as the lab itself does it; otherwise what is on the path.
 pub(crate) fn qemu(machine: &Machine) -> Detection {
     program(machine, machine.qemu.as_deref().unwrap_or("qemu-system-x86_64"))
@@ -65,33 +74,9 @@ pub(crate) fn clang(machine: &Machine) -> Detection {
     }
 }
 
-/// libelf, and the zstd that it was built with: a static libelf does not bring it along.
-pub(crate) fn libelf(machine: &Machine) -> Detection {
-    let libelf = libraries(machine, &["libelf.a"], &["libelf.h", "gelf.h"]);
-    match &libelf {
-        Detection::Found(path) if mentions(Path::new(path), b"ZSTD_") => {
-            match libraries(machine, &["libzstd.a"], &[]) {
-                Detection::Found(_) => libelf,
-                missing => missing,
-            }
-        }
-        _ => libelf,
-    }
-}
-
-/// Libraries that the C compiler links, and their headers.
-pub(crate) fn libraries(machine: &Machine, libraries: &[&str], headers: &[&str]) -> Detection {
-    if let Some(header) = headers.iter().find(|header| machine.header(header).is_none()) {
-        return absent(header);
-    }
-    let mut paths = Vec::new();
-    for library in libraries {
-        match machine.library(library) {
-            Some(path) => paths.push(path.display().to_string()),
-            None => return absent(library),
-        }
-    }
-    Detection::Found(paths.join(", "))
+/// A library that the C compiler links.
+pub(crate) fn library(machine: &Machine, file: &str) -> Detection {
+    machine.library(file).map_or_else(|| absent(file), found)
 }
 
 /// The source of the core library, in the toolchain that cargo uses here.
@@ -112,10 +97,6 @@ fn absent(what: &str) -> Detection {
     Detection::Missing(format!("no {what}"))
 }
 
-fn mentions(file: &Path, needle: &[u8]) -> bool {
-    fs::read(file).is_ok_and(|bytes| bytes.windows(needle.len()).any(|window| window == needle))
-}
-
 /// The first `1.2.3` or `1.2` of a program's answer to `--version`.
 fn version(answer: &str) -> Option<(u32, u32, u32)> {
     answer.split_whitespace().find_map(|word| {
@@ -126,7 +107,7 @@ fn version(answer: &str) -> Option<(u32, u32, u32)> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::OpenOptionsExt as _;
+    use std::{fs, os::unix::fs::OpenOptionsExt as _};
 
     use rstest::rstest;
     use tempfile::TempDir;
@@ -142,7 +123,7 @@ mod tests {
             options.open(folder.path().join(program)).unwrap();
         }
         let path = vec![folder.path().to_owned()];
-        (folder, Machine { path, clang: None, qemu: None, include: Vec::new() })
+        (folder, Machine { path, clang: None, qemu: None })
     }
 
     fn name(detection: Detection) -> String {

@@ -21,8 +21,6 @@ pub(crate) struct Machine {
     pub(crate) clang: Option<String>,
     /// `$KERNLAB_QEMU`: the emulator that the user insists on.
     pub(crate) qemu: Option<String>,
-    /// Where header files may be.
-    pub(crate) include: Vec<PathBuf>,
 }
 
 impl Machine {
@@ -34,9 +32,6 @@ impl Machine {
             path: env::split_paths(&path).collect(),
             clang: set("CLANG"),
             qemu: set("KERNLAB_QEMU"),
-            include: ["/usr/include", "/usr/local/include", "/usr/include/x86_64-linux-gnu"]
-                .map(PathBuf::from)
-                .to_vec(),
         }
     }
 
@@ -63,18 +58,13 @@ impl Machine {
         Invocation::new(program).args(args.iter().copied()).read(ANSWER_DEADLINE).ok()
     }
 
-    /// The file that the C compiler would link for this name: `libelf.a`.
+    /// The file that the C compiler would link for this name: `libc.a`.
     pub(crate) fn library(&self, file: &str) -> Option<PathBuf> {
         let question = format!("-print-file-name={file}");
         let answer = self.answer(&self.program("cc")?, &[&question])?;
         // A compiler that does not find the file answers with its bare name.
         let path = Path::new(answer.trim());
         path.is_absolute().then(|| path.canonicalize().ok())?
-    }
-
-    /// A header file: `zlib.h`.
-    pub(crate) fn header(&self, file: &str) -> Option<PathBuf> {
-        self.include.iter().map(|folder| folder.join(file)).find(|path| path.is_file())
     }
 }
 

@@ -92,34 +92,27 @@ pub(crate) const ALL: &[Requirement] = &[
         detect: |machine| detect::program(machine, "pkg-config"),
     },
     Requirement {
-        name: "libc, static",
+        name: "autotools",
+        why: "configure the libelf that libbpf brings along",
+        origin: Origin::Packages(Packages {
+            apt: &["autoconf", "automake", "autopoint", "bison", "flex", "gawk"],
+            dnf: &["autoconf", "automake", "gettext-devel", "bison", "flex", "gawk"],
+            pacman: &["autoconf", "automake", "gettext", "bison", "flex", "gawk"],
+        }),
+        detect: |machine| {
+            let programs = ["autoreconf", "automake", "autopoint", "bison", "flex", "gawk"];
+            detect::programs(machine, &programs)
+        },
+    },
+    Requirement {
+        name: "static libc",
         why: "is linked into the guest's programs",
         origin: Origin::Packages(Packages {
             apt: &["libc6-dev"],
             dnf: &["glibc-static"],
             pacman: &["glibc"],
         }),
-        detect: |machine| detect::libraries(machine, &["libc.a"], &["stdio.h"]),
-    },
-    Requirement {
-        name: "libelf, static",
-        why: "is linked into the guest's tracer program by libbpf",
-        origin: Origin::Packages(Packages {
-            apt: &["libelf-dev", "libzstd-dev"],
-            dnf: &["elfutils-libelf-devel", "elfutils-libelf-devel-static", "libzstd-static"],
-            pacman: &["libelf", "zstd"],
-        }),
-        detect: detect::libelf,
-    },
-    Requirement {
-        name: "zlib, static",
-        why: "is linked into the guest's tracer program by libelf",
-        origin: Origin::Packages(Packages {
-            apt: &["zlib1g-dev"],
-            dnf: &["zlib-devel", "zlib-static"],
-            pacman: &["zlib"],
-        }),
-        detect: |machine| detect::libraries(machine, &["libz.a"], &["zlib.h"]),
+        detect: |machine| detect::library(machine, "libc.a"),
     },
     Requirement {
         name: "rust-src",
