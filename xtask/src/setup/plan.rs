@@ -74,8 +74,10 @@ impl Plan {
             Some(PackageManager::Apt) => {
                 let apt = || Invocation::new("apt-get").env("DEBIAN_FRONTEND", "noninteractive");
                 let update = apt().args(["update"]);
+                // A machine that has just started may be upgrading itself.
                 let install = apt()
                     .args(["install", "--yes", "--no-install-recommends"])
+                    .args(["-o", "DPkg::Lock::Timeout=300"])
                     .args(names(|packages| packages.apt));
                 let commands = [update, install].map(privileged);
                 self.steps.extend(commands.map(|command| Step::Run(command, STEP_DEADLINE)));
