@@ -1,6 +1,6 @@
 //! Attached programs and the buffer that their events leave by.
 
-use std::{cell::RefCell, collections::VecDeque, os::fd::BorrowedFd, rc::Rc};
+use std::{cell::RefCell, os::fd::BorrowedFd, rc::Rc};
 
 use kernlab_abi::PERF_PAGES;
 use kernlab_core::{
@@ -19,8 +19,9 @@ use crate::{log::failure, object};
 /// What the buffer's callbacks have collected.
 #[derive(Default)]
 struct Received {
-    records: VecDeque<Vec<u8>>,
-    lost: u64,
+    records: Vec<Vec<u8>>,
+    /// All records there ever were.
+    count: u64,
 }
 
 enum Buffer {
@@ -41,7 +42,11 @@ impl LibbpfSession {
         let received = Rc::new(RefCell::new(Received::default()));
         let events = object::map(&object, "events")?;
         let sink = Rc::clone(&received);
-        let push = move |record: &[u8]| sink.borrow_mut().records.push_back(record.to_vec());
+        let push = move |record: &[u8]| {
+            let mut received = sink.borrow_mut();
+            received.records.push(record.to_vec());
+            received.count += 1;
+        };
         let failed =
             |source| failure("opening the event buffer".to_owned(), Reason::LoadFailed, source);
         let buffer = match plan.buffer {
@@ -56,14 +61,14 @@ impl LibbpfSession {
                 Buffer::Ring(builder.build().map_err(failed)?)
             }
             BufferKind::Perf => {
-                let losses = Rc::clone(&received);
                 // The kernel pads records to a multiple of 8 bytes, their own length field included:
                 // perf_event_output, kernel/events/core.c.
                 let size = record_size(plan.tracer);
                 let buffer = PerfBufferBuilder::new(&events)
                     .pages(PERF_PAGES as usize)
                     .sample_cb(move |_cpu, record: &[u8]| push(&record[..size.min(record.len())]))
-                    .lost_cb(move |_cpu, count| losses.borrow_mut().lost += count)
+                    // Losses are counted by the programs.
+                    .lost_cb(|_cpu, _count| ())
                     .build()
                     .map_err(failed)?;
                 Buffer::Perf(buffer)
@@ -81,12 +86,12 @@ impl LibbpfSession {
         self
     }
 
-    /// Events that the ring buffer refused, over all CPUs.
-    fn dropped(&self) -> Result<u64, BackendError> {
-        let drops = object::map(&self.object, "drops")?;
-        let per_cpu = drops
+    /// Events that the programs handed to the buffer, over all CPUs.
+    fn emitted(&self) -> Result<u64, BackendError> {
+        let emitted = object::map(&self.object, "emitted")?;
+        let per_cpu = emitted
             .lookup_percpu(&0u32.to_ne_bytes(), MapFlags::ANY)
-            .map_err(|source| failure("reading drops".to_owned(), Reason::LoadFailed, source))?;
+            .map_err(|source| failure("counting events".to_owned(), Reason::LoadFailed, source))?;
         Ok(per_cpu
             .into_iter()
             .flatten()
@@ -127,7 +132,7 @@ impl Session for LibbpfSession {
     fn finish(mut self: Box<Self>, sink: &mut dyn FnMut(&[u8])) -> Result<Tally, BackendError> {
         self.links.clear();
         self.consume(sink)?;
-        let lost = self.received.borrow().lost + self.dropped()?;
+        let lost = self.emitted()?.saturating_sub(self.received.borrow().count);
         Ok(Tally { lost, left_behind: self.left_behind() })
     }
 }

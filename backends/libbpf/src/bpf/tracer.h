@@ -29,13 +29,16 @@ struct {
 #endif
 } events SEC(".maps");
 
-/* Events that the ring buffer had no room for. A perf buffer counts its losses itself. */
+/*
+ * Events handed to the buffer, whether or not it had room: what user space did not receive of them is
+ * lost. A perf buffer's own record of losses comes only with the next event that finds room.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, __u64);
-} drops SEC(".maps");
+} emitted SEC(".maps");
 
 /* The offset of a field: relocated against the kernel's BTF, or taken from the plan. */
 #ifdef KERNLAB_CORE
@@ -84,15 +87,13 @@ static __always_inline void fill_header(struct EventHeader *header)
 
 static __always_inline void emit(void *ctx, void *event, __u64 size)
 {
-#ifdef KERNLAB_RING
 	__u32 zero = 0;
-	__u64 *dropped;
+	__u64 *count = bpf_map_lookup_elem(&emitted, &zero);
 
-	if (!bpf_ringbuf_output(&events, event, size, 0))
-		return;
-	dropped = bpf_map_lookup_elem(&drops, &zero);
-	if (dropped)
-		*dropped += 1;
+	if (count)
+		*count += 1;
+#ifdef KERNLAB_RING
+	bpf_ringbuf_output(&events, event, size, 0);
 #else
 	bpf_perf_event_output(ctx, &events, BPF_F_CURRENT_CPU, event, size);
 #endif
