@@ -40,7 +40,7 @@ impl Compression {
         Ok(match self {
             Compression::None => Box::new(inner),
             Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(inner)),
-            Compression::Xz => Box::new(lzma_rust2::XzReader::new(inner, true)),
+            Compression::Xz => Box::new(liblzma::read::XzDecoder::new_multi_decoder(inner)),
             Compression::Zstd => Box::new(
                 ruzstd::decoding::StreamingDecoder::new_with_max_window_size(inner, ZSTD_WINDOW)
                     .map_err(io::Error::other)?,

@@ -60,8 +60,7 @@ pub(crate) fn compress(compression: Compression, bytes: &[u8]) -> Vec<u8> {
             writer.finish().unwrap()
         }
         Compression::Xz => {
-            let options = lzma_rust2::XzOptions::with_preset(1);
-            let mut writer = lzma_rust2::XzWriter::new(Vec::new(), options).unwrap();
+            let mut writer = liblzma::write::XzEncoder::new(Vec::new(), 1);
             writer.write_all(bytes).unwrap();
             writer.finish().unwrap()
         }
