@@ -2,21 +2,15 @@
 //! kernel needs. Written without root and without tools, the same bytes for the same input.
 
 mod archive;
+mod store;
 
 use std::{
     fs, io,
-    io::Write,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
 };
 
-use serde::{Deserialize, Serialize};
-
 use self::archive::Archive;
-use crate::kernels::Digest;
-
-/// An image that nobody used for so long is removed.
-const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+pub use self::store::{Contents, ImageStore, Initramfs};
 
 /// A program and its place in the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,64 +104,6 @@ impl Base {
     }
 }
 
-/// An initramfs on the host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Initramfs {
-    /// Where it is.
-    pub path: PathBuf,
-    /// Of its content.
-    pub digest: Digest,
-}
-
-/// A folder of images, each named by the digest of its content.
-#[derive(Clone, Debug)]
-pub struct ImageStore {
-    folder: PathBuf,
-}
-
-impl ImageStore {
-    /// Images are kept in this folder, which is made when it is needed.
-    pub fn new(folder: impl Into<PathBuf>) -> Self {
-        ImageStore { folder: folder.into() }
-    }
-
-    /// Keeps an image, or finds that it is there already. Removes images that nobody used for a
-    /// week.
-    pub fn keep(&self, image: &[u8]) -> Result<Initramfs, ImageError> {
-        let digest = Digest::of(image);
-        let path = self.folder.join(format!("{digest}.cpio"));
-        let known = fs::metadata(&path).is_ok_and(|file| file.len() == image.len() as u64);
-        let written = if known { touch(&path) } else { self.write(&path, image) };
-        written.map_err(|source| ImageError::Write { path: path.clone(), source })?;
-        Ok(Initramfs { path, digest })
-    }
-
-    fn write(&self, path: &Path, image: &[u8]) -> io::Result<()> {
-        fs::create_dir_all(&self.folder)?;
-        let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
-        file.write_all(image)?;
-        file.persist(path)?;
-        self.remove_old(SystemTime::now())
-    }
-
-    fn remove_old(&self, now: SystemTime) -> io::Result<()> {
-        for entry in fs::read_dir(&self.folder)? {
-            let entry = entry?;
-            let age = entry.metadata().and_then(|file| file.modified()).ok();
-            let age = age.and_then(|modified| now.duration_since(modified).ok());
-            if age.is_some_and(|age| age > KEPT_FOR) {
-                // Somebody else may be tidying up as well.
-                let _ = fs::remove_file(entry.path());
-            }
-        }
-        Ok(())
-    }
-}
-
-fn touch(path: &Path) -> io::Result<()> {
-    fs::File::options().append(true).open(path)?.set_modified(SystemTime::now())
-}
-
 fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
     fs::read(path).map_err(|source| ImageError::Read { path: path.to_owned(), source })
 }
@@ -194,16 +130,6 @@ mod tests {
     }
 
     #[test]
-    fn the_same_input_makes_the_same_image() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = ImageStore::new(folder.path().join("images"));
-        let image = base(folder.path()).with_modules(&[]).unwrap();
-        let first = store.keep(&image).unwrap();
-        assert_eq!(first, store.keep(&base(folder.path()).with_modules(&[]).unwrap()).unwrap());
-        assert_eq!(fs::read(&first.path).unwrap(), image);
-    }
-
-    #[test]
     fn modules_follow_in_an_archive_of_their_own() {
         let folder = tempfile::tempdir().unwrap();
         let module = folder.path().join("virtio.ko");
@@ -222,28 +148,6 @@ mod tests {
             "TRAILER!!!",
         ];
         assert_eq!(names(&image), expected);
-    }
-
-    #[test]
-    fn a_damaged_image_is_written_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = ImageStore::new(folder.path());
-        let kept = store.keep(b"an image").unwrap();
-        fs::write(&kept.path, b"torn").unwrap();
-        assert_eq!(store.keep(b"an image").unwrap(), kept);
-        assert_eq!(fs::read(&kept.path).unwrap(), b"an image");
-    }
-
-    #[test]
-    fn images_that_nobody_uses_go() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = ImageStore::new(folder.path());
-        let kept = store.keep(b"an image").unwrap();
-        let soon = SystemTime::now() + Duration::from_secs(60);
-        store.remove_old(soon).unwrap();
-        assert!(kept.path.exists());
-        store.remove_old(soon + KEPT_FOR).unwrap();
-        assert!(!kept.path.exists());
     }
 
     #[test]

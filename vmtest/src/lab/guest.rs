@@ -107,6 +107,23 @@ impl Guest<Booting> {
         Some(self.machine.console.first_byte(started + timeout)?.duration_since(started))
     }
 
+    /// Waits until the machine has ended by itself, and says how long it lived. The time counts
+    /// from the start.
+    pub fn ended(mut self, timeout: Duration) -> Result<Duration, LabError> {
+        let waited = self.machine.accelerator.patience(timeout);
+        match self.machine.process.wait(self.machine.started + waited) {
+            Some(status) if status.success() => Ok(self.machine.started.elapsed()),
+            Some(status) => {
+                let diagnostics = self.machine.process.diagnostics();
+                Err(self.machine.fail(LabErrorKind::QemuFailed { status, diagnostics }))
+            }
+            None => Err(self.machine.fail_or_crash(Phase::Boot, |log| LabErrorKind::NeverReady {
+                waited,
+                last_words: last_words(log),
+            })),
+        }
+    }
+
     /// What QEMU said about itself, if it has ended.
     pub fn diagnostics(&mut self) -> Option<String> {
         if !self.machine.console.has_ended() {

@@ -1,0 +1,122 @@
+//! What the lab's own steps cost: medians over interleaved rounds, with their spread.
+
+mod boot;
+
+use std::{fmt, time::Duration};
+
+use serde::{Serialize, Serializer};
+
+pub use self::boot::{BootBench, boot};
+
+/// The middle of several measurements, and the outermost ones.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    /// Half of the rounds were faster, in milliseconds.
+    pub median_ms: f64,
+    /// The fastest round, in milliseconds.
+    pub min_ms: f64,
+    /// The slowest round, in milliseconds.
+    pub max_ms: f64,
+    /// How many rounds there were.
+    pub rounds: usize,
+}
+
+impl Summary {
+    /// Of at least one measurement.
+    fn of(times: &[Duration]) -> Option<Summary> {
+        let mut times: Vec<f64> = times.iter().map(|time| time.as_secs_f64() * 1000.0).collect();
+        times.sort_by(f64::total_cmp);
+        let upper = times.len() / 2;
+        let lower = times.len().checked_sub(1)? / 2;
+        Some(Summary {
+            median_ms: f64::midpoint(times[lower], times[upper]),
+            min_ms: times[0],
+            max_ms: times[times.len() - 1],
+            rounds: times.len(),
+        })
+    }
+}
+
+/// The outcome of a benchmark: what `--json` writes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// Version of this format.
+    pub schema: u32,
+    /// What was measured.
+    pub benchmark: &'static str,
+    /// Under which conditions: kernel, accelerator.
+    pub conditions: Named<String>,
+    /// What was measured, in the order of its stages.
+    pub measurements: Named<Summary>,
+    /// Quotients of medians.
+    pub ratios: Named<f64>,
+}
+
+/// Values by name, in an order that means something to a reader. An object in JSON.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Named<T>(pub Vec<(&'static str, T)>);
+
+impl<T: Serialize> Serialize for Named<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let conditions: Vec<_> =
+            self.conditions.0.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        writeln!(f, "{}: {}", self.benchmark, conditions.join(", "))?;
+        writeln!(f, "{:16} {:>9} {:>9} {:>9}", "", "median", "min", "max")?;
+        for (name, summary) in &self.measurements.0 {
+            let Summary { median_ms, min_ms, max_ms, .. } = summary;
+            writeln!(f, "{name:16} {median_ms:6.0} ms {min_ms:6.0} ms {max_ms:6.0} ms")?;
+        }
+        for (name, ratio) in &self.ratios.0 {
+            writeln!(f, "{name:16} {ratio:9.2}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case(&[5], 5.0, 5.0, 5.0)]
+    #[case(&[9, 1, 5], 5.0, 1.0, 9.0)]
+    #[case(&[4, 1, 9, 2], 3.0, 1.0, 9.0)]
+    fn the_median_is_the_middle(
+        #[case] times: &[u64],
+        #[case] median_ms: f64,
+        #[case] min_ms: f64,
+        #[case] max_ms: f64,
+    ) {
+        let times: Vec<_> = times.iter().map(|ms| Duration::from_millis(*ms)).collect();
+        let expected = Summary { median_ms, min_ms, max_ms, rounds: times.len() };
+        assert_eq!(Summary::of(&times), Some(expected));
+    }
+
+    #[test]
+    fn nothing_has_no_median() {
+        assert_eq!(Summary::of(&[]), None);
+    }
+
+    #[test]
+    fn a_report_is_a_table() {
+        let summary = Summary { median_ms: 1234.5, min_ms: 1000.0, max_ms: 2000.0, rounds: 3 };
+        let report = Report {
+            schema: 1,
+            benchmark: "boot",
+            conditions: Named(vec![("kernel", "debian-6.1".to_owned())]),
+            measurements: Named(vec![("ready", summary), ("cell", summary)]),
+            ratios: Named(vec![("ready / floor", 1.0625)]),
+        };
+        insta::assert_snapshot!(report);
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["measurements"]["cell"]["median_ms"], 1234.5);
+    }
+}

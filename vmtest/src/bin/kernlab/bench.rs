@@ -1,0 +1,105 @@
+//! `kernlab bench`: what the lab's own steps cost on this machine.
+
+use std::{env, error::Error, fs, num::NonZeroUsize, path::PathBuf};
+
+use clap::{Args, Subcommand};
+use kernlab_vmtest::{
+    accel,
+    bench::{self, BootBench},
+    image::{Contents, ImageStore},
+    kernels::{Kernels, Silent, chain},
+    lab::{Bootable, LabError},
+    qemu::{Binary, MachineSpec},
+};
+
+use crate::Exit;
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Cold boots to a ready guest, against the same kernel with an init that switches off at once.
+    Boot(Boot),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Boot {
+    /// Which kernel: an id or another selector that names exactly one.
+    #[arg(long, value_name = "SEL", default_value = "debian-6.1")]
+    kernel: String,
+    /// How often to measure.
+    #[arg(long, value_name = "N", default_value = "10")]
+    rounds: NonZeroUsize,
+    /// Write the medians with their spread to this file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// Runs the command and says on standard error what went wrong.
+pub(crate) fn run(command: &Command) -> Exit {
+    let Command::Boot(boot) = command;
+    match measure(boot) {
+        Ok(()) => Exit::Success,
+        Err(Failure { exit, message }) => {
+            eprintln!("error: {message}");
+            exit
+        }
+    }
+}
+
+struct Failure {
+    exit: Exit,
+    message: String,
+}
+
+fn infrastructure(error: &(dyn Error + 'static)) -> Failure {
+    Failure { exit: Exit::Infrastructure, message: chain(error) }
+}
+
+fn usage(message: String) -> Failure {
+    Failure { exit: Exit::Usage, message }
+}
+
+fn measure(arguments: &Boot) -> Result<(), Failure> {
+    let guest = env::var_os("KERNLAB_GUEST").map(PathBuf::from).ok_or_else(|| {
+        let message = "KERNLAB_GUEST does not name the folder of the guest's programs: \
+                       run this as `cargo xtask bench`";
+        usage(message.to_owned())
+    })?;
+    let kernels = Kernels::open().map_err(|error| usage(chain(&error)))?;
+    let entries = kernels
+        .select(std::slice::from_ref(&arguments.kernel))
+        .map_err(|error| usage(chain(&error)))?;
+    let [entry] = entries.as_slice() else {
+        let message = format!("{} names {} kernels, expected one", arguments.kernel, entries.len());
+        return Err(usage(message));
+    };
+    let kernel = kernels.prepare(entry, &Silent).map_err(|error| infrastructure(&error))?;
+    let agent = guest.join("kernlab-agent");
+    let contents = Contents { agent, programs: Vec::new(), modules: Vec::new() };
+    let image = ImageStore::of(kernels.store())
+        .image_of(&contents)
+        .map_err(|error| infrastructure(&error))?;
+    let qemu = Binary::find().map_err(|error| infrastructure(&error))?;
+    let decision = accel::decide(kernels.store(), &qemu, &kernel, &image)
+        .map_err(|error| infrastructure(&error))?;
+    if let Some(news) = decision.news {
+        eprintln!("note: {news}");
+    }
+    let machine = MachineSpec::new(decision.accelerator, kernel.image.fastest(), &image.path);
+    let bench = BootBench {
+        bootable: Bootable::new(qemu, machine),
+        kernel: kernel.id.clone(),
+        rounds: arguments.rounds,
+    };
+    let report = bench::boot(&bench, |number| eprintln!("round {number} of {}", bench.rounds))
+        .map_err(|error: LabError| infrastructure(&error))?;
+    print!("{report}");
+    if let Some(file) = &arguments.json {
+        let text = serde_json::to_string_pretty(&report).map_err(|error| infrastructure(&error))?;
+        fs::write(file, text + "\n").map_err(|error| Failure {
+            exit: Exit::Infrastructure,
+            message: format!("could not write {}: {error}", file.display()),
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,210 @@
+//! Images that were made before.
+
+use std::{
+    fs,
+    io::{self, Write},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Base, ImageError, Program};
+use crate::kernels::{Digest, Store};
+
+/// An image that nobody used for so long is removed.
+const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// An initramfs on the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Initramfs {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Of its content.
+    pub digest: Digest,
+}
+
+/// What goes into an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contents {
+    /// The program that becomes PID 1.
+    pub agent: PathBuf,
+    /// Programs to run under it.
+    pub programs: Vec<Program>,
+    /// Modules to load, in this order.
+    pub modules: Vec<PathBuf>,
+}
+
+impl Contents {
+    fn build(&self) -> Result<Vec<u8>, ImageError> {
+        Base::new(&self.agent, &self.programs)?.with_modules(&self.modules)
+    }
+
+    /// Names every file with what changes when it is written: the way of make(1), because hashing
+    /// the content would cost every cell a tenth of a second.
+    fn identity(&self) -> Result<Digest, ImageError> {
+        let mut text = String::new();
+        let agent = Some(("/init", &self.agent));
+        let programs = self.programs.iter().map(|program| (program.guest.as_str(), &program.host));
+        let modules = self.modules.iter().map(|module| ("module", module));
+        for (guest, host) in agent.into_iter().chain(programs).chain(modules) {
+            let file = fs::metadata(host)
+                .map_err(|source| ImageError::Read { path: host.clone(), source })?;
+            let place = (file.dev(), file.ino());
+            let state = (file.size(), file.mtime(), file.mtime_nsec(), file.ctime_nsec());
+            text.push_str(&format!("{guest:?} {host:?} {place:?} {state:?}\n"));
+        }
+        Ok(Digest::of(text.as_bytes()))
+    }
+}
+
+/// A note on an image that was made: the answer to the identity in its file name.
+#[derive(Debug, Serialize, Deserialize)]
+struct Note {
+    image: Initramfs,
+    length: u64,
+}
+
+/// A folder of images, each named by the digest of its content.
+#[derive(Clone, Debug)]
+pub struct ImageStore {
+    folder: PathBuf,
+}
+
+impl ImageStore {
+    /// Images are kept in this folder, which is made when it is needed.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        ImageStore { folder: folder.into() }
+    }
+
+    /// The images of this machine, beside its kernels.
+    pub fn of(store: &Store) -> Self {
+        ImageStore::new(store.root().join("images"))
+    }
+
+    /// The image with these contents: made now, or found if its files are the same as before.
+    pub fn image_of(&self, contents: &Contents) -> Result<Initramfs, ImageError> {
+        let note = self.folder.join(format!("{}.json", contents.identity()?));
+        if let Some(image) = recall(&note) {
+            return Ok(image);
+        }
+        let bytes = contents.build()?;
+        let image = self.keep(&bytes)?;
+        let remembered = Note { image: image.clone(), length: bytes.len() as u64 };
+        let written = serde_json::to_vec(&remembered).map_err(io::Error::from);
+        written
+            .and_then(|text| self.write(&note, &text))
+            .map_err(|source| ImageError::Write { path: note, source })?;
+        Ok(image)
+    }
+
+    /// Keeps an image, or finds that it is there already. Removes images that nobody used for a
+    /// week.
+    pub fn keep(&self, image: &[u8]) -> Result<Initramfs, ImageError> {
+        let digest = Digest::of(image);
+        let path = self.folder.join(format!("{digest}.cpio"));
+        let known = fs::read(&path).is_ok_and(|kept| kept == image);
+        let written = if known { touch(&path) } else { self.write(&path, image) };
+        written.map_err(|source| ImageError::Write { path: path.clone(), source })?;
+        Ok(Initramfs { path, digest })
+    }
+
+    fn write(&self, path: &Path, image: &[u8]) -> io::Result<()> {
+        fs::create_dir_all(&self.folder)?;
+        let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
+        file.write_all(image)?;
+        file.persist(path)?;
+        self.remove_old(SystemTime::now())
+    }
+
+    fn remove_old(&self, now: SystemTime) -> io::Result<()> {
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            let age = entry.metadata().and_then(|file| file.modified()).ok();
+            let age = age.and_then(|modified| now.duration_since(modified).ok());
+            if age.is_some_and(|age| age > KEPT_FOR) {
+                // Somebody else may be tidying up as well.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a note says, if the image is still there as it was written. Both stay young by that.
+fn recall(note: &Path) -> Option<Initramfs> {
+    let Note { image, length } = serde_json::from_slice(&fs::read(note).ok()?).ok()?;
+    let is_whole = fs::metadata(&image.path).is_ok_and(|file| file.len() == length);
+    (is_whole && touch(&image.path).is_ok() && touch(note).is_ok()).then_some(image)
+}
+
+fn touch(path: &Path) -> io::Result<()> {
+    fs::File::options().append(true).open(path)?.set_modified(SystemTime::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contents(folder: &Path) -> Contents {
+        let agent = folder.join("agent");
+        fs::write(&agent, b"\x7fELF agent").unwrap();
+        Contents { programs: vec![Program::in_bin(&agent)], agent, modules: Vec::new() }
+    }
+
+    #[test]
+    fn the_same_contents_make_the_same_image() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ImageStore::new(folder.path().join("images"));
+        let contents = contents(folder.path());
+        let first = store.image_of(&contents).unwrap();
+        assert_eq!(store.image_of(&contents).unwrap(), first);
+        assert_eq!(fs::read(&first.path).unwrap(), contents.build().unwrap());
+        let elsewhere = ImageStore::new(folder.path().join("elsewhere"));
+        assert_eq!(elsewhere.image_of(&contents).unwrap().digest, first.digest);
+    }
+
+    #[test]
+    fn a_program_that_was_built_again_makes_another_image() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ImageStore::new(folder.path().join("images"));
+        let contents = contents(folder.path());
+        let first = store.image_of(&contents).unwrap();
+        fs::write(&contents.agent, b"\x7fELF other").unwrap();
+        assert_ne!(store.image_of(&contents).unwrap().digest, first.digest);
+    }
+
+    #[test]
+    fn a_note_on_a_torn_image_is_not_believed() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ImageStore::new(folder.path().join("images"));
+        let contents = contents(folder.path());
+        let image = store.image_of(&contents).unwrap();
+        fs::write(&image.path, b"torn").unwrap();
+        assert_eq!(store.image_of(&contents).unwrap(), image);
+        assert_eq!(fs::read(&image.path).unwrap(), contents.build().unwrap());
+    }
+
+    #[test]
+    fn a_damaged_image_is_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ImageStore::new(folder.path());
+        let kept = store.keep(b"an image").unwrap();
+        fs::write(&kept.path, b"torn").unwrap();
+        assert_eq!(store.keep(b"an image").unwrap(), kept);
+        assert_eq!(fs::read(&kept.path).unwrap(), b"an image");
+    }
+
+    #[test]
+    fn images_that_nobody_uses_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ImageStore::new(folder.path());
+        let kept = store.keep(b"an image").unwrap();
+        let soon = SystemTime::now() + Duration::from_secs(60);
+        store.remove_old(soon).unwrap();
+        assert!(kept.path.exists());
+        store.remove_old(soon + KEPT_FOR).unwrap();
+        assert!(!kept.path.exists());
+    }
+}
