@@ -20,6 +20,8 @@ const GUEST_TARGET: &str = "x86_64-unknown-linux-gnu";
 const GUEST_PACKAGES: [&str; 3] = ["kernlab-agent", "kernlab-tracer", "kernlab-fixtures"];
 /// The program that does the heavy work.
 const HOST_TOOL: &str = "kernlab";
+/// Names the folder of the guest's programs to whatever boots guests.
+pub(crate) const GUEST_VARIABLE: &str = "KERNLAB_GUEST";
 /// A first build takes minutes on a small machine.
 const BUILD_DEADLINE: Duration = Duration::from_secs(45 * 60);
 /// A build that takes longer is announced where cargo shows no progress of its own.
@@ -28,6 +30,15 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// A folder with the programs of the guest.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct GuestPrograms(PathBuf);
+
+impl GuestPrograms {
+    /// The folder, for the environment of a command that is also shown.
+    pub(crate) fn folder_name(&self) -> Result<String> {
+        let GuestPrograms(folder) = self;
+        let name = folder.to_str().context("the path of the guest's programs is not in UTF-8")?;
+        Ok(name.to_owned())
+    }
+}
 
 /// A built host tool: kernels, guests, reports are its business.
 #[derive(Debug)]
@@ -80,7 +91,7 @@ impl HostTool {
         let mut tool = Command::new(&self.0);
         tool.arg(command).args(args);
         if let Some(GuestPrograms(folder)) = guest {
-            tool.env("KERNLAB_GUEST", folder);
+            tool.env(GUEST_VARIABLE, folder);
         }
         let error = tool.exec();
         anyhow::Error::new(error).context(format!("failed to start {}", self.0.display()))

@@ -8,6 +8,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use crate::{
+    build::{self, GUEST_VARIABLE},
     exit::Exit,
     invocation::Invocation,
     setup::{self, Consent},
@@ -41,9 +42,10 @@ struct Stage {
 
 pub(crate) fn run(args: &Args) -> Result<Exit> {
     setup::ensure(Consent::Ask)?;
+    let guest = build::guest_programs()?;
     let mut summary = Vec::new();
     let mut exit = Exit::Success;
-    for stage in stages(&bpf_target_folder()?) {
+    for stage in stages(&bpf_target_folder()?, &guest.folder_name()?) {
         if let Some(tool) = stage.optional_tool.filter(|tool| !is_installed(tool)) {
             summary.push(format!("left out {:8} {}: no {tool} here", "", stage.name));
             continue;
@@ -68,7 +70,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
 }
 
 /// What is checked, cheapest first.
-fn stages(bpf_target_folder: &str) -> Vec<Stage> {
+fn stages(bpf_target_folder: &str, guest: &str) -> Vec<Stage> {
     let host_packages = ["--workspace", "--exclude", BPF_PACKAGE];
     let on_host = |args: &[&str]| Invocation::cargo(args.iter().copied()).args(host_packages);
     let stage = |name, command| Stage { name, command, optional_tool: None };
@@ -90,7 +92,8 @@ fn stages(bpf_target_folder: &str) -> Vec<Stage> {
             command: Invocation::cargo(["deny", "--all-features", "check"]),
             optional_tool: Some("cargo-deny"),
         },
-        stage("tests", on_host(&["nextest", "run"])),
+        // Tests that boot kernels put these programs into their guests.
+        stage("tests", on_host(&["nextest", "run"]).env(GUEST_VARIABLE, guest)),
         stage("tests in documentation", on_host(&["test", "--doc"])),
         stage("small matrix", Invocation::cargo(["xtask", "vmtest"]).args(matrix)),
     ]
@@ -114,7 +117,7 @@ mod tests {
 
     #[test]
     fn stages_are_commands_that_can_be_pasted() {
-        let stages = stages("target/bpf-lints");
+        let stages = stages("target/bpf-lints", "target/guest");
         let lines = stages.iter().map(|stage| format!("{}: {}", stage.name, stage.command));
         insta::assert_snapshot!(lines.collect::<Vec<_>>().join("\n"));
     }

@@ -20,7 +20,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("kernlab-aya", &["kernlab-abi", "kernlab-core"]),
     ("kernlab-aya-ebpf", &["kernlab-abi"]),
     ("kernlab-fixtures", &["kernlab-core"]),
-    ("kernlab-tracer", &["kernlab-abi", "kernlab-core", "kernlab-libbpf", "kernlab-aya"]),
+    (
+        "kernlab-tracer",
+        // Its tests run broken programs in the lab.
+        &["kernlab-abi", "kernlab-core", "kernlab-libbpf", "kernlab-aya", "kernlab-vmtest"],
+    ),
     ("kernlab-proto", &[]),
     ("kernlab-agent", &["kernlab-proto"]),
     ("kernlab-vmtest", &["kernlab-core", "kernlab-proto"]),
