@@ -12,6 +12,8 @@ use super::store::{Partial, StoreError};
 const CONNECT: Duration = Duration::from_secs(15);
 /// How long a server may keep silent, before its answer or in the middle of it.
 const SILENCE: Duration = Duration::from_secs(30);
+/// How long one answer may take: at 70 MB, 40 KB a second. What came by then is kept.
+const ANSWER: Duration = Duration::from_secs(30 * 60);
 /// How often a file is begun or resumed at one address, as long as every try brings something.
 const ATTEMPTS: usize = 8;
 
@@ -81,6 +83,7 @@ impl Client {
             .timeout_connect(Some(CONNECT))
             .timeout_recv_response(Some(silence))
             .timeout_per_read(Some(silence))
+            .timeout_recv_body(Some(ANSWER))
             .build();
         Client { agent: config.into() }
     }

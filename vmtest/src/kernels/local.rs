@@ -7,15 +7,14 @@ use std::{
 };
 
 use super::{
-    Image, Unpacked,
     compression::read_bounded,
     digest::Digest,
     error::ErrorKind,
     matrix::FileSource,
     modules::Modules,
+    phases::{Image, Unpacked},
     store::{Store, StoreError},
-    unpack::{Inspected, inspect},
-    vmlinux::{ElfKernel, ImageError},
+    vmlinux::{BzImage, ElfKernel, ImageError, is_elf},
 };
 
 const MAX_IMAGE: u64 = 1 << 30;
@@ -95,7 +94,11 @@ fn read_image(store: &Store, path: &Path) -> Result<(Image, Option<String>), Err
         Some(vmlinux) => {
             let key = format!("image {VERSION} {}", Digest::of(&bytes));
             let key = Digest::of(key.as_bytes()).to_string();
-            let artifact = store.artifact_or_build(&key, |scratch| {
+            let whole = |path: &Path| {
+                let metadata = fs::metadata(path.join("vmlinux")).ok()?;
+                (metadata.len() == vmlinux.len() as u64).then_some(())
+            };
+            let (artifact, ()) = store.artifact(&key, whole, |scratch| {
                 let path = scratch.join("vmlinux");
                 fs::write(&path, &vmlinux).map_err(|e| StoreError::io("write", &path, e))
             })?;
@@ -103,6 +106,31 @@ fn read_image(store: &Store, path: &Path) -> Result<(Image, Option<String>), Err
         }
     };
     Ok((Image { bzimage: Some(path), vmlinux }, release))
+}
+
+/// Whether these bytes are an image that could be given as a file, and what is in it.
+fn inspect(bytes: &[u8]) -> Result<Inspected, ImageError> {
+    if is_elf(bytes) {
+        let kernel = ElfKernel::parse(bytes)?;
+        return match kernel.has_pvh {
+            true => Ok(Inspected { release: kernel.release, is_elf: true, vmlinux: None }),
+            false => Err(ImageError::NoPvh),
+        };
+    }
+    let image = BzImage::parse(bytes)?;
+    let vmlinux = match image.extract()? {
+        Some(vmlinux) if ElfKernel::parse(&vmlinux)?.has_pvh => Some(vmlinux),
+        _ => None,
+    };
+    Ok(Inspected { release: image.release, is_elf: false, vmlinux })
+}
+
+/// What is in an image.
+struct Inspected {
+    release: Option<String>,
+    is_elf: bool,
+    /// The ELF kernel inside a bzImage, if it can be started directly.
+    vmlinux: Option<Vec<u8>>,
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ErrorKind> {

@@ -11,7 +11,7 @@ use object::{Object as _, ObjectSection as _};
 use super::{
     compression::{Compression, read_bounded},
     error::ErrorKind,
-    unpack::PackagedModules,
+    packaged::PackagedModules,
 };
 
 /// Far more than any module has.

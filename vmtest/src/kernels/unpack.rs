@@ -9,24 +9,25 @@ use std::{
     fs::{self, File, Permissions},
     io,
     os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Image, Unpacked,
     deb::package::{self, Member, PackageError},
     digest::{Digest, HashingReader},
     error::ErrorKind,
     fetch::StoredPackage,
     modules::{self, MAX_MODULE, Modules, Supply},
+    packaged::PackagedModules,
+    phases::{Image, Unpacked},
     store::{Store, StoreError},
-    vmlinux::{BzImage, ElfKernel, ImageError, is_elf},
+    vmlinux::{BzImage, ElfKernel, ImageError},
 };
 
 /// Goes into the key of artifacts: to be raised with every change of what unpacking makes.
-const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 
 const MAX_IMAGE: u64 = 1 << 30;
 const MAX_TEXT: u64 = 64 << 20;
@@ -60,22 +61,10 @@ pub(crate) fn unpack(
     announce: &mut dyn FnMut(),
 ) -> Result<Unpacked, ErrorKind> {
     let key = key(release, packages);
-    let build = |scratch: &Path| {
+    let (path, description) = store.artifact(&key, open, |scratch| {
         announce();
         build(store, release, packages, scratch)
-    };
-    let path = match store.artifact(&key).filter(|path| open(path).is_some()) {
-        Some(path) => path,
-        None => {
-            store.discard_artifact(&key)?;
-            store.artifact_or_build(&key, build)?
-        }
-    };
-    let damaged = || {
-        let source = io::Error::from(io::ErrorKind::InvalidData);
-        ErrorKind::Read { path: path.join(DESCRIPTION), source }
-    };
-    let description = open(&path).ok_or_else(damaged)?;
+    })?;
     let file = |there: bool, name: &str| there.then(|| path.join(name));
     Ok(Unpacked {
         id: id.to_owned(),
@@ -95,7 +84,6 @@ pub(crate) fn unpack(
                 release: release.to_owned(),
                 packages: packages.to_vec(),
                 store: store.clone(),
-                key,
             }),
         },
     })
@@ -144,7 +132,7 @@ fn build(
 }
 
 /// Reads a package from the store, checking on the way that it still is what was stored.
-fn for_each_member(
+pub(crate) fn for_each_member(
     store: &Store,
     package: &StoredPackage,
     mut visit: impl FnMut(&mut Member<'_>) -> Result<(), ErrorKind>,
@@ -178,7 +166,7 @@ impl From<PackageError> for Failure {
 
 /// What a member of a package is to a kernel.
 #[derive(Debug, PartialEq, Eq)]
-enum Content {
+pub(crate) enum Content {
     Image,
     Config,
     Builtin,
@@ -186,7 +174,7 @@ enum Content {
 }
 
 impl Content {
-    fn of(path: &str, release: &str) -> Option<Self> {
+    pub(crate) fn of(path: &str, release: &str) -> Option<Self> {
         if let Some(name) = path.strip_prefix("boot/") {
             let (kind, of) = name.split_once('-')?;
             return match kind {
@@ -290,107 +278,15 @@ impl From<ErrorKind> for Refused {
     }
 }
 
-fn plain_module(member: &mut Member<'_>) -> Result<Vec<u8>, PackageError> {
+pub(crate) fn plain_module(member: &mut Member<'_>) -> Result<Vec<u8>, PackageError> {
     let compressed = member.read(MAX_MODULE)?;
     Ok(modules::decompress(member.path, &compressed[..])?)
 }
 
-fn write(path: &Path, content: &[u8]) -> Result<(), ErrorKind> {
+pub(crate) fn write(path: &Path, content: &[u8]) -> Result<(), ErrorKind> {
     fs::write(path, content)
         .and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o444)))
         .map_err(|e| StoreError::io("write", path, e).into())
-}
-
-/// The modules of an unpacked kernel.
-#[derive(Clone, Debug)]
-pub(crate) struct PackagedModules {
-    all: BTreeSet<String>,
-    kept: BTreeSet<String>,
-    folder: PathBuf,
-    release: String,
-    packages: Vec<StoredPackage>,
-    store: Store,
-    key: String,
-}
-
-impl PackagedModules {
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.all.contains(name)
-    }
-
-    pub(crate) fn read(
-        &self,
-        names: &BTreeSet<String>,
-    ) -> Result<BTreeMap<String, Vec<u8>>, ErrorKind> {
-        let (kept, others): (BTreeSet<_>, BTreeSet<_>) =
-            names.iter().cloned().partition(|name| self.kept.contains(name));
-        let mut contents = read_modules(&self.folder, &kept)?;
-        if !others.is_empty() {
-            contents.extend(read_modules(&self.extract(&others)?, &others)?);
-        }
-        Ok(contents)
-    }
-
-    /// Takes modules out of the packages, into an artifact of their own.
-    fn extract(&self, names: &BTreeSet<String>) -> Result<PathBuf, ErrorKind> {
-        let list: Vec<_> = names.iter().map(String::as_str).collect();
-        let key = Digest::of(format!("modules {} {}", self.key, list.join(" ")).as_bytes());
-        self.store.artifact_or_build(&key.to_string(), |scratch| {
-            for package in &self.packages {
-                for_each_member(&self.store, package, |member| {
-                    match Content::of(member.path, &self.release) {
-                        Some(Content::Module(name)) if names.contains(&name) => {
-                            let content = plain_module(member).map_err(|source| {
-                                ErrorKind::Package { file: package.file.clone(), source }
-                            })?;
-                            write(&scratch.join(format!("{name}.ko")), &content)
-                        }
-                        _ => Ok(()),
-                    }
-                })?;
-            }
-            Ok(())
-        })
-    }
-}
-
-fn read_modules(
-    folder: &Path,
-    names: &BTreeSet<String>,
-) -> Result<BTreeMap<String, Vec<u8>>, ErrorKind> {
-    let read = |name: &String| {
-        let path = folder.join(format!("{name}.ko"));
-        match fs::read(&path) {
-            Ok(content) => Ok((name.clone(), content)),
-            Err(source) => Err(ErrorKind::Read { path, source }),
-        }
-    };
-    names.iter().map(read).collect()
-}
-
-/// Whether these bytes are an image that could be given as a file, and what is in it.
-pub(crate) fn inspect(bytes: &[u8]) -> Result<Inspected, ImageError> {
-    if is_elf(bytes) {
-        let kernel = ElfKernel::parse(bytes)?;
-        return match kernel.has_pvh {
-            true => Ok(Inspected { release: kernel.release, is_elf: true, vmlinux: None }),
-            false => Err(ImageError::NoPvh),
-        };
-    }
-    let image = BzImage::parse(bytes)?;
-    let vmlinux = match image.extract()? {
-        Some(vmlinux) if ElfKernel::parse(&vmlinux)?.has_pvh => Some(vmlinux),
-        _ => None,
-    };
-    Ok(Inspected { release: image.release, is_elf: false, vmlinux })
-}
-
-/// What is in an image.
-pub(crate) struct Inspected {
-    pub(crate) release: Option<String>,
-    pub(crate) is_elf: bool,
-    /// The ELF kernel inside a bzImage, if it can be started directly.
-    pub(crate) vmlinux: Option<Vec<u8>>,
 }
 
 #[cfg(test)]

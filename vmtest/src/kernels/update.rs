@@ -11,7 +11,6 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    Kernels, LOCAL_LOCK_FILE, LOCK_FILE,
     compression::Compression,
     deb::{
         closure::{self, Closure, ClosureError},
@@ -25,6 +24,7 @@ use super::{
     lock::{Change, Lock, LockedFile, LockedKernel},
     matrix::{DebSource, Entry, Origin, Source},
     mirror::{Mirror, variable},
+    phases::{Kernels, LOCAL_LOCK_FILE, LOCK_FILE},
     store::StoreError,
 };
 

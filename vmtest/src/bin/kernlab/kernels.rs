@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use kernlab_vmtest::kernels::{Entry, Kernels, OpenError, State, chain};
+use kernlab_vmtest::kernels::{Entry, Kernels, OpenError, Source, State, chain};
 use serde::Serialize;
 
 use self::progress::Progress;
@@ -174,7 +174,8 @@ fn run_update(kernels: &Kernels, arguments: &Update) -> Exit {
     for change in &changes {
         println!("{change}");
     }
-    let unchanged = entries.len() - changes.len().min(entries.len()) - update.unresolved.len();
+    let locked = entries.iter().filter(|entry| matches!(entry.source, Source::Deb(_))).count();
+    let unchanged = locked.saturating_sub(changes.len() + update.unresolved.len());
     println!(
         "{} changed, {unchanged} unchanged, {} not resolved",
         changes.len(),

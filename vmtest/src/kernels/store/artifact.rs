@@ -8,30 +8,30 @@ use std::{
 use super::{Store, StoreError, parent, sync_directory};
 
 impl Store {
-    /// The finished artifact of this key, if there is one.
-    pub(crate) fn artifact(&self, key: &str) -> Option<PathBuf> {
-        Some(self.artifact_path(key)).filter(|path| path.is_dir())
-    }
-
-    /// The artifact of this key; made by `build`, in an empty directory, if it isn't there.
+    /// The artifact of this key; made by `build`, in an empty directory, if it isn't there or is
+    /// not `whole` any more.
     ///
     /// The key must name everything that the result depends on. Processes that want the same
     /// artifact take turns, so that only one builds it.
-    pub(crate) fn artifact_or_build<E: From<StoreError>>(
+    pub(crate) fn artifact<T, E: From<StoreError>>(
         &self,
         key: &str,
+        whole: impl Fn(&Path) -> Option<T>,
         build: impl FnOnce(&Path) -> Result<(), E>,
-    ) -> Result<PathBuf, E> {
-        if let Some(path) = self.artifact(key) {
-            return Ok(path);
+    ) -> Result<(PathBuf, T), E> {
+        let path = self.artifact_path(key);
+        if let Some(content) = whole(&path) {
+            return Ok((path, content));
         }
         let _turn = self.take_turn(key)?;
-        if let Some(path) = self.artifact(key) {
-            return Ok(path);
+        if let Some(content) = whole(&path) {
+            return Ok((path, content));
         }
         let scratch = self.root.join("scratch").join(key);
-        // Only the holder of the turn uses this directory: what is there was left by a killed one.
+        // Only the holder of the turn uses these: what is there was left by a killed process, or
+        // damaged since.
         remove_directory(&scratch)?;
+        remove_directory(&path)?;
         fs::create_dir(&scratch).map_err(|e| StoreError::io("create", &scratch, e))?;
         if let Err(error) = build(&scratch) {
             // The error of the build is the one to tell; the next turn cleans up as well.
@@ -39,15 +39,13 @@ impl Store {
             return Err(error);
         }
         sync_tree(&scratch)?;
-        let path = self.artifact_path(key);
         fs::rename(&scratch, &path).map_err(|e| StoreError::io("rename", &scratch, e))?;
         sync_directory(parent(&path))?;
-        Ok(path)
-    }
-
-    /// Drops an artifact that turned out to be damaged.
-    pub(crate) fn discard_artifact(&self, key: &str) -> Result<(), StoreError> {
-        remove_directory(&self.artifact_path(key))
+        let content = whole(&path).ok_or_else(|| {
+            let source = io::Error::other("it is not whole although it was just made");
+            StoreError::io("use", &path, source)
+        })?;
+        Ok((path, content))
     }
 
     fn artifact_path(&self, key: &str) -> PathBuf {
@@ -88,20 +86,28 @@ mod tests {
 
     use super::*;
 
+    fn file(path: &Path) -> Option<Vec<u8>> {
+        fs::read(path.join("file")).ok()
+    }
+
+    fn write(scratch: &Path) -> Result<(), StoreError> {
+        let path = scratch.join("file");
+        fs::write(&path, "content").map_err(|e| StoreError::io("write", &path, e))
+    }
+
     #[test]
     fn many_at_once_build_once() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path()).unwrap();
         let builds = AtomicUsize::new(0);
+        let build = |scratch: &Path| {
+            builds.fetch_add(1, Ordering::Relaxed);
+            write(scratch)
+        };
         thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
-                    let path = store.artifact_or_build("key", |scratch| {
-                        builds.fetch_add(1, Ordering::Relaxed);
-                        fs::write(scratch.join("file"), "content")
-                            .map_err(|e| StoreError::io("write", scratch, e))
-                    });
-                    assert_eq!(fs::read(path.unwrap().join("file")).unwrap(), b"content");
+                    assert_eq!(store.artifact("key", file, build).unwrap().1, b"content")
                 });
             }
         });
@@ -112,20 +118,32 @@ mod tests {
     fn what_a_failed_or_killed_build_left_is_never_used() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path()).unwrap();
-        let error = store.artifact_or_build("key", |scratch| {
-            fs::write(scratch.join("half"), "").unwrap();
+        let outcome = store.artifact("key", file, |scratch| {
+            write(scratch)?;
             Err(StoreError::io("write", scratch, io::Error::other("broken")))
         });
-        assert!(error.is_err());
-        assert_eq!(store.artifact("key"), None);
+        assert!(outcome.is_err());
+        assert_eq!(file(&store.artifact_path("key")), None);
         // As if a process had been killed while it built.
         fs::create_dir_all(directory.path().join("scratch/key/left")).unwrap();
-        let path = store.artifact_or_build::<StoreError>("key", |scratch| {
-            assert_eq!(fs::read_dir(scratch).unwrap().count(), 0);
-            Ok(())
-        });
-        assert!(path.unwrap().is_dir());
-        store.discard_artifact("key").unwrap();
-        assert_eq!(store.artifact("key"), None);
+        let (path, _) = store.artifact("key", file, write).unwrap();
+        assert_eq!(fs::read_dir(path).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_no_longer_whole_is_made_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let (path, _) = store.artifact("key", file, write).unwrap();
+        fs::remove_file(path.join("file")).unwrap();
+        assert_eq!(store.artifact("key", file, write).unwrap().1, b"content");
+    }
+
+    #[test]
+    fn a_build_that_makes_nothing_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let error = store.artifact::<_, StoreError>("key", file, |_| Ok(())).unwrap_err();
+        assert!(error.to_string().starts_with("cannot use "), "{error}");
     }
 }

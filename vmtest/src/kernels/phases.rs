@@ -1,0 +1,279 @@
+//! The life of a kernel, each phase a type: what can't be done yet does not compile.
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    document::DocumentError,
+    download::Client,
+    error::{Error, ErrorKind},
+    fetch::{Fetcher, StoredPackage, is_stored},
+    local,
+    lock::{Lock, LockedKernel},
+    manifest,
+    matrix::{Entry, Matrix, Origin, Source},
+    mirror::Mirrors,
+    modules::Modules,
+    observer::{Event, Observer},
+    select::{SelectError, select},
+    store::{Store, StoreError},
+    unpack,
+    update::{self, Update},
+};
+use crate::places::{MATRIX_FILE, PlaceError, repository_root, store_directory};
+
+pub(super) const OVERLAY_FILE: &str = "kernels.local.toml";
+pub(super) const LOCK_FILE: &str = "kernels.lock";
+pub(super) const LOCAL_LOCK_FILE: &str = "kernels.local.lock";
+
+/// The kernels of a checkout on this machine.
+#[derive(Debug)]
+pub struct Kernels {
+    pub(super) root: PathBuf,
+    pub(super) matrix: Matrix,
+    pub(super) lock: Lock,
+    pub(super) local_lock: Lock,
+    pub(super) mirrors: Mirrors,
+    pub(super) store: Store,
+    pub(super) client: Client,
+    /// `/`, but in tests.
+    machine: PathBuf,
+}
+
+/// The kernels of a checkout can't be listed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The checkout or the store was not found.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// The matrix or the lock is malformed.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// The store can't be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What is known of an entry without asking anybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Its packages are in the store.
+    Stored,
+    /// It is in the lock, to be downloaded when it is needed.
+    Locked,
+    /// It is not in the lock, or the lock is of another source.
+    Unresolved,
+    /// It needs no download: its files are on this machine.
+    Local,
+}
+
+/// An entry that can be fetched.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Resolved<'a> {
+    entry: &'a Entry,
+    locked: Option<&'a LockedKernel>,
+}
+
+/// An entry whose packages are in the store.
+#[derive(Debug)]
+#[must_use]
+pub struct Fetched<'a> {
+    entry: &'a Entry,
+    packages: Option<(&'a LockedKernel, Vec<StoredPackage>)>,
+}
+
+/// A kernel that can be booted.
+#[derive(Clone, Debug)]
+pub struct Unpacked {
+    /// The entry's id.
+    pub id: String,
+    /// What `uname -r` prints in it.
+    pub release: String,
+    /// What QEMU boots.
+    pub image: Image,
+    /// The configuration it was built with, if that is known.
+    pub config: Option<PathBuf>,
+    /// Type information for the BTF mode `external`, if the entry names some.
+    pub btf: Option<PathBuf>,
+    /// Its modules.
+    pub modules: Modules,
+}
+
+/// What QEMU boots: at least one of the two is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// The image as distributions ship it. Absent if an uncompressed kernel was given as a file.
+    pub bzimage: Option<PathBuf>,
+    /// The ELF kernel inside, if it has a PVH entry point: it saves the guest the decompression.
+    pub vmlinux: Option<PathBuf>,
+}
+
+impl Image {
+    /// The file that boots fastest: a value for QEMU's `-kernel`.
+    pub fn fastest(&self) -> &Path {
+        match (&self.vmlinux, &self.bzimage) {
+            (Some(path), _) | (None, Some(path)) => path,
+            (None, None) => unreachable!("an image has a file"),
+        }
+    }
+}
+
+impl Kernels {
+    /// The kernels of the checkout that the current directory is in, with this machine's store.
+    pub fn open() -> Result<Self, OpenError> {
+        let root = repository_root()?;
+        let store = Store::open(store_directory()?)?;
+        Ok(Kernels::at(&root, store, Path::new("/"), Client::new())?)
+    }
+
+    pub(super) fn at(
+        root: &Path,
+        store: Store,
+        machine: &Path,
+        client: Client,
+    ) -> Result<Self, DocumentError> {
+        let mut matrix = manifest::read_matrix(&root.join(MATRIX_FILE), &root.join(OVERLAY_FILE))?;
+        let lock = Lock::read(&root.join(LOCK_FILE))?;
+        let local_lock = Lock::read(&root.join(LOCAL_LOCK_FILE))?;
+        for entry in &mut matrix.entries {
+            if entry.release.is_none() {
+                let locked = locked_in(&lock, &local_lock, entry);
+                entry.release = locked.and_then(LockedKernel::series);
+            }
+        }
+        let mirrors = Mirrors::of_machine(&matrix, machine);
+        let machine = machine.to_owned();
+        let root = root.to_owned();
+        Ok(Kernels { root, matrix, lock, local_lock, mirrors, store, client, machine })
+    }
+
+    /// The root of the checkout.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The matrix, with the releases that the lock knows filled in.
+    pub fn matrix(&self) -> &Matrix {
+        &self.matrix
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The entries that selectors name, in the order of the matrix; those of the default tier if
+    /// there are none.
+    pub fn select(&self, selectors: &[String]) -> Result<Vec<Entry>, SelectError> {
+        select(&self.matrix, selectors)
+    }
+
+    /// What is locked for an entry, if the lock is of its source.
+    pub fn locked(&self, entry: &Entry) -> Option<&LockedKernel> {
+        locked_in(&self.lock, &self.local_lock, entry)
+    }
+
+    /// What is known of an entry without asking anybody.
+    pub fn state(&self, entry: &Entry) -> State {
+        match (&entry.source, self.locked(entry)) {
+            (Source::File(_) | Source::Host, _) => State::Local,
+            (Source::Deb(_), None) => State::Unresolved,
+            (Source::Deb(_), Some(kernel)) if is_stored(&self.store, kernel) => State::Stored,
+            (Source::Deb(_), Some(_)) => State::Locked,
+        }
+    }
+
+    /// Looks an entry up in the lock.
+    pub fn resolve<'a>(&'a self, entry: &'a Entry) -> Result<Resolved<'a>, Error> {
+        let locked = match &entry.source {
+            Source::File(_) | Source::Host => None,
+            Source::Deb(_) => {
+                let locked = self
+                    .lock_of(entry)
+                    .get(&entry.id)
+                    .ok_or_else(|| ErrorKind::NotLocked { id: entry.id.clone() }.of(&entry.id))?;
+                if !locked.is_of(entry) {
+                    let stale = ErrorKind::LockIsStale {
+                        id: entry.id.clone(),
+                        locked: locked.source.clone(),
+                        entry: entry.source.to_string(),
+                    };
+                    return Err(stale.of(&entry.id));
+                }
+                Some(locked)
+            }
+        };
+        Ok(Resolved { entry, locked })
+    }
+
+    /// Brings what is locked into the store; what is there already is not downloaded again.
+    pub fn fetch<'a>(
+        &self,
+        resolved: Resolved<'a>,
+        observer: &dyn Observer,
+    ) -> Result<Fetched<'a>, Error> {
+        let Resolved { entry, locked } = resolved;
+        let fetcher = Fetcher {
+            client: &self.client,
+            matrix: &self.matrix,
+            mirrors: &self.mirrors,
+            store: &self.store,
+            observer,
+        };
+        let fetch = |kernel| Ok((kernel, fetcher.fetch(kernel)?));
+        let packages =
+            locked.map(fetch).transpose().map_err(|kind: ErrorKind| kind.of(&entry.id))?;
+        Ok(Fetched { entry, packages })
+    }
+
+    /// Makes a fetched kernel bootable; what was unpacked before is not unpacked again.
+    pub fn unpack(
+        &self,
+        fetched: &Fetched<'_>,
+        observer: &dyn Observer,
+    ) -> Result<Unpacked, Error> {
+        let Fetched { entry, packages } = fetched;
+        let id = &entry.id;
+        let unpacked = match (&entry.source, packages) {
+            (Source::File(source), _) => local::file(&self.store, id, source),
+            (Source::Host, _) => local::host(&self.store, id, &self.machine),
+            (Source::Deb(_), None) => Err(ErrorKind::NotLocked { id: id.clone() }),
+            (Source::Deb(_), Some((kernel, packages))) => {
+                let mut announce = || observer.observe(id, Event::Unpack);
+                unpack::unpack(&self.store, id, &kernel.release, packages, &mut announce)
+            }
+        };
+        unpacked.map_err(|kind| kind.of(id))
+    }
+
+    /// All steps from an entry to a kernel that can be booted.
+    pub fn prepare(&self, entry: &Entry, observer: &dyn Observer) -> Result<Unpacked, Error> {
+        self.unpack(&self.fetch(self.resolve(entry)?, observer)?, observer)
+    }
+
+    /// Asks the repositories what these entries are now. Nothing is written.
+    pub fn update(&self, entries: &[Entry]) -> Update {
+        update::update(self, entries)
+    }
+
+    /// Writes what [`Kernels::update`] found into the locks.
+    pub fn write_locks(&self, update: &Update) -> Result<(), StoreError> {
+        update::write_locks(self, update)
+    }
+
+    fn lock_of(&self, entry: &Entry) -> &Lock {
+        lock_of(&self.lock, &self.local_lock, entry)
+    }
+}
+
+fn lock_of<'a>(shared: &'a Lock, local: &'a Lock, entry: &Entry) -> &'a Lock {
+    match entry.origin {
+        Origin::Shared => shared,
+        Origin::Local | Origin::AdHoc => local,
+    }
+}
+
+fn locked_in<'a>(shared: &'a Lock, local: &'a Lock, entry: &Entry) -> Option<&'a LockedKernel> {
+    lock_of(shared, local, entry).get(&entry.id).filter(|locked| locked.is_of(entry))
+}

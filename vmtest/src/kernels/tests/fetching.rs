@@ -1,0 +1,186 @@
+//! What comes of a locked kernel.
+
+use std::sync::Mutex;
+
+use kernlab_core::outcome::Reason;
+
+use super::*;
+
+#[test]
+fn from_a_matrix_to_a_kernel() {
+    let lab = Lab::new();
+    lab.publish(&[meta(), kernel()]);
+    let kernels = lab.open();
+    assert_eq!(kernels.state(&kernels.matrix().entries[0]), State::Unresolved);
+    assert_eq!(lab.update(), [""; 0]);
+
+    let kernels = lab.open();
+    let entry = &kernels.matrix().entries[0];
+    assert_eq!(kernels.state(entry), State::Locked);
+    assert_eq!(entry.release, Some("6.1".parse().unwrap()), "the lock tells it");
+    lab.server.requests();
+    let unpacked = kernels.prepare(entry, &Silent).unwrap();
+    assert_eq!(kernels.state(entry), State::Stored);
+    assert_eq!(lab.server.requests(), [kernel().path()], "the metapackage is not downloaded");
+    assert_eq!(unpacked.release, RELEASE);
+    assert_eq!(fs::read(unpacked.image.fastest()).unwrap(), vmlinux(RELEASE, true));
+    assert_eq!(fs::read(unpacked.image.bzimage.as_ref().unwrap()).unwrap(), image());
+    assert_eq!(fs::read_to_string(unpacked.config.as_ref().unwrap()).unwrap(), "CONFIG_BPF=y\n");
+
+    let set = unpacked.modules.find(&["virtio_pci", "virtio", "virtio_mmio"]).unwrap();
+    assert_eq!(names(&set), ["virtio_ring", "virtio_pci"]);
+    assert_eq!(
+        (&set.builtin[..], &set.absent[..]),
+        (&["virtio".to_owned()][..], &["virtio_mmio".to_owned()][..])
+    );
+    // Not kept with the image: read from the package, and what it needs in a second round.
+    let set = unpacked.modules.find(&["overlay"]).unwrap();
+    assert_eq!(names(&set), ["exportfs", "overlay"]);
+    assert_eq!(set.load[0].content, module("exportfs", ""));
+    assert_eq!(unpacked.modules.find(&["overlay"]).unwrap(), set);
+
+    // All of it again, without the repository.
+    drop(lab.server);
+    let again = kernels.prepare(entry, &Silent).unwrap();
+    assert_eq!(again.image, unpacked.image);
+}
+
+#[test]
+fn a_tampered_package_is_not_unpacked() {
+    let lab = Lab::new();
+    lab.publish(&[meta(), kernel()]);
+    lab.update();
+    lab.server.edit(&kernel().path(), |content| content[100] ^= 1);
+    let error = lab.prepare().unwrap_err();
+    assert_eq!(error.reason(), Reason::DigestMismatch);
+    let text = chain(&error);
+    assert!(text.contains("run `cargo xtask kernels update newest`"), "{text}");
+}
+
+#[test]
+fn a_package_is_had_from_the_first_mirror_that_has_it() {
+    let lab = Lab::new();
+    lab.publish(&[meta(), kernel()]);
+    lab.update();
+    let empty = Server::start();
+    lab.mirrors(&[&empty.url(), &lab.server.url()]);
+    lab.prepare().unwrap();
+    assert_eq!(empty.requests(), [kernel().path()]);
+}
+
+#[test]
+fn an_unreachable_package_is_unavailable() {
+    let lab = Lab::new();
+    lab.publish(&[meta(), kernel()]);
+    lab.update();
+    lab.server.remove(&kernel().path());
+    let error = lab.prepare().unwrap_err();
+    assert_eq!(error.reason(), Reason::Unreachable);
+    assert!(chain(&error).contains("the server answered 404"), "{}", chain(&error));
+}
+
+#[test]
+fn a_download_that_breaks_off_is_resumed_by_the_next_command() {
+    let lab = Lab::new();
+    lab.publish(&[meta(), kernel()]);
+    lab.update();
+    let path = kernel().path();
+    lab.server.behave(&path, &[Manner::CutAfter(1000), Manner::CutAfter(0)]);
+    assert_eq!(lab.prepare().unwrap_err().reason(), Reason::Unreachable);
+    lab.server.requests();
+    lab.prepare().unwrap();
+    assert_eq!(lab.server.requests(), [format!("{path} from 1000")]);
+}
+
+#[test]
+fn many_at_once_download_and_unpack_once() {
+    struct Count(Mutex<Vec<String>>);
+    impl Observer for Count {
+        fn observe(&self, _kernel: &str, event: Event<'_>) {
+            if matches!(event, Event::Downloaded | Event::Unpack) {
+                self.0.lock().unwrap().push(format!("{event:?}"));
+            }
+        }
+    }
+    let lab = Lab::new();
+    lab.publish(&[meta(), kernel()]);
+    lab.update();
+    let count = Count(Mutex::default());
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            // Each with its own handle, as processes have.
+            scope.spawn(|| {
+                let kernels = lab.open();
+                kernels.prepare(&kernels.matrix().entries[0], &count).unwrap();
+            });
+        }
+    });
+    assert_eq!(count.0.into_inner().unwrap(), ["Downloaded", "Unpack"]);
+}
+
+#[test]
+fn what_is_not_locked_says_what_to_do() {
+    let lab = Lab::new();
+    let error = lab.prepare().unwrap_err();
+    assert_eq!(error.reason(), Reason::NotLocked);
+    assert_eq!(
+        chain(&error),
+        "kernel newest: not in the lock: run `cargo xtask kernels update newest`"
+    );
+    lab.publish(&[meta(), kernel()]);
+    lab.update();
+    let matrix = fs::read_to_string(lab.path(MATRIX_FILE)).unwrap();
+    lab.write(MATRIX_FILE, &matrix.replace("linux-image-cloud", "linux-image-rt"));
+    let error = lab.prepare().unwrap_err();
+    assert_eq!(error.reason(), Reason::NotLocked);
+    assert!(chain(&error).contains("the entry says \"deb sample stable main linux-image-rt\""));
+}
+
+#[test]
+fn packages_that_are_not_kernels() {
+    let file = |content| Member::File("./boot/vmlinuz-6.1.0-1-cloud", content);
+    let cases: [(Member<'_>, Reason, &str); 4] = [
+        (file(b"a text"), Reason::NotAKernel, "not a kernel image: it has no x86 boot header"),
+        (Member::File("./boot/other", b""), Reason::BadPackage, "the package has no kernel image"),
+        (Member::File("../../evil", b""), Reason::BadPackage, "points out of the package"),
+        (
+            Member::Link("./boot/vmlinuz-6.1.0-1-cloud", "/etc/passwd"),
+            Reason::BadPackage,
+            "is not a regular file",
+        ),
+    ];
+    for (member, reason, expected) in cases {
+        let lab = Lab::new();
+        lab.publish(&[meta(), kernel_of(&[member])]);
+        lab.update();
+        let error = lab.prepare().unwrap_err();
+        assert_eq!(error.reason(), reason);
+        assert!(chain(&error).contains(expected), "{}", chain(&error));
+    }
+}
+
+#[test]
+fn damage_on_this_disk_is_seen_and_mended() {
+    let lab = Lab::new();
+    lab.publish(&[meta(), kernel()]);
+    lab.update();
+    let unpacked = lab.prepare().unwrap();
+    // A file of the artifact is cut: it is made anew.
+    let image = unpacked.image.fastest();
+    fs::remove_file(image).unwrap();
+    fs::write(image, "cut").unwrap();
+    assert_eq!(fs::read(lab.prepare().unwrap().image.fastest()).unwrap(), vmlinux(RELEASE, true));
+    // The package itself is damaged, and the artifact gone.
+    let kernels = lab.open();
+    let file = &kernels.locked(&kernels.matrix().entries[0]).unwrap().files[0];
+    let object = kernels.store().object(file.sha256, file.size).unwrap();
+    let mut content = fs::read(object.path()).unwrap();
+    content[100] ^= 1;
+    fs::remove_file(object.path()).unwrap();
+    fs::write(object.path(), content).unwrap();
+    fs::remove_dir_all(lab.path("store/artifacts")).unwrap();
+    let error = lab.prepare().unwrap_err();
+    assert_eq!(error.reason(), Reason::DigestMismatch);
+    assert!(chain(&error).contains("run the command again"), "{}", chain(&error));
+    lab.prepare().unwrap();
+}

@@ -1,0 +1,135 @@
+//! `kernlab kernels` as a user meets it: what it prints, and its exit codes.
+
+use std::{
+    fs,
+    process::{Command, Output},
+};
+
+const MATRIX: &str = r#"schema = 1
+
+[repository.nowhere]
+distribution = "none"
+archive = "none"
+keys = []
+
+[[kernel]]
+id = "newest"
+arch = "x86_64"
+tier = "default"
+btf = ["embedded", "masked"]
+why = "a test"
+[kernel.source]
+kind = "deb"
+repository = "nowhere"
+suite = "stable"
+component = "main"
+package = "linux-image-cloud-amd64"
+
+[[kernel]]
+id = "mine"
+release = "6.1"
+arch = "x86_64"
+tier = "extended"
+btf = ["embedded"]
+why = "a test"
+source = { kind = "file", image = "bzImage" }
+"#;
+
+/// A checkout with nothing but a matrix, and a store of its own.
+struct Checkout(tempfile::TempDir);
+
+impl Checkout {
+    fn new() -> Self {
+        let checkout = Checkout(tempfile::tempdir().unwrap());
+        checkout.write("kernels.toml", MATRIX);
+        checkout
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.0.path().join(name), text).unwrap();
+    }
+
+    /// The exit code, standard output and standard error of `kernlab kernels ...`.
+    fn kernels(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        let Output { status, stdout, stderr } = Command::new(env!("CARGO_BIN_EXE_kernlab"))
+            .arg("kernels")
+            .args(arguments)
+            .current_dir(self.0.path())
+            .env("KERNLAB_STORE", self.0.path().join("store"))
+            .output()
+            .unwrap();
+        (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+    }
+}
+
+#[test]
+fn the_list_shows_every_kernel() {
+    let (code, stdout, _) = Checkout::new().kernels(&["list"]);
+    assert_eq!(code, Some(0));
+    let lines: Vec<Vec<&str>> =
+        stdout.lines().map(|line| line.split_whitespace().take(6).collect()).collect();
+    assert_eq!(
+        lines,
+        [
+            ["KERNEL", "RELEASE", "LOCKED", "TIER", "BTF", "STATE"],
+            ["newest", "-", "-", "default", "embedded,masked", "unresolved"],
+            ["mine", "6.1", "-", "extended", "embedded", "local"],
+        ]
+    );
+}
+
+#[test]
+fn the_list_is_also_json() {
+    let (code, stdout, _) = Checkout::new().kernels(&["list", "--json"]);
+    assert_eq!(code, Some(0));
+    let rows: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(rows[0]["id"], "newest");
+    assert_eq!(rows[0]["state"], "unresolved");
+    assert_eq!(rows[1]["btf"][0], "embedded");
+}
+
+#[test]
+fn an_update_without_a_mirror_names_the_kernel_and_writes_nothing() {
+    let checkout = Checkout::new();
+    let (code, stdout, stderr) = checkout.kernels(&["update"]);
+    assert_eq!(code, Some(3));
+    assert_eq!(stdout, "0 changed, 0 unchanged, 1 not resolved\n");
+    assert!(stderr.contains("newest is not resolved: no mirror of \"nowhere\""), "{stderr}");
+    assert!(stderr.contains("KERNLAB_MIRROR_NOWHERE"), "{stderr}");
+    assert!(!checkout.0.path().join("kernels.lock").exists());
+}
+
+#[test]
+fn what_can_t_be_fetched_says_why() {
+    let checkout = Checkout::new();
+    let (code, _, stderr) = checkout.kernels(&["fetch"]);
+    assert_eq!(code, Some(3));
+    assert!(stderr.contains("run `cargo xtask kernels update newest`"), "{stderr}");
+    let (code, _, stderr) = checkout.kernels(&["fetch", "mine"]);
+    assert_eq!(code, Some(3));
+    assert!(stderr.contains("bzImage: No such file"), "{stderr}");
+    checkout.write("bzImage", "not a kernel");
+    for selector in ["mine", "./bzImage"] {
+        let (code, _, stderr) = checkout.kernels(&["fetch", selector]);
+        assert_eq!(code, Some(3));
+        assert!(stderr.contains("bzImage: not a kernel image: it has no x86 boot"), "{stderr}");
+    }
+}
+
+#[test]
+fn bad_usage_and_bad_files_end_with_2() {
+    let checkout = Checkout::new();
+    for arguments in [&["fetch", "mien"][..], &["update", "mien"]] {
+        let (code, _, stderr) = checkout.kernels(arguments);
+        assert_eq!(code, Some(2));
+        assert!(stderr.contains("did you mean mine?"), "{stderr}");
+    }
+    checkout.write("kernels.lock", "schema = 1\nkernel = 3\n");
+    let (code, _, stderr) = checkout.kernels(&["list"]);
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("kernels.lock:2:10: invalid type: integer `3`"), "{stderr}");
+    checkout.write("kernels.toml", "schema = 1\nkernel = 3\n");
+    let (code, _, stderr) = checkout.kernels(&["list"]);
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("kernels.toml:2:10: invalid type: integer `3`"), "{stderr}");
+}
