@@ -22,10 +22,10 @@ const GUEST_PACKAGES: [&str; 3] = ["kernlab-agent", "kernlab-tracer", "kernlab-f
 const HOST_TOOL: &str = "kernlab";
 /// Names the folder of the guest's programs to whatever boots guests.
 pub(crate) const GUEST_VARIABLE: &str = "KERNLAB_GUEST";
-/// A first build takes minutes on a small machine.
-const BUILD_DEADLINE: Duration = Duration::from_secs(45 * 60);
+/// A first build takes minutes on a small machine, and longer on a busy one.
+const BUILD_DEADLINE: Duration = Duration::from_secs(2 * 60 * 60);
 /// A build that takes longer is announced where cargo shows no progress of its own.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A folder with the programs of the guest.
 #[derive(Debug, PartialEq, Eq)]

@@ -21,7 +21,7 @@ const SMALL_MATRIX: [&str; 2] = ["debian-5.10", "debian-6.1"];
 const BPF_PACKAGE: &str = "kernlab-aya-ebpf";
 const BPF_TARGET: &str = "bpfel-unknown-none";
 /// The outermost deadline of a stage: what it runs has shorter ones.
-const STAGE_DEADLINE: Duration = Duration::from_secs(60 * 60);
+const STAGE_DEADLINE: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// Check formatting, lints, tests and a small matrix of kernels.
 #[derive(clap::Args, Debug)]

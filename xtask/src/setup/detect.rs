@@ -168,7 +168,8 @@ mod tests {
     #[case::incompatible("bpf-linker 0.11.0", false)]
     #[case::silent("", false)]
     fn versions_are_judged(#[case] answer: &str, #[case] expected: bool) {
-        let wanted = Crate { name: "bpf-linker", version: "0.10.1", minimum: (0, 10, 1) };
+        let wanted =
+            Crate { name: "bpf-linker", version: "0.10.1", minimum: (0, 10, 1), options: &[] };
         let detection = judge_version(Path::new("/bin/bpf-linker"), answer, &wanted);
         assert_eq!(matches!(detection, Detection::Found(_)), expected, "{detection:?}");
     }

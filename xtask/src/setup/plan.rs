@@ -8,8 +8,8 @@ use super::{
 };
 use crate::invocation::Invocation;
 
-/// Downloads and compilation on a slow machine.
-const STEP_DEADLINE: Duration = Duration::from_secs(45 * 60);
+/// Downloads and compilation on a slow and busy machine.
+const STEP_DEADLINE: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// What setup will do, and what it leaves to the user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,6 +49,7 @@ impl Plan {
                 }
                 Origin::Crate(wanted) => plan.steps.push(Step::Run(
                     Invocation::cargo(["install", "--locked", "--version", wanted.version])
+                        .args(wanted.options.iter().copied())
                         .args(["--force", wanted.name]),
                     STEP_DEADLINE,
                 )),

@@ -6,9 +6,16 @@ use super::{
 };
 
 /// Reads the bitcode of the pinned rustc: `rust-toolchain.toml` and this line change together.
-const BPF_LINKER: Crate = Crate { name: "bpf-linker", version: "0.10.1", minimum: (0, 10, 1) };
+const BPF_LINKER: Crate =
+    Crate { name: "bpf-linker", version: "0.10.1", minimum: (0, 10, 1), options: &[] };
 /// Runs the tests, one process each. Older ones don't know all of `.config/nextest.toml`.
-const NEXTEST: Crate = Crate { name: "cargo-nextest", version: "0.9.143", minimum: (0, 9, 100) };
+const NEXTEST: Crate = Crate {
+    name: "cargo-nextest",
+    version: "0.9.143",
+    minimum: (0, 9, 100),
+    // Without the part that updates itself, which takes long to compile.
+    options: &["--no-default-features", "--features", "default-no-update"],
+};
 
 /// One thing that building or running needs.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +56,8 @@ pub(crate) struct Crate {
     pub(crate) version: &'static str,
     /// The oldest that does. A newer one of the same `major.minor` does too.
     pub(crate) minimum: (u32, u32, u32),
+    /// Further options of `cargo install`.
+    pub(crate) options: &'static [&'static str],
 }
 
 /// Everything that is needed, in the order in which it is told.
