@@ -43,7 +43,8 @@ impl Fetcher<'_> {
         if let Some(object) = self.store.object(file.sha256, file.size) {
             return Ok(stored(object));
         }
-        let _turn = self.store.take_turn(&file.sha256.to_string())?;
+        let wait = || self.observer.observe(&kernel.id, Event::Wait { file: name });
+        let _turn = self.store.take_turn_announced(&file.sha256.to_string(), wait)?;
         // Another process may have fetched it while this one waited for its turn.
         if let Some(object) = self.store.object(file.sha256, file.size) {
             return Ok(stored(object));

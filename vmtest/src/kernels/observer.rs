@@ -14,6 +14,11 @@ pub trait Observer: Sync {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
+    /// Another process is downloading a file: this one waits for it.
+    Wait {
+        /// The last part of its path.
+        file: &'a str,
+    },
     /// A file's download begins, or goes on where an earlier one left off.
     Download {
         /// The last part of its path.

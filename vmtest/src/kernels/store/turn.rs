@@ -24,10 +24,24 @@ pub(crate) struct Turn {
 impl Store {
     /// Waits until no other process works on what is named so.
     pub(crate) fn take_turn(&self, name: &str) -> Result<Turn, StoreError> {
-        self.take_turn_within(name, PATIENCE)
+        self.take_turn_within(name, PATIENCE, || {})
     }
 
-    fn take_turn_within(&self, name: &str, patience: Duration) -> Result<Turn, StoreError> {
+    /// The same; `wait` is called if there is another process to wait for.
+    pub(crate) fn take_turn_announced(
+        &self,
+        name: &str,
+        wait: impl FnOnce(),
+    ) -> Result<Turn, StoreError> {
+        self.take_turn_within(name, PATIENCE, wait)
+    }
+
+    fn take_turn_within(
+        &self,
+        name: &str,
+        patience: Duration,
+        wait: impl FnOnce(),
+    ) -> Result<Turn, StoreError> {
         let path = self.root.join("locks").join(name);
         let file = File::options()
             .create(true)
@@ -35,7 +49,7 @@ impl Store {
             .write(true)
             .open(&path)
             .map_err(|e| StoreError::io("create", &path, e))?;
-        match lock_within(file, patience) {
+        match lock_within(file, patience, wait) {
             Ok(Some(lock)) => Ok(Turn { _lock: lock }),
             Ok(None) => Err(busy(&path, patience)),
             Err(source) => Err(StoreError::io("lock", &path, source)),
@@ -49,12 +63,13 @@ fn busy(path: &Path, patience: Duration) -> StoreError {
 
 /// Locks a file, or gives up. flock(2) has no deadline, so a thread waits in it; one that is given
 /// up on ends when it gets the lock, and closes the file with it.
-fn lock_within(file: File, patience: Duration) -> io::Result<Option<File>> {
+fn lock_within(file: File, patience: Duration, wait: impl FnOnce()) -> io::Result<Option<File>> {
     match file.try_lock() {
         Ok(()) => return Ok(Some(file)),
         Err(std::fs::TryLockError::WouldBlock) => {}
         Err(std::fs::TryLockError::Error(error)) => return Err(error),
     }
+    wait();
     let (sender, receiver) = mpsc::channel();
     thread::Builder::new().name("lock".to_owned()).spawn(move || {
         // The receiver is gone when patience ran out: dropping the result unlocks the file.
@@ -76,7 +91,11 @@ mod tests {
         let store = Store::open(directory.path()).unwrap();
         let first = store.take_turn("thing").unwrap();
         let _other = store.take_turn("other thing").unwrap();
-        let error = store.take_turn_within("thing", Duration::from_millis(10)).unwrap_err();
+        let mut waited = false;
+        let error = store
+            .take_turn_within("thing", Duration::from_millis(10), || waited = true)
+            .unwrap_err();
+        assert!(waited);
         assert!(matches!(error, StoreError::Busy { .. }), "{error:?}");
         let waiting = thread::spawn({
             let store = store.clone();

@@ -38,7 +38,7 @@ impl Progress {
 
     /// Something went wrong: what is on the terminal makes room for the message.
     pub(crate) fn failed(&self) {
-        self.bar.reset();
+        self.bar.finish_and_clear();
     }
 
     fn line(&self, text: &str) {
@@ -53,6 +53,9 @@ fn console_is_terminal() -> bool {
 impl Observer for Progress {
     fn observe(&self, kernel: &str, event: Event<'_>) {
         match event {
+            Event::Wait { file } => {
+                self.line(&format!("{kernel}: waiting for another process that downloads {file}"));
+            }
             Event::Download { file, done, size } => {
                 *self.begun.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
                 self.bar.reset();
@@ -75,9 +78,11 @@ impl Observer for Progress {
             Event::Downloaded => {
                 let begun = *self.begun.lock().unwrap_or_else(PoisonError::into_inner);
                 let seconds = begun.elapsed().as_secs_f64();
+                self.bar.finish_and_clear();
                 self.line(&format!("{kernel}: downloaded in {seconds:.1} s"));
             }
             Event::AddressFailed { url, error } => {
+                self.bar.finish_and_clear();
                 self.line(&format!("{kernel}: {url}: {}", chain(error)));
             }
             Event::Unpack => self.line(&format!("{kernel}: unpacking")),
