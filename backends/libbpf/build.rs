@@ -26,7 +26,9 @@ fn main() -> Result<()> {
 
     write_abi_header(abi, &out.join("abi.h"))?;
     let clang = clang()?;
-    let libbpf = env::var_os("DEP_BPF_INCLUDE").context("libbpf-sys did not tell its headers")?;
+    let libbpf = env::var("DEP_BPF_INCLUDE").context("libbpf-sys did not tell its headers")?;
+    println!("cargo:rustc-env=KERNLAB_CLANG={}", clang.display());
+    println!("cargo:rustc-env=KERNLAB_LIBBPF_INCLUDE={libbpf}");
     let mut table = "&[\n".to_owned();
     for tracer in TRACERS {
         for (buffer, buffer_args) in BUFFERS {
@@ -35,7 +37,7 @@ fn main() -> Result<()> {
                 // Newer compilers default to v3, whose 32-bit jumps are unknown before 5.1.
                 let mut args: Vec<OsString> =
                     vec!["-mcpu=v2".into(), "-Wall".into(), "-Werror".into(), "-I".into()];
-                args.extend([out.clone().into(), "-I".into(), libbpf.clone()]);
+                args.extend([out.clone().into(), "-I".into(), OsString::from(&libbpf)]);
                 args.extend(buffer_args.iter().chain(types_args).map(OsString::from));
                 SkeletonBuilder::new()
                     .source(format!("src/bpf/{tracer}.bpf.c"))

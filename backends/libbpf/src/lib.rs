@@ -3,6 +3,7 @@
 mod log;
 mod object;
 mod session;
+pub mod source;
 
 use std::borrow::Cow;
 

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     accel, golden,
-    image::{Base, ImageStore, Program},
+    image::{Contents, ImageStore, Program},
     judge::{Golden, Judgement, judge},
     kernels::{Deviation, Entry, Kernels, Silent, Unpacked, chain},
     lab::{self, Bootable, Exit, Guest, Job, JobOutput, LabError},
@@ -109,7 +109,8 @@ impl Runner {
         clock.lap("boot");
         reporter.tell(ProgressEvent::Tracing);
         report.release = Some(guest.hello().release.clone());
-        let output = guest.run(&job(cell)).map_err(|error| lab_verdict(&error, evidence))?;
+        let job = self.job(cell).map_err(host_io)?;
+        let output = guest.run(&job).map_err(|error| lab_verdict(&error, evidence))?;
         clock.lap("trace");
         let kernel_log = guest.kernel_log().map_err(|error| lab_verdict(&error, evidence))?;
         fs::write(evidence.join("kernel.log"), &kernel_log).map_err(host_io)?;
@@ -148,13 +149,14 @@ impl Runner {
 
     fn bootable(&self, kernel: &Unpacked, evidence: &Path, reporter: &Reporter) -> Step<Bootable> {
         let program = |name: &str| Program::in_bin(self.plan.guest.join(name));
-        let image = Base::new(
-            &self.plan.guest.join("kernlab-agent"),
-            &[program("kernlab-tracer"), program("kernlab-workload")],
-        )
-        .and_then(|base| base.with_modules(&[]))
-        .and_then(|image| ImageStore::new(self.kernels.store().root().join("images")).keep(&image))
-        .map_err(|error| infra(Reason::HostIo, &error))?;
+        let contents = Contents {
+            agent: self.plan.guest.join("kernlab-agent"),
+            programs: vec![program("kernlab-tracer"), program("kernlab-workload")],
+            modules: Vec::new(),
+        };
+        let image = ImageStore::of(self.kernels.store())
+            .image_of(&contents)
+            .map_err(|error| infra(Reason::HostIo, &error))?;
 
         let qemu = Binary::find().map_err(|error| infra(Reason::QemuFailed, &error))?;
         let accelerator = accel::decide(self.kernels.store(), &qemu, kernel, &image)
@@ -167,6 +169,25 @@ impl Runner {
         let mut bootable = Bootable::new(qemu, machine);
         bootable.console_file = Some(evidence.join("console.log"));
         Ok(bootable)
+    }
+
+    fn job(&self, cell: &Cell) -> std::io::Result<Job> {
+        const OBJECT: &str = "/tmp/object.o";
+        let mut words = vec!["/bin/kernlab-tracer".to_owned(), "run".to_owned()];
+        words.extend(["--backend".to_owned(), cell.backend.to_string()]);
+        words.extend(["--scenario".to_owned(), cell.scenario.to_string()]);
+        let object = self.plan.object.as_ref().map(fs::read).transpose()?;
+        if object.is_some() {
+            words.extend(["--object".to_owned(), OBJECT.to_owned()]);
+        }
+        let mut job = Job::new(words).timeout(TIMEOUT);
+        if let Some(object) = object {
+            job = job.file(OBJECT, 0o644, object);
+        }
+        Ok(match cell.btf {
+            BtfMode::Masked => job.hide("/sys/kernel/btf"),
+            BtfMode::Embedded | BtfMode::Absent | BtfMode::External => job,
+        })
     }
 
     fn judge(
@@ -200,22 +221,6 @@ impl Runner {
         golden::write(&self.snapshots, &name, events)
             .map_err(|error| infra(Reason::HostIo, &error))?;
         Ok(judge(&record, Golden { shared: Some(events), deviation: None }))
-    }
-}
-
-fn job(cell: &Cell) -> Job {
-    let job = Job::new([
-        "/bin/kernlab-tracer".to_owned(),
-        "run".to_owned(),
-        "--backend".to_owned(),
-        cell.backend.to_string(),
-        "--scenario".to_owned(),
-        cell.scenario.to_string(),
-    ])
-    .timeout(TIMEOUT);
-    match cell.btf {
-        BtfMode::Masked => job.hide("/sys/kernel/btf"),
-        BtfMode::Embedded | BtfMode::Absent | BtfMode::External => job,
     }
 }
 
@@ -290,5 +295,48 @@ impl Clock {
     fn lap(&mut self, stage: &str) {
         self.laps.insert(stage.to_owned(), milliseconds(self.last.elapsed()));
         self.last = Instant::now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn output(exit: Exit, result: &[u8]) -> JobOutput {
+        JobOutput {
+            exit,
+            stdout: vec![],
+            stderr: b"thread main panicked\n".to_vec(),
+            result: result.to_vec(),
+            dropped: 0,
+            killed: 0,
+            stuck: false,
+            duration: Duration::ZERO,
+            guest_duration: Duration::ZERO,
+        }
+    }
+
+    #[rstest]
+    #[case::killed(
+        Exit::Signal(11),
+        b"",
+        Reason::TracerDied,
+        "the tracer was killed by signal 11; it said: thread main panicked"
+    )]
+    #[case::failed(Exit::Code(101), b"", Reason::TracerDied, "the tracer exited with code 101")]
+    #[case::silent(Exit::Code(0), b"", Reason::TracerDied, "the tracer's record can't be read")]
+    #[case::garbage(Exit::Code(0), b"{]", Reason::TracerDied, "the tracer's record can't be read")]
+    #[case::endless(Exit::Deadline, b"", Reason::DeadlineExceeded, "did not end in time")]
+    fn a_tracer_that_dies_is_no_pass(
+        #[case] exit: Exit,
+        #[case] result: &[u8],
+        #[case] reason: Reason,
+        #[case] message: &str,
+    ) {
+        let verdict = record(&output(exit, result)).unwrap_err();
+        assert_eq!(verdict.reason, Some(reason));
+        assert!(verdict.message.contains(message), "{}", verdict.message);
     }
 }

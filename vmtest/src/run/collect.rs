@@ -69,6 +69,7 @@ mod tests {
             cells: vec!["k/masked/aya/t/a".into(), "k/masked/aya/t/b".into()],
             unavailable: BTreeMap::new(),
             guest: "/nonexistent".into(),
+            object: None,
             update_snapshots: false,
         };
         let mut report = CellReport::of_verdict(&plan.cells[1], Verdict::pass());

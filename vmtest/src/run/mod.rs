@@ -109,6 +109,7 @@ pub fn run(kernels: &Kernels, options: &Options, show: &dyn Show) -> Result<Outc
         cells,
         unavailable: prepare(kernels, &entries, show),
         guest: options.guest.clone(),
+        object: None,
         update_snapshots: options.update_snapshots,
     };
     plan.write(directory.path()).map_err(|source| at("write the plan", source))?;

@@ -26,6 +26,8 @@ pub struct RunPlan {
     pub unavailable: BTreeMap<String, Verdict>,
     /// The folder of the programs that run in guests.
     pub guest: PathBuf,
+    /// A BPF object that all cells load instead of the one in the tracer program.
+    pub object: Option<PathBuf>,
     /// Write what is observed as golden snapshots.
     pub update_snapshots: bool,
 }
