@@ -53,10 +53,9 @@ fn serve() -> Result<(), AgentError> {
     match modules::load_all(Path::new("/modules")) {
         Ok(()) => port.send(&GuestMessage::Hello(setup.hello()))?,
         Err(refused) => {
-            return Ok(port.send(&GuestMessage::ModuleRefused {
-                module: refused.module,
-                error: refused.error.to_string(),
-            })?);
+            let error = refused.error.to_string();
+            port.send(&GuestMessage::ModuleRefused { module: refused.module, error })?;
+            return Ok(port.flush()?);
         }
     }
     loop {

@@ -44,9 +44,13 @@ impl Port {
         Ok(Port { device: file, decoder: Decoder::default() })
     }
 
-    /// Sends one message and waits until it is on its way.
+    /// Hands one message to the kernel.
     pub(crate) fn send(&mut self, message: &GuestMessage) -> Result<(), PortError> {
-        self.device.write_all(&encode(message)?)?;
+        Ok(self.device.write_all(&encode(message)?)?)
+    }
+
+    /// Waits until all that was sent has left the machine.
+    pub(crate) fn flush(&mut self) -> Result<(), PortError> {
         Ok(tcdrain(&self.device).map_err(io::Error::from)?)
     }
 

@@ -11,6 +11,7 @@
 
 mod frame;
 mod message;
+mod packed;
 
 pub use frame::{Decoder, FrameError, MAX_ANSWER, MAX_REQUEST, VERSION, encode};
 pub use message::{

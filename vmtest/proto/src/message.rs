@@ -25,6 +25,7 @@ pub enum HostMessage {
         /// Whether these bytes follow those already in the file, or replace them.
         append: bool,
         /// At most [`CHUNK`].
+        #[serde(with = "crate::packed")]
         bytes: Vec<u8>,
     },
     /// Run a program; answered by `Output`s and `Exited`, or by `Refused`.
@@ -90,6 +91,7 @@ pub enum GuestMessage {
         /// Where it came from.
         stream: Stream,
         /// At most [`CHUNK`].
+        #[serde(with = "crate::packed")]
         bytes: Vec<u8>,
     },
     /// The program has ended, and all its output was sent.

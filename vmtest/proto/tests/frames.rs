@@ -1,8 +1,8 @@
 //! Whatever the peer sends: a message, or an error; never a panic, never a wait for nothing.
 
 use kernlab_proto::{
-    Decoder, Exit, FrameError, GuestMessage, HostMessage, Limits, MAX_ANSWER, MAX_REQUEST, Run,
-    RunReport, Stream, VERSION, encode,
+    CHUNK, Decoder, Exit, FrameError, GuestMessage, HostMessage, Limits, MAX_ANSWER, MAX_REQUEST,
+    Run, RunReport, Stream, VERSION, encode,
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -147,11 +147,49 @@ fn one_wrong_byte_is_enough_to_refuse() {
 
 #[test]
 fn a_message_that_is_too_long_is_not_sent() {
-    let message = HostMessage::WriteFile {
-        path: "/tmp/x".to_owned(),
-        mode: 0o644,
-        append: false,
-        bytes: vec![0; MAX_REQUEST],
+    let message = GuestMessage::Refused { what: "x".repeat(MAX_ANSWER) };
+    assert!(matches!(encode(&message), Err(FrameError::TooLong { max: MAX_ANSWER, .. })));
+    let message = GuestMessage::Output { stream: Stream::Stdout, bytes: vec![0; CHUNK + 1] };
+    assert!(matches!(encode(&message), Err(FrameError::Payload(_))));
+}
+
+#[test]
+fn the_longest_chunk_fits_a_request_even_if_it_can_not_be_compressed() {
+    // A sequence without repetitions: xorshift.
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
     };
-    assert!(matches!(encode(&message), Err(FrameError::TooLong { max: MAX_REQUEST, .. })));
+    let bytes: Vec<u8> = (0..CHUNK / 8).flat_map(|_| next()).collect();
+    let path = "/x".repeat(2000);
+    let message = HostMessage::WriteFile { path, mode: 0o644, append: true, bytes };
+    assert!(encode(&message).unwrap().len() <= MAX_REQUEST);
+}
+
+#[test]
+fn text_shrinks() {
+    let bytes: Vec<u8> = (0..200)
+        .flat_map(|pid| format!("{{\"pid\":{pid},\"comm\":\"writer\",\"count\":12}}").into_bytes())
+        .collect();
+    let length = bytes.len();
+    let frame = encode(&GuestMessage::Output { stream: Stream::Result, bytes }).unwrap();
+    assert!(frame.len() * 3 < length, "{} of {length}", frame.len());
+}
+
+#[test]
+fn a_chunk_that_promises_too_much_is_refused() {
+    // Output, stdout, a length of 4 GiB, a block of one byte.
+    let payload = [4, 0, 0xff, 0xff, 0xff, 0xff, 0x0f, 1, 0];
+    assert!(matches!(first_error(&frame(VERSION, 0, &payload)), FrameError::Payload(_)));
+    // A length that the block does not have.
+    let payload = [4, 0, 9, 2, 0x10, b'x'];
+    assert!(matches!(first_error(&frame(VERSION, 0, &payload)), FrameError::Payload(_)));
+    let payload = [4, 0, 1, 2, 0x10, b'x'];
+    let mut decoder = Decoder::<GuestMessage>::default();
+    decoder.push(&frame(VERSION, 0, &payload));
+    let expected = GuestMessage::Output { stream: Stream::Stdout, bytes: b"x".to_vec() };
+    assert_eq!(decoder.next_message(), Ok(Some(expected)));
 }

@@ -164,7 +164,7 @@ impl MachineSpec {
     /// The kernel's command line.
     pub fn kernel_command_line(&self) -> String {
         let mut words: Vec<String> = x86_64::KERNEL_WORDS.map(str::to_owned).into();
-        words.extend(x86_64::clock_words(self.accelerator));
+        words.extend(x86_64::clock_words(self.accelerator, self.processors));
         words.extend(x86_64::console_words(self.verbosity).iter().map(|word| (*word).to_owned()));
         words.extend(self.kernel_words.iter().cloned());
         words.join(" ")
@@ -231,6 +231,15 @@ mod tests {
         let words = vec!["--".to_owned(), "floor".to_owned()];
         let spec = MachineSpec { kernel_words: words, ..spec(Accelerator::Tcg) };
         assert!(spec.kernel_command_line().ends_with(" -- floor"));
+    }
+
+    #[test]
+    fn only_an_emulated_guest_is_told_the_time() {
+        let command_line = |accelerator| spec(accelerator).kernel_command_line();
+        assert!(command_line(Accelerator::Tcg).contains(" tsc=reliable "));
+        assert!(!command_line(Accelerator::Kvm).contains("tsc"));
+        let two = MachineSpec { processors: 2, ..spec(Accelerator::Tcg) };
+        assert!(!two.kernel_command_line().contains("nolapic_timer"));
     }
 
     #[test]

@@ -29,7 +29,7 @@ fn the_answer_is_found_once_and_its_machine_boots() {
         let asking: Vec<_> = (0..3).map(|_| scope.spawn(ask)).collect();
         asking.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
-    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     let accelerator = answers[0].accelerator;
     assert!(answers.iter().all(|answer| answer.accelerator == accelerator), "{answers:?}");
     let news = answers.iter().filter(|answer| answer.news.is_some()).count();

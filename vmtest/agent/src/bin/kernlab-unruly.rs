@@ -28,7 +28,7 @@ fn main() -> io::Result<()> {
         // What a program sees, and where it can write.
         ["report"] => report(),
         ["list", folder] => list(folder),
-        ["tick", milliseconds] => tick(Duration::from_millis(number(milliseconds))),
+        ["nap", count, microseconds] => nap(number(count), number(microseconds)),
         ["connect"] => connect(),
         // Ways to end.
         ["exit", code] => exit(code.parse().unwrap_or(99)),
@@ -70,10 +70,12 @@ fn list(folder: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Sleeps, and says how long that was by the guest's clock.
-fn tick(time: Duration) -> io::Result<()> {
+/// Sleeps again and again, and says how many microseconds that was by the guest's clock.
+fn nap(count: u64, microseconds: u64) -> io::Result<()> {
     let start = Instant::now();
-    thread::sleep(time);
+    for _ in 0..count {
+        thread::sleep(Duration::from_micros(microseconds));
+    }
     println!("{}", start.elapsed().as_micros());
     Ok(())
 }
