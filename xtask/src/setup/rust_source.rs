@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use super::{
     apt_source,
     detect::{self, Detection},
-    machine::Machine,
+    machine::{self, Machine},
 };
 use crate::invocation::Invocation;
 
@@ -130,6 +130,29 @@ impl PrivateApt {
 
 /// The machine's own entry for Debian's archive, with another suite.
 fn machine_source(suite: &str) -> Result<apt_source::AptSource> {
+    let archive = match debian_archive()? {
+        Some(archive) => archive,
+        None => {
+            // apt knows who an archive belongs to once it has its lists; images ship without.
+            let update = Invocation::new("apt-get").args(["update"]);
+            let update = if machine::is_root() { update } else { update.with_sudo() };
+            eprintln!("==> {update}");
+            update.run(DOWNLOAD_DEADLINE)?;
+            debian_archive()?.context("apt is not set up to use Debian's archive")?
+        }
+    };
+    let listed = fs::read_dir("/etc/apt/sources.list.d").into_iter().flatten();
+    let listed = listed.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut files = [PathBuf::from("/etc/apt/sources.list")].into_iter().chain(listed);
+    let source = files.find_map(|file| {
+        let text = fs::read_to_string(&file).ok()?;
+        apt_source::with_suite(file.file_name()?.to_str()?, &text, &archive, suite)
+    });
+    source.with_context(|| format!("no entry of /etc/apt/sources.list.d names {archive}"))
+}
+
+/// Where this machine's apt gets Debian's main archive from, if it has its lists.
+fn debian_archive() -> Result<Option<String>> {
     let targets = Invocation::new("apt-get").args([
         "indextargets",
         "--format",
@@ -137,16 +160,8 @@ fn machine_source(suite: &str) -> Result<apt_source::AptSource> {
         "Created-By: Packages",
     ]);
     let targets = targets.read(LOCAL_DEADLINE)?;
-    let archive = targets.lines().find_map(|line| line.strip_prefix("Debian Debian main "));
-    let archive = archive.context("apt knows no archive of Debian: run `apt-get update`")?;
-    let listed = fs::read_dir("/etc/apt/sources.list.d").into_iter().flatten();
-    let listed = listed.filter_map(|entry| Some(entry.ok()?.path()));
-    let source =
-        [PathBuf::from("/etc/apt/sources.list")].into_iter().chain(listed).find_map(|file| {
-            let text = fs::read_to_string(&file).ok()?;
-            apt_source::with_suite(file.file_name()?.to_str()?, &text, archive, suite)
-        });
-    source.with_context(|| format!("no entry of /etc/apt/sources.list.d names {archive}"))
+    let mut archives = targets.lines().filter_map(|line| line.strip_prefix("Debian Debian main "));
+    Ok(archives.next().map(str::to_owned))
 }
 
 fn rustc(args: &[&str]) -> Result<String> {
