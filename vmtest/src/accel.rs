@@ -79,7 +79,9 @@ pub fn decide(
     }
     let finding =
         probe::boot(qemu, kernel.image.fastest(), &image.path).map_err(AccelError::Probe)?;
-    memory.remember(&circumstances, finding.accelerator());
+    if finding != Finding::Mute {
+        memory.remember(&circumstances, finding.accelerator());
+    }
     Ok(Decision { accelerator: finding.accelerator(), news: news_of(&finding) })
 }
 
@@ -99,15 +101,21 @@ fn without_device(error: &std::io::Error) -> Option<String> {
 }
 
 fn news_of(finding: &Finding) -> Option<String> {
-    let why = match finding {
+    let found = match finding {
         Finding::Runs => return None,
+        Finding::Mute => {
+            return Some(format!(
+                "{KVM} could not be tried with a kernel that prints nothing: \
+                 this one runs without acceleration (TCG)"
+            ));
+        }
         Finding::Silent(waited) => {
             format!("never runs a kernel (nothing on its console within {} s)", waited.as_secs())
         }
         Finding::Refused(diagnostics) => format!("does not work ({diagnostics})"),
     };
     Some(format!(
-        "{KVM} is there but {why}: guests run without acceleration (TCG); \
+        "{KVM} is there but {found}: guests run without acceleration (TCG); \
          remembered until the next boot"
     ))
 }

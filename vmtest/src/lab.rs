@@ -8,6 +8,7 @@ mod connection;
 mod error;
 mod guest;
 mod job;
+mod machine;
 
 use std::{path::PathBuf, time::Duration};
 

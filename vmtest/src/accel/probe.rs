@@ -9,14 +9,18 @@ use crate::{
 
 /// A processor that runs the kernel lets it speak within a tenth of a second.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// QEMU's translator needs half a second, on a busy machine several times that.
+const TRANSLATED: Duration = Duration::from_secs(20);
 
 /// What a boot with KVM showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Finding {
     /// The kernel printed something.
     Runs,
-    /// QEMU was content, and the console stayed silent for so long.
+    /// QEMU was content, and the console stayed silent for so long; without KVM it did not.
     Silent(Duration),
+    /// The console stayed silent without KVM too: the fault is the kernel's, and nothing is known.
+    Mute,
     /// QEMU ended, and said this.
     Refused(String),
 }
@@ -25,7 +29,7 @@ impl Finding {
     pub(super) fn accelerator(&self) -> Accelerator {
         match self {
             Finding::Runs => Accelerator::Kvm,
-            Finding::Silent(_) | Finding::Refused(_) => Accelerator::Tcg,
+            Finding::Silent(_) | Finding::Mute | Finding::Refused(_) => Accelerator::Tcg,
         }
     }
 }
@@ -35,26 +39,40 @@ pub(super) fn open_device(device: &Path) -> io::Result<()> {
     File::options().read(true).write(true).open(device).map(drop)
 }
 
-/// Starts a guest and waits for its first word.
+/// How long each attempt waits for the kernel's first word.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    kvm: Duration,
+    tcg: Duration,
+}
+
+/// Starts a guest with KVM and waits for its first word.
 pub(super) fn boot(qemu: &Binary, kernel: &Path, image: &Path) -> Result<Finding, LabError> {
-    boot_within(qemu, kernel, image, PATIENCE)
+    boot_within(qemu, kernel, image, Patience { kvm: PATIENCE, tcg: TRANSLATED })
 }
 
 fn boot_within(
     qemu: &Binary,
     kernel: &Path,
     image: &Path,
-    patience: Duration,
+    patience: Patience,
 ) -> Result<Finding, LabError> {
-    let mut machine = MachineSpec::new(Accelerator::Kvm, kernel, image);
-    machine.verbosity = Verbosity::Everything;
-    let mut guest = Guest::start(&Bootable::new(qemu.clone(), machine))?;
-    Ok(match guest.first_sign(patience) {
-        Some(_) => Finding::Runs,
-        None => match guest.diagnostics() {
-            Some(diagnostics) => Finding::Refused(diagnostics),
-            None => Finding::Silent(patience),
-        },
+    let start = |accelerator| {
+        let mut machine = MachineSpec::new(accelerator, kernel, image);
+        machine.verbosity = Verbosity::Everything;
+        Guest::start(&Bootable::new(qemu.clone(), machine))
+    };
+    let mut guest = start(Accelerator::Kvm)?;
+    if guest.first_sign(patience.kvm).is_some() {
+        return Ok(Finding::Runs);
+    }
+    if let Some(diagnostics) = guest.diagnostics() {
+        return Ok(Finding::Refused(diagnostics));
+    }
+    drop(guest);
+    Ok(match start(Accelerator::Tcg)?.first_sign(patience.tcg) {
+        Some(_) => Finding::Silent(patience.kvm),
+        None => Finding::Mute,
     })
 }
 
@@ -78,12 +96,17 @@ mod tests {
         header[18] = 62;
         fs::write(&kernel, header).unwrap();
         let patience = Duration::from_millis(500);
+        let patience = Patience { kvm: patience, tcg: patience };
         boot_within(&Binary::at(qemu), &kernel, Path::new("/image"), patience).unwrap()
     }
 
     #[rstest]
     #[case("echo 'Linux version' >&3; exec sleep 60", Finding::Runs)]
-    #[case("exec sleep 60", Finding::Silent(Duration::from_millis(500)))]
+    #[case("exec sleep 60", Finding::Mute)]
+    #[case(
+        "case \"$*\" in *kvm*) ;; *) echo Linux >&3 ;; esac; exec sleep 60",
+        Finding::Silent(Duration::from_millis(500))
+    )]
     #[case("echo 'failed to initialize kvm' >&2; exit 1", Finding::Refused("failed to initialize kvm".to_owned()))]
     fn findings_are_told_apart(#[case] script: &str, #[case] expected: Finding) {
         assert_eq!(find(script), expected);

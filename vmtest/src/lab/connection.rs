@@ -23,6 +23,8 @@ pub(super) enum ConnectionError {
     Io(#[source] io::Error),
     #[error("the bytes are not a message")]
     Frame(#[source] FrameError),
+    #[error("the message can't be sent")]
+    Unsendable(#[source] FrameError),
 }
 
 /// Our end of the guest's protocol port.
@@ -44,7 +46,7 @@ impl Connection {
         message: &HostMessage,
         deadline: Instant,
     ) -> Result<(), ConnectionError> {
-        let frame = encode(message).map_err(ConnectionError::Frame)?;
+        let frame = encode(message).map_err(ConnectionError::Unsendable)?;
         let mut rest = &frame[..];
         while !rest.is_empty() {
             match self.stream.write(rest) {

@@ -107,6 +107,9 @@ pub enum LabErrorKind {
         /// What is wrong with it.
         source: FrameError,
     },
+    /// The request is too long.
+    #[error("the request can't be sent to the guest: shorten the command line or the environment")]
+    Unsendable(#[source] FrameError),
     /// The agent said something that is no answer to the request.
     #[error("the guest broke the protocol {doing}: unexpected {message}")]
     Unexpected {
@@ -169,6 +172,7 @@ impl LabError {
             | LabErrorKind::NeverReady { .. }
             | LabErrorKind::ModuleRefused { .. }
             | LabErrorKind::Garbage { .. }
+            | LabErrorKind::Unsendable(_)
             | LabErrorKind::Unexpected { .. }
             | LabErrorKind::Refused { .. } => Outcome::Infra,
         }
@@ -181,7 +185,7 @@ impl LabError {
             | LabErrorKind::Spawn(_)
             | LabErrorKind::QemuFailed { .. } => Reason::QemuFailed,
             LabErrorKind::NotAKernel(_) => Reason::NotAKernel,
-            LabErrorKind::Host { .. } => Reason::HostIo,
+            LabErrorKind::Host { .. } | LabErrorKind::Unsendable(_) => Reason::HostIo,
             LabErrorKind::Crashed { .. } => Reason::KernelPanicked,
             LabErrorKind::NeverReady { .. } => Reason::BootTimeout,
             LabErrorKind::ModuleRefused { .. } => Reason::ModuleRefused,

@@ -1,40 +1,32 @@
 //! A guest in its phases.
 
-use std::{
-    io,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use kernlab_proto::{CHUNK, GuestMessage, Hello, HostMessage, Run, Stream};
+use kernlab_proto::{GuestMessage, Hello, HostMessage, Run, Stream};
 
 use super::{
     Bootable,
-    connection::{Connection, ConnectionError},
-    error::{Evidence, LabError, LabErrorKind, Phase},
-    job::{Collected, GuestFile, Job, JobOutput},
+    connection::ConnectionError,
+    error::{LabError, LabErrorKind, Phase},
+    job::{Collected, Job, JobOutput},
+    machine::{ANSWER, ENDING, Machine, last_words},
 };
-use crate::{
-    console::{Console, Crash, Log},
-    qemu::{Accelerator, Process, check_kernel_image},
-};
+use crate::console::Log;
 
-/// How long QEMU may take to end, and its console to be read, once its guest is gone.
-const ENDING: Duration = Duration::from_secs(3);
-/// How long the agent may take for what it does itself.
-const ANSWER: Duration = Duration::from_secs(5);
 /// The longest kernel log that is taken, in bytes: more than any kernel's buffer.
 const KERNEL_LOG: usize = 8 << 20;
-/// Lines of the console in a report.
-const LAST_LINES: usize = 40;
 
 /// A guest that has not said hello yet.
 #[derive(Debug)]
-pub struct Booting(());
+pub struct Booting {
+    spawn: Duration,
+}
 
 /// A guest whose agent waits for requests.
 #[derive(Debug)]
 pub struct Ready {
     hello: Hello,
+    timings: Timings,
 }
 
 /// What the stages of a guest's life took.
@@ -46,7 +38,7 @@ pub struct Timings {
     pub kernel: Duration,
     /// From PID 1 to its hello, by the guest's clock.
     pub agent: Duration,
-    /// From the beginning to the agent's hello: the sum.
+    /// From the beginning to the agent's hello.
     pub ready: Duration,
 }
 
@@ -62,42 +54,17 @@ pub enum PowerOff {
 /// A machine in one of its phases. Whatever becomes of this value, QEMU ends with it.
 #[derive(Debug)]
 #[must_use = "the machine is switched off when this is dropped"]
-pub struct Guest<Phase> {
+pub struct Guest<State> {
     machine: Machine,
-    phase: Phase,
-    timings: Timings,
-}
-
-#[derive(Debug)]
-struct Machine {
-    process: Process,
-    console: Console,
-    connection: Connection,
-    accelerator: Accelerator,
-    started: Instant,
+    state: State,
 }
 
 impl Guest<Booting> {
     /// Starts a machine.
     pub fn start(bootable: &Bootable) -> Result<Self, LabError> {
-        let started = Instant::now();
-        check_kernel_image(&bootable.machine.kernel).map_err(LabErrorKind::NotAKernel)?;
-        let (process, console, protocol) =
-            Process::spawn(&bootable.qemu, &bootable.machine).map_err(LabErrorKind::Spawn)?;
-        let host = |what| move |source: io::Error| LabErrorKind::Host { what, source };
-        let console = Console::capture(console, bootable.console_file.as_deref())
-            .map_err(host("could not write the console's log"))?;
-        let connection = Connection::new(protocol)
-            .map_err(host("could not set up the connection to the guest"))?;
-        let accelerator = bootable.accelerator();
-        let timings = Timings {
-            spawn: started.elapsed(),
-            kernel: Duration::ZERO,
-            agent: Duration::ZERO,
-            ready: Duration::ZERO,
-        };
-        let machine = Machine { process, console, connection, accelerator, started };
-        Ok(Guest { machine, phase: Booting(()), timings })
+        let machine = Machine::start(bootable)?;
+        let spawn = machine.started.elapsed();
+        Ok(Guest { machine, state: Booting { spawn } })
     }
 
     /// Waits for the first byte on the console and says how long that took from the start.
@@ -135,7 +102,7 @@ impl Guest<Booting> {
 
     /// Waits until the agent says hello; the time counts from the start.
     pub fn ready(self, timeout: Duration) -> Result<Guest<Ready>, LabError> {
-        let Guest { mut machine, mut timings, .. } = self;
+        let Guest { mut machine, state: Booting { spawn } } = self;
         let waited = machine.accelerator.patience(timeout);
         let hello = match machine.connection.receive(machine.started + waited) {
             Ok(GuestMessage::Hello(hello)) => hello,
@@ -153,11 +120,11 @@ impl Guest<Booting> {
                 return Err(machine.broken(error, Phase::Boot, "when it had to say hello", waited));
             }
         };
-        timings.ready = machine.started.elapsed();
-        let agent = hello.ready_ms.saturating_sub(hello.user_space_ms);
-        timings.agent = Duration::from_millis(agent).min(timings.ready);
-        timings.kernel = timings.ready.saturating_sub(timings.agent + timings.spawn);
-        Ok(Guest { machine, phase: Ready { hello }, timings })
+        let ready = machine.started.elapsed();
+        let agent = Duration::from_millis(hello.ready_ms.saturating_sub(hello.user_space_ms));
+        let kernel = ready.saturating_sub(agent + spawn);
+        let timings = Timings { spawn, kernel, agent, ready };
+        Ok(Guest { machine, state: Ready { hello, timings } })
     }
 }
 
@@ -169,12 +136,12 @@ impl Guest<Ready> {
 
     /// What the agent said first.
     pub fn hello(&self) -> &Hello {
-        &self.phase.hello
+        &self.state.hello
     }
 
     /// What its boot took.
     pub fn timings(&self) -> Timings {
-        self.timings
+        self.state.timings
     }
 
     /// Runs a program. A program that fails is no error; after an error the guest is gone.
@@ -244,128 +211,4 @@ impl Guest<Ready> {
         // Dropping it kills it.
         if ended { PowerOff::Clean } else { PowerOff::Killed }
     }
-}
-
-impl Machine {
-    fn write_file(&mut self, file: &GuestFile) -> Result<(), LabError> {
-        let doing = "when it had to write a file";
-        let waited = self.accelerator.patience(ANSWER);
-        let mut append = false;
-        // An empty file is one empty chunk.
-        let empty = file.bytes.is_empty().then_some(&[][..]);
-        for bytes in empty.into_iter().chain(file.bytes.chunks(CHUNK)) {
-            let (path, bytes) = (file.path.clone(), bytes.to_vec());
-            let message = HostMessage::WriteFile { path, mode: file.mode, append, bytes };
-            let deadline = Instant::now() + waited;
-            self.send(&message, deadline, doing, waited)?;
-            match self.receive(deadline, doing, waited)? {
-                GuestMessage::Done => {}
-                GuestMessage::Refused { what } => {
-                    return Err(self.fail(LabErrorKind::Refused { what }));
-                }
-                other => return Err(self.unexpected(doing, &other)),
-            }
-            append = true;
-        }
-        Ok(())
-    }
-
-    fn send(
-        &mut self,
-        message: &HostMessage,
-        deadline: Instant,
-        doing: &'static str,
-        waited: Duration,
-    ) -> Result<(), LabError> {
-        let sent = self.connection.send(message, deadline);
-        sent.map_err(|error| self.broken(error, Phase::Work, doing, waited))
-    }
-
-    fn receive(
-        &mut self,
-        deadline: Instant,
-        doing: &'static str,
-        waited: Duration,
-    ) -> Result<GuestMessage, LabError> {
-        let received = self.connection.receive(deadline);
-        received.map_err(|error| self.broken(error, Phase::Work, doing, waited))
-    }
-
-    /// A lost connection is explained by the best evidence there is: the kernel's own report of
-    /// its end, then QEMU's, then nothing.
-    fn broken(
-        &mut self,
-        error: ConnectionError,
-        phase: Phase,
-        doing: &'static str,
-        waited: Duration,
-    ) -> LabError {
-        match error {
-            ConnectionError::Closed => {
-                let status = self.process.wait(Instant::now() + ENDING);
-                let diagnostics = self.process.diagnostics();
-                self.fail_or_crash(phase, |log| match status {
-                    Some(status) if !status.success() => {
-                        LabErrorKind::QemuFailed { status, diagnostics }
-                    }
-                    _ => LabErrorKind::Died { phase, last_words: last_words(log) },
-                })
-            }
-            ConnectionError::Deadline => {
-                self.fail_or_crash(phase, |_| LabErrorKind::Silent { doing, waited })
-            }
-            ConnectionError::Frame(source) => self.fail(LabErrorKind::Garbage { doing, source }),
-            ConnectionError::Io(source) => {
-                let what = "could not talk to the guest";
-                self.fail(LabErrorKind::Host { what, source })
-            }
-        }
-    }
-
-    fn unexpected(&mut self, doing: &'static str, message: &GuestMessage) -> LabError {
-        let message = match message {
-            GuestMessage::Hello(_) => "hello",
-            GuestMessage::ModuleRefused { .. } => "refusal of a module",
-            GuestMessage::Done => "end of an answer",
-            GuestMessage::Refused { .. } => "refusal",
-            GuestMessage::Output { .. } => "output, or more of it than was asked for",
-            GuestMessage::Exited(_) => "end of a program",
-        };
-        self.fail(LabErrorKind::Unexpected { doing, message })
-    }
-
-    fn fail(&mut self, kind: LabErrorKind) -> LabError {
-        let log = self.end();
-        let evidence = self.evidence(log.last_lines(LAST_LINES));
-        LabError::new(kind, evidence)
-    }
-
-    /// A crash outranks whatever else `kind` makes of the console's log.
-    fn fail_or_crash(&mut self, phase: Phase, kind: impl FnOnce(&Log) -> LabErrorKind) -> LabError {
-        let log = self.end();
-        match Crash::find(&log) {
-            Some(crash) => {
-                let evidence = self.evidence(crash.excerpt.clone());
-                LabError::new(LabErrorKind::Crashed { phase, crash }, evidence)
-            }
-            None => {
-                let evidence = self.evidence(log.last_lines(LAST_LINES));
-                LabError::new(kind(&log), evidence)
-            }
-        }
-    }
-
-    /// Ends QEMU and returns all that its guest printed.
-    fn end(&mut self) -> Log {
-        self.process.kill();
-        self.console.finish(Instant::now() + ENDING)
-    }
-
-    fn evidence(&self, console: String) -> Evidence {
-        Evidence { console, reproduce: self.process.reproduce().to_owned() }
-    }
-}
-
-fn last_words(log: &Log) -> String {
-    if log.is_empty() { "none".to_owned() } else { log.last_lines(1) }
 }

@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io,
     os::{
-        fd::{AsFd, FromRawFd, OwnedFd},
+        fd::{AsFd, OwnedFd, RawFd},
         unix::{fs::FileExt, net::UnixStream, process::CommandExt},
     },
     path::PathBuf,
@@ -14,13 +14,15 @@ use std::{
 
 use command_fds::{CommandFdExt, FdMapping};
 use nix::{
+    errno::Errno,
+    fcntl::OFlag,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
         memfd::{MFdFlags, memfd_create},
         prctl,
         signal::Signal,
     },
-    unistd::{Pid, getppid},
+    unistd::{Pid, getppid, pipe2},
 };
 
 use super::{
@@ -31,6 +33,8 @@ use super::{
 
 /// How much of what QEMU says about itself is kept, in bytes.
 const DIAGNOSTICS: u64 = 16 * 1024;
+/// The descriptor under which QEMU inherits its end of [`Process::life`], beside the ports'.
+const LIFE: RawFd = 5;
 
 /// QEMU could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +59,8 @@ pub struct Process {
     child: Child,
     /// Its standard error. A file in memory rather than a pipe: nobody has to read it meanwhile.
     diagnostics: File,
+    /// A pipe that nobody writes to. It hangs up when QEMU, which has the other end, is gone.
+    life: OwnedFd,
     reproduce: String,
 }
 
@@ -69,6 +75,8 @@ impl Process {
         let diagnostics = memfd_create(c"qemu-stderr", MFdFlags::MFD_CLOEXEC)
             .map(File::from)
             .map_err(|error| SpawnError::Connect(error.into()))?;
+        let (life, life_theirs) =
+            pipe2(OFlag::O_CLOEXEC).map_err(|error| SpawnError::Connect(error.into()))?;
         let stderr = diagnostics.try_clone().map_err(SpawnError::Connect)?;
 
         let mut command = Command::new(binary.path());
@@ -79,12 +87,11 @@ impl Process {
             .stderr(stderr)
             // Ctrl-C on the terminal is for us; we end our guests.
             .process_group(0);
-        let inherit = |end: UnixStream, port: Port| FdMapping {
-            parent_fd: end.into(),
-            child_fd: port.inherited(),
-        };
-        let inherited =
-            vec![inherit(console_theirs, Port::Console), inherit(protocol_theirs, Port::Protocol)];
+        let inherited = vec![
+            FdMapping { parent_fd: console_theirs.into(), child_fd: Port::Console.inherited() },
+            FdMapping { parent_fd: protocol_theirs.into(), child_fd: Port::Protocol.inherited() },
+            FdMapping { parent_fd: life_theirs, child_fd: LIFE },
+        ];
         let execute = |source| SpawnError::Execute { path: binary.path().to_owned(), source };
         command.fd_mappings(inherited).map_err(|error| execute(io::Error::other(error)))?;
         let us = Pid::this();
@@ -98,7 +105,7 @@ impl Process {
         }
         let child = spawner::spawn(command).map_err(execute)?;
         let reproduce = reproduce(binary, spec);
-        Ok((Process { child, diagnostics, reproduce }, console, protocol))
+        Ok((Process { child, diagnostics, life, reproduce }, console, protocol))
     }
 
     /// The command that boots the same machine in a terminal.
@@ -108,15 +115,19 @@ impl Process {
 
     /// Waits until it has ended by itself; `None` at the deadline.
     pub fn wait(&mut self, deadline: Instant) -> Option<ExitStatus> {
-        // Without process descriptors (Linux before 5.3) we can only look, not wait.
-        if let Some(process) = open_process(self.child.id()) {
+        loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-            let mut fds = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
-            // Whatever it says, the next line knows.
-            let _ = poll(&mut fds, timeout);
+            // Rounded up: poll(2) counts whole milliseconds.
+            let timeout = PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX);
+            // Nothing is asked for: a pipe that hangs up says so unasked.
+            match poll(&mut [PollFd::new(self.life.as_fd(), PollFlags::empty())], timeout) {
+                // Its descriptors are closed, so there is nothing left that could hold it up.
+                Ok(1..) => return self.child.wait().ok(),
+                Ok(_) if left.is_zero() => return None,
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(_) => return None,
+            }
         }
-        self.child.try_wait().ok().flatten()
     }
 
     /// Ends it at once.
@@ -142,14 +153,6 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-fn open_process(pid: u32) -> Option<OwnedFd> {
-    // SAFETY: the call takes two integers and gives a new descriptor or an error.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0)?;
-    // SAFETY: the kernel has just given us this descriptor, and nobody else knows it.
-    Some(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 fn reproduce(binary: &Binary, spec: &MachineSpec) -> String {

@@ -23,7 +23,8 @@ fn a_guest_says_hello_and_switches_itself_off() {
     assert!(guest.hello().release.starts_with("6.1"), "{:?}", guest.hello());
     assert_eq!(guest.hello().notes, [""; 0], "everything could be set up");
     let timings = guest.timings();
-    assert_eq!(timings.ready, timings.spawn + timings.kernel + timings.agent);
+    assert!(timings.spawn + timings.kernel + timings.agent <= timings.ready, "{timings:?}");
+    assert!(timings.kernel > timings.agent, "the agent is quick: {timings:?}");
     assert_eq!(guest.power_off(), PowerOff::Clean);
 }
 

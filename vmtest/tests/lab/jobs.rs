@@ -17,8 +17,14 @@ fn a_program_has_what_it_was_promised() {
     let given = vec![b'g'; 100_000];
     let job = unruly(&["report"]).env("NAME", "value").file("/tmp/given", 0o600, given);
     let output = guest.run(&job).unwrap();
-    let expected = "stdin: \"\"\nvariables: [(\"NAME\", \"value\")]\nfolder: /tmp\nfile: 100000\n";
-    assert_eq!(text(&output.stdout), expected);
+    let expected = [
+        "stdin: \"\"",
+        "variables: [(\"NAME\", \"value\")]",
+        "folder: /tmp",
+        "descriptors: 5",
+        "file: 100000",
+    ];
+    assert_eq!(text(&output.stdout).lines().collect::<Vec<_>>(), expected);
     assert_eq!(text(&output.stderr), "errors go here\n");
     assert_eq!(text(&output.result), "the result");
     assert_eq!((output.exit, output.killed, output.stuck), (Exit::Code(0), 0, false));
@@ -41,6 +47,13 @@ fn a_program_that_does_not_exist_is_refused() {
     let error = guest().run(&Job::new(["/bin/nothing"])).unwrap_err();
     let expected = "the guest could not execute /bin/nothing: No such file or directory";
     assert!(error.to_string().starts_with(expected), "{error}");
+}
+
+#[test]
+fn a_command_line_that_fits_no_message_is_refused() {
+    let error = guest().run(&unruly(&["exit", &"0".repeat(100_000)])).unwrap_err();
+    assert!(matches!(error.kind(), LabErrorKind::Unsendable(_)), "{error}");
+    assert!(error.verdict().message.contains("shorten the command line"), "{error}");
 }
 
 #[test]
