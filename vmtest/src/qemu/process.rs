@@ -20,7 +20,7 @@ use nix::{
     sys::{
         memfd::{MFdFlags, memfd_create},
         prctl,
-        signal::Signal,
+        signal::{Signal, killpg},
     },
     unistd::{Pid, getppid, pipe2},
 };
@@ -130,11 +130,17 @@ impl Process {
         }
     }
 
-    /// Ends it at once.
+    /// Ends it at once, and whatever it started: a user's QEMU may be a script that starts one.
     pub fn kill(&mut self) {
-        // Both fail only for a child that was waited for before.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
+        // It leads a group of its own, which exists as long as nobody has waited for it.
+        let group = Pid::from_raw(self.child.id().cast_signed());
+        if killpg(group, Signal::SIGKILL).is_ok() {
+            // An error would mean that somebody else has waited for it.
+            let _ = self.child.wait();
+        }
     }
 
     /// What it said about itself.
