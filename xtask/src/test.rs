@@ -38,28 +38,28 @@ struct Stage {
     command: Invocation,
     /// A cargo subcommand that a machine may lack: the stage is left out there, and says so.
     optional_tool: Option<&'static str>,
+    /// Whether it puts the guest's programs into guests, and so needs them built.
+    boots_kernels: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<Exit> {
     setup::ensure(Consent::Ask)?;
-    let guest = build::guest_programs()?;
     let mut summary = Vec::new();
     let mut exit = Exit::Success;
-    for stage in stages(&bpf_target_folder()?, &guest.folder_name()?) {
+    for stage in stages(&bpf_target_folder()?) {
         if let Some(tool) = stage.optional_tool.filter(|tool| !is_installed(tool)) {
             summary.push(format!("left out {:8} {}: no {tool} here", "", stage.name));
             continue;
         }
-        println!("==> {}: {}", stage.name, stage.command);
         let started = Instant::now();
-        let result = stage.command.run(STAGE_DEADLINE);
+        let result = stage.run();
         let seconds = format!("{:.1} s", started.elapsed().as_secs_f32());
         let Err(error) = result else {
             summary.push(format!("ok       {seconds:>8} {}", stage.name));
             continue;
         };
         summary.push(format!("FAILED   {seconds:>8} {}", stage.name));
-        eprintln!("error: {error:#}\nTo see this again: {}", stage.command);
+        eprintln!("error: {error:#}");
         exit = Exit::Failure;
         if !args.keep_going {
             break;
@@ -69,11 +69,23 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
     Ok(exit)
 }
 
+impl Stage {
+    /// Runs it. The command that is printed first is the one that shows a failure again.
+    fn run(&self) -> Result<()> {
+        let mut command = self.command.clone();
+        if self.boots_kernels {
+            command = command.env(GUEST_VARIABLE, build::guest_programs()?.folder_name()?);
+        }
+        println!("==> {}: {command}", self.name);
+        command.run(STAGE_DEADLINE)
+    }
+}
+
 /// What is checked, cheapest first.
-fn stages(bpf_target_folder: &str, guest: &str) -> Vec<Stage> {
+fn stages(bpf_target_folder: &str) -> Vec<Stage> {
     let host_packages = ["--workspace", "--exclude", BPF_PACKAGE];
     let on_host = |args: &[&str]| Invocation::cargo(args.iter().copied()).args(host_packages);
-    let stage = |name, command| Stage { name, command, optional_tool: None };
+    let stage = |name, command| Stage { name, command, optional_tool: None, boots_kernels: false };
     let matrix = SMALL_MATRIX.iter().flat_map(|kernel| ["--kernel", kernel]);
     vec![
         stage("format", Invocation::cargo(["fmt", "--all", "--check"])),
@@ -88,12 +100,13 @@ fn stages(bpf_target_folder: &str, guest: &str) -> Vec<Stage> {
         ),
         stage("documentation", on_host(&["doc", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings")),
         Stage {
-            name: "licences and advisories",
-            command: Invocation::cargo(["deny", "--all-features", "check"]),
             optional_tool: Some("cargo-deny"),
+            ..stage(
+                "licences and advisories",
+                Invocation::cargo(["deny", "--all-features", "check"]),
+            )
         },
-        // Tests that boot kernels put these programs into their guests.
-        stage("tests", on_host(&["nextest", "run"]).env(GUEST_VARIABLE, guest)),
+        Stage { boots_kernels: true, ..stage("tests", on_host(&["nextest", "run"])) },
         stage("tests in documentation", on_host(&["test", "--doc"])),
         stage("small matrix", Invocation::cargo(["xtask", "vmtest"]).args(matrix)),
     ]
@@ -117,7 +130,7 @@ mod tests {
 
     #[test]
     fn stages_are_commands_that_can_be_pasted() {
-        let stages = stages("target/bpf-lints", "target/guest");
+        let stages = stages("target/bpf-lints");
         let lines = stages.iter().map(|stage| format!("{}: {}", stage.name, stage.command));
         insta::assert_snapshot!(lines.collect::<Vec<_>>().join("\n"));
     }
