@@ -87,7 +87,7 @@ fn a_module_that_the_kernel_refuses_is_named() {
 #[test]
 fn a_file_that_is_no_kernel_is_refused_before_qemu_starts() {
     let mut machine = machine();
-    machine.machine.kernel = program("kernlab-agent").with_extension("d");
+    machine.machine.kernel = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
     let error = failure(Guest::boot(&machine, BOOT_TIMEOUT));
     assert_eq!((error.outcome(), error.reason()), (Outcome::Infra, Reason::NotAKernel));
     assert!(error.verdict().message.contains("expected a bzImage"), "{}", error.verdict().message);
