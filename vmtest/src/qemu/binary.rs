@@ -112,4 +112,13 @@ mod tests {
         let searched = Binary::find_in(None, Some("/nonexistent".as_ref())).unwrap_err();
         assert!(searched.to_string().starts_with("qemu-system-x86_64 is not in PATH"));
     }
+
+    #[test]
+    fn its_version_is_one_line() {
+        // Any program that knows the option will do.
+        let version = Binary::at("/bin/ls").version().unwrap();
+        assert!(version.starts_with("ls ") && !version.contains('\n'), "{version}");
+        let error = Binary::at("/nonexistent").version().unwrap_err();
+        assert_eq!(error.to_string(), "could not execute /nonexistent");
+    }
 }
