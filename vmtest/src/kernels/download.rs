@@ -236,7 +236,7 @@ mod tests {
         fn run(&self) -> (Result<(), TransferError>, Vec<String>) {
             let mut partial = self.partial();
             let url = format!("{}/file", self.server.url());
-            let client = Client::direct(Duration::from_millis(200));
+            let client = Client::direct(Duration::from_secs(5));
             let outcome = client.complete(&url, &mut partial, &mut |_| {});
             if outcome.is_ok() {
                 assert!(partial.commit(&self.store).unwrap().is_some());

@@ -77,7 +77,7 @@ source = {{ kind = "deb", repository = "sample", suite = "{SUITE}", component = 
 
     fn open(&self) -> Kernels {
         let store = Store::open(self.root.path().join("store")).unwrap();
-        let client = download::Client::direct(Duration::from_millis(500));
+        let client = download::Client::direct(Duration::from_secs(20));
         Kernels::at(self.root.path(), store, self.root.path(), client).unwrap()
     }
 
