@@ -1,0 +1,298 @@
+//! What follows the headline of a splat: registers, stack traces, and what else its title needs.
+
+use crate::{
+    frame::{self, Frame, after_addresses},
+    message::{Message, Position, lines, of_line},
+};
+
+/// How many lines of a log a splat is looked for in.
+const REACH: usize = 3000;
+
+/// How many messages a splat can have.
+const LONGEST: usize = 1500;
+
+/// How many messages below a headline its proof can be.
+const PROOF: usize = 40;
+
+/// How many frames of a trace are kept: of a stack that overflowed, both ends matter.
+const FRAMES: usize = 400;
+
+/// What was found behind a headline.
+#[derive(Debug, Default)]
+pub(crate) struct Body<'a> {
+    /// Whether anything there is what only the kernel prints about its own trouble.
+    pub(crate) confirmed: bool,
+    /// The function that the processor was in, from the first line of registers.
+    pub(crate) instruction: Option<&'a str>,
+    /// Frames in front of the first heading of a trace.
+    pub(crate) headless: Vec<Frame<'a>>,
+    /// The stack traces, without empty ones.
+    pub(crate) traces: Vec<Trace<'a>>,
+    /// Where the locks of a report were taken, in the order of the report.
+    pub(crate) locks: Vec<&'a str>,
+    /// `Read` or `Write`.
+    pub(crate) access: Option<&'static str>,
+    /// The line below the headline.
+    pub(crate) said: Option<&'a str>,
+    /// The function that a worker ran last.
+    pub(crate) worked: Option<&'a str>,
+    /// The last line that belongs to it.
+    pub(crate) last_line: usize,
+}
+
+/// A stack trace.
+#[derive(Debug, Default)]
+pub(crate) struct Trace<'a> {
+    /// The line above the frames.
+    pub(crate) heading: &'a str,
+    /// The function in the line of registers in front of it, where there is one.
+    pub(crate) instruction: Option<&'a str>,
+    /// The frames, innermost first.
+    pub(crate) frames: Vec<Frame<'a>>,
+    /// At which of the frames an interrupt stopped what ran before.
+    pub(crate) interrupted: Option<usize>,
+}
+
+/// Reads the splat whose headline is at `headline`, up to whatever `ends` recognises.
+pub(crate) fn read<'a>(
+    log: &'a str,
+    headline: &Message<'a>,
+    mut ends: impl FnMut(&Message<'a>) -> bool,
+) -> Body<'a> {
+    let mut reader = Reader::new(headline);
+    let from = Position { offset: headline.offset, line: headline.line };
+    for (position, line) in lines(log, from).take(REACH) {
+        let mut over = false;
+        of_line(position, line, |message| {
+            let behind = message.line > headline.line || follows(&message, headline);
+            if behind && !over && reader.concerns(&message) {
+                over = ends(&message) || !reader.take(&message);
+            }
+        });
+        if over {
+            break;
+        }
+    }
+    reader.finish()
+}
+
+/// Whether a message stands behind another one on the same line.
+fn follows(message: &Message, other: &Message) -> bool {
+    message.text.as_ptr() as usize > other.text.as_ptr() as usize
+}
+
+struct Reader<'a> {
+    caller: Option<&'a str>,
+    /// Processors print on behalf of the splat's own.
+    all_processors: bool,
+    taken: usize,
+    trace: Option<Trace<'a>>,
+    pending_instruction: Option<&'a str>,
+    lock_wanted: bool,
+    /// The next trace is of something else that the kernel was told to print.
+    foreign: bool,
+    body: Body<'a>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(headline: &Message<'a>) -> Self {
+        let body = Body { last_line: headline.line, ..Body::default() };
+        let caller = headline.caller;
+        let (trace, pending_instruction) = (None, None);
+        let (all_processors, lock_wanted, foreign, taken) = (false, false, false, 0);
+        Reader {
+            caller,
+            all_processors,
+            taken,
+            trace,
+            pending_instruction,
+            lock_wanted,
+            foreign,
+            body,
+        }
+    }
+
+    /// Whether a message was printed by whoever printed the headline.
+    fn concerns(&self, message: &Message) -> bool {
+        match (self.caller, message.caller) {
+            (Some(own), Some(other)) => {
+                own == other || self.all_processors && other.starts_with('C')
+            }
+            _ => true,
+        }
+    }
+
+    /// Takes a message in; false when it is the last one.
+    fn take(&mut self, message: &Message<'a>) -> bool {
+        let text = message.text;
+        self.taken += 1;
+        if self.taken > LONGEST {
+            return false;
+        }
+        if text.contains("Sending NMI") || text.contains("sending NMI") {
+            self.all_processors = true;
+        }
+        self.body.confirmed |= self.taken <= PROOF && confirms(text);
+        self.foreign |= text.starts_with("FAULT_INJECTION: ");
+        if ends_a_trace(text) {
+            self.close_trace();
+        }
+        if is_heading(text) {
+            self.close_trace();
+            self.trace = Some(Trace {
+                heading: text,
+                instruction: self.pending_instruction.take(),
+                ..Trace::default()
+            });
+            // Some put the first frame behind the heading.
+            if let Some((_, rest)) = text.split_once("race:") {
+                self.take_frame(rest);
+            }
+        } else if let Some(instruction) = frame::instruction_pointer(text) {
+            self.body.confirmed |= self.taken <= PROOF;
+            if self.body.traces.is_empty() && self.trace.is_none() {
+                self.body.instruction = self.body.instruction.or(instruction);
+            }
+            self.pending_instruction = instruction.or(self.pending_instruction);
+            if let Some(trace) = &mut self.trace
+                && !trace.frames.is_empty()
+            {
+                // Registers of what an interrupt stopped, in the middle of a trace.
+                trace.interrupted.get_or_insert(trace.frames.len());
+                if let Some(function) = instruction {
+                    trace.frames.push(Frame { function, reliable: true });
+                }
+            }
+        } else {
+            self.take_frame(text);
+        }
+        self.take_details(text);
+        self.body.last_line = message.line;
+        !text.starts_with("---[ end ")
+    }
+
+    fn take_frame(&mut self, text: &'a str) {
+        if let Some(trace) = &mut self.trace
+            && matches!(text, "</IRQ>" | "<EOI>" | "</NMI>")
+        {
+            trace.interrupted.get_or_insert(trace.frames.len());
+        }
+        let text = text.trim_start();
+        let text = ["<IRQ> ", "<EOI> ", "</IRQ> ", "<NMI> ", "<<EOE>> ", "<TASK> "]
+            .iter()
+            .fold(text, |text, mark| text.strip_prefix(mark).unwrap_or(text).trim_start());
+        let Some(frame) = frame::frame(text) else { return };
+        self.body.confirmed |= self.taken <= PROOF;
+        let frames = match &mut self.trace {
+            Some(trace) => &mut trace.frames,
+            None => &mut self.body.headless,
+        };
+        if frames.len() < FRAMES {
+            frames.push(frame);
+        }
+    }
+
+    /// What only some kinds of splats say.
+    fn take_details(&mut self, text: &'a str) {
+        self.body.access = self.body.access.or_else(|| access(text));
+        if let Some((_, place)) = text.split_once(", at: ").or_else(|| text.split_once(" at: "))
+            && let Some(function) = frame::located(after_addresses(place.trim_start()))
+        {
+            self.body.locks.push(function);
+            self.lock_wanted = false;
+        } else if text.ends_with(" at:") && !text.contains("which became") {
+            self.lock_wanted = true;
+        } else if self.lock_wanted {
+            let function = frame::located(after_addresses(text));
+            self.body.locks.extend(function);
+            self.lock_wanted = function.is_none() && text.is_empty();
+        }
+        if let Some(function) = text.strip_prefix("last function: ") {
+            self.body.worked.get_or_insert(function.split('+').next().unwrap_or(function));
+        }
+        if self.body.said.is_none() && !text.is_empty() {
+            self.body.said = Some(text);
+        }
+    }
+
+    fn close_trace(&mut self) {
+        let Some(trace) = self.trace.take().filter(|trace| !trace.frames.is_empty()) else {
+            return;
+        };
+        if !std::mem::take(&mut self.foreign) {
+            self.body.traces.push(trace);
+        }
+    }
+
+    fn finish(mut self) -> Body<'a> {
+        self.close_trace();
+        self.body
+    }
+}
+
+/// Whether memory was read or written, where a line tells it: mm/kasan/report.c.
+pub(crate) fn access(text: &str) -> Option<&'static str> {
+    const ACCESSES: [(&str, &str); 4] = [
+        ("Read of size ", "Read"),
+        ("Write of size ", "Write"),
+        ("Read at addr ", "Read"),
+        ("Write at addr ", "Write"),
+    ];
+    ACCESSES.iter().find(|(start, _)| text.contains(start)).map(|(_, access)| *access)
+}
+
+/// Whether a line stands above the frames of a stack trace.
+fn is_heading(text: &str) -> bool {
+    const HEADINGS: [&str; 9] = [
+        "Call Trace:",
+        "Call trace:",
+        "Backtrace:",
+        "backtrace:",
+        "backtrace (crc ",
+        "Allocated",
+        "Freed",
+        "stack backtrace:",
+        "Exception stack",
+    ];
+    HEADINGS.iter().any(|heading| text.starts_with(heading))
+        || text.starts_with("Uninit was ")
+        || text.starts_with("Local variable ")
+        || text.starts_with("page last allocated ")
+        || text.contains("which became ") && text.ends_with(" at:")
+        || text.ends_with("Call Trace:")
+}
+
+/// Whether a line stands below a trace: what follows is of another processor, or of a program.
+fn ends_a_trace(text: &str) -> bool {
+    text.starts_with("NMI backtrace for cpu")
+        || text.starts_with("RIP: 0033:")
+        || text.starts_with("Sending NMI")
+        || text.starts_with("CPU: ")
+        || text.starts_with("task:")
+}
+
+/// Whether a line is one that the kernel prints when it reports trouble, and nobody else does.
+fn confirms(text: &str) -> bool {
+    const SIGNS: [&str; 17] = [
+        "Call Trace:",
+        "Call trace:",
+        "Backtrace:",
+        "RIP: 00",
+        "EIP: ",
+        "pc : ",
+        "PC is at ",
+        "Hardware name: ",
+        "Modules linked in:",
+        "---[ end ",
+        "Kernel Offset: ",
+        "Rebooting in ",
+        "INFO: Slab 0x",
+        "INFO: Object 0x",
+        "Internal error: ",
+        "unreferenced object",
+        "Mem-Info:",
+    ];
+    SIGNS.iter().any(|sign| text.starts_with(sign))
+        || text.starts_with("CPU: ") && (text.contains(" PID: ") || text.contains(" Comm: "))
+        || text.starts_with("Pid: ") && text.contains(", comm: ")
+}

@@ -1,0 +1,80 @@
+//! `Kernel panic - not syncing: ...`: kernel/panic.c.
+
+use super::{ANYWHERE, Headline, Role, SOON, Search, bug, info};
+use crate::kind::Kind;
+
+/// Reads a line that begins with a K.
+pub(super) fn headline(text: &str) -> Option<Headline<'_>> {
+    if let Some(echo) = bug::echo(text) {
+        return Some(echo);
+    }
+    if text.starts_with("kernel tried to execute NX-protected page")
+        || text.starts_with("kernel tried to execute exec-protected page")
+    {
+        let subject = "BUG: unable to handle kernel paging request";
+        return Some(
+            Headline::within(Kind::PageFault, subject).role(Role::Announces { within: SOON }),
+        );
+    }
+    let reason = text.strip_prefix("Kernel panic - not syncing: ").or_else(|| {
+        // Its reason can be empty, or got lost.
+        text.strip_prefix("Kernel panic - not syncing").filter(|rest| rest.len() < 2)
+    })?;
+    let reason = reason.trim();
+    if let Some(place) = reason.strip_prefix("stack-protector: Kernel stack is corrupted in:") {
+        return Some(
+            Headline::within(Kind::Panic, "kernel panic: stack is corrupted")
+                .of(super::located(place.trim()).or_else(|| super::function_after(place, "")))
+                .skipping(&["stack_chk"]),
+        );
+    }
+    let stack = |subject: &'static str, skip| {
+        Some(Headline::within(Kind::Panic, subject).searched(Search::Stalled).skipping(skip))
+    };
+    if reason.starts_with("corrupted stack end detected") {
+        return stack("kernel panic: corrupted stack end", &["schedule", "retint_kernel"]);
+    }
+    if reason.starts_with("kernel stack overflow") {
+        return stack("kernel stack overflow", &["bad_stack"]);
+    }
+    const MEMORY: [&str; 3] = ["Out of memory", "System is deadlocked on memory", "out of memory"];
+    if MEMORY.iter().any(|start| reason.starts_with(start)) {
+        return Some(info::out_of_memory().role(Role::Follows { within: ANYWHERE }));
+    }
+    let title = if reason.starts_with("Attempted to kill init!") {
+        "kernel panic: Attempted to kill init!".to_owned()
+    } else if reason.starts_with("Couldn't open N_TTY ldisc") {
+        "kernel panic: Couldn't open N_TTY ldisc".to_owned()
+    } else if reason.starts_with("Fatal exception") {
+        "kernel panic: Fatal exception".to_owned()
+    } else {
+        format!("kernel panic: {reason}")
+    };
+    let role = if follows(reason) { Role::Follows { within: ANYWHERE } } else { Role::Begins };
+    Some(
+        Headline::whole(Kind::Panic, title.trim_end_matches([':', '.', ' ']).to_owned()).role(role),
+    )
+}
+
+/// Whether a panic is what became of another splat.
+fn follows(reason: &str) -> bool {
+    const REASONS: [&str; 14] = [
+        "Fatal exception",
+        "Oops",
+        "Attempted to kill ",
+        "Aiee, killing interrupt handler",
+        "hung_task: blocked tasks",
+        "softlockup: hung tasks",
+        "Hard LOCKUP",
+        "RCU Stall",
+        "Asynchronous SError Interrupt",
+        "Fatal error",
+        "BUG!",
+        "Unhandled exception",
+        "Machine halted",
+        "scheduling while atomic",
+    ];
+    REASONS.iter().any(|start| reason.starts_with(start))
+        || reason.contains("panic_on_")
+        || reason.contains(" set ...")
+}
