@@ -13,7 +13,18 @@ use anyhow::{Context as _, Result, bail};
 mod check;
 
 /// One object per tracer, named as the binaries of `ebpf`.
-const OBJECTS: [&str; 3] = ["sys_write", "inotify", "many_args"];
+const OBJECTS: [&str; 10] = [
+    "sys_write",
+    "sock_alloc",
+    "socket_write",
+    "inotify",
+    "many_args",
+    "filetop",
+    "filelife",
+    "syncsnoop",
+    "user_args",
+    "guarded_read",
+];
 
 /// The event buffers, and the features of `ebpf` that select them.
 const VARIANTS: [(&str, &str); 2] = [("ring", ""), ("perf", "perf")];

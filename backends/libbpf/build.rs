@@ -11,7 +11,18 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use libbpf_cargo::SkeletonBuilder;
 
-const TRACERS: [&str; 3] = ["sys_write", "inotify", "many_args"];
+const TRACERS: [&str; 10] = [
+    "sys_write",
+    "sock_alloc",
+    "socket_write",
+    "inotify",
+    "many_args",
+    "filetop",
+    "filelife",
+    "syncsnoop",
+    "user_args",
+    "guarded_read",
+];
 const BUFFERS: [(&str, &[&str]); 2] = [("ring", &["-DKERNLAB_RING"]), ("perf", &[])];
 const TYPES: [(&str, &[&str]); 2] = [("core", &["-DKERNLAB_CORE"]), ("layout", &[])];
 
@@ -69,8 +80,20 @@ fn write_abi_header(abi: &Path, header: &Path) -> Result<()> {
                 "ProgramConfig",
                 "SysWriteEvent",
                 "PendingWrite",
+                "SockAllocEvent",
+                "SocketWriteEvent",
+                "PendingSocketWrite",
                 "InotifyEvent",
                 "CallEvent",
+                "SyncEvent",
+                "UserCallEvent",
+                "PendingCall",
+                "ReadEvent",
+                "FileKey",
+                "FileTotals",
+                "PendingTransfer",
+                "FileLifeEvent",
+                "PendingUnlink",
             ]
             .map(str::to_owned)
             .to_vec(),
@@ -81,6 +104,7 @@ fn write_abi_header(abi: &Path, header: &Path) -> Result<()> {
     cbindgen::Builder::new()
         .with_config(config)
         .with_src(abi.join("src/lib.rs"))
+        .with_src(abi.join("src/file.rs"))
         .generate()
         .context("generating abi.h from core/abi")?
         .write_to_file(header);

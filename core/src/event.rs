@@ -1,14 +1,31 @@
 //! What tracers report, in the terms of the traced program.
 
-use std::{collections::BTreeMap, fmt};
+mod filelife;
+mod filetop;
+mod guarded_read;
+mod inotify;
+mod many_args;
+mod sock_alloc;
+mod socket_write;
+mod syncsnoop;
+mod sys_write;
+mod user_args;
 
-use kernlab_abi::{CallEvent, EventHeader, InotifyEvent, RENAME_MASK, SysWriteEvent};
+use std::{collections::BTreeMap, fmt, net::SocketAddr};
+
+use kernlab_abi::{
+    CallEvent, EventHeader, FileLifeEvent, FileTotals, InotifyEvent, ReadEvent, SockAllocEvent,
+    SocketWriteEvent, SyncEvent, SysWriteEvent, UserCallEvent,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    function::{Class, Function, Parameter},
     scenario::{Scenario, Tracer},
+    socket::{Family, Protocol, SocketType},
 };
+
+pub use filetop::FileKind;
+pub use syncsnoop::SyncCall;
 
 /// One observation of a tracer, or one claim of a workload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +53,41 @@ pub enum Action {
         /// Bytes written.
         ret: i64,
     },
+    /// A socket got its file.
+    SocketAllocated {
+        /// Of this family.
+        family: Family,
+        /// Of this type.
+        socket_type: SocketType,
+    },
+    /// A write to a socket that did not fail.
+    SocketWrite {
+        /// Where to.
+        fd: i32,
+        /// Bytes written.
+        bytes: i64,
+        /// The socket's family.
+        family: Family,
+        /// The socket's protocol.
+        protocol: Protocol,
+        /// The socket's own address: what getsockname(2) says in the families of the internet.
+        local: Option<SocketAddr>,
+        /// The address of its peer, if it is connected to one: what getpeername(2) says. Where a
+        /// socket that isn't connected sends to is not a property of the socket.
+        remote: Option<SocketAddr>,
+    },
+    /// Writes of a thread to one place that did not fail, each longer than the one before: how
+    /// bursts are told.
+    Writes {
+        /// Where to.
+        fd: i32,
+        /// How many.
+        calls: u64,
+        /// Bytes of the first.
+        shortest: u64,
+        /// Bytes of the last.
+        longest: u64,
+    },
     /// Half of a rename, as an inotify descriptor will tell it.
     Rename {
         /// Which half.
@@ -54,6 +106,61 @@ pub enum Action {
         /// Every argument with its parameter's name, in order.
         arguments: Vec<(String, Value)>,
     },
+    /// All that the thread has read from and written to a file.
+    Transferred {
+        /// What kind of file.
+        kind: FileKind,
+        /// The name that it was opened by, bytes outside of printable ASCII escaped.
+        name: String,
+        /// Calls that read.
+        reads: u64,
+        /// Bytes that they returned.
+        bytes_read: u64,
+        /// Calls that wrote.
+        writes: u64,
+        /// Bytes that they took.
+        bytes_written: u64,
+    },
+    /// The end of a file whose creation was seen.
+    Unlinked {
+        /// The name at the end, bytes outside of printable ASCII escaped.
+        name: String,
+        /// Nanoseconds since the creation.
+        lifetime: u64,
+    },
+    /// A call that asks for data to be written back, whatever came of it.
+    Sync {
+        /// Which one.
+        call: SyncCall,
+    },
+    /// A call of a function in user space, with its result.
+    UserCall {
+        /// Its symbol.
+        function: String,
+        /// Every argument, in order.
+        arguments: Vec<i32>,
+        /// What it returned.
+        ret: i32,
+    },
+    /// An attempt to read kernel memory.
+    Read {
+        /// Where.
+        address: u64,
+        /// What came of it.
+        outcome: ReadOutcome,
+    },
+}
+
+/// What came of an attempt to read kernel memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReadOutcome {
+    /// These bytes were there, those outside of printable ASCII escaped.
+    Read(String),
+    /// The program refused the address.
+    RefusedByGuard,
+    /// The kernel refused the address.
+    RefusedByKernel,
 }
 
 /// The side of a rename.
@@ -100,14 +207,27 @@ pub enum DecodeError {
     /// A rename that is neither half, or both.
     #[error("mask {0:#x} is not one half of a rename")]
     Mask(u32),
+    /// A sync call that no program reports.
+    #[error("{0} is not the number of a sync call")]
+    SyncCall(u32),
+    /// A read with an outcome that there isn't.
+    #[error("{0} is not the outcome of a read")]
+    ReadOutcome(u32),
 }
 
 /// The bytes of one event of `tracer`.
 pub fn record_size(tracer: Tracer) -> usize {
     match tracer {
         Tracer::SysWrite => size_of::<SysWriteEvent>(),
+        Tracer::SockAlloc => size_of::<SockAllocEvent>(),
+        Tracer::SocketWrite => size_of::<SocketWriteEvent>(),
         Tracer::Inotify => size_of::<InotifyEvent>(),
         Tracer::ManyArgs => size_of::<CallEvent>(),
+        Tracer::Filetop => size_of::<FileTotals>(),
+        Tracer::Filelife => size_of::<FileLifeEvent>(),
+        Tracer::Syncsnoop => size_of::<SyncEvent>(),
+        Tracer::UserArgs => size_of::<UserCallEvent>(),
+        Tracer::GuardedRead => size_of::<ReadEvent>(),
     }
 }
 
@@ -132,67 +252,19 @@ impl<'a> Decoder<'a> {
 
     /// The event in `record`, with the time that orders it.
     pub fn decode(&self, record: &[u8]) -> Result<(u64, Event), DecodeError> {
-        let tracer = self.scenario.tracer;
-        match tracer {
-            Tracer::SysWrite => {
-                // SAFETY: any bytes are a valid SysWriteEvent.
-                let event: SysWriteEvent = unsafe { read(tracer, record)? };
-                let action = Action::Write { fd: event.fd, count: event.count, ret: event.ret };
-                Ok(with_header(&event.header, action))
-            }
-            Tracer::Inotify => {
-                // SAFETY: any bytes are a valid InotifyEvent.
-                let event: InotifyEvent = unsafe { read(tracer, record)? };
-                Ok(with_header(&event.header, rename(&event)?))
-            }
-            Tracer::ManyArgs => {
-                // SAFETY: any bytes are a valid CallEvent.
-                let event: CallEvent = unsafe { read(tracer, record)? };
-                let function = Function::of_scenario(self.scenario);
-                let arguments = function
-                    .parameters
-                    .iter()
-                    .zip(event.arguments)
-                    .map(|(parameter, bits)| {
-                        (parameter.name.to_owned(), self.value(parameter, bits, &event.text))
-                    })
-                    .collect();
-                let action = Action::Call { function: function.name.to_owned(), arguments };
-                Ok(with_header(&event.header, action))
-            }
+        match self.scenario.tracer {
+            Tracer::SysWrite => sys_write::decode(record),
+            Tracer::SockAlloc => sock_alloc::decode(record),
+            Tracer::SocketWrite => socket_write::decode(record),
+            Tracer::Inotify => inotify::decode(record),
+            Tracer::ManyArgs => many_args::decode(self, record),
+            Tracer::Filetop => filetop::decode(record),
+            Tracer::Filelife => filelife::decode(record),
+            Tracer::Syncsnoop => syncsnoop::decode(record),
+            Tracer::UserArgs => user_args::decode(record),
+            Tracer::GuardedRead => guarded_read::decode(record),
         }
     }
-
-    fn value(&self, parameter: &Parameter, bits: u64, text: &[u8]) -> Value {
-        match parameter.class {
-            Class::U32 => Value::Number((bits as u32).into()),
-            Class::I32 => Value::Number((bits as i32).into()),
-            Class::U64 => Value::Number(bits.into()),
-            Class::Text => Value::Text(escape(text)),
-            Class::Pointer if bits == 0 => Value::Null,
-            Class::Pointer if bits < self.kernel_address_min => Value::User(bits),
-            Class::Pointer => match self.symbols.get(&bits) {
-                Some(name) => Value::Symbol((*name).to_owned()),
-                None => Value::Kernel,
-            },
-        }
-    }
-}
-
-fn rename(event: &InotifyEvent) -> Result<Action, DecodeError> {
-    // IN_MOVED_FROM, IN_MOVED_TO and IN_ISDIR: include/uapi/linux/inotify.h. Other bits are the
-    // kernel's own and differ between releases.
-    let half = match event.mask & RENAME_MASK {
-        0x40 => RenameHalf::MovedFrom,
-        0x80 => RenameHalf::MovedTo,
-        _ => return Err(DecodeError::Mask(event.mask)),
-    };
-    Ok(Action::Rename {
-        half,
-        directory: event.mask & 0x4000_0000 != 0,
-        cookie: event.cookie,
-        name: escape(&event.name),
-    })
 }
 
 fn with_header(header: &EventHeader, action: Action) -> (u64, Event) {
@@ -227,71 +299,31 @@ impl fmt::Display for RenameHalf {
     }
 }
 
+impl fmt::Display for ReadOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ReadOutcome::Read(bytes) => write!(f, "\"{bytes}\""),
+            ReadOutcome::RefusedByGuard => f.write_str("refused by the guard"),
+            ReadOutcome::RefusedByKernel => f.write_str("refused by the kernel"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use kernlab_abi::{COMM_LEN, MAX_ARGUMENTS, TEXT_LEN};
+    use kernlab_abi::COMM_LEN;
 
     use super::*;
 
-    fn bytes_of<T: Copy>(value: &T) -> &[u8] {
+    pub(super) fn bytes_of<T: Copy>(value: &T) -> &[u8] {
         // SAFETY: the ABI's structures have no padding, so all their bytes are initialised.
         unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
     }
 
-    fn header() -> EventHeader {
+    pub(super) fn header() -> EventHeader {
         let mut comm = [0xff; COMM_LEN];
         comm[..4].copy_from_slice(b"a\tb\0");
         EventHeader { time: 7, tgid: 1, tid: 2, comm }
-    }
-
-    #[test]
-    fn a_call_is_read_by_the_classes_of_its_parameters() {
-        let scenario = Scenario::by_id("many_args/key_alloc").unwrap();
-        let symbols = BTreeMap::from([("key_type_keyring".to_owned(), 0xffff_ffff_8100_0000)]);
-        let decoder = Decoder::new(scenario, &symbols, 0xffff_8000_0000_0000);
-        let mut arguments = [0; MAX_ARGUMENTS];
-        arguments[..8].copy_from_slice(&[
-            0xffff_ffff_8100_0000,
-            0xffff_ffff_8200_0000,
-            0xdead_beef_0000_03e8,
-            0,
-            0xffff_8880_0000_0000,
-            0xffff_ffff_3f01_0000,
-            1,
-            0,
-        ]);
-        let mut text = [0; TEXT_LEN];
-        text[..4].copy_from_slice(b"_pid");
-        let (time, event) =
-            decoder.decode(bytes_of(&CallEvent { header: header(), arguments, text })).unwrap();
-        assert_eq!((time, event.comm.as_str()), (7, "a\\tb"));
-        let Action::Call { arguments, .. } = event.action else { panic!("not a call") };
-        let values: Vec<_> = arguments.into_iter().map(|(_, value)| value).collect();
-        assert_eq!(
-            values,
-            [
-                Value::Symbol("key_type_keyring".into()),
-                Value::Text("_pid".into()),
-                Value::Number(1000),
-                Value::Number(0),
-                Value::Kernel,
-                Value::Number(0x3f01_0000),
-                Value::Number(1),
-                Value::Null,
-            ]
-        );
-    }
-
-    #[test]
-    fn internal_bits_of_a_mask_are_dropped() {
-        let event =
-            InotifyEvent { header: header(), mask: 0x5800_0040, cookie: 9, name: [b'n'; 256] };
-        let Action::Rename { half, directory, cookie, name } = rename(&event).unwrap() else {
-            panic!("not a rename")
-        };
-        assert_eq!((half, directory, cookie), (RenameHalf::MovedFrom, true, 9));
-        assert_eq!(name.len(), 256);
-        assert_eq!(rename(&InotifyEvent { mask: 0xc0, ..event }), Err(DecodeError::Mask(0xc0)));
     }
 
     #[test]

@@ -96,6 +96,8 @@ pub enum Reason {
     MissingBtf,
     /// A structure lacks a field that the tracer reads.
     MissingField,
+    /// There is no type information, and searching memory did not tell where a field is.
+    LayoutNotFound,
     /// A function exists with other parameters than the tracer can read.
     SignatureChanged,
     /// The kernel was built without an option that the tracer needs.
@@ -110,6 +112,8 @@ pub enum Reason {
     LoadFailed,
     /// Events differ from the golden snapshot.
     EventsDiffer,
+    /// Events differ from the golden snapshot, and from those of the other backend on the same kernel.
+    BackendsDiffer,
     /// The kernel reported that it dropped events.
     EventsLost,
     /// The tracer left entries behind in a map that must be empty at the end.

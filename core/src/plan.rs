@@ -1,14 +1,25 @@
 //! The pure decision, from what is known of a kernel, of which symbols to probe with which layout.
 
+mod filelife;
+mod filetop;
+mod guarded_read;
+mod inotify;
+mod many_args;
+mod sock_alloc;
+mod socket_write;
+mod syncsnoop;
+mod sys_write;
+mod user_args;
+
 use std::fmt;
 
-use kernlab_abi::{NAME_IS_QSTR, NAME_IS_STRING, ProgramConfig};
+use kernlab_abi::ProgramConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     arch,
-    btf::Prototype,
-    facts::KernelFacts,
+    burst::Burst,
+    facts::{KernelFacts, Trial},
     function::Function,
     outcome::Reason,
     scenario::{Scenario, Tracer},
@@ -40,7 +51,7 @@ pub struct AttachPoint {
     pub target: Target,
 }
 
-/// A place in the kernel that a program can be attached to.
+/// A place that a program can be attached to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Target {
@@ -56,6 +67,24 @@ pub enum Target {
         /// As in `/proc/kallsyms`.
         symbol: String,
     },
+    /// The return from a kernel function.
+    Kretprobe {
+        /// As in `/proc/kallsyms`.
+        symbol: String,
+    },
+    /// The entry of a function in user space.
+    Uprobe(UserFunction),
+    /// The return from a function in user space.
+    Uretprobe(UserFunction),
+}
+
+/// A function of an executable file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserFunction {
+    /// The file, absolute.
+    pub binary: String,
+    /// As in its symbol table.
+    pub symbol: String,
 }
 
 /// How events reach user space.
@@ -88,6 +117,13 @@ pub enum ReadHelper {
     Legacy,
 }
 
+impl ReadHelper {
+    /// What a kernel has.
+    pub fn of(facts: &KernelFacts) -> Self {
+        if facts.probe_read_kernel.is_yes() { ReadHelper::Split } else { ReadHelper::Legacy }
+    }
+}
+
 /// Where the programs' field offsets come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -109,7 +145,7 @@ pub struct Unsupported {
 }
 
 impl Unsupported {
-    fn new(reason: Reason, message: impl Into<String>) -> Self {
+    pub(crate) fn new(reason: Reason, message: impl Into<String>) -> Self {
         Unsupported { reason, message: message.into() }
     }
 }
@@ -118,157 +154,68 @@ impl Unsupported {
 pub fn plan(scenario: &Scenario, facts: &KernelFacts) -> Result<ProbePlan, Unsupported> {
     let mut config = ProgramConfig {
         kernel_address_min: arch::kernel_address_min(facts.five_level_paging),
+        user_address_end: arch::user_address_end(facts.five_level_paging),
         ..ProgramConfig::default()
     };
     let attach = match scenario.tracer {
-        Tracer::SysWrite => sys_write(),
-        Tracer::Inotify => inotify(facts, &mut config)?,
-        Tracer::ManyArgs => many_args(Function::of_scenario(scenario), facts, &mut config)?,
+        Tracer::SysWrite => sys_write::attach(facts),
+        Tracer::SockAlloc => sock_alloc::attach(facts, &mut config)?,
+        Tracer::SocketWrite => socket_write::attach(facts, &mut config)?,
+        Tracer::Inotify => inotify::attach(facts, &mut config)?,
+        Tracer::ManyArgs => many_args::attach(Function::of_scenario(scenario), facts, &mut config)?,
+        Tracer::Filetop => filetop::attach(facts, &mut config)?,
+        Tracer::Filelife => filelife::attach(scenario, facts, &mut config)?,
+        Tracer::Syncsnoop => syncsnoop::attach(facts)?,
+        Tracer::UserArgs => user_args::attach(scenario, facts)?,
+        Tracer::GuardedRead => guarded_read::attach(scenario),
     };
     Ok(ProbePlan {
         tracer: scenario.tracer,
         attach,
-        buffer: if facts.ring_buffer.is_yes() { BufferKind::Ring } else { BufferKind::Perf },
-        read: if facts.probe_read_kernel.is_yes() { ReadHelper::Split } else { ReadHelper::Legacy },
+        buffer: buffer(Burst::of(scenario), facts)?,
+        read: ReadHelper::of(facts),
         types: if facts.btf.is_some() { TypeSource::Core } else { TypeSource::Layout },
         config,
     })
 }
 
-/// `offsetof(struct qstr, name)`: a u64 of hash and length comes first on every release since
-/// 3.9 (include/linux/dcache.h). Every kernel with BTF in the matrix checks it.
-pub const QSTR_NAME: u32 = 8;
+/// The functions whose parameters a plan for `tracer` asks about where they are not certain.
+pub fn functions_asked(tracer: Tracer) -> &'static [&'static str] {
+    match tracer {
+        Tracer::Inotify => &INOTIFY_HANDLERS,
+        _ => &[],
+    }
+}
 
-fn sys_write() -> Vec<AttachPoint> {
-    // The BPF context of a syscall tracepoint has its arguments at 16 on every kernel, whatever the
-    // tracepoint's format file says: struct syscall_tp_t, kernel/trace/trace_syscalls.c.
-    ["sys_enter_write", "sys_exit_write"]
-        .map(|name| AttachPoint {
-            program: name.to_owned(),
-            target: Target::Tracepoint { category: "syscalls".to_owned(), name: name.to_owned() },
-        })
-        .to_vec()
+/// The ring buffer where there is one, unless the scenario is about one of the two.
+fn buffer(burst: Option<&Burst>, facts: &KernelFacts) -> Result<BufferKind, Unsupported> {
+    match (burst.map(|burst| burst.buffer), facts.ring_buffer) {
+        (None | Some(BufferKind::Ring), Trial::Yes) => Ok(BufferKind::Ring),
+        (None | Some(BufferKind::Perf), _) => Ok(BufferKind::Perf),
+        (Some(BufferKind::Ring), Trial::No) => Err(Unsupported::new(
+            Reason::HelperUnavailable,
+            "the kernel has no ring buffer (BPF_MAP_TYPE_RINGBUF)",
+        )),
+        (Some(BufferKind::Ring), Trial::CouldNotTell(errno)) => Err(Unsupported::new(
+            Reason::HelperUnavailable,
+            format!("creating a ring buffer failed with errno {errno}: there may be none"),
+        )),
+    }
+}
+
+fn tracepoint(program: &str, category: &str, name: &str) -> AttachPoint {
+    let target = Target::Tracepoint { category: category.to_owned(), name: name.to_owned() };
+    AttachPoint { program: program.to_owned(), target }
 }
 
 fn kprobe(program: &str, symbol: &str) -> AttachPoint {
-    AttachPoint {
-        program: program.to_owned(),
-        target: Target::Kprobe { symbol: symbol.to_owned() },
-    }
+    let target = Target::Kprobe { symbol: symbol.to_owned() };
+    AttachPoint { program: program.to_owned(), target }
 }
 
-/// The functions that hand an event to an inotify group, newest first. Both are reached through a
-/// pointer in `inotify_fsnotify_ops`, so neither is ever inlined.
-///
-/// `inotify_handle_inode_event` replaced the other in 5.11 (commit 1a2620a99803) and in 5.10.4.
-pub(crate) const INOTIFY_HANDLERS: [&str; 2] =
-    ["inotify_handle_inode_event", "inotify_handle_event"];
-
-fn inotify(
-    facts: &KernelFacts,
-    config: &mut ProgramConfig,
-) -> Result<Vec<AttachPoint>, Unsupported> {
-    let Some(handler) = INOTIFY_HANDLERS.into_iter().find(|name| facts.has_symbol(name)) else {
-        return Err(Unsupported::new(
-            Reason::MissingSymbol,
-            format!("the kernel has none of {}", INOTIFY_HANDLERS.join(", ")),
-        ));
-    };
-    let prototype = match &facts.btf {
-        Some(btf) => btf.prototype(handler).ok_or_else(|| {
-            Unsupported::new(Reason::MissingBtf, format!("BTF does not describe {handler}"))
-        })?,
-        // One prototype in all releases that have it: fs/notify/inotify/inotify_fsnotify.c.
-        None if handler == "inotify_handle_inode_event" => Prototype::known(&[
-            ("struct fsnotify_mark *", "inode_mark"),
-            ("u32", "mask"),
-            ("struct inode *", "inode"),
-            ("struct inode *", "dir"),
-            ("const struct qstr *", "name"),
-            ("u32", "cookie"),
-        ]),
-        None => {
-            return Err(Unsupported::new(
-                Reason::MissingBtf,
-                format!(
-                    "{handler} passes the name as a string up to 5.1 and as a qstr from 5.2 on, and \
-                     without BTF there is no telling which"
-                ),
-            ));
-        }
-    };
-    let position = |names: &[&str]| {
-        prototype.position(names).ok_or_else(|| {
-            Unsupported::new(
-                Reason::SignatureChanged,
-                format!("{handler} has no parameter {}: {prototype}", names.join(" or ")),
-            )
-        })
-    };
-    let (name_argument, name) = position(&["name", "file_name"])?;
-    config.mask_argument = position(&["mask"])?.0;
-    config.cookie_argument = position(&["cookie"])?.0;
-    config.name_argument = name_argument;
-    config.name_kind = match name.type_name.as_str() {
-        "const struct qstr *" => NAME_IS_QSTR,
-        "const unsigned char *" => NAME_IS_STRING,
-        other => {
-            return Err(Unsupported::new(
-                Reason::SignatureChanged,
-                format!("{handler} passes the name as {other}: {prototype}"),
-            ));
-        }
-    };
-    config.layout.qstr_name = match &facts.btf {
-        Some(btf) => btf.member_offset("qstr", "name").ok_or_else(|| {
-            Unsupported::new(Reason::MissingField, "struct qstr has no field name")
-        })?,
-        None => QSTR_NAME,
-    };
-    Ok(vec![kprobe("inotify_rename", handler)])
-}
-
-fn many_args(
-    function: &Function,
-    facts: &KernelFacts,
-    config: &mut ProgramConfig,
-) -> Result<Vec<AttachPoint>, Unsupported> {
-    if !facts.has_symbol(function.name) {
-        return Err(Unsupported::new(
-            Reason::MissingSymbol,
-            format!("the kernel has no {}: {}", function.name, function.needs),
-        ));
-    }
-    match &facts.btf {
-        Some(btf) => {
-            let found = btf.prototype(function.name).ok_or_else(|| {
-                Unsupported::new(
-                    Reason::MissingBtf,
-                    format!("BTF does not describe {}", function.name),
-                )
-            })?;
-            if !function.matches(&found) {
-                return Err(Unsupported::new(
-                    Reason::SignatureChanged,
-                    format!("expected {function}, the kernel has {}{found}", function.name),
-                ));
-            }
-        }
-        None if function.changed_between_releases => {
-            return Err(Unsupported::new(
-                Reason::MissingBtf,
-                format!(
-                    "the parameters of {} differ between releases, and without BTF there is no \
-                     telling which these are",
-                    function.name
-                ),
-            ));
-        }
-        None => {}
-    }
-    config.argument_count = function.parameters.len() as u32;
-    config.text_argument = function.text_argument().unwrap_or(0);
-    Ok(vec![kprobe("function_call", function.name)])
+fn kretprobe(program: &str, symbol: &str) -> AttachPoint {
+    let target = Target::Kretprobe { symbol: symbol.to_owned() };
+    AttachPoint { program: program.to_owned(), target }
 }
 
 impl fmt::Display for Target {
@@ -276,9 +223,27 @@ impl fmt::Display for Target {
         match self {
             Target::Tracepoint { category, name } => write!(f, "tracepoint {category}:{name}"),
             Target::Kprobe { symbol } => write!(f, "kprobe {symbol}"),
+            Target::Kretprobe { symbol } => write!(f, "kretprobe {symbol}"),
+            Target::Uprobe(function) => write!(f, "uprobe {function}"),
+            Target::Uretprobe(function) => write!(f, "uretprobe {function}"),
         }
     }
 }
+
+impl fmt::Display for UserFunction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.binary, self.symbol)
+    }
+}
+
+pub(crate) use filelife::{CREATED_SINCE, FILE_BIRTHS, FILE_END};
+pub(crate) use filetop::{TRANSFER_ENDS, TRANSFERS};
+pub use inotify::{INOTIFY_HANDLERS, QSTR_NAME};
+pub(crate) use sock_alloc::SOCK_ALLOC_FILE;
+pub(crate) use socket_write::SOCKET_TRACEPOINTS;
+pub(crate) use syncsnoop::SYNC_TRACEPOINTS;
+pub(crate) use sys_write::{FAULTABLE, KSYS_WRITE};
+pub use user_args::{EIGHT_INTS, STATIC_WORKLOAD, WORKLOAD};
 
 #[cfg(test)]
 mod tests;

@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     account::Account,
+    discovery::Discovered,
     event::Event,
-    facts::Trial,
+    facts::{LayoutSource, Trial},
     outcome::Reason,
     plan::{AttachPoint, BufferKind, ReadHelper, TypeSource, Unsupported},
 };
@@ -15,6 +16,9 @@ use crate::{
 pub struct Record {
     /// `uname -r`.
     pub release: String,
+    /// What a search of the guest's memory found, if the plan needed one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discovered: Option<Discovered>,
     /// What was decided from the guest's facts.
     pub decision: Decision,
     /// What came of it; none if the plan said that it can't work.
@@ -35,6 +39,8 @@ pub enum Decision {
         read: ReadHelper,
         /// Where offsets come from.
         types: TypeSource,
+        /// Where the plan itself has its offsets and prototypes from.
+        layout: LayoutSource,
         /// What the trial of a ring buffer said.
         ring_buffer: Trial,
     },
@@ -50,8 +56,10 @@ pub enum Observation {
     Traced {
         /// In the order of their time.
         events: Vec<Event>,
-        /// Events that found no room in the buffer.
+        /// Events that found no room in the buffer, and calls whose end went unseen.
         lost: u64,
+        /// Runs of programs that the kernel left out.
+        skipped: u64,
         /// Entries left in maps that must be empty at the end.
         left_behind: u64,
         /// What the workload says.

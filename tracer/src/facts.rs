@@ -3,12 +3,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
+    path::Path,
 };
 
 use anyhow::{Context as _, Result};
 use kernlab_core::{
     btf::Btf,
-    facts::{KernelFacts, wanted_symbols},
+    facts::{KernelFacts, wanted_symbols, wanted_tracepoints},
 };
 
 use crate::trial;
@@ -17,19 +18,32 @@ use crate::trial;
 pub(crate) fn live() -> Result<KernelFacts> {
     let release =
         fs::read_to_string("/proc/sys/kernel/osrelease").context("reading the release")?;
-    let kallsyms = fs::read_to_string("/proc/kallsyms").context("reading /proc/kallsyms")?;
+    let kallsyms = kallsyms().context("reading /proc/kallsyms")?;
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").context("reading /proc/cpuinfo")?;
     Ok(KernelFacts {
         release: release.trim_end().to_owned(),
         symbols: symbols(&kallsyms),
+        tracepoints: tracepoints(),
         btf: btf()?,
+        discovered: None,
         ring_buffer: trial::ring_buffer(),
         probe_read_kernel: trial::probe_read_kernel(),
+        uprobes: Path::new("/sys/bus/event_source/devices/uprobe/type").exists(),
         five_level_paging: cpuinfo
             .lines()
             .find(|line| line.starts_with("flags"))
             .is_some_and(|flags| flags.split_ascii_whitespace().any(|flag| flag == "la57")),
     })
+}
+
+/// The wanted tracepoints of system calls, looked for where tracefs may be mounted.
+fn tracepoints() -> BTreeSet<String> {
+    let exists = |name: &&str| {
+        ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"]
+            .into_iter()
+            .any(|tracefs| Path::new(tracefs).join("events/syscalls").join(name).exists())
+    };
+    wanted_tracepoints().filter(exists).map(str::to_owned).collect()
 }
 
 /// BTF as far as user space sees it: a kernel without, or with the folder hidden, has none.
@@ -41,21 +55,42 @@ fn btf() -> Result<Option<Btf>> {
     }
 }
 
+/// The kernel's symbol table, from the agent's copy if there is one: the kernel needs a while to
+/// print it.
+fn kallsyms() -> io::Result<Vec<u8>> {
+    match fs::read("/run/kallsyms") {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::read("/proc/kallsyms"),
+        other => other,
+    }
+}
+
 /// The wanted symbols of the kernel itself: those of modules have a fourth column. Lines are
 /// `address type name`.
-fn symbols(kallsyms: &str) -> BTreeMap<String, u64> {
-    let wanted: BTreeSet<&str> = wanted_symbols().collect();
+fn symbols(kallsyms: &[u8]) -> BTreeMap<String, u64> {
+    let wanted: BTreeSet<&[u8]> = wanted_symbols().map(str::as_bytes).collect();
+    // There are some 200,000 lines, and their lengths and first letters tell most of them apart.
+    let shape = |name: &[u8]| (usize::from(name[0]), 1_u64 << (name.len() % 64));
+    let mut shapes = [0_u64; 256];
+    for (first, length) in wanted.iter().map(|name| shape(name)) {
+        shapes[first] |= length;
+    }
     kallsyms
-        .lines()
+        .split(|&byte| byte == b'\n')
         .filter_map(|line| {
-            let (address, rest) = line.split_once(' ')?;
-            let (_, name) = rest.split_once(' ')?;
-            let address =
-                wanted.contains(name).then(|| u64::from_str_radix(address, 16).ok())??;
-            Some((name.to_owned(), address))
+            let name = line.get(ADDRESS_DIGITS + 3..).filter(|name| !name.is_empty())?;
+            let (first, length) = shape(name);
+            if shapes[first] & length == 0 || !wanted.contains(name) {
+                return None;
+            }
+            let address = str::from_utf8(&line[..ADDRESS_DIGITS]).ok()?;
+            let address = u64::from_str_radix(address, 16).ok()?;
+            Some((str::from_utf8(name).ok()?.to_owned(), address))
         })
         .collect()
 }
+
+/// Before the name come an address, a blank, a letter and another blank.
+const ADDRESS_DIGITS: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -63,7 +98,7 @@ mod tests {
 
     #[test]
     fn only_wanted_symbols_of_the_kernel_itself_are_kept() {
-        let kallsyms = "ffffffff81000000 T _stext\n\
+        let kallsyms = b"ffffffff81000000 T _stext\n\
                         ffffffff81234560 T key_alloc\n\
                         ffffffff81234570 t key_alloc.cold\n\
                         ffffffffc0000000 t process_vm_rw\t[module]\n";

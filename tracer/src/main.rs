@@ -1,5 +1,8 @@
 //! Runs one scenario under one backend, inside of a guest, and hands the record to the host.
 
+mod arch;
+mod bpf;
+mod discovery;
 mod facts;
 mod run;
 mod trial;
@@ -9,12 +12,18 @@ use std::{
     fs::{self, File},
     os::fd::FromRawFd as _,
     path::PathBuf,
+    time::Instant,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, Subcommand};
 use kernlab_aya::AyaBackend;
-use kernlab_core::{backend::Backend, cell::BackendKind, scenario::Scenario};
+use kernlab_core::{
+    backend::Backend,
+    cell::BackendKind,
+    discovery::{LayoutReport, QUESTIONS},
+    scenario::Scenario,
+};
 use kernlab_libbpf::LibbpfBackend;
 
 /// The descriptor on which the agent expects a program's result: `kernlab_agent`'s result pipe.
@@ -44,6 +53,9 @@ enum Command {
         #[arg(long, default_value = "/bin/kernlab-workload")]
         workload: PathBuf,
     },
+    /// Search kernel memory for its layout, and write what was found, beside what BTF says, to
+    /// descriptor 3 as JSON.
+    Layout,
 }
 
 fn scenario(id: &str) -> Result<&'static Scenario, String> {
@@ -51,7 +63,12 @@ fn scenario(id: &str) -> Result<&'static Scenario, String> {
 }
 
 fn main() -> Result<()> {
-    let Command::Run { backend, scenario, object, workload } = Arguments::parse().command;
+    let (backend, scenario, object, workload) = match Arguments::parse().command {
+        Command::Run { backend, scenario, object, workload } => {
+            (backend, scenario, object, workload)
+        }
+        Command::Layout => return layout(),
+    };
     let object = object
         .map(|path| fs::read(&path).with_context(|| format!("reading {}", path.display())))
         .transpose()?;
@@ -64,6 +81,18 @@ fn main() -> Result<()> {
     let result = result_pipe()?;
     let record = run::record(backend.as_ref(), scenario, &workload)?;
     serde_json::to_writer(result, &record).context("writing the record")
+}
+
+/// Searches whether or not there is BTF.
+fn layout() -> Result<()> {
+    let result = result_pipe()?;
+    let facts = facts::live()?;
+    let started = Instant::now();
+    let all = QUESTIONS.map(|question| question.function);
+    let discovered = discovery::search(&facts, &all);
+    let duration = started.elapsed().as_millis() as u64;
+    let report = LayoutReport::new(&facts.release, facts.btf.as_ref(), discovered, duration);
+    serde_json::to_writer(result, &report).context("writing the layout")
 }
 
 /// The pipe that the agent opened for us; kept from the workload.

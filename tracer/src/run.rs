@@ -1,20 +1,21 @@
 //! From a scenario to a record.
 
-use std::{fmt, path::Path};
+use std::{fmt, os::fd::BorrowedFd, path::Path};
 
 use anyhow::{Context as _, Result};
 use kernlab_core::{
-    backend::{Backend, BackendError, Session},
+    backend::{Backend, BackendError},
+    burst::{Burst, Drain, condense},
     event::{Decoder, Event},
     facts::KernelFacts,
     outcome::Reason,
-    plan::{ProbePlan, plan},
+    plan::{ProbePlan, functions_asked, plan},
     record::{Decision, Observation, Record},
     scenario::Scenario,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::{facts, workload::Prepared};
+use crate::{discovery, facts, workload::Prepared};
 
 /// Plans, traces, and reports whatever came of it.
 pub(crate) fn record(
@@ -22,13 +23,22 @@ pub(crate) fn record(
     scenario: &Scenario,
     workload: &Path,
 ) -> Result<Record> {
-    let facts = facts::live()?;
+    let mut facts = facts::live()?;
     let release = facts.release.clone();
-    let plan = match plan(scenario, &facts) {
+    let planned = plan(scenario, &facts).or_else(|refusal| {
+        if !facts.lacks_layout(&refusal) {
+            return Err(refusal);
+        }
+        let asked = functions_asked(scenario.tracer);
+        facts.discovered = Some(discovery::search(&facts, asked));
+        plan(scenario, &facts)
+    });
+    let plan = match planned {
         Ok(plan) => plan,
         Err(unsupported) => {
             let decision = Decision::Unsupported(unsupported);
-            return Ok(Record { release, decision, observation: None });
+            let discovered = facts.discovered;
+            return Ok(Record { release, discovered, decision, observation: None });
         }
     };
     let decision = Decision::Plan {
@@ -36,6 +46,7 @@ pub(crate) fn record(
         buffer: plan.buffer,
         read: plan.read,
         types: plan.types,
+        layout: facts.layout_source(),
         ring_buffer: facts.ring_buffer,
     };
     let observation = trace(backend, scenario, plan, &facts, workload).unwrap_or_else(|failure| {
@@ -45,7 +56,8 @@ pub(crate) fn record(
             verifier_log: failure.verifier_log,
         }
     });
-    Ok(Record { release, decision, observation: Some(observation) })
+    let discovered = facts.discovered;
+    Ok(Record { release, discovered, decision, observation: Some(observation) })
 }
 
 /// What stopped a trace, and whose fault it is.
@@ -87,10 +99,15 @@ fn trace(
     let mut session = backend.open(&plan)?;
     let workload = workload.release().map_err(&workload_failed)?;
 
+    let burst = Burst::of(scenario);
     let mut records: Vec<Vec<u8>> = Vec::new();
     let mut keep = |record: &[u8]| records.push(record.to_vec());
     loop {
-        let done = await_events(session.as_ref(), workload.done()).map_err(&tracer_died)?;
+        let buffer = match burst.map(|burst| burst.drain) {
+            Some(Drain::AtTheEnd) => Vec::new(),
+            Some(Drain::AsTheyCome) | None => session.wait_on(),
+        };
+        let done = await_events(buffer, workload.done()).map_err(&tracer_died)?;
         session.consume(&mut keep)?;
         if done {
             break;
@@ -108,9 +125,11 @@ fn trace(
         .context("decoding an event")
         .map_err(&tracer_died)?;
     events.sort_by_key(|&(time, _)| time);
+    let events = events.into_iter().map(|(_, event)| event).collect();
     Ok(Observation::Traced {
-        events: events.into_iter().map(|(_, event)| event).collect(),
+        events: if burst.is_some() { condense(events) } else { events },
         lost: tally.lost,
+        skipped: tally.skipped,
         left_behind: tally.left_behind,
         account,
     })
@@ -118,11 +137,9 @@ fn trace(
 
 /// Waits until events are there or the workload is done, and tells whether it is. The host's
 /// deadline for the cell ends a wait that would never end.
-fn await_events(session: &dyn Session, done: std::os::fd::BorrowedFd<'_>) -> Result<bool> {
-    let mut fds: Vec<_> = std::iter::once(done)
-        .chain(session.wait_on())
-        .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
-        .collect();
+fn await_events(buffer: Vec<BorrowedFd<'_>>, done: BorrowedFd<'_>) -> Result<bool> {
+    let mut fds: Vec<_> =
+        std::iter::once(done).chain(buffer).map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
     poll(&mut fds, PollTimeout::NONE).context("waiting for events")?;
     Ok(fds[0].any().unwrap_or(true))
 }

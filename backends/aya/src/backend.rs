@@ -1,23 +1,28 @@
 //! From a plan to a session.
 
+use std::collections::BTreeSet;
+
 use aya::{
     Ebpf, EbpfLoader, Pod,
-    maps::{Array, Map},
+    maps::{Array, Map, MapError, PerCpuArray},
 };
 use kernlab_abi::ProgramConfig;
 use kernlab_core::{
     backend::{Backend, BackendError, Session},
     cell::BackendKind,
+    event::record_size,
     outcome::Reason,
     plan::ProbePlan,
 };
 
 use crate::{
-    attach::{attach, load},
+    attach::{attach, descriptor, load},
     buffer::EventBuffer,
     error::{failed, object_failed},
-    objects::{event_size, object},
+    objects::object,
+    pending,
     session::AyaSession,
+    totals::Totals,
 };
 
 /// Runs the Rust programs.
@@ -57,15 +62,25 @@ impl Backend for AyaBackend {
         configure(&mut ebpf, &plan.config)?;
         // The maps stay open until all programs that refer to them are loaded.
         let events = take_map(&mut ebpf, "events")?;
-        let events = EventBuffer::open(events, plan.buffer, event_size(plan.tracer))?;
+        let events = EventBuffer::open(events, plan.buffer, record_size(plan.tracer))?;
         let emitted = take_map(&mut ebpf, "emitted")?;
-        let pending = ebpf.take_map("pending");
-        for point in &plan.attach {
+        let emitted = PerCpuArray::try_from(emitted).map_err(wrong_map("emitted"))?;
+        let pending = ebpf.take_map("pending").map(|map| pending::open(plan.tracer, map));
+        let pending = pending.transpose().map_err(wrong_map("pending"))?;
+        let totals = ebpf.take_map("totals").map(Totals::open);
+        let totals = totals.transpose().map_err(wrong_map("totals"))?;
+        // A program may have several places.
+        let mut loaded = BTreeSet::new();
+        for point in plan.attach.iter().filter(|point| loaded.insert(&point.program)) {
             load(&mut ebpf, point)?;
         }
         let attached =
             plan.attach.iter().map(|point| attach(&mut ebpf, point)).collect::<Result<_, _>>()?;
-        Ok(Box::new(AyaSession::new(attached, events, emitted, pending)?))
+        let programs = loaded
+            .into_iter()
+            .map(|program| descriptor(&ebpf, program))
+            .collect::<Result<_, _>>()?;
+        Ok(Box::new(AyaSession { attached, programs, events, emitted, pending, totals }))
     }
 }
 
@@ -91,4 +106,8 @@ fn take_map(ebpf: &mut Ebpf, name: &str) -> Result<Map, BackendError> {
 
 fn no_map(name: &str) -> BackendError {
     failed(format!("finding the map {name}"), Reason::LoadFailed, "the object has no such map")
+}
+
+fn wrong_map(name: &str) -> impl Fn(MapError) -> BackendError {
+    move |error| failed(format!("opening the map {name}"), Reason::LoadFailed, error)
 }

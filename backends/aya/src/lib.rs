@@ -9,7 +9,9 @@ mod backend;
 mod buffer;
 mod error;
 mod objects;
+mod pending;
 mod session;
+mod totals;
 
 pub use backend::AyaBackend;
 pub use objects::object;

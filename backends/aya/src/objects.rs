@@ -1,7 +1,6 @@
 //! The compiled programs.
 
 use aya::include_bytes_aligned;
-use kernlab_abi::{CallEvent, InotifyEvent, SysWriteEvent};
 use kernlab_core::{plan::BufferKind, scenario::Tracer};
 
 macro_rules! built {
@@ -15,19 +14,24 @@ pub fn object(tracer: Tracer, buffer: BufferKind) -> &'static [u8] {
     match (tracer, buffer) {
         (Tracer::SysWrite, BufferKind::Ring) => built!("sys_write.ring.o"),
         (Tracer::SysWrite, BufferKind::Perf) => built!("sys_write.perf.o"),
+        (Tracer::SockAlloc, BufferKind::Ring) => built!("sock_alloc.ring.o"),
+        (Tracer::SockAlloc, BufferKind::Perf) => built!("sock_alloc.perf.o"),
+        (Tracer::SocketWrite, BufferKind::Ring) => built!("socket_write.ring.o"),
+        (Tracer::SocketWrite, BufferKind::Perf) => built!("socket_write.perf.o"),
         (Tracer::Inotify, BufferKind::Ring) => built!("inotify.ring.o"),
         (Tracer::Inotify, BufferKind::Perf) => built!("inotify.perf.o"),
         (Tracer::ManyArgs, BufferKind::Ring) => built!("many_args.ring.o"),
         (Tracer::ManyArgs, BufferKind::Perf) => built!("many_args.perf.o"),
-    }
-}
-
-/// Bytes of an event of `tracer`.
-pub(crate) fn event_size(tracer: Tracer) -> usize {
-    match tracer {
-        Tracer::SysWrite => size_of::<SysWriteEvent>(),
-        Tracer::Inotify => size_of::<InotifyEvent>(),
-        Tracer::ManyArgs => size_of::<CallEvent>(),
+        (Tracer::Filetop, BufferKind::Ring) => built!("filetop.ring.o"),
+        (Tracer::Filetop, BufferKind::Perf) => built!("filetop.perf.o"),
+        (Tracer::Filelife, BufferKind::Ring) => built!("filelife.ring.o"),
+        (Tracer::Filelife, BufferKind::Perf) => built!("filelife.perf.o"),
+        (Tracer::Syncsnoop, BufferKind::Ring) => built!("syncsnoop.ring.o"),
+        (Tracer::Syncsnoop, BufferKind::Perf) => built!("syncsnoop.perf.o"),
+        (Tracer::UserArgs, BufferKind::Ring) => built!("user_args.ring.o"),
+        (Tracer::UserArgs, BufferKind::Perf) => built!("user_args.perf.o"),
+        (Tracer::GuardedRead, BufferKind::Ring) => built!("guarded_read.ring.o"),
+        (Tracer::GuardedRead, BufferKind::Perf) => built!("guarded_read.perf.o"),
     }
 }
 
@@ -42,13 +46,37 @@ mod tests {
     use crate::check;
 
     #[rstest]
-    #[case(Tracer::SysWrite, &["sys_enter_write", "sys_exit_write"], Some("pending"))]
-    #[case(Tracer::Inotify, &["inotify_rename"], Some("scratch"))]
-    #[case(Tracer::ManyArgs, &["function_call"], Some("scratch"))]
+    #[case(Tracer::SockAlloc, &["sock_alloc"], &[])]
+    #[case(Tracer::SocketWrite, &["socket_write_enter", "socket_write_exit", "socket_write_entry", "socket_write_return"], &["pending"])]
+    #[case(
+        Tracer::SysWrite,
+        &["sys_enter_write", "sys_exit_write", "write_entry", "write_return"],
+        &["pending"]
+    )]
+    #[case(Tracer::Inotify, &["inotify_rename"], &["scratch"])]
+    #[case(Tracer::ManyArgs, &["function_call"], &["scratch"])]
+    #[case(
+        Tracer::Filetop,
+        &["transfer_enter", "read_exit", "write_exit", "read_return", "write_return"],
+        &["pending", "scratch", "totals"]
+    )]
+    #[case(
+        Tracer::Filelife,
+        &["create_allowed", "open_created", "create_enter", "unlink_enter", "unlink_exit"],
+        &["births", "pending", "scratch"]
+    )]
+    #[case(
+        Tracer::Syncsnoop,
+        &["sys_enter_sync", "sys_enter_syncfs", "sys_enter_fsync", "sys_enter_fdatasync",
+          "sys_enter_msync", "sys_enter_sync_file_range"],
+        &[]
+    )]
+    #[case(Tracer::UserArgs, &["user_call", "user_return"], &["pending"])]
+    #[case(Tracer::GuardedRead, &["guarded_read", "unguarded_read"], &[])]
     fn objects_hold_what_plans_name(
         #[case] tracer: Tracer,
         #[case] programs: &[&str],
-        #[case] own_map: Option<&str>,
+        #[case] own_maps: &[&str],
         #[values(BufferKind::Ring, BufferKind::Perf)] buffer: BufferKind,
     ) {
         let object = Object::parse(object(tracer, buffer)).unwrap();
@@ -56,7 +84,10 @@ mod tests {
         let found: BTreeSet<_> = object.programs.keys().map(String::as_str).collect();
         assert_eq!(found, programs.iter().copied().collect());
         let found: BTreeSet<_> = object.maps.keys().map(String::as_str).collect();
-        assert_eq!(found, ["config", "emitted", "events"].into_iter().chain(own_map).collect());
+        assert_eq!(
+            found,
+            ["config", "emitted", "events"].into_iter().chain(own_maps.iter().copied()).collect()
+        );
         let kind = match buffer {
             BufferKind::Ring => bpf_map_type::BPF_MAP_TYPE_RINGBUF,
             BufferKind::Perf => bpf_map_type::BPF_MAP_TYPE_PERF_EVENT_ARRAY,
@@ -66,7 +97,19 @@ mod tests {
 
     #[rstest]
     fn objects_suit_old_verifiers(
-        #[values(Tracer::SysWrite, Tracer::Inotify, Tracer::ManyArgs)] tracer: Tracer,
+        #[values(
+            Tracer::SysWrite,
+            Tracer::SockAlloc,
+            Tracer::SocketWrite,
+            Tracer::Inotify,
+            Tracer::ManyArgs,
+            Tracer::Filetop,
+            Tracer::Filelife,
+            Tracer::Syncsnoop,
+            Tracer::UserArgs,
+            Tracer::GuardedRead
+        )]
+        tracer: Tracer,
         #[values(BufferKind::Ring, BufferKind::Perf)] buffer: BufferKind,
     ) {
         let programs = check::check(object(tracer, buffer)).unwrap();

@@ -1,52 +1,46 @@
 //! Programs that are at work.
 
-use std::os::fd::BorrowedFd;
+use std::{
+    fs, io,
+    os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
+};
 
-use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray};
-use kernlab_abi::PendingWrite;
+use aya::maps::{MapData, MapError, PerCpuArray};
 use kernlab_core::{
-    backend::{BackendError, Session, Tally},
+    backend::{BackendError, Session, Tally, skipped_runs},
     outcome::Reason,
 };
 
-use crate::{attach::Attached, buffer::EventBuffer, error::failed};
-
-/// The map `pending`: entries are counted, never looked into.
-type Pending = HashMap<MapData, u64, [u8; size_of::<PendingWrite>()]>;
+use crate::{
+    attach::Attached, buffer::EventBuffer, error::failed, pending::Pending, totals::Totals,
+};
 
 /// See [`Session`].
 pub(crate) struct AyaSession {
-    attached: Vec<Attached>,
-    events: EventBuffer,
-    emitted: PerCpuArray<MapData, u64>,
-    pending: Option<Pending>,
+    pub(crate) attached: Vec<Attached>,
+    pub(crate) programs: Vec<OwnedFd>,
+    pub(crate) events: EventBuffer,
+    pub(crate) emitted: PerCpuArray<MapData, u64>,
+    pub(crate) pending: Option<Box<dyn Pending>>,
+    pub(crate) totals: Option<Totals>,
 }
 
 impl AyaSession {
-    pub(crate) fn new(
-        attached: Vec<Attached>,
-        events: EventBuffer,
-        emitted: Map,
-        pending: Option<Map>,
-    ) -> Result<Self, BackendError> {
-        let wrong = |name| {
-            move |error| failed(format!("opening the map {name}"), Reason::LoadFailed, error)
-        };
-        let emitted = PerCpuArray::try_from(emitted).map_err(wrong("emitted"))?;
-        let pending = pending.map(Pending::try_from).transpose().map_err(wrong("pending"))?;
-        Ok(AyaSession { attached, events, emitted, pending })
+    /// Events that the programs meant for us. Only exact when the programs are detached.
+    fn emitted(&self) -> Result<u64, MapError> {
+        Ok(self.emitted.get(&0, 0)?.iter().sum())
     }
 
-    /// Events that the programs handed over and that did not arrive. Only exact when the programs
-    /// are detached and the buffer is empty.
-    fn lost(&self) -> Result<u64, MapError> {
-        let emitted: u64 = self.emitted.get(&0, 0)?.iter().sum();
-        Ok(emitted.saturating_sub(self.events.received()))
+    /// Runs that the kernel left out, over all programs.
+    fn skipped(&self) -> io::Result<u64> {
+        self.programs.iter().try_fold(0, |sum, program| {
+            let fdinfo = fs::read_to_string(format!("/proc/self/fdinfo/{}", program.as_raw_fd()))?;
+            Ok(sum + skipped_runs(&fdinfo))
+        })
     }
 
     fn left_behind(&self) -> Result<u64, MapError> {
-        let Some(pending) = &self.pending else { return Ok(0) };
-        pending.keys().try_fold(0, |count, key| key.map(|_| count + 1))
+        self.pending.as_ref().map_or(Ok(0), |pending| pending.count())
     }
 }
 
@@ -67,8 +61,14 @@ impl Session for AyaSession {
         }
         self.events.consume(sink);
         let unread = |error| failed("reading the maps", Reason::LoadFailed, error);
+        let skipped = self
+            .skipped()
+            .map_err(|error| failed("counting skipped runs", Reason::LoadFailed, error))?;
+        let counted = self.totals.as_ref().map_or(Ok(0), |totals| totals.hand_over(sink));
+        let received = self.events.received() + counted.map_err(unread)?;
         Ok(Tally {
-            lost: self.lost().map_err(unread)?,
+            lost: self.emitted().map_err(unread)?.saturating_sub(received),
+            skipped,
             left_behind: self.left_behind().map_err(unread)?,
         })
     }

@@ -5,13 +5,14 @@ mod object;
 mod session;
 pub mod source;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fs, io};
 
 use kernlab_core::{
     backend::{Backend, BackendError, Session},
     cell::BackendKind,
+    elf::file_offset,
     outcome::Reason,
-    plan::{ProbePlan, Target},
+    plan::{ProbePlan, Target, UserFunction},
 };
 use libbpf_rs::{Link, MapCore as _, MapFlags, ObjectBuilder, ProgramMut, TracepointCategory};
 
@@ -90,5 +91,21 @@ fn attach(program: &ProgramMut<'_>, target: &Target) -> libbpf_rs::Result<Link> 
             program.attach_tracepoint(TracepointCategory::Custom(category.clone()), name)
         }
         Target::Kprobe { symbol } => program.attach_kprobe(false, symbol),
+        Target::Kretprobe { symbol } => program.attach_kprobe(true, symbol),
+        Target::Uprobe(function) => attach_uprobe(program, function, false),
+        Target::Uretprobe(function) => attach_uprobe(program, function, true),
     }
+}
+
+fn attach_uprobe(
+    program: &ProgramMut<'_>,
+    function: &UserFunction,
+    on_return: bool,
+) -> libbpf_rs::Result<Link> {
+    /// The programs themselves tell the traced process from others.
+    const ALL_PROCESSES: i32 = -1;
+    let executable = fs::read(&function.binary)?;
+    let offset = file_offset(&executable, &function.symbol)
+        .map_err(|error| io::Error::new(io::ErrorKind::NotFound, error))?;
+    program.attach_uprobe(on_return, ALL_PROCESSES, &function.binary, offset as usize)
 }

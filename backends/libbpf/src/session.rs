@@ -1,10 +1,15 @@
 //! Attached programs and the buffer that their events leave by.
 
-use std::{cell::RefCell, os::fd::BorrowedFd, rc::Rc};
+use std::{
+    cell::RefCell,
+    fs,
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
+    rc::Rc,
+};
 
 use kernlab_abi::PERF_PAGES;
 use kernlab_core::{
-    backend::{BackendError, Session, Tally},
+    backend::{BackendError, Session, Tally, skipped_runs},
     event::record_size,
     outcome::Reason,
     plan::{BufferKind, ProbePlan},
@@ -99,6 +104,34 @@ impl LibbpfSession {
             .sum())
     }
 
+    /// Runs that the kernel left out, over all programs.
+    fn skipped(&self) -> Result<u64, BackendError> {
+        self.object.progs().try_fold(0, |sum, program| {
+            let path = format!("/proc/self/fdinfo/{}", program.as_fd().as_raw_fd());
+            let fdinfo = fs::read_to_string(path).map_err(|source| {
+                failure("counting skipped runs".to_owned(), Reason::LoadFailed, source.into())
+            })?;
+            Ok(sum + skipped_runs(&fdinfo))
+        })
+    }
+
+    /// Hands over what the programs counted, and returns how many records that were. A tracer that
+    /// doesn't count has no such map.
+    fn hand_over_totals(&self, sink: &mut dyn FnMut(&[u8])) -> Result<u64, BackendError> {
+        let Some(totals) = self.object.maps().find(|map| map.name() == "totals") else {
+            return Ok(0);
+        };
+        let failed = |source| failure("reading the totals".to_owned(), Reason::LoadFailed, source);
+        let mut count = 0;
+        for key in totals.keys() {
+            if let Some(record) = totals.lookup(&key, MapFlags::ANY).map_err(failed)? {
+                sink(&record);
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+
     /// Entries for calls that never ended; a tracer without such a map has none.
     fn left_behind(&self) -> u64 {
         self.object
@@ -132,7 +165,8 @@ impl Session for LibbpfSession {
     fn finish(mut self: Box<Self>, sink: &mut dyn FnMut(&[u8])) -> Result<Tally, BackendError> {
         self.links.clear();
         self.consume(sink)?;
-        let lost = self.emitted()?.saturating_sub(self.received.borrow().count);
-        Ok(Tally { lost, left_behind: self.left_behind() })
+        let received = self.received.borrow().count + self.hand_over_totals(sink)?;
+        let lost = self.emitted()?.saturating_sub(received);
+        Ok(Tally { lost, skipped: self.skipped()?, left_behind: self.left_behind() })
     }
 }

@@ -1,18 +1,25 @@
+use std::collections::BTreeSet;
+
+use kernlab_abi::{NAME_IS_QSTR, NAME_IS_STRING};
 use rstest::rstest;
 
 use super::*;
 use crate::{
     btf::{Btf, sample::Builder},
+    discovery::Discovered,
     facts::Trial,
 };
 
-fn facts(symbols: &[&str], btf: Option<Btf>) -> KernelFacts {
+pub(super) fn facts(symbols: &[&str], btf: Option<Btf>) -> KernelFacts {
     KernelFacts {
         release: "6.1.0".to_owned(),
         symbols: symbols.iter().map(|&name| (name.to_owned(), 0xffff_ffff_8100_0000)).collect(),
+        tracepoints: BTreeSet::new(),
         btf,
+        discovered: None,
         ring_buffer: Trial::Yes,
         probe_read_kernel: Trial::Yes,
+        uprobes: true,
         five_level_paging: false,
     }
 }
@@ -24,7 +31,7 @@ fn btf(function: &str, parameters: &[(&str, &str)]) -> Option<Btf> {
     Some(Btf::parse(builder.build()).unwrap())
 }
 
-fn scenario(id: &str) -> &'static Scenario {
+pub(super) fn scenario(id: &str) -> &'static Scenario {
     Scenario::by_id(id).unwrap()
 }
 
@@ -98,7 +105,7 @@ fn without_btf_only_an_unambiguous_handler_will_do() {
     let known = plan(inotify, &facts(&["inotify_handle_inode_event"], None)).unwrap();
     assert_eq!((known.config.cookie_argument, known.types), (6, TypeSource::Layout));
     let refused = plan(inotify, &facts(&["inotify_handle_event"], None)).unwrap_err();
-    assert_eq!(refused.reason, Reason::MissingBtf);
+    assert_eq!(refused.reason, Reason::LayoutNotFound);
     let refused = plan(inotify, &facts(&[], None)).unwrap_err();
     assert_eq!(
         refused.to_string(),
@@ -182,4 +189,156 @@ fn a_layout_comes_from_btf_where_there_is_some(
     let planned = plan(scenario("inotify/unwatched"), &facts);
     let offset = planned.map(|plan| plan.config.layout.qstr_name).map_err(|error| error.reason);
     assert_eq!(offset, expected);
+}
+
+#[rstest]
+#[case::all(&SYNC_TRACEPOINTS)]
+#[case::some(&["sys_enter_sync", "sys_enter_msync"])]
+fn only_the_sync_calls_of_the_kernel_are_traced(#[case] tracepoints: &[&str]) {
+    let tracepoints = tracepoints.iter().map(|&name| name.to_owned()).collect();
+    let facts = KernelFacts { tracepoints, ..facts(&[], None) };
+    let plan = plan(scenario("syncsnoop/every_call"), &facts).unwrap();
+    let programs: BTreeSet<_> = plan.attach.into_iter().map(|point| point.program).collect();
+    assert_eq!(programs, facts.tracepoints);
+}
+
+#[test]
+fn without_tracepoints_of_system_calls_there_is_no_syncsnoop() {
+    let refused = plan(scenario("syncsnoop/every_call"), &facts(&[], None)).unwrap_err();
+    assert_eq!(refused.reason, Reason::MissingConfig);
+}
+
+#[rstest]
+#[case::before_7_2(&["ksys_write"], &["tracepoint syscalls:sys_enter_write", "tracepoint syscalls:sys_exit_write"])]
+#[case::from_7_2(&["ksys_write", "trace_call_bpf_faultable"], &["kprobe ksys_write", "kretprobe ksys_write"])]
+#[case::renamed(&["trace_call_bpf_faultable"], &["tracepoint syscalls:sys_enter_write", "tracepoint syscalls:sys_exit_write"])]
+fn writes_are_traced_where_no_program_is_skipped(
+    #[case] symbols: &[&str],
+    #[case] expected: &[&str],
+) {
+    let plan = plan(scenario("sys_write/threads"), &facts(symbols, None)).unwrap();
+    let targets: Vec<_> = plan.attach.iter().map(|point| point.target.to_string()).collect();
+    assert_eq!(targets, expected);
+}
+
+#[rstest]
+#[case("sys_write/burst_ring", Trial::Yes, Ok(BufferKind::Ring))]
+#[case("sys_write/burst_ring", Trial::No, Err(Reason::HelperUnavailable))]
+#[case("sys_write/burst_ring", Trial::CouldNotTell(1), Err(Reason::HelperUnavailable))]
+#[case("sys_write/burst_perf", Trial::Yes, Ok(BufferKind::Perf))]
+fn a_burst_has_the_buffer_that_it_is_about(
+    #[case] id: &str,
+    #[case] ring_buffer: Trial,
+    #[case] expected: Result<BufferKind, Reason>,
+) {
+    let facts = KernelFacts { ring_buffer, ..facts(&[], None) };
+    let planned = plan(scenario(id), &facts);
+    assert_eq!(planned.map(|plan| plan.buffer).map_err(|error| error.reason), expected);
+}
+
+#[test]
+fn one_function_is_probed_in_every_binary_that_is_run() {
+    let plan = plan(scenario("user_args/pie_and_static"), &facts(&[], None)).unwrap();
+    let targets: Vec<_> = plan.attach.iter().map(|point| point.target.to_string()).collect();
+    assert_eq!(
+        targets,
+        [
+            "uprobe /bin/kernlab-workload:kernlab_eight_ints",
+            "uretprobe /bin/kernlab-workload:kernlab_eight_ints",
+            "uprobe /bin/kernlab-workload-static:kernlab_eight_ints",
+            "uretprobe /bin/kernlab-workload-static:kernlab_eight_ints",
+        ]
+    );
+    let without = KernelFacts { uprobes: false, ..facts(&[], None) };
+    let refused = super::plan(scenario("user_args/eight_ints"), &without).unwrap_err();
+    assert_eq!(refused.reason, Reason::MissingConfig);
+}
+
+/// Structures of 6.1, with the fields of socks that moved.
+fn socket_btf(sk_protocol: u32, sk_type: u32) -> Option<Btf> {
+    let mut builder = Builder::new();
+    builder.structure("task_struct", &[("files", 3048)]);
+    builder.structure("files_struct", &[("fdt", 32)]);
+    builder.structure("fdtable", &[("max_fds", 0), ("fd", 8)]);
+    builder.structure("file", &[("f_op", 40), ("private_data", 200)]);
+    builder.structure("socket", &[("type", 4), ("sk", 24), ("ops", 32)]);
+    builder.structure("proto_ops", &[("family", 0)]);
+    builder.structure("sock", &[("sk_protocol", sk_protocol), ("sk_type", sk_type)]);
+    builder.structure(
+        "sock_common",
+        &[
+            ("skc_daddr", 0),
+            ("skc_rcv_saddr", 4),
+            ("skc_dport", 12),
+            ("skc_num", 14),
+            ("skc_family", 16),
+            ("skc_v6_daddr", 56),
+            ("skc_v6_rcv_saddr", 72),
+        ],
+    );
+    Some(Btf::parse(builder.build()).unwrap())
+}
+
+fn socket_facts(symbols: &[&str], btf: Option<Btf>) -> KernelFacts {
+    let tracepoints = SOCKET_TRACEPOINTS.map(str::to_owned).into();
+    KernelFacts { tracepoints, ..facts(symbols, btf) }
+}
+
+#[rstest]
+#[case::bits(513, 514, 0xff)]
+#[case::a_word(516, 514, 0xffff)]
+fn a_protocol_ends_where_the_type_begins(
+    #[case] sk_protocol: u32,
+    #[case] sk_type: u32,
+    #[case] expected: u32,
+) {
+    let facts = socket_facts(&["socket_file_ops"], socket_btf(sk_protocol, sk_type));
+    let config = plan(scenario("socket_write/tcp4"), &facts).unwrap().config;
+    assert_eq!((config.layout.sock_sk_protocol, config.protocol_mask), (sk_protocol, expected));
+    assert_eq!(config.socket_file_ops, 0xffff_ffff_8100_0000);
+}
+
+#[test]
+fn sockets_are_recognised_where_the_symbol_table_does_not_help() {
+    let planned = |facts: &KernelFacts| plan(scenario("socket_write/tcp4"), facts);
+    let mut facts = socket_facts(&[], socket_btf(516, 514));
+    let refused = planned(&facts).unwrap_err();
+    assert!(facts.lacks_layout(&refused), "memory is to be searched: {refused}");
+    facts.discovered = Some(Discovered { socket_file_ops: Some(7), ..Discovered::default() });
+    assert_eq!(planned(&facts).unwrap().config.socket_file_ops, 7);
+    facts.discovered = Some(Discovered::default());
+    let refused = planned(&facts).unwrap_err();
+    assert_eq!(refused.to_string(), "discovery did not find socket_file_ops: nobody looked for it");
+}
+
+#[rstest]
+#[case::not_preempted(false, ["socket_write_enter", "socket_write_exit"])]
+#[case::preempted(true, ["socket_write_entry", "socket_write_return"])]
+fn a_write_is_watched_on_both_sides_where_no_program_is_skipped(
+    #[case] faultable: bool,
+    #[case] programs: [&str; 2],
+) {
+    let mut symbols = [&["socket_file_ops"], &arch::WRITING_CALLS[..]].concat();
+    symbols.extend(faultable.then_some(FAULTABLE));
+    let facts = socket_facts(&symbols, socket_btf(516, 514));
+    let points = plan(scenario("socket_write/tcp4"), &facts).unwrap().attach;
+    let found: Vec<_> = points.iter().map(|point| point.program.as_str()).collect();
+    assert_eq!(found, [[programs[0]; 4], [programs[1]; 4]].concat());
+}
+
+#[test]
+fn a_write_is_watched_by_every_call() {
+    let mut facts = socket_facts(&["socket_file_ops"], socket_btf(516, 514));
+    facts.tracepoints.remove("sys_exit_sendmsg");
+    let refused = plan(scenario("socket_write/tcp4"), &facts).unwrap_err();
+    assert_eq!(refused.reason, Reason::MissingConfig);
+}
+
+#[test]
+fn a_socket_is_described_by_its_operations() {
+    let facts = facts(&["sock_alloc_file"], socket_btf(516, 514));
+    let layout = plan(scenario("sock_alloc/accept"), &facts).unwrap().config.layout;
+    assert_eq!((layout.socket_type, layout.socket_ops, layout.proto_ops_family), (4, 32, 0));
+    let refused = plan(scenario("sock_alloc/accept"), &socket_facts(&[], None)).unwrap_err();
+    assert_eq!(refused.reason, Reason::MissingSymbol);
 }

@@ -9,13 +9,16 @@
 
 pub mod arch;
 mod context;
+mod file;
 mod memory;
 mod output;
+pub mod syscall;
 mod thread;
 
 pub use context::read_context;
-pub use memory::KernelMemory;
-pub use output::emit;
+pub use file::FileReader;
+pub use memory::{KernelMemory, KernelValue, StackMemory, UserMemory};
+pub use output::{count_emitted, emit};
 pub use thread::TracedThread;
 
 /// Only programs with one of the strings in `license_is_gpl_compatible` (include/linux/license.h)

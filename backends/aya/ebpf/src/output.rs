@@ -2,17 +2,26 @@
 
 use aya_ebpf::{EbpfContext, macros::map, maps::PerCpuArray};
 
-/// Events that were handed to the buffer, whether it took them or not: what did not arrive at the
-/// loader was lost.
+/// Events that the loader should receive, whether there was room for them or not: what did not arrive
+/// there was lost.
 ///
 /// The perf buffer can't be asked. It reports losses only when it next has room, which may be
 /// never, and up to 5.0 `bpf_perf_event_output` returns 0 for an event that is lost
 /// (`__bpf_perf_event_output`, kernel/trace/bpf_trace.c).
 ///
-/// One program of an object hands over events, and it can't interrupt itself on one CPU, so the
-/// count needs no atomic addition.
+/// From 7.2 on, programs on syscall tracepoints can be preempted by others on the same CPU
+/// (`trace_call_bpf_faultable`), so the addition is atomic.
 #[map(name = "emitted")]
 static EMITTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Counts an event that the loader should receive.
+#[inline(always)]
+pub fn count_emitted() {
+    if let Some(emitted) = EMITTED.get_ptr_mut(0) {
+        // SAFETY: this CPU's slot of the map.
+        unsafe { increment(emitted) };
+    }
+}
 
 /// Hands an event to user space.
 ///
@@ -21,13 +30,29 @@ static EMITTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 /// Every byte of `event` is initialised.
 #[inline(always)]
 pub unsafe fn emit<T>(context: &impl EbpfContext, event: *const T) {
-    if let Some(emitted) = EMITTED.get_ptr_mut(0) {
-        // SAFETY: this CPU's slot of the map.
-        unsafe { *emitted += 1 };
-    }
+    count_emitted();
     // SAFETY: initialised by this function's contract, and it lives as long as the program runs.
     let bytes = unsafe { core::slice::from_raw_parts(event.cast::<u8>(), size_of::<T>()) };
     buffer::write(context, bytes);
+}
+
+/// Adds 1 at once. Assembly, because the target has no compare-and-swap up to `-mcpu=v2`, and
+/// `core` therefore no atomic arithmetic.
+///
+/// # Safety
+///
+/// `counter` is valid for reads and writes.
+#[inline(always)]
+unsafe fn increment(counter: *mut u64) {
+    // SAFETY: one addition to memory that is valid by this function's contract.
+    unsafe {
+        core::arch::asm!(
+            "lock *(u64 *)({counter} + 0) += {one}",
+            counter = in(reg) counter,
+            one = in(reg) 1u64,
+            options(nostack, preserves_flags),
+        );
+    }
 }
 
 #[cfg(not(feature = "perf"))]

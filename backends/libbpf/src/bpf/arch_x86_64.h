@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: (MIT OR Apache-2.0) OR GPL-2.0-only */
-/* Where the x86-64 calling convention puts arguments, seen from a probe on a function's entry. */
+/*
+ * Where the x86-64 calling convention puts arguments and results, seen from a probe on a function's
+ * entry or return. It is the same in the kernel and in user space.
+ */
 #pragma once
 
 #include "tracer.h"
@@ -16,11 +19,12 @@
 		value;                                                                          \
 	})
 
-/* Argument number `n`, counted from 1. A stack slot that can't be read is 0. */
-static __always_inline __u64 argument(const struct ProgramConfig *config, void *ctx, __u32 n)
-{
-	__u64 value = 0;
+/* Arguments that are passed in registers. */
+#define REGISTER_ARGUMENTS 6
 
+/* Argument number `n`, counted from 1, of those that are passed in registers. */
+static __always_inline __u64 register_argument(void *ctx, __u32 n)
+{
 	if (n == 1)
 		return REGISTER(ctx, 112); /* di */
 	if (n == 2)
@@ -31,9 +35,51 @@ static __always_inline __u64 argument(const struct ProgramConfig *config, void *
 		return REGISTER(ctx, 88); /* cx */
 	if (n == 5)
 		return REGISTER(ctx, 72); /* r8 */
-	if (n == 6)
-		return REGISTER(ctx, 64); /* r9 */
-	/* The return address is at the stack pointer, the seventh argument above it. */
-	read_kernel(config, &value, sizeof(value), REGISTER(ctx, 152) + 8 * (__u64)(n - 6));
+	return REGISTER(ctx, 64); /* r9 */
+}
+
+/*
+ * The address of argument number `n` of those on the stack. The return address is at the stack
+ * pointer, the seventh argument above it.
+ */
+static __always_inline __u64 stack_argument(void *ctx, __u32 n)
+{
+	return REGISTER(ctx, 152) + 8 * (__u64)(n - 6);
+}
+
+/* Argument number `n` of a kernel function. A stack slot that can't be read is 0. */
+static __always_inline __u64 argument(const struct ProgramConfig *config, void *ctx, __u32 n)
+{
+	__u64 value = 0;
+
+	if (n <= REGISTER_ARGUMENTS)
+		return register_argument(ctx, n);
+	read_kernel(config, &value, sizeof(value), stack_argument(ctx, n));
 	return value;
+}
+
+/* Argument number `n` of a function in user space. A stack slot that can't be read is 0. */
+static __always_inline __u64 user_argument(const struct ProgramConfig *config, void *ctx, __u32 n)
+{
+	__u64 value = 0;
+
+	if (n <= REGISTER_ARGUMENTS)
+		return register_argument(ctx, n);
+	read_user(config, &value, sizeof(value), stack_argument(ctx, n));
+	return value;
+}
+
+/*
+ * The first argument of a system call, at the entry of what the system call table has for it: a function
+ * whose one parameter points to the caller's registers (arch/x86/include/asm/syscall_wrapper.h).
+ */
+static __always_inline int syscall_argument(const struct ProgramConfig *config, void *ctx, __u64 *to)
+{
+	return read_kernel(config, to, sizeof(*to), register_argument(ctx, 1) + 112 /* di */);
+}
+
+/* The result of a function, where it returns. */
+static __always_inline __u64 return_value(void *ctx)
+{
+	return REGISTER(ctx, 80); /* ax */
 }

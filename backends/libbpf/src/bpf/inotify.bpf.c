@@ -4,6 +4,7 @@
  * differs between kernels and comes from the plan.
  */
 #include "arch_x86_64.h"
+#include "file.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -11,12 +12,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct InotifyEvent);
 } scratch SEC(".maps");
-
-#ifdef KERNLAB_CORE
-struct qstr {
-	const unsigned char *name;
-} __attribute__((preserve_access_index));
-#endif
 
 SEC("kprobe")
 int inotify_rename(void *ctx)
@@ -35,12 +30,8 @@ int inotify_rename(void *ctx)
 	if (!event)
 		return 0;
 	name = argument(config, ctx, config->name_argument);
-	if (config->name_kind == NAME_IS_QSTR) {
-		__u64 field = name + FIELD_OFFSET(config, qstr, name);
-
-		if (read_kernel(config, &name, sizeof(name), field))
-			name = 0;
-	}
+	if (config->name_kind == NAME_IS_QSTR)
+		name = pointer_at(config, name + FIELD_OFFSET(config, qstr, name));
 	fill_header(&event->header);
 	event->mask = mask;
 	event->cookie = argument(config, ctx, config->cookie_argument);

@@ -6,7 +6,7 @@
 #pragma once
 
 typedef unsigned char __u8, uint8_t;
-typedef unsigned short __u16, __be16, __sum16;
+typedef unsigned short __u16, uint16_t, __be16, __sum16;
 typedef unsigned int __u32, uint32_t, __be32, __wsum;
 typedef unsigned long long __u64, uint64_t;
 typedef signed char __s8;
@@ -22,7 +22,7 @@ enum {
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
-enum { BPF_ANY = 0 };
+enum { BPF_ANY = 0, BPF_NOEXIST = 1 };
 #define BPF_F_CURRENT_CPU 0xffffffffULL
 
 #include <bpf/bpf_helpers.h>

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: (MIT OR Apache-2.0) OR GPL-2.0-only */
-/* Completed write(2) calls: the arguments on entry, the result on exit, joined per thread. */
-#include "tracer.h"
+/*
+ * Completed write(2) calls: the arguments on entry, the result on exit, joined per thread. Either at the
+ * tracepoints or at the function behind them; the plan decides.
+ */
+#include "arch_x86_64.h"
+#include "syscall.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -9,35 +13,22 @@ struct {
 	__type(value, struct PendingWrite);
 } pending SEC(".maps");
 
-/*
- * struct syscall_tp_t, kernel/trace/trace_syscalls.c: what BPF sees of a syscall tracepoint, on
- * every kernel, whatever the tracepoint's format file says.
- */
-struct sys_enter {
-	__u64 reserved;
-	__u64 number;
-	__u64 args[6];
-};
-
-struct sys_exit {
-	__u64 reserved;
-	__u64 number;
-	__s64 ret;
-};
-
-SEC("tracepoint")
-int sys_enter_write(struct sys_enter *ctx)
+static __always_inline int enter(__s32 fd, __u64 count)
 {
 	__u64 thread = bpf_get_current_pid_tgid();
-	struct PendingWrite write = { .count = ctx->args[2], .fd = ctx->args[0] };
+	struct PendingWrite write = { .count = count, .fd = fd };
 
-	if (traced_config())
-		bpf_map_update_elem(&pending, &thread, &write, BPF_ANY);
+	if (!traced_config())
+		return 0;
+	/* A call of this thread ended unseen, or this one will: user space is told of one event too few. */
+	if (bpf_map_lookup_elem(&pending, &thread))
+		count_emitted();
+	if (bpf_map_update_elem(&pending, &thread, &write, BPF_ANY))
+		count_emitted();
 	return 0;
 }
 
-SEC("tracepoint")
-int sys_exit_write(struct sys_exit *ctx)
+static __always_inline int leave(void *ctx, __s64 ret)
 {
 	__u64 thread = bpf_get_current_pid_tgid();
 	struct PendingWrite *write = bpf_map_lookup_elem(&pending, &thread);
@@ -48,10 +39,34 @@ int sys_exit_write(struct sys_exit *ctx)
 	event.count = write->count;
 	event.fd = write->fd;
 	bpf_map_delete_elem(&pending, &thread);
-	event.ret = ctx->ret;
+	event.ret = ret;
 	if (event.ret < 0)
 		return 0;
 	fill_header(&event.header);
 	emit(ctx, &event, sizeof(event));
 	return 0;
+}
+
+SEC("tracepoint")
+int sys_enter_write(struct sys_enter *ctx)
+{
+	return enter(ctx->args[0], ctx->args[2]);
+}
+
+SEC("tracepoint")
+int sys_exit_write(struct sys_exit *ctx)
+{
+	return leave(ctx, ctx->ret);
+}
+
+SEC("kprobe")
+int write_entry(void *ctx)
+{
+	return enter(register_argument(ctx, 1), register_argument(ctx, 3));
+}
+
+SEC("kretprobe")
+int write_return(void *ctx)
+{
+	return leave(ctx, return_value(ctx));
 }

@@ -30,8 +30,8 @@ struct {
 } events SEC(".maps");
 
 /*
- * Events handed to the buffer, whether or not it had room: what user space did not receive of them is
- * lost. A perf buffer's own record of losses comes only with the next event that finds room.
+ * Events that user space should receive, whether or not there was room for them: those that it did not
+ * are lost. A perf buffer's own record of losses comes only with the next event that finds room.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -58,13 +58,33 @@ static __always_inline const struct ProgramConfig *traced_config(void)
 	return found;
 }
 
-/* Both loaders rewrite the call to bpf_probe_read where the kernel lacks bpf_probe_read_kernel. */
+/* An address is not one to read. Helpers return 0 or a negative number. */
+#define REFUSED_BY_GUARD 1
+
+/* Both loaders rewrite the calls to bpf_probe_read where the kernel lacks bpf_probe_read_kernel. */
 static __always_inline int read_kernel(const struct ProgramConfig *config, void *to, __u32 size,
 				       __u64 address)
 {
 	if (address < config->kernel_address_min)
-		return -1;
+		return REFUSED_BY_GUARD;
 	return bpf_probe_read_kernel(to, size, (const void *)address);
+}
+
+/* As read_kernel, for the memory of the traced process. */
+static __always_inline int read_user(const struct ProgramConfig *config, void *to, __u32 size,
+				     __u64 address)
+{
+	if (address >= config->user_address_end)
+		return REFUSED_BY_GUARD;
+	return bpf_probe_read_user(to, size, (const void *)address);
+}
+
+/* The pointer at `address`; 0 if it can't be read. */
+static __always_inline __u64 pointer_at(const struct ProgramConfig *config, __u64 address)
+{
+	__u64 value;
+
+	return read_kernel(config, &value, sizeof(value), address) ? 0 : value;
 }
 
 static __always_inline void read_kernel_str(const struct ProgramConfig *config, __u8 *to,
@@ -85,13 +105,19 @@ static __always_inline void fill_header(struct EventHeader *header)
 	bpf_get_current_comm(header->comm, sizeof(header->comm));
 }
 
-static __always_inline void emit(void *ctx, void *event, __u64 size)
+static __always_inline void count_emitted(void)
 {
 	__u32 zero = 0;
 	__u64 *count = bpf_map_lookup_elem(&emitted, &zero);
 
 	if (count)
-		*count += 1;
+		/* From 7.2 on another program may interrupt one on a syscall tracepoint. */
+		__sync_fetch_and_add(count, 1);
+}
+
+static __always_inline void emit(void *ctx, void *event, __u64 size)
+{
+	count_emitted();
 #ifdef KERNLAB_RING
 	bpf_ringbuf_output(&events, event, size, 0);
 #else

@@ -1,15 +1,20 @@
-//! Where a function finds its arguments: the System V calling convention, as the kernel uses it.
+//! Where a function finds its arguments and leaves its result: the System V calling convention, the
+//! same in the kernel and in user space.
 
 use core::ffi::c_void;
 
-use aya_ebpf::{EbpfContext, programs::ProbeContext};
+use aya_ebpf::{
+    EbpfContext,
+    programs::{ProbeContext, RetProbeContext},
+};
 
-use crate::{KernelMemory, read_context};
+use crate::{KernelMemory, StackMemory, read_context};
 
 /// Offsets in `struct pt_regs`, arch/x86/include/asm/ptrace.h: the same from 4.18 to 7.3.
 mod pt_regs {
     pub(super) const R9: usize = 64;
     pub(super) const R8: usize = 72;
+    pub(super) const AX: usize = 80;
     pub(super) const CX: usize = 88;
     pub(super) const DX: usize = 96;
     pub(super) const SI: usize = 104;
@@ -20,22 +25,22 @@ mod pt_regs {
 /// Arguments that are passed in registers.
 const IN_REGISTERS: u32 = 6;
 
-/// The arguments of the function at whose entry a kprobe fired.
-pub struct Arguments {
+/// The arguments of the function at whose entry a kprobe or uprobe fired.
+pub struct Arguments<M> {
     registers: *const c_void,
-    memory: KernelMemory,
+    stack: M,
 }
 
-impl Arguments {
-    /// The arguments of the function that `context` interrupted.
+impl<M: StackMemory> Arguments<M> {
+    /// The arguments of the function that `context` interrupted, whose stack is in `stack`.
     #[inline(always)]
-    pub fn new(context: &ProbeContext, memory: KernelMemory) -> Self {
-        Arguments { registers: context.as_ptr(), memory }
+    pub fn new(context: &ProbeContext, stack: M) -> Self {
+        Arguments { registers: context.as_ptr(), stack }
     }
 
     #[inline(always)]
     fn register<const OFFSET: usize>(&self) -> u64 {
-        // SAFETY: a kprobe's context is a pt_regs, and all offsets are in it.
+        // SAFETY: the context is a pt_regs, and all offsets are in it.
         unsafe { read_context::<OFFSET>(self.registers) }
     }
 
@@ -54,8 +59,25 @@ impl Arguments {
             _ => {
                 let slot = u64::from(number.wrapping_sub(IN_REGISTERS));
                 let address = self.register::<{ pt_regs::SP }>().wrapping_add(8 * slot);
-                self.memory.read_u64(address)
+                self.stack.slot(address)
             }
         }
     }
+}
+
+/// The first argument of a system call, at the entry of what the system call table has for it: a
+/// function whose one parameter points to the caller's registers
+/// (arch/x86/include/asm/syscall_wrapper.h). None if those can't be read.
+#[inline(always)]
+pub fn syscall_argument(context: &ProbeContext, memory: KernelMemory) -> Option<u64> {
+    let registers = Arguments::new(context, memory).get(1);
+    memory.read_field(registers, pt_regs::DI as u32)
+}
+
+/// The result of the function from which `context` returns, whole: the upper half of a 32-bit
+/// result is undefined.
+#[inline(always)]
+pub fn return_value(context: &RetProbeContext) -> u64 {
+    // SAFETY: the context is a pt_regs, and the offset is in it.
+    unsafe { read_context::<{ pt_regs::AX }>(context.as_ptr()) }
 }

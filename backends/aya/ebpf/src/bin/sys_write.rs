@@ -1,4 +1,5 @@
-//! `sys_write`: completed write(2) calls, joined from the tracepoints of entry and exit.
+//! `sys_write`: completed write(2) calls, joined from entry and exit. Either at the tracepoints or at
+//! the function behind them; the plan decides.
 #![no_std]
 #![no_main]
 
@@ -6,20 +7,19 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::{
     EbpfContext,
-    macros::{map, tracepoint},
+    macros::{kprobe, kretprobe, map, tracepoint},
     maps::HashMap,
-    programs::TracePointContext,
+    programs::{ProbeContext, RetProbeContext, TracePointContext},
 };
 use kernlab_abi::{MAX_PENDING, PendingWrite, SysWriteEvent};
-use kernlab_aya_ebpf::{TracedThread, emit, read_context};
+use kernlab_aya_ebpf::{
+    KernelMemory, TracedThread,
+    arch::{Arguments, return_value},
+    count_emitted, emit, read_context, syscall,
+};
 
-/// Where the BPF context of a syscall tracepoint has the arguments, and the return value: the same
-/// on every kernel, whatever the tracepoint's format file says (`struct syscall_tp_t`,
-/// kernel/trace/trace_syscalls.c).
-const ARGUMENTS: usize = 16;
-const FD: usize = ARGUMENTS;
-const COUNT: usize = ARGUMENTS + 2 * 8;
-const RET: usize = 16;
+const FD: usize = syscall::ARGUMENTS;
+const COUNT: usize = syscall::ARGUMENTS + 2 * 8;
 
 /// Calls under way, by thread: `pid_tgid`.
 #[map(name = "pending")]
@@ -27,17 +27,48 @@ static PENDING: HashMap<u64, PendingWrite> = HashMap::with_max_entries(MAX_PENDI
 
 #[tracepoint]
 fn sys_enter_write(context: TracePointContext) -> Option<()> {
-    let thread = TracedThread::current()?;
     let context = context.as_ptr();
     // SAFETY: both offsets are in the context of sys_enter_write.
     let (fd, count) =
         unsafe { (read_context::<FD>(context) as i32, read_context::<COUNT>(context)) };
-    let write = PendingWrite { count, fd, reserved: 0 };
-    PENDING.insert(thread.pid_tgid, write, 0).ok()
+    enter(fd, count)
 }
 
 #[tracepoint]
 fn sys_exit_write(context: TracePointContext) -> Option<()> {
+    // SAFETY: the offset is in the context of sys_exit_write.
+    let ret = unsafe { read_context::<{ syscall::RETURNED }>(context.as_ptr()) };
+    leave(&context, ret as i64)
+}
+
+#[kprobe]
+fn write_entry(context: ProbeContext) -> Option<()> {
+    let thread = TracedThread::current()?;
+    let arguments = Arguments::new(&context, KernelMemory::new(thread.config));
+    enter(arguments.get(1) as i32, arguments.get(3))
+}
+
+#[kretprobe]
+fn write_return(context: RetProbeContext) -> Option<()> {
+    leave(&context, return_value(&context) as i64)
+}
+
+#[inline(always)]
+fn enter(fd: i32, count: u64) -> Option<()> {
+    let thread = TracedThread::current()?;
+    let write = PendingWrite { count, fd, reserved: 0 };
+    // A call of this thread ended unseen, or this one will: the loader is told of one event too few.
+    if PENDING.get_ptr(thread.pid_tgid).is_some() {
+        count_emitted();
+    }
+    if PENDING.insert(thread.pid_tgid, write, 0).is_err() {
+        count_emitted();
+    }
+    Some(())
+}
+
+#[inline(always)]
+fn leave(context: &impl EbpfContext, ret: i64) -> Option<()> {
     let thread = TracedThread::current()?;
     let write = PENDING.get_ptr(thread.pid_tgid)?;
     // SAFETY: only this thread inserts or removes its entry, so the value stays until it is removed
@@ -45,8 +76,6 @@ fn sys_exit_write(context: TracePointContext) -> Option<()> {
     let PendingWrite { count, fd, .. } = unsafe { *write };
     // If this failed, the loader would find the entry at the end.
     _ = PENDING.remove(thread.pid_tgid);
-    // SAFETY: the offset is in the context of sys_exit_write.
-    let ret = unsafe { read_context::<RET>(context.as_ptr()) } as i64;
     if ret < 0 {
         return None;
     }
@@ -59,7 +88,7 @@ fn sys_exit_write(context: TracePointContext) -> Option<()> {
         (*event).ret = ret;
         (*event).fd = fd;
         (*event).reserved = 0;
-        emit(&context, event);
+        emit(context, event);
     }
     Some(())
 }

@@ -1,0 +1,217 @@
+//! Scenarios with more events than are worth listing: nothing may be missing without being
+//! accounted for.
+
+use std::fmt::Write as _;
+
+use crate::{
+    account::Account,
+    event::{Action, Event},
+    normalise::normalise,
+    plan::BufferKind,
+    scenario::{Scenario, Tracer},
+};
+
+/// Threads that write as fast as they can.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Burst {
+    /// The scenario's name.
+    name: &'static str,
+    /// The buffer that it is about.
+    pub buffer: BufferKind,
+    /// When the tracer empties the buffer.
+    pub drain: Drain,
+    /// Threads.
+    pub writers: u64,
+    /// Writes of each thread; the first has one byte, and each is a byte longer than the one before.
+    pub calls: u64,
+}
+
+/// When a buffer is emptied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drain {
+    /// As events come. The buffer has room for all of them anyway, so none is lost.
+    AsTheyCome,
+    /// Only when all is over. The buffer has no room for so many, so some are lost.
+    AtTheEnd,
+}
+
+/// An event takes 64 bytes in the ring buffer and 72 in a perf buffer. So 2000 events fit into the
+/// perf buffer of one CPU, and 20000 into neither the ring nor the perf buffers of a few CPUs.
+static BURSTS: [Burst; 4] = [
+    Burst::new("burst_ring", BufferKind::Ring, Drain::AsTheyCome, 500),
+    Burst::new("burst_perf", BufferKind::Perf, Drain::AsTheyCome, 500),
+    Burst::new("overflow_ring", BufferKind::Ring, Drain::AtTheEnd, 5000),
+    Burst::new("overflow_perf", BufferKind::Perf, Drain::AtTheEnd, 5000),
+];
+
+impl Burst {
+    const fn new(name: &'static str, buffer: BufferKind, drain: Drain, calls: u64) -> Self {
+        Burst { name, buffer, drain, writers: 4, calls }
+    }
+
+    /// What a scenario is, if it is a burst.
+    pub fn of(scenario: &Scenario) -> Option<&'static Burst> {
+        let named = |burst: &&Burst| burst.name == scenario.name;
+        BURSTS.iter().find(named).filter(|_| scenario.tracer == Tracer::SysWrite)
+    }
+
+    /// What must come of the burst, as text.
+    pub fn expected(&self, account: &Account) -> String {
+        balance(writes(&account.did), self.drain == Drain::AtTheEnd)
+    }
+
+    /// What came of it, in the words of [`Burst::expected`] if all is well: every write arrived or was
+    /// reported lost.
+    pub fn observed(&self, events: &[Event], account: &Account, lost: u64) -> String {
+        let (captured, done) = (writes(events), writes(&account.did));
+        let mut text = if captured + lost == done {
+            balance(done, lost > 0)
+        } else {
+            format!("captured {captured} + lost {lost} is not {done}\n")
+        };
+        let strays: Vec<Event> = events
+            .iter()
+            .filter(|event| !account.did.iter().any(|did| part_of(event, did)))
+            .cloned()
+            .collect();
+        if !strays.is_empty() {
+            let _ = write!(text, "never done:\n{}", normalise(&strays, &account.names));
+        }
+        text
+    }
+}
+
+fn balance(done: u64, any_lost: bool) -> String {
+    let lost = if any_lost { "some" } else { "none" };
+    format!("captured + lost = {done}\nlost: {lost}\n")
+}
+
+fn writes(events: &[Event]) -> u64 {
+    let calls = |event: &Event| match event.action {
+        Action::Writes { calls, .. } => calls,
+        _ => 1,
+    };
+    events.iter().map(calls).sum()
+}
+
+/// Are these writes among those of `did`?
+fn part_of(event: &Event, did: &Event) -> bool {
+    let (
+        Action::Writes { fd, calls: _, shortest, longest },
+        Action::Writes { fd: did_fd, calls: _, shortest: first, longest: last },
+    ) = (&event.action, &did.action)
+    else {
+        return false;
+    };
+    (event.pid, event.tid, &event.comm, fd) == (did.pid, did.tid, &did.comm, did_fd)
+        && first <= shortest
+        && longest <= last
+}
+
+/// Each thread's writes to one place as one event, as long as each is whole and longer than the one
+/// before: then none came twice. Other events stay what they are.
+pub fn condense(events: Vec<Event>) -> Vec<Event> {
+    let mut condensed: Vec<Event> = Vec::new();
+    for event in events {
+        let Action::Write { fd, count, ret } = event.action else {
+            condensed.push(event);
+            continue;
+        };
+        let whole = u64::try_from(ret) == Ok(count);
+        let same_thread = |known: &&mut Event| {
+            (known.pid, known.tid, &known.comm) == (event.pid, event.tid, &event.comm)
+                && matches!(known.action, Action::Writes { fd: known, .. } if known == fd)
+        };
+        match condensed.iter_mut().find(same_thread).map(|known| &mut known.action) {
+            Some(Action::Writes { calls, longest, .. }) if whole && count > *longest => {
+                *calls += 1;
+                *longest = count;
+            }
+            None if whole => {
+                let action = Action::Writes { fd, calls: 1, shortest: count, longest: count };
+                condensed.push(Event { action, ..event });
+            }
+            _ => condensed.push(event),
+        }
+    }
+    condensed
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::account::NameClass;
+
+    fn did(tid: u32, action: Action) -> Event {
+        Event { pid: 1, tid, comm: "writer".to_owned(), action }
+    }
+
+    fn write(tid: u32, count: u64) -> Event {
+        did(tid, Action::Write { fd: 3, count, ret: count as i64 })
+    }
+
+    fn writes_of(tid: u32, calls: u64, shortest: u64, longest: u64) -> Event {
+        did(tid, Action::Writes { fd: 3, calls, shortest, longest })
+    }
+
+    #[test]
+    fn every_burst_is_a_scenario() {
+        let scenarios = Scenario::ALL.iter().filter_map(Burst::of);
+        assert_eq!(scenarios.count(), BURSTS.len());
+    }
+
+    #[test]
+    fn threads_are_condensed_and_repetitions_are_not() {
+        let cut = did(2, Action::Write { fd: 3, count: 9, ret: 8 });
+        let events =
+            vec![write(2, 1), write(3, 1), write(2, 2), write(2, 2), write(2, 5), cut.clone()];
+        assert_eq!(
+            condense(events),
+            [writes_of(2, 3, 1, 5), writes_of(3, 1, 1, 1), write(2, 2), cut]
+        );
+    }
+
+    const ALL: &str = "captured + lost = 20\nlost: none\n";
+    const SOME: &str = "captured + lost = 20\nlost: some\n";
+
+    #[rstest]
+    #[case::all(10, 0, ALL)]
+    #[case::lost(3, 7, SOME)]
+    #[case::one_is_missing(3, 6, "captured 13 + lost 6 is not 20\n")]
+    #[case::one_too_many(3, 8, "captured 13 + lost 8 is not 20\n")]
+    fn a_balance_is_even_or_shown(
+        #[case] of_second: u64,
+        #[case] lost: u64,
+        #[case] expected: &str,
+    ) {
+        let account = Account {
+            did: vec![writes_of(2, 10, 1, 10), writes_of(3, 10, 1, 10)],
+            ..Account::default()
+        };
+        let events = [writes_of(2, 10, 1, 10), writes_of(3, of_second, 1, of_second)];
+        assert_eq!(BURSTS[0].observed(&events, &account, lost), expected);
+        assert_eq!(
+            (BURSTS[0].expected(&account), BURSTS[2].expected(&account)),
+            (ALL.into(), SOME.into())
+        );
+    }
+
+    #[rstest]
+    #[case::another_length(
+        writes_of(2, 10, 1, 11),
+        "tid=<a> comm=writer writes fd=3 calls=10 counts=1..=11"
+    )]
+    #[case::another_thread(
+        writes_of(4, 10, 1, 10),
+        "tid=4 comm=writer writes fd=3 calls=10 counts=1..=10"
+    )]
+    #[case::twice(write(2, 4), "tid=<a> comm=writer write fd=3 count=4 ret=4")]
+    fn what_was_never_done_is_shown(#[case] stray: Event, #[case] shown: &str) {
+        let mut account = Account { did: vec![writes_of(2, 10, 1, 10)], ..Account::default() };
+        account.names.add(NameClass::Task, 2, "a").unwrap();
+        let text = BURSTS[0].observed(&[stray], &account, 0);
+        assert!(text.ends_with(&format!("never done:\npid=1 {shown}\n")), "{text}");
+    }
+}

@@ -1,0 +1,108 @@
+//! What was discovered, beside what BTF says.
+
+use serde::{Deserialize, Serialize};
+
+use super::Discovered;
+use crate::btf::{Btf, Prototype};
+
+/// The layout of one kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayoutReport {
+    /// `uname -r`.
+    pub release: String,
+    /// Does user space see BTF?
+    pub btf: bool,
+    /// Every field that was looked for and found, by name.
+    pub fields: Vec<ReportedField>,
+    /// Every function of which parameters were told from its calls.
+    pub prototypes: Vec<ReportedPrototype>,
+    /// What was not found: its name, and why.
+    pub failures: Vec<(String, String)>,
+    /// The address of `socket_file_ops`, as discovered.
+    pub socket_file_ops: Option<u64>,
+    /// What the search took, in milliseconds.
+    pub duration_ms: u64,
+}
+
+/// One field.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportedField {
+    /// `task_struct.files`.
+    pub field: String,
+    /// The offset in bytes that BTF has for it.
+    pub btf: Option<u32>,
+    /// The offset in bytes that was discovered.
+    pub discovered: u32,
+    /// Why it is that one.
+    pub how: String,
+}
+
+/// One function.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportedPrototype {
+    /// Its symbol.
+    pub function: String,
+    /// As BTF has it.
+    pub btf: Option<Prototype>,
+    /// As far as it was told; other parameters have the type `?`.
+    pub discovered: Prototype,
+}
+
+impl ReportedPrototype {
+    /// Does BTF have the same parameters in the same places? It may call them by longer names.
+    pub fn agrees(&self) -> bool {
+        self.btf.as_ref().is_some_and(|btf| {
+            (0..).zip(&self.discovered.parameters).all(|(index, ours): (usize, _)| {
+                let known = ours.type_name != "?";
+                let theirs = btf.parameters.get(index);
+                theirs.is_some_and(|theirs| {
+                    !known
+                        || theirs.type_name == ours.type_name && theirs.name.ends_with(&ours.name)
+                })
+            })
+        })
+    }
+}
+
+impl LayoutReport {
+    /// Sets what was discovered beside what BTF has.
+    pub fn new(release: &str, btf: Option<&Btf>, discovered: Discovered, duration_ms: u64) -> Self {
+        let offset = |field: &str| {
+            let (structure, field) = field.split_once('.')?;
+            btf?.member_offset(structure, field)
+        };
+        let fields = discovered.fields.into_iter().map(|(field, finding)| ReportedField {
+            btf: offset(&field),
+            field,
+            discovered: finding.offset,
+            how: finding.how,
+        });
+        let prototypes = discovered.prototypes.into_iter().map(|(function, discovered)| {
+            let btf = btf.and_then(|btf| btf.prototype(&function));
+            ReportedPrototype { function, btf, discovered }
+        });
+        LayoutReport {
+            prototypes: prototypes.collect(),
+            release: release.to_owned(),
+            btf: btf.is_some(),
+            fields: fields.collect(),
+            failures: discovered.failures.into_iter().collect(),
+            socket_file_ops: discovered.socket_file_ops,
+            duration_ms,
+        }
+    }
+
+    /// The fields and functions of which BTF says something else, or nothing. There are none unless
+    /// a relation is wrong; without BTF there is nothing to contradict.
+    pub fn contradictions(&self) -> Vec<&str> {
+        if !self.btf {
+            return Vec::new();
+        }
+        let fields = self.fields.iter().filter(|field| field.btf != Some(field.discovered));
+        let functions = self.prototypes.iter().filter(|prototype| !prototype.agrees());
+        fields
+            .map(|field| field.field.as_str())
+            .chain(functions.map(|prototype| prototype.function.as_str()))
+            .collect()
+    }
+}

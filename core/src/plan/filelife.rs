@@ -1,0 +1,223 @@
+//! Where the programs of `filelife` go, and which arguments are dentries.
+
+use kernlab_abi::ProgramConfig;
+
+use super::{AttachPoint, Unsupported, kprobe, kretprobe};
+use crate::{facts::KernelFacts, outcome::Reason, scenario::Scenario};
+
+/// Asked before any file is created, whether by open(2) or mknod(2): security/security.c. Its second
+/// parameter is the dentry on every release.
+const PERMISSION: &str = "security_inode_create";
+/// Called by open(2) once the file is there, with a mark if that was new: fs/open.c.
+const OPEN: &str = "vfs_open";
+/// Called by mknod(2) and not by open(2): fs/namei.c.
+const CREATE: &str = "vfs_create";
+
+/// What tells of the creation of a file.
+pub(crate) const FILE_BIRTHS: [&str; 3] = [PERMISSION, OPEN, CREATE];
+
+/// What ends the name of a file.
+pub(crate) const FILE_END: &str = "vfs_unlink";
+
+/// A function that came with `FMODE_CREATED`: in the series that also taught `struct file` to
+/// remember how it was opened (4.19, commits 73a09dd94377 and 183266f26905). The mark itself is a
+/// constant that no table of the kernel lists. RHEL 8 has neither.
+pub(crate) const CREATED_SINCE: &str = "alloc_file_clone";
+
+pub(super) fn attach(
+    scenario: &Scenario,
+    facts: &KernelFacts,
+    config: &mut ProgramConfig,
+) -> Result<Vec<AttachPoint>, Unsupported> {
+    let births = births(scenario, facts)?;
+    require(facts, FILE_END, "it is part of every kernel")?;
+    config.unlink_dentry_argument = dentry_argument(FILE_END, facts)?;
+    let mut told = config.unlink_dentry_argument != 0;
+    let mut attach = Vec::new();
+    for birth in births {
+        attach.push(match birth {
+            OPEN => {
+                config.layout.file_f_mode = facts.offset("file", "f_mode")?;
+                config.layout.path_dentry = facts.offset("path", "dentry")?;
+                kprobe("open_created", OPEN)
+            }
+            CREATE => {
+                config.create_dentry_argument = dentry_argument(CREATE, facts)?;
+                if config.create_dentry_argument == 0 {
+                    config.layout.inode_i_mode = facts.offset("inode", "i_mode")?;
+                    told = false;
+                }
+                kprobe("create_enter", CREATE)
+            }
+            permission => {
+                expect_second(permission, facts)?;
+                kprobe("create_allowed", permission)
+            }
+        });
+    }
+    if !told {
+        config.layout.dentry_d_parent = facts.offset("dentry", "d_parent")?;
+        config.layout.dentry_d_inode = facts.offset("dentry", "d_inode")?;
+    }
+    config.layout.dentry_d_name = facts.offset("dentry", "d_name")?;
+    config.layout.qstr_name = facts.offset("qstr", "name")?;
+    attach.extend([kprobe("unlink_enter", FILE_END), kretprobe("unlink_exit", FILE_END)]);
+    Ok(attach)
+}
+
+/// The functions to listen to: all of them, so that no file is missed, except where a scenario is
+/// there to prove one. Beside [`PERMISSION`] it would not be noticed if another heard nothing.
+fn births(scenario: &Scenario, facts: &KernelFacts) -> Result<Vec<&'static str>, Unsupported> {
+    let open_tells = facts.has_symbol(OPEN) && facts.has_symbol(CREATED_SINCE);
+    match scenario.name {
+        "mknod" => {
+            require(facts, CREATE, "it is part of every kernel")?;
+            Ok(vec![CREATE])
+        }
+        "open_creat" if open_tells => Ok(vec![OPEN]),
+        _ => {
+            if !open_tells {
+                require(facts, PERMISSION, "CONFIG_SECURITY")?;
+            }
+            Ok(FILE_BIRTHS.into_iter().filter(|name| facts.has_symbol(name)).collect())
+        }
+    }
+}
+
+fn require(facts: &KernelFacts, function: &str, needs: &str) -> Result<(), Unsupported> {
+    if facts.has_symbol(function) {
+        return Ok(());
+    }
+    Err(Unsupported::new(Reason::MissingSymbol, format!("the kernel has no {function}: {needs}")))
+}
+
+/// The number of the dentry among the arguments, or 0 where BTF doesn't describe the function. The
+/// program then finds out on every call: see `dentry_argument` in filelife.bpf.c.
+fn dentry_argument(function: &str, facts: &KernelFacts) -> Result<u32, Unsupported> {
+    let Some(prototype) = facts.btf.as_ref().and_then(|btf| btf.prototype(function)) else {
+        return Ok(0);
+    };
+    match prototype.position(&["dentry"]) {
+        Some((number, dentry)) if dentry.type_name == "struct dentry *" => Ok(number),
+        _ => Err(Unsupported::new(
+            Reason::SignatureChanged,
+            format!("{function} has no parameter dentry: {prototype}"),
+        )),
+    }
+}
+
+fn expect_second(function: &str, facts: &KernelFacts) -> Result<(), Unsupported> {
+    match dentry_argument(function, facts)? {
+        0 | 2 => Ok(()),
+        number => Err(Unsupported::new(
+            Reason::SignatureChanged,
+            format!("{function} has its dentry as parameter {number}, not 2"),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::{
+        super::{
+            plan,
+            tests::{facts, scenario},
+        },
+        *,
+    };
+    use crate::btf::{Btf, sample::Builder};
+
+    /// include/linux/fs.h of the releases that changed it.
+    const DIR_FIRST: &[(&str, &str)] = &[("struct inode *", "dir"), ("struct dentry *", "dentry")];
+    const DIR_SECOND: &[(&str, &str)] = &[
+        ("struct mnt_idmap *", "idmap"),
+        ("struct inode *", "dir"),
+        ("struct dentry *", "dentry"),
+    ];
+    const NO_DIR: &[(&str, &str)] =
+        &[("struct mnt_idmap *", "idmap"), ("struct dentry *", "dentry"), ("umode_t", "mode")];
+
+    fn file_facts(
+        symbols: &[&str],
+        create: &[(&str, &str)],
+        unlink: &[(&str, &str)],
+    ) -> KernelFacts {
+        let mut builder = Builder::new();
+        builder.structure("file", &[("f_mode", 4)]);
+        builder.structure("path", &[("dentry", 8)]);
+        builder.structure("dentry", &[("d_name", 32)]);
+        builder.structure("qstr", &[("name", 8)]);
+        builder.function("security_inode_create", DIR_FIRST);
+        builder.function("vfs_create", create);
+        builder.function("vfs_unlink", unlink);
+        facts(symbols, Some(Btf::parse(builder.build()).unwrap()))
+    }
+
+    const FROM_4_19: &[&str] =
+        &["security_inode_create", "vfs_open", "vfs_create", "vfs_unlink", "alloc_file_clone"];
+    /// Without the mark of a file that opening created.
+    const UP_TO_4_18: &[&str] = &["security_inode_create", "vfs_open", "vfs_create", "vfs_unlink"];
+    /// CONFIG_SECURITY=n
+    const WITHOUT_SECURITY: &[&str] = &["vfs_open", "vfs_create", "vfs_unlink", "alloc_file_clone"];
+
+    #[rstest]
+    #[case::up_to_5_11(DIR_FIRST, DIR_FIRST, 2, 2)]
+    #[case::up_to_6_18(DIR_SECOND, DIR_SECOND, 3, 3)]
+    #[case::from_6_19(NO_DIR, DIR_SECOND, 2, 3)]
+    fn dentries_are_where_the_prototypes_have_them(
+        #[case] create: &[(&str, &str)],
+        #[case] unlink: &[(&str, &str)],
+        #[case] created: u32,
+        #[case] unlinked: u32,
+    ) {
+        let facts = file_facts(FROM_4_19, create, unlink);
+        let config = plan(scenario("filelife/create_unlink"), &facts).unwrap().config;
+        assert_eq!(
+            (config.create_dentry_argument, config.unlink_dentry_argument),
+            (created, unlinked)
+        );
+    }
+
+    #[rstest]
+    #[case::all("filelife/create_unlink", FROM_4_19, &["create_allowed", "open_created", "create_enter"])]
+    #[case::proves_open("filelife/open_creat", FROM_4_19, &["open_created"])]
+    #[case::open_tells_nothing(
+        "filelife/open_creat",
+        UP_TO_4_18,
+        &["create_allowed", "open_created", "create_enter"]
+    )]
+    #[case::proves_create("filelife/mknod", UP_TO_4_18, &["create_enter"])]
+    #[case::no_security("filelife/create_unlink", WITHOUT_SECURITY, &["open_created", "create_enter"])]
+    fn a_birth_is_heard_of_wherever_it_is_told(
+        #[case] id: &str,
+        #[case] symbols: &[&str],
+        #[case] births: &[&str],
+    ) {
+        let plan = plan(scenario(id), &file_facts(symbols, NO_DIR, DIR_SECOND)).unwrap();
+        let programs: Vec<_> = plan.attach.iter().map(|point| point.program.as_str()).collect();
+        assert_eq!(programs, [births, &["unlink_enter", "unlink_exit"]].concat());
+    }
+
+    #[rstest]
+    #[case::open_tells_nothing(&["vfs_open", "vfs_create", "vfs_unlink"], "security_inode_create")]
+    #[case::no_end(&["security_inode_create"], "vfs_unlink")]
+    fn a_file_whose_birth_or_end_would_be_missed_is_not_traced(
+        #[case] symbols: &[&str],
+        #[case] missing: &str,
+    ) {
+        let facts = file_facts(symbols, NO_DIR, DIR_SECOND);
+        let refused = plan(scenario("filelife/create_unlink"), &facts).unwrap_err();
+        assert_eq!(refused.reason, Reason::MissingSymbol);
+        assert!(refused.to_string().contains(missing), "{refused}");
+    }
+
+    #[test]
+    fn a_function_without_a_dentry_is_refused() {
+        let facts = file_facts(FROM_4_19, &[("struct path *", "path")], DIR_SECOND);
+        let refused = plan(scenario("filelife/mknod"), &facts).unwrap_err();
+        assert_eq!(refused.reason, Reason::SignatureChanged);
+        assert_eq!(refused.to_string(), "vfs_create has no parameter dentry: (struct path *path)");
+    }
+}
