@@ -1,5 +1,5 @@
-//! The guest's initramfs: our agent as PID 1, the programs that run under it, the modules that a
-//! kernel needs. Written without root and without tools, the same bytes for the same input.
+//! The guest's initramfs: our agent as PID 1, and the modules that a kernel needs. Written without
+//! root and without tools, the same bytes for the same input.
 
 mod archive;
 mod store;
@@ -11,24 +11,6 @@ use std::{
 
 use self::archive::Archive;
 pub use self::store::{Contents, ImageStore, Initramfs};
-
-/// A program and its place in the guest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Program {
-    /// Absolute path in the guest: `/bin/kernlab-tracer`.
-    pub guest: String,
-    /// The static executable on the host.
-    pub host: PathBuf,
-}
-
-impl Program {
-    /// Puts an executable into the guest's `/bin` under its own name.
-    pub fn in_bin(host: impl Into<PathBuf>) -> Self {
-        let host = host.into();
-        let name = host.file_name().unwrap_or_default().to_string_lossy();
-        Program { guest: format!("/bin/{name}"), host }
-    }
-}
 
 /// An initramfs could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -69,15 +51,12 @@ pub struct Base {
 }
 
 impl Base {
-    /// Packs the agent and the programs.
-    pub fn new(agent: &Path, programs: &[Program]) -> Result<Self, ImageError> {
+    /// Packs the agent.
+    pub fn new(agent: &Path) -> Result<Self, ImageError> {
         let mut archive = Archive::default();
         // The kernel opens it for PID 1 before anything is mounted.
         archive.character_device("/dev/console", 0o600, 5, 1);
         archive.file("/init", 0o755, &read(agent)?)?;
-        for program in programs {
-            archive.file(&program.guest, 0o755, &read(&program.host)?)?;
-        }
         Ok(Base { archive: archive.finish() })
     }
 
@@ -115,7 +94,7 @@ mod tests {
     fn base(folder: &Path) -> Base {
         let agent = folder.join("agent");
         fs::write(&agent, b"\x7fELF agent").unwrap();
-        Base::new(&agent, &[Program::in_bin(&agent)]).unwrap()
+        Base::new(&agent).unwrap()
     }
 
     fn names(image: &[u8]) -> Vec<String> {
@@ -139,8 +118,6 @@ mod tests {
             "dev",
             "dev/console",
             "init",
-            "bin",
-            "bin/agent",
             "TRAILER!!!",
             "modules",
             "modules/virtio.ko",
@@ -152,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_missing_program_is_named() {
-        let error = Base::new(Path::new("/nonexistent/agent"), &[]).unwrap_err();
+        let error = Base::new(Path::new("/nonexistent/agent")).unwrap_err();
         let expected = "could not read /nonexistent/agent for the guest's initramfs";
         assert_eq!(error.to_string(), expected);
     }

@@ -1,9 +1,11 @@
 //! From what a guest recorded to a verdict. Pure.
 
 use kernlab_core::{
+    burst::Burst,
     normalise::normalise,
     outcome::{Outcome, Reason, Verdict},
     record::{Decision, Observation, Record},
+    scenario::Scenario,
 };
 use similar::TextDiff;
 
@@ -37,8 +39,8 @@ pub struct Golden<'a> {
     pub deviation: Option<&'a str>,
 }
 
-/// Judges one record.
-pub fn judge(record: &Record, golden: Golden<'_>) -> Judgement {
+/// Judges one record of a scenario.
+pub fn judge(scenario: &Scenario, record: &Record, golden: Golden<'_>) -> Judgement {
     match (&record.decision, &record.observation) {
         (Decision::Unsupported(unsupported), None) => Judgement::of(Verdict::because(
             Outcome::Unsupported,
@@ -63,7 +65,7 @@ pub fn judge(record: &Record, golden: Golden<'_>) -> Judgement {
                 ..Judgement::of(Verdict::because(outcome, *reason, message.clone()))
             }
         }
-        (_, Some(Observation::Traced { events, lost, left_behind, account })) => {
+        (_, Some(Observation::Traced { events, lost, skipped, left_behind, account })) => {
             if let Err(clash) = account.names.check() {
                 return Judgement::of(Verdict::because(
                     Outcome::Infra,
@@ -71,25 +73,49 @@ pub fn judge(record: &Record, golden: Golden<'_>) -> Judgement {
                     format!("the workload's account is ambiguous: {clash}"),
                 ));
             }
-            let observed = normalise(events, &account.names);
-            let done = normalise(&account.did, &account.names);
-            let (verdict, diff) = compare(&observed, &done, *lost, *left_behind, golden);
-            let confirmed = *lost == 0 && done == observed;
+            let (observed, done, lost) = match Burst::of(scenario) {
+                // Its text has the balance of what was lost.
+                Some(burst) => (burst.observed(events, account, *lost), burst.expected(account), 0),
+                None => (
+                    normalise(events, &account.names),
+                    normalise(&account.did, &account.names),
+                    *lost,
+                ),
+            };
+            let missed = Missed { lost, skipped: *skipped, left_behind: *left_behind };
+            let (verdict, diff) = compare(&observed, &done, missed, golden);
+            let confirmed = missed.lost == 0 && missed.skipped == 0 && done == observed;
             Judgement { events: Some(observed), diff, confirmed, ..Judgement::of(verdict) }
         }
     }
 }
 
+/// What a session must not have missed.
+#[derive(Clone, Copy)]
+struct Missed {
+    lost: u64,
+    skipped: u64,
+    left_behind: u64,
+}
+
 fn compare(
     observed: &str,
     done: &str,
-    lost: u64,
-    left_behind: u64,
+    Missed { lost, skipped, left_behind }: Missed,
     golden: Golden<'_>,
 ) -> (Verdict, Option<String>) {
     let fail = |reason, message: String| Verdict::because(Outcome::Fail, reason, message);
     if lost > 0 {
-        let message = format!("the kernel dropped {lost} events for which the buffer had no room");
+        let message = format!(
+            "{lost} events were lost: the buffer had no room for them, or the end of a call went unseen"
+        );
+        return (fail(Reason::EventsLost, message), None);
+    }
+    if skipped > 0 {
+        let message = format!(
+            "the kernel skipped {skipped} runs of the tracer's programs (recursion_misses), so events \
+             may be missing: another thread was preempted inside of them, or a map was in use"
+        );
         return (fail(Reason::EventsLost, message), None);
     }
     if done != observed {
@@ -138,7 +164,7 @@ mod tests {
     use kernlab_core::{
         account::{Account, NameClass},
         event::{Action, Event},
-        facts::Trial,
+        facts::{LayoutSource, Trial},
         plan::{BufferKind, ReadHelper, TypeSource, Unsupported},
     };
     use rstest::rstest;
@@ -156,62 +182,105 @@ mod tests {
             buffer: BufferKind::Ring,
             read: ReadHelper::Split,
             types: TypeSource::Core,
+            layout: LayoutSource::Btf,
             ring_buffer: Trial::Yes,
         }
     }
 
-    fn traced(events: Vec<Event>, did: Vec<Event>, lost: u64, left_behind: u64) -> Record {
+    fn traced(events: Vec<Event>, did: Vec<Event>, missed: Missed) -> Record {
+        let Missed { lost, skipped, left_behind } = missed;
         let mut account = Account { did, ..Account::default() };
         account.names.add(NameClass::Task, 7, "workload").unwrap();
         Record {
+            discovered: None,
             release: "6.1.0".into(),
             decision: plan(),
-            observation: Some(Observation::Traced { events, lost, left_behind, account }),
+            observation: Some(Observation::Traced { events, lost, skipped, left_behind, account }),
         }
     }
+
+    fn scenario() -> &'static Scenario {
+        Scenario::by_id("sys_write/threads").unwrap()
+    }
+
+    const NOTHING: Missed = Missed { lost: 0, skipped: 0, left_behind: 0 };
 
     const GOLDEN: &str = "pid=<workload> tid=<workload> comm=workload write fd=3 count=5 ret=5\n";
 
     #[rstest]
-    #[case::as_it_should_be(3, 3, 0, 0, Some(GOLDEN), None)]
-    #[case::not_what_was_done(4, 3, 0, 0, Some(GOLDEN), Some(Reason::EventsDiffer))]
-    #[case::not_what_was_expected(4, 4, 0, 0, Some(GOLDEN), Some(Reason::EventsDiffer))]
-    #[case::lost(3, 3, 1, 0, Some(GOLDEN), Some(Reason::EventsLost))]
-    #[case::left_behind(3, 3, 0, 2, Some(GOLDEN), Some(Reason::StateLeftBehind))]
-    #[case::no_snapshot(3, 3, 0, 0, None, Some(Reason::SnapshotMissing))]
+    #[case::as_it_should_be(3, 3, NOTHING, Some(GOLDEN), None)]
+    #[case::not_what_was_done(4, 3, NOTHING, Some(GOLDEN), Some(Reason::EventsDiffer))]
+    #[case::not_what_was_expected(4, 4, NOTHING, Some(GOLDEN), Some(Reason::EventsDiffer))]
+    #[case::lost(3, 3, Missed { lost: 1, ..NOTHING }, Some(GOLDEN), Some(Reason::EventsLost))]
+    #[case::skipped(3, 3, Missed { skipped: 1, ..NOTHING }, Some(GOLDEN), Some(Reason::EventsLost))]
+    #[case::left_behind(
+        3,
+        3,
+        Missed { left_behind: 2, ..NOTHING },
+        Some(GOLDEN),
+        Some(Reason::StateLeftBehind)
+    )]
+    #[case::no_snapshot(3, 3, NOTHING, None, Some(Reason::SnapshotMissing))]
     fn events_are_judged(
         #[case] observed: i32,
         #[case] did: i32,
-        #[case] lost: u64,
-        #[case] left_behind: u64,
+        #[case] missed: Missed,
         #[case] shared: Option<&str>,
         #[case] expected: Option<Reason>,
     ) {
-        let record = traced(vec![write(observed)], vec![write(did)], lost, left_behind);
-        let judgement = judge(&record, Golden { shared, deviation: None });
+        let record = traced(vec![write(observed)], vec![write(did)], missed);
+        let judgement = judge(scenario(), &record, Golden { shared, deviation: None });
         assert_eq!(judgement.verdict.reason, expected, "{judgement:?}");
         assert_eq!(judgement.diff.is_some(), expected == Some(Reason::EventsDiffer));
+    }
+
+    #[rstest]
+    #[case::some_lost("sys_write/overflow_ring", 3, 2, 0, None)]
+    #[case::none_lost("sys_write/overflow_ring", 5, 0, 0, Some(Reason::EventsDiffer))]
+    #[case::none_lost("sys_write/burst_ring", 5, 0, 0, None)]
+    #[case::some_lost("sys_write/burst_ring", 3, 2, 0, Some(Reason::EventsDiffer))]
+    #[case::missing("sys_write/overflow_ring", 2, 2, 0, Some(Reason::EventsDiffer))]
+    #[case::skipped("sys_write/burst_ring", 5, 0, 1, Some(Reason::EventsLost))]
+    fn a_burst_is_judged_by_its_balance(
+        #[case] id: &str,
+        #[case] captured: u64,
+        #[case] lost: u64,
+        #[case] skipped: u64,
+        #[case] expected: Option<Reason>,
+    ) {
+        let writes = |calls| {
+            let action = Action::Writes { fd: 3, calls, shortest: 1, longest: calls };
+            Event { action, ..write(3) }
+        };
+        let missed = Missed { lost, skipped, left_behind: 0 };
+        let record = traced(vec![writes(captured)], vec![writes(5)], missed);
+        let scenario = Scenario::by_id(id).unwrap();
+        let state = if id.contains("overflow") { "some" } else { "none" };
+        let golden = format!("captured + lost = 5\nlost: {state}\n");
+        let golden = Golden { shared: Some(&golden), deviation: None };
+        assert_eq!(judge(scenario, &record, golden).verdict.reason, expected);
     }
 
     #[test]
     fn a_deviation_holds_until_it_no_longer_occurs() {
         let deviation = GOLDEN.replace("fd=3", "fd=4");
         let golden = Golden { shared: Some(GOLDEN), deviation: Some(&deviation) };
-        let deviates = traced(vec![write(4)], vec![write(4)], 0, 0);
-        assert_eq!(judge(&deviates, golden).verdict, Verdict::pass());
-        let stale = traced(vec![write(3)], vec![write(3)], 0, 0);
-        assert_eq!(judge(&stale, golden).verdict.reason, Some(Reason::DeviationStale));
+        let deviates = traced(vec![write(4)], vec![write(4)], NOTHING);
+        assert_eq!(judge(scenario(), &deviates, golden).verdict, Verdict::pass());
+        let stale = traced(vec![write(3)], vec![write(3)], NOTHING);
+        assert_eq!(judge(scenario(), &stale, golden).verdict.reason, Some(Reason::DeviationStale));
     }
 
     #[test]
     fn two_tasks_of_one_name_are_never_a_pass() {
-        let mut record = traced(vec![write(3)], vec![write(3)], 0, 0);
+        let mut record = traced(vec![write(3)], vec![write(3)], NOTHING);
         let Some(Observation::Traced { account, .. }) = &mut record.observation else {
             unreachable!("made above")
         };
-        account.names =
-            serde_json::from_str(r#"{"task": {"7": "workload", "8": "workload"}}"#).unwrap();
-        let verdict = judge(&record, Golden::default()).verdict;
+        let named = |id| format!(r#"{{"first": {id}, "last": {id}, "name": "workload"}}"#);
+        let names = format!(r#"{{"task": [{}, {}]}}"#, named(7), named(8));
+        account.names = serde_json::from_str(&names).unwrap();
+        let verdict = judge(scenario(), &record, Golden::default()).verdict;
         assert_eq!(
             (verdict.outcome, verdict.reason),
             (Outcome::Infra, Some(Reason::WorkloadFailed))
@@ -223,13 +292,14 @@ mod tests {
         let unsupported = Unsupported { reason: Reason::MissingSymbol, message: "no f".into() };
         let mut record = Record {
             release: String::new(),
+            discovered: None,
             decision: Decision::Unsupported(unsupported),
             observation: None,
         };
-        let verdict = judge(&record, Golden::default()).verdict;
+        let verdict = judge(scenario(), &record, Golden::default()).verdict;
         assert_eq!(verdict.outcome, Outcome::Unsupported);
         record.decision = plan();
-        let verdict = judge(&record, Golden::default()).verdict;
+        let verdict = judge(scenario(), &record, Golden::default()).verdict;
         assert_eq!((verdict.outcome, verdict.reason), (Outcome::Fail, Some(Reason::TracerDied)));
     }
 }

@@ -1,4 +1,5 @@
-//! Guests and their lives: `Bootable` -> `Guest<Booting>` -> `Guest<Ready>` -> jobs -> power-off.
+//! Guests and their lives: `Bootable` -> `Guest<Booting>` -> `Guest<Settled>` -> `Guest<Ready>` -> jobs
+//! -> power-off. A settled guest can be saved; what is restored from that is settled as well.
 //!
 //! A guest is hostile: everything it says is bounded, and every wait for it has a deadline. Times
 //! that callers give are those of a machine with hardware acceleration; they are stretched by
@@ -9,13 +10,15 @@ mod error;
 mod guest;
 mod job;
 mod machine;
+mod saved;
 
 use std::{path::PathBuf, time::Duration};
 
 pub use self::{
     error::{Evidence, LabError, LabErrorKind, Phase},
-    guest::{Booting, Guest, PowerOff, Ready, Timings},
+    guest::{Booting, Guest, PowerOff, Ready, Settled, Timings},
     job::{Exit, Job, JobOutput, Limits},
+    saved::SavedState,
 };
 use crate::qemu::{Accelerator, Binary, MachineSpec};
 

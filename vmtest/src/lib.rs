@@ -3,13 +3,16 @@
 pub mod accel;
 pub mod bench;
 pub mod console;
+pub mod dossier;
 pub mod golden;
 pub mod image;
 pub mod judge;
 pub mod kernels;
 pub mod lab;
+pub mod machine;
 pub mod places;
 pub mod qemu;
 pub mod report;
 pub mod run;
 pub mod splat;
+pub mod warm;

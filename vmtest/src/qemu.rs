@@ -2,13 +2,16 @@
 
 mod arguments;
 mod binary;
+mod monitor;
 mod process;
 mod spawner;
 mod x86_64;
 
+pub(crate) use self::x86_64::is_measured;
 pub use self::{
-    arguments::{Accelerator, MachineSpec, Port, Verbosity, Wiring},
+    arguments::{Accelerator, HandedFile, MachineSpec, Memory, Port, Verbosity, Wiring},
     binary::{Binary, BinaryError, QEMU_VARIABLE},
-    process::{Process, SpawnError},
+    monitor::{Monitor, MonitorError},
+    process::{Process, SpawnError, Spawned},
     x86_64::{KernelImageError, check_kernel_image},
 };

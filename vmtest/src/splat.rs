@@ -1,38 +1,51 @@
-//! Finds what a kernel prints when something is wrong with it.
+//! What a guest's kernel complained of, with the lines that show it.
 
-/// The beginnings of such lines, behind the time: Documentation/admin-guide/tainted-kernels.rst
-/// and the places in the source that print them.
-const BEGINNINGS: [&str; 12] = [
-    "BUG: ",
-    "WARNING: ",
-    "INFO: rcu_",
-    "INFO: task ",
-    "INFO: possible ",
-    "Kernel panic - not syncing",
-    "Oops: ",
-    "general protection fault",
-    "rcu: INFO: rcu_",
-    "UBSAN: ",
-    "watchdog: BUG: ",
-    "unregister_netdevice: waiting for ",
-];
+use kernlab_core::outcome::{Outcome, Reason, Verdict};
+use kernlab_splat::{Splat, excerpt, scan};
 
-/// The first such line of a kernel's log, whose lines are `<priority>[time] text`.
-pub fn first(kernel_log: &str) -> Option<&str> {
-    kernel_log.lines().map(text).find(|line| BEGINNINGS.iter().any(|start| line.starts_with(start)))
+/// How many lines of a splat a verdict shows.
+const EXCERPT: usize = 12;
+
+/// The splats of a guest, and the log that has them.
+#[derive(Debug)]
+pub struct Complaints<'a> {
+    /// The name of the log among the evidence.
+    file: &'static str,
+    log: &'a str,
+    splats: Vec<Splat>,
 }
 
-/// A line without its priority, time and caller.
-fn text(line: &str) -> &str {
-    let line = match line.strip_prefix('<').and_then(|rest| rest.split_once('>')) {
-        Some((priority, rest)) if priority.bytes().all(|byte| byte.is_ascii_digit()) => rest,
-        _ => line,
-    };
-    let mut line = line.trim_start();
-    while let Some((_, rest)) = line.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        line = rest.trim_start();
+impl<'a> Complaints<'a> {
+    /// Those of the kernel's log, or of the console where only that has any: what a kernel says when
+    /// it dies reaches no program.
+    pub fn of(kernel_log: &'a str, console: &'a str) -> Self {
+        let splats = scan(kernel_log);
+        if splats.is_empty() {
+            return Complaints { file: "console.log", log: console, splats: scan(console) };
+        }
+        Complaints { file: "kernel.log", log: kernel_log, splats }
     }
-    line
+
+    /// In the order of the log.
+    pub fn splats(&self) -> &[Splat] {
+        &self.splats
+    }
+
+    /// What one of them means for a cell.
+    pub fn verdict(&self, splat: &Splat) -> Verdict {
+        let (outcome, reason) = if splat.kind.is_crash() {
+            (Outcome::KernelCrash, Reason::KernelPanicked)
+        } else {
+            (Outcome::KernelWarning, Reason::KernelWarned)
+        };
+        let (Splat { title, kind, line, .. }, file) = (splat, self.file);
+        let excerpt = excerpt(self.log, splat).take(EXCERPT).collect::<Vec<_>>().join("\n");
+        Verdict::because(
+            outcome,
+            reason,
+            format!("{title} [{kind}], line {line} of {file}:\n{excerpt}"),
+        )
+    }
 }
 
 #[cfg(test)]
@@ -41,19 +54,33 @@ mod tests {
 
     use super::*;
 
+    const QUIET: &str = "<6>[    0.1] process said WARNING: all is well\n";
+    const WARNING: &str = "<4>[    1.2] other\n\
+                           <4>[    1.234567] WARNING: CPU: 0 PID: 9 at a/b.c:77 do_it+0x52/0x60\n";
+    const CRASH: &str = "[    2.000001] general protection fault: 0000 [#1] SMP\n\
+                         [    2.000002] RIP: 0010:do_that+0x1/0x2\n";
+
     #[rstest]
-    #[case(
-        "<4>[    1.234567] WARNING: CPU: 0 PID: 9 at arch/x86/mm/extable.c:77 ex_handler_uaccess+0x52/0x60",
-        Some("WARNING: CPU: 0 PID: 9 at arch/x86/mm/extable.c:77 ex_handler_uaccess+0x52/0x60")
-    )]
-    #[case(
-        "<3>[  2.0][   T12] BUG: sleeping function called",
-        Some("BUG: sleeping function called")
-    )]
-    #[case("<6>[    0.000000] DEBUG: nothing", None)]
-    #[case("<6>[    0.1] process said WARNING: all is well", None)]
-    #[case("", None)]
-    fn only_lines_that_begin_like_one_count(#[case] log: &str, #[case] expected: Option<&str>) {
-        assert_eq!(first(log), expected);
+    #[case::clean(QUIET, QUIET, &[])]
+    #[case::warned(WARNING, QUIET, &[Outcome::KernelWarning])]
+    #[case::printed_on_both(WARNING, WARNING, &[Outcome::KernelWarning])]
+    #[case::only_the_console_has_it(QUIET, CRASH, &[Outcome::KernelCrash])]
+    fn a_splat_is_a_verdict(
+        #[case] kernel_log: &str,
+        #[case] console: &str,
+        #[case] expected: &[Outcome],
+    ) {
+        let complaints = Complaints::of(kernel_log, console);
+        let outcomes = complaints.splats().iter().map(|splat| complaints.verdict(splat).outcome);
+        assert_eq!(outcomes.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn the_message_has_title_place_and_excerpt() {
+        let complaints = Complaints::of(WARNING, "");
+        let verdict = complaints.verdict(&complaints.splats()[0]);
+        let (head, excerpt) = verdict.message.split_once('\n').unwrap();
+        assert_eq!(head, "WARNING in do_it [warning], line 2 of kernel.log:");
+        assert_eq!(excerpt, WARNING.lines().nth(1).unwrap());
     }
 }

@@ -8,6 +8,8 @@ mod boot;
 mod hostile;
 #[path = "lab/jobs.rs"]
 mod jobs;
+#[path = "lab/saved.rs"]
+mod saved;
 #[path = "lab/survivors.rs"]
 mod survivors;
 #[path = "lab/workbench.rs"]

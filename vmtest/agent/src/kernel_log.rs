@@ -5,12 +5,12 @@ use nix::errno::Errno;
 
 use crate::{AgentError, port::Port};
 
-/// syslog(2), "SYSLOG_ACTION_READ_ALL".
-const READ_ALL: libc::c_int = 3;
+/// syslog(2), "SYSLOG_ACTION_READ_CLEAR".
+const READ_CLEAR: libc::c_int = 4;
 /// syslog(2), "SYSLOG_ACTION_SIZE_BUFFER".
 const SIZE_BUFFER: libc::c_int = 10;
 
-/// Sends the log as it is now: `<priority>[time] text` a line.
+/// Sends what came since the last time: `<priority>[time] text` a line.
 pub(crate) fn send(port: &mut Port) -> Result<(), AgentError> {
     for bytes in read().map_err(AgentError::KernelLog)?.chunks(CHUNK) {
         port.send(&GuestMessage::Output { stream: Stream::KernelLog, bytes: bytes.to_vec() })?;
@@ -26,7 +26,7 @@ fn read() -> nix::Result<Vec<u8>> {
     let mut text = vec![0_u8; usize::try_from(size).unwrap_or(0).saturating_mul(2)];
     let room = libc::c_int::try_from(text.len()).unwrap_or(libc::c_int::MAX);
     // SAFETY: `text` is writable and at least `room` bytes long.
-    let length = unsafe { libc::klogctl(READ_ALL, text.as_mut_ptr().cast(), room) };
+    let length = unsafe { libc::klogctl(READ_CLEAR, text.as_mut_ptr().cast(), room) };
     text.truncate(usize::try_from(Errno::result(length)?).unwrap_or(0));
     Ok(text)
 }

@@ -4,6 +4,8 @@
 //! It never ends by itself: a kernel without its PID 1 panics, and that would look like a verdict
 //! on the kernel. Whatever goes wrong is said on the console, and the machine is switched off.
 
+mod begin;
+mod firmware;
 mod job;
 mod job_pipes;
 mod kernel_log;
@@ -60,17 +62,22 @@ fn serve() -> Result<(), AgentError> {
     }
     loop {
         match port.receive()? {
+            HostMessage::Begin(begin) => port.send(&answer(begin::begin(&begin)))?,
             HostMessage::WriteFile { path, mode, append, bytes } => {
-                let answer = match write_file(Path::new(&path), mode, append, &bytes) {
-                    Ok(()) => GuestMessage::Done,
-                    Err(error) => GuestMessage::Refused { what: format!("write {path}: {error}") },
-                };
-                port.send(&answer)?;
+                let written = write_file(Path::new(&path), mode, append, &bytes);
+                port.send(&answer(written.map_err(|error| format!("write {path}: {error}"))))?;
             }
             HostMessage::Run(run) => job::run(&run, &mut port)?,
             HostMessage::ReadKernelLog => kernel_log::send(&mut port)?,
             HostMessage::PowerOff => return Ok(()),
         }
+    }
+}
+
+fn answer(result: Result<(), impl ToString>) -> GuestMessage {
+    match result {
+        Ok(()) => GuestMessage::Done,
+        Err(error) => GuestMessage::Refused { what: error.to_string() },
     }
 }
 

@@ -15,5 +15,5 @@ mod packed;
 
 pub use frame::{Decoder, FrameError, MAX_ANSWER, MAX_REQUEST, VERSION, encode};
 pub use message::{
-    CHUNK, Direction, Exit, GuestMessage, Hello, HostMessage, Limits, Run, RunReport, Stream,
+    Begin, CHUNK, Direction, Exit, GuestMessage, Hello, HostMessage, Limits, Run, RunReport, Stream,
 };

@@ -16,6 +16,9 @@ pub trait Direction: Serialize + DeserializeOwned {
 /// A request of the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HostMessage {
+    /// Begin to work, now that the guest is where it will work: the first request, made once;
+    /// answered by `Done` or `Refused`.
+    Begin(Begin),
     /// Write a part of a file; answered by `Done` or `Refused`.
     WriteFile {
         /// Absolute path; folders that don't exist are made.
@@ -30,7 +33,7 @@ pub enum HostMessage {
     },
     /// Run a program; answered by `Output`s and `Exited`, or by `Refused`.
     Run(Run),
-    /// Read the kernel's log; answered by `Output`s of [`Stream::KernelLog`] and `Done`.
+    /// Read what the kernel's log has gained since the last such request; answered by `Output`s of [`Stream::KernelLog`] and `Done`.
     ReadKernelLog,
     /// Switch the machine off; not answered.
     PowerOff,
@@ -38,6 +41,16 @@ pub enum HostMessage {
 
 impl Direction for HostMessage {
     const MAX: usize = MAX_REQUEST;
+}
+
+/// What a guest can't know by itself. It may have been saved, by anybody and long ago, after it said
+/// hello, and restored many times since.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Begin {
+    /// Nanoseconds since 1970.
+    pub unix_time_ns: u64,
+    /// Random bytes: what guests restored from one state make of theirs would be the same.
+    pub entropy: [u8; 32],
 }
 
 /// A program to run, alone in the guest: whatever it leaves behind is killed.

@@ -1,4 +1,4 @@
-//! Boots, against the least that a boot can be.
+//! Boots, against the least that a boot can be, and against guests that are restored instead.
 
 use std::{
     num::NonZeroUsize,
@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{Named, Report, Summary};
-use crate::lab::{BOOT_TIMEOUT, Bootable, Guest, Job, LabError};
+use crate::lab::{BOOT_TIMEOUT, Bootable, Guest, Job, LabError, Ready, SavedState};
 
 /// What to measure with.
 #[derive(Clone, Debug)]
@@ -29,15 +29,20 @@ struct Round {
     job: Duration,
     /// All of a cell: boot, job, end.
     cell: Duration,
+    /// From nothing to a restored guest that waits for requests.
+    restored: Duration,
+    /// All of a cell with a restored guest.
+    restored_cell: Duration,
 }
 
-/// Measures floor, boot, job and cell in turn, so that a change of the machine's load meets them
+/// Measures floor, boot, job, cell and restored cell in turn, so that a change of the machine's load meets them
 /// all. `observe` is called before each round with its number, counted from 1.
 pub fn boot(bench: &BootBench, mut observe: impl FnMut(usize)) -> Result<Report, LabError> {
+    let saved = SavedState::of_boot(&bench.bootable, BOOT_TIMEOUT)?;
     let mut rounds = Vec::new();
     for number in 1..=bench.rounds.get() {
         observe(number);
-        rounds.push(round(&bench.bootable)?);
+        rounds.push(round(&bench.bootable, &saved)?);
     }
     let accelerator = bench.bootable.accelerator();
     let conditions = Named(vec![
@@ -52,28 +57,47 @@ pub fn boot(bench: &BootBench, mut observe: impl FnMut(usize)) -> Result<Report,
     let ready = of(|round| round.ready);
     let cell = of(|round| round.cell);
     let job = of(|round| round.job);
+    let restored = of(|round| round.restored);
+    let restored_cell = of(|round| round.restored_cell);
     Ok(Report {
         schema: 1,
         benchmark: "boot",
         conditions,
-        measurements: Named(vec![("floor", floor), ("ready", ready), ("job", job), ("cell", cell)]),
+        measurements: Named(vec![
+            ("floor", floor),
+            ("ready", ready),
+            ("job", job),
+            ("cell", cell),
+            ("restored", restored),
+            ("restored cell", restored_cell),
+        ]),
         ratios: Named(vec![
             ("ready / floor", ready.median_ms / floor.median_ms),
             ("cell / floor", cell.median_ms / floor.median_ms),
+            ("ready / restored", ready.median_ms / restored.median_ms),
         ]),
     })
 }
 
-fn round(bootable: &Bootable) -> Result<Round, LabError> {
+fn round(bootable: &Bootable, saved: &SavedState) -> Result<Round, LabError> {
     let mut bare = bootable.clone();
     bare.machine.kernel_words.extend(["--".to_owned(), "floor".to_owned()]);
     let floor = Guest::start(&bare)?.ended(BOOT_TIMEOUT)?;
 
+    let (ready, job, cell) = use_guest(|| Guest::boot(bootable, BOOT_TIMEOUT))?;
+    let (restored, _, restored_cell) = use_guest(|| Guest::restore(bootable, saved))?;
+    Ok(Round { floor, ready, job, cell, restored, restored_cell })
+}
+
+/// The time until the guest was ready, that of a job, and that of everything.
+fn use_guest(
+    guest: impl FnOnce() -> Result<Guest<Ready>, LabError>,
+) -> Result<(Duration, Duration, Duration), LabError> {
     let started = Instant::now();
-    let mut guest = Guest::boot(bootable, BOOT_TIMEOUT)?;
+    let mut guest = guest()?;
     let ready = guest.timings().ready;
     // The agent itself: as anything but PID 1 it ends at once.
     let job = guest.run(&Job::new(["/init"]))?.duration;
     drop(guest);
-    Ok(Round { floor, ready, job, cell: started.elapsed() })
+    Ok((ready, job, started.elapsed()))
 }

@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Base, ImageError, Program};
+use super::{Base, ImageError};
 use crate::kernels::{Digest, Store};
 
 /// An image that nobody used for so long is removed.
@@ -30,30 +30,25 @@ pub struct Initramfs {
 pub struct Contents {
     /// The program that becomes PID 1.
     pub agent: PathBuf,
-    /// Programs to run under it.
-    pub programs: Vec<Program>,
     /// Modules to load, in this order.
     pub modules: Vec<PathBuf>,
 }
 
 impl Contents {
     fn build(&self) -> Result<Vec<u8>, ImageError> {
-        Base::new(&self.agent, &self.programs)?.with_modules(&self.modules)
+        Base::new(&self.agent)?.with_modules(&self.modules)
     }
 
     /// Names every file with what changes when it is written: the way of make(1), because hashing
     /// the content would cost every cell a tenth of a second.
     fn identity(&self) -> Result<Digest, ImageError> {
         let mut text = String::new();
-        let agent = Some(("/init", &self.agent));
-        let programs = self.programs.iter().map(|program| (program.guest.as_str(), &program.host));
-        let modules = self.modules.iter().map(|module| ("module", module));
-        for (guest, host) in agent.into_iter().chain(programs).chain(modules) {
+        for host in std::iter::once(&self.agent).chain(&self.modules) {
             let file = fs::metadata(host)
                 .map_err(|source| ImageError::Read { path: host.clone(), source })?;
             let place = (file.dev(), file.ino());
             let state = (file.size(), file.mtime(), file.mtime_nsec(), file.ctime_nsec());
-            text.push_str(&format!("{guest:?} {host:?} {place:?} {state:?}\n"));
+            text.push_str(&format!("{host:?} {place:?} {state:?}\n"));
         }
         Ok(Digest::of(text.as_bytes()))
     }
@@ -150,7 +145,7 @@ mod tests {
     fn contents(folder: &Path) -> Contents {
         let agent = folder.join("agent");
         fs::write(&agent, b"\x7fELF agent").unwrap();
-        Contents { programs: vec![Program::in_bin(&agent)], agent, modules: Vec::new() }
+        Contents { agent, modules: Vec::new() }
     }
 
     #[test]

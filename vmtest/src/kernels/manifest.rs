@@ -85,6 +85,7 @@ struct DeviationTable {
     reason: String,
     link: Spanned<String>,
     snapshot: Option<String>,
+    warning: Option<Spanned<String>>,
 }
 
 /// The matrix in `kernels.toml`, with this machine's overlay laid over it if there is one.
@@ -218,6 +219,11 @@ fn deviation(document: &Document, table: DeviationTable) -> Result<Deviation, Do
         let message = "expected the http or https address of the change behind the deviation";
         return Err(document.invalid(table.link.span(), message));
     }
+    if table.warning.as_ref().is_some_and(|warning| warning.get_ref().is_empty()) {
+        let message = "expected words of the warning: every warning contains the empty string";
+        let span = table.warning.map(|warning| warning.span());
+        return Err(document.invalid(span.unwrap_or_default(), message));
+    }
     Ok(Deviation {
         scenario,
         backend: table.backend,
@@ -225,6 +231,7 @@ fn deviation(document: &Document, table: DeviationTable) -> Result<Deviation, Do
         reason: table.reason,
         link: table.link.into_inner(),
         snapshot: table.snapshot,
+        warning: table.warning.map(Spanned::into_inner),
     })
 }
 
@@ -292,6 +299,7 @@ scenario = "inotify/long_name"
 backend = "aya"
 reason = "the hook moved"
 link = "https://git.example.org/c/1"
+warning = "in do_it"
 "#;
         let text = format!("{HEAD}{}{deviations}", kernel("debian-6.1", DEB));
         let matrix = matrix(&text, None).unwrap();
@@ -299,6 +307,7 @@ link = "https://git.example.org/c/1"
         assert_eq!(entry.release, Some("6.1".parse().unwrap()));
         assert_eq!(entry.source.to_string(), "deb debian s main p");
         assert_eq!(entry.deviations[0].backend, Some(BackendKind::Aya));
+        assert_eq!(entry.deviations[0].warning.as_deref(), Some("in do_it"));
         let key = &matrix.repositories["debian"].keys[0];
         assert_eq!(key.path, Path::new("/lab/keys/a.asc"));
     }

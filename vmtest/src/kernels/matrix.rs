@@ -146,7 +146,7 @@ impl fmt::Display for Source {
     }
 }
 
-/// A legitimate difference from a golden snapshot.
+/// A legitimate difference from a golden snapshot, or a warning that the kernel must print.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deviation {
     /// Where it occurs.
@@ -161,6 +161,8 @@ pub struct Deviation {
     pub link: String,
     /// The name of the snapshot that holds instead, if there are events at all.
     pub snapshot: Option<String>,
+    /// What the kernel's warning contains that must appear there, exactly once.
+    pub warning: Option<String>,
 }
 
 /// A package repository, signed by keys that the project keeps.

@@ -26,7 +26,7 @@ pub(super) const LOCK_FILE: &str = "kernels.lock";
 pub(super) const LOCAL_LOCK_FILE: &str = "kernels.local.lock";
 
 /// The kernels of a checkout on this machine.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Kernels {
     pub(super) root: PathBuf,
     pub(super) matrix: Matrix,

@@ -7,7 +7,7 @@ use kernlab_proto::FrameError;
 
 use crate::{
     console::Crash,
-    qemu::{BinaryError, KernelImageError, SpawnError},
+    qemu::{BinaryError, KernelImageError, MonitorError, SpawnError},
 };
 
 /// What the guest was doing.
@@ -42,6 +42,17 @@ pub enum LabErrorKind {
     QemuFailed {
         /// How it ended.
         status: ExitStatus,
+        /// What it said.
+        diagnostics: String,
+    },
+    /// QEMU could not save a guest that it ran.
+    #[error("QEMU could not save the guest")]
+    NotSaved(#[source] MonitorError),
+    /// QEMU could not restore a guest that it saved.
+    #[error("QEMU could not restore the guest{}{diagnostics}", if diagnostics.is_empty() {""} else {": "})]
+    NotRestored {
+        /// What went wrong.
+        source: MonitorError,
         /// What it said.
         diagnostics: String,
     },
@@ -147,6 +158,11 @@ impl LabError {
         LabError { kind: Box::new(kind), evidence: Box::new(evidence) }
     }
 
+    /// Did the guest live, and only QEMU could not save it?
+    pub(crate) fn is_about_saving(&self) -> bool {
+        matches!(*self.kind, LabErrorKind::NotSaved(_))
+    }
+
     /// What went wrong.
     pub fn kind(&self) -> &LabErrorKind {
         &self.kind
@@ -166,6 +182,8 @@ impl LabError {
             | LabErrorKind::QemuMissing(_)
             | LabErrorKind::Spawn(_)
             | LabErrorKind::QemuFailed { .. }
+            | LabErrorKind::NotSaved(_)
+            | LabErrorKind::NotRestored { .. }
             | LabErrorKind::NotAKernel(_)
             | LabErrorKind::Host { .. }
             | LabErrorKind::Died { .. }
@@ -183,7 +201,9 @@ impl LabError {
         match *self.kind {
             LabErrorKind::QemuMissing(_)
             | LabErrorKind::Spawn(_)
-            | LabErrorKind::QemuFailed { .. } => Reason::QemuFailed,
+            | LabErrorKind::QemuFailed { .. }
+            | LabErrorKind::NotSaved(_)
+            | LabErrorKind::NotRestored { .. } => Reason::QemuFailed,
             LabErrorKind::NotAKernel(_) => Reason::NotAKernel,
             LabErrorKind::Host { .. } | LabErrorKind::Unsendable(_) => Reason::HostIo,
             LabErrorKind::Crashed { .. } => Reason::KernelPanicked,

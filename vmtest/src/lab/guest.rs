@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use kernlab_proto::{GuestMessage, Hello, HostMessage, Run, Stream};
+use kernlab_proto::{GuestMessage, Hello, HostMessage, Run};
 
 use super::{
     Bootable,
@@ -10,11 +10,9 @@ use super::{
     error::{LabError, LabErrorKind, Phase},
     job::{Collected, Job, JobOutput},
     machine::{ANSWER, ENDING, Machine, last_words},
+    saved::SavedState,
 };
-use crate::console::Log;
-
-/// The longest kernel log that is taken, in bytes: more than any kernel's buffer.
-const KERNEL_LOG: usize = 8 << 20;
+use crate::{console::Log, qemu::Memory};
 
 /// A guest that has not said hello yet.
 #[derive(Debug)]
@@ -22,11 +20,20 @@ pub struct Booting {
     spawn: Duration,
 }
 
-/// A guest whose agent waits for requests.
+/// A guest that has said hello, and nothing was asked of it: every boot of its kernel ends here.
+#[derive(Debug)]
+pub struct Settled {
+    pub(super) hello: Hello,
+    timings: Timings,
+}
+
+/// A guest that works, and waits for requests.
 #[derive(Debug)]
 pub struct Ready {
     hello: Hello,
     timings: Timings,
+    /// What was read of the kernel's log.
+    kernel_log: String,
 }
 
 /// What the stages of a guest's life took.
@@ -34,11 +41,13 @@ pub struct Ready {
 pub struct Timings {
     /// Until QEMU was executed.
     pub spawn: Duration,
-    /// From there to PID 1: our clock to [`Timings::ready`], less what the agent took.
+    /// From there to PID 1, or until a saved guest runs again.
     pub kernel: Duration,
-    /// From PID 1 to its hello, by the guest's clock.
+    /// From PID 1 to its hello, by the guest's clock; nothing for a guest that was saved after it.
     pub agent: Duration,
-    /// From the beginning to the agent's hello.
+    /// From the beginning to the agent's hello, or until the guest runs again.
+    pub hello: Duration,
+    /// From the beginning to a guest that waits for requests.
     pub ready: Duration,
 }
 
@@ -55,14 +64,18 @@ pub enum PowerOff {
 #[derive(Debug)]
 #[must_use = "the machine is switched off when this is dropped"]
 pub struct Guest<State> {
-    machine: Machine,
-    state: State,
+    pub(super) machine: Machine,
+    pub(super) state: State,
 }
 
 impl Guest<Booting> {
     /// Starts a machine.
     pub fn start(bootable: &Bootable) -> Result<Self, LabError> {
-        let machine = Machine::start(bootable)?;
+        Guest::start_with(bootable, Memory::Fresh)
+    }
+
+    pub(super) fn start_with(bootable: &Bootable, memory: Memory<'_>) -> Result<Self, LabError> {
+        let machine = Machine::start(bootable, memory)?;
         let spawn = machine.started.elapsed();
         Ok(Guest { machine, state: Booting { spawn } })
     }
@@ -100,8 +113,13 @@ impl Guest<Booting> {
         Some(self.machine.process.diagnostics())
     }
 
-    /// Waits until the agent says hello; the time counts from the start.
+    /// Waits until the agent says hello and has begun to work; the time counts from the start.
     pub fn ready(self, timeout: Duration) -> Result<Guest<Ready>, LabError> {
+        self.settled(timeout)?.begin()
+    }
+
+    /// Waits until the agent says hello; the time counts from the start.
+    pub(super) fn settled(self, timeout: Duration) -> Result<Guest<Settled>, LabError> {
         let Guest { mut machine, state: Booting { spawn } } = self;
         let waited = machine.accelerator.patience(timeout);
         let hello = match machine.connection.receive(machine.started + waited) {
@@ -120,18 +138,50 @@ impl Guest<Booting> {
                 return Err(machine.broken(error, Phase::Boot, "when it had to say hello", waited));
             }
         };
-        let ready = machine.started.elapsed();
+        let settled = machine.started.elapsed();
         let agent = Duration::from_millis(hello.ready_ms.saturating_sub(hello.user_space_ms));
-        let kernel = ready.saturating_sub(agent + spawn);
-        let timings = Timings { spawn, kernel, agent, ready };
-        Ok(Guest { machine, state: Ready { hello, timings } })
+        let kernel = settled.saturating_sub(agent + spawn);
+        let timings = Timings { spawn, kernel, agent, hello: settled, ready: settled };
+        Ok(Guest { machine, state: Settled { hello, timings } })
+    }
+}
+
+impl Guest<Settled> {
+    /// A guest that is what another was when it was saved.
+    pub(super) fn restored(bootable: &Bootable, saved: &SavedState) -> Result<Self, LabError> {
+        let mut machine = Machine::start(bootable, Memory::Restored(&saved.memory))?;
+        let spawn = machine.started.elapsed();
+        let deadline = Instant::now() + machine.accelerator.patience(ANSWER);
+        if let Err(source) = machine.monitor.restore(&saved.devices, deadline) {
+            let diagnostics = machine.process.diagnostics();
+            return Err(machine.fail(LabErrorKind::NotRestored { source, diagnostics }));
+        }
+        let hello = machine.started.elapsed();
+        let kernel = hello.saturating_sub(spawn);
+        let timings = Timings { spawn, kernel, agent: Duration::ZERO, hello, ready: hello };
+        Ok(Guest { machine, state: Settled { hello: saved.hello.clone(), timings } })
+    }
+
+    /// Lets it begin to work.
+    pub(super) fn begin(mut self) -> Result<Guest<Ready>, LabError> {
+        self.machine.begin()?;
+        let Guest { machine, state: Settled { hello, mut timings } } = self;
+        timings.ready = machine.started.elapsed();
+        Ok(Guest { machine, state: Ready { hello, timings, kernel_log: String::new() } })
     }
 }
 
 impl Guest<Ready> {
-    /// Starts a machine and waits until its agent says hello.
+    /// Starts a machine and waits until its agent works.
     pub fn boot(bootable: &Bootable, timeout: Duration) -> Result<Self, LabError> {
         Guest::start(bootable)?.ready(timeout)
+    }
+
+    /// Starts a machine as another was when it was saved.
+    pub fn restore(bootable: &Bootable, saved: &SavedState) -> Result<Self, LabError> {
+        let mut guest = Guest::restored(bootable, saved)?.begin()?;
+        guest.state.kernel_log = saved.kernel_log.clone();
+        Ok(guest)
     }
 
     /// What the agent said first.
@@ -178,24 +228,12 @@ impl Guest<Ready> {
         }
     }
 
-    /// Reads the kernel's log: `<priority>[time] text` a line.
-    pub fn kernel_log(&mut self) -> Result<String, LabError> {
-        let doing = "when it had to send its kernel's log";
-        let waited = self.machine.accelerator.patience(ANSWER);
-        let deadline = Instant::now() + waited;
-        self.machine.send(&HostMessage::ReadKernelLog, deadline, doing, waited)?;
-        let mut log = Vec::new();
-        loop {
-            match self.machine.receive(deadline, doing, waited)? {
-                GuestMessage::Output { stream: Stream::KernelLog, bytes }
-                    if log.len() + bytes.len() <= KERNEL_LOG =>
-                {
-                    log.extend(bytes);
-                }
-                GuestMessage::Done => return Ok(String::from_utf8_lossy(&log).into_owned()),
-                other => return Err(self.machine.unexpected(doing, &other)),
-            }
-        }
+    /// The kernel's log since its boot, as far as it is still there when it is first read:
+    /// `<priority>[time] text` a line.
+    pub fn kernel_log(&mut self) -> Result<&str, LabError> {
+        let news = self.machine.kernel_log()?;
+        self.state.kernel_log.push_str(&news);
+        Ok(&self.state.kernel_log)
     }
 
     /// What the console printed by now.

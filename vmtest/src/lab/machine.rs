@@ -1,11 +1,12 @@
 //! A machine and its connections, whatever phase its guest is in.
 
 use std::{
-    io,
-    time::{Duration, Instant},
+    fs::File,
+    io::{self, Read},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use kernlab_proto::{CHUNK, GuestMessage, HostMessage};
+use kernlab_proto::{Begin, CHUNK, GuestMessage, HostMessage, Stream};
 
 use super::{
     Bootable,
@@ -15,13 +16,15 @@ use super::{
 };
 use crate::{
     console::{Console, Crash, Log},
-    qemu::{Accelerator, Process, check_kernel_image},
+    qemu::{Accelerator, Memory, Monitor, Process, Spawned, check_kernel_image},
 };
 
 /// How long QEMU may take to end, and its console to be read, once its guest is gone.
 pub(super) const ENDING: Duration = Duration::from_secs(3);
 /// How long the agent may take for what it does itself.
 pub(super) const ANSWER: Duration = Duration::from_secs(5);
+/// The longest kernel log that is taken, in bytes: more than any kernel's buffer.
+const KERNEL_LOG: usize = 8 << 20;
 /// Lines of the console in a report.
 const LAST_LINES: usize = 40;
 
@@ -29,6 +32,7 @@ const LAST_LINES: usize = 40;
 pub(super) struct Machine {
     pub(super) process: Process,
     pub(super) console: Console,
+    pub(super) monitor: Monitor,
     pub(super) connection: Connection,
     pub(super) accelerator: Accelerator,
     pub(super) started: Instant,
@@ -36,18 +40,70 @@ pub(super) struct Machine {
 
 impl Machine {
     /// Starts QEMU and listens to it.
-    pub(super) fn start(bootable: &Bootable) -> Result<Self, LabError> {
+    pub(super) fn start(bootable: &Bootable, memory: Memory<'_>) -> Result<Self, LabError> {
         let started = Instant::now();
         check_kernel_image(&bootable.machine.kernel).map_err(LabErrorKind::NotAKernel)?;
-        let (process, console, protocol) =
-            Process::spawn(&bootable.qemu, &bootable.machine).map_err(LabErrorKind::Spawn)?;
+        let spawned = Process::spawn(&bootable.qemu, &bootable.machine, memory);
+        let Spawned { process, console, protocol, monitor } =
+            spawned.map_err(LabErrorKind::Spawn)?;
         let host = |what| move |source: io::Error| LabErrorKind::Host { what, source };
         let console = Console::capture(console, bootable.console_file.as_deref())
             .map_err(host("could not write the console's log"))?;
         let connection = Connection::new(protocol)
             .map_err(host("could not set up the connection to the guest"))?;
         let accelerator = bootable.accelerator();
-        Ok(Machine { process, console, connection, accelerator, started })
+        Ok(Machine { process, console, monitor, connection, accelerator, started })
+    }
+
+    /// Tells a guest that waits for its first request what it can't know.
+    pub(super) fn begin(&mut self) -> Result<(), LabError> {
+        let doing = "when it had to begin to work";
+        let host = |source: io::Error| LabErrorKind::Host { what: "could not begin", source };
+        let mut entropy = [0; 32];
+        File::open("/dev/urandom")
+            .and_then(|mut random| random.read_exact(&mut entropy))
+            .map_err(host)?;
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let unix_time_ns = u64::try_from(time.as_nanos()).unwrap_or_default();
+        let waited = self.accelerator.patience(ANSWER);
+        let deadline = Instant::now() + waited;
+        let begin = HostMessage::Begin(Begin { unix_time_ns, entropy });
+        self.send(&begin, deadline, doing, waited)?;
+        self.done(deadline, doing, waited)
+    }
+
+    /// Waits for the end of a request without further answer.
+    fn done(
+        &mut self,
+        deadline: Instant,
+        doing: &'static str,
+        waited: Duration,
+    ) -> Result<(), LabError> {
+        match self.receive(deadline, doing, waited)? {
+            GuestMessage::Done => Ok(()),
+            GuestMessage::Refused { what } => Err(self.fail(LabErrorKind::Refused { what })),
+            other => Err(self.unexpected(doing, &other)),
+        }
+    }
+
+    /// What the kernel's log has gained since it was read last.
+    pub(super) fn kernel_log(&mut self) -> Result<String, LabError> {
+        let doing = "when it had to send its kernel's log";
+        let waited = self.accelerator.patience(ANSWER);
+        let deadline = Instant::now() + waited;
+        self.send(&HostMessage::ReadKernelLog, deadline, doing, waited)?;
+        let mut log = Vec::new();
+        loop {
+            match self.receive(deadline, doing, waited)? {
+                GuestMessage::Output { stream: Stream::KernelLog, bytes }
+                    if log.len() + bytes.len() <= KERNEL_LOG =>
+                {
+                    log.extend(bytes);
+                }
+                GuestMessage::Done => return Ok(String::from_utf8_lossy(&log).into_owned()),
+                other => return Err(self.unexpected(doing, &other)),
+            }
+        }
     }
 
     pub(super) fn write_file(&mut self, file: &GuestFile) -> Result<(), LabError> {
@@ -61,13 +117,7 @@ impl Machine {
             let message = HostMessage::WriteFile { path, mode: file.mode, append, bytes };
             let deadline = Instant::now() + waited;
             self.send(&message, deadline, doing, waited)?;
-            match self.receive(deadline, doing, waited)? {
-                GuestMessage::Done => {}
-                GuestMessage::Refused { what } => {
-                    return Err(self.fail(LabErrorKind::Refused { what }));
-                }
-                other => return Err(self.unexpected(doing, &other)),
-            }
+            self.done(deadline, doing, waited)?;
             append = true;
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! QEMU's command line as a function of what the machine should be.
 
-use std::{ffi::OsString, fmt, os::fd::RawFd, path::PathBuf, time::Duration};
+use std::{ffi::OsString, fmt, fs::File, os::fd::RawFd, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -65,8 +65,46 @@ pub struct MachineSpec {
     pub processors: u32,
     /// How much the kernel says.
     pub verbosity: Verbosity,
+    /// Files that the agent finds when it begins to work. They are no part of a saved state.
+    pub handed: Vec<HandedFile>,
     /// More words for the kernel's command line, at its end. Words after `--` go to PID 1.
     pub kernel_words: Vec<String>,
+}
+
+/// A file that the agent writes to its place in the guest, as an executable.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HandedFile {
+    /// Its absolute path in the guest, of at most 44 bytes.
+    pub guest: String,
+    /// Where it is on the host.
+    pub host: PathBuf,
+}
+
+impl HandedFile {
+    /// A program under its own name in the guest's `/bin`.
+    pub fn program(host: impl Into<PathBuf>) -> Self {
+        let host = host.into();
+        let name = host.file_name().unwrap_or_default().to_string_lossy();
+        HandedFile { guest: format!("/bin/{name}"), host }
+    }
+
+    /// The value of `-fw_cfg`, in which a comma is written twice.
+    fn option(&self) -> OsString {
+        let host = self.host.to_string_lossy().replace(',', ",,");
+        format!("name=opt/kernlab{},file={host}", self.guest).into()
+    }
+}
+
+/// Where a machine's memory is, and what is in it at first.
+#[derive(Clone, Copy, Debug)]
+pub enum Memory<'a> {
+    /// Nothing; it is gone with the machine.
+    Fresh,
+    /// Nothing; what the guest writes stays in this file.
+    Kept(&'a File),
+    /// What is in this file, which stays as it is: pages are copied when the guest writes to them.
+    /// The machine waits to be told the state of its devices.
+    Restored(&'a File),
 }
 
 /// What the guest's serial ports are connected to.
@@ -97,6 +135,11 @@ impl Port {
         }
     }
 }
+
+/// The descriptor under which QEMU inherits its end of the monitor's connection.
+pub(super) const MONITOR: RawFd = 5;
+/// The descriptor under which QEMU inherits the file of its guest's memory.
+pub(super) const MEMORY: RawFd = 6;
 
 /// Where QEMU's ends of the serial ports lead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,21 +175,57 @@ impl MachineSpec {
             memory_mib: 256,
             processors: 1,
             verbosity: Verbosity::Warnings,
+            handed: Vec::new(),
             kernel_words: Vec::new(),
         }
     }
 
     /// QEMU's arguments. Nothing is there that isn't named: no default devices, no configuration
     /// files, no network, no disk, nothing of the host's file system.
-    pub fn arguments(&self, wiring: Wiring) -> Vec<OsString> {
-        let mut arguments: Vec<OsString> =
-            ["-name", "kernlab", "-nodefaults", "-no-user-config", "-display", "none"]
-                .map(OsString::from)
-                .into();
-        // A guest that crashes or restarts is over.
-        arguments.push("-no-reboot".into());
+    pub fn arguments(&self, wiring: Wiring, memory: Memory<'_>) -> Vec<OsString> {
+        let mut arguments = self.guest_arguments(memory);
+        arguments.extend(["-name", "kernlab", "-display", "none"].map(OsString::from));
         let mut option = |name: &str, value: OsString| arguments.extend([name.into(), value]);
-        option("-machine", x86_64::board(self.processors).into());
+        for (index, port) in Port::ALL.into_iter().enumerate() {
+            option("-chardev", wiring.chardev(port).into());
+            option("-device", x86_64::serial_port(port.name(), index).into());
+        }
+        if wiring == Wiring::Inherited {
+            option("-chardev", format!("socket,id=monitor,fd={MONITOR}").into());
+            option("-mon", "chardev=monitor,mode=control".into());
+        }
+        if matches!(memory, Memory::Restored(_)) {
+            option("-incoming", "defer".into());
+        }
+        for file in &self.handed {
+            option("-fw_cfg", file.option());
+        }
+        arguments
+    }
+
+    /// The arguments that a running guest depends on.
+    pub(crate) fn guest_arguments(&self, memory: Memory<'_>) -> Vec<OsString> {
+        // A guest that crashes or restarts is over.
+        let mut arguments: Vec<OsString> =
+            ["-nodefaults", "-no-user-config", "-no-reboot"].map(OsString::from).into();
+        let mut option = |name: &str, value: OsString| arguments.extend([name.into(), value]);
+        let board = x86_64::board(self.processors);
+        match memory {
+            Memory::Fresh => option("-machine", board.into()),
+            Memory::Kept(_) | Memory::Restored(_) => {
+                let share = if matches!(memory, Memory::Kept(_)) { "on" } else { "off" };
+                option("-machine", format!("{board},memory-backend=memory").into());
+                option(
+                    "-object",
+                    format!(
+                        "memory-backend-file,id=memory,size={}M,mem-path=/proc/self/fd/{MEMORY},\
+                         share={share}",
+                        self.memory_mib
+                    )
+                    .into(),
+                );
+            }
+        }
         option("-accel", self.accelerator.name().into());
         option("-cpu", x86_64::cpu_model(self.accelerator).into());
         option("-smp", self.processors.to_string().into());
@@ -154,10 +233,6 @@ impl MachineSpec {
         option("-kernel", self.kernel.clone().into());
         option("-initrd", self.initramfs.clone().into());
         option("-append", self.kernel_command_line().into());
-        for (index, port) in Port::ALL.into_iter().enumerate() {
-            option("-chardev", wiring.chardev(port).into());
-            option("-device", x86_64::serial_port(port.name(), index).into());
-        }
         arguments
     }
 
@@ -188,7 +263,7 @@ mod tests {
 
     #[test]
     fn the_whole_command_line() {
-        let arguments = spec(Accelerator::Kvm).arguments(Wiring::Inherited);
+        let arguments = spec(Accelerator::Kvm).arguments(Wiring::Inherited, Memory::Fresh);
         let line: Vec<_> = arguments.iter().map(|argument| argument.to_str().unwrap()).collect();
         insta::assert_snapshot!(line.join("\n"));
     }
@@ -201,7 +276,7 @@ mod tests {
         #[case] accel: &str,
         #[case] cpu: &str,
     ) {
-        let arguments = spec(accelerator).arguments(Wiring::Inherited);
+        let arguments = spec(accelerator).arguments(Wiring::Inherited, Memory::Fresh);
         assert_eq!(value_of(&arguments, "-accel"), accel);
         assert_eq!(value_of(&arguments, "-cpu"), cpu);
     }
@@ -213,17 +288,38 @@ mod tests {
         #[case] processors: u32,
         #[case] board: &str,
     ) {
-        let arguments =
-            MachineSpec { processors, ..spec(Accelerator::Tcg) }.arguments(Wiring::Inherited);
+        let arguments = MachineSpec { processors, ..spec(Accelerator::Tcg) }
+            .arguments(Wiring::Inherited, Memory::Fresh);
         assert!(value_of(&arguments, "-machine").starts_with(board));
         assert_eq!(value_of(&arguments, "-smp"), processors.to_string());
     }
 
     #[test]
     fn a_boot_can_be_repeated_in_a_terminal() {
-        let line = spec(Accelerator::Kvm).arguments(Wiring::Terminal);
+        let line = spec(Accelerator::Kvm).arguments(Wiring::Terminal, Memory::Fresh);
         assert!(line.contains(&"stdio,id=console".into()));
         assert!(line.contains(&"null,id=protocol".into()));
+    }
+
+    #[test]
+    fn files_are_handed_over_by_their_paths_in_the_guest() {
+        let handed = vec![HandedFile::program("/a,b/tracer")];
+        let arguments = MachineSpec { handed, ..spec(Accelerator::Tcg) }
+            .arguments(Wiring::Inherited, Memory::Fresh);
+        let expected = "name=opt/kernlab/bin/tracer,file=/a,,b/tracer";
+        assert_eq!(value_of(&arguments, "-fw_cfg"), expected);
+    }
+
+    #[test]
+    fn a_restored_guest_never_writes_to_the_file_of_its_memory() {
+        let file = tempfile::tempfile().unwrap();
+        let spec = spec(Accelerator::Tcg);
+        let arguments = spec.arguments(Wiring::Inherited, Memory::Restored(&file));
+        assert!(value_of(&arguments, "-object").ends_with("share=off"));
+        assert_eq!(value_of(&arguments, "-incoming"), "defer");
+        let arguments = spec.arguments(Wiring::Inherited, Memory::Kept(&file));
+        assert!(value_of(&arguments, "-object").ends_with("share=on"));
+        assert!(!arguments.contains(&"-incoming".into()));
     }
 
     #[test]

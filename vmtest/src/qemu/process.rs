@@ -26,21 +26,22 @@ use nix::{
 };
 
 use super::{
-    arguments::{MachineSpec, Port, Wiring},
+    arguments::{MEMORY, MONITOR, MachineSpec, Memory, Port, Wiring},
     binary::Binary,
+    monitor::Monitor,
     spawner,
 };
 
 /// How much of what QEMU says about itself is kept, in bytes.
 const DIAGNOSTICS: u64 = 16 * 1024;
 /// The descriptor under which QEMU inherits its end of [`Process::life`], beside the ports'.
-const LIFE: RawFd = 5;
+const LIFE: RawFd = 7;
 
 /// QEMU could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum SpawnError {
     /// The host is out of descriptors or memory.
-    #[error("could not connect the guest's serial ports")]
+    #[error("could not connect the guest's ports")]
     Connect(#[source] io::Error),
     /// It could not be executed.
     #[error("could not execute {path}")]
@@ -64,14 +65,30 @@ pub struct Process {
     reproduce: String,
 }
 
+/// A process, and our ends of what it is connected to.
+#[derive(Debug)]
+pub struct Spawned {
+    /// QEMU.
+    pub process: Process,
+    /// What the guest's kernel prints.
+    pub console: UnixStream,
+    /// The guest's agent.
+    pub protocol: UnixStream,
+    /// QEMU itself.
+    pub monitor: Monitor,
+}
+
 impl Process {
-    /// Starts a machine. Returns our ends of its console and of its protocol port.
+    /// Starts a machine.
     pub fn spawn(
         binary: &Binary,
         spec: &MachineSpec,
-    ) -> Result<(Self, UnixStream, UnixStream), SpawnError> {
+        memory: Memory<'_>,
+    ) -> Result<Spawned, SpawnError> {
         let (console, console_theirs) = UnixStream::pair().map_err(SpawnError::Connect)?;
         let (protocol, protocol_theirs) = UnixStream::pair().map_err(SpawnError::Connect)?;
+        let (monitor, monitor_theirs) = UnixStream::pair().map_err(SpawnError::Connect)?;
+        let monitor = Monitor::new(monitor);
         let diagnostics = memfd_create(c"qemu-stderr", MFdFlags::MFD_CLOEXEC)
             .map(File::from)
             .map_err(|error| SpawnError::Connect(error.into()))?;
@@ -81,17 +98,22 @@ impl Process {
 
         let mut command = Command::new(binary.path());
         command
-            .args(spec.arguments(Wiring::Inherited))
+            .args(spec.arguments(Wiring::Inherited, memory))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(stderr)
             // Ctrl-C on the terminal is for us; we end our guests.
             .process_group(0);
-        let inherited = vec![
+        let mut inherited = vec![
             FdMapping { parent_fd: console_theirs.into(), child_fd: Port::Console.inherited() },
             FdMapping { parent_fd: protocol_theirs.into(), child_fd: Port::Protocol.inherited() },
+            FdMapping { parent_fd: monitor_theirs.into(), child_fd: MONITOR },
             FdMapping { parent_fd: life_theirs, child_fd: LIFE },
         ];
+        if let Memory::Kept(file) | Memory::Restored(file) = memory {
+            let file = file.try_clone().map_err(SpawnError::Connect)?;
+            inherited.push(FdMapping { parent_fd: file.into(), child_fd: MEMORY });
+        }
         let execute = |source| SpawnError::Execute { path: binary.path().to_owned(), source };
         command.fd_mappings(inherited).map_err(|error| execute(io::Error::other(error)))?;
         let us = Pid::this();
@@ -105,7 +127,8 @@ impl Process {
         }
         let child = spawner::spawn(command).map_err(execute)?;
         let reproduce = reproduce(binary, spec);
-        Ok((Process { child, diagnostics, life, reproduce }, console, protocol))
+        let process = Process { child, diagnostics, life, reproduce };
+        Ok(Spawned { process, console, protocol, monitor })
     }
 
     /// The command that boots the same machine in a terminal.
@@ -163,7 +186,7 @@ impl Drop for Process {
 
 fn reproduce(binary: &Binary, spec: &MachineSpec) -> String {
     let mut words = vec![binary.path().to_owned().into_os_string()];
-    words.extend(spec.arguments(Wiring::Terminal));
+    words.extend(spec.arguments(Wiring::Terminal, Memory::Fresh));
     let quoted = words.iter().map(|word| {
         let word = word.to_string_lossy();
         shlex::try_quote(&word).map_or_else(|_| format!("{word:?}"), |quoted| quoted.into_owned())

@@ -14,7 +14,7 @@ use super::arguments::{Accelerator, Verbosity};
 pub(super) const QEMU: &str = "qemu-system-x86_64";
 
 /// The kernel's command line on every machine.
-pub(super) const KERNEL_WORDS: [&str; 10] = [
+pub(super) const KERNEL_WORDS: [&str; 11] = [
     "console=ttyS0",
     "kernlab.port=ttyS1",
     // Two serial ports: don't look for more.
@@ -25,6 +25,8 @@ pub(super) const KERNEL_WORDS: [&str; 10] = [
     "reboot=t",
     // Addresses in logs mean the same in every run.
     "nokaslr",
+    // Whoever detaches a probe waits for this, several times.
+    "rcupdate.rcu_expedited=1",
     // A quarter of a second under emulation, and nothing that a tracer could notice.
     "cryptomgr.notests",
     // No entropy source but the processor: without it the first getrandom(2) may wait for ever.
@@ -74,9 +76,16 @@ pub(super) fn clock_words(accelerator: Accelerator, processors: u32) -> Vec<Stri
         return Vec::new();
     }
     let mut words = vec!["tsc=reliable".to_owned()];
-    words.extend(host_counter_khz().map(|khz| format!("tsc_early_khz={khz}")));
+    words.extend(host_counter_khz().map(|khz| format!("{COUNTER_RATE}{khz}")));
     words.extend((processors <= 1).then(|| "nolapic_timer".to_owned()));
     words
+}
+
+const COUNTER_RATE: &str = "tsc_early_khz=";
+
+/// Is this a word of the kernel's command line that differs a little each time it is made?
+pub(crate) fn is_measured(word: &str) -> bool {
+    word.starts_with(COUNTER_RATE)
 }
 
 /// Thousands of ticks per second of the host's time stamp counter, if it ticks evenly.

@@ -19,20 +19,25 @@ use super::{
     milliseconds,
     plan::RunPlan,
     progress::{ProgressEvent, Reporter},
+    warning,
 };
 use crate::{
-    accel, golden,
-    image::{Contents, ImageStore, Program},
+    golden,
     judge::{Golden, Judgement, judge},
     kernels::{Deviation, Entry, Kernels, Silent, Unpacked, chain},
     lab::{self, Bootable, Exit, Guest, Job, JobOutput, LabError},
-    qemu::{Binary, MachineSpec},
+    machine,
+    qemu::HandedFile,
     report::CellReport,
-    splat,
+    splat::Complaints,
+    warm::Warm,
 };
 
 /// The events of a cell as text, in the folder of its evidence.
 pub(crate) const EVENTS_FILE: &str = "events.txt";
+
+/// Where a guest finds the BPF object that it is to load instead of its own.
+const OBJECT: &str = "/tmp/object.o";
 
 /// How long a scenario may take with acceleration; the slowest needs a tenth of it.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -101,23 +106,28 @@ impl Runner {
         let kernel = self.kernels.prepare(&entry, &Silent).map_err(|error| {
             Verdict::because(Outcome::Unavailable, error.reason(), chain(&error))
         })?;
-        let bootable = self.bootable(&kernel, evidence, reporter)?;
+        let mut tell = |line| reporter.tell(ProgressEvent::Notice(line));
+        let mut bootable = self.bootable(&kernel, &mut tell)?;
+        bootable.console_file = Some(evidence.join("console.log"));
         clock.lap("prepare");
 
-        let mut guest = Guest::boot(&bootable, lab::BOOT_TIMEOUT)
-            .map_err(|error| lab_verdict(&error, evidence))?;
-        clock.lap("boot");
+        let guest = if self.plan.cold {
+            Guest::boot(&bootable, lab::BOOT_TIMEOUT)
+        } else {
+            Warm::of(self.kernels.store()).guest(&bootable, &mut tell)
+        };
+        let mut guest = guest.map_err(|error| lab_verdict(&error, evidence))?;
+        clock.lap("guest");
         reporter.tell(ProgressEvent::Tracing);
         report.release = Some(guest.hello().release.clone());
-        let job = self.job(cell).map_err(host_io)?;
-        let output = guest.run(&job).map_err(|error| lab_verdict(&error, evidence))?;
+        let output = guest.run(&self.job(cell)).map_err(|error| lab_verdict(&error, evidence))?;
         clock.lap("trace");
         let kernel_log = guest.kernel_log().map_err(|error| lab_verdict(&error, evidence))?;
+        let kernel_log = kernel_log.to_owned();
         fs::write(evidence.join("kernel.log"), &kernel_log).map_err(host_io)?;
         keep_output(&output, evidence).map_err(host_io)?;
         clock.lap("kernel log");
-        let _either_way_it_is_gone = guest.power_off();
-        clock.lap("power off");
+        drop(guest);
 
         let judgement = self.judge(cell, &entry, &output, evidence, report)?;
         report.diff = judgement.diff;
@@ -126,14 +136,12 @@ impl Runner {
         }
         clock.lap("judge");
         report.stages_ms = clock.laps;
-        Ok(match splat::first(&kernel_log) {
-            Some(splat) => Verdict::because(
-                Outcome::KernelWarning,
-                Reason::KernelWarned,
-                format!("the kernel printed {splat:?} while the cell ran; kernel.log has the rest"),
-            ),
-            None => judgement.verdict,
-        })
+        let expected =
+            deviation_of(cell, &entry).and_then(|deviation| deviation.warning.as_deref());
+        // A guest that was restored may have printed nothing on its console.
+        let console = fs::read(evidence.join("console.log")).unwrap_or_default();
+        let console = String::from_utf8_lossy(&console);
+        Ok(warning::weigh(judgement.verdict, &Complaints::of(&kernel_log, &console), expected))
     }
 
     fn entry(&self, id: &str) -> Step<Entry> {
@@ -147,47 +155,37 @@ impl Runner {
         })
     }
 
-    fn bootable(&self, kernel: &Unpacked, evidence: &Path, reporter: &Reporter) -> Step<Bootable> {
-        let program = |name: &str| Program::in_bin(self.plan.guest.join(name));
-        let contents = Contents {
-            agent: self.plan.guest.join("kernlab-agent"),
-            programs: vec![program("kernlab-tracer"), program("kernlab-workload")],
-            modules: Vec::new(),
-        };
-        let image = ImageStore::of(self.kernels.store())
-            .image_of(&contents)
-            .map_err(|error| infra(Reason::HostIo, &error))?;
+    /// Boots and saves the guest that all cells of a kernel will be restored from, if there is none
+    /// yet. What fails here fails again in every cell, which can say why.
+    pub(super) fn warm_up(&self, entry: &Entry, tell: &mut dyn FnMut(String)) {
+        let Ok(kernel) = self.kernels.prepare(entry, &Silent) else { return };
+        let Ok(bootable) = self.bootable(&kernel, tell) else { return };
+        let _told_by_the_cells = Warm::of(self.kernels.store()).prepare(&bootable, tell);
+    }
 
-        let qemu = Binary::find().map_err(|error| infra(Reason::QemuFailed, &error))?;
-        let accelerator = accel::decide(self.kernels.store(), &qemu, kernel, &image)
-            .map_err(|error| infra(Reason::QemuFailed, &error))?;
-        if let Some(line) = accelerator.news {
-            reporter.tell(ProgressEvent::Acceleration(line));
-        }
-        let machine =
-            MachineSpec::new(accelerator.accelerator, kernel.image.fastest(), &image.path);
-        let mut bootable = Bootable::new(qemu, machine);
-        bootable.console_file = Some(evidence.join("console.log"));
+    fn bootable(&self, kernel: &Unpacked, tell: &mut dyn FnMut(String)) -> Step<Bootable> {
+        let programs = ["kernlab-tracer", "kernlab-workload", "kernlab-workload-static"];
+        let store = self.kernels.store();
+        let mut bootable = machine::of_kernel(store, kernel, &self.plan.guest, &programs, tell)
+            .map_err(|error| infra(error.reason(), &error))?;
+        bootable.machine.handed.extend(
+            self.plan.object.clone().map(|host| HandedFile { guest: OBJECT.to_owned(), host }),
+        );
         Ok(bootable)
     }
 
-    fn job(&self, cell: &Cell) -> std::io::Result<Job> {
-        const OBJECT: &str = "/tmp/object.o";
+    fn job(&self, cell: &Cell) -> Job {
         let mut words = vec!["/bin/kernlab-tracer".to_owned(), "run".to_owned()];
         words.extend(["--backend".to_owned(), cell.backend.to_string()]);
         words.extend(["--scenario".to_owned(), cell.scenario.to_string()]);
-        let object = self.plan.object.as_ref().map(fs::read).transpose()?;
-        if object.is_some() {
+        if self.plan.object.is_some() {
             words.extend(["--object".to_owned(), OBJECT.to_owned()]);
         }
-        let mut job = Job::new(words).timeout(TIMEOUT);
-        if let Some(object) = object {
-            job = job.file(OBJECT, 0o644, object);
-        }
-        Ok(match cell.btf {
+        let job = Job::new(words).timeout(TIMEOUT);
+        match cell.btf {
             BtfMode::Masked => job.hide("/sys/kernel/btf"),
             BtfMode::Embedded | BtfMode::Absent | BtfMode::External => job,
-        })
+        }
     }
 
     fn judge(
@@ -210,7 +208,7 @@ impl Runner {
             None => None,
         };
         let golden = Golden { shared: shared.as_deref(), deviation: special.as_deref() };
-        let judgement = judge(&record, golden);
+        let judgement = judge(cell.scenario, &record, golden);
         let Some(events) = &judgement.events else { return Ok(judgement) };
         fs::write(evidence.join(EVENTS_FILE), events).map_err(host_io)?;
         let name = deviation_name.unwrap_or(shared_name);
@@ -220,7 +218,7 @@ impl Runner {
         }
         golden::write(&self.snapshots, &name, events)
             .map_err(|error| infra(Reason::HostIo, &error))?;
-        Ok(judge(&record, Golden { shared: Some(events), deviation: None }))
+        Ok(judge(cell.scenario, &record, Golden { shared: Some(events), deviation: None }))
     }
 }
 

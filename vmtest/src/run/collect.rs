@@ -70,6 +70,7 @@ mod tests {
             unavailable: BTreeMap::new(),
             guest: "/nonexistent".into(),
             object: None,
+            cold: false,
             update_snapshots: false,
         };
         let mut report = CellReport::of_verdict(&plan.cells[1], Verdict::pass());

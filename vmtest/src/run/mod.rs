@@ -9,17 +9,21 @@ pub mod directory;
 mod nextest;
 pub mod plan;
 pub mod progress;
+mod twins;
+mod warning;
 
 use std::{
     collections::BTreeMap,
     io,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use kernlab_core::outcome::{Outcome, Verdict};
 
 use self::{
+    cell::Runner,
     directory::{RunDirectory, write_json},
     nextest::Nextest,
     plan::{Filter, RunPlan},
@@ -42,6 +46,8 @@ pub struct Options {
     pub guest: PathBuf,
     /// Guests at a time; as many as there are processors if not given.
     pub jobs: Option<usize>,
+    /// Boot a guest for every cell, instead of restoring a saved one.
+    pub cold: bool,
     /// Write what is observed as golden snapshots.
     pub update_snapshots: bool,
 }
@@ -78,9 +84,11 @@ pub enum RunError {
 }
 
 /// What happens during a run, for whoever shows it.
-pub trait Show: Observer {
+pub trait Show: Observer + Sync {
     /// The run is about to start.
     fn begin(&self, directory: &Path, cells: &[String]);
+    /// Something that the user should know.
+    fn notice(&self, line: &str);
     /// Something happened to a cell.
     fn cell(&self, cell: &str, event: &ProgressEvent);
     /// No cell runs any more.
@@ -110,12 +118,19 @@ pub fn run(kernels: &Kernels, options: &Options, show: &dyn Show) -> Result<Outc
         unavailable: prepare(kernels, &entries, show),
         guest: options.guest.clone(),
         object: None,
+        cold: options.cold,
         update_snapshots: options.update_snapshots,
     };
     plan.write(directory.path()).map_err(|source| at("write the plan", source))?;
     show.begin(directory.path(), &plan.cells);
 
     let jobs = options.jobs.unwrap_or_else(processors);
+    if !options.cold {
+        let runner = Runner::new(kernels.clone(), plan.clone(), directory.clone());
+        let mut available = entries.clone();
+        available.retain(|entry| !plan.unavailable.contains_key(&entry.id));
+        warm_up(&runner, &available, jobs, show);
+    }
     let listener = Listener::bind().map_err(|source| at("listen for progress", source))?;
     let nextest = Nextest {
         root: kernels.root(),
@@ -147,6 +162,7 @@ pub fn run(kernels: &Kernels, options: &Options, show: &dyn Show) -> Result<Outc
         judge_against_new_snapshots(kernels.root(), &directory, &mut cells)
             .map_err(|source| at("judge again", source))?;
     }
+    twins::compare(&directory, &mut cells).map_err(|source| at("compare backends", source))?;
     report::census(&plan.cells, &cells)?;
 
     let report = Report {
@@ -186,6 +202,22 @@ fn prepare(kernels: &Kernels, entries: &[Entry], observer: &dyn Show) -> BTreeMa
             Some((entry.id.clone(), verdict))
         })
         .collect()
+}
+
+/// Boots and saves what all cells are restored from: side by side, and before the first cell would
+/// have to wait for it.
+fn warm_up(runner: &Runner, entries: &[Entry], jobs: usize, show: &dyn Show) {
+    let waiting = Mutex::new(entries.iter());
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.min(entries.len()) {
+            scope.spawn(|| {
+                while let Some(entry) = next() {
+                    runner.warm_up(entry, &mut |line| show.notice(&line));
+                }
+            });
+        }
+    });
 }
 
 /// Cells that wrote snapshots all passed their own. Where two of them saw different events, the one

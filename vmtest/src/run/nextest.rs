@@ -4,9 +4,12 @@ use std::{
     env,
     ffi::OsString,
     fs::{self, File},
+    os::unix::process::CommandExt,
     path::Path,
     process::{Command, Stdio},
 };
+
+use nix::sys::{prctl, signal::Signal};
 
 use super::{directory::RUN_VARIABLE, progress::SOCKET_VARIABLE};
 
@@ -36,7 +39,8 @@ impl Nextest<'_> {
             .and_then(|log| Ok((log.try_clone()?, log)))
             .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
         let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-        let status = Command::new(&cargo)
+        let mut command = Command::new(&cargo);
+        command
             .args(["nextest", "run", "--profile", "kernlab"])
             .args(["--package", "kernlab-vmtest", "--test", "cells"])
             .args(["--no-fail-fast", "--test-threads", &self.jobs.to_string()])
@@ -48,7 +52,13 @@ impl Nextest<'_> {
             .env("INSTA_OUTPUT", "none")
             .stdin(Stdio::null())
             .stdout(log.0)
-            .stderr(log.1)
+            .stderr(log.1);
+        // SAFETY: prctl is async-signal-safe, and nothing is allocated.
+        unsafe {
+            // However this process ends, its cells end too: nextest passes the signal on to them.
+            command.pre_exec(|| Ok(prctl::set_pdeathsig(Signal::SIGTERM)?));
+        }
+        let status = command
             .status()
             .map_err(|error| format!("cannot start {}: {error}", cargo.display()))?;
         let last = fs::read_to_string(&path)

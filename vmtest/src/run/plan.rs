@@ -28,6 +28,8 @@ pub struct RunPlan {
     pub guest: PathBuf,
     /// A BPF object that all cells load instead of the one in the tracer program.
     pub object: Option<PathBuf>,
+    /// Boot a guest for every cell, instead of restoring a saved one.
+    pub cold: bool,
     /// Write what is observed as golden snapshots.
     pub update_snapshots: bool,
 }

@@ -42,8 +42,8 @@ pub enum ProgressEvent {
         /// And why.
         reason: Option<Reason>,
     },
-    /// The acceleration was just decided, and this is the line that says so.
-    Acceleration(String),
+    /// Something was found out that the user should know: how guests are accelerated, say.
+    Notice(String),
 }
 
 /// The cell's end.

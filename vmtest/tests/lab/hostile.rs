@@ -73,7 +73,8 @@ fn boot_error(messages: &[GuestMessage], script: &str) -> LabError {
 
 fn run_error(answers: &[GuestMessage], script: &str) -> LabError {
     let folder = tempfile::tempdir().unwrap();
-    let messages: Vec<_> = [hello()].into_iter().chain(answers.iter().cloned()).collect();
+    let messages: Vec<_> =
+        [hello(), GuestMessage::Done].into_iter().chain(answers.iter().cloned()).collect();
     let machine = pretend(folder.path(), &messages, script);
     Guest::boot(&machine, BOOT).unwrap().run(&job()).unwrap_err()
 }
@@ -92,7 +93,7 @@ fn an_answer_that_is_none_breaks_the_protocol(#[case] answers: &[GuestMessage]) 
 #[test]
 fn an_honest_answer_is_taken() {
     let folder = tempfile::tempdir().unwrap();
-    let messages = [hello(), output(Stream::Stdout, 1000), exited()];
+    let messages = [hello(), GuestMessage::Done, output(Stream::Stdout, 1000), exited()];
     let machine = pretend(folder.path(), &messages, "exec sleep 60");
     let output = Guest::boot(&machine, BOOT).unwrap().run(&job()).unwrap();
     assert_eq!(output.stdout.len(), 1000);

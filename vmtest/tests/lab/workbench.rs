@@ -8,10 +8,10 @@ use std::{
 };
 
 use kernlab_vmtest::{
-    image::{Base, ImageStore, Initramfs, Program},
+    image::{Base, ImageStore, Initramfs},
     kernels::{Kernels, Silent, Unpacked, chain},
     lab::{BOOT_TIMEOUT, Bootable, Guest, Job, Ready},
-    qemu::{Accelerator, Binary, MachineSpec},
+    qemu::{Accelerator, Binary, HandedFile, MachineSpec},
 };
 
 /// The kernel that the lab's own tests boot.
@@ -55,17 +55,17 @@ fn build() -> PathBuf {
     program.parent().expect("a program is in a folder").to_owned()
 }
 
-/// An initramfs whose PID 1 is this program, with the unruly one at hand.
+/// An initramfs whose PID 1 is this program.
 pub(crate) fn image(pid_1: &Path, modules: &[PathBuf]) -> Initramfs {
-    let unruly = Program::in_bin(program("kernlab-unruly"));
-    let base = Base::new(pid_1, &[unruly]).unwrap();
+    let base = Base::new(pid_1).unwrap();
     let images = ImageStore::new(std::env::temp_dir().join("kernlab-test-images"));
     images.keep(&base.with_modules(modules).unwrap()).unwrap()
 }
 
-/// A machine that boots this initramfs.
+/// A machine that boots this initramfs, with the unruly program at hand.
 pub(crate) fn machine_with(image: &Initramfs, words: &[&str]) -> Bootable {
     let mut machine = MachineSpec::new(Accelerator::Tcg, kernel().image.fastest(), &image.path);
+    machine.handed = vec![HandedFile::program(program("kernlab-unruly"))];
     machine.kernel_words = words.iter().map(|word| (*word).to_owned()).collect();
     Bootable::new(Binary::find().expect("QEMU is installed"), machine)
 }

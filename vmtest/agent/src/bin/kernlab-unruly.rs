@@ -8,7 +8,7 @@ use std::{
     os::fd::FromRawFd,
     process::{self, exit},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use nix::{
@@ -29,6 +29,7 @@ fn main() -> io::Result<()> {
         ["report"] => report(),
         ["list", folder] => list(folder),
         ["nap", count, microseconds] => nap(number(count), number(microseconds)),
+        ["identify"] => identify(),
         ["connect"] => connect(),
         // Ways to end.
         ["exit", code] => exit(code.parse().unwrap_or(99)),
@@ -69,6 +70,16 @@ fn list(folder: &str) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         println!("{}", entry?.file_name().display());
     }
+    Ok(())
+}
+
+/// What should differ between guests: random bytes; and what should not differ from here: the time,
+/// in seconds since 1970.
+fn identify() -> io::Result<()> {
+    let mut bytes = [0; 8];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).map_err(io::Error::other)?;
+    println!("{:016x} {}", u64::from_le_bytes(bytes), time.as_secs());
     Ok(())
 }
 

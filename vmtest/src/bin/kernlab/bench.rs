@@ -4,12 +4,10 @@ use std::{env, error::Error, fs, num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, Subcommand};
 use kernlab_vmtest::{
-    accel,
     bench::{self, BootBench},
-    image::{Contents, ImageStore},
     kernels::{Kernels, Silent, chain},
-    lab::{Bootable, LabError},
-    qemu::{Binary, MachineSpec},
+    lab::LabError,
+    machine,
 };
 
 use crate::Exit;
@@ -74,23 +72,10 @@ fn measure(arguments: &Boot) -> Result<(), Failure> {
         return Err(usage(message));
     };
     let kernel = kernels.prepare(entry, &Silent).map_err(|error| infrastructure(&error))?;
-    let agent = guest.join("kernlab-agent");
-    let contents = Contents { agent, programs: Vec::new(), modules: Vec::new() };
-    let image = ImageStore::of(kernels.store())
-        .image_of(&contents)
+    let mut tell = |news: String| eprintln!("note: {news}");
+    let bootable = machine::of_kernel(kernels.store(), &kernel, &guest, &[], &mut tell)
         .map_err(|error| infrastructure(&error))?;
-    let qemu = Binary::find().map_err(|error| infrastructure(&error))?;
-    let decision = accel::decide(kernels.store(), &qemu, &kernel, &image)
-        .map_err(|error| infrastructure(&error))?;
-    if let Some(news) = decision.news {
-        eprintln!("note: {news}");
-    }
-    let machine = MachineSpec::new(decision.accelerator, kernel.image.fastest(), &image.path);
-    let bench = BootBench {
-        bootable: Bootable::new(qemu, machine),
-        kernel: kernel.id.clone(),
-        rounds: arguments.rounds,
-    };
+    let bench = BootBench { bootable, kernel: kernel.id.clone(), rounds: arguments.rounds };
     let report = bench::boot(&bench, |number| eprintln!("round {number} of {}", bench.rounds))
         .map_err(|error: LabError| infrastructure(&error))?;
     print!("{report}");

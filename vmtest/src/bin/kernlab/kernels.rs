@@ -1,5 +1,6 @@
-//! `kernlab kernels`: list, update, fetch.
+//! `kernlab kernels`: list, update, fetch, dossier.
 
+mod dossier;
 mod progress;
 
 use std::{
@@ -23,6 +24,8 @@ pub(crate) enum Command {
     Update(Update),
     /// Download and unpack kernels, so that a run needs no network.
     Fetch(Fetch),
+    /// Boot kernels and show where they have their fields, and how that is known.
+    Dossier(dossier::Dossier),
 }
 
 #[derive(Debug, Args)]
@@ -66,6 +69,7 @@ pub(crate) fn run(command: &Command) -> Exit {
         Command::List(list) => run_list(&kernels, list),
         Command::Update(update) => run_update(&kernels, update),
         Command::Fetch(fetch) => run_fetch(&kernels, fetch),
+        Command::Dossier(dossier) => dossier::run(&kernels, dossier),
     }
 }
 

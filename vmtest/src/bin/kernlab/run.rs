@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
     /// Only this BTF mode.
     #[arg(long, value_name = "MODE")]
     btf: Option<BtfMode>,
-    /// Boot every guest from scratch. There is no other way yet, so this changes nothing.
+    /// Boot a guest for every cell, instead of restoring a saved one.
     #[arg(long)]
     cold: bool,
     /// Guests at a time.
@@ -73,6 +73,7 @@ pub(crate) fn run(arguments: Arguments) -> Exit {
         },
         guest: arguments.guest,
         jobs: arguments.jobs.map(NonZeroUsize::get),
+        cold: arguments.cold,
         update_snapshots: arguments.update_snapshots,
     };
     let show = Terminal::new();

@@ -96,10 +96,14 @@ impl Show for Terminal {
         self.bar.enable_steady_tick(Duration::from_millis(200));
     }
 
+    fn notice(&self, line: &str) {
+        self.line(line);
+    }
+
     fn cell(&self, cell: &str, event: &ProgressEvent) {
         let mut state = self.state();
         match event {
-            ProgressEvent::Acceleration(line) => self.line(line),
+            ProgressEvent::Notice(line) => self.line(line),
             ProgressEvent::Booting => {
                 state.running.insert(cell.to_owned(), "boots");
                 if let Some(kernel) = state.kernels.get_mut(&kernel_of(cell)) {

@@ -1,0 +1,57 @@
+//! The first request: what makes a guest, which may have been restored from a saved state, one of
+//! here and now.
+
+use std::{fs::File, io, os::fd::AsRawFd, time::Duration};
+
+use kernlab_proto::Begin;
+use nix::{
+    sys::time::TimeSpec,
+    time::{ClockId, clock_settime},
+};
+
+use crate::firmware::{self, FirmwareError};
+
+/// Why a guest can't begin.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BeginError {
+    #[error("mix random bytes into the kernel's: {0}")]
+    Entropy(#[source] io::Error),
+    #[error("set the clock: {0}")]
+    Clock(#[source] nix::Error),
+    #[error(transparent)]
+    Files(#[from] FirmwareError),
+}
+
+pub(crate) fn begin(begin: &Begin) -> Result<(), BeginError> {
+    add_entropy(&begin.entropy).map_err(BeginError::Entropy)?;
+    let time = TimeSpec::from(Duration::from_nanos(begin.unix_time_ns));
+    clock_settime(ClockId::CLOCK_REALTIME, time).map_err(BeginError::Clock)?;
+    Ok(firmware::install()?)
+}
+
+/// `struct rand_pool_info`, include/uapi/linux/random.h, with our bytes in its tail.
+#[repr(C)]
+struct RandomBytes {
+    entropy_bits: libc::c_int,
+    length: libc::c_int,
+    bytes: [u8; 32],
+}
+
+// include/uapi/linux/random.h: RNDADDENTROPY names the head of the structure only.
+nix::ioctl_write_ptr_bad!(
+    rnd_add_entropy,
+    nix::request_code_write!(b'R', 0x03, 2 * size_of::<libc::c_int>()),
+    RandomBytes
+);
+nix::ioctl_none!(rnd_reseed_crng, b'R', 0x07);
+
+/// Adds the bytes and has the generator use them at once.
+fn add_entropy(bytes: &[u8; 32]) -> io::Result<()> {
+    let random = File::open("/dev/urandom")?;
+    let added = RandomBytes { entropy_bits: 256, length: 32, bytes: *bytes };
+    // SAFETY: the structure is as long as it says.
+    unsafe { rnd_add_entropy(random.as_raw_fd(), &added) }?;
+    // SAFETY: the call takes no argument.
+    unsafe { rnd_reseed_crng(random.as_raw_fd()) }?;
+    Ok(())
+}

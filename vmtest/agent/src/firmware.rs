@@ -1,0 +1,146 @@
+//! Files that QEMU hands to the guest by its firmware configuration device, `fw_cfg`:
+//! docs/specs/fw_cfg.rst in QEMU's sources.
+//!
+//! The device is on every machine of QEMU's and needs no driver: two ports, known to every
+//! firmware, so that the same few lines work under every kernel. What it holds belongs to the QEMU
+//! process and not to the guest's saved state: a restored guest finds the files of today.
+
+#[cfg_attr(target_arch = "x86_64", path = "firmware/x86_64.rs")]
+mod ports;
+mod window;
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use self::{ports::Ports, window::Window};
+
+/// What QEMU's `-fw_cfg name=` puts before a file's path in the guest.
+const PREFIX: &str = "opt/kernlab";
+
+/// Selects the word `QEMU`, so that one can tell whether the device is there.
+const SIGNATURE: u16 = 0x00;
+/// Selects a little-endian word of feature bits.
+const FEATURES: u16 = 0x01;
+/// Selects the directory of files.
+const DIRECTORY: u16 = 0x19;
+/// A feature bit: the device copies to memory by itself.
+const HAS_DMA: u32 = 1 << 1;
+/// Bytes of an entry of the directory: size, selector, reserved, name; big-endian.
+const ENTRY: usize = 64;
+
+/// Why files can't be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FirmwareError {
+    #[error("use I/O ports: {0} (the kernel needs CONFIG_X86_IOPL_IOPERM)")]
+    Ports(#[source] io::Error),
+    #[error("find QEMU's fw_cfg device")]
+    NoDevice,
+    #[error("copy from fw_cfg: {0}")]
+    Copy(#[source] io::Error),
+    #[error("write {path}: {source}")]
+    Write { path: String, source: io::Error },
+}
+
+/// One file of the device.
+struct Handed {
+    selector: u16,
+    size: usize,
+    /// Where it goes: an absolute path.
+    path: String,
+}
+
+/// Writes every file that QEMU was given for us to its place, executable.
+pub(crate) fn install() -> Result<(), FirmwareError> {
+    let ports = Ports::open().map_err(FirmwareError::Ports)?;
+    ports.select(SIGNATURE);
+    if ports.take::<4>() != *b"QEMU" {
+        return Err(FirmwareError::NoDevice);
+    }
+    ports.select(FEATURES);
+    let features = u32::from_le_bytes(ports.take());
+    let mut window = (features & HAS_DMA != 0).then(Window::open).transpose();
+    for handed in directory(&ports) {
+        let written = match &mut window {
+            Ok(Some(window)) => write(&handed, |copy| window.copy(&ports, &handed, copy)),
+            // A kernel that keeps physical addresses to itself: byte by byte, then.
+            Ok(None) | Err(_) => write(&handed, |copy| byte_by_byte(&ports, &handed, copy)),
+        };
+        written?;
+    }
+    Ok(())
+}
+
+/// Takes the bytes of a file, in order, until there are no more.
+type Copy<'a> = &'a mut dyn FnMut(&[u8]) -> io::Result<()>;
+
+fn write(
+    handed: &Handed,
+    fill: impl FnOnce(Copy<'_>) -> io::Result<()>,
+) -> Result<(), FirmwareError> {
+    let failed = |source| FirmwareError::Write { path: handed.path.clone(), source };
+    let path = Path::new(&handed.path);
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(failed)?;
+    }
+    let mut options = File::options();
+    options.create(true).write(true).truncate(true).mode(0o755);
+    let mut file = options.open(path).map_err(failed)?;
+    fill(&mut |bytes| file.write_all(bytes)).map_err(FirmwareError::Copy)
+}
+
+fn directory(ports: &Ports) -> Vec<Handed> {
+    ports.select(DIRECTORY);
+    let count = u32::from_be_bytes(ports.take());
+    (0..count).filter_map(|_| entry(&ports.take())).collect()
+}
+
+/// An entry of the directory, if it is one of ours.
+fn entry(bytes: &[u8; ENTRY]) -> Option<Handed> {
+    let (size, rest) = bytes.split_first_chunk::<4>()?;
+    let (selector, rest) = rest.split_first_chunk::<2>()?;
+    let name = rest.get(2..)?;
+    let name = name.split(|&byte| byte == 0).next()?;
+    let path = str::from_utf8(name).ok()?.strip_prefix(PREFIX)?;
+    Some(Handed {
+        selector: u16::from_be_bytes(*selector),
+        size: usize::try_from(u32::from_be_bytes(*size)).ok()?,
+        path: path.starts_with('/').then(|| path.to_owned())?,
+    })
+}
+
+fn byte_by_byte(ports: &Ports, handed: &Handed, copy: Copy<'_>) -> io::Result<()> {
+    ports.select(handed.selector);
+    let mut left = handed.size;
+    while left > 0 {
+        let bytes = ports.take::<4096>();
+        let length = left.min(bytes.len());
+        copy(&bytes[..length])?;
+        left -= length;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(name: &[u8]) -> [u8; ENTRY] {
+        let mut bytes = [0; ENTRY];
+        bytes[..8].copy_from_slice(&[0, 0, 1, 2, 0, 0x21, 0, 0]);
+        bytes[8..8 + name.len()].copy_from_slice(name);
+        bytes
+    }
+
+    #[test]
+    fn our_entries_are_told_by_their_names() {
+        let handed = entry(&raw(b"opt/kernlab/bin/x")).unwrap();
+        assert_eq!((handed.size, handed.selector, handed.path.as_str()), (0x102, 0x21, "/bin/x"));
+        for other in [&b"etc/acpi/tables"[..], b"opt/kernlabx", b"opt/kernlab", b"\xff"] {
+            assert!(entry(&raw(other)).is_none());
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! From a kernel to a machine that runs it with our agent.
+
+use std::path::Path;
+
+use kernlab_core::outcome::Reason;
+
+use crate::{
+    accel::{self, AccelError},
+    image::{Contents, ImageError, ImageStore},
+    kernels::{Store, Unpacked},
+    lab::Bootable,
+    qemu::{Binary, BinaryError, HandedFile, MachineSpec},
+};
+
+/// Why there is no machine.
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    /// The initramfs could not be made.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// There is no QEMU.
+    #[error(transparent)]
+    Qemu(#[from] BinaryError),
+    /// It can't be told who should execute the guest.
+    #[error(transparent)]
+    Acceleration(#[from] AccelError),
+}
+
+impl MachineError {
+    /// The reason's code.
+    pub fn reason(&self) -> Reason {
+        match self {
+            MachineError::Image(_) => Reason::HostIo,
+            MachineError::Qemu(_) | MachineError::Acceleration(_) => Reason::QemuFailed,
+        }
+    }
+}
+
+/// A machine with this kernel, and with these programs of the folder `guest` in its `/bin`. `tell`
+/// hears what was found out about acceleration.
+pub fn of_kernel(
+    store: &Store,
+    kernel: &Unpacked,
+    guest: &Path,
+    programs: &[&str],
+    tell: &mut dyn FnMut(String),
+) -> Result<Bootable, MachineError> {
+    let contents = Contents { agent: guest.join("kernlab-agent"), modules: Vec::new() };
+    let image = ImageStore::of(store).image_of(&contents)?;
+    let qemu = Binary::find()?;
+    let decision = accel::decide(store, &qemu, kernel, &image)?;
+    if let Some(news) = decision.news {
+        tell(news);
+    }
+    let mut machine = MachineSpec::new(decision.accelerator, kernel.image.fastest(), &image.path);
+    machine.handed =
+        programs.iter().map(|program| HandedFile::program(guest.join(program))).collect();
+    Ok(Bootable::new(qemu, machine))
+}

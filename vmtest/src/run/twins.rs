@@ -1,0 +1,85 @@
+//! One scenario on one kernel, under both backends: which of them is to blame?
+
+use std::io;
+
+use kernlab_core::outcome::{Outcome, Reason, Verdict};
+
+use super::{
+    cell::EVENTS_FILE,
+    directory::{RunDirectory, read_text},
+};
+use crate::report::CellReport;
+
+/// Gives cells whose events differ from the snapshot a reason of their own where the other backend
+/// saw something else: then the fault is not the kernel's alone.
+pub(super) fn compare(directory: &RunDirectory, cells: &mut [CellReport]) -> io::Result<()> {
+    for index in 0..cells.len() {
+        let cell = &cells[index];
+        if (cell.outcome, cell.reason) != (Outcome::Fail, Some(Reason::EventsDiffer)) {
+            continue;
+        }
+        let Some(twin) = cells.iter().find(|other| are_twins(cell, other)) else { continue };
+        let events = |cell: &CellReport| {
+            read_text(&directory.path().join(RunDirectory::evidence(&cell.id())).join(EVENTS_FILE))
+        };
+        let (Some(ours), Some(theirs)) = (events(cell)?, events(twin)?) else { continue };
+        if ours != theirs {
+            let verdict = differs(&cell.backend, &twin.backend, twin.outcome);
+            cells[index].set_verdict(verdict);
+        }
+    }
+    Ok(())
+}
+
+fn are_twins(one: &CellReport, other: &CellReport) -> bool {
+    one.backend != other.backend
+        && (&one.kernel, &one.btf, &one.scenario) == (&other.kernel, &other.btf, &other.scenario)
+}
+
+fn differs(ours: &str, theirs: &str, their_outcome: Outcome) -> Verdict {
+    let theirs = match their_outcome {
+        Outcome::Pass => format!("and {theirs} sees what it should: look for the fault in {ours}"),
+        _ => format!("and {theirs} sees something else that it should not"),
+    };
+    let message =
+        format!("on this kernel {ours} does not see what the golden snapshot says, {theirs}");
+    Verdict::because(Outcome::Fail, Reason::BackendsDiffer, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use rstest::rstest;
+
+    use super::*;
+
+    fn failed() -> Verdict {
+        Verdict::because(Outcome::Fail, Reason::EventsDiffer, "they differ")
+    }
+
+    #[rstest]
+    #[case::one_is_wrong("good", Verdict::pass(), Reason::BackendsDiffer)]
+    #[case::both_are_wrong("worse", failed(), Reason::BackendsDiffer)]
+    #[case::the_kernel_differs("bad", failed(), Reason::EventsDiffer)]
+    fn a_difference_between_backends_is_told(
+        #[case] theirs: &str,
+        #[case] their_verdict: Verdict,
+        #[case] expected: Reason,
+    ) {
+        let root = tempfile::tempdir().unwrap();
+        let directory = RunDirectory::create(root.path()).unwrap();
+        let mut cells = Vec::new();
+        for (backend, events, verdict) in
+            [("libbpf", "bad", failed()), ("aya", theirs, their_verdict.clone())]
+        {
+            let id = format!("k/masked/{backend}/t/s");
+            let evidence = directory.create_evidence(&id).unwrap();
+            fs::write(evidence.join(EVENTS_FILE), events).unwrap();
+            cells.push(CellReport::of_verdict(&id, verdict));
+        }
+        compare(&directory, &mut cells).unwrap();
+        assert_eq!(cells[0].reason, Some(expected), "{}", cells[0].message);
+        assert_eq!(cells[1].outcome, their_verdict.outcome);
+    }
+}

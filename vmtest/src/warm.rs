@@ -1,0 +1,103 @@
+//! Guests that don't boot: each kernel boots once, is saved when its agent says hello, and every
+//! guest of it is restored from that, in a QEMU process of its own, with a pristine kernel.
+//!
+//! What often changes (tracers, workloads) is handed to a guest after it was restored, so that a
+//! saved state lives as long as its kernel, its agent and its QEMU.
+
+mod key;
+mod shelf;
+
+use crate::{
+    kernels::{Store, chain},
+    lab::{BOOT_TIMEOUT, Bootable, Guest, LabError, Ready, SavedState},
+};
+
+use self::{
+    key::Key,
+    shelf::{Shelf, Taken},
+};
+
+/// The saved states of this machine.
+#[derive(Clone, Debug)]
+pub struct Warm {
+    store: Store,
+    shelf: Shelf,
+}
+
+/// What a user should know: a state that had to be made again, say. One line each.
+pub type Tell<'a> = &'a mut dyn FnMut(String);
+
+impl Warm {
+    /// Those that are kept beside the kernels in this store.
+    pub fn of(store: &Store) -> Self {
+        Warm { store: store.clone(), shelf: Shelf::at(store.root().join("warm")) }
+    }
+
+    /// A guest that works: restored, if need be from a state that is made now. Where saving or
+    /// restoring fails, and booting doesn't, it was booted.
+    pub fn guest(&self, bootable: &Bootable, tell: Tell<'_>) -> Result<Guest<Ready>, LabError> {
+        let Some(state) = self.state(bootable, tell)? else {
+            return Guest::boot(bootable, BOOT_TIMEOUT);
+        };
+        Guest::restore(bootable, &state).or_else(|error| {
+            tell(format!(
+                "{}: a saved guest can't be used, so one is booted: {}",
+                name(bootable),
+                chain(&error)
+            ));
+            if let Ok(key) = Key::of(bootable) {
+                self.shelf.discard(&key);
+            }
+            Guest::boot(bootable, BOOT_TIMEOUT)
+        })
+    }
+
+    /// Makes sure that there is a state, so that guests are quick from now on.
+    pub fn prepare(&self, bootable: &Bootable, tell: Tell<'_>) -> Result<(), LabError> {
+        self.state(bootable, tell).map(drop)
+    }
+
+    /// The state of a kernel; none if this machine can't have one. An error is one of booting.
+    fn state(&self, bootable: &Bootable, tell: Tell<'_>) -> Result<Option<SavedState>, LabError> {
+        let Ok(key) = Key::of(bootable) else { return Ok(None) };
+        if let Some(state) = self.take(&key, bootable, tell) {
+            return Ok(Some(state));
+        }
+        // Of several processes that want a guest one boots it, and the others wait.
+        let turn = self.store.take_turn(&format!("warm-{key}"));
+        if let Some(state) = self.take(&key, bootable, tell) {
+            return Ok(Some(state));
+        }
+        let state = match SavedState::of_boot(bootable, BOOT_TIMEOUT) {
+            Ok(state) => state,
+            Err(error) if error.is_about_saving() => {
+                tell(format!("{}: guests are booted each time: {}", name(bootable), chain(&error)));
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        if let Err(error) = self.shelf.put(&key, &state) {
+            tell(format!("{}: a saved guest could not be kept: {error}", name(bootable)));
+        }
+        drop(turn);
+        Ok(Some(state))
+    }
+
+    fn take(&self, key: &Key, bootable: &Bootable, tell: Tell<'_>) -> Option<SavedState> {
+        match self.shelf.take(key) {
+            Taken::Whole(state) => Some(state),
+            Taken::Nothing => None,
+            Taken::Damaged(why) => {
+                let name = name(bootable);
+                tell(format!("{name}: a saved guest is damaged ({why}), so it is made again"));
+                self.shelf.discard(key);
+                None
+            }
+        }
+    }
+}
+
+/// What a user knows the machine by.
+fn name(bootable: &Bootable) -> String {
+    bootable.machine.kernel.display().to_string()
+}

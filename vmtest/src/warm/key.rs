@@ -1,0 +1,122 @@
+//! What a saved state depends on.
+
+use std::{fmt, fs, io, os::unix::fs::MetadataExt, path::Path, sync::OnceLock};
+
+use crate::{
+    kernels::Digest,
+    lab::Bootable,
+    qemu::{Memory, is_measured},
+};
+
+/// Of the files on the shelf, and of what the agent and the host say to each other before a guest is
+/// saved.
+const FORMAT: u32 = 1;
+
+/// Names a state: different, if anything is different that could matter to a guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Key(Digest);
+
+impl Key {
+    pub(super) fn of(bootable: &Bootable) -> io::Result<Self> {
+        let machine = &bootable.machine;
+        let mut text = format!("kernlab {FORMAT}\n{}\n", processor());
+        // QEMU and the kernel are named with what changes when they are written: the way of make(1),
+        // because reading them would cost every cell a tenth of a second.
+        for file in [bootable.qemu.path(), &machine.kernel] {
+            text.push_str(&identity(file)?);
+        }
+        // An initramfs is named after its content, and touched whenever it is used.
+        text.push_str(&format!("{}\n", fs::metadata(&machine.initramfs)?.size()));
+        for argument in machine.guest_arguments(Memory::Fresh) {
+            let argument = argument.to_string_lossy();
+            let words = argument.split(' ').filter(|word| !is_measured(word));
+            text.push_str(&words.collect::<Vec<_>>().join(" "));
+            text.push('\n');
+        }
+        Ok(Key(Digest::of(text.as_bytes())))
+    }
+}
+
+#[cfg(test)]
+impl Key {
+    pub(super) fn for_test(digest: Digest) -> Self {
+        Key(digest)
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+fn identity(file: &Path) -> io::Result<String> {
+    let real = fs::canonicalize(file)?;
+    let state = fs::metadata(&real)?;
+    Ok(format!("{real:?} {} {}.{}\n", state.size(), state.mtime(), state.mtime_nsec()))
+}
+
+/// The host's processor and kernel, whose counters and features guests see.
+fn processor() -> &'static str {
+    static TEXT: OnceLock<String> = OnceLock::new();
+    TEXT.get_or_init(|| {
+        let read = |path| fs::read_to_string(path).unwrap_or_default();
+        let cpuinfo = read("/proc/cpuinfo");
+        let first = cpuinfo.split("\n\n").next().unwrap_or_default();
+        let kept = ["vendor_id", "cpu family", "model", "stepping", "flags"];
+        let lines = first.lines().filter(|line| kept.iter().any(|name| line.starts_with(name)));
+        let lines: Vec<_> = lines.collect();
+        format!("{}\n{}", read("/proc/sys/kernel/osrelease").trim_end(), lines.join("\n"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::qemu::{Accelerator, Binary, HandedFile, MachineSpec};
+
+    fn bootable(folder: &Path) -> Bootable {
+        let file = |name: &str| -> PathBuf {
+            let path = folder.join(name);
+            if !path.exists() {
+                fs::write(&path, name).unwrap();
+            }
+            path
+        };
+        let machine = MachineSpec::new(Accelerator::Tcg, file("kernel"), file("initramfs"));
+        Bootable::new(Binary::at(file("qemu")), machine)
+    }
+
+    #[test]
+    fn what_is_handed_over_later_does_not_matter() {
+        let folder = tempfile::tempdir().unwrap();
+        let plain = bootable(folder.path());
+        let mut other = plain.clone();
+        other.machine.handed = vec![HandedFile::program("/nonexistent")];
+        other.console_file = Some("/tmp/console".into());
+        assert_eq!(Key::of(&plain).unwrap(), Key::of(&other).unwrap());
+    }
+
+    #[test]
+    fn everything_else_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let plain = bootable(folder.path());
+        let key = Key::of(&plain).unwrap();
+        let mut larger = plain.clone();
+        larger.machine.memory_mib += 1;
+        let mut worded = plain.clone();
+        worded.machine.kernel_words = vec!["quiet".to_owned()];
+        let mut accelerated = plain.clone();
+        accelerated.machine.accelerator = Accelerator::Kvm;
+        for other in [larger, worded, accelerated] {
+            assert_ne!(Key::of(&other).unwrap(), key);
+        }
+        for name in ["kernel", "initramfs", "qemu"] {
+            let key = Key::of(&plain).unwrap();
+            fs::write(folder.path().join(name), format!("another {name}")).unwrap();
+            assert_ne!(Key::of(&plain).unwrap(), key, "{name}");
+        }
+    }
+}

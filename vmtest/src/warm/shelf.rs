@@ -1,0 +1,335 @@
+//! Saved states on the disk: a folder each, which appears whole by a rename.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::{FileExt, MetadataExt},
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use kernlab_proto::Hello;
+use nix::{
+    errno::Errno,
+    unistd::{Whence, lseek64},
+};
+use serde::{Deserialize, Serialize};
+
+use super::key::Key;
+use crate::lab::SavedState;
+
+/// Room for the states of all kernels, in bytes on the disk. Those that were not used for the
+/// longest time go first.
+const ROOM: u64 = 8 << 30;
+/// The unit of a guest's memory, in bytes. Many are empty, and holes in the file.
+const PAGE: usize = 4096;
+/// Bytes read at once.
+const PIECE: usize = 256 * PAGE;
+
+const NOTE: &str = "state.json";
+const DEVICES: &str = "devices";
+const MEMORY: &str = "memory";
+
+/// A state's note: what belongs to it, and how to tell that it is still that.
+#[derive(Debug, Serialize, Deserialize)]
+struct Note {
+    hello: Hello,
+    kernel_log: String,
+    devices: u32,
+    memory: u32,
+    /// The memory's file when its checksum was last found right.
+    seen: Seen,
+}
+
+/// A file that was not touched since, neither by anybody nor by a crash of the host. It is too large
+/// to be read each time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Seen {
+    inode: u64,
+    length: u64,
+    changed: (i64, i64),
+    boot: String,
+}
+
+impl Seen {
+    fn of(file: &File) -> io::Result<Self> {
+        let state = file.metadata()?;
+        Ok(Seen {
+            inode: state.ino(),
+            length: state.size(),
+            changed: (state.ctime(), state.ctime_nsec()),
+            boot: fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim_end().to_owned(),
+        })
+    }
+}
+
+/// What was on the shelf.
+#[derive(Debug)]
+pub(super) enum Taken {
+    Whole(SavedState),
+    Nothing,
+    /// Something that is not what was put there.
+    Damaged(String),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Shelf {
+    folder: PathBuf,
+}
+
+impl Shelf {
+    pub(super) fn at(folder: PathBuf) -> Self {
+        Shelf { folder }
+    }
+
+    fn place(&self, key: &Key) -> PathBuf {
+        self.folder.join(key.to_string())
+    }
+
+    /// Opens a state: it stays usable if it is removed meanwhile.
+    pub(super) fn take(&self, key: &Key) -> Taken {
+        let place = self.place(key);
+        match read(&place) {
+            Ok(state) => Taken::Whole(state),
+            Err(_) if !place.exists() => Taken::Nothing,
+            Err(why) => Taken::Damaged(why.to_string()),
+        }
+    }
+
+    /// Keeps a state, in place of another if there is one, and makes room for it.
+    pub(super) fn put(&self, key: &Key, state: &SavedState) -> io::Result<()> {
+        fs::create_dir_all(&self.folder)?;
+        let scratch = tempfile::Builder::new().prefix(".new-").tempdir_in(&self.folder)?;
+        write(scratch.path(), state)?;
+        self.discard(key);
+        fs::rename(scratch.keep(), self.place(key))?;
+        self.make_room(ROOM)
+    }
+
+    /// Removes a state. Guests that run from it are not disturbed.
+    pub(super) fn discard(&self, key: &Key) {
+        // Whoever finds the rest of it finds it damaged, and removes it as well.
+        let _ = fs::remove_dir_all(self.place(key));
+    }
+
+    /// Removes what was not used for the longest time, and what processes that were killed left.
+    fn make_room(&self, room: u64) -> io::Result<()> {
+        let mut places = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            let used = fs::metadata(path.join(NOTE)).and_then(|note| note.modified());
+            // Somebody may be tidying up as well, or making a state at this moment.
+            let Ok(used) = used.or_else(|_| fs::metadata(&path)?.modified()) else { continue };
+            places.push((used, size(&path), path));
+        }
+        places.sort_by_key(|(used, ..)| std::cmp::Reverse(*used));
+        let mut taken = 0;
+        for (_, size, path) in places {
+            taken += size;
+            if taken > room {
+                let _ = fs::remove_dir_all(path);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of a state on the disk.
+fn size(place: &Path) -> u64 {
+    [NOTE, DEVICES, MEMORY]
+        .into_iter()
+        .filter_map(|name| fs::metadata(place.join(name)).ok())
+        .map(|file| file.blocks() * 512)
+        .sum()
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Damage {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("its note can't be read: {0}")]
+    Note(#[from] serde_json::Error),
+    #[error("the checksum of its {0} is wrong")]
+    Checksum(&'static str),
+}
+
+fn read(place: &Path) -> Result<SavedState, Damage> {
+    let path = place.join(NOTE);
+    let mut note: Note = serde_json::from_slice(&fs::read(&path)?)?;
+    let devices = fs::read(place.join(DEVICES))?;
+    if crc32fast::hash(&devices) != note.devices {
+        return Err(Damage::Checksum(DEVICES));
+    }
+    // QEMU opens it once more by this descriptor, and wants to write, although it never does.
+    let memory = File::options().read(true).write(true).open(place.join(MEMORY))?;
+    let seen = Seen::of(&memory)?;
+    if seen == note.seen {
+        // Its time says when it was last used. It is only there for making room.
+        let _ = File::options().append(true).open(&path)?.set_modified(SystemTime::now());
+    } else if for_each_page(&memory, |_, _| Ok(()))? == note.memory {
+        note.seen = seen;
+        let mut fresh = tempfile::NamedTempFile::new_in(place)?;
+        serde_json::to_writer(&mut fresh, &note)?;
+        fresh.persist(&path).map_err(|error| error.error)?;
+    } else {
+        return Err(Damage::Checksum(MEMORY));
+    }
+    Ok(SavedState { hello: note.hello, kernel_log: note.kernel_log, devices, memory })
+}
+
+fn write(place: &Path, state: &SavedState) -> io::Result<()> {
+    let path = place.join(MEMORY);
+    let memory = File::options().create_new(true).read(true).write(true).open(path)?;
+    memory.set_len(state.memory.metadata()?.len())?;
+    let checksum = for_each_page(&state.memory, |offset, page| memory.write_all_at(page, offset))?;
+    fs::write(place.join(DEVICES), &state.devices)?;
+    let note = Note {
+        hello: state.hello.clone(),
+        kernel_log: state.kernel_log.clone(),
+        devices: crc32fast::hash(&state.devices),
+        memory: checksum,
+        seen: Seen::of(&memory)?,
+    };
+    fs::write(place.join(NOTE), serde_json::to_vec(&note)?)
+}
+
+/// Hands every page that isn't empty to `use_page`, with its offset, and returns a checksum of them all.
+fn for_each_page(
+    file: &File,
+    mut use_page: impl FnMut(u64, &[u8]) -> io::Result<()>,
+) -> io::Result<u32> {
+    const EMPTY: [u8; PAGE] = [0; PAGE];
+    let mut checksum = crc32fast::Hasher::new();
+    let mut buffer = vec![0; PIECE];
+    let mut at = 0;
+    while let Some(data) = seek(file, at, Whence::SeekData)? {
+        let end = seek(file, data, Whence::SeekHole)?.unwrap_or(data);
+        at = data - data % PAGE as u64;
+        while at < end {
+            let length = usize::try_from(end - at).unwrap_or(PIECE).min(PIECE);
+            let piece = &mut buffer[..length];
+            file.read_exact_at(piece, at)?;
+            for page in piece.chunks(PAGE) {
+                if page != &EMPTY[..page.len()] {
+                    checksum.update(&at.to_le_bytes());
+                    checksum.update(page);
+                    use_page(at, page)?;
+                }
+                at += page.len() as u64;
+            }
+        }
+    }
+    Ok(checksum.finalize())
+}
+
+/// Where data or a hole begins; none if there is no more of it.
+fn seek(file: &File, from: u64, whence: Whence) -> io::Result<Option<u64>> {
+    match lseek64(file, from.cast_signed(), whence) {
+        Ok(at) => Ok(Some(at.cast_unsigned())),
+        Err(Errno::ENXIO) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::Digest;
+
+    const LENGTH: u64 = 64 << 20;
+
+    fn state() -> SavedState {
+        let memory = tempfile::tempfile().unwrap();
+        memory.set_len(LENGTH).unwrap();
+        memory.write_all_at(b"low", 5).unwrap();
+        memory.write_all_at(b"high", LENGTH - 4).unwrap();
+        let hello = Hello {
+            release: "6.1.0".to_owned(),
+            version: "#1".to_owned(),
+            processors: 1,
+            user_space_ms: 1,
+            ready_ms: 2,
+            notes: vec![],
+        };
+        SavedState { hello, kernel_log: "<6>log".to_owned(), devices: b"devices".to_vec(), memory }
+    }
+
+    fn key(name: &str) -> Key {
+        Key::for_test(Digest::of(name.as_bytes()))
+    }
+
+    fn shelf_with(names: &[&str]) -> (tempfile::TempDir, Shelf) {
+        let folder = tempfile::tempdir().unwrap();
+        let shelf = Shelf::at(folder.path().join("warm"));
+        for name in names {
+            shelf.put(&key(name), &state()).unwrap();
+        }
+        (folder, shelf)
+    }
+
+    #[test]
+    fn what_was_put_there_is_taken() {
+        let (_folder, shelf) = shelf_with(&["one"]);
+        let Taken::Whole(state) = shelf.take(&key("one")) else { panic!("it is not whole") };
+        assert_eq!(state.hello.release, "6.1.0");
+        assert_eq!((state.kernel_log.as_str(), &*state.devices), ("<6>log", &b"devices"[..]));
+        assert_eq!(state.memory.metadata().unwrap().len(), LENGTH);
+        let mut bytes = [0; 4];
+        state.memory.read_exact_at(&mut bytes, LENGTH - 4).unwrap();
+        assert_eq!(&bytes, b"high");
+        assert!(size(&shelf.place(&key("one"))) < 1 << 20, "empty pages take room");
+        assert!(matches!(shelf.take(&key("other")), Taken::Nothing));
+    }
+
+    #[test]
+    fn a_state_that_was_only_touched_is_taken_and_one_that_was_changed_is_not() {
+        let (_folder, shelf) = shelf_with(&["one"]);
+        let memory =
+            File::options().write(true).open(shelf.place(&key("one")).join(MEMORY)).unwrap();
+        memory.set_modified(SystemTime::now()).unwrap();
+        assert!(matches!(shelf.take(&key("one")), Taken::Whole(_)));
+        memory.write_all_at(b"x", 4096).unwrap();
+        let Taken::Damaged(why) = shelf.take(&key("one")) else { panic!("it is believed") };
+        assert_eq!(why, "the checksum of its memory is wrong");
+    }
+
+    #[test]
+    fn every_damage_is_noticed() {
+        for name in [NOTE, DEVICES, MEMORY] {
+            for damage in [&b""[..], b"something else"] {
+                let (_folder, shelf) = shelf_with(&["one"]);
+                fs::write(shelf.place(&key("one")).join(name), damage).unwrap();
+                let taken = shelf.take(&key("one"));
+                assert!(matches!(taken, Taken::Damaged(_)), "{name}: {taken:?}");
+            }
+            let (_folder, shelf) = shelf_with(&["one"]);
+            fs::remove_file(shelf.place(&key("one")).join(name)).unwrap();
+            assert!(matches!(shelf.take(&key("one")), Taken::Damaged(_)), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_state_is_replaced() {
+        let (_folder, shelf) = shelf_with(&["one"]);
+        fs::write(shelf.place(&key("one")).join(NOTE), "{").unwrap();
+        shelf.put(&key("one"), &state()).unwrap();
+        assert!(matches!(shelf.take(&key("one")), Taken::Whole(_)));
+    }
+
+    #[test]
+    fn the_state_that_was_not_used_for_the_longest_time_goes_first() {
+        let (_folder, shelf) = shelf_with(&["one", "two", "three"]);
+        for (name, seconds) in [("one", 300), ("two", 200), ("three", 100)] {
+            let note =
+                File::options().write(true).open(shelf.place(&key(name)).join(NOTE)).unwrap();
+            let time = SystemTime::now() - std::time::Duration::from_secs(seconds);
+            note.set_modified(time).unwrap();
+        }
+        assert!(matches!(shelf.take(&key("one")), Taken::Whole(_)), "using it makes it young");
+        let room = 2 * size(&shelf.place(&key("one")));
+        shelf.make_room(room).unwrap();
+        assert!(matches!(shelf.take(&key("one")), Taken::Whole(_)));
+        assert!(matches!(shelf.take(&key("two")), Taken::Nothing));
+        assert!(matches!(shelf.take(&key("three")), Taken::Whole(_)));
+    }
+}

@@ -1,0 +1,50 @@
+//! Guests that are restored instead of booted.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use kernlab_vmtest::{
+    lab::{BOOT_TIMEOUT, Exit, Guest, Job, SavedState},
+    qemu::HandedFile,
+};
+
+use crate::workbench::{machine, unruly};
+
+/// How many guests are restored from one state.
+const GUESTS: usize = 20;
+
+#[test]
+fn every_guest_of_a_state_is_pristine_and_none_repeats_anothers_random_bytes() {
+    let machine = machine();
+    let saved = SavedState::of_boot(&machine, BOOT_TIMEOUT).unwrap();
+    assert!(saved.kernel_log.contains("Linux version"), "{}", saved.kernel_log);
+    let mut random = BTreeSet::new();
+    for number in 0..GUESTS {
+        let mut guest = Guest::restore(&machine, &saved)
+            .unwrap_or_else(|error| panic!("guest {number}: {error}: {:?}", error.evidence()));
+        assert_eq!(guest.hello(), &saved.hello);
+        let output = guest.run(&unruly(&["nap", "10", "1000"])).unwrap();
+        let slept: u64 = String::from_utf8(output.stdout).unwrap().trim().parse().unwrap();
+        assert!((10_000..2_000_000).contains(&slept), "10 ms were {slept} us");
+        let output = guest.run(&unruly(&["identify"])).unwrap();
+        assert_eq!(output.exit, Exit::Code(0));
+        let text = String::from_utf8(output.stdout).unwrap();
+        let (bytes, time) = text.trim().split_once(' ').unwrap();
+        assert!(random.insert(bytes.to_owned()), "guest {number} repeats {bytes}");
+        let time = Duration::from_secs(time.parse().unwrap());
+        let here = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        assert!(here.abs_diff(time) < Duration::from_secs(60), "{time:?} is not {here:?}");
+        assert!(guest.kernel_log().unwrap().starts_with(&saved.kernel_log));
+    }
+}
+
+#[test]
+fn a_state_serves_programs_that_came_later() {
+    let mut machine = machine();
+    let saved = SavedState::of_boot(&machine, BOOT_TIMEOUT).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let host = folder.path().join("late, and with a comma");
+    std::fs::copy(&machine.machine.handed[0].host, &host).unwrap();
+    machine.machine.handed = vec![HandedFile { guest: "/tmp/late".to_owned(), host }];
+    let mut guest = Guest::restore(&machine, &saved).unwrap();
+    assert_eq!(guest.run(&Job::new(["/tmp/late", "exit", "7"])).unwrap().exit, Exit::Code(7));
+}
