@@ -9,7 +9,9 @@ pub(crate) enum Exit {
     Success = 0,
     /// A cell, a test or a check failed.
     Failure = 1,
-    /// Something is missing or broke: nothing can be said. (2, wrong usage, is clap's.)
+    /// Wrong usage, as clap says it too: a file that isn't there.
+    Usage = 2,
+    /// Something is missing or broke: nothing can be said.
     Infrastructure = 3,
 }
 

@@ -4,17 +4,31 @@ use std::ffi::OsString;
 
 use anyhow::Result;
 
-use crate::{build, exit::Exit};
+use crate::{
+    build,
+    exit::Exit,
+    setup::{self, Consent},
+};
 
-/// List, resolve and fetch kernels.
+/// The command that boots kernels, and so needs the guest's programs.
+const BOOTS: &str = "dossier";
+
+/// List, resolve, fetch and examine kernels.
 #[derive(clap::Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Args {
-    /// What `kernlab kernels` takes: `list`, `update`, `fetch`, `--help`.
+    /// What `kernlab kernels` takes: `list`, `update`, `fetch`, `dossier`, `--help`.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     rest: Vec<OsString>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<Exit> {
-    Err(build::host_tool()?.exec("kernels", &args.rest, None))
+    let help = args.rest.iter().any(|word| word == "--help" || word == "-h");
+    let guest = if !help && args.rest.first().is_some_and(|word| word == BOOTS) {
+        setup::ensure(Consent::Ask)?;
+        Some(build::guest_programs()?)
+    } else {
+        None
+    };
+    Err(build::host_tool()?.exec("kernels", &args.rest, guest.as_ref()))
 }

@@ -12,6 +12,7 @@ mod exit;
 mod invocation;
 mod kernels;
 mod setup;
+mod splat;
 mod test;
 mod vmtest;
 mod workspace;
@@ -31,6 +32,7 @@ enum Command {
     Setup(setup::Args),
     Kernels(kernels::Args),
     Bench(bench::Args),
+    Splat(splat::Args),
 }
 
 fn main() -> Exit {
@@ -40,6 +42,7 @@ fn main() -> Exit {
         Command::Setup(args) => setup::run(&args),
         Command::Kernels(args) => kernels::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Splat(args) => splat::run(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
