@@ -1,6 +1,9 @@
 //! What is known of a kernel before anything is probed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -29,8 +32,10 @@ pub struct KernelFacts {
     pub symbols: BTreeMap<String, u64>,
     /// Those of [`wanted_tracepoints`] that the kernel has.
     pub tracepoints: BTreeSet<String>,
-    /// Type information that user space can see.
+    /// Type information that user space can see, or was given.
     pub btf: Option<Btf>,
+    /// The file that `btf` was read from, if it is not the kernel's own.
+    pub btf_file: Option<PathBuf>,
     /// What a search of kernel memory found; none as long as there was none. It is made only where
     /// a plan needs it: [`KernelFacts::lacks_layout`].
     pub discovered: Option<Discovered>,
@@ -78,6 +83,7 @@ impl KernelFacts {
     /// Where offsets and prototypes come from.
     pub fn layout_source(&self) -> LayoutSource {
         match (&self.btf, &self.discovered) {
+            (Some(_), _) if self.btf_file.is_some() => LayoutSource::External,
             (Some(_), _) => LayoutSource::Btf,
             (None, Some(_)) => LayoutSource::Discovery,
             (None, None) => LayoutSource::Nowhere,
@@ -122,6 +128,8 @@ impl KernelFacts {
 pub enum LayoutSource {
     /// From the kernel's type information.
     Btf,
+    /// From type information in a file, that a search of the kernel's memory agrees with.
+    External,
     /// From a search of its memory.
     Discovery,
     /// There is no type information, and the plan needs none that differs between kernels.

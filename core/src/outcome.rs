@@ -96,6 +96,8 @@ pub enum Reason {
     MissingBtf,
     /// A structure lacks a field that the tracer reads.
     MissingField,
+    /// The type information that was supplied is not that of the kernel.
+    ForeignBtf,
     /// There is no type information, and searching memory did not tell where a field is.
     LayoutNotFound,
     /// A function exists with other parameters than the tracer can read.

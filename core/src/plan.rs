@@ -11,7 +11,7 @@ mod syncsnoop;
 mod sys_write;
 mod user_args;
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 use kernlab_abi::ProgramConfig;
 use serde::{Deserialize, Serialize};
@@ -38,6 +38,8 @@ pub struct ProbePlan {
     pub read: ReadHelper,
     /// Where field offsets come from.
     pub types: TypeSource,
+    /// The BTF for CO-RE relocations, if it is not the kernel's own.
+    pub btf_file: Option<PathBuf>,
     /// What the programs read at run time; `tgid` is filled in when the traced process is known.
     pub config: ProgramConfig,
 }
@@ -175,6 +177,7 @@ pub fn plan(scenario: &Scenario, facts: &KernelFacts) -> Result<ProbePlan, Unsup
         buffer: buffer(Burst::of(scenario), facts)?,
         read: ReadHelper::of(facts),
         types: if facts.btf.is_some() { TypeSource::Core } else { TypeSource::Layout },
+        btf_file: facts.btf_file.clone(),
         config,
     })
 }

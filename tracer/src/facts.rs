@@ -14,8 +14,9 @@ use kernlab_core::{
 
 use crate::trial;
 
-/// Everything that a plan may depend on, seen from user space.
-pub(crate) fn live() -> Result<KernelFacts> {
+/// Everything that a plan may depend on, seen from user space; type information from `btf_file` if
+/// there is one.
+pub(crate) fn live(btf_file: Option<&Path>) -> Result<KernelFacts> {
     let release =
         fs::read_to_string("/proc/sys/kernel/osrelease").context("reading the release")?;
     let kallsyms = kallsyms().context("reading /proc/kallsyms")?;
@@ -24,7 +25,8 @@ pub(crate) fn live() -> Result<KernelFacts> {
         release: release.trim_end().to_owned(),
         symbols: symbols(&kallsyms),
         tracepoints: tracepoints(),
-        btf: btf()?,
+        btf: btf(btf_file)?,
+        btf_file: btf_file.map(Path::to_owned),
         discovered: None,
         ring_buffer: trial::ring_buffer(),
         probe_read_kernel: trial::probe_read_kernel(),
@@ -46,12 +48,16 @@ fn tracepoints() -> BTreeSet<String> {
     wanted_tracepoints().filter(exists).map(str::to_owned).collect()
 }
 
-/// BTF as far as user space sees it: a kernel without, or with the folder hidden, has none.
-fn btf() -> Result<Option<Btf>> {
-    match fs::read("/sys/kernel/btf/vmlinux") {
-        Ok(bytes) => Btf::parse(bytes).map(Some).context("parsing /sys/kernel/btf/vmlinux"),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).context("reading /sys/kernel/btf/vmlinux"),
+/// BTF from a file, or as far as user space sees the kernel's own: one without, or with the folder
+/// hidden, has none.
+fn btf(file: Option<&Path>) -> Result<Option<Btf>> {
+    let path = file.unwrap_or(Path::new("/sys/kernel/btf/vmlinux"));
+    match fs::read(path) {
+        Ok(bytes) => {
+            Btf::parse(bytes).map(Some).with_context(|| format!("parsing {}", path.display()))
+        }
+        Err(error) if file.is_none() && error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
     }
 }
 

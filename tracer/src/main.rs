@@ -49,6 +49,9 @@ enum Command {
         /// Load this BPF object instead of the one compiled in.
         #[arg(long)]
         object: Option<PathBuf>,
+        /// Take type information from this file: raw BTF.
+        #[arg(long)]
+        btf: Option<PathBuf>,
         /// The workload program.
         #[arg(long, default_value = "/bin/kernlab-workload")]
         workload: PathBuf,
@@ -63,9 +66,9 @@ fn scenario(id: &str) -> Result<&'static Scenario, String> {
 }
 
 fn main() -> Result<()> {
-    let (backend, scenario, object, workload) = match Arguments::parse().command {
-        Command::Run { backend, scenario, object, workload } => {
-            (backend, scenario, object, workload)
+    let (backend, scenario, object, btf, workload) = match Arguments::parse().command {
+        Command::Run { backend, scenario, object, btf, workload } => {
+            (backend, scenario, object, btf, workload)
         }
         Command::Layout => return layout(),
     };
@@ -79,14 +82,14 @@ fn main() -> Result<()> {
         (BackendKind::Aya, Some(object)) => Box::new(AyaBackend::with_object(object)),
     };
     let result = result_pipe()?;
-    let record = run::record(backend.as_ref(), scenario, &workload)?;
+    let record = run::record(backend.as_ref(), scenario, btf.as_deref(), &workload)?;
     serde_json::to_writer(result, &record).context("writing the record")
 }
 
 /// Searches whether or not there is BTF.
 fn layout() -> Result<()> {
     let result = result_pipe()?;
-    let facts = facts::live()?;
+    let facts = facts::live(None)?;
     let started = Instant::now();
     let all = QUESTIONS.map(|question| question.function);
     let discovered = discovery::search(&facts, &all);

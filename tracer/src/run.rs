@@ -9,7 +9,7 @@ use kernlab_core::{
     event::{Decoder, Event},
     facts::KernelFacts,
     outcome::Reason,
-    plan::{ProbePlan, functions_asked, plan},
+    plan::{ProbePlan, Unsupported, functions_asked, plan},
     record::{Decision, Observation, Record},
     scenario::Scenario,
 };
@@ -21,19 +21,12 @@ use crate::{discovery, facts, workload::Prepared};
 pub(crate) fn record(
     backend: &dyn Backend,
     scenario: &Scenario,
+    btf_file: Option<&Path>,
     workload: &Path,
 ) -> Result<Record> {
-    let mut facts = facts::live()?;
+    let mut facts = facts::live(btf_file)?;
     let release = facts.release.clone();
-    let planned = plan(scenario, &facts).or_else(|refusal| {
-        if !facts.lacks_layout(&refusal) {
-            return Err(refusal);
-        }
-        let asked = functions_asked(scenario.tracer);
-        facts.discovered = Some(discovery::search(&facts, asked));
-        plan(scenario, &facts)
-    });
-    let plan = match planned {
+    let plan = match decide(scenario, &mut facts) {
         Ok(plan) => plan,
         Err(unsupported) => {
             let decision = Decision::Unsupported(unsupported);
@@ -58,6 +51,24 @@ pub(crate) fn record(
     });
     let discovered = facts.discovered;
     Ok(Record { release, discovered, decision, observation: Some(observation) })
+}
+
+/// Plans with what is known at once, and searches memory where that is not enough, or not certain.
+fn decide(scenario: &Scenario, facts: &mut KernelFacts) -> Result<ProbePlan, Unsupported> {
+    let asked = functions_asked(scenario.tracer);
+    if facts.btf_file.is_some() {
+        facts.discovered = Some(discovery::search(facts, asked));
+    }
+    if let (Some(discovered), Some(btf)) = (&facts.discovered, &facts.btf) {
+        discovered.vouch_for(btf)?;
+    }
+    plan(scenario, facts).or_else(|refusal| {
+        if !facts.lacks_layout(&refusal) {
+            return Err(refusal);
+        }
+        facts.discovered = Some(discovery::search(facts, asked));
+        plan(scenario, facts)
+    })
 }
 
 /// What stopped a trace, and whose fault it is.

@@ -4,6 +4,7 @@ use kernlab_core::{
     burst::Burst,
     normalise::normalise,
     outcome::{Outcome, Reason, Verdict},
+    plan::Unsupported,
     record::{Decision, Observation, Record},
     scenario::Scenario,
 };
@@ -42,11 +43,14 @@ pub struct Golden<'a> {
 /// Judges one record of a scenario.
 pub fn judge(scenario: &Scenario, record: &Record, golden: Golden<'_>) -> Judgement {
     match (&record.decision, &record.observation) {
-        (Decision::Unsupported(unsupported), None) => Judgement::of(Verdict::because(
-            Outcome::Unsupported,
-            unsupported.reason,
-            unsupported.message.clone(),
-        )),
+        (Decision::Unsupported(Unsupported { reason, message }), None) => {
+            // The kernel as it was asked for, with that file, can't be had.
+            let outcome = match reason {
+                Reason::ForeignBtf => Outcome::Unavailable,
+                _ => Outcome::Unsupported,
+            };
+            Judgement::of(Verdict::because(outcome, *reason, message.clone()))
+        }
         (Decision::Unsupported(_), Some(_)) | (Decision::Plan { .. }, None) => {
             Judgement::of(Verdict::because(
                 Outcome::Fail,

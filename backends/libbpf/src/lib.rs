@@ -48,9 +48,8 @@ impl Backend for LibbpfBackend {
     fn open(&self, plan: &ProbePlan) -> Result<Box<dyn Session>, BackendError> {
         log::capture();
         let stage = |what: &str| format!("{what} the {} object", plan.tracer);
-        let object = ObjectBuilder::default()
-            .name(plan.tracer.name())
-            .and_then(|builder| builder.open_memory(&self.object(plan)))
+        let object = builder(plan)
+            .and_then(|mut builder| builder.open_memory(&self.object(plan)))
             .map_err(|source| failure(stage("opening"), Reason::LoadFailed, source))?
             .load()
             .map_err(|source| failure(stage("loading"), Reason::LoadFailed, source))?;
@@ -83,6 +82,15 @@ impl Backend for LibbpfBackend {
             .collect::<Result<Vec<Link>, BackendError>>()?;
         Ok(Box::new(session.attached(links)))
     }
+}
+
+fn builder(plan: &ProbePlan) -> libbpf_rs::Result<ObjectBuilder> {
+    let mut builder = ObjectBuilder::default();
+    builder.name(plan.tracer.name())?;
+    if let Some(file) = &plan.btf_file {
+        builder.btf_custom_path(file)?;
+    }
+    Ok(builder)
 }
 
 fn attach(program: &ProgramMut<'_>, target: &Target) -> libbpf_rs::Result<Link> {

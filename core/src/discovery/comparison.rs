@@ -3,7 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::Discovered;
-use crate::btf::{Btf, Prototype};
+use crate::{
+    btf::{Btf, Prototype},
+    outcome::Reason,
+    plan::Unsupported,
+};
 
 /// The layout of one kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +65,34 @@ impl ReportedPrototype {
                 })
             })
         })
+    }
+}
+
+impl Discovered {
+    /// Checks type information that did not come with the kernel: whatever memory tells, it must
+    /// say as well.
+    pub fn vouch_for(&self, btf: &Btf) -> Result<(), Unsupported> {
+        let foreign = |message| Err(Unsupported::new(Reason::ForeignBtf, message));
+        if self.fields.is_empty() {
+            let nothing = self.not_found("a field to check the BTF file with");
+            return foreign(nothing.message);
+        }
+        let report = LayoutReport::new("", Some(btf), self.clone(), 0);
+        let differ = report.contradictions();
+        let Some(first) = differ.first() else { return Ok(()) };
+        let field = report.fields.iter().find(|field| field.field == *first);
+        let first = match field {
+            Some(ReportedField { field, btf: Some(btf), discovered, .. }) => {
+                format!("{field} is at offset {btf} there, and at {discovered} in memory")
+            }
+            Some(ReportedField { field, .. }) => format!("it has no {field}"),
+            None => format!("it has other parameters of {first}, or none"),
+        };
+        let more = match differ.len() - 1 {
+            0 => String::new(),
+            count => format!("; {count} more differ"),
+        };
+        foreign(format!("the BTF file does not describe the running kernel: {first}{more}"))
     }
 }
 

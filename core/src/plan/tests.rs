@@ -16,6 +16,7 @@ pub(super) fn facts(symbols: &[&str], btf: Option<Btf>) -> KernelFacts {
         symbols: symbols.iter().map(|&name| (name.to_owned(), 0xffff_ffff_8100_0000)).collect(),
         tracepoints: BTreeSet::new(),
         btf,
+        btf_file: None,
         discovered: None,
         ring_buffer: Trial::Yes,
         probe_read_kernel: Trial::Yes,

@@ -25,6 +25,16 @@ impl Compression {
         }
     }
 
+    /// By the first bytes of what may be compressed.
+    pub(crate) fn of_content(bytes: &[u8]) -> Self {
+        match bytes {
+            [0x1f, 0x8b, ..] => Compression::Gzip,
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Compression::Xz,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstd,
+            _ => Compression::None,
+        }
+    }
+
     /// The end of a file name, with its dot.
     pub(crate) fn suffix(self) -> &'static str {
         match self {

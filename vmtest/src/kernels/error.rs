@@ -5,8 +5,8 @@ use std::{io, path::PathBuf};
 use kernlab_core::outcome::Reason;
 
 use super::{
-    deb::package::PackageError, digest::Digest, download::TransferError, modules::ModuleError,
-    store::StoreError, vmlinux::ImageError,
+    deb::package::PackageError, digest::Digest, download::TransferError,
+    external_btf::ExternalBtfError, modules::ModuleError, store::StoreError, vmlinux::ImageError,
 };
 
 /// A kernel can't be had, or can't be used.
@@ -91,6 +91,17 @@ pub enum ErrorKind {
     /// A module can't be used.
     #[error("cannot use the kernel's modules")]
     Module(#[from] ModuleError),
+    /// A kernel is to be run with a BTF file and has none.
+    #[error("no BTF file: the entry in kernels.toml names none in `btf_file`")]
+    NoBtfFile,
+    /// A BTF file has no BTF, or that of another kernel.
+    #[error("cannot use the BTF of {path}")]
+    Btf {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: ExternalBtfError,
+    },
     /// A file of this machine can't be read.
     #[error("cannot read {path}{}", advice(.source))]
     Read {
@@ -172,6 +183,8 @@ impl ErrorKind {
             }
             ErrorKind::Package { .. } | ErrorKind::Module(_) => Reason::BadPackage,
             ErrorKind::Image { .. } => Reason::NotAKernel,
+            ErrorKind::NoBtfFile => Reason::MissingBtf,
+            ErrorKind::Btf { .. } => Reason::ForeignBtf,
             ErrorKind::Read { .. } | ErrorKind::NoHostKernel { .. } | ErrorKind::Store(_) => {
                 Reason::HostIo
             }

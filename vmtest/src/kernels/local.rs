@@ -36,7 +36,7 @@ pub(crate) fn file(store: &Store, id: &str, source: &FileSource) -> Result<Unpac
             Image { vmlinux: Some(vmlinux.clone()), ..image }
         }
     };
-    for path in source.config.iter().chain(&source.btf) {
+    if let Some(path) = &source.config {
         readable(path)?;
     }
     let modules = match &source.modules {
@@ -48,7 +48,6 @@ pub(crate) fn file(store: &Store, id: &str, source: &FileSource) -> Result<Unpac
         release: release.unwrap_or_else(|| "unknown".to_owned()),
         image,
         config: source.config.clone(),
-        btf: source.btf.clone(),
         modules,
     })
 }
@@ -76,7 +75,6 @@ pub(crate) fn host(store: &Store, id: &str, root: &Path) -> Result<Unpacked, Err
         release: release.to_owned(),
         image,
         config: configs.into_iter().find(|path| path.is_file()),
-        btf: None,
         modules: if folder.is_dir() { tree(&folder)? } else { Modules::unknown() },
     })
 }
@@ -193,8 +191,7 @@ mod tests {
             edit: impl FnOnce(&mut FileSource),
         ) -> Result<Unpacked, ErrorKind> {
             let image = self.path(image);
-            let mut source =
-                FileSource { image, vmlinux: None, modules: None, config: None, btf: None };
+            let mut source = FileSource { image, vmlinux: None, modules: None, config: None };
             edit(&mut source);
             file(&self.store, "id", &source)
         }
@@ -258,10 +255,9 @@ mod tests {
             .unwrap();
         assert_eq!(unpacked.image.fastest(), machine.path("vmlinux"));
         assert_eq!(unpacked.modules.find(&["a"]).unwrap().load.len(), 1);
-        let edits: [fn(&mut FileSource); 4] = [
+        let edits: [fn(&mut FileSource); 3] = [
             |source| source.vmlinux = Some("/absent/file".into()),
             |source| source.config = Some("/absent/file".into()),
-            |source| source.btf = Some("/absent/file".into()),
             |source| source.modules = Some("/absent/file".into()),
         ];
         for edit in edits {

@@ -59,6 +59,7 @@ struct KernelTable {
     tier: Tier,
     source: Spanned<SourceTable>,
     btf: Spanned<Vec<BtfMode>>,
+    btf_file: Option<Spanned<std::path::PathBuf>>,
     why: String,
     #[serde(default)]
     deviations: Vec<DeviationTable>,
@@ -185,6 +186,17 @@ fn entry(
         let message = "expected at least one BTF mode";
         return Err(document.invalid(table.btf.span(), message));
     }
+    match (table.btf.get_ref().contains(&BtfMode::External), &table.btf_file) {
+        (true, None) => {
+            let message = "the BTF mode `external` needs `btf_file`: a file with BTF";
+            return Err(document.invalid(table.btf.span(), message));
+        }
+        (false, Some(file)) => {
+            let message = "this file is for the BTF mode `external`, which `btf` does not name";
+            return Err(document.invalid(file.span(), message));
+        }
+        _ => {}
+    }
     let span = table.source.span();
     let source = match table.source.into_inner() {
         SourceTable::Deb(deb) => {
@@ -203,6 +215,7 @@ fn entry(
         tier: table.tier,
         source,
         btf: table.btf.into_inner(),
+        btf_file: table.btf_file.map(|file| folder.join(file.into_inner())),
         why: table.why,
         deviations: deviations.collect::<Result<_, _>>()?,
         origin,
@@ -256,7 +269,6 @@ fn below(folder: &Path, file: FileSource) -> FileSource {
         vmlinux: join(file.vmlinux),
         modules: join(file.modules),
         config: join(file.config),
-        btf: join(file.btf),
     }
 }
 
@@ -360,6 +372,11 @@ warning = "in do_it"
         "source = { kind = \"host\", image = \"x\" }",
         ":12:10: unknown field `image`"
     )]
+    #[case::btf_file(
+        "a",
+        "source = { kind = \"host\" }\nbtf_file = \"x\"",
+        ":13:12: this file is for the BTF mode `external`, which"
+    )]
     #[case::missing("a", "source = { kind = \"file\" }", ":12:10: missing field `image`")]
     #[case::no_source("a", "", ":6:1: missing field `source`")]
     #[case::scenario(
@@ -375,6 +392,16 @@ warning = "in do_it"
     ) {
         let error = matrix(&format!("{HEAD}{}", kernel(id, rest)), None).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
+    }
+
+    #[test]
+    fn external_btf_is_a_file() {
+        let entry = kernel("a", DEB).replace("\"embedded\"", "\"external\"");
+        let error = matrix(&format!("{HEAD}{entry}"), None).unwrap_err().to_string();
+        assert!(error.contains(":10:7: the BTF mode `external` needs `btf_file`"), "{error}");
+        let entry = entry.replace("why =", "btf_file = \"a.btf\"\nwhy =");
+        let matrix = matrix(&format!("{HEAD}{entry}"), None).unwrap();
+        assert_eq!(matrix.entries[0].btf_file.as_deref(), Some(Path::new("/lab/a.btf")));
     }
 
     #[test]

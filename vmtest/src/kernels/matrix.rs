@@ -35,6 +35,9 @@ pub struct Entry {
     pub source: Source,
     /// The BTF modes that its cells run in.
     pub btf: Vec<BtfMode>,
+    /// Type information for the BTF mode `external`: raw BTF, or an ELF file with a `.BTF` section,
+    /// maybe compressed.
+    pub btf_file: Option<PathBuf>,
     /// One line: what this kernel is in the matrix for.
     pub why: String,
     /// Where this kernel legitimately differs from the golden snapshots.
@@ -129,8 +132,6 @@ pub struct FileSource {
     pub modules: Option<PathBuf>,
     /// The configuration that the kernel was built with.
     pub config: Option<PathBuf>,
-    /// Type information for the BTF mode `external`.
-    pub btf: Option<PathBuf>,
 }
 
 impl fmt::Display for Source {

@@ -15,6 +15,7 @@ mod digest;
 mod document;
 mod download;
 mod error;
+mod external_btf;
 mod fetch;
 mod local;
 mod lock;

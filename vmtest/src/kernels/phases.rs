@@ -6,6 +6,7 @@ use super::{
     document::DocumentError,
     download::Client,
     error::{Error, ErrorKind},
+    external_btf,
     fetch::{Fetcher, StoredPackage, is_stored},
     local,
     lock::{Lock, LockedKernel},
@@ -94,8 +95,6 @@ pub struct Unpacked {
     pub image: Image,
     /// The configuration it was built with, if that is known.
     pub config: Option<PathBuf>,
-    /// Type information for the BTF mode `external`, if the entry names some.
-    pub btf: Option<PathBuf>,
     /// Its modules.
     pub modules: Modules,
 }
@@ -250,6 +249,14 @@ impl Kernels {
     /// All steps from an entry to a kernel that can be booted.
     pub fn prepare(&self, entry: &Entry, observer: &dyn Observer) -> Result<Unpacked, Error> {
         self.unpack(&self.fetch(self.resolve(entry)?, observer)?, observer)
+    }
+
+    /// Raw BTF for the mode `external`, from the file that the entry names.
+    pub fn external_btf(&self, entry: &Entry, kernel: &Unpacked) -> Result<PathBuf, Error> {
+        let file = entry.btf_file.as_deref();
+        let btf = file.ok_or(ErrorKind::NoBtfFile);
+        btf.and_then(|file| external_btf::raw(&self.store, file, &kernel.release))
+            .map_err(|kind| kind.of(&entry.id))
     }
 
     /// Asks the repositories what these entries are now. Nothing is written.

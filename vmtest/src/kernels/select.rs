@@ -135,7 +135,6 @@ fn image_file(path: &Path) -> Entry {
         vmlinux: None,
         modules: None,
         config: None,
-        btf: None,
     };
     ad_hoc(format!("file-{name}"), Source::File(source), "an image file")
 }
@@ -148,6 +147,7 @@ fn ad_hoc(id: String, source: Source, why: &str) -> Entry {
         tier: Tier::Extended,
         source,
         btf: vec![BtfMode::Embedded],
+        btf_file: None,
         why: why.to_owned(),
         deviations: Vec::new(),
         origin: Origin::AdHoc,

@@ -74,7 +74,6 @@ pub(crate) fn unpack(
             vmlinux: file(description.has_vmlinux, "vmlinux"),
         },
         config: file(description.has_config, "config"),
-        btf: None,
         modules: Modules {
             builtin: description.builtin,
             supply: Supply::Packages(PackagedModules {

@@ -173,7 +173,7 @@ impl ElfKernel {
 
 /// The release in `Linux version 6.1.0-56-cloud-amd64 (builder@host) ...`, which every kernel has
 /// as `linux_banner` (init/version-timestamp.c). A format string of the same beginning has `%s`.
-fn banner_release(bytes: &[u8]) -> Option<String> {
+pub(super) fn banner_release(bytes: &[u8]) -> Option<String> {
     const BANNER: &[u8] = b"Linux version ";
     memchr::memmem::find_iter(bytes, BANNER)
         .filter_map(|at| first_word(&bytes[at + BANNER.len()..]))

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     golden,
     judge::{Golden, Judgement, judge},
-    kernels::{Deviation, Entry, Kernels, Silent, Unpacked, chain},
+    kernels::{self, Deviation, Entry, Kernels, Silent, Unpacked, chain},
     lab::{self, Bootable, Exit, Guest, Job, JobOutput, LabError},
     machine,
     qemu::HandedFile,
@@ -38,6 +38,9 @@ pub(crate) const EVENTS_FILE: &str = "events.txt";
 
 /// Where a guest finds the BPF object that it is to load instead of its own.
 const OBJECT: &str = "/tmp/object.o";
+
+/// Where a guest finds BTF that is not its kernel's own.
+const BTF: &str = "/run/btf";
 
 /// How long a scenario may take with acceleration; the slowest needs a tenth of it.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -53,6 +56,10 @@ pub struct Runner {
 
 /// A cell can end early with its verdict.
 type Step<T> = Result<T, Verdict>;
+
+fn unavailable(error: kernels::Error) -> Verdict {
+    Verdict::because(Outcome::Unavailable, error.reason(), chain(&error))
+}
 
 fn infra(reason: Reason, error: &(dyn std::error::Error + 'static)) -> Verdict {
     Verdict::because(Outcome::Infra, reason, chain(error))
@@ -103,11 +110,13 @@ impl Runner {
         let host_io = |error: std::io::Error| infra(Reason::HostIo, &error);
         let mut clock = Clock::default();
         let entry = self.entry(&cell.kernel)?;
-        let kernel = self.kernels.prepare(&entry, &Silent).map_err(|error| {
-            Verdict::because(Outcome::Unavailable, error.reason(), chain(&error))
-        })?;
+        let kernel = self.kernels.prepare(&entry, &Silent).map_err(unavailable)?;
         let mut tell = |line| reporter.tell(ProgressEvent::Notice(line));
         let mut bootable = self.bootable(&kernel, &mut tell)?;
+        if cell.btf == BtfMode::External {
+            let host = self.kernels.external_btf(&entry, &kernel).map_err(unavailable)?;
+            bootable.machine.handed.push(HandedFile { guest: BTF.to_owned(), host });
+        }
         bootable.console_file = Some(evidence.join("console.log"));
         clock.lap("prepare");
 
@@ -181,10 +190,13 @@ impl Runner {
         if self.plan.object.is_some() {
             words.extend(["--object".to_owned(), OBJECT.to_owned()]);
         }
+        if cell.btf == BtfMode::External {
+            words.extend(["--btf".to_owned(), BTF.to_owned()]);
+        }
         let job = Job::new(words).timeout(TIMEOUT);
         match cell.btf {
-            BtfMode::Masked => job.hide("/sys/kernel/btf"),
-            BtfMode::Embedded | BtfMode::Absent | BtfMode::External => job,
+            BtfMode::Masked | BtfMode::External => job.hide("/sys/kernel/btf"),
+            BtfMode::Embedded | BtfMode::Absent => job,
         }
     }
 

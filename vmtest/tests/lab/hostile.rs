@@ -9,7 +9,7 @@ use std::{
 };
 
 use kernlab_core::outcome::{Outcome, Reason};
-use kernlab_proto::{Exit, GuestMessage, Hello, RunReport, Stream, encode};
+use kernlab_proto::{Begin, Exit, GuestMessage, Hello, HostMessage, RunReport, Stream, encode};
 use kernlab_vmtest::{
     lab::{Bootable, Guest, Job, LabError, LabErrorKind, Limits, Phase},
     qemu::{Accelerator, Binary, MachineSpec},
@@ -123,7 +123,12 @@ fn silence_ends() {
 
 #[test]
 fn an_end_without_a_word_is_no_verdict_on_the_kernel() {
-    let error = run_error(&[output(Stream::Stdout, 1)], "exit 0");
+    // Not before it is asked for the program: that is the first byte after the request to begin,
+    // whose length is the same from 1972 to 2262.
+    let begin = HostMessage::Begin(Begin { unix_time_ns: 1 << 60, entropy: [0; 32] });
+    let asked = encode(&begin).unwrap().len() + 1;
+    let end = format!("head -c {asked} <&4 >/dev/null; exit 0");
+    let error = run_error(&[output(Stream::Stdout, 1)], &end);
     assert!(matches!(error.kind(), LabErrorKind::Died { phase: Phase::Work, .. }), "{error}");
     assert_eq!((error.outcome(), error.reason()), (Outcome::Infra, Reason::ConnectionLost));
 }
