@@ -25,7 +25,7 @@ use kernlab_core::outcome::{Outcome, Verdict};
 use self::{
     cell::Runner,
     directory::{RunDirectory, write_json},
-    nextest::Nextest,
+    nextest::{Ended, Nextest},
     plan::{Filter, RunPlan},
     progress::{Listener, ProgressEvent},
 };
@@ -154,9 +154,10 @@ pub fn run(kernels: &Kernels, options: &Options, show: &dyn Show) -> Result<Outc
     let mut cells = collect::cells(&directory, &plan)
         .map_err(|source| at("read the cells' reports", source))?;
     if cells.iter().all(|cell| cell.outcome == Outcome::NotRun) {
-        return Err(RunError::Nextest(match ended {
-            Ok(summary) | Err(summary) => summary,
-        }));
+        match ended {
+            Ok(Ended { interrupted: true, .. }) => {}
+            Ok(Ended { summary, .. }) | Err(summary) => return Err(RunError::Nextest(summary)),
+        }
     }
     if options.update_snapshots {
         judge_against_new_snapshots(kernels.root(), &directory, &mut cells)

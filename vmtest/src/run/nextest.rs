@@ -4,12 +4,24 @@ use std::{
     env,
     ffi::OsString,
     fs::{self, File},
+    io,
     os::unix::process::CommandExt,
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
 };
 
-use nix::sys::{prctl, signal::Signal};
+use nix::{
+    sys::{
+        prctl,
+        signal::{Signal, kill},
+    },
+    unistd::Pid,
+};
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
+};
 
 use super::{directory::RUN_VARIABLE, progress::SOCKET_VARIABLE};
 
@@ -27,13 +39,21 @@ pub(super) struct Nextest<'a> {
     pub(super) update_snapshots: bool,
 }
 
+/// How it ended.
+pub(super) struct Ended {
+    /// One line.
+    pub(super) summary: String,
+    /// Whether somebody wanted it to end early.
+    pub(super) interrupted: bool,
+}
+
 /// What nextest prints, in the folder of the run.
 const LOG: &str = "nextest.log";
 
 impl Nextest<'_> {
     /// Runs every cell of the plan, and says how it ended in one line. Verdicts are not read from
     /// it: each cell leaves its own.
-    pub(super) fn run(&self) -> Result<String, String> {
+    pub(super) fn run(&self) -> Result<Ended, String> {
         let path = self.run.join(LOG);
         let log = File::create(&path)
             .and_then(|log| Ok((log.try_clone()?, log)))
@@ -58,13 +78,76 @@ impl Nextest<'_> {
             // However this process ends, its cells end too: nextest passes the signal on to them.
             command.pre_exec(|| Ok(prctl::set_pdeathsig(Signal::SIGTERM)?));
         }
-        let status = command
-            .status()
+        let interruptions = Interruptions::catch()
+            .map_err(|error| format!("cannot listen for signals: {error}"))?;
+        let mut nextest = command
+            .spawn()
             .map_err(|error| format!("cannot start {}: {error}", cargo.display()))?;
+        let (status, interrupted) = interruptions
+            .wait(&mut nextest)
+            .map_err(|error| format!("cannot wait for {}: {error}", cargo.display()))?;
         let last = fs::read_to_string(&path)
             .ok()
             .and_then(|text| text.lines().rfind(|line| !line.trim().is_empty()).map(str::to_owned))
             .unwrap_or_default();
-        Ok(format!("{status}, {last:?}; all of it is in {}", path.display()))
+        let summary = format!("{status}, {last:?}; all of it is in {}", path.display());
+        Ok(Ended { summary, interrupted })
+    }
+}
+
+/// Passes on to the runner what interrupts us: there is a report all the same.
+struct Interruptions(Signals);
+
+impl Interruptions {
+    /// From here on, until the value is gone, a signal does not end this process.
+    fn catch() -> io::Result<Self> {
+        Signals::new([SIGINT, SIGTERM, SIGHUP]).map(Interruptions)
+    }
+
+    /// Waits for the runner, and says whether it was interrupted.
+    fn wait(self, runner: &mut Child) -> io::Result<(ExitStatus, bool)> {
+        let Interruptions(mut signals) = self;
+        let handle = signals.handle();
+        let pid = Pid::from_raw(runner.id().cast_signed());
+        thread::scope(|scope| {
+            let forwarding = scope.spawn(move || {
+                let mut interrupted = false;
+                for signal in &mut signals {
+                    interrupted = true;
+                    // It may have ended by itself meanwhile.
+                    let _gone = Signal::try_from(signal).and_then(|signal| kill(pid, signal));
+                }
+                interrupted
+            });
+            let status = runner.wait();
+            handle.close();
+            Ok((status?, forwarding.join().unwrap_or(true)))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use nix::sys::signal::raise;
+
+    use super::*;
+
+    #[test]
+    fn an_interruption_reaches_the_runner() {
+        let interruptions = Interruptions::catch().unwrap();
+        let mut runner = Command::new("sleep").arg("60").spawn().unwrap();
+        raise(Signal::SIGTERM).unwrap();
+        let (status, interrupted) = interruptions.wait(&mut runner).unwrap();
+        assert_eq!((status.signal(), interrupted), (Some(SIGTERM), true));
+    }
+
+    #[test]
+    fn a_runner_that_ends_by_itself_was_not_interrupted() {
+        let interruptions = Interruptions::catch().unwrap();
+        let mut runner = Command::new("true").spawn().unwrap();
+        let (status, interrupted) = interruptions.wait(&mut runner).unwrap();
+        assert!(status.success() && !interrupted);
     }
 }

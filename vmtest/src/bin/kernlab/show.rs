@@ -116,11 +116,17 @@ impl Show for Terminal {
             ProgressEvent::Finished { outcome, reason } => {
                 state.running.remove(cell);
                 self.bar.inc(1);
+                let kernel = kernel_of(cell);
                 if outcome.severity() != Severity::Expected {
                     let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-                    self.line(&format!("{cell}: {outcome}{reason}"));
+                    let said = |kernel: &KernelState| kernel.counts.contains_key(outcome);
+                    match outcome {
+                        // A kernel that can't be had: once is enough.
+                        Outcome::Unavailable if state.kernels.get(&kernel).is_some_and(said) => {}
+                        Outcome::Unavailable => self.line(&format!("{kernel}: {outcome}{reason}")),
+                        _ => self.line(&format!("{cell}: {outcome}{reason}")),
+                    }
                 }
-                let kernel = kernel_of(cell);
                 if let Some(of_kernel) = state.kernels.get_mut(&kernel) {
                     of_kernel.left = of_kernel.left.saturating_sub(1);
                     *of_kernel.counts.entry(*outcome).or_default() += 1;
