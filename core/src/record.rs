@@ -1,5 +1,7 @@
 //! What the tracer program hands to the host at the end of a cell, as JSON on its result pipe.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -23,6 +25,9 @@ pub struct Record {
     pub decision: Decision,
     /// What came of it; none if the plan said that it can't work.
     pub observation: Option<Observation>,
+    /// What the stages of the tracer program took, in microseconds.
+    #[serde(default)]
+    pub stages_us: BTreeMap<String, u64>,
 }
 
 /// The plan in the form of a report.

@@ -1,6 +1,6 @@
 //! From a scenario to a record.
 
-use std::{fmt, os::fd::BorrowedFd, path::Path};
+use std::{collections::BTreeMap, fmt, os::fd::BorrowedFd, path::Path, time::Instant};
 
 use anyhow::{Context as _, Result};
 use kernlab_core::{
@@ -24,14 +24,18 @@ pub(crate) fn record(
     btf_file: Option<&Path>,
     workload: &Path,
 ) -> Result<Record> {
+    let mut stages = Stages::begin();
     let mut facts = facts::live(btf_file)?;
+    stages.end("facts");
     let release = facts.release.clone();
-    let plan = match decide(scenario, &mut facts) {
+    let planned = decide(scenario, &mut facts);
+    stages.end("plan");
+    let plan = match planned {
         Ok(plan) => plan,
         Err(unsupported) => {
             let decision = Decision::Unsupported(unsupported);
-            let discovered = facts.discovered;
-            return Ok(Record { release, discovered, decision, observation: None });
+            let (discovered, stages_us) = (facts.discovered, stages.took_us);
+            return Ok(Record { release, discovered, decision, observation: None, stages_us });
         }
     };
     let decision = Decision::Plan {
@@ -42,15 +46,14 @@ pub(crate) fn record(
         layout: facts.layout_source(),
         ring_buffer: facts.ring_buffer,
     };
-    let observation = trace(backend, scenario, plan, &facts, workload).unwrap_or_else(|failure| {
-        Observation::Failed {
-            reason: failure.reason,
-            message: failure.to_string(),
-            verifier_log: failure.verifier_log,
-        }
+    let traced = trace(backend, scenario, plan, &facts, workload, &mut stages);
+    let observation = traced.unwrap_or_else(|failure| Observation::Failed {
+        reason: failure.reason,
+        message: failure.to_string(),
+        verifier_log: failure.verifier_log,
     });
-    let discovered = facts.discovered;
-    Ok(Record { release, discovered, decision, observation: Some(observation) })
+    let (discovered, stages_us) = (facts.discovered, stages.took_us);
+    Ok(Record { release, discovered, decision, observation: Some(observation), stages_us })
 }
 
 /// Plans with what is known at once, and searches memory where that is not enough, or not certain.
@@ -69,6 +72,25 @@ fn decide(scenario: &Scenario, facts: &mut KernelFacts) -> Result<ProbePlan, Uns
         facts.discovered = Some(discovery::search(facts, asked));
         plan(scenario, facts)
     })
+}
+
+/// Where the time goes.
+struct Stages {
+    last: Instant,
+    took_us: BTreeMap<String, u64>,
+}
+
+impl Stages {
+    fn begin() -> Self {
+        Stages { last: Instant::now(), took_us: BTreeMap::new() }
+    }
+
+    /// Ends a stage; the next one begins.
+    fn end(&mut self, stage: &str) {
+        let took = u64::try_from(self.last.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.took_us.insert(stage.to_owned(), took);
+        self.last = Instant::now();
+    }
 }
 
 /// What stopped a trace, and whose fault it is.
@@ -101,13 +123,16 @@ fn trace(
     mut plan: ProbePlan,
     facts: &KernelFacts,
     workload: &Path,
+    stages: &mut Stages,
 ) -> Result<Observation, Failure> {
     let workload_failed = because(Reason::WorkloadFailed);
     let tracer_died = because(Reason::TracerDied);
 
     let workload = Prepared::start(workload, scenario).map_err(&workload_failed)?;
     plan.config.tgid = workload.tgid();
+    stages.end("prepare workload");
     let mut session = backend.open(&plan)?;
+    stages.end("open");
     let workload = workload.release().map_err(&workload_failed)?;
 
     let burst = Burst::of(scenario);
@@ -124,9 +149,11 @@ fn trace(
             break;
         }
     }
+    stages.end("workload");
     // The workload is stopped: every event it caused has been written to the buffer by now.
     let tally = session.finish(&mut keep)?;
     let account = workload.account().map_err(&workload_failed)?;
+    stages.end("finish");
 
     let decoder = Decoder::new(scenario, &facts.symbols, plan.config.kernel_address_min);
     let mut events = records

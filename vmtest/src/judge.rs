@@ -165,6 +165,8 @@ fn unified_diff(expected: &str, observed: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use kernlab_core::{
         account::{Account, NameClass},
         event::{Action, Event},
@@ -200,6 +202,7 @@ mod tests {
             release: "6.1.0".into(),
             decision: plan(),
             observation: Some(Observation::Traced { events, lost, skipped, left_behind, account }),
+            stages_us: BTreeMap::new(),
         }
     }
 
@@ -299,6 +302,7 @@ mod tests {
             discovered: None,
             decision: Decision::Unsupported(unsupported),
             observation: None,
+            stages_us: BTreeMap::new(),
         };
         let verdict = judge(scenario(), &record, Golden::default()).verdict;
         assert_eq!(verdict.outcome, Outcome::Unsupported);

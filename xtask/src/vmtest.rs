@@ -39,6 +39,9 @@ pub(crate) struct Args {
     /// Write what was observed as the new golden snapshots.
     #[arg(long)]
     update_snapshots: bool,
+    /// Say where the time of the cells went, stage by stage.
+    #[arg(long)]
+    timings: bool,
     /// Copy the report to this folder.
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
@@ -81,7 +84,11 @@ impl Args {
         option("btf", self.btf.map(word));
         option("jobs", self.jobs.map(|jobs| jobs.to_string().into()));
         option("report", self.report.as_ref().map(Into::into));
-        for (name, given) in [("cold", self.cold), ("update-snapshots", self.update_snapshots)] {
+        for (name, given) in [
+            ("cold", self.cold),
+            ("update-snapshots", self.update_snapshots),
+            ("timings", self.timings),
+        ] {
             words.extend(given.then(|| format!("--{name}").into()));
         }
         words
@@ -112,7 +119,7 @@ mod tests {
     #[case::a_filter("--backend aya --scenario inotify/* --btf masked")]
     #[case::everything(
         "--kernel all --backend libbpf --scenario * --btf embedded --jobs 2 --report out --cold \
-         --update-snapshots"
+         --update-snapshots --timings"
     )]
     fn the_tool_gets_what_was_asked_for(#[case] line: &str) {
         let given = line.split_whitespace().collect::<Vec<_>>();

@@ -3,6 +3,7 @@
 //! `docs/report-schema.md` documents the JSON form.
 
 pub mod table;
+pub mod timings;
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 //! The matrix as a table for a terminal.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use kernlab_core::outcome::Outcome;
 
@@ -38,7 +38,6 @@ pub fn matrix(report: &Report, width: usize) -> String {
     let kernels = distinct(report.cells.iter().map(|cell| cell.kernel.as_str()));
     let scenarios = distinct(report.cells.iter().map(|cell| cell.scenario.as_str()));
     let backends = distinct(report.cells.iter().map(|cell| cell.backend.as_str()));
-    let modes = distinct(report.cells.iter().map(|cell| cell.btf.as_str()));
 
     let label = scenarios.iter().map(|scenario| scenario.len()).max().unwrap_or(0);
     let columns: Vec<(&str, Vec<&str>)> = kernels
@@ -101,9 +100,19 @@ pub fn matrix(report: &Report, width: usize) -> String {
         "{}; a character per backend ({}), a group per BTF mode ({})",
         symbols.join(", "),
         backends.join(", "),
-        modes.join(", ")
+        groups(&columns)
     );
     text
+}
+
+/// Which groups a kernel's cells are in: for all kernels, or for each if they differ.
+fn groups(columns: &[(&str, Vec<&str>)]) -> String {
+    let distinct: BTreeSet<_> = columns.iter().map(|(_, modes)| modes).collect();
+    if let [modes] = Vec::from_iter(distinct)[..] {
+        return modes.join(", ");
+    }
+    let of_kernel = |(kernel, modes): &(&str, Vec<&str>)| format!("{kernel}: {}", modes.join(", "));
+    columns.iter().map(of_kernel).collect::<Vec<_>>().join("; ")
 }
 
 fn find(report: &Report, kernel: &str, btf: &str, backend: &str, scenario: &str) -> char {

@@ -144,7 +144,7 @@ impl Runner {
             fs::write(evidence.join("verifier.log"), log).map_err(host_io)?;
         }
         clock.lap("judge");
-        report.stages_ms = clock.laps;
+        report.stages_ms.extend(clock.laps);
         let expected =
             deviation_of(cell, &entry).and_then(|deviation| deviation.warning.as_deref());
         // A guest that was restored may have printed nothing on its console.
@@ -211,6 +211,7 @@ impl Runner {
         let host_io = |error: std::io::Error| infra(Reason::HostIo, &error);
         let record = record(output)?;
         report.plan = Some(record.decision.clone());
+        report.stages_ms.extend(stages_in_the_guest(output, &record));
         let shared_name = golden::shared_name(cell.scenario);
         let shared = golden::read(&self.snapshots, &shared_name).map_err(host_io)?;
         let deviation = deviation_of(cell, entry);
@@ -263,6 +264,16 @@ fn record(output: &JobOutput) -> Step<Record> {
     }
     serde_json::from_slice(&output.result)
         .map_err(|error| died(format!("the tracer's record can't be read: {error}")))
+}
+
+/// What the trace consists of.
+fn stages_in_the_guest(output: &JobOutput, record: &Record) -> impl Iterator<Item = (String, u64)> {
+    let told: u64 = record.stages_us.values().sum();
+    let all = u64::try_from(output.guest_duration.as_micros()).unwrap_or(u64::MAX);
+    let stages = record.stages_us.iter().map(|(stage, us)| (stage.clone(), *us));
+    // Before the first of these stages is the program's start, after the last one its end.
+    let rest = ("start and end".to_owned(), all.saturating_sub(told));
+    stages.chain([rest]).map(|(stage, us)| (format!("trace/{stage}"), us / 1000))
 }
 
 fn keep_output(output: &JobOutput, evidence: &Path) -> std::io::Result<()> {

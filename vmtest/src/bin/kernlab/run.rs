@@ -15,7 +15,7 @@ use kernlab_core::{
 };
 use kernlab_vmtest::{
     kernels::{Kernels, OpenError, chain},
-    report::{Tally, table},
+    report::{Tally, table, timings},
     run::{self, Options, Outcomes, RunError, plan::Filter},
 };
 
@@ -48,6 +48,9 @@ pub(crate) struct Arguments {
     /// Write what is observed as the new golden snapshots.
     #[arg(long)]
     update_snapshots: bool,
+    /// Say where the time of the cells went, stage by stage.
+    #[arg(long)]
+    timings: bool,
     /// Copy the report to this folder.
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
@@ -86,6 +89,9 @@ pub(crate) fn run(arguments: Arguments) -> Exit {
     };
     println!("\n{}", table::matrix(&report, show.width()));
     print!("{}", table::findings(&report));
+    if arguments.timings {
+        println!("{}", timings::profile(&report));
+    }
     println!("{}", table::summary(&report));
     println!("evidence: {}", directory.path().display());
     if let Some(copies) = &arguments.report
