@@ -74,3 +74,34 @@ pub(crate) fn read_bounded(reader: &mut dyn Read, limit: u64) -> io::Result<Vec<
     }
     Ok(bytes)
 }
+
+/// A stream that must end within a bound: what goes beyond is a [`Bomb`].
+pub(crate) struct Bounded<R> {
+    inner: R,
+    left: u64,
+    limit: u64,
+}
+
+/// A stream that decompresses to more than its bound; in an [`io::Error`].
+#[derive(Debug, thiserror::Error)]
+#[error("more than {limit} bytes")]
+pub(crate) struct Bomb {
+    pub(crate) limit: u64,
+}
+
+impl<R: Read> Bounded<R> {
+    pub(crate) fn new(inner: R, limit: u64) -> Self {
+        Bounded { inner, left: limit, limit }
+    }
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.inner.read(buffer)?;
+        match self.left.checked_sub(length as u64) {
+            Some(left) => self.left = left,
+            None => return Err(io::Error::other(Bomb { limit: self.limit })),
+        }
+        Ok(length)
+    }
+}

@@ -17,10 +17,14 @@ const ANSWER: Duration = Duration::from_secs(30 * 60);
 /// How often a file is begun or resumed at one address, as long as every try brings something.
 const ATTEMPTS: usize = 8;
 
+/// Forbids the network: set to anything, it makes what would be downloaded an error.
+pub const OFFLINE_VARIABLE: &str = "KERNLAB_OFFLINE";
+
 /// Speaks HTTP.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
-    agent: ureq::Agent,
+    /// Absent if nothing may be downloaded.
+    agent: Option<ureq::Agent>,
 }
 
 /// A file that could not be had from one address.
@@ -51,6 +55,12 @@ pub enum TransferError {
     /// The server has another file.
     #[error("the file there has another SHA-256 digest than expected")]
     WrongDigest,
+    /// The server does not tell how large its file is.
+    #[error("the server does not tell the size of the file")]
+    NoSize,
+    /// Nothing may be downloaded.
+    #[error("nothing is downloaded offline")]
+    Offline,
     /// A document exceeds what such a document can sensibly have.
     #[error("the document there has more than {limit} bytes")]
     TooLarge {
@@ -63,9 +73,22 @@ pub enum TransferError {
 }
 
 impl Client {
-    /// A client that goes through the proxy that the environment names, if it names one.
+    /// A client that goes through the proxy that the environment names, if it names one; or
+    /// nowhere, if the environment forbids it.
     pub(crate) fn new() -> Self {
-        Client::with(SILENCE, ureq::Proxy::try_from_env())
+        match std::env::var_os(OFFLINE_VARIABLE).is_some_and(|value| !value.is_empty()) {
+            true => Client::offline(),
+            false => Client::with(SILENCE, ureq::Proxy::try_from_env()),
+        }
+    }
+
+    /// A client that downloads nothing.
+    pub(crate) fn offline() -> Self {
+        Client { agent: None }
+    }
+
+    pub(crate) fn is_offline(&self) -> bool {
+        self.agent.is_none()
     }
 
     /// A client that goes through no proxy: tests serve their files on the loopback.
@@ -85,7 +108,7 @@ impl Client {
             .timeout_per_read(Some(silence))
             .timeout_recv_body(Some(ANSWER))
             .build();
-        Client { agent: config.into() }
+        Client { agent: Some(config.into()) }
     }
 
     /// A document of at most so many bytes.
@@ -104,6 +127,17 @@ impl Client {
             return Err(TransferError::TooLarge { limit });
         }
         Ok(document)
+    }
+
+    /// How large a file is, in bytes.
+    pub(crate) fn size(&self, url: &str) -> Result<u64, TransferError> {
+        let agent = self.agent.as_ref().ok_or(TransferError::Offline)?;
+        let response = agent.head(url).call();
+        let response = response.map_err(|error| TransferError::Transport(Box::new(error)))?;
+        match response.status() {
+            StatusCode::OK => content_length(&response).ok_or(TransferError::NoSize),
+            status => Err(TransferError::Status(status)),
+        }
     }
 
     /// Completes a download; on success the bytes are good. On failure those that came stay, for
@@ -178,7 +212,8 @@ impl Client {
     }
 
     fn request(&self, url: &str, from: u64) -> Result<Response<ureq::Body>, TransferError> {
-        let mut request = self.agent.get(url);
+        let agent = self.agent.as_ref().ok_or(TransferError::Offline)?;
+        let mut request = agent.get(url);
         if from > 0 {
             request = request.header(header::RANGE, format!("bytes={from}-"));
         }
@@ -342,6 +377,19 @@ mod tests {
         let client = Client::direct(SILENCE);
         let outcome = client.get(&url, 100);
         assert!(matches!(outcome, Err(TransferError::Transport(_))), "{outcome:?}");
+    }
+
+    #[test]
+    fn the_size_of_a_file() {
+        let download = Download::new();
+        let url = format!("{}/file", download.server.url());
+        let client = Client::direct(SILENCE);
+        assert_eq!(client.size(&url).unwrap(), CONTENT.len() as u64);
+        download.server.remove("file");
+        let outcome = client.size(&url);
+        assert!(matches!(outcome, Err(TransferError::Status(_))), "{outcome:?}");
+        let outcome = Client::offline().size(&url);
+        assert!(matches!(outcome, Err(TransferError::Offline)), "{outcome:?}");
     }
 
     #[test]

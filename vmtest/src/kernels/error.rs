@@ -5,8 +5,8 @@ use std::{io, path::PathBuf};
 use kernlab_core::outcome::Reason;
 
 use super::{
-    deb::package::PackageError, digest::Digest, download::TransferError,
-    external_btf::ExternalBtfError, modules::ModuleError, store::StoreError, vmlinux::ImageError,
+    digest::Digest, download::TransferError, external_btf::ExternalBtfError, modules::ModuleError,
+    package::PackageError, store::StoreError, vmlinux::ImageError,
 };
 
 /// A kernel can't be had, or can't be used.
@@ -47,6 +47,43 @@ pub enum ErrorKind {
         /// The last part of its path.
         file: String,
         /// What each address said.
+        attempts: Vec<Attempt>,
+    },
+    /// The repository has dropped a file since it was locked.
+    #[error(
+        "the repository no longer has {file}, which is locked: run `cargo xtask kernels update \
+         {id}` to lock what it has now{}",
+        tried(.attempts)
+    )]
+    Vanished {
+        /// The entry's id.
+        id: String,
+        /// The last part of its path.
+        file: String,
+        /// What each address said.
+        attempts: Vec<Attempt>,
+    },
+    /// A file would have to be downloaded, which was forbidden.
+    #[error(
+        "{file} is not in the store, and nothing is downloaded offline: run `cargo xtask kernels \
+         fetch {id}` where there is a network"
+    )]
+    Offline {
+        /// The entry's id.
+        id: String,
+        /// The last part of its path.
+        file: String,
+    },
+    /// An address has another file than the matrix says.
+    #[error(
+        "{url} is not the file that kernels.toml names by its SHA-256: find out which of the two \
+         is right{}",
+        tried(.attempts)
+    )]
+    OtherFile {
+        /// The address.
+        url: String,
+        /// What it said.
         attempts: Vec<Attempt>,
     },
     /// Addresses delivered, but never the file that is locked.
@@ -177,10 +214,12 @@ impl ErrorKind {
     fn reason(&self) -> Reason {
         match self {
             ErrorKind::NotLocked { .. } | ErrorKind::LockIsStale { .. } => Reason::NotLocked,
-            ErrorKind::Unreachable { .. } => Reason::Unreachable,
-            ErrorKind::DigestMismatch { .. } | ErrorKind::StoreDamaged { .. } => {
-                Reason::DigestMismatch
-            }
+            ErrorKind::Unreachable { .. }
+            | ErrorKind::Vanished { .. }
+            | ErrorKind::Offline { .. } => Reason::Unreachable,
+            ErrorKind::DigestMismatch { .. }
+            | ErrorKind::OtherFile { .. }
+            | ErrorKind::StoreDamaged { .. } => Reason::DigestMismatch,
             ErrorKind::Package { .. } | ErrorKind::Module(_) => Reason::BadPackage,
             ErrorKind::Image { .. } => Reason::NotAKernel,
             ErrorKind::NoBtfFile => Reason::MissingBtf,

@@ -1,11 +1,13 @@
 //! From the lock to packages in the store.
 
+use ureq::http::StatusCode;
+
 use super::{
     download::{Client, TransferError},
     error::{Attempt, ErrorKind},
-    lock::{LockedFile, LockedKernel},
+    lock::{LockedFile, LockedKernel, Place},
     matrix::Matrix,
-    mirror::Mirrors,
+    mirror::{Mirror, Mirrors},
     observer::{Event, Observer},
     store::{Object, Store},
 };
@@ -38,7 +40,7 @@ impl Fetcher<'_> {
         kernel: &LockedKernel,
         file: &LockedFile,
     ) -> Result<StoredPackage, ErrorKind> {
-        let name = file_name(file);
+        let name = file.name();
         let stored = |object| StoredPackage { file: name.to_owned(), object };
         if let Some(object) = self.store.object(file.sha256, file.size) {
             return Ok(stored(object));
@@ -49,20 +51,20 @@ impl Fetcher<'_> {
         if let Some(object) = self.store.object(file.sha256, file.size) {
             return Ok(stored(object));
         }
-        self.download(kernel, file, name).map(stored)
+        if self.client.is_offline() {
+            return Err(ErrorKind::Offline { id: kernel.id.clone(), file: name.to_owned() });
+        }
+        self.download(kernel, file).map(stored)
     }
 
-    fn download(
-        &self,
-        kernel: &LockedKernel,
-        file: &LockedFile,
-        name: &str,
-    ) -> Result<Object, ErrorKind> {
+    fn download(&self, kernel: &LockedKernel, file: &LockedFile) -> Result<Object, ErrorKind> {
+        let name = file.name();
         let observe = |event: Event<'_>| self.observer.observe(&kernel.id, event);
         let mut attempts = Vec::new();
         let mut partial = self.store.partial(file.sha256, file.size)?;
-        for mirror in self.mirrors.of(self.matrix, &file.repository, &kernel.snapshot) {
-            let url = mirror.file(&file.path);
+        let addresses = self.addresses(kernel, file);
+        let asked_live = addresses.first().is_some_and(|address| !address.is_dated);
+        for Mirror { url, .. } in addresses {
             observe(Event::Download { file: name, done: partial.len(), size: file.size });
             let mut progress = |done| observe(Event::Progress { done });
             match self.client.complete(&url, &mut partial, &mut progress) {
@@ -79,7 +81,19 @@ impl Fetcher<'_> {
                 observe(Event::Downloaded);
                 Ok(object)
             }
-            None => Err(undelivered(&kernel.id, name, attempts)),
+            None => Err(Undelivered { attempts, asked_live }.kind(&kernel.id, file)),
+        }
+    }
+
+    /// Where the file may be had, in the order in which to try.
+    fn addresses(&self, kernel: &LockedKernel, file: &LockedFile) -> Vec<Mirror> {
+        match &file.place {
+            Place::Url(url) => vec![Mirror { url: url.clone(), is_dated: false }],
+            Place::Repository { repository, path } => {
+                let mirrors = self.mirrors.of(self.matrix, repository, kernel.snapshot.as_deref());
+                let file = |mirror: Mirror| Mirror { url: mirror.file(path), ..mirror };
+                mirrors.into_iter().map(file).collect()
+            }
         }
     }
 }
@@ -89,18 +103,39 @@ pub(crate) fn is_stored(store: &Store, kernel: &LockedKernel) -> bool {
     kernel.files.iter().all(|file| store.object(file.sha256, file.size).is_some())
 }
 
-fn file_name(file: &LockedFile) -> &str {
-    file.path.rsplit('/').next().unwrap_or(&file.path)
+/// Where a file that could not be had was looked for.
+struct Undelivered {
+    attempts: Vec<Attempt>,
+    /// Whether those include an address that is kept up to date.
+    asked_live: bool,
 }
 
-/// A repository that has the file, but another one, is told apart from one that can't be reached.
-fn undelivered(id: &str, file: &str, attempts: Vec<Attempt>) -> ErrorKind {
-    let other = |attempt: &Attempt| {
-        matches!(attempt.error, TransferError::WrongDigest | TransferError::WrongSize { .. })
-    };
-    let file = file.to_owned();
-    match attempts.iter().any(other) {
-        true => ErrorKind::DigestMismatch { id: id.to_owned(), file, attempts },
-        false => ErrorKind::Unreachable { file, attempts },
+impl Undelivered {
+    /// A repository that has the file, but another one, or has it no more, is told apart from one
+    /// that can't be reached.
+    fn kind(self, id: &str, file: &LockedFile) -> ErrorKind {
+        let Undelivered { attempts, asked_live } = self;
+        let id = id.to_owned();
+        let is_other = |attempt: &Attempt| {
+            matches!(attempt.error, TransferError::WrongDigest | TransferError::WrongSize { .. })
+        };
+        let is_gone = |attempt: &Attempt| {
+            matches!(attempt.error, TransferError::Status(status)
+                if status == StatusCode::NOT_FOUND || status == StatusCode::GONE)
+        };
+        if attempts.iter().any(is_other) {
+            return match &file.place {
+                Place::Url(url) => ErrorKind::OtherFile { url: url.clone(), attempts },
+                Place::Repository { .. } => {
+                    ErrorKind::DigestMismatch { id, file: file.name().to_owned(), attempts }
+                }
+            };
+        }
+        let in_repository = matches!(file.place, Place::Repository { .. });
+        let file = file.name().to_owned();
+        if asked_live && in_repository && attempts.first().is_some_and(is_gone) {
+            return ErrorKind::Vanished { id, file, attempts };
+        }
+        ErrorKind::Unreachable { file, attempts }
     }
 }

@@ -16,7 +16,7 @@ const SCHEMA: u32 = 1;
 
 const HEADER: &str = "\
 # Written by `cargo xtask kernels update`; not meant to be edited.
-# Every file was reached through a signed index of its repository.
+# Every file was reached through a signed index, is a signed package, or is named by its digest.
 
 ";
 
@@ -39,7 +39,8 @@ pub struct LockedKernel {
     /// The version of the packages.
     pub version: String,
     /// A date at which the public snapshot archive has the files: `20261121T001241Z`.
-    pub snapshot: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
     /// Packages that this kernel depends on and that its repository no longer offers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
@@ -48,20 +49,92 @@ pub struct LockedKernel {
     pub files: Vec<LockedFile>,
 }
 
-/// One file of a repository.
+/// One file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "FileTable", into = "FileTable")]
 pub struct LockedFile {
     /// What it is for.
     pub role: Role,
-    /// A repository of the matrix.
-    pub repository: String,
-    /// Where the file is below the address of a mirror.
-    pub path: String,
+    /// Where it is.
+    pub place: Place,
     /// In bytes.
     pub size: u64,
     /// Of the whole file.
     pub sha256: Digest,
+}
+
+/// Where a file is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// At the mirrors of a repository.
+    Repository {
+        /// A repository of the matrix.
+        repository: String,
+        /// Below the address of a mirror.
+        path: String,
+    },
+    /// At one address.
+    Url(String),
+}
+
+impl LockedFile {
+    /// The file's name: the last part of its address.
+    pub fn name(&self) -> &str {
+        let address = match &self.place {
+            Place::Repository { path, .. } => path,
+            Place::Url(url) => url,
+        };
+        address.rsplit('/').next().unwrap_or(address)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Repository { path, .. } => f.write_str(path),
+            Place::Url(url) => f.write_str(url),
+        }
+    }
+}
+
+/// How a file is written down.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileTable {
+    role: Role,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repository: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    size: u64,
+    sha256: Digest,
+}
+
+impl TryFrom<FileTable> for LockedFile {
+    type Error = &'static str;
+
+    fn try_from(table: FileTable) -> Result<Self, &'static str> {
+        let FileTable { role, repository, path, url, size, sha256 } = table;
+        let place = match (repository, path, url) {
+            (Some(repository), Some(path), None) => Place::Repository { repository, path },
+            (None, None, Some(url)) => Place::Url(url),
+            _ => return Err("expected either `repository` and `path`, or `url`"),
+        };
+        Ok(LockedFile { role, place, size, sha256 })
+    }
+}
+
+impl From<LockedFile> for FileTable {
+    fn from(file: LockedFile) -> Self {
+        let LockedFile { role, place, size, sha256 } = file;
+        let (repository, path, url) = match place {
+            Place::Repository { repository, path } => (Some(repository), Some(path), None),
+            Place::Url(url) => (None, None, Some(url)),
+        };
+        FileTable { role, repository, path, url, size, sha256 }
+    }
 }
 
 /// What a package is downloaded for.
@@ -189,9 +262,12 @@ pub struct Change {
 }
 
 impl fmt::Display for Change {
-    /// One line for the kernel and one for each file that came or went.
+    /// One line for the kernel, and one for everything about it that came or went.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let describe = |kernel: &LockedKernel| format!("{} ({})", kernel.release, kernel.version);
+        let describe = |kernel: &LockedKernel| match &kernel.version {
+            version if *version == kernel.release => version.clone(),
+            version => format!("{} ({version})", kernel.release),
+        };
         match (&self.old, &self.new) {
             (Some(old), Some(new)) if describe(old) == describe(new) => {
                 write!(f, "~ {}: {}", self.id, describe(new))?;
@@ -200,21 +276,48 @@ impl fmt::Display for Change {
                 write!(f, "~ {}: {} -> {}", self.id, describe(old), describe(new))?;
             }
             (None, Some(new)) => write!(f, "+ {}: {}", self.id, describe(new))?,
-            (Some(old), None) => write!(f, "- {}: {}", self.id, describe(old))?,
+            (Some(old), None) => {
+                write!(f, "- {}: {}, which no entry asks for any more", self.id, describe(old))?;
+            }
             (None, None) => {}
+        }
+        if let (Some(old), Some(new)) = (&self.old, &self.new)
+            && old.source != new.source
+        {
+            write!(f, "\n    from {:?}\n      to {:?}", old.source, new.source)?;
         }
         let files = |kernel: &Option<LockedKernel>| {
             kernel.iter().flat_map(|kernel| kernel.files.clone()).collect::<Vec<_>>()
         };
         let (old, new) = (files(&self.old), files(&self.new));
         for file in old.iter().filter(|file| !new.contains(file)) {
-            write!(f, "\n    - {}", file.path)?;
+            match new.iter().find(|other| other.place == file.place) {
+                // A repository that replaces a file under its name is worth a second look.
+                Some(other) => write!(
+                    f,
+                    "\n    ~ {} was replaced: {} -> {} bytes, SHA-256 {:.12}... -> {:.12}...",
+                    file.place,
+                    file.size,
+                    other.size,
+                    file.sha256.to_string(),
+                    other.sha256.to_string()
+                )?,
+                None => write!(f, "\n    - {}", file.place)?,
+            }
         }
-        for file in new.iter().filter(|file| !old.contains(file)) {
-            write!(f, "\n    + {} ({} bytes)", file.path, file.size)?;
+        let is_new = |file: &&LockedFile| !old.iter().any(|other| other.place == file.place);
+        for file in new.iter().filter(is_new) {
+            write!(f, "\n    + {} ({} bytes)", file.place, file.size)?;
         }
-        for package in self.new.iter().flat_map(|kernel| &kernel.missing) {
+        let missing = |kernel: &Option<LockedKernel>| {
+            kernel.iter().flat_map(|kernel| kernel.missing.clone()).collect::<Vec<_>>()
+        };
+        let (old, new) = (missing(&self.old), missing(&self.new));
+        for package in new.iter().filter(|package| !old.contains(package)) {
             write!(f, "\n    ! {package} is no longer in the repository")?;
+        }
+        for package in old.iter().filter(|package| self.new.is_some() && !new.contains(package)) {
+            write!(f, "\n    ! {package} is no longer missing")?;
         }
         Ok(())
     }
@@ -230,12 +333,14 @@ mod tests {
             source: "deb debian s main p".to_owned(),
             release: release.to_owned(),
             version: "1-1".to_owned(),
-            snapshot: "20261121T001241Z".to_owned(),
+            snapshot: Some("20261121T001241Z".to_owned()),
             missing: Vec::new(),
             files: vec![LockedFile {
                 role: Role::Image,
-                repository: "debian".to_owned(),
-                path: format!("pool/{release}.deb"),
+                place: Place::Repository {
+                    repository: "debian".to_owned(),
+                    path: format!("pool/{release}.deb"),
+                },
                 size: 3,
                 sha256: Digest::of(release.as_bytes()),
             }],
@@ -272,9 +377,39 @@ mod tests {
         assert_eq!(
             text.join("\n"),
             "~ a: 1.0 (1-1) -> 1.1 (1-1)\n    - pool/1.0.deb\n    + pool/1.1.deb (3 bytes)\n\
-             - b: 1.0 (1-1)\n    - pool/1.0.deb\n\
+             - b: 1.0 (1-1), which no entry asks for any more\n    - pool/1.0.deb\n\
              + c: 6.19.14 (1-1)\n    + pool/6.19.14.deb (3 bytes)\n    \
              ! linux-modules-6.19.14 is no longer in the repository"
         );
+    }
+
+    #[test]
+    fn a_change_of_the_same_kernel_says_what_changed() {
+        let (old, mut new) = (kernel("a", "1.0"), kernel("a", "1.0"));
+        new.source = "deb debian s main q".to_owned();
+        new.files[0].sha256 = Digest::of(b"other");
+        new.files[0].size = 4;
+        let changes = Lock::from_iter([old]).changes(&Lock::from_iter([new]));
+        assert_eq!(
+            changes[0].to_string(),
+            "~ a: 1.0 (1-1)\n    from \"deb debian s main p\"\n      to \"deb debian s main q\"\n    \
+             ~ pool/1.0.deb was replaced: 3 -> 4 bytes, SHA-256 d0ff5974b6aa... -> d9298a10d1b0..."
+        );
+    }
+
+    #[test]
+    fn a_file_is_in_a_repository_or_at_an_address() {
+        let mut url = kernel("a", "1.0");
+        url.files[0].place = Place::Url("http://example.org/a.tar.xz".to_owned());
+        url.snapshot = None;
+        let lock = Lock::from_iter([url]);
+        let text = lock.render(["a"].into_iter());
+        let parse = |text: &str| Lock::parse(&Document::new("kernels.lock", text));
+        assert_eq!(parse(&text).unwrap(), lock);
+        assert_eq!(lock.get("a").unwrap().files[0].name(), "a.tar.xz");
+        for line in ["path = \"p\"\n", "repository = \"r\"\n"] {
+            let error = parse(&text.replace("url = ", &format!("{line}url = "))).unwrap_err();
+            assert!(error.to_string().contains("expected either `repository` and"), "{error}");
+        }
     }
 }

@@ -15,8 +15,8 @@ use toml::Spanned;
 use super::{
     document::{Document, DocumentError},
     matrix::{
-        Arch, DebSource, Deviation, Entry, FileSource, Key, Matrix, Origin, Repository, Source,
-        Tier, is_http,
+        Arch, DebSource, Deviation, Entry, FileSource, Key, Matrix, Origin, Repository, RpmFolder,
+        RpmSource, Signs, Source, Tier, UrlSource, is_http,
     },
 };
 
@@ -40,6 +40,10 @@ struct RepositoryTable {
     distribution: String,
     archive: String,
     snapshot: Option<Spanned<String>>,
+    #[serde(default)]
+    public: Vec<Spanned<String>>,
+    #[serde(default)]
+    signs: Signs,
     keys: Vec<KeyTable>,
 }
 
@@ -69,8 +73,19 @@ struct KernelTable {
 #[serde(tag = "kind", rename_all = "lowercase")]
 enum SourceTable {
     Deb(DebSource),
+    Rpm(RpmTable),
+    Url(UrlSource),
     File(FileSource),
     Host(HostTable),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RpmTable {
+    repository: String,
+    path: Option<String>,
+    mirror_list: Option<String>,
+    package: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -157,7 +172,18 @@ fn repository(
             Err(message) => return Err(document.invalid(url.span(), message)),
         },
     };
-    Ok(Repository { distribution: table.distribution, archive: table.archive, snapshot, keys })
+    if let Some(url) = table.public.iter().find(|url| !is_http(url.get_ref())) {
+        let message = format!("{:?} is not an http or https address", url.get_ref());
+        return Err(document.invalid(url.span(), message));
+    }
+    Ok(Repository {
+        distribution: table.distribution,
+        archive: table.archive,
+        snapshot,
+        public: table.public.into_iter().map(Spanned::into_inner).collect(),
+        signs: table.signs,
+        keys,
+    })
 }
 
 fn entry(
@@ -198,12 +224,24 @@ fn entry(
         _ => {}
     }
     let span = table.source.span();
+    let invalid = |message: String| document.invalid(span.clone(), message);
     let source = match table.source.into_inner() {
         SourceTable::Deb(deb) => {
-            known_repository(matrix, &deb.repository)
-                .map_err(|message| document.invalid(span, message))?;
+            let repository = known_repository(matrix, &deb.repository).map_err(&invalid)?;
+            if repository.signs == Signs::Packages {
+                let message = "a Debian repository that signs only its packages is not supported";
+                return Err(invalid(message.to_owned()));
+            }
             Source::Deb(deb)
         }
+        SourceTable::Rpm(rpm) => {
+            known_repository(matrix, &rpm.repository).map_err(&invalid)?;
+            Source::Rpm(rpm_source(rpm).map_err(&invalid)?)
+        }
+        SourceTable::Url(url) if !is_http(&url.url) => {
+            return Err(invalid(format!("{:?} is not an http or https address", url.url)));
+        }
+        SourceTable::Url(url) => Source::Url(url),
         SourceTable::File(file) => Source::File(below(folder, file)),
         SourceTable::Host(HostTable {}) => Source::Host,
     };
@@ -248,9 +286,18 @@ fn deviation(document: &Document, table: DeviationTable) -> Result<Deviation, Do
     })
 }
 
-fn known_repository(matrix: &Matrix, name: &str) -> Result<(), String> {
-    if matrix.repositories.contains_key(name) {
-        return Ok(());
+fn rpm_source(table: RpmTable) -> Result<RpmSource, String> {
+    let folder = match (table.path, table.mirror_list) {
+        (Some(path), None) => RpmFolder::Path(path.trim_matches('/').to_owned()),
+        (None, Some(path)) => RpmFolder::NamedBy(path.trim_matches('/').to_owned()),
+        _ => return Err("expected either `path` or `mirror_list`".to_owned()),
+    };
+    Ok(RpmSource { repository: table.repository, folder, package: table.package })
+}
+
+fn known_repository<'a>(matrix: &'a Matrix, name: &str) -> Result<&'a Repository, String> {
+    if let Some(repository) = matrix.repositories.get(name) {
+        return Ok(repository);
     }
     let known: Vec<_> = matrix.repositories.keys().map(String::as_str).collect();
     let known = if known.is_empty() { "none is defined".to_owned() } else { known.join(", ") };
@@ -291,6 +338,8 @@ keys = [{ file = "keys/a.asc", fingerprint = "1F89983E0081FDE018F3CC9673A4F27B8D
              [\"embedded\"]\nwhy = \"test\"\n{rest}\n"
         )
     }
+
+    const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
     const DEB: &str = r#"release = "6.1"
 source = { kind = "deb", repository = "debian", suite = "s", component = "main", package = "p" }"#;
@@ -356,6 +405,16 @@ warning = "in do_it"
          snapshot = \"ftp://x\"",
         ":6:12: expected an http or https address with {timestamp} in it"
     )]
+    #[case::public(
+        "schema = 1\n[repository.x]\ndistribution = \"x\"\narchive = \"x\"\nkeys = []\n\
+         public = [\"ftp://x\"]",
+        ":6:11: \"ftp://x\" is not an http or https address"
+    )]
+    #[case::signs(
+        "schema = 1\n[repository.x]\ndistribution = \"x\"\narchive = \"x\"\nkeys = []\n\
+         signs = \"nothing\"",
+        "unknown variant `nothing`, expected `index` or `packages`"
+    )]
     #[case::mirror("schema = 1\n[mirror]\nx = []", ":3:1: unknown repository \"x\"")]
     fn a_malformed_file_says_where_and_what(#[case] text: &str, #[case] expected: &str) {
         let error = matrix(text, None).unwrap_err().to_string();
@@ -376,6 +435,21 @@ warning = "in do_it"
         "a",
         "source = { kind = \"host\" }\nbtf_file = \"x\"",
         ":13:12: this file is for the BTF mode `external`, which"
+    )]
+    #[case::rpm_folder(
+        "a",
+        "source = { kind = \"rpm\", repository = \"debian\", package = \"kernel\" }",
+        ":12:10: expected either `path` or `mirror_list`"
+    )]
+    #[case::url(
+        "a",
+        &format!("source = {{ kind = \"url\", url = \"ftp://x\", sha256 = \"{EMPTY}\" }}"),
+        ":12:10: \"ftp://x\" is not an http or https address"
+    )]
+    #[case::digest(
+        "a",
+        "source = { kind = \"url\", url = \"http://x\", sha256 = \"12\" }",
+        "\"12\" is not a SHA-256 digest"
     )]
     #[case::missing("a", "source = { kind = \"file\" }", ":12:10: missing field `image`")]
     #[case::no_source("a", "", ":6:1: missing field `source`")]

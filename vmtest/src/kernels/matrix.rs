@@ -8,6 +8,8 @@ use kernlab_core::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::digest::Digest;
+
 /// All kernels that can be asked for, in the order of `kernels.toml`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Matrix {
@@ -93,6 +95,13 @@ impl Arch {
             Arch::X86_64 => "amd64",
         }
     }
+
+    /// The name that RPM repositories use: `x86_64`.
+    pub fn rpm(self) -> &'static str {
+        match self {
+            Arch::X86_64 => "x86_64",
+        }
+    }
 }
 
 /// Where a kernel comes from.
@@ -100,6 +109,10 @@ impl Arch {
 pub enum Source {
     /// Packages of a Debian or Ubuntu repository.
     Deb(DebSource),
+    /// Packages of a RPM repository.
+    Rpm(RpmSource),
+    /// One package, archive or image at an address.
+    Url(UrlSource),
     /// Files on this machine.
     File(FileSource),
     /// The running kernel of this machine.
@@ -120,6 +133,36 @@ pub struct DebSource {
     pub package: String,
 }
 
+/// A package of a RPM repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RpmSource {
+    /// A repository of the matrix.
+    pub repository: String,
+    /// Where its metadata is.
+    pub folder: RpmFolder,
+    /// A package, or a glob of package names whose newest version is meant.
+    pub package: String,
+}
+
+/// The folder that has `repodata/` in it, below the address of a mirror.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RpmFolder {
+    /// `8/BaseOS/x86_64/os`.
+    Path(String),
+    /// A document whose first line is the folder's address, which changes from time to time.
+    NamedBy(String),
+}
+
+/// A package, archive or image at an address.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UrlSource {
+    /// Where it is.
+    pub url: String,
+    /// What it must be.
+    pub sha256: Digest,
+}
+
 /// Files on this machine. Relative paths begin at the folder of the matrix.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -134,6 +177,16 @@ pub struct FileSource {
     pub config: Option<PathBuf>,
 }
 
+impl Source {
+    /// Whether a lock tells which files this is.
+    pub fn is_locked(&self) -> bool {
+        match self {
+            Source::Deb(_) | Source::Rpm(_) | Source::Url(_) => true,
+            Source::File(_) | Source::Host => false,
+        }
+    }
+}
+
 impl fmt::Display for Source {
     /// One line that changes when the source does: a lock remembers it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -141,6 +194,13 @@ impl fmt::Display for Source {
             Source::Deb(deb) => {
                 write!(f, "deb {} {} {} {}", deb.repository, deb.suite, deb.component, deb.package)
             }
+            Source::Rpm(RpmSource { repository, folder, package }) => {
+                let folder = match folder {
+                    RpmFolder::Path(path) | RpmFolder::NamedBy(path) => path,
+                };
+                write!(f, "rpm {repository} {folder} {package}")
+            }
+            Source::Url(UrlSource { url, sha256 }) => write!(f, "url {url} {sha256}"),
             Source::File(file) => write!(f, "file {}", file.image.display()),
             Source::Host => f.write_str("host"),
         }
@@ -175,8 +235,23 @@ pub struct Repository {
     pub archive: String,
     /// The public dated snapshot archive, with `{timestamp}` where the date goes.
     pub snapshot: Option<SnapshotUrl>,
+    /// Addresses of the distribution itself, for everyone.
+    pub public: Vec<String>,
+    /// What its keys sign.
+    pub signs: Signs,
     /// The keys of which one must have signed.
     pub keys: Vec<Key>,
+}
+
+/// What the keys of a repository sign.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Signs {
+    /// The document that leads to all others: `Release`, `repomd.xml`.
+    #[default]
+    Index,
+    /// Nothing but the packages.
+    Packages,
 }
 
 /// A public key in a file of the project.

@@ -30,16 +30,17 @@ impl Mirrors {
     }
 
     /// The addresses of a repository: the environment's and the overlay's, the machine's own where
-    /// it is of the same distribution, the dated snapshot archive.
-    pub(crate) fn of(&self, matrix: &Matrix, name: &str, snapshot: &str) -> Vec<Mirror> {
+    /// it is of the same distribution, the distribution's public ones, the dated snapshot archive.
+    pub(crate) fn of(&self, matrix: &Matrix, name: &str, snapshot: Option<&str>) -> Vec<Mirror> {
         let Some(repository) = matrix.repositories.get(name) else {
             return Vec::new();
         };
         let environment = self.environment.iter().filter(|(key, _)| key == name).map(|(_, u)| u);
         let overlay = matrix.mirrors.get(name).into_iter().flatten();
         let live = environment.chain(overlay).cloned().chain(self.configured(repository));
+        let live = live.chain(repository.public.iter().cloned());
         let live = live.map(|url| Mirror { url: trim(&url), is_dated: false });
-        let dated = repository.snapshot.as_ref().map(|url| url.at(snapshot));
+        let dated = repository.snapshot.as_ref().zip(snapshot).map(|(url, time)| url.at(time));
         let dated = dated.map(|url| Mirror { url, is_dated: true });
         let mut mirrors = Vec::<Mirror>::new();
         for mirror in live.chain(dated) {
@@ -90,12 +91,15 @@ fn trim(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::matrix::Signs;
 
     fn matrix() -> Matrix {
         let repository = |archive: &str| Repository {
             distribution: "debian".to_owned(),
             archive: archive.to_owned(),
             snapshot: format!("https://snapshot.example.org/{archive}/{{timestamp}}").parse().ok(),
+            public: vec!["https://public.example.org/debian/".to_owned()],
+            signs: Signs::Index,
             keys: Vec::new(),
         };
         let mut matrix = Matrix::default();
@@ -127,11 +131,11 @@ mod tests {
     }
 
     #[test]
-    fn the_order_is_environment_overlay_machine_snapshot() {
+    fn the_order_is_environment_overlay_machine_public_snapshot() {
         let mut matrix = matrix();
         let overlay = vec!["http://overlay.example.org/debian".to_owned()];
         matrix.mirrors.insert("debian".to_owned(), overlay);
-        let mirrors = machine("debian").of(&matrix, "debian", "20260101T000000Z");
+        let mirrors = machine("debian").of(&matrix, "debian", Some("20260101T000000Z"));
         let urls: Vec<_> = mirrors.iter().map(|mirror| mirror.url.as_str()).collect();
         assert_eq!(
             urls,
@@ -139,18 +143,21 @@ mod tests {
                 "http://environment.example.org/d",
                 "http://overlay.example.org/debian",
                 "http://mirror.example.org/debian",
+                "https://public.example.org/debian",
                 "https://snapshot.example.org/debian/20260101T000000Z",
             ]
         );
-        assert!(mirrors[3].is_dated && !mirrors[2].is_dated);
+        assert!(mirrors[4].is_dated && !mirrors[3].is_dated);
     }
 
     #[test]
     fn the_machines_mirrors_serve_only_its_own_distribution() {
-        let mirrors = machine("fedora").of(&matrix(), "debian-security", "20260101T000000Z");
-        assert_eq!(mirrors.len(), 1);
-        assert!(mirrors[0].is_dated);
-        assert!(machine("debian").of(&matrix(), "unknown", "").is_empty());
+        let mirrors = machine("fedora").of(&matrix(), "debian-security", Some("20260101T000000Z"));
+        assert_eq!(mirrors.len(), 2);
+        assert!(mirrors[1].is_dated);
+        let undated = machine("fedora").of(&matrix(), "debian-security", None);
+        assert_eq!(undated, mirrors[..1]);
+        assert!(machine("debian").of(&matrix(), "unknown", None).is_empty());
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! have, and only it writes a lock.
 
 mod apt;
+mod closure;
 mod compression;
 mod deb;
 mod digest;
@@ -24,11 +25,14 @@ mod matrix;
 mod mirror;
 mod modules;
 mod observer;
+mod package;
 mod packaged;
 mod phases;
+mod rpm;
 #[cfg(test)]
 mod sample;
 mod select;
+mod signature;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -39,10 +43,12 @@ mod vmlinux;
 pub use self::{
     digest::Digest,
     document::{DocumentError, Position},
+    download::OFFLINE_VARIABLE,
     error::{Attempt, Error, ErrorKind, chain},
-    lock::{Change, Lock, LockedFile, LockedKernel, Role},
+    lock::{Change, Lock, LockedFile, LockedKernel, Place, Role},
     matrix::{
-        Arch, DebSource, Deviation, Entry, FileSource, Matrix, Origin, Release, Source, Tier,
+        Arch, DebSource, Deviation, Entry, FileSource, Matrix, Origin, Release, RpmFolder,
+        RpmSource, Source, Tier, UrlSource,
     },
     modules::{Module, ModuleError, ModuleSet, Modules},
     observer::{Event, Observer, Silent},

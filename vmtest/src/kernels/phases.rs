@@ -147,6 +147,11 @@ impl Kernels {
         Ok(Kernels { root, matrix, lock, local_lock, mirrors, store, client, machine })
     }
 
+    /// The same kernels; what would be downloaded is an error.
+    pub fn offline(self) -> Self {
+        Kernels { client: Client::offline(), ..self }
+    }
+
     /// The root of the checkout.
     pub fn root(&self) -> &Path {
         &self.root
@@ -176,18 +181,18 @@ impl Kernels {
     /// What is known of an entry without asking anybody.
     pub fn state(&self, entry: &Entry) -> State {
         match (&entry.source, self.locked(entry)) {
-            (Source::File(_) | Source::Host, _) => State::Local,
-            (Source::Deb(_), None) => State::Unresolved,
-            (Source::Deb(_), Some(kernel)) if is_stored(&self.store, kernel) => State::Stored,
-            (Source::Deb(_), Some(_)) => State::Locked,
+            (source, _) if !source.is_locked() => State::Local,
+            (_, None) => State::Unresolved,
+            (_, Some(kernel)) if is_stored(&self.store, kernel) => State::Stored,
+            (_, Some(_)) => State::Locked,
         }
     }
 
     /// Looks an entry up in the lock.
     pub fn resolve<'a>(&'a self, entry: &'a Entry) -> Result<Resolved<'a>, Error> {
-        let locked = match &entry.source {
-            Source::File(_) | Source::Host => None,
-            Source::Deb(_) => {
+        let locked = match entry.source.is_locked() {
+            false => None,
+            true => {
                 let locked = self
                     .lock_of(entry)
                     .get(&entry.id)
@@ -213,13 +218,7 @@ impl Kernels {
         observer: &dyn Observer,
     ) -> Result<Fetched<'a>, Error> {
         let Resolved { entry, locked } = resolved;
-        let fetcher = Fetcher {
-            client: &self.client,
-            matrix: &self.matrix,
-            mirrors: &self.mirrors,
-            store: &self.store,
-            observer,
-        };
+        let fetcher = self.fetcher(observer);
         let fetch = |kernel| Ok((kernel, fetcher.fetch(kernel)?));
         let packages =
             locked.map(fetch).transpose().map_err(|kind: ErrorKind| kind.of(&entry.id))?;
@@ -237,8 +236,8 @@ impl Kernels {
         let unpacked = match (&entry.source, packages) {
             (Source::File(source), _) => local::file(&self.store, id, source),
             (Source::Host, _) => local::host(&self.store, id, &self.machine),
-            (Source::Deb(_), None) => Err(ErrorKind::NotLocked { id: id.clone() }),
-            (Source::Deb(_), Some((kernel, packages))) => {
+            (_, None) => Err(ErrorKind::NotLocked { id: id.clone() }),
+            (_, Some((kernel, packages))) => {
                 let mut announce = || observer.observe(id, Event::Unpack);
                 unpack::unpack(&self.store, id, &kernel.release, packages, &mut announce)
             }
@@ -259,14 +258,25 @@ impl Kernels {
             .map_err(|kind| kind.of(&entry.id))
     }
 
-    /// Asks the repositories what these entries are now. Nothing is written.
-    pub fn update(&self, entries: &[Entry]) -> Update {
-        update::update(self, entries)
+    /// Asks the repositories what these entries are now. No lock is written; what had to be
+    /// downloaded for it is in the store.
+    pub fn update(&self, entries: &[Entry], observer: &dyn Observer) -> Update {
+        update::update(self, entries, observer)
     }
 
     /// Writes what [`Kernels::update`] found into the locks.
     pub fn write_locks(&self, update: &Update) -> Result<(), StoreError> {
         update::write_locks(self, update)
+    }
+
+    pub(super) fn fetcher<'a>(&'a self, observer: &'a dyn Observer) -> Fetcher<'a> {
+        Fetcher {
+            client: &self.client,
+            matrix: &self.matrix,
+            mirrors: &self.mirrors,
+            store: &self.store,
+            observer,
+        }
     }
 
     fn lock_of(&self, entry: &Entry) -> &Lock {

@@ -15,19 +15,19 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    deb::package::{self, Member, PackageError},
     digest::{Digest, HashingReader},
     error::ErrorKind,
     fetch::StoredPackage,
     modules::{self, MAX_MODULE, Modules, Supply},
+    package::{self, Member, PackageError},
     packaged::PackagedModules,
     phases::{Image, Unpacked},
     store::{Store, StoreError},
-    vmlinux::{BzImage, ElfKernel, ImageError},
+    vmlinux::{BzImage, ElfKernel, ImageError, is_elf},
 };
 
 /// Goes into the key of artifacts: to be raised with every change of what unpacking makes.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 const MAX_IMAGE: u64 = 1 << 30;
 const MAX_TEXT: u64 = 64 << 20;
@@ -41,6 +41,7 @@ const DESCRIPTION: &str = "kernel.json";
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Description {
     release: String,
+    has_bzimage: bool,
     has_vmlinux: bool,
     has_config: bool,
     builtin: BTreeSet<String>,
@@ -70,7 +71,7 @@ pub(crate) fn unpack(
         id: id.to_owned(),
         release: release.to_owned(),
         image: Image {
-            bzimage: Some(path.join("bzImage")),
+            bzimage: file(description.has_bzimage, "bzImage"),
             vmlinux: file(description.has_vmlinux, "vmlinux"),
         },
         config: file(description.has_config, "config"),
@@ -136,20 +137,61 @@ pub(crate) fn for_each_member(
     package: &StoredPackage,
     mut visit: impl FnMut(&mut Member<'_>) -> Result<(), ErrorKind>,
 ) -> Result<(), ErrorKind> {
-    let path = package.object.path();
-    let unreadable = |source| ErrorKind::Read { path: path.to_owned(), source };
-    let file = File::open(path).map_err(unreadable)?;
-    let mut reader = HashingReader::new(io::BufReader::with_capacity(1 << 16, file));
-    let outcome =
-        package::for_each_member(&mut reader, |member| visit(member).map_err(Failure::Visit));
-    if reader.finish().map_err(unreadable)? != package.object.digest() {
-        store.discard(&package.object)?;
-        return Err(ErrorKind::StoreDamaged { digest: package.object.digest() });
-    }
+    let outcome = read(store, package, |reader| {
+        package::for_each_member(reader, |member| visit(member).map_err(Failure::Visit))
+    })?;
     outcome.map_err(|failure| match failure {
         Failure::Visit(kind) => kind,
         Failure::Package(source) => ErrorKind::Package { file: package.file.clone(), source },
     })
+}
+
+/// Reads a file of the store, and what `examine` leaves of it too, to check that it still is what
+/// was stored.
+pub(crate) fn read<T>(
+    store: &Store,
+    package: &StoredPackage,
+    examine: impl FnOnce(&mut dyn io::Read) -> T,
+) -> Result<T, ErrorKind> {
+    let path = package.object.path();
+    let unreadable = |source| ErrorKind::Read { path: path.to_owned(), source };
+    let file = File::open(path).map_err(unreadable)?;
+    let mut reader = HashingReader::new(io::BufReader::with_capacity(1 << 16, file));
+    let outcome = examine(&mut reader);
+    if reader.finish().map_err(unreadable)? != package.object.digest() {
+        store.discard(&package.object)?;
+        return Err(ErrorKind::StoreDamaged { digest: package.object.digest() });
+    }
+    Ok(outcome)
+}
+
+/// The release of the one kernel in a package.
+pub(crate) fn release_of(store: &Store, package: &StoredPackage) -> Result<String, ErrorKind> {
+    let mut releases = BTreeSet::new();
+    for_each_member(store, package, |member| {
+        releases.extend(release_of_image(member.path).map(str::to_owned));
+        Ok(())
+    })?;
+    let bad = |source| ErrorKind::Package { file: package.file.clone(), source };
+    let mut releases = releases.into_iter();
+    match (releases.next(), releases.next()) {
+        (Some(release), None) => Ok(release),
+        (None, _) => Err(bad(PackageError::Lacks("kernel image"))),
+        (Some(first), Some(second)) => {
+            let all: Vec<_> = [first, second].into_iter().chain(releases).collect();
+            Err(bad(PackageError::SeveralKernels(all.join(", "))))
+        }
+    }
+}
+
+/// The release that an image is of, by its path.
+fn release_of_image(path: &str) -> Option<&str> {
+    if let Some(release) = path.strip_prefix("boot/vmlinuz-") {
+        return (!release.contains('/')).then_some(release);
+    }
+    let path = path.strip_prefix("usr/").unwrap_or(path);
+    let (release, file) = path.strip_prefix("lib/modules/")?.split_once('/')?;
+    matches!(file, "vmlinuz" | "vmlinuz.unsigned").then_some(release)
 }
 
 enum Failure {
@@ -242,8 +284,17 @@ impl Artifact<'_> {
     }
 
     fn image(&mut self, bytes: &[u8]) -> Result<(), Refused> {
+        if is_elf(bytes) {
+            if !ElfKernel::parse(bytes)?.has_pvh {
+                return Err(ImageError::NoPvh.into());
+            }
+            self.has_image = true;
+            self.description.has_vmlinux = true;
+            return Ok(self.write("vmlinux", bytes)?);
+        }
         let image = BzImage::parse(bytes)?;
         self.has_image = true;
+        self.description.has_bzimage = true;
         self.write("bzImage", bytes)?;
         if let Some(vmlinux) = image.extract()?
             && ElfKernel::parse(&vmlinux)?.has_pvh
@@ -309,5 +360,15 @@ mod tests {
     #[case("usr/share/doc/linux/copyright", None)]
     fn members(#[case] path: &str, #[case] expected: Option<Content>) {
         assert_eq!(Content::of(path, "6.1-x"), expected);
+    }
+
+    #[rstest]
+    #[case("boot/vmlinuz-6.1-x", Some("6.1-x"))]
+    #[case("boot/vmlinuz-6.1-x/evil", None)]
+    #[case("usr/lib/modules/6.1-x/vmlinuz", Some("6.1-x"))]
+    #[case("lib/modules/6.1-x/kernel/vmlinuz", None)]
+    #[case("boot/vmlinux-6.1-x", None)]
+    fn an_image_tells_its_release(#[case] path: &str, #[case] expected: Option<&str>) {
+        assert_eq!(release_of_image(path), expected);
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use kernlab_vmtest::kernels::{Entry, Kernels, OpenError, Source, State, chain};
+use kernlab_vmtest::kernels::{Entry, Kernels, OpenError, State, chain};
 use serde::Serialize;
 
 use self::progress::Progress;
@@ -173,12 +173,13 @@ fn run_update(kernels: &Kernels, arguments: &Update) -> Exit {
             return Exit::Usage;
         }
     };
-    let update = kernels.update(&entries);
+    let progress = Progress::new();
+    let update = kernels.update(&entries, &progress);
     let changes = update.changes();
     for change in &changes {
         println!("{change}");
     }
-    let locked = entries.iter().filter(|entry| matches!(entry.source, Source::Deb(_))).count();
+    let locked = entries.iter().filter(|entry| entry.source.is_locked()).count();
     let unchanged = locked.saturating_sub(changes.len() + update.unresolved.len());
     println!(
         "{} changed, {unchanged} unchanged, {} not resolved",

@@ -8,54 +8,10 @@
 use globset::Glob;
 
 use super::index::{Dependency, Index, Package};
-use crate::kernels::lock::Role;
-
-/// The packages of one kernel.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Closure {
-    /// What `uname -r` prints in it.
-    pub(crate) release: String,
-    /// The version of the package with the image.
-    pub(crate) version: String,
-    /// At most one for each role, the image first.
-    pub(crate) packages: Vec<(Role, Package)>,
-    /// Packages that should belong to it and are not in the index.
-    pub(crate) missing: Vec<String>,
-}
-
-/// A kernel that an index does not have.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ClosureError {
-    /// No such package.
-    #[error("there is no package {0:?} in the index")]
-    NoPackage(String),
-    /// A pattern that is not one.
-    #[error("{0:?} is not a glob of package names")]
-    BadGlob(String),
-    /// Nothing with an image is reached.
-    #[error("{package:?} leads to no kernel image{}", lacking(.missing))]
-    NoImage {
-        /// Where the search began.
-        package: String,
-        /// What it depends on and the index lacks.
-        missing: Vec<String>,
-    },
-    /// More than one image is reached.
-    #[error("{package:?} leads to several kernel images: {images}")]
-    SeveralImages {
-        /// Where the search began.
-        package: String,
-        /// Their packages.
-        images: String,
-    },
-}
-
-fn lacking(names: &[String]) -> String {
-    match names {
-        [] => String::new(),
-        names => format!(": the index lacks {}", names.join(", ")),
-    }
-}
+use crate::kernels::{
+    closure::{Closure, ClosureError},
+    lock::Role,
+};
 
 /// What a package's name says about its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +51,7 @@ impl Part {
 }
 
 /// Finds the kernel that `package` names; a glob means the newest package that it matches.
-pub(crate) fn resolve(index: &Index, package: &str) -> Result<Closure, ClosureError> {
+pub(crate) fn resolve(index: &Index, package: &str) -> Result<Closure<Package>, ClosureError> {
     let mut walk = Walk { index, reached: Vec::new(), missing: Vec::new() };
     walk.reach(start(index, package)?);
     let contents: Vec<_> = walk.reached.iter().filter(|node| node.is_content()).collect();
@@ -203,12 +159,15 @@ mod tests {
         Package { name, version, depends, content: name.into() }
     }
 
-    fn resolve_in(packages: &[Package], wanted: &str) -> Result<Closure, ClosureError> {
+    fn resolve_in(
+        packages: &[Package],
+        wanted: &str,
+    ) -> Result<Closure<super::Package>, ClosureError> {
         resolve(&Index::parse(&repository::index(packages)).unwrap(), wanted)
     }
 
     /// `role package`, in order.
-    fn roles(closure: &Closure) -> Vec<String> {
+    fn roles(closure: &Closure<super::Package>) -> Vec<String> {
         let role = |(role, package): &(Role, super::Package)| format!("{role:?} {}", package.name);
         closure.packages.iter().map(role).collect()
     }

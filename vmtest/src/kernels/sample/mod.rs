@@ -3,4 +3,5 @@
 pub(crate) mod archive;
 pub(crate) mod image;
 pub(crate) mod repository;
+pub(crate) mod rpm;
 pub(crate) mod server;

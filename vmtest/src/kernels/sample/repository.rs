@@ -9,6 +9,7 @@ use pgp::{
     },
     crypto::hash::HashAlgorithm,
     packet::{SignatureConfig, SignatureType, Subpacket, SubpacketData},
+    ser::Serialize as _,
     types::{Duration, KeyDetails as _, Password, Timestamp},
 };
 
@@ -68,6 +69,16 @@ impl Author {
         CleartextSignedMessage::new(text, config, key, &Password::empty())
             .unwrap()
             .to_armored_string(ArmorOptions::default())
+            .unwrap()
+    }
+
+    /// A signature of the primary key as packages have it, without armour.
+    pub(crate) fn sign_packet(&self, bytes: &[u8]) -> Vec<u8> {
+        let (key, password) = (&self.0.primary_key, Password::empty());
+        let hash = HashAlgorithm::Sha256;
+        DetachedSignature::sign_binary_data(rand::thread_rng(), key, &password, hash, bytes)
+            .unwrap()
+            .to_bytes()
             .unwrap()
     }
 

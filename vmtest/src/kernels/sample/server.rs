@@ -74,6 +74,13 @@ impl Server {
         self.state.lock().unwrap().files.remove(path);
     }
 
+    /// Gives a file another path.
+    pub(crate) fn rename(&self, from: &str, to: &str) {
+        let mut state = self.state.lock().unwrap();
+        let content = state.files.remove(from).unwrap();
+        state.files.insert(to.to_owned(), content);
+    }
+
     /// Changes a file.
     pub(crate) fn edit(&self, path: &str, edit: impl FnOnce(&mut Vec<u8>)) {
         edit(self.state.lock().unwrap().files.get_mut(path).unwrap());
@@ -105,6 +112,7 @@ impl Drop for Server {
 fn answer(state: &Mutex<State>, mut stream: TcpStream) -> io::Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     let request = lines.next().transpose()?.unwrap_or_default();
+    let is_head = request.starts_with("HEAD ");
     let path = request.split(' ').nth(1).unwrap_or_default().trim_start_matches('/').to_owned();
     let mut from = 0;
     for line in lines {
@@ -119,6 +127,7 @@ fn answer(state: &Mutex<State>, mut stream: TcpStream) -> io::Result<()> {
     let (content, manner) = {
         let mut state = state.lock().unwrap();
         state.requests.push(match from {
+            0 if is_head => format!("{path} size"),
             0 => path.clone(),
             from => format!("{path} from {from}"),
         });
@@ -142,6 +151,7 @@ fn answer(state: &Mutex<State>, mut stream: TcpStream) -> io::Result<()> {
     let length = body.len();
     write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n")?;
     match manner {
+        _ if is_head => Ok(()),
         Manner::Well | Manner::IgnoreRange => stream.write_all(body),
         Manner::CutAfter(length) => stream.write_all(&body[..length.min(body.len())]),
         Manner::SilentAfter(length) => {

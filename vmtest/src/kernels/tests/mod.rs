@@ -1,7 +1,9 @@
 //! Whole ways, from a matrix to a kernel that boots, with a repository on the loopback.
 
 mod fetching;
+mod rpm;
 mod updating;
+mod url;
 
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -84,7 +86,7 @@ source = {{ kind = "deb", repository = "sample", suite = "{SUITE}", component = 
     /// Updates the lock; the errors of what could not be resolved.
     fn update(&self) -> Vec<String> {
         let kernels = self.open();
-        let update = kernels.update(&kernels.matrix().entries);
+        let update = kernels.update(&kernels.matrix().entries, &Silent);
         kernels.write_locks(&update).unwrap();
         update.unresolved.iter().map(|unresolved| chain(&*unresolved.error)).collect()
     }

@@ -10,7 +10,7 @@ fn an_update_that_changes_nothing_writes_nothing() {
     let before = fs::read(lab.path(LOCK_FILE)).unwrap();
     lab.publish(&[meta(), kernel()]);
     let kernels = lab.open();
-    let update = kernels.update(&kernels.matrix().entries);
+    let update = kernels.update(&kernels.matrix().entries, &Silent);
     assert_eq!(update.changes(), []);
     kernels.write_locks(&update).unwrap();
     assert_eq!(fs::read(lab.path(LOCK_FILE)).unwrap(), before);
@@ -25,7 +25,7 @@ fn a_newer_package_replaces_the_locked_one() {
     let meta = Package { version: "6.1.6-1", depends: newer.name, ..meta() };
     lab.publish(&[meta, kernel(), newer]);
     let kernels = lab.open();
-    let changes = kernels.update(&kernels.matrix().entries).changes();
+    let changes = kernels.update(&kernels.matrix().entries, &Silent).changes();
     let text = changes[0].to_string();
     let expected = "~ newest: 6.1.0-1-cloud (6.1.5-1) -> 6.1.0-2-cloud (6.1.6-1)\n";
     assert!(text.starts_with(expected), "{text}");
@@ -69,7 +69,7 @@ fn what_is_not_signed_by_the_right_key_is_not_believed() {
     let lab = Lab::new();
     publish(&lab.server, &Author::new(), SUITE, &[meta(), kernel()]);
     let [error] = &lab.update()[..] else { panic!() };
-    assert!(error.contains("cannot trust the release document: signed by "), "{error}");
+    assert!(error.contains("cannot trust the repository: signed by "), "{error}");
     assert!(!lab.path(LOCK_FILE).exists());
 }
 
@@ -90,7 +90,7 @@ fn the_next_mirror_is_asked_and_the_bad_one_named() {
     publish(&bad, &Author::new(), SUITE, &[meta(), kernel()]);
     lab.mirrors(&[&bad.url(), &lab.server.url()]);
     let kernels = lab.open();
-    let update = kernels.update(&kernels.matrix().entries);
+    let update = kernels.update(&kernels.matrix().entries, &Silent);
     assert!(update.unresolved.is_empty());
     let [(url, RepositoryError::Signature(_))] = &update.bypassed[..] else {
         panic!("{:?}", update.bypassed);
@@ -119,7 +119,7 @@ fn the_matrix_of_the_project_is_sound() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let matrix = manifest::read_matrix(&root.join(MATRIX_FILE), &root.join("no overlay")).unwrap();
     for (name, repository) in &matrix.repositories {
-        deb::signature::Keyring::load(&repository.keys)
+        signature::Keyring::load(&repository.keys)
             .unwrap_or_else(|error| panic!("{name}: {}", chain(&error)));
     }
     let lock = Lock::read(&root.join(LOCK_FILE)).unwrap();

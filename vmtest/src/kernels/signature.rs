@@ -1,4 +1,5 @@
-//! Whether a `Release` document was signed by a key that the project trusts.
+//! Whether a document was signed by a key that the project trusts: a repository's `Release` or
+//! `repomd.xml`, the header of an RPM package.
 //!
 //! A document carries the signatures of several keys; one good signature of one expected key is
 //! enough. A key's validity is judged at the time of the signature, so that an archived document
@@ -61,6 +62,9 @@ pub enum SignatureError {
     /// Not a signed document at all.
     #[error("not a signed document")]
     Malformed(#[source] Box<pgp::errors::Error>),
+    /// Nobody signed.
+    #[error("it is not signed")]
+    Unsigned,
     /// Not text.
     #[error("the signed document is not UTF-8")]
     NotText,
@@ -117,7 +121,8 @@ impl Keyring {
         Ok(text.replace("\r\n", "\n"))
     }
 
-    /// The text of a document whose signatures come in a file of their own: `Release.gpg`.
+    /// The text of a document whose signatures come in a file of their own: `Release.gpg`,
+    /// `repomd.xml.asc`.
     pub(crate) fn verify_detached(
         &self,
         document: &[u8],
@@ -128,6 +133,26 @@ impl Keyring {
         let signatures: Vec<_> = signatures.collect::<Result<_, _>>().map_err(malformed)?;
         self.verify(signatures.iter().map(|detached| &detached.signature), document)?;
         String::from_utf8(document.to_vec()).map_err(|_| SignatureError::NotText)
+    }
+
+    /// Whether one of these packets, which are not armoured, is a good signature of the document.
+    pub(crate) fn verify_packets(
+        &self,
+        document: &[u8],
+        packets: &[impl AsRef<[u8]>],
+    ) -> Result<(), SignatureError> {
+        if packets.is_empty() {
+            return Err(SignatureError::Unsigned);
+        }
+        let malformed = |error| SignatureError::Malformed(Box::new(error));
+        let mut signatures = Vec::new();
+        for packet in packets {
+            let parsed = DetachedSignature::from_bytes_many(packet.as_ref()).map_err(malformed)?;
+            for signature in parsed {
+                signatures.push(signature.map_err(malformed)?);
+            }
+        }
+        self.verify(signatures.iter().map(|detached| &detached.signature), document)
     }
 
     fn verify<'a>(

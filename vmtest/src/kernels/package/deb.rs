@@ -2,81 +2,14 @@
 
 use std::io::{self, Read};
 
+use super::{Limits, Member, PackageError, tar};
 use crate::kernels::compression::Compression;
 
-/// Far more than any kernel package holds.
-const MAX_UNPACKED: u64 = 4 << 30;
-
-/// A package that is not what deb(5) describes.
-#[derive(Debug, thiserror::Error)]
-pub enum PackageError {
-    /// Not an ar archive, or one without the data of a package.
-    #[error("not a Debian package: {0}")]
-    NotAPackage(&'static str),
-    /// The package ends too early.
-    #[error("the package is truncated")]
-    Truncated,
-    /// The package can't be read on.
-    #[error("the package is damaged")]
-    Damaged(#[source] io::Error),
-    /// A member would be written outside of where packages are unpacked.
-    #[error("the member {0:?} points out of the package")]
-    PathTraversal(String),
-    /// A member that must be a file is something else.
-    #[error("the member {0:?} is not a regular file")]
-    NotAFile(String),
-    /// A member exceeds what such a file can sensibly have.
-    #[error("the member {member:?} has more than {limit} bytes")]
-    TooLarge {
-        /// Its path.
-        member: String,
-        /// The bound.
-        limit: u64,
-    },
-    /// The package lacks what it was downloaded for.
-    #[error("the package has no {0}")]
-    Lacks(&'static str),
-}
-
-impl From<io::Error> for PackageError {
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::UnexpectedEof => PackageError::Truncated,
-            _ => PackageError::Damaged(error),
-        }
-    }
-}
-
-/// One member of a package's data.
-pub(crate) struct Member<'a> {
-    /// Relative to the root of the file system, without a leading `./`.
-    pub(crate) path: &'a str,
-    is_file: bool,
-    content: &'a mut dyn Read,
-}
-
-impl Member<'_> {
-    /// The content, which must be a file of at most so many bytes.
-    pub(crate) fn read(&mut self, limit: u64) -> Result<Vec<u8>, PackageError> {
-        if !self.is_file {
-            return Err(PackageError::NotAFile(self.path.to_owned()));
-        }
-        let mut bytes = Vec::new();
-        (&mut *self.content).take(limit + 1).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > limit {
-            return Err(PackageError::TooLarge { member: self.path.to_owned(), limit });
-        }
-        Ok(bytes)
-    }
-}
-
-/// Shows every member that is not a directory to `visit`, in the order of the archive.
-///
-/// Nothing is ever written to a path that a package names; a member that points out of the package
-/// makes it a bad one all the same.
-pub(crate) fn for_each_member<E: From<PackageError>>(
+/// Shows every member of a package's data that is not a directory to `visit`.
+pub(super) fn for_each_member<E: From<PackageError>>(
     package: &mut dyn Read,
-    mut visit: impl FnMut(&mut Member<'_>) -> Result<(), E>,
+    limits: Limits,
+    visit: &mut dyn FnMut(&mut Member<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut archive = ar::Archive::new(package);
     while let Some(entry) = archive.next_entry() {
@@ -95,8 +28,7 @@ pub(crate) fn for_each_member<E: From<PackageError>>(
         };
         let size = entry.header().size();
         let mut counted = Counted { inner: &mut entry, left: size };
-        let data = compression.reader(&mut counted).map_err(PackageError::from)?;
-        return for_each_file(data, &mut visit);
+        return tar::for_each_member(&mut counted, compression, limits, visit);
     }
     Err(PackageError::NotAPackage("it has no data").into())
 }
@@ -106,31 +38,6 @@ fn not_ar(error: io::Error) -> PackageError {
         io::ErrorKind::UnexpectedEof => PackageError::Truncated,
         _ => PackageError::NotAPackage("it is not an ar archive"),
     }
-}
-
-fn for_each_file<E: From<PackageError>>(
-    data: impl Read,
-    visit: &mut impl FnMut(&mut Member<'_>) -> Result<(), E>,
-) -> Result<(), E> {
-    let mut archive = tar::Archive::new(data.take(MAX_UNPACKED));
-    for entry in archive.entries().map_err(PackageError::from)? {
-        let mut entry = entry.map_err(PackageError::from)?;
-        let path = entry.path_bytes();
-        let path = String::from_utf8_lossy(&path).into_owned();
-        let relative = path.strip_prefix("./").unwrap_or(&path).trim_end_matches('/');
-        if relative.starts_with('/') || relative.split('/').any(|part| part == "..") {
-            return Err(PackageError::PathTraversal(path).into());
-        }
-        let kind = entry.header().entry_type();
-        if kind.is_dir() {
-            continue;
-        }
-        visit(&mut Member { path: relative, is_file: kind.is_file(), content: &mut entry })?;
-    }
-    // What follows the archive has no content, but its checksums tell whether all that came before
-    // is what was compressed.
-    io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(PackageError::from)?;
-    Ok(())
 }
 
 /// A part of an archive that must have its full length: a decompressor takes an early end for the
@@ -161,10 +68,11 @@ mod tests {
     /// The paths and contents of all members, or the error.
     fn members(package: &[u8]) -> Result<Vec<(String, Vec<u8>)>, PackageError> {
         let mut members = Vec::new();
-        for_each_member(&mut &package[..], |member| {
+        let mut visit = |member: &mut Member<'_>| {
             members.push((member.path.to_owned(), member.read(10)?));
             Ok::<_, PackageError>(())
-        })?;
+        };
+        for_each_member(&mut &package[..], Limits::default(), &mut visit)?;
         Ok(members)
     }
 
@@ -193,9 +101,18 @@ mod tests {
 
     #[test]
     fn a_wanted_link_is_refused() {
-        let package = deb(&tar(&[Entry::Link("./boot/vmlinuz", "/etc/passwd")]));
-        let error = members(&package).unwrap_err();
-        assert!(matches!(error, PackageError::NotAFile(_)), "{error:?}");
+        let link = |target| members(&deb(&tar(&[Entry::Link("./boot/vmlinuz", target)])));
+        for target in ["/etc/passwd", "../../etc/passwd", "../boot/../../etc/passwd"] {
+            let error = link(target).unwrap_err();
+            assert!(
+                matches!(&error, PackageError::LinkOut { target: found, .. } if found == target),
+                "{error:?}"
+            );
+        }
+        for target in ["vmlinuz-6.1", "../boot/vmlinuz-6.1"] {
+            let error = link(target).unwrap_err();
+            assert!(matches!(error, PackageError::NotAFile(_)), "{error:?}");
+        }
     }
 
     #[test]

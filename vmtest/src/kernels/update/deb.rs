@@ -1,0 +1,135 @@
+//! What a suite of a Debian repository has.
+
+use jiff::Timestamp;
+
+use super::{Bypassed, RepositoryError, UpdateError};
+use crate::kernels::{
+    compression::Compression,
+    deb::{
+        closure,
+        index::Index,
+        release::{IndexFile, Release, snapshot_time},
+    },
+    digest::Digest,
+    download::TransferError,
+    lock::{LockedFile, LockedKernel, Place},
+    matrix::{DebSource, Entry},
+    mirror::Mirror,
+    phases::Kernels,
+    signature::Keyring,
+};
+
+const MAX_RELEASE: u64 = 16 << 20;
+const MAX_INDEX: u64 = 256 << 20;
+
+/// A suite's index for one architecture; entries of one suite share it.
+pub(super) struct Suite {
+    index: Index,
+    snapshot: String,
+    pub(super) bypassed: Bypassed,
+}
+
+impl Suite {
+    /// Reads a suite at the first address that has it in good order.
+    pub(super) fn read(
+        kernels: &Kernels,
+        entry: &Entry,
+        source: &DebSource,
+        now: Timestamp,
+    ) -> Result<Self, UpdateError> {
+        let keys = kernels.matrix.repositories.get(&source.repository).map(|r| &r.keys[..]);
+        let keyring = Keyring::load(keys.unwrap_or_default())?;
+        let reader = Reader { kernels, source, arch: entry.arch.debian(), keyring: &keyring, now };
+        let mirrors =
+            kernels.mirrors.of(&kernels.matrix, &source.repository, Some(&snapshot_time(now)));
+        super::first_good(&source.repository, mirrors, |mirror| reader.read(mirror))
+            .map(|((index, snapshot), bypassed)| Suite { index, snapshot, bypassed })
+    }
+
+    pub(super) fn resolve(
+        &self,
+        entry: &Entry,
+        source: &DebSource,
+    ) -> Result<LockedKernel, UpdateError> {
+        let closure = closure::resolve(&self.index, &source.package)?;
+        let files = closure.packages.into_iter().map(|(role, package)| LockedFile {
+            role,
+            place: Place::Repository { repository: source.repository.clone(), path: package.path },
+            size: package.size,
+            sha256: package.sha256,
+        });
+        Ok(LockedKernel {
+            id: entry.id.clone(),
+            source: entry.source.to_string(),
+            release: closure.release,
+            version: closure.version,
+            snapshot: Some(self.snapshot.clone()),
+            missing: closure.missing,
+            files: files.collect(),
+        })
+    }
+}
+
+struct Reader<'a> {
+    kernels: &'a Kernels,
+    source: &'a DebSource,
+    arch: &'static str,
+    keyring: &'a Keyring,
+    now: Timestamp,
+}
+
+impl Reader<'_> {
+    fn read(&self, mirror: &Mirror) -> Result<(Index, String), RepositoryError> {
+        let text = self.signed_release(mirror)?;
+        let release = Release::parse(&text, &self.source.suite)?;
+        release.check_date(self.now, mirror.is_dated)?;
+        let (file, compression) = release.index(&self.source.component, self.arch)?;
+        let index = self.index(mirror, &release, file, compression)?;
+        Ok((Index::parse(&index)?, release.snapshot()))
+    }
+
+    fn signed_release(&self, mirror: &Mirror) -> Result<String, RepositoryError> {
+        match self.get(mirror, "InRelease", MAX_RELEASE) {
+            Ok(document) => Ok(self.keyring.verify_inline(&document)?),
+            // Old repositories have the signatures in a file of their own.
+            Err(RepositoryError::Transfer { source: TransferError::Status(status), .. })
+                if status.is_client_error() =>
+            {
+                let document = self.get(mirror, "Release", MAX_RELEASE)?;
+                let signatures = self.get(mirror, "Release.gpg", MAX_RELEASE)?;
+                Ok(self.keyring.verify_detached(&document, &signatures)?)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn index(
+        &self,
+        mirror: &Mirror,
+        release: &Release,
+        file: &IndexFile,
+        compression: Compression,
+    ) -> Result<String, RepositoryError> {
+        let by_hash = release.by_hash.then(|| self.get(mirror, &file.path_by_hash(), file.size));
+        let document = match by_hash {
+            Some(Ok(document)) => document,
+            // An incomplete mirror may lack it: by its plain name it is as good.
+            _ => self.get(mirror, &file.path, file.size)?,
+        };
+        let path = || file.path.clone();
+        if Digest::of(&document) != file.sha256 {
+            return Err(RepositoryError::OtherIndex {
+                path: path(),
+                promised_by: "signed release document",
+            });
+        }
+        let text = compression
+            .decompress(&document, MAX_INDEX)
+            .map_err(|source| RepositoryError::Decompress { path: path(), source })?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    fn get(&self, mirror: &Mirror, path: &str, limit: u64) -> Result<Vec<u8>, RepositoryError> {
+        super::get(self.kernels, mirror, &format!("dists/{}/{path}", self.source.suite), limit)
+    }
+}

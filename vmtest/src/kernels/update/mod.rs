@@ -1,0 +1,321 @@
+//! From the matrix to the lock: the only place that asks repositories what they have.
+
+mod deb;
+mod rpm;
+mod url;
+
+use std::{
+    collections::HashMap,
+    fs,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+
+use super::{
+    closure::ClosureError,
+    deb::{index::IndexError, release::ReleaseError},
+    download::TransferError,
+    error::{ErrorKind, chain},
+    lock::{Change, Lock, LockedKernel},
+    matrix::{DebSource, Entry, Origin, RpmSource, Source},
+    mirror::{Mirror, variable},
+    observer::Observer,
+    phases::{Kernels, LOCAL_LOCK_FILE, LOCK_FILE},
+    rpm::{XmlError, proof::ProofError},
+    signature::{KeyError, SignatureError},
+    store::StoreError,
+};
+
+/// What an update found.
+#[derive(Debug)]
+pub struct Update {
+    /// What became of the shared lock, and of the local one.
+    shared: Locks,
+    local: Locks,
+    /// Entries that stay as they were, because nobody could tell what they are now.
+    pub unresolved: Vec<Unresolved>,
+    /// Addresses that could not be used although a later one could, and why.
+    pub bypassed: Vec<(String, RepositoryError)>,
+}
+
+#[derive(Debug)]
+struct Locks {
+    old: Lock,
+    new: Lock,
+}
+
+/// An entry that could not be resolved.
+#[derive(Debug)]
+pub struct Unresolved {
+    /// The entry's id.
+    pub id: String,
+    /// Why; entries of one suite share it.
+    pub error: Arc<UpdateError>,
+}
+
+/// Why an entry could not be resolved.
+#[derive(Debug, thiserror::Error)]
+pub enum UpdateError {
+    /// No address told what the suite has.
+    #[error("no mirror of {repository:?} can be used{}", tried(.attempts, .repository))]
+    Repository {
+        /// The repository's name.
+        repository: String,
+        /// The addresses, and what was wrong with each.
+        attempts: Vec<(String, RepositoryError)>,
+    },
+    /// The suite does not have the kernel.
+    #[error(transparent)]
+    Closure(#[from] ClosureError),
+    /// The keys that the matrix names can't be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The repository has a package outside of itself.
+    #[error("the package at {path:?} is out of the repository")]
+    OutOfRepository {
+        /// Relative to the folder that has the repository's metadata.
+        path: String,
+    },
+    /// A package is not one that the distribution signed.
+    #[error("{file} is refused")]
+    Unproven {
+        /// The last part of its path.
+        file: String,
+        /// Why.
+        source: ProofError,
+    },
+    /// An address can't be asked.
+    #[error("cannot ask {url} for its size")]
+    Address {
+        /// The address.
+        url: String,
+        /// Why.
+        source: TransferError,
+    },
+    /// What it is can't be told without its files, which can't be had.
+    #[error(transparent)]
+    Fetch(#[from] Box<ErrorKind>),
+}
+
+/// What is wrong with a repository at one address.
+#[derive(Debug, thiserror::Error)]
+pub enum RepositoryError {
+    /// A document could not be had.
+    #[error("cannot read {path}")]
+    Transfer {
+        /// Below the address.
+        path: String,
+        /// Why.
+        source: TransferError,
+    },
+    /// The repository is not signed as it should be.
+    #[error("cannot trust the repository")]
+    Signature(#[from] SignatureError),
+    /// The release document can't be used.
+    #[error(transparent)]
+    Release(#[from] ReleaseError),
+    /// The index is not the one that a document above it describes.
+    #[error("{path} is not what the {promised_by} promises")]
+    OtherIndex {
+        /// Below the address.
+        path: String,
+        /// That document.
+        promised_by: &'static str,
+    },
+    /// The metadata of an RPM repository can't be understood.
+    #[error("cannot use {path}")]
+    Metadata {
+        /// Below the address.
+        path: String,
+        /// Why.
+        source: XmlError,
+    },
+    /// The metadata is outside of the repository.
+    #[error("the metadata at {path:?} is out of the repository")]
+    OutOfRepository {
+        /// Relative to the folder that has the repository's metadata.
+        path: String,
+    },
+    /// A document that names a repository's folder names none.
+    #[error("{path} names no folder of this mirror")]
+    MirrorList {
+        /// Below the address.
+        path: String,
+    },
+    /// The index can't be decompressed.
+    #[error("cannot decompress {path}")]
+    Decompress {
+        /// Below the address.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The index can't be understood.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+}
+
+fn tried(attempts: &[(String, RepositoryError)], repository: &str) -> String {
+    if attempts.is_empty() {
+        return format!(": none is known; name one in {}", variable(repository));
+    }
+    attempts.iter().map(|(url, error)| format!("\n  {url}: {}", chain(error))).collect()
+}
+
+impl Update {
+    /// What changed, for people to read; the shared lock first.
+    pub fn changes(&self) -> Vec<Change> {
+        let changes = [&self.shared, &self.local].map(|locks| locks.old.changes(&locks.new));
+        changes.concat()
+    }
+}
+
+/// Addresses that were tried in vain.
+type Bypassed = Vec<(String, RepositoryError)>;
+
+/// Resolves entries; the others, and those that can't be resolved, stay as they are locked.
+pub(super) fn update(kernels: &Kernels, entries: &[Entry], observer: &dyn Observer) -> Update {
+    let locks = |lock: &Lock, origin: Origin| {
+        let mut new = lock.clone();
+        // What no entry asks for any more goes.
+        new.retain(|kernel| {
+            kernels.matrix.entries.iter().any(|entry| {
+                entry.origin == origin && entry.id == kernel.id && entry.source.is_locked()
+            })
+        });
+        Locks { old: lock.clone(), new }
+    };
+    let mut update = Update {
+        shared: locks(&kernels.lock, Origin::Shared),
+        local: locks(&kernels.local_lock, Origin::Local),
+        unresolved: Vec::new(),
+        bypassed: Vec::new(),
+    };
+    let mut resolver = Resolver {
+        kernels,
+        observer,
+        now: Timestamp::now(),
+        suites: HashMap::new(),
+        repositories: HashMap::new(),
+    };
+    for entry in entries.iter().filter(|entry| entry.source.is_locked()) {
+        let lock = match entry.origin {
+            Origin::Shared => &mut update.shared.new,
+            Origin::Local => &mut update.local.new,
+            Origin::AdHoc => continue,
+        };
+        let old = lock.get(&entry.id);
+        match resolver.resolve(entry, old) {
+            // A lock that says the same with another date would only be noise.
+            Ok(kernel) if old.is_some_and(|old| old.same_files(&kernel)) => {}
+            Ok(kernel) => lock.insert(kernel),
+            Err(error) => update.unresolved.push(Unresolved { id: entry.id.clone(), error }),
+        }
+    }
+    let of_suites = resolver.suites.into_values().flatten().flat_map(|suite| suite.bypassed);
+    update.bypassed.extend(of_suites);
+    let repositories = resolver.repositories.into_values().flatten();
+    update.bypassed.extend(repositories.flat_map(|repository| repository.bypassed));
+    update.bypassed.sort_by(|(a, _), (b, _)| a.cmp(b));
+    update
+}
+
+/// Asks every repository once.
+struct Resolver<'a> {
+    kernels: &'a Kernels,
+    observer: &'a dyn Observer,
+    now: Timestamp,
+    /// By what an entry's source says, without the package.
+    suites: HashMap<String, Result<deb::Suite, Arc<UpdateError>>>,
+    repositories: HashMap<String, Result<rpm::Repository, Arc<UpdateError>>>,
+}
+
+impl Resolver<'_> {
+    fn resolve(
+        &mut self,
+        entry: &Entry,
+        old: Option<&LockedKernel>,
+    ) -> Result<LockedKernel, Arc<UpdateError>> {
+        let Resolver { kernels, observer, now, .. } = *self;
+        match &entry.source {
+            Source::Deb(source) => {
+                let place = DebSource { package: String::new(), ..source.clone() };
+                let key = format!("{} {}", entry.arch.debian(), Source::Deb(place));
+                let read = || deb::Suite::read(kernels, entry, source, now).map_err(Arc::new);
+                let suite = self.suites.entry(key).or_insert_with(read);
+                let suite = suite.as_ref().map_err(|error| Arc::clone(error))?;
+                suite.resolve(entry, source).map_err(Arc::new)
+            }
+            Source::Rpm(source) => {
+                let place = RpmSource { package: String::new(), ..source.clone() };
+                let key = format!("{} {}", entry.arch.rpm(), Source::Rpm(place));
+                let read = || rpm::Repository::read(kernels, entry, source).map_err(Arc::new);
+                let repository = self.repositories.entry(key).or_insert_with(read);
+                let repository = repository.as_ref().map_err(|error| Arc::clone(error))?;
+                repository.resolve(kernels, entry, source, old, observer).map_err(Arc::new)
+            }
+            Source::Url(source) => {
+                url::resolve(kernels, entry, source, old, observer).map_err(Arc::new)
+            }
+            Source::File(_) | Source::Host => unreachable!("these are not locked"),
+        }
+    }
+}
+
+/// What the first address tells that has a repository in good order, and what was wrong at those
+/// before it.
+fn first_good<T>(
+    repository: &str,
+    mirrors: Vec<Mirror>,
+    read: impl Fn(&Mirror) -> Result<T, RepositoryError>,
+) -> Result<(T, Bypassed), UpdateError> {
+    let mut attempts = Vec::new();
+    for mirror in mirrors {
+        match read(&mirror) {
+            Ok(found) => return Ok((found, attempts)),
+            Err(error) => attempts.push((mirror.url, error)),
+        }
+    }
+    Err(UpdateError::Repository { repository: repository.to_owned(), attempts })
+}
+
+/// A document of a repository.
+fn get(
+    kernels: &Kernels,
+    mirror: &Mirror,
+    path: &str,
+    limit: u64,
+) -> Result<Vec<u8>, RepositoryError> {
+    let document = kernels.client.get(&mirror.file(path), limit);
+    document.map_err(|source| RepositoryError::Transfer { path: path.to_owned(), source })
+}
+
+pub(super) fn write_locks(kernels: &Kernels, update: &Update) -> Result<(), StoreError> {
+    let files = [
+        (&update.shared, Origin::Shared, kernels.root.join(LOCK_FILE)),
+        (&update.local, Origin::Local, kernels.root.join(LOCAL_LOCK_FILE)),
+    ];
+    for (locks, origin, path) in files {
+        if locks.old == locks.new {
+            continue;
+        }
+        let entries = kernels.matrix.entries.iter().filter(|entry| entry.origin == origin);
+        replace(&path, &locks.new.render(entries.map(|entry| entry.id.as_str())))?;
+    }
+    Ok(())
+}
+
+/// Writes a file so that a reader sees the old text or the new one, whole.
+fn replace(path: &Path, text: &str) -> Result<(), StoreError> {
+    let scratch = PathBuf::from(format!("{}.new", path.display()));
+    let write = || {
+        let mut file = fs::File::create(&scratch)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&scratch, path)
+    };
+    write().map_err(|source| StoreError::io("write", path, source))
+}

@@ -1,0 +1,250 @@
+//! What an RPM repository has.
+
+use std::io::BufReader;
+
+use super::{Bypassed, RepositoryError, UpdateError};
+use crate::kernels::{
+    closure::Closure,
+    compression::{Bounded, Compression},
+    digest::Digest,
+    error::ErrorKind,
+    lock::{LockedFile, LockedKernel, Place, Role},
+    matrix::{Entry, RpmFolder, RpmSource, Signs},
+    mirror::Mirror,
+    observer::Observer,
+    phases::Kernels,
+    rpm::{
+        XmlError, closure,
+        primary::{Index, Package},
+        proof::{self, ProofError},
+        repomd::Primary,
+    },
+    signature::Keyring,
+    unpack,
+};
+
+const MAX_REPOMD: u64 = 4 << 20;
+const MAX_MIRROR_LIST: u64 = 1 << 16;
+/// As it is downloaded, and as it is read.
+const MAX_PRIMARY: u64 = 512 << 20;
+const MAX_PRIMARY_UNPACKED: u64 = 4 << 30;
+
+/// A repository's kernels of one architecture; entries of one repository share them.
+pub(super) struct Repository {
+    index: Index,
+    /// Below the address of a mirror.
+    folder: String,
+    signs: Signs,
+    keyring: Keyring,
+    pub(super) bypassed: Bypassed,
+}
+
+impl Repository {
+    /// Reads a repository at the first address that has it in good order.
+    pub(super) fn read(
+        kernels: &Kernels,
+        entry: &Entry,
+        source: &RpmSource,
+    ) -> Result<Self, UpdateError> {
+        let repository = kernels.matrix.repositories.get(&source.repository);
+        let keyring = Keyring::load(repository.map(|r| &r.keys[..]).unwrap_or_default())?;
+        let signs = repository.map(|repository| repository.signs).unwrap_or_default();
+        let reader = Reader { kernels, source, arch: entry.arch.rpm(), keyring: &keyring, signs };
+        let mirrors = kernels.mirrors.of(&kernels.matrix, &source.repository, None);
+        let read = super::first_good(&source.repository, mirrors, |mirror| reader.read(mirror));
+        let ((index, folder), bypassed) = read?;
+        Ok(Repository { index, folder, signs, keyring, bypassed })
+    }
+
+    /// What an entry is now. Where only packages are signed, those that are not in the lock are
+    /// downloaded and checked.
+    pub(super) fn resolve(
+        &self,
+        kernels: &Kernels,
+        entry: &Entry,
+        source: &RpmSource,
+        old: Option<&LockedKernel>,
+        observer: &dyn Observer,
+    ) -> Result<LockedKernel, UpdateError> {
+        let closure = closure::resolve(&self.index, &source.package)?;
+        let kernel = self.locked(entry, source, &closure)?;
+        if self.signs == Signs::Packages && !old.is_some_and(|old| old.same_files(&kernel)) {
+            self.prove(kernels, &kernel, &closure, observer)?;
+        }
+        Ok(kernel)
+    }
+
+    fn locked(
+        &self,
+        entry: &Entry,
+        source: &RpmSource,
+        closure: &Closure<Package>,
+    ) -> Result<LockedKernel, UpdateError> {
+        let file = |(role, package): &(Role, Package)| {
+            let path = join(&self.folder, &package.path)
+                .ok_or_else(|| UpdateError::OutOfRepository { path: package.path.clone() })?;
+            let place = Place::Repository { repository: source.repository.clone(), path };
+            Ok(LockedFile { role: *role, place, size: package.size, sha256: package.sha256 })
+        };
+        Ok(LockedKernel {
+            id: entry.id.clone(),
+            source: entry.source.to_string(),
+            release: closure.release.clone(),
+            version: closure.version.clone(),
+            snapshot: None,
+            missing: closure.missing.clone(),
+            files: closure.packages.iter().map(file).collect::<Result<_, UpdateError>>()?,
+        })
+    }
+
+    /// Checks that every package is the one that the index says it is, and is signed.
+    fn prove(
+        &self,
+        kernels: &Kernels,
+        kernel: &LockedKernel,
+        closure: &Closure<Package>,
+        observer: &dyn Observer,
+    ) -> Result<(), UpdateError> {
+        let stored = kernels.fetcher(observer).fetch(kernel).map_err(Box::new)?;
+        for (file, (_, package)) in stored.iter().zip(&closure.packages) {
+            let unproven = |source| UpdateError::Unproven { file: file.file.clone(), source };
+            let identity = unpack::read(&kernels.store, file, |mut reader| {
+                proof::prove(&mut reader, &self.keyring)
+            });
+            let identity = identity.map_err(Box::<ErrorKind>::new)?.map_err(unproven)?;
+            let (version, release) = (package.version.version(), package.version.release());
+            let expected = format!("{}-{version}-{release}.{}", package.name, package.arch);
+            if identity.nvra != expected {
+                let found = identity.nvra;
+                return Err(unproven(ProofError::OtherPackage { found, expected }));
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Reader<'a> {
+    kernels: &'a Kernels,
+    source: &'a RpmSource,
+    arch: &'static str,
+    keyring: &'a Keyring,
+    signs: Signs,
+}
+
+impl Reader<'_> {
+    fn read(&self, mirror: &Mirror) -> Result<(Index, String), RepositoryError> {
+        let folder = self.folder(mirror)?;
+        let below = |path: &str| format!("{folder}/{path}");
+        let repomd = self.get(mirror, &below("repodata/repomd.xml"), MAX_REPOMD)?;
+        if self.signs == Signs::Index {
+            let signature = self.get(mirror, &below("repodata/repomd.xml.asc"), MAX_REPOMD)?;
+            self.keyring.verify_detached(&repomd, &signature)?;
+        }
+        let path = below("repodata/repomd.xml");
+        let primary =
+            Primary::parse(&repomd).map_err(|source| RepositoryError::Metadata { path, source })?;
+        let path = join(&folder, &primary.path)
+            .ok_or_else(|| RepositoryError::OutOfRepository { path: primary.path.clone() })?;
+        let index = self.index(mirror, &path, &primary)?;
+        Ok((index, folder))
+    }
+
+    /// The folder that has `repodata/` in it, below the address of the mirror.
+    fn folder(&self, mirror: &Mirror) -> Result<String, RepositoryError> {
+        let path = match &self.source.folder {
+            RpmFolder::Path(path) => return Ok(path.clone()),
+            RpmFolder::NamedBy(path) => path,
+        };
+        let list = self.get(mirror, path, MAX_MIRROR_LIST)?;
+        let list = String::from_utf8_lossy(&list);
+        let folder = list.lines().map(str::trim).find(|line| !line.is_empty());
+        let folder = folder.and_then(|line| below_host(line, &mirror.url));
+        folder.ok_or_else(|| RepositoryError::MirrorList { path: path.clone() })
+    }
+
+    fn index(
+        &self,
+        mirror: &Mirror,
+        path: &str,
+        primary: &Primary,
+    ) -> Result<Index, RepositoryError> {
+        let limit = primary.size.unwrap_or(MAX_PRIMARY).min(MAX_PRIMARY);
+        let document = self.get(mirror, path, limit)?;
+        if Digest::of(&document) != primary.sha256 {
+            let path = path.to_owned();
+            return Err(RepositoryError::OtherIndex { path, promised_by: "repomd.xml" });
+        }
+        self.parse(&document, primary.compression)
+            .map_err(|source| RepositoryError::Metadata { path: path.to_owned(), source })
+    }
+
+    fn parse(&self, document: &[u8], compression: Compression) -> Result<Index, XmlError> {
+        let reader = compression.reader(document).map_err(XmlError::Read)?;
+        Index::parse(BufReader::new(Bounded::new(reader, MAX_PRIMARY_UNPACKED)), self.arch)
+    }
+
+    fn get(&self, mirror: &Mirror, path: &str, limit: u64) -> Result<Vec<u8>, RepositoryError> {
+        super::get(self.kernels, mirror, path, limit)
+    }
+}
+
+/// A path that is given relative to a folder, if it does not lead out of the mirror.
+fn join(folder: &str, path: &str) -> Option<String> {
+    if path.starts_with('/') || path.contains("://") {
+        return None;
+    }
+    let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()?),
+            part => parts.push(part),
+        }
+    }
+    (!parts.is_empty()).then(|| parts.join("/"))
+}
+
+/// What an address says below a mirror's. Lists may name another host than the one that was asked,
+/// which has the same paths.
+fn below_host(address: &str, mirror: &str) -> Option<String> {
+    let path = |url: &str| {
+        let rest = url.split_once("://")?.1;
+        Some(rest.split_once('/').map_or("", |(_, path)| path).trim_matches('/').to_owned())
+    };
+    let (address, mirror) = (path(address)?, path(mirror)?);
+    let below = match mirror.as_str() {
+        "" => address.as_str(),
+        mirror => address.strip_prefix(mirror)?.strip_prefix('/')?,
+    };
+    join("", below)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("8/BaseOS/x86_64/os", "Packages/a.rpm", Some("8/BaseOS/x86_64/os/Packages/a.rpm"))]
+    #[case("2/core/2.0/x86_64/f00", "../../../../../blobstore/b/a.rpm", Some("blobstore/b/a.rpm"))]
+    #[case("2/core", "../../../etc/passwd", None)]
+    #[case("2/core", "./a//b.rpm", Some("2/core/a/b.rpm"))]
+    #[case("2/core", "/etc/passwd", None)]
+    #[case("2/core", "http://elsewhere.example.org/a.rpm", None)]
+    #[case("2/core", "../..", None)]
+    fn paths(#[case] folder: &str, #[case] path: &str, #[case] expected: Option<&str>) {
+        assert_eq!(join(folder, path).as_deref(), expected);
+    }
+
+    #[rstest]
+    #[case("https://cdn.example.org/2/x/f00/", "http://127.0.0.1:80", Some("2/x/f00"))]
+    #[case("https://cdn.example.org/am/2/x", "https://mirror.example.org/am", Some("2/x"))]
+    #[case("https://cdn.example.org/2/x", "https://mirror.example.org/am", None)]
+    #[case("2/x/f00", "https://mirror.example.org", None)]
+    #[case("https://cdn.example.org/2/../../x", "https://mirror.example.org", None)]
+    #[case("<html>", "https://mirror.example.org", None)]
+    fn addresses(#[case] address: &str, #[case] mirror: &str, #[case] expected: Option<&str>) {
+        assert_eq!(below_host(address, mirror).as_deref(), expected);
+    }
+}

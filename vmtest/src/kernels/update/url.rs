@@ -1,0 +1,47 @@
+//! What is at an address.
+
+use super::UpdateError;
+use crate::kernels::{
+    lock::{LockedFile, LockedKernel, Place, Role},
+    matrix::{Entry, UrlSource},
+    observer::Observer,
+    phases::Kernels,
+    unpack,
+};
+
+/// What an entry is. It can't change without its digest in the matrix, so it is looked at once.
+pub(super) fn resolve(
+    kernels: &Kernels,
+    entry: &Entry,
+    source: &UrlSource,
+    old: Option<&LockedKernel>,
+    observer: &dyn Observer,
+) -> Result<LockedKernel, UpdateError> {
+    if let Some(old) = old.filter(|old| old.is_of(entry)) {
+        return Ok(old.clone());
+    }
+    let size = kernels
+        .client
+        .size(&source.url)
+        .map_err(|error| UpdateError::Address { url: source.url.clone(), source: error })?;
+    let file = LockedFile {
+        role: Role::Image,
+        place: Place::Url(source.url.clone()),
+        size,
+        sha256: source.sha256,
+    };
+    let mut kernel = LockedKernel {
+        id: entry.id.clone(),
+        source: entry.source.to_string(),
+        release: String::new(),
+        version: String::new(),
+        snapshot: None,
+        missing: Vec::new(),
+        files: vec![file],
+    };
+    for file in kernels.fetcher(observer).fetch(&kernel).map_err(Box::new)? {
+        kernel.release = unpack::release_of(&kernels.store, &file).map_err(Box::new)?;
+    }
+    kernel.version = kernel.release.clone();
+    Ok(kernel)
+}
