@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::{
     build,
     exit::Exit,
-    setup::{self, Consent},
+    setup::{self, Consent, Purpose},
 };
 
 /// Measure what booting and running cost on this machine.
@@ -20,7 +20,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Exit> {
-    setup::ensure(Consent::Ask)?;
+    setup::ensure(Consent::Ask, Purpose::Work)?;
     let guest = build::guest_programs()?;
     Err(build::host_tool()?.exec("bench", &args.rest, Some(&guest)))
 }

@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::{
     build,
     exit::Exit,
-    setup::{self, Consent},
+    setup::{self, Consent, Purpose},
 };
 
 /// The command that boots kernels, and so needs the guest's programs.
@@ -25,7 +25,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<Exit> {
     let help = args.rest.iter().any(|word| word == "--help" || word == "-h");
     let guest = if !help && args.rest.first().is_some_and(|word| word == BOOTS) {
-        setup::ensure(Consent::Ask)?;
+        setup::ensure(Consent::Ask, Purpose::Work)?;
         Some(build::guest_programs()?)
     } else {
         None

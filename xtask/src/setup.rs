@@ -13,6 +13,7 @@ use detect::Detection;
 use distribution::Distribution;
 use machine::Machine;
 use plan::{Plan, Step};
+pub(crate) use requirement::Purpose;
 use requirement::Requirement;
 
 mod apt_source;
@@ -45,9 +46,9 @@ pub(crate) enum Consent {
 
 pub(crate) fn run(args: &Args) -> Result<Exit> {
     if !args.check {
-        ensure(if args.yes { Consent::Given } else { Consent::Ask })?;
+        ensure(if args.yes { Consent::Given } else { Consent::Ask }, Purpose::Test)?;
     }
-    let survey = survey();
+    let survey = survey(Purpose::Test);
     for (requirement, detection) in &survey {
         let (state, detail) = match detection {
             Detection::Found(path) => ("found", path),
@@ -64,9 +65,10 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
     Ok(Exit::Failure)
 }
 
-/// Makes sure that nothing is missing. When nothing is, this takes a moment and prints nothing.
-pub(crate) fn ensure(consent: Consent) -> Result<()> {
-    let survey = survey();
+/// Makes sure that nothing is missing for a purpose. When nothing is, this takes a moment and prints
+/// nothing.
+pub(crate) fn ensure(consent: Consent, purpose: Purpose) -> Result<()> {
+    let survey = survey(purpose);
     let missing = missing(&survey);
     if missing.is_empty() {
         return Ok(());
@@ -89,14 +91,15 @@ pub(crate) fn ensure(consent: Consent) -> Result<()> {
             Step::RustSource { or_debian } => rust_source::install(*or_debian)?,
         }
     }
-    expect_nothing_missing()
+    expect_nothing_missing(purpose)
 }
 
-/// Looks for every requirement, all at the same time.
-fn survey() -> Vec<(&'static Requirement, Detection)> {
+/// Looks for everything that a purpose requires, all at the same time.
+fn survey(purpose: Purpose) -> Vec<(&'static Requirement, Detection)> {
     let machine = Machine::this();
     thread::scope(|scope| {
-        let detections = requirement::ALL.iter().map(|requirement| {
+        let required = requirement::ALL.iter().filter(|requirement| requirement.purpose <= purpose);
+        let detections = required.map(|requirement| {
             let machine = &machine;
             (requirement, scope.spawn(move || requirement.detect(machine)))
         });
@@ -145,8 +148,8 @@ fn agree(consent: Consent) -> Result<()> {
 }
 
 /// A step can succeed and still not help: a program outside of `$PATH`, an old version in front.
-fn expect_nothing_missing() -> Result<()> {
-    let survey = survey();
+fn expect_nothing_missing(purpose: Purpose) -> Result<()> {
+    let survey = survey(purpose);
     let sought = survey.iter().filter_map(|(requirement, detection)| match detection {
         Detection::Found(_) => None,
         Detection::Missing(sought) => Some(format!("{} ({sought})", requirement.name)),

@@ -11,7 +11,7 @@ use crate::{
     build::{self, GUEST_VARIABLE},
     exit::Exit,
     invocation::Invocation,
-    setup::{self, Consent},
+    setup::{self, Consent, Purpose},
 };
 
 /// Kernels of the last stage: the oldest and the middle of the default tier, which differ in most
@@ -43,7 +43,7 @@ struct Stage {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Exit> {
-    setup::ensure(Consent::Ask)?;
+    setup::ensure(Consent::Ask, Purpose::Test)?;
     let mut summary = Vec::new();
     let mut exit = Exit::Success;
     for stage in stages(&bpf_target_folder()?) {

@@ -11,7 +11,7 @@ use clap::{ArgAction, ValueEnum};
 use crate::{
     build,
     exit::Exit,
-    setup::{self, Consent},
+    setup::{self, Consent, Purpose},
 };
 
 /// Boot kernels, run every tracer in them, compare its events with the golden snapshots.
@@ -62,7 +62,7 @@ enum Btf {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Exit> {
-    setup::ensure(Consent::Ask)?;
+    setup::ensure(Consent::Ask, Purpose::Work)?;
     let guest = build::guest_programs()?;
     Err(build::host_tool_with_cells()?.exec("run", &args.to_words(), Some(&guest)))
 }

@@ -24,9 +24,20 @@ pub(crate) struct Requirement {
     pub(crate) name: &'static str,
     /// What needs it.
     pub(crate) why: &'static str,
+    /// When it is needed.
+    pub(crate) purpose: Purpose,
     /// Where it comes from.
     pub(crate) origin: Origin,
     detect: fn(&Machine) -> Detection,
+}
+
+/// When something is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Purpose {
+    /// To build and to run.
+    Work,
+    /// To test the project itself.
+    Test,
 }
 
 /// Where a requirement comes from.
@@ -65,6 +76,7 @@ pub(crate) const ALL: &[Requirement] = &[
     Requirement {
         name: "QEMU for x86-64",
         why: "boots the kernels",
+        purpose: Purpose::Work,
         origin: Origin::Packages(Packages {
             apt: &["qemu-system-x86"],
             dnf: &["qemu-system-x86-core"],
@@ -75,24 +87,28 @@ pub(crate) const ALL: &[Requirement] = &[
     Requirement {
         name: "clang",
         why: "compiles the BPF programs written in C",
+        purpose: Purpose::Work,
         origin: Origin::Packages(Packages { apt: &["clang"], dnf: &["clang"], pacman: &["clang"] }),
         detect: detect::clang,
     },
     Requirement {
         name: "C compiler",
         why: "compiles libbpf",
+        purpose: Purpose::Work,
         origin: Origin::Packages(Packages { apt: &["gcc"], dnf: &["gcc"], pacman: &["gcc"] }),
         detect: |machine| detect::program(machine, "cc"),
     },
     Requirement {
         name: "make",
         why: "builds libbpf",
+        purpose: Purpose::Work,
         origin: Origin::Packages(Packages { apt: &["make"], dnf: &["make"], pacman: &["make"] }),
         detect: |machine| detect::program(machine, "make"),
     },
     Requirement {
         name: "pkg-config",
         why: "is asked by libbpf's build for libelf",
+        purpose: Purpose::Work,
         origin: Origin::Packages(Packages {
             apt: &["pkg-config"],
             dnf: &["pkgconf-pkg-config"],
@@ -103,6 +119,7 @@ pub(crate) const ALL: &[Requirement] = &[
     Requirement {
         name: "autotools",
         why: "configure the libelf that libbpf brings along",
+        purpose: Purpose::Work,
         origin: Origin::Packages(Packages {
             apt: &["autoconf", "automake", "autopoint", "bison", "flex", "gawk"],
             dnf: &["autoconf", "automake", "gettext-devel", "bison", "flex", "gawk"],
@@ -116,6 +133,7 @@ pub(crate) const ALL: &[Requirement] = &[
     Requirement {
         name: "static libc",
         why: "is linked into the guest's programs",
+        purpose: Purpose::Work,
         origin: Origin::Packages(Packages {
             apt: &["libc6-dev"],
             dnf: &["glibc-static"],
@@ -126,20 +144,37 @@ pub(crate) const ALL: &[Requirement] = &[
     Requirement {
         name: "rust-src",
         why: "has the core library, compiled for the BPF target",
+        purpose: Purpose::Work,
         origin: Origin::RustSource,
         detect: detect::rust_source,
     },
     Requirement {
         name: "bpf-linker",
         why: "links the BPF programs written in Rust",
+        purpose: Purpose::Work,
         origin: Origin::Crate(BPF_LINKER),
         detect: |machine| detect::crate_program(machine, &BPF_LINKER),
     },
     Requirement {
         name: "cargo-nextest",
         why: "runs the tests and the cells of the matrix",
+        purpose: Purpose::Work,
         origin: Origin::Crate(NEXTEST),
         detect: |machine| detect::crate_program(machine, &NEXTEST),
+    },
+    Requirement {
+        name: "RPM tools",
+        why: "make the repositories that tests fetch kernels from",
+        purpose: Purpose::Test,
+        origin: Origin::Packages(Packages {
+            apt: &["rpm", "createrepo-c", "gpg", "gpg-agent"],
+            dnf: &["rpm-build", "rpm-sign", "createrepo_c", "gnupg2"],
+            pacman: &["rpm-tools", "createrepo_c", "gnupg"],
+        }),
+        detect: |machine| {
+            let programs = ["rpmbuild", "rpmsign", "createrepo_c", "gpg", "gpg-agent"];
+            detect::programs(machine, &programs)
+        },
     },
 ];
 

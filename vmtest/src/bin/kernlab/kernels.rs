@@ -51,6 +51,10 @@ pub(crate) struct Fetch {
     /// default tier if none is named.
     #[arg(value_name = "KERNEL")]
     selectors: Vec<String>,
+    /// Download nothing: what is not in the store is an error. KERNLAB_OFFLINE=1 in the environment
+    /// means the same for every command.
+    #[arg(long)]
+    offline: bool,
 }
 
 /// Runs the command and says on standard error what went wrong.
@@ -68,6 +72,7 @@ pub(crate) fn run(command: &Command) -> Exit {
     match command {
         Command::List(list) => run_list(&kernels, list),
         Command::Update(update) => run_update(&kernels, update),
+        Command::Fetch(fetch) if fetch.offline => run_fetch(&kernels.offline(), fetch),
         Command::Fetch(fetch) => run_fetch(&kernels, fetch),
         Command::Dossier(dossier) => dossier::run(&kernels, dossier),
     }

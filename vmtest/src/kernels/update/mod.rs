@@ -246,7 +246,7 @@ impl Resolver<'_> {
                 let key = format!("{} {}", entry.arch.debian(), Source::Deb(place));
                 let read = || deb::Suite::read(kernels, entry, source, now).map_err(Arc::new);
                 let suite = self.suites.entry(key).or_insert_with(read);
-                let suite = suite.as_ref().map_err(|error| Arc::clone(error))?;
+                let suite = suite.as_ref().map_err(Arc::clone)?;
                 suite.resolve(entry, source).map_err(Arc::new)
             }
             Source::Rpm(source) => {
@@ -254,7 +254,7 @@ impl Resolver<'_> {
                 let key = format!("{} {}", entry.arch.rpm(), Source::Rpm(place));
                 let read = || rpm::Repository::read(kernels, entry, source).map_err(Arc::new);
                 let repository = self.repositories.entry(key).or_insert_with(read);
-                let repository = repository.as_ref().map_err(|error| Arc::clone(error))?;
+                let repository = repository.as_ref().map_err(Arc::clone)?;
                 repository.resolve(kernels, entry, source, old, observer).map_err(Arc::new)
             }
             Source::Url(source) => {
