@@ -133,3 +133,36 @@ fn bad_usage_and_bad_files_end_with_2() {
     assert_eq!(code, Some(2));
     assert!(stderr.contains("kernels.toml:2:10: invalid type: integer `3`"), "{stderr}");
 }
+
+#[test]
+fn the_store_is_swept_when_nobody_uses_it() {
+    let checkout = Checkout::new();
+    let store = checkout.0.path().join("store");
+    fs::create_dir_all(store.join("objects/12")).unwrap();
+    let object = store.join("objects/12/unnamed");
+    fs::write(&object, vec![1; 1 << 16]).unwrap();
+    let (code, stdout, _) = checkout.kernels(&["gc", "--keep", "1G"]);
+    assert_eq!((code, stdout.as_str()), (Some(0), "the store has 64.00 KiB\n"));
+    let (code, stdout, _) = checkout.kernels(&["gc", "--dry-run"]);
+    assert_eq!(code, Some(0));
+    let expected = "would remove packages and kernels that no lock names: 1, 64.00 KiB\n\
+                    the store would have 0 B\n";
+    assert_eq!(stdout, expected);
+    assert!(object.exists());
+
+    let other = fs::File::open(store.join("in-use")).unwrap();
+    other.lock_shared().unwrap();
+    let (code, _, stderr) = checkout.kernels(&["gc"]);
+    assert_eq!(code, Some(3));
+    assert!(stderr.contains("other processes use "), "{stderr}");
+    assert!(object.exists());
+    drop(other);
+
+    let (code, stdout, _) = checkout.kernels(&["gc"]);
+    assert_eq!(code, Some(0));
+    assert!(stdout.starts_with("removed packages and kernels that no lock names: 1, "), "{stdout}");
+    assert!(!object.exists());
+    let (code, _, stderr) = checkout.kernels(&["gc", "--keep", "much"]);
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("\"much\" is not a size such as 10G"), "{stderr}");
+}

@@ -17,7 +17,7 @@ const BOOTS: &str = "dossier";
 #[derive(clap::Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Args {
-    /// What `kernlab kernels` takes: `list`, `update`, `fetch`, `dossier`, `--help`.
+    /// What `kernlab kernels` takes: `list`, `update`, `fetch`, `gc`, `dossier`, `--help`.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     rest: Vec<OsString>,
 }

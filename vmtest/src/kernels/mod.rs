@@ -18,6 +18,7 @@ mod download;
 mod error;
 mod external_btf;
 mod fetch;
+mod garbage;
 mod local;
 mod lock;
 mod manifest;
@@ -54,7 +55,7 @@ pub use self::{
     observer::{Event, Observer, Silent},
     phases::{Fetched, Image, Kernels, OpenError, Resolved, State, Unpacked},
     select::{SelectError, select},
-    store::{Object, Store, StoreError},
+    store::{Item, Kind, Object, Store, StoreError, Sweep},
     update::{RepositoryError, Unresolved, Update, UpdateError},
     vmlinux::ImageError,
 };

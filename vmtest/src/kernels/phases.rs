@@ -121,8 +121,16 @@ impl Image {
 impl Kernels {
     /// The kernels of the checkout that the current directory is in, with this machine's store.
     pub fn open() -> Result<Self, OpenError> {
+        Kernels::open_with(Store::open(store_directory()?)?)
+    }
+
+    /// The same, with the store to ourselves: for removing something from it.
+    pub fn open_alone() -> Result<Self, OpenError> {
+        Kernels::open_with(Store::open_alone(store_directory()?)?)
+    }
+
+    fn open_with(store: Store) -> Result<Self, OpenError> {
         let root = repository_root()?;
-        let store = Store::open(store_directory()?)?;
         Ok(Kernels::at(&root, store, Path::new("/"), Client::new())?)
     }
 

@@ -35,7 +35,8 @@ const MAX_TEXT: u64 = 64 << 20;
 /// Modules whose names begin so are kept in the artifact.
 const KEPT: &str = "virtio";
 
-const DESCRIPTION: &str = "kernel.json";
+/// The file that every unpacked kernel has, and no other artifact.
+pub(crate) const DESCRIPTION: &str = "kernel.json";
 
 /// What an artifact holds; in its `kernel.json`.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -61,7 +62,7 @@ pub(crate) fn unpack(
     packages: &[StoredPackage],
     announce: &mut dyn FnMut(),
 ) -> Result<Unpacked, ErrorKind> {
-    let key = key(release, packages);
+    let key = key(release, packages.iter().map(|package| package.object.digest()));
     let (path, description) = store.artifact(&key, open, |scratch| {
         announce();
         build(store, release, packages, scratch)
@@ -89,8 +90,9 @@ pub(crate) fn unpack(
     })
 }
 
-fn key(release: &str, packages: &[StoredPackage]) -> String {
-    let inputs = packages.iter().map(|package| package.object.digest().to_string());
+/// What a kernel that is unpacked from these packages is kept under.
+pub(crate) fn key(release: &str, packages: impl Iterator<Item = Digest>) -> String {
+    let inputs = packages.map(|digest| digest.to_string());
     let inputs: Vec<_> =
         [format!("kernel {VERSION} {release}")].into_iter().chain(inputs).collect();
     Digest::of(inputs.join(" ").as_bytes()).to_string()

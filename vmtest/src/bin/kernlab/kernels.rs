@@ -1,6 +1,7 @@
-//! `kernlab kernels`: list, update, fetch, dossier.
+//! `kernlab kernels`: list, update, fetch, gc, dossier.
 
 mod dossier;
+mod gc;
 mod progress;
 
 use std::{
@@ -24,6 +25,8 @@ pub(crate) enum Command {
     Update(Update),
     /// Download and unpack kernels, so that a run needs no network.
     Fetch(Fetch),
+    /// Remove from the store what no lock names, or what it takes to be within a size.
+    Gc(gc::Gc),
     /// Boot kernels and show where they have their fields, and how that is known.
     Dossier(dossier::Dossier),
 }
@@ -59,7 +62,11 @@ pub(crate) struct Fetch {
 
 /// Runs the command and says on standard error what went wrong.
 pub(crate) fn run(command: &Command) -> Exit {
-    let kernels = match Kernels::open() {
+    let opened = match command {
+        Command::Gc(_) => Kernels::open_alone(),
+        _ => Kernels::open(),
+    };
+    let kernels = match opened {
         Ok(kernels) => kernels,
         Err(error) => {
             complain(&error);
@@ -74,6 +81,7 @@ pub(crate) fn run(command: &Command) -> Exit {
         Command::Update(update) => run_update(&kernels, update),
         Command::Fetch(fetch) if fetch.offline => run_fetch(&kernels.offline(), fetch),
         Command::Fetch(fetch) => run_fetch(&kernels, fetch),
+        Command::Gc(gc) => gc::run(&kernels, gc),
         Command::Dossier(dossier) => dossier::run(&kernels, dossier),
     }
 }

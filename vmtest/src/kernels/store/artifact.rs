@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Store, StoreError, parent, sync_directory};
+use super::{Store, StoreError, parent, sync_directory, touch};
 
 impl Store {
     /// The artifact of this key; made by `build`, in an empty directory, if it isn't there or is
@@ -21,6 +21,7 @@ impl Store {
     ) -> Result<(PathBuf, T), E> {
         let path = self.artifact_path(key);
         if let Some(content) = whole(&path) {
+            touch(&path);
             return Ok((path, content));
         }
         let _turn = self.take_turn(key)?;

@@ -7,27 +7,41 @@
 //!   a rename, whole.
 //! - `scratch/`: artifacts in the making.
 //! - `locks/`: empty files whose locks make processes take turns.
+//! - `in-use`: an empty file that every process which uses the store has locked.
 //!
 //! A process may be killed at any time: what it leaves in `partial` is resumed and checked whole,
 //! what it leaves in `scratch` is never read.
 
 mod artifact;
+mod garbage;
 mod object;
 mod turn;
+mod usage;
 
 use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
 };
 
+pub(crate) use garbage::Wanted;
+pub use garbage::{Item, Kind, Sweep};
 pub use object::Object;
 pub(crate) use object::Partial;
+use usage::Usage;
+
+const PARTS: [&str; 5] = ["objects", "partial", "artifacts", "scratch", "locks"];
+
+/// How exactly it is known when something was used last.
+const USE_RESOLUTION: Duration = Duration::from_secs(60 * 60);
 
 /// The store of one machine, shared by all processes that name the same directory.
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
+    _usage: Arc<Usage>,
 }
 
 /// Keeping a file failed on this machine.
@@ -50,6 +64,12 @@ pub enum StoreError {
         path: PathBuf,
         /// How long this process waited.
         minutes: u64,
+    },
+    /// Other processes use the store.
+    #[error("other processes use {path}: run this when they have ended")]
+    InUse {
+        /// The store.
+        path: PathBuf,
     },
     /// Anything else.
     #[error("cannot {action} {path}")]
@@ -78,17 +98,39 @@ impl StoreError {
 impl Store {
     /// Uses a directory, which is created if need be.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
-        let root = root.into();
-        for part in ["objects", "partial", "artifacts", "scratch", "locks"] {
+        Store::with(root.into(), Usage::shared)
+    }
+
+    /// The same, if no other process uses it; none will as long as this one does.
+    pub fn open_alone(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        Store::with(root.into(), Usage::alone)
+    }
+
+    fn with(
+        root: PathBuf,
+        usage: impl Fn(&Path) -> Result<Usage, StoreError>,
+    ) -> Result<Self, StoreError> {
+        for part in PARTS {
             let path = root.join(part);
             fs::create_dir_all(&path).map_err(|e| StoreError::io("create", &path, e))?;
         }
-        Ok(Store { root })
+        let usage = Arc::new(usage(&root)?);
+        Ok(Store { root, _usage: usage })
     }
 
     /// The directory.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+}
+
+/// Notes that something is used now. That it can't be noted does no harm: it goes a little earlier.
+fn touch(path: &Path) {
+    let now = SystemTime::now();
+    let known = fs::metadata(path).and_then(|metadata| metadata.modified());
+    let age = known.ok().and_then(|used| now.duration_since(used).ok());
+    if age.is_some_and(|age| age > USE_RESOLUTION) {
+        drop(File::open(path).and_then(|file| file.set_modified(now)));
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Store, StoreError, parent, sync_directory};
+use super::{Store, StoreError, parent, sync_directory, touch};
 use crate::kernels::digest::{Digest, Hasher};
 
 /// A file of the store whose content had its digest when it was put there.
@@ -34,7 +34,11 @@ impl Store {
     pub fn object(&self, digest: Digest, size: u64) -> Option<Object> {
         let path = self.object_path(digest);
         let metadata = fs::metadata(&path).ok()?;
-        (metadata.is_file() && metadata.len() == size).then_some(Object { digest, path })
+        if !metadata.is_file() || metadata.len() != size {
+            return None;
+        }
+        touch(&path);
+        Some(Object { digest, path })
     }
 
     /// Drops an object that turned out to be damaged.
@@ -182,6 +186,23 @@ mod tests {
         store.discard(&object).unwrap();
         store.discard(&object).unwrap();
         assert_eq!(store.object(digest, 6), None);
+    }
+
+    #[test]
+    fn an_object_that_is_used_stays_young() {
+        let (_directory, store) = store();
+        let digest = Digest::of(b"kernel");
+        let mut partial = store.partial(digest, 6).unwrap();
+        partial.append(b"kernel").unwrap();
+        let object = partial.commit(&store).unwrap().unwrap();
+        let modified = || fs::metadata(object.path()).unwrap().modified().unwrap();
+        let old = std::time::SystemTime::UNIX_EPOCH;
+        File::open(object.path()).unwrap().set_modified(old).unwrap();
+        store.object(digest, 6).unwrap();
+        assert!(modified() > old);
+        let noted = modified();
+        store.object(digest, 6).unwrap();
+        assert_eq!(modified(), noted, "noted once an hour");
     }
 
     #[test]

@@ -1,0 +1,28 @@
+//! What the locks of a checkout want to be kept.
+
+use super::{
+    digest::Digest,
+    phases::Kernels,
+    store::{StoreError, Sweep, Wanted},
+    unpack,
+};
+
+impl Kernels {
+    /// What of the store may go: without a bound what the locks don't name, with one as much as it
+    /// takes to be within so many bytes. Nothing is removed.
+    pub fn sweep(&self, bound: Option<u64>) -> Result<Sweep, StoreError> {
+        let mut wanted = Wanted::default();
+        for kernel in self.lock.kernels().chain(self.local_lock.kernels()) {
+            let digests: Vec<Digest> = kernel.files.iter().map(|file| file.sha256).collect();
+            wanted.artifacts.insert(unpack::key(&kernel.release, digests.iter().copied()));
+            wanted.objects.extend(digests);
+        }
+        self.store.sweep(&wanted, bound)
+    }
+
+    /// Removes what a sweep says. Only for kernels that were opened with
+    /// [`Kernels::open_alone`].
+    pub fn remove(&self, sweep: &Sweep) -> Result<(), StoreError> {
+        self.store.remove(sweep)
+    }
+}

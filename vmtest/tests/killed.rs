@@ -1,0 +1,208 @@
+//! A store after processes that used it were killed.
+
+use std::{
+    fs,
+    io::{self, BufRead, BufReader, Write},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    thread,
+    time::Instant,
+};
+
+use kernlab_vmtest::kernels::Digest;
+use rand::Rng as _;
+
+const RELEASE: &str = "6.1.0-killed";
+const KILLS: usize = 20;
+
+/// An image that is as large as those of distributions, and is only looked at from outside.
+fn image() -> Vec<u8> {
+    let mut image = vec![0; 2 * 512];
+    image[0x1f1] = 1;
+    image[0x1fe..0x200].copy_from_slice(&0xaa55_u16.to_le_bytes());
+    image[0x202..0x206].copy_from_slice(b"HdrS");
+    image[0x206..0x208].copy_from_slice(&0x20f_u16.to_le_bytes());
+    image[0x20e..0x210].copy_from_slice(&0x100_u16.to_le_bytes());
+    image[0x300..0x300 + RELEASE.len()].copy_from_slice(RELEASE.as_bytes());
+    // A payload in a compression that is left to the kernel itself.
+    let payload: Vec<u8> = b"BZh9".iter().copied().chain((0..8 << 20).map(scrambled)).collect();
+    image[0x24c..0x250].copy_from_slice(&(payload.len() as u32).to_le_bytes());
+    image.extend(payload);
+    image
+}
+
+fn scrambled(number: u32) -> u8 {
+    (number.wrapping_mul(0x9e37_79b9) >> 24) as u8
+}
+
+fn archive(image: &[u8]) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut add = |path: &str, content: &[u8]| {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, path, content).unwrap();
+    };
+    add(&format!("boot/vmlinuz-{RELEASE}"), image);
+    for number in 0..20 {
+        let path = format!("lib/modules/{RELEASE}/kernel/virtio_{number}.ko");
+        add(&path, &image[..100 << 10]);
+    }
+    archive.into_inner().unwrap()
+}
+
+/// Serves one file until the test ends, from wherever it is asked for.
+fn serve(content: Vec<u8>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/linux.tar", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            // A client that is killed in the middle is what this is about.
+            drop(answer(&content, stream));
+        }
+    });
+    url
+}
+
+fn answer(content: &[u8], mut stream: TcpStream) -> io::Result<()> {
+    let mut from = 0;
+    let mut is_head = false;
+    for line in BufReader::new(stream.try_clone()?).lines() {
+        let line = line?.to_lowercase();
+        is_head |= line.starts_with("head ");
+        if let Some(range) = line.strip_prefix("range: bytes=") {
+            from = range.trim_end_matches('-').parse().unwrap_or_default();
+        }
+        if line.is_empty() {
+            break;
+        }
+    }
+    let status = match from {
+        0 => "200 OK".to_owned(),
+        from => {
+            let (last, length) = (content.len() - 1, content.len());
+            format!("206 Partial Content\r\nContent-Range: bytes {from}-{last}/{length}")
+        }
+    };
+    let body = &content[from..];
+    let length = body.len();
+    write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n")?;
+    if is_head { Ok(()) } else { stream.write_all(body) }
+}
+
+/// A checkout with one kernel, and a store of its own.
+struct Checkout(tempfile::TempDir);
+
+impl Checkout {
+    fn new(url: &str, archive: &[u8]) -> Self {
+        let checkout = Checkout(tempfile::tempdir().unwrap());
+        let digest = Digest::of(archive);
+        let matrix = format!(
+            r#"schema = 1
+[[kernel]]
+id = "killed"
+arch = "x86_64"
+tier = "default"
+btf = ["embedded"]
+why = "a test"
+source = {{ kind = "url", url = "{url}", sha256 = "{digest}" }}
+"#
+        );
+        fs::write(checkout.0.path().join("kernels.toml"), matrix).unwrap();
+        let updated = checkout.kernels("update").spawn().unwrap();
+        expect_success(updated);
+        checkout
+    }
+
+    fn kernels(&self, command: &str) -> Command {
+        let mut kernlab = Command::new(env!("CARGO_BIN_EXE_kernlab"));
+        kernlab
+            .args(["kernels", command])
+            .current_dir(self.0.path())
+            .env("KERNLAB_STORE", self.store())
+            .env("no_proxy", "127.0.0.1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        kernlab
+    }
+
+    fn store(&self) -> PathBuf {
+        self.0.path().join("store")
+    }
+
+    /// Whatever has been put in place is whole, at any time.
+    fn expect_sound(&self, image: &[u8]) {
+        for path in files(&self.store().join("objects")) {
+            let digest = Digest::of(&fs::read(&path).unwrap());
+            assert_eq!(path.file_name().unwrap().to_str(), Some(&*digest.to_string()));
+        }
+        let artifacts = files(&self.store().join("artifacts"));
+        let images: Vec<_> = artifacts.iter().filter(|path| path.ends_with("bzImage")).collect();
+        for path in &images {
+            assert!(fs::read(path).unwrap() == image, "{} is damaged", path.display());
+        }
+        // The image, twenty modules, and the description of them.
+        assert_eq!(artifacts.len(), images.len() * 22, "an artifact is incomplete");
+    }
+}
+
+fn expect_success(child: Child) {
+    let Output { status, stderr, .. } = child.wait_with_output().unwrap();
+    assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+}
+
+/// All files below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn nothing_damaged_is_used_and_nothing_is_left_behind() {
+    let image = image();
+    let archive = archive(&image);
+    let checkout = Checkout::new(&serve(archive.clone()), &archive);
+    let forget = || fs::remove_dir_all(checkout.store()).unwrap();
+    forget();
+    let begun = Instant::now();
+    expect_success(checkout.kernels("fetch").spawn().unwrap());
+    let whole = begun.elapsed();
+    checkout.expect_sound(&image);
+    forget();
+
+    let mut killed = 0;
+    while killed < KILLS {
+        let mut child = checkout.kernels("fetch").spawn().unwrap();
+        // At any moment of its life: this is no waiting for something.
+        thread::sleep(whole.mul_f64(rand::thread_rng().gen_range(0.0..1.0)));
+        child.kill().unwrap();
+        let status = child.wait().unwrap();
+        checkout.expect_sound(&image);
+        match status.code() {
+            // What it left is what the next one meets.
+            None => killed += 1,
+            Some(code) => {
+                assert_eq!(code, 0);
+                forget();
+            }
+        }
+    }
+    expect_success(checkout.kernels("fetch").spawn().unwrap());
+    checkout.expect_sound(&image);
+    assert_eq!(files(&checkout.store().join("objects")).len(), 1);
+    for part in ["partial", "scratch"] {
+        let left: Vec<_> = fs::read_dir(checkout.store().join(part)).unwrap().collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+    // Nothing is downloaded again, and nothing unpacked.
+    let mut offline = checkout.kernels("fetch");
+    offline.arg("--offline");
+    let Output { status, stderr, .. } = offline.spawn().unwrap().wait_with_output().unwrap();
+    let stderr = String::from_utf8(stderr).unwrap();
+    assert!(status.success() && !stderr.contains("unpacking"), "{stderr}");
+    // Nobody who was killed is taken for one who still uses the store.
+    expect_success(checkout.kernels("gc").spawn().unwrap());
+}
