@@ -4,9 +4,17 @@
 //! one table of offsets and nothing else, where general parsers that index every name take more
 //! than a second. The bytes may come from anywhere: no input makes it panic or loop.
 
+mod extract;
+mod listing;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+pub use self::{
+    extract::{Extract, Field, Structure, Types, Wanted},
+    listing::Listing,
+};
 
 const MAGIC: u16 = 0xeb9f;
 const HEADER_LEN: usize = 24;
@@ -175,7 +183,10 @@ impl Btf {
 
     /// The prototype of a function, if BTF describes one of that name.
     pub fn prototype(&self, function: &str) -> Option<Prototype> {
-        let function = self.find(&[Kind::Function], function)?;
+        self.prototype_of(self.find(&[Kind::Function], function)?)
+    }
+
+    fn prototype_of(&self, function: Type) -> Option<Prototype> {
         let proto = self.type_by_id(function.target)?;
         if proto.kind != Kind::FunctionProto {
             return None;
@@ -189,18 +200,19 @@ impl Btf {
                 })
             })
             .collect::<Option<Vec<_>>>()?;
-        Some(Prototype { parameters })
+        Some(Prototype { parameters, returns: Some(self.spell(proto.target, MAX_DEPTH)?) })
     }
 
     /// The offset of a field in bytes, looked for in anonymous members as well. None if there is no
     /// such structure or field, or if the field is not byte-aligned.
     pub fn member_offset(&self, structure: &str, field: &str) -> Option<u32> {
         let structure = self.find(&[Kind::Struct, Kind::Union], structure)?;
-        let bits = self.member_bits(structure, field, MAX_DEPTH)?;
+        let (bits, _) = self.member(structure, field, MAX_DEPTH)?;
         (bits % 8 == 0).then_some(bits / 8)
     }
 
-    fn member_bits(&self, structure: Type, field: &str, depth: u32) -> Option<u32> {
+    /// Where a field is, in bits, and the id of its type.
+    fn member(&self, structure: Type, field: &str, depth: u32) -> Option<(u32, u32)> {
         let depth = depth.checked_sub(1)?;
         (0..structure.vlen as usize).find_map(|index| {
             let at = structure.tail + 12 * index;
@@ -208,17 +220,19 @@ impl Btf {
             // With the kind flag the upper 8 bits are a bit field's width.
             let offset_bits =
                 self.u32(at + 8)? & if structure.kind_flag { 0x00ff_ffff } else { u32::MAX };
+            let type_id = self.u32(at + 4)?;
             if name == field {
-                return Some(offset_bits);
+                return Some((offset_bits, type_id));
             }
             if !name.is_empty() {
                 return None;
             }
-            let inner = self.strip(self.u32(at + 4)?)?;
+            let inner = self.strip(type_id)?;
             if !matches!(inner.kind, Kind::Struct | Kind::Union) {
                 return None;
             }
-            self.member_bits(inner, field, depth)?.checked_add(offset_bits)
+            let (bits, type_id) = self.member(inner, field, depth)?;
+            Some((bits.checked_add(offset_bits)?, type_id))
         })
     }
 
@@ -338,6 +352,9 @@ impl fmt::Debug for Btf {
 pub struct Prototype {
     /// In order.
     pub parameters: Vec<Parameter>,
+    /// What it returns, as C writes it; none where only parameters are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returns: Option<String>,
 }
 
 /// One parameter.
@@ -359,7 +376,18 @@ impl Prototype {
                 type_name: type_name.to_owned(),
             })
             .collect();
-        Prototype { parameters }
+        Prototype { parameters, returns: None }
+    }
+
+    /// The whole declaration of a function with this prototype: `int vfs_open(const struct path *path,
+    /// struct file *file)`.
+    pub fn declare(&self, function: &str) -> String {
+        let returns = match &self.returns {
+            Some(pointer) if pointer.ends_with('*') => pointer.clone(),
+            Some(returns) => format!("{returns} "),
+            None => String::new(),
+        };
+        format!("{returns}{function}{self}")
     }
 
     /// The first parameter that has one of `names`, with its number counted from 1.

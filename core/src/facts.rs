@@ -1,7 +1,9 @@
 //! What is known of a kernel before anything is probed.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
+    fmt,
     path::PathBuf,
 };
 
@@ -9,14 +11,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     arch,
-    btf::{Btf, Prototype},
+    btf::{Prototype, Types, Wanted},
     discovery::{Discovered, QUESTIONS},
     function::Function,
     outcome::Reason,
     plan::{
-        CREATED_SINCE, FAULTABLE, FILE_BIRTHS, FILE_END, INOTIFY_HANDLERS, KSYS_WRITE,
-        SOCK_ALLOC_FILE, SOCKET_TRACEPOINTS, SYNC_TRACEPOINTS, TRANSFER_ENDS, TRANSFERS,
-        Unsupported,
+        CREATED_SINCE, FAULTABLE, FILE_BIRTHS, FILE_END, GUARDED_READ_CALL, INOTIFY_HANDLERS,
+        KSYS_WRITE, SOCK_ALLOC_FILE, SOCKET_TRACEPOINTS, SYNC_TRACEPOINTS, TRANSFER_ENDS,
+        TRANSFERS, Unsupported,
     },
 };
 
@@ -33,7 +35,7 @@ pub struct KernelFacts {
     /// Those of [`wanted_tracepoints`] that the kernel has.
     pub tracepoints: BTreeSet<String>,
     /// Type information that user space can see, or was given.
-    pub btf: Option<Btf>,
+    pub btf: Option<Types>,
     /// The file that `btf` was read from, if it is not the kernel's own.
     pub btf_file: Option<PathBuf>,
     /// What a search of kernel memory found; none as long as there was none. It is made only where
@@ -47,12 +49,57 @@ pub struct KernelFacts {
     pub uprobes: bool,
     /// Does the processor run with five-level page tables?
     pub five_level_paging: bool,
+    /// What was asked so far: what a plan depends on.
+    pub asked: Asked,
+}
+
+/// Something that a plan wants to know of a kernel.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dependency {
+    /// Is there this function or object?
+    Symbol(String),
+    /// Is there this tracepoint of a system call?
+    Tracepoint(String),
+    /// Which parameters has this function?
+    Prototype(String),
+    /// Where has this structure this field?
+    Field(String, String),
+}
+
+/// Remembers every question. It changes no answer.
+#[derive(Clone, Debug, Default)]
+pub struct Asked(RefCell<BTreeSet<Dependency>>);
+
+impl Asked {
+    fn note(&self, dependency: Dependency) {
+        self.0.borrow_mut().insert(dependency);
+    }
+
+    /// All questions, each once.
+    pub fn into_dependencies(self) -> BTreeSet<Dependency> {
+        self.0.into_inner()
+    }
 }
 
 impl KernelFacts {
     /// Does the kernel's symbol table list `name`?
     pub fn has_symbol(&self, name: &str) -> bool {
+        self.asked.note(Dependency::Symbol(name.to_owned()));
         self.symbols.contains_key(name)
+    }
+
+    /// Is there the tracepoint `name` of a system call?
+    pub fn has_tracepoint(&self, name: &str) -> bool {
+        self.asked.note(Dependency::Tracepoint(name.to_owned()));
+        self.tracepoints.contains(name)
+    }
+
+    /// The parameters of a kernel function as BTF has them; none where it does not describe it, or
+    /// where there is none.
+    pub fn described(&self, function: &str) -> Option<Prototype> {
+        self.asked.note(Dependency::Prototype(function.to_owned()));
+        self.btf.as_ref()?.prototype(function)
     }
 
     /// May a plan that was refused like this succeed once memory has been searched?
@@ -63,6 +110,7 @@ impl KernelFacts {
     /// What `f_op` of a file points to that is a socket: from the symbol table, which lists data only
     /// with `CONFIG_KALLSYMS_ALL`, or as discovered.
     pub fn socket_file_ops(&self) -> Result<u64, Unsupported> {
+        self.asked.note(Dependency::Symbol(SOCKET_FILE_OPS.to_owned()));
         if let Some(&listed) = self.symbols.get(SOCKET_FILE_OPS) {
             return Ok(listed);
         }
@@ -92,6 +140,7 @@ impl KernelFacts {
 
     /// The offset in bytes of `field` in `struct structure`: from BTF, or as discovered.
     pub fn offset(&self, structure: &str, field: &str) -> Result<u32, Unsupported> {
+        self.asked.note(Dependency::Field(structure.to_owned(), field.to_owned()));
         let Some(btf) = &self.btf else {
             return match &self.discovered {
                 Some(discovered) => discovered.offset(structure, field),
@@ -108,6 +157,7 @@ impl KernelFacts {
 
     /// The parameters of a kernel function: from BTF, or as far as they were discovered.
     pub fn prototype(&self, function: &str) -> Result<Prototype, Unsupported> {
+        self.asked.note(Dependency::Prototype(function.to_owned()));
         match (&self.btf, &self.discovered) {
             (Some(btf), _) => btf.prototype(function).ok_or_else(|| {
                 let message = format!("BTF does not describe {function}");
@@ -136,6 +186,18 @@ pub enum LayoutSource {
     Nowhere,
 }
 
+impl LayoutSource {
+    /// `btf`, `discovery` or `nowhere`.
+    pub fn name(self) -> &'static str {
+        match self {
+            LayoutSource::Btf => "btf",
+            LayoutSource::External => "external",
+            LayoutSource::Discovery => "discovery",
+            LayoutSource::Nowhere => "nowhere",
+        }
+    }
+}
+
 /// There is no BTF, but a search might tell.
 fn not_searched(what: &str) -> Unsupported {
     let message = format!("there is no BTF, and memory was not searched for {what}");
@@ -154,6 +216,16 @@ pub enum Trial {
     CouldNotTell(i32),
 }
 
+impl fmt::Display for Trial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Trial::Yes => f.write_str("yes"),
+            Trial::No => f.write_str("no"),
+            Trial::CouldNotTell(errno) => write!(f, "could not tell (errno {errno})"),
+        }
+    }
+}
+
 impl Trial {
     /// Only a clear yes is one.
     pub fn is_yes(self) -> bool {
@@ -161,28 +233,72 @@ impl Trial {
     }
 }
 
-/// The tracepoints that any plan asks about: those of system calls, by name, that not every kernel
-/// has.
+/// The tracepoints that any plan asks about or attaches to: those of system calls, by name, that not
+/// every kernel has.
 pub fn wanted_tracepoints() -> impl Iterator<Item = &'static str> {
     SYNC_TRACEPOINTS
         .into_iter()
         .chain(SOCKET_TRACEPOINTS)
         .chain(TRANSFER_ENDS.map(|(_, name)| name))
+        .chain([GUARDED_READ_CALL])
+}
+
+/// The functions that plans attach to, or whose parameters they ask about.
+pub fn wanted_functions() -> impl Iterator<Item = &'static str> {
+    INOTIFY_HANDLERS
+        .into_iter()
+        .chain(QUESTIONS.map(|question| question.function))
+        .chain([KSYS_WRITE, SOCK_ALLOC_FILE])
+        .chain(arch::WRITING_CALLS)
+        .chain(TRANSFERS.map(|(_, function)| function))
+        .chain(FILE_BIRTHS)
+        .chain([FILE_END])
+        .chain(Function::ALL.iter().map(|function| function.name))
 }
 
 /// The symbols that any plan or event asks about. The rest of `/proc/kallsyms` is not kept.
 pub fn wanted_symbols() -> impl Iterator<Item = &'static str> {
-    let functions = Function::ALL.iter().flat_map(|function| {
-        std::iter::once(function.name).chain(function.pointees.iter().copied())
-    });
-    let told = QUESTIONS.iter().map(|question| question.function);
-    INOTIFY_HANDLERS
-        .into_iter()
-        .chain(told)
-        .chain([FAULTABLE, KSYS_WRITE, SOCK_ALLOC_FILE, SOCKET_FILE_OPS])
-        .chain(arch::WRITING_CALLS)
-        .chain(TRANSFERS.map(|(_, function)| function))
-        .chain(FILE_BIRTHS)
-        .chain([CREATED_SINCE, FILE_END])
-        .chain(functions)
+    let pointees = Function::ALL.iter().flat_map(|function| function.pointees.iter().copied());
+    wanted_functions().chain([FAULTABLE, CREATED_SINCE, SOCKET_FILE_OPS]).chain(pointees)
+}
+
+/// The fields that plans ask about and searches of memory find, and some that tell structures apart.
+pub const WANTED_FIELDS: &[(&str, &[&str])] = &[
+    ("dentry", &["d_inode", "d_name", "d_parent"]),
+    ("fdtable", &["fd", "max_fds"]),
+    ("file", &["f_flags", "f_inode", "f_mode", "f_op", "f_path", "private_data"]),
+    ("files_struct", &["fdt"]),
+    ("inode", &["i_ino", "i_mode", "i_rdev", "i_sb"]),
+    ("path", &["dentry", "mnt"]),
+    ("proto_ops", &["family"]),
+    ("qstr", &["hash", "len", "name"]),
+    ("sock", &["sk_protocol", "sk_socket", "sk_type"]),
+    (
+        "sock_common",
+        &[
+            "skc_daddr",
+            "skc_dport",
+            "skc_family",
+            "skc_num",
+            "skc_rcv_saddr",
+            "skc_state",
+            "skc_v6_daddr",
+            "skc_v6_rcv_saddr",
+        ],
+    ),
+    ("socket", &["file", "ops", "sk", "type"]),
+    ("super_block", &["s_dev"]),
+    ("task_struct", &["comm", "files", "pid", "tgid"]),
+];
+
+/// What plans need of a kernel's types.
+pub fn wanted_types() -> Wanted {
+    let structure = |(name, fields): &(&str, &[&str])| {
+        ((*name).to_owned(), fields.iter().map(ToString::to_string).collect())
+    };
+    let functions: BTreeSet<_> = wanted_functions().collect();
+    Wanted {
+        structures: WANTED_FIELDS.iter().map(structure).collect(),
+        functions: functions.into_iter().map(str::to_owned).collect(),
+    }
 }

@@ -6,10 +6,13 @@
 pub mod account;
 pub mod arch;
 pub mod backend;
+pub mod bpf;
 pub mod btf;
 pub mod burst;
 pub mod cell;
+pub mod config;
 pub mod discovery;
+pub mod dossier;
 pub mod elf;
 pub mod event;
 pub mod facts;
@@ -20,3 +23,4 @@ pub mod plan;
 pub mod record;
 pub mod scenario;
 pub mod socket;
+pub mod tracepoint;

@@ -114,6 +114,8 @@ pub enum Reason {
     LoadFailed,
     /// Events differ from the golden snapshot.
     EventsDiffer,
+    /// The plan made on the host, from the kernel's dossier, is another one than that of the guest.
+    PredictionDiffers,
     /// Events differ from the golden snapshot, and from those of the other backend on the same kernel.
     BackendsDiffer,
     /// The kernel reported that it dropped events.

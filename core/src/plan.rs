@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     arch,
     burst::Burst,
+    discovery::Discovered,
     facts::{KernelFacts, Trial},
     function::Function,
     outcome::Reason,
@@ -120,6 +121,14 @@ pub enum ReadHelper {
 }
 
 impl ReadHelper {
+    /// `split` or `legacy`.
+    pub fn name(self) -> &'static str {
+        match self {
+            ReadHelper::Split => "split",
+            ReadHelper::Legacy => "legacy",
+        }
+    }
+
     /// What a kernel has.
     pub fn of(facts: &KernelFacts) -> Self {
         if facts.probe_read_kernel.is_yes() { ReadHelper::Split } else { ReadHelper::Legacy }
@@ -134,6 +143,16 @@ pub enum TypeSource {
     Core,
     /// The plan's layout.
     Layout,
+}
+
+impl TypeSource {
+    /// `core` or `layout`.
+    pub fn name(self) -> &'static str {
+        match self {
+            TypeSource::Core => "core",
+            TypeSource::Layout => "layout",
+        }
+    }
 }
 
 /// Why a tracer can't work on a kernel.
@@ -179,6 +198,29 @@ pub fn plan(scenario: &Scenario, facts: &KernelFacts) -> Result<ProbePlan, Unsup
         types: if facts.btf.is_some() { TypeSource::Core } else { TypeSource::Layout },
         btf_file: facts.btf_file.clone(),
         config,
+    })
+}
+
+/// Plans with what is known at once, and has memory searched where that is not enough, or not certain;
+/// for the parameters of the functions in the second argument, too.
+pub fn plan_with_search(
+    scenario: &Scenario,
+    facts: &mut KernelFacts,
+    search: impl Fn(&KernelFacts, &[&str]) -> Discovered,
+) -> Result<ProbePlan, Unsupported> {
+    let asked = functions_asked(scenario.tracer);
+    if facts.btf_file.is_some() {
+        facts.discovered = Some(search(facts, asked));
+    }
+    if let (Some(discovered), Some(btf)) = (&facts.discovered, &facts.btf) {
+        discovered.vouch_for(btf)?;
+    }
+    plan(scenario, facts).or_else(|refusal| {
+        if !facts.lacks_layout(&refusal) {
+            return Err(refusal);
+        }
+        facts.discovered = Some(search(facts, asked));
+        plan(scenario, facts)
     })
 }
 
@@ -241,6 +283,7 @@ impl fmt::Display for UserFunction {
 
 pub(crate) use filelife::{CREATED_SINCE, FILE_BIRTHS, FILE_END};
 pub(crate) use filetop::{TRANSFER_ENDS, TRANSFERS};
+pub(crate) use guarded_read::GUARDED_READ_CALL;
 pub use inotify::{INOTIFY_HANDLERS, QSTR_NAME};
 pub(crate) use sock_alloc::SOCK_ALLOC_FILE;
 pub(crate) use socket_write::SOCKET_TRACEPOINTS;

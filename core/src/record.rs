@@ -1,6 +1,6 @@
 //! What the tracer program hands to the host at the end of a cell, as JSON on its result pipe.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -8,9 +8,9 @@ use crate::{
     account::Account,
     discovery::Discovered,
     event::Event,
-    facts::{LayoutSource, Trial},
+    facts::{KernelFacts, LayoutSource, Trial},
     outcome::Reason,
-    plan::{AttachPoint, BufferKind, ReadHelper, TypeSource, Unsupported},
+    plan::{AttachPoint, BufferKind, ProbePlan, ReadHelper, TypeSource, Unsupported},
 };
 
 /// Everything that was seen in the guest.
@@ -51,6 +51,53 @@ pub enum Decision {
     },
     /// It can't work.
     Unsupported(Unsupported),
+}
+
+impl Decision {
+    /// What was planned from these facts.
+    pub fn of(planned: &Result<ProbePlan, Unsupported>, facts: &KernelFacts) -> Self {
+        match planned {
+            Err(unsupported) => Decision::Unsupported(unsupported.clone()),
+            Ok(plan) => Decision::Plan {
+                attach: plan.attach.clone(),
+                buffer: plan.buffer,
+                read: plan.read,
+                types: plan.types,
+                layout: facts.layout_source(),
+                ring_buffer: facts.ring_buffer,
+            },
+        }
+    }
+
+    /// Do both mean the same? A refusal is the same with other words.
+    pub fn agrees_with(&self, other: &Decision) -> bool {
+        match (self, other) {
+            (Decision::Unsupported(ours), Decision::Unsupported(theirs)) => {
+                ours.reason == theirs.reason
+            }
+            _ => self == other,
+        }
+    }
+}
+
+impl fmt::Display for Decision {
+    /// What a person wants to know first: `supported, at kprobe vfs_read, ...`, or why not.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Decision::Unsupported(Unsupported { reason, message }) => {
+                write!(f, "unsupported ({reason}): {message}")
+            }
+            Decision::Plan { attach, buffer, read, types, layout, .. } => {
+                let mut places: Vec<_> =
+                    attach.iter().map(|point| point.target.to_string()).collect();
+                places.dedup();
+                let (buffer, read) = (buffer.name(), read.name());
+                let (types, layout) = (types.name(), layout.name());
+                write!(f, "supported, at {}", places.join(", "))?;
+                write!(f, " (buffer {buffer}, reads {read}, types {types}, layout {layout})")
+            }
+        }
+    }
 }
 
 /// What came of a plan.

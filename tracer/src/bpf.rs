@@ -9,7 +9,7 @@ mod program;
 pub(crate) use self::{
     assembler::{Assembler, Condition, Register, Width},
     attach::{attach_kprobe, attach_syscall_entry},
-    map::{Array, MapKind, create},
+    map::{Array, MapKind, create, create_of_type},
     program::{ProgramKind, load},
 };
 

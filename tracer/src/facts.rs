@@ -3,13 +3,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result};
 use kernlab_core::{
-    btf::Btf,
-    facts::{KernelFacts, wanted_symbols, wanted_tracepoints},
+    btf::{Btf, Types},
+    facts::{Asked, KernelFacts, wanted_symbols, wanted_tracepoints},
 };
 
 use crate::trial;
@@ -25,7 +25,7 @@ pub(crate) fn live(btf_file: Option<&Path>) -> Result<KernelFacts> {
         release: release.trim_end().to_owned(),
         symbols: symbols(&kallsyms),
         tracepoints: tracepoints(),
-        btf: btf(btf_file)?,
+        btf: btf(btf_file)?.map(Types::from),
         btf_file: btf_file.map(Path::to_owned),
         discovered: None,
         ring_buffer: trial::ring_buffer(),
@@ -35,35 +35,47 @@ pub(crate) fn live(btf_file: Option<&Path>) -> Result<KernelFacts> {
             .lines()
             .find(|line| line.starts_with("flags"))
             .is_some_and(|flags| flags.split_ascii_whitespace().any(|flag| flag == "la57")),
+        asked: Asked::default(),
     })
 }
 
-/// The wanted tracepoints of system calls, looked for where tracefs may be mounted.
+/// The wanted tracepoints of system calls.
 fn tracepoints() -> BTreeSet<String> {
-    let exists = |name: &&str| {
-        ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"]
-            .into_iter()
-            .any(|tracefs| Path::new(tracefs).join("events/syscalls").join(name).exists())
-    };
+    let exists = |name: &&str| tracepoint(name).is_some();
     wanted_tracepoints().filter(exists).map(str::to_owned).collect()
 }
 
-/// BTF from a file, or as far as user space sees the kernel's own: one without, or with the folder
-/// hidden, has none.
+/// The folder of a system call's tracepoint, looked for where tracefs may be mounted.
+pub(crate) fn tracepoint(name: &str) -> Option<PathBuf> {
+    ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"]
+        .into_iter()
+        .map(|tracefs| Path::new(tracefs).join("events/syscalls").join(name))
+        .find(|folder| folder.exists())
+}
+
+/// BTF from a file, or the kernel's own.
 fn btf(file: Option<&Path>) -> Result<Option<Btf>> {
-    let path = file.unwrap_or(Path::new("/sys/kernel/btf/vmlinux"));
-    match fs::read(path) {
-        Ok(bytes) => {
-            Btf::parse(bytes).map(Some).with_context(|| format!("parsing {}", path.display()))
-        }
-        Err(error) if file.is_none() && error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
+    let bytes = match file {
+        Some(path) => Some(fs::read(path).with_context(|| format!("reading {}", path.display()))?),
+        None => btf_bytes()?,
+    };
+    let path = file.unwrap_or(Path::new(BTF));
+    let parse = |bytes| Btf::parse(bytes).with_context(|| format!("parsing {}", path.display()));
+    bytes.map(parse).transpose()
+}
+
+/// The kernel's own BTF as far as user space sees it: one without, or with the folder hidden, has none.
+pub(crate) fn btf_bytes() -> Result<Option<Vec<u8>>> {
+    match fs::read(BTF) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("reading {BTF}")),
     }
 }
 
 /// The kernel's symbol table, from the agent's copy if there is one: the kernel needs a while to
 /// print it.
-fn kallsyms() -> io::Result<Vec<u8>> {
+pub(crate) fn kallsyms() -> io::Result<Vec<u8>> {
     match fs::read("/run/kallsyms") {
         Err(error) if error.kind() == io::ErrorKind::NotFound => fs::read("/proc/kallsyms"),
         other => other,
@@ -94,6 +106,8 @@ fn symbols(kallsyms: &[u8]) -> BTreeMap<String, u64> {
         })
         .collect()
 }
+
+const BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// Before the name come an address, a blank, a letter and another blank.
 const ADDRESS_DIGITS: usize = 16;

@@ -3,6 +3,7 @@
 mod arch;
 mod bpf;
 mod discovery;
+mod examine;
 mod facts;
 mod run;
 mod trial;
@@ -10,20 +11,15 @@ mod workload;
 
 use std::{
     fs::{self, File},
+    io::Write as _,
     os::fd::FromRawFd as _,
     path::PathBuf,
-    time::Instant,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, Subcommand};
 use kernlab_aya::AyaBackend;
-use kernlab_core::{
-    backend::Backend,
-    cell::BackendKind,
-    discovery::{LayoutReport, QUESTIONS},
-    scenario::Scenario,
-};
+use kernlab_core::{backend::Backend, cell::BackendKind, scenario::Scenario};
 use kernlab_libbpf::LibbpfBackend;
 
 /// The descriptor on which the agent expects a program's result: `kernlab_agent`'s result pipe.
@@ -56,9 +52,12 @@ enum Command {
         #[arg(long, default_value = "/bin/kernlab-workload")]
         workload: PathBuf,
     },
-    /// Search kernel memory for its layout, and write what was found, beside what BTF says, to
-    /// descriptor 3 as JSON.
-    Layout,
+    /// Find out everything that a plan may depend on, and write it to descriptor 3 as JSON.
+    Examine,
+    /// Write the kernel's BTF to descriptor 3.
+    Btf,
+    /// Write the names of the kernel's functions to descriptor 3, one a line.
+    Functions,
 }
 
 fn scenario(id: &str) -> Result<&'static Scenario, String> {
@@ -70,7 +69,17 @@ fn main() -> Result<()> {
         Command::Run { backend, scenario, object, btf, workload } => {
             (backend, scenario, object, btf, workload)
         }
-        Command::Layout => return layout(),
+        Command::Examine => {
+            let result = result_pipe()?;
+            let examination = examine::examine()?;
+            return serde_json::to_writer(result, &examination).context("writing the dossier");
+        }
+        Command::Btf => return btf(),
+        Command::Functions => {
+            let mut result = result_pipe()?;
+            let functions = examine::functions()?;
+            return result.write_all(functions.as_bytes()).context("writing the functions");
+        }
     };
     let object = object
         .map(|path| fs::read(&path).with_context(|| format!("reading {}", path.display())))
@@ -86,16 +95,10 @@ fn main() -> Result<()> {
     serde_json::to_writer(result, &record).context("writing the record")
 }
 
-/// Searches whether or not there is BTF.
-fn layout() -> Result<()> {
-    let result = result_pipe()?;
-    let facts = facts::live(None)?;
-    let started = Instant::now();
-    let all = QUESTIONS.map(|question| question.function);
-    let discovered = discovery::search(&facts, &all);
-    let duration = started.elapsed().as_millis() as u64;
-    let report = LayoutReport::new(&facts.release, facts.btf.as_ref(), discovered, duration);
-    serde_json::to_writer(result, &report).context("writing the layout")
+fn btf() -> Result<()> {
+    let mut result = result_pipe()?;
+    let bytes = facts::btf_bytes()?.context("there is no BTF")?;
+    result.write_all(&bytes).context("writing the BTF")
 }
 
 /// The pipe that the agent opened for us; kept from the workload.

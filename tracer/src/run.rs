@@ -9,7 +9,7 @@ use kernlab_core::{
     event::{Decoder, Event},
     facts::KernelFacts,
     outcome::Reason,
-    plan::{ProbePlan, Unsupported, functions_asked, plan},
+    plan::{ProbePlan, plan_with_search},
     record::{Decision, Observation, Record},
     scenario::Scenario,
 };
@@ -28,23 +28,12 @@ pub(crate) fn record(
     let mut facts = facts::live(btf_file)?;
     stages.end("facts");
     let release = facts.release.clone();
-    let planned = decide(scenario, &mut facts);
+    let planned = plan_with_search(scenario, &mut facts, discovery::search);
     stages.end("plan");
-    let plan = match planned {
-        Ok(plan) => plan,
-        Err(unsupported) => {
-            let decision = Decision::Unsupported(unsupported);
-            let (discovered, stages_us) = (facts.discovered, stages.took_us);
-            return Ok(Record { release, discovered, decision, observation: None, stages_us });
-        }
-    };
-    let decision = Decision::Plan {
-        attach: plan.attach.clone(),
-        buffer: plan.buffer,
-        read: plan.read,
-        types: plan.types,
-        layout: facts.layout_source(),
-        ring_buffer: facts.ring_buffer,
+    let decision = Decision::of(&planned, &facts);
+    let Ok(plan) = planned else {
+        let (discovered, stages_us) = (facts.discovered, stages.took_us);
+        return Ok(Record { release, discovered, decision, observation: None, stages_us });
     };
     let traced = trace(backend, scenario, plan, &facts, workload, &mut stages);
     let observation = traced.unwrap_or_else(|failure| Observation::Failed {
@@ -54,24 +43,6 @@ pub(crate) fn record(
     });
     let (discovered, stages_us) = (facts.discovered, stages.took_us);
     Ok(Record { release, discovered, decision, observation: Some(observation), stages_us })
-}
-
-/// Plans with what is known at once, and searches memory where that is not enough, or not certain.
-fn decide(scenario: &Scenario, facts: &mut KernelFacts) -> Result<ProbePlan, Unsupported> {
-    let asked = functions_asked(scenario.tracer);
-    if facts.btf_file.is_some() {
-        facts.discovered = Some(discovery::search(facts, asked));
-    }
-    if let (Some(discovered), Some(btf)) = (&facts.discovered, &facts.btf) {
-        discovered.vouch_for(btf)?;
-    }
-    plan(scenario, facts).or_else(|refusal| {
-        if !facts.lacks_layout(&refusal) {
-            return Err(refusal);
-        }
-        facts.discovered = Some(discovery::search(facts, asked));
-        plan(scenario, facts)
-    })
 }
 
 /// Where the time goes.

@@ -3,7 +3,9 @@
 use kernlab_core::facts::Trial;
 use nix::errno::Errno;
 
-use crate::bpf::{Assembler, FUNC_PROBE_READ_KERNEL, MapKind, ProgramKind, Register, create, load};
+use crate::bpf::{
+    Assembler, FUNC_PROBE_READ_KERNEL, MapKind, ProgramKind, Register, create, create_of_type, load,
+};
 
 fn answer<T>(result: Result<T, Errno>) -> Trial {
     match result {
@@ -31,4 +33,29 @@ pub(crate) fn probe_read_kernel() -> Trial {
         .set(Register::R0, 0)
         .exit();
     answer(load(ProgramKind::Kprobe, &program.finish()))
+}
+
+/// Creates the smallest map of a type.
+pub(crate) fn map_type(number: u32) -> Trial {
+    let (key_size, value_size, max_entries) = match number {
+        // What they hold is a descriptor.
+        3 | 4 => (4, 4, 1),
+        // Only whole pages, and nothing to look up.
+        27 => (0, 0, 4096),
+        // A bloom filter has no keys.
+        30 => (0, 8, 1),
+        _ => (4, 8, 1),
+    };
+    answer(create_of_type(number, key_size, value_size, max_entries))
+}
+
+/// Loads a kprobe program that calls a helper with whatever is in the registers. The verifier refuses
+/// an unknown helper before it looks at those, and with another error.
+pub(crate) fn helper(number: u32) -> Trial {
+    let mut program = Assembler::default();
+    program.call(number).set(Register::R0, 0).exit();
+    match load(ProgramKind::Kprobe, &program.finish()) {
+        Err(Errno::EACCES) => Trial::Yes,
+        other => answer(other),
+    }
 }

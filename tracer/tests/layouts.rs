@@ -1,12 +1,18 @@
-//! On every kernel: what is discovered is what BTF says, and nothing is missing.
+//! On every kernel: what is discovered is what BTF says, nothing is missing, and the dossier that core's
+//! tests plan from is still the kernel's.
 //!
 //! One test per kernel that is on this machine: `cargo xtask kernels fetch all` brings them all.
 //! The others are listed as ignored.
 
-use std::{env, path::PathBuf, process::ExitCode};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
+use kernlab_core::dossier::Dossier;
 use kernlab_vmtest::{
-    dossier,
+    dossier::{self, How},
     kernels::{Entry, Kernels, Silent, State, chain},
 };
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -34,13 +40,30 @@ fn agrees(entry: &Entry) -> Result<(), Failed> {
         .ok_or("KERNLAB_GUEST names the guest programs: run this by `cargo xtask test`")?;
     let kernels = Kernels::open().map_err(|error| chain(&error))?;
     let mut tell = |line: String| println!("{line}");
-    let report = dossier::layout(&kernels, entry, &guest, &Silent, &mut tell)
-        .map_err(|error| chain(&error))?;
+    let how = How { guest: &guest, cold: false, again: true };
+    let archive =
+        dossier::of(&kernels, entry, how, &Silent, &mut tell).map_err(|error| chain(&error))?;
+    let report = archive.layout();
     let contradictions = report.contradictions();
     if !contradictions.is_empty() || !report.failures.is_empty() {
         return Err(format!(
             "BTF contradicts {contradictions:?}, and these were not found: {:#?}",
             report.failures
+        )
+        .into());
+    }
+    is_test_data(&entry.id, archive.dossier.trimmed())
+}
+
+/// A kernel of another release than the one in the test data has every right to differ.
+fn is_test_data(id: &str, dossier: Dossier) -> Result<(), Failed> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/tests/dossiers");
+    let Ok(json) = fs::read(folder.join(format!("{id}.json"))) else { return Ok(()) };
+    let kept = Dossier::from_json(&json).map_err(|error| chain(&error))?;
+    if kept.release == dossier.release && kept != dossier {
+        return Err(format!(
+            "core/tests/dossiers/{id}.json is not what the kernel says: \
+             `cargo xtask kernels dossier {id} --trim core/tests/dossiers` writes it anew"
         )
         .into());
     }

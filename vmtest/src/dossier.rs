@@ -1,20 +1,30 @@
-//! What a kernel's memory says about its layout: boots it, and lets the tracer program search.
+//! What is found out about a kernel in a guest: its dossier, taken once and kept in the store.
 
-use std::{path::Path, time::Duration};
+mod archive;
 
-use kernlab_core::discovery::LayoutReport;
+use std::{io, time::Duration};
 
+use kernlab_core::btf::BtfError;
+use serde::de::DeserializeOwned;
+
+pub use self::archive::{Archive, How, of};
 use crate::{
-    kernels::{Entry, Kernels, Observer, chain},
-    lab::{Exit, Job, LabError},
+    kernels::{Kernels, StoreError, Unpacked, chain},
+    lab::{BOOT_TIMEOUT, Exit, Guest, Job, LabError, Limits},
     machine::{self, MachineError},
     warm::Warm,
 };
 
-/// How long a search may take with acceleration; it needs a hundredth of that.
+/// How long an examination may take with acceleration; it needs a tenth of that.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why nothing can be said about a kernel's layout.
+/// How long megabytes may take on their way through a serial port. With PREEMPT_RT it is slow.
+const LONG_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What a guest may send: its whole BTF, or the names of all functions.
+const ROOM: u64 = 64 << 20;
+
+/// Why nothing can be said about a kernel.
 #[derive(Debug, thiserror::Error)]
 pub enum DossierError {
     /// The kernel can't be had.
@@ -27,16 +37,30 @@ pub enum DossierError {
     #[error(transparent)]
     Guest(Box<LabError>),
     /// The tracer program gave no answer.
-    #[error("the search of the guest's memory {what}; it said: {said}")]
-    Search {
+    #[error("the examination of the guest {what}; it said: {said}")]
+    Examination {
         /// How it ended.
         what: String,
         /// Its standard error.
         said: String,
     },
     /// The kernel complained about the search.
-    #[error("the kernel printed {0:?} while its memory was searched")]
+    #[error("the kernel printed {0:?} while it was examined")]
     Splat(String),
+    /// The dossier can't be kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A file of the kernel or of its dossier can't be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// The file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// What a kernel calls its BTF is none.
+    #[error("the BTF of {0} can't be understood")]
+    Btf(String, #[source] BtfError),
 }
 
 impl From<LabError> for DossierError {
@@ -45,31 +69,49 @@ impl From<LabError> for DossierError {
     }
 }
 
-/// Searches the kernel's memory. `guest` is the folder of the guest's programs; `tell` hears what a
-/// user should know.
-pub fn layout(
+fn ask_for_json<T: DeserializeOwned>(
+    question: &str,
     kernels: &Kernels,
-    entry: &Entry,
-    guest: &Path,
-    observer: &dyn Observer,
+    kernel: &Unpacked,
+    how: How<'_>,
     tell: &mut dyn FnMut(String),
-) -> Result<LayoutReport, DossierError> {
-    let kernel = kernels.prepare(entry, observer)?;
-    let bootable = machine::of_kernel(kernels.store(), &kernel, guest, &["kernlab-tracer"], tell)?;
-    let mut guest = Warm::of(kernels.store()).guest(&bootable, tell)?;
-    let output = guest.run(&Job::new(["/bin/kernlab-tracer", "layout"]).timeout(TIMEOUT))?;
-    let kernel_log = guest.kernel_log()?.to_owned();
+) -> Result<T, DossierError> {
+    let answer = ask(question, TIMEOUT, kernels, kernel, how, tell)?;
+    serde_json::from_slice(&answer).map_err(|error| DossierError::Examination {
+        what: format!("gave an answer that can't be read: {}", chain(&error)),
+        said: String::new(),
+    })
+}
 
-    let search = |what: String| {
-        let said = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
-        DossierError::Search { what, said }
+/// Runs a command of the tracer program in a guest, and returns what it wrote to its result pipe.
+fn ask(
+    question: &str,
+    timeout: Duration,
+    kernels: &Kernels,
+    kernel: &Unpacked,
+    how: How<'_>,
+    tell: &mut dyn FnMut(String),
+) -> Result<Vec<u8>, DossierError> {
+    let store = kernels.store();
+    let bootable = machine::of_kernel(store, kernel, how.guest, &["kernlab-tracer"], tell)?;
+    let mut guest = match how.cold {
+        true => Guest::boot(&bootable, BOOT_TIMEOUT)?,
+        false => Warm::of(store).guest(&bootable, tell)?,
     };
-    if output.exit != Exit::Code(0) {
-        return Err(search(format!("ended with {:?}", output.exit)));
+    let limits = Limits { stdout: 64 << 10, stderr: 64 << 10, result: ROOM };
+    let job = Job::new(["/bin/kernlab-tracer", question]).timeout(timeout).limits(limits);
+    let output = guest.run(&job)?;
+    let kernel_log = guest.kernel_log()?.to_owned();
+    if output.exit != Exit::Code(0) || output.dropped > 0 {
+        let what = match output.dropped {
+            0 => format!("ended with {:?}", output.exit),
+            dropped => format!("said {dropped} bytes too many"),
+        };
+        let said = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
+        return Err(DossierError::Examination { what, said });
     }
     if let Some(splat) = kernlab_splat::scan(&kernel_log).into_iter().next() {
         return Err(DossierError::Splat(splat.title));
     }
-    serde_json::from_slice(&output.result)
-        .map_err(|error| search(format!("gave an answer that can't be read: {}", chain(&error))))
+    Ok(output.result)
 }

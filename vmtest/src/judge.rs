@@ -3,7 +3,7 @@
 use kernlab_core::{
     burst::Burst,
     normalise::normalise,
-    outcome::{Outcome, Reason, Verdict},
+    outcome::{Outcome, Reason, Severity, Verdict},
     plan::Unsupported,
     record::{Decision, Observation, Record},
     scenario::Scenario,
@@ -145,6 +145,21 @@ fn compare(
         return (fail(Reason::StateLeftBehind, message), None);
     }
     (Verdict::pass(), None)
+}
+
+/// Weighs the plan that was made on the host against the one of the guest. Where they differ, what the
+/// lab predicts of other kernels can't be believed either.
+pub fn against_prediction(
+    verdict: Verdict,
+    predicted: Option<&Decision>,
+    observed: Option<&Decision>,
+) -> Verdict {
+    let (Some(predicted), Some(observed)) = (predicted, observed) else { return verdict };
+    if predicted.agrees_with(observed) || verdict.outcome.severity() != Severity::Expected {
+        return verdict;
+    }
+    let message = format!("predicted {predicted}; observed {observed}");
+    Verdict::because(Outcome::Fail, Reason::PredictionDiffers, message)
 }
 
 /// The verdict on events that the workload confirms and the snapshot doesn't, with their diff.
@@ -292,6 +307,39 @@ mod tests {
             (verdict.outcome, verdict.reason),
             (Outcome::Infra, Some(Reason::WorkloadFailed))
         );
+    }
+
+    #[rstest]
+    #[case::as_predicted(Some(plan()), Verdict::pass(), None)]
+    #[case::nothing_predicted(None, Verdict::pass(), None)]
+    #[case::otherwise(
+        Some(Decision::Unsupported(refusal())),
+        Verdict::pass(),
+        Some(Reason::PredictionDiffers)
+    )]
+    #[case::it_failed_anyway(
+        Some(Decision::Unsupported(refusal())),
+        Verdict::because(Outcome::Fail, Reason::EventsLost, "some"),
+        Some(Reason::EventsLost)
+    )]
+    fn what_was_not_predicted_is_our_failure(
+        #[case] predicted: Option<Decision>,
+        #[case] verdict: Verdict,
+        #[case] expected: Option<Reason>,
+    ) {
+        let weighed = against_prediction(verdict, predicted.as_ref(), Some(&plan()));
+        assert_eq!(weighed.reason, expected);
+        if expected == Some(Reason::PredictionDiffers) {
+            assert_eq!(
+                weighed.message,
+                "predicted unsupported (missing-symbol): no f; observed supported, at  \
+                 (buffer ring, reads split, types core, layout btf)"
+            );
+        }
+    }
+
+    fn refusal() -> Unsupported {
+        Unsupported { reason: Reason::MissingSymbol, message: "no f".into() }
     }
 
     #[test]

@@ -151,7 +151,7 @@ fn prototype(known: &[(usize, &str, &str)]) -> Prototype {
             .map_or(("?", ""), |&(_, type_name, name)| (type_name, name));
         Parameter { name: name.to_owned(), type_name: type_name.to_owned() }
     });
-    Prototype { parameters: parameters.collect() }
+    Prototype { parameters: parameters.collect(), returns: None }
 }
 
 impl Discovered {

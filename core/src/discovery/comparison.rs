@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Discovered;
 use crate::{
-    btf::{Btf, Prototype},
+    btf::{Prototype, Types},
     outcome::Reason,
     plan::Unsupported,
 };
@@ -71,7 +71,7 @@ impl ReportedPrototype {
 impl Discovered {
     /// Checks type information that did not come with the kernel: whatever memory tells, it must
     /// say as well.
-    pub fn vouch_for(&self, btf: &Btf) -> Result<(), Unsupported> {
+    pub fn vouch_for(&self, btf: &Types) -> Result<(), Unsupported> {
         let foreign = |message| Err(Unsupported::new(Reason::ForeignBtf, message));
         if self.fields.is_empty() {
             let nothing = self.not_found("a field to check the BTF file with");
@@ -98,7 +98,12 @@ impl Discovered {
 
 impl LayoutReport {
     /// Sets what was discovered beside what BTF has.
-    pub fn new(release: &str, btf: Option<&Btf>, discovered: Discovered, duration_ms: u64) -> Self {
+    pub fn new(
+        release: &str,
+        btf: Option<&Types>,
+        discovered: Discovered,
+        duration_ms: u64,
+    ) -> Self {
         let offset = |field: &str| {
             let (structure, field) = field.split_once('.')?;
             btf?.member_offset(structure, field)

@@ -8,7 +8,7 @@ use rstest::rstest;
 
 use self::world::{Layout, World};
 use super::*;
-use crate::btf::{Btf, sample::Builder};
+use crate::btf::{Btf, Types, sample::Builder};
 
 /// Every field that a search reports, in structures as 6.1 has them. Those that are written to
 /// memory and not reported have other names.
@@ -240,6 +240,7 @@ fn a_report_names_what_btf_contradicts() {
         discovered.note_prototype(function, Ok(Prototype::known(&parameters)));
     }
     let btf = Btf::parse(builder.build()).unwrap();
+    let btf = Types::from(btf);
     let report = LayoutReport::new("6.1.0", Some(&btf), discovered.clone(), 1);
     assert_eq!(report.contradictions(), ["qstr.hash", "qstr.len", "vfs_unlink"]);
     let without = LayoutReport::new("6.1.0", None, discovered.clone(), 1);
@@ -257,7 +258,7 @@ fn a_report_names_what_btf_contradicts() {
 fn a_btf_file_is_believed_as_far_as_memory_agrees() {
     let mut builder = Builder::new();
     builder.structure("qstr", &[("len", 4), ("name", 8)]);
-    let btf = Btf::parse(builder.build()).unwrap();
+    let btf = Types::from(Btf::parse(builder.build()).unwrap());
     let found = |offset| Discovered {
         fields: [("qstr.name".to_owned(), Finding { offset, how: String::new() })].into(),
         ..Discovered::default()

@@ -94,7 +94,7 @@ fn require(facts: &KernelFacts, function: &str, needs: &str) -> Result<(), Unsup
 /// The number of the dentry among the arguments, or 0 where BTF doesn't describe the function. The
 /// program then finds out on every call: see `dentry_argument` in filelife.bpf.c.
 fn dentry_argument(function: &str, facts: &KernelFacts) -> Result<u32, Unsupported> {
-    let Some(prototype) = facts.btf.as_ref().and_then(|btf| btf.prototype(function)) else {
+    let Some(prototype) = facts.described(function) else {
         return Ok(0);
     };
     match prototype.position(&["dentry"]) {

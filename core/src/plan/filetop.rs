@@ -56,7 +56,7 @@ fn ends(facts: &KernelFacts) -> Result<Vec<AttachPoint>, Unsupported> {
         return Ok(TRANSFERS.map(|(program, function)| kretprobe(program, function)).to_vec());
     }
     let names = TRANSFER_ENDS.map(|(_, name)| name);
-    if let Some(missing) = names.into_iter().find(|&name| !facts.tracepoints.contains(name)) {
+    if let Some(missing) = names.into_iter().find(|&name| !facts.has_tracepoint(name)) {
         return Err(Unsupported::new(
             Reason::MissingConfig,
             format!("there is no tracepoint {missing}: CONFIG_FTRACE_SYSCALLS"),

@@ -17,8 +17,8 @@ pub(super) fn attach(
         ));
     }
     match &facts.btf {
-        Some(btf) => {
-            let found = btf.prototype(function.name).ok_or_else(|| {
+        Some(_) => {
+            let found = facts.described(function.name).ok_or_else(|| {
                 Unsupported::new(
                     Reason::MissingBtf,
                     format!("BTF does not describe {}", function.name),

@@ -56,7 +56,7 @@ fn attach_points(facts: &KernelFacts) -> Result<Vec<AttachPoint>, Unsupported> {
     SOCKET_TRACEPOINTS
         .into_iter()
         .map(|name| {
-            if !facts.tracepoints.contains(name) {
+            if !facts.has_tracepoint(name) {
                 return Err(Unsupported::new(
                     Reason::MissingConfig,
                     format!("there is no tracepoint {name}: CONFIG_FTRACE_SYSCALLS, CONFIG_NET"),

@@ -18,7 +18,7 @@ pub(crate) const SYNC_TRACEPOINTS: [&str; 6] = [
 pub(super) fn attach(facts: &KernelFacts) -> Result<Vec<AttachPoint>, Unsupported> {
     let attach: Vec<AttachPoint> = SYNC_TRACEPOINTS
         .into_iter()
-        .filter(|&name| facts.tracepoints.contains(name))
+        .filter(|&name| facts.has_tracepoint(name))
         .map(|name| tracepoint(name, "syscalls", name))
         .collect();
     if attach.is_empty() {

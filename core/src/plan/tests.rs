@@ -5,9 +5,9 @@ use rstest::rstest;
 
 use super::*;
 use crate::{
-    btf::{Btf, sample::Builder},
+    btf::{Btf, Types, sample::Builder},
     discovery::Discovered,
-    facts::Trial,
+    facts::{Asked, Trial},
 };
 
 pub(super) fn facts(symbols: &[&str], btf: Option<Btf>) -> KernelFacts {
@@ -15,13 +15,14 @@ pub(super) fn facts(symbols: &[&str], btf: Option<Btf>) -> KernelFacts {
         release: "6.1.0".to_owned(),
         symbols: symbols.iter().map(|&name| (name.to_owned(), 0xffff_ffff_8100_0000)).collect(),
         tracepoints: BTreeSet::new(),
-        btf,
+        btf: btf.map(Types::from),
         btf_file: None,
         discovered: None,
         ring_buffer: Trial::Yes,
         probe_read_kernel: Trial::Yes,
         uprobes: true,
         five_level_paging: false,
+        asked: Asked::default(),
     }
 }
 

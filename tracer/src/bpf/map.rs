@@ -39,7 +39,17 @@ pub(crate) fn create(
     value_size: u32,
     max_entries: u32,
 ) -> Result<OwnedFd, Errno> {
-    let attributes = CreateAttributes { map_type: kind as u32, key_size, value_size, max_entries };
+    create_of_type(kind as u32, key_size, value_size, max_entries)
+}
+
+/// Creates a map of a type that the kernel may not know.
+pub(crate) fn create_of_type(
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+) -> Result<OwnedFd, Errno> {
+    let attributes = CreateAttributes { map_type, key_size, value_size, max_entries };
     // SAFETY: the command follows no pointers, and returns a new descriptor.
     Ok(unsafe { own(bpf(Command::MapCreate, &attributes)?) })
 }

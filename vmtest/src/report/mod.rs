@@ -80,6 +80,9 @@ pub struct CellReport {
     pub stages_ms: BTreeMap<String, u64>,
     /// `uname -r` in the guest.
     pub release: Option<String>,
+    /// What was decided on the host, from the kernel's dossier.
+    #[serde(default)]
+    pub predicted: Option<Decision>,
     /// What the plan decided in the guest.
     pub plan: Option<Decision>,
     /// Expected against observed events, as a unified diff.
@@ -111,6 +114,7 @@ impl CellReport {
             duration_ms: 0,
             stages_ms: BTreeMap::new(),
             release: None,
+            predicted: None,
             plan: None,
             diff: None,
             snapshot: None,

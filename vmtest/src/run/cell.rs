@@ -8,22 +8,26 @@ use std::{
 };
 
 use kernlab_core::{
+    btf::{Btf, Extract},
     cell::{BtfMode, Cell},
+    dossier::{Dossier, GivenTypes},
+    facts::wanted_types,
     outcome::{Outcome, Reason, Verdict},
-    record::Record,
+    record::{Decision, Record},
 };
 
 use super::{
     collect::CELL_FILE,
-    directory::{RunDirectory, write_json},
+    directory::{RunDirectory, read_json, write_json},
     milliseconds,
     plan::RunPlan,
     progress::{ProgressEvent, Reporter},
     warning,
 };
 use crate::{
+    dossier::{self, How},
     golden,
-    judge::{Golden, Judgement, judge},
+    judge::{self, Golden, Judgement, judge},
     kernels::{self, Deviation, Entry, Kernels, Silent, Unpacked, chain},
     lab::{self, Bootable, Exit, Guest, Job, JobOutput, LabError},
     machine,
@@ -138,7 +142,12 @@ impl Runner {
         clock.lap("kernel log");
         drop(guest);
 
-        let judgement = self.judge(cell, &entry, &output, evidence, report)?;
+        let mut judgement = self.judge(cell, &entry, &output, evidence, report)?;
+        judgement.verdict = judge::against_prediction(
+            judgement.verdict,
+            report.predicted.as_ref(),
+            report.plan.as_ref(),
+        );
         report.diff = judgement.diff;
         if let Some(log) = &judgement.verifier_log {
             fs::write(evidence.join("verifier.log"), log).map_err(host_io)?;
@@ -165,11 +174,49 @@ impl Runner {
     }
 
     /// Boots and saves the guest that all cells of a kernel will be restored from, if there is none
-    /// yet. What fails here fails again in every cell, which can say why.
+    /// yet, and takes the kernel's dossier. Where no guest can be had every cell can say why.
     pub(super) fn warm_up(&self, entry: &Entry, tell: &mut dyn FnMut(String)) {
         let Ok(kernel) = self.kernels.prepare(entry, &Silent) else { return };
         let Ok(bootable) = self.bootable(&kernel, tell) else { return };
-        let _told_by_the_cells = Warm::of(self.kernels.store()).prepare(&bootable, tell);
+        if !self.plan.cold && Warm::of(self.kernels.store()).prepare(&bootable, tell).is_err() {
+            return;
+        }
+        let how = How { guest: &self.plan.guest, cold: self.plan.cold, again: false };
+        let file = self.directory.dossier(&entry.id);
+        let kept = dossier::of(&self.kernels, entry, how, &Silent, tell)
+            .map_err(|error| chain(&error))
+            .and_then(|archive| {
+                let folder = file.parent().unwrap_or(&file);
+                fs::create_dir_all(folder)
+                    .and_then(|()| write_json(&file, &archive.dossier))
+                    .map_err(|error| error.to_string())
+            });
+        if let Err(error) = kept {
+            tell(format!("{}: there is no dossier, so nothing is predicted: {error}", entry.id));
+        }
+    }
+
+    /// What the kernel's dossier lets expect of a cell, if there is one.
+    fn predict(&self, cell: &Cell, entry: &Entry) -> Step<Option<Decision>> {
+        let dossier = read_json::<Dossier>(&self.directory.dossier(&cell.kernel))
+            .map_err(|error| infra(Reason::HostIo, &error))?;
+        let Some(dossier) = dossier else { return Ok(None) };
+        let types = match cell.btf {
+            BtfMode::Embedded | BtfMode::Absent => GivenTypes::Own,
+            BtfMode::Masked => GivenTypes::None,
+            BtfMode::External => {
+                // The guest has used this file: it is there, and it is BTF.
+                let Some(extract) = self.external_types(entry) else { return Ok(None) };
+                return Ok(Some(dossier.predict(cell.scenario, GivenTypes::File(&extract))));
+            }
+        };
+        Ok(Some(dossier.predict(cell.scenario, types)))
+    }
+
+    fn external_types(&self, entry: &Entry) -> Option<Extract> {
+        let kernel = self.kernels.prepare(entry, &Silent).ok()?;
+        let file = self.kernels.external_btf(entry, &kernel).ok()?;
+        Some(Btf::parse(fs::read(file).ok()?).ok()?.extract(&wanted_types()))
     }
 
     fn bootable(&self, kernel: &Unpacked, tell: &mut dyn FnMut(String)) -> Step<Bootable> {
@@ -212,6 +259,7 @@ impl Runner {
         let record = record(output)?;
         report.plan = Some(record.decision.clone());
         report.stages_ms.extend(stages_in_the_guest(output, &record));
+        report.predicted = self.predict(cell, entry)?;
         let shared_name = golden::shared_name(cell.scenario);
         let shared = golden::read(&self.snapshots, &shared_name).map_err(host_io)?;
         let deviation = deviation_of(cell, entry);

@@ -60,6 +60,11 @@ impl RunDirectory {
         Path::new("cells").join(cell)
     }
 
+    /// The dossier of a kernel, by which its cells' plans are predicted.
+    pub fn dossier(&self, kernel: &str) -> PathBuf {
+        self.0.join("dossiers").join(format!("{kernel}.json"))
+    }
+
     /// Makes the folder of a cell's evidence.
     pub fn create_evidence(&self, cell: &str) -> io::Result<PathBuf> {
         let directory = self.0.join(Self::evidence(cell));

@@ -125,12 +125,10 @@ pub fn run(kernels: &Kernels, options: &Options, show: &dyn Show) -> Result<Outc
     show.begin(directory.path(), &plan.cells);
 
     let jobs = options.jobs.unwrap_or_else(processors);
-    if !options.cold {
-        let runner = Runner::new(kernels.clone(), plan.clone(), directory.clone());
-        let mut available = entries.clone();
-        available.retain(|entry| !plan.unavailable.contains_key(&entry.id));
-        warm_up(&runner, &available, jobs, show);
-    }
+    let runner = Runner::new(kernels.clone(), plan.clone(), directory.clone());
+    let mut available = entries.clone();
+    available.retain(|entry| !plan.unavailable.contains_key(&entry.id));
+    warm_up(&runner, &available, jobs, show);
     let listener = Listener::bind().map_err(|source| at("listen for progress", source))?;
     let nextest = Nextest {
         root: kernels.root(),
@@ -205,8 +203,8 @@ fn prepare(kernels: &Kernels, entries: &[Entry], observer: &dyn Show) -> BTreeMa
         .collect()
 }
 
-/// Boots and saves what all cells are restored from: side by side, and before the first cell would
-/// have to wait for it.
+/// Boots and saves what all cells are restored from, and takes dossiers: side by side, and before the
+/// first cell would have to wait for it.
 fn warm_up(runner: &Runner, entries: &[Entry], jobs: usize, show: &dyn Show) {
     let waiting = Mutex::new(entries.iter());
     let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();

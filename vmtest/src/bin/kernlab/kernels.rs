@@ -1,12 +1,15 @@
-//! `kernlab kernels`: list, update, fetch, gc, dossier.
+//! `kernlab kernels`: list, update, fetch, gc, dossier, diff.
 
+mod diff;
 mod dossier;
 mod gc;
 mod progress;
 
 use std::{
+    env,
     error::Error,
     io::{self, Write as _},
+    path::PathBuf,
 };
 
 use clap::{Args, Subcommand};
@@ -27,8 +30,11 @@ pub(crate) enum Command {
     Fetch(Fetch),
     /// Remove from the store what no lock names, or what it takes to be within a size.
     Gc(gc::Gc),
-    /// Boot kernels and show where they have their fields, and how that is known.
+    /// Show what is known of kernels: features, symbols, where they have their fields. One that has
+    /// no dossier yet is booted for it.
     Dossier(dossier::Dossier),
+    /// Show what changed between two kernels for what the tracers touch.
+    Diff(diff::Diff),
 }
 
 #[derive(Debug, Args)]
@@ -83,7 +89,20 @@ pub(crate) fn run(command: &Command) -> Exit {
         Command::Fetch(fetch) => run_fetch(&kernels, fetch),
         Command::Gc(gc) => gc::run(&kernels, gc),
         Command::Dossier(dossier) => dossier::run(&kernels, dossier),
+        Command::Diff(diff) => diff::run(&kernels, diff),
     }
+}
+
+/// The folder of the guest's programs, for commands that boot kernels; says what to do without.
+fn guest_programs(command: &str) -> Option<PathBuf> {
+    let folder = env::var_os("KERNLAB_GUEST").map(PathBuf::from);
+    if folder.is_none() {
+        eprintln!(
+            "error: KERNLAB_GUEST does not name the folder of the guest's programs: run this as \
+             `cargo xtask kernels {command}`"
+        );
+    }
+    folder
 }
 
 fn complain(error: &dyn Error) {
@@ -131,6 +150,11 @@ fn run_list(kernels: &Kernels, list: &List) -> Exit {
     } else {
         table(&rows)
     };
+    show(&text)
+}
+
+/// Writes to standard output.
+fn show(text: &str) -> Exit {
     match io::stdout().write_all(text.as_bytes()) {
         // A reader such as head(1) has seen enough.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

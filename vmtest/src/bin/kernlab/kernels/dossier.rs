@@ -1,16 +1,22 @@
-//! `kernlab kernels dossier`: where a kernel has its fields, and how that is known.
+//! `kernlab kernels dossier`: what is known of a kernel.
 
-use std::{env, path::PathBuf};
+use std::{fs, io, path::PathBuf};
 
 use clap::Args;
-use kernlab_core::discovery::{LayoutReport, ReportedField, ReportedPrototype};
+use kernlab_core::{
+    discovery::{LayoutReport, ReportedField, ReportedPrototype},
+    dossier::{Dossier as Facts, GivenTypes, SymbolState},
+    facts::{Trial, wanted_symbols, wanted_tracepoints},
+    record::Decision,
+    scenario::Scenario,
+};
 use kernlab_vmtest::{
-    dossier,
+    dossier::{self, How},
     kernels::{Kernels, Silent},
 };
 use serde::Serialize;
 
-use super::complain;
+use super::{complain, guest_programs, show};
 use crate::Exit;
 
 #[derive(Debug, Args)]
@@ -21,25 +27,26 @@ pub(crate) struct Dossier {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// Examine the kernels anew, even those that have a dossier.
+    #[arg(long)]
+    again: bool,
+    /// Write each kernel's dossier into this folder, as test data: `ID.json`.
+    #[arg(long, value_name = "DIR")]
+    trim: Option<PathBuf>,
 }
 
 /// One kernel in the JSON.
 #[derive(Serialize)]
 struct Row {
     id: String,
-    #[serde(flatten)]
+    dossier: Facts,
     layout: LayoutReport,
 }
 
-/// Boots each kernel, and prints what its memory says. Fails if BTF says something else.
+/// Shows each dossier, taking it first where need be. Fails if BTF contradicts what the kernel's
+/// memory says.
 pub(super) fn run(kernels: &Kernels, arguments: &Dossier) -> Exit {
-    let Some(guest) = env::var_os("KERNLAB_GUEST").map(PathBuf::from) else {
-        eprintln!(
-            "error: KERNLAB_GUEST does not name the folder of the guest's programs: run this as \
-             `cargo xtask kernels dossier`"
-        );
-        return Exit::Usage;
-    };
+    let Some(guest) = guest_programs("dossier") else { return Exit::Usage };
     let entries = match kernels.select(&arguments.selectors) {
         Ok(entries) => entries,
         Err(error) => {
@@ -51,34 +58,94 @@ pub(super) fn run(kernels: &Kernels, arguments: &Dossier) -> Exit {
     let mut rows = Vec::new();
     for entry in &entries {
         let mut tell = |line: String| eprintln!("note: {line}");
-        match dossier::layout(kernels, entry, &guest, &Silent, &mut tell) {
-            Ok(layout) => {
-                if !layout.contradictions().is_empty() && exit == Exit::Success {
-                    exit = Exit::Failure;
-                }
-                if !arguments.json {
-                    print!("{}", render(&entry.id, &layout));
-                }
-                rows.push(Row { id: entry.id.clone(), layout });
-            }
+        let how = How { guest: &guest, cold: false, again: arguments.again };
+        let archive = match dossier::of(kernels, entry, how, &Silent, &mut tell) {
+            Ok(archive) => archive,
             Err(error) => {
                 eprint!("{}: ", entry.id);
                 complain(&error);
                 exit = Exit::Infrastructure;
+                continue;
             }
+        };
+        let layout = archive.layout();
+        if !layout.contradictions().is_empty() && exit == Exit::Success {
+            exit = Exit::Failure;
         }
+        let row = Row { id: entry.id.clone(), dossier: archive.dossier, layout };
+        if let Some(folder) = &arguments.trim
+            && let Err(error) = write(folder, &row)
+        {
+            eprintln!("error: cannot write the dossier into {}: {error}", folder.display());
+            return Exit::Infrastructure;
+        }
+        if !arguments.json && arguments.trim.is_none() {
+            show(&(facts(&row) + &render(&row.layout)));
+        }
+        rows.push(row);
     }
     if arguments.json {
         match serde_json::to_string_pretty(&rows) {
-            Ok(text) => println!("{text}"),
+            Ok(text) => drop(show(&(text + "\n"))),
             Err(error) => unreachable!("rows are plain data: {error}"),
         }
     }
     exit
 }
 
-fn render(id: &str, layout: &LayoutReport) -> String {
-    let mut text = format!("{id}: {}\n", layout.release);
+fn write(folder: &std::path::Path, row: &Row) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let path = folder.join(format!("{}.json", row.id));
+    fs::write(&path, serde_json::to_string_pretty(&row.dossier.clone().trimmed())? + "\n")?;
+    println!("{}", path.display());
+    Ok(())
+}
+
+/// What can be said in a few lines: what is missing is what matters.
+fn facts(Row { id, dossier, .. }: &Row) -> String {
+    let features = &dossier.features;
+    let yes = |is: bool| if is { "yes" } else { "no" };
+    let mut text = format!(
+        "{id}: {} ({})\n  BTF {}, ring buffer {}, bpf_probe_read_kernel {}, uprobes {}\n",
+        dossier.release,
+        dossier.machine,
+        yes(dossier.types.is_some()),
+        features.ring_buffer,
+        features.probe_read_kernel,
+        yes(features.uprobes),
+    );
+    let mut missing = |what: &str, names: Vec<String>| {
+        if !names.is_empty() {
+            text += &format!("  {what}: {}\n", names.join(", "));
+        }
+    };
+    let lacking = |all: &std::collections::BTreeMap<String, Trial>| {
+        all.iter().filter(|(_, trial)| !trial.is_yes()).map(|(name, _)| name.clone()).collect()
+    };
+    missing("no helpers", lacking(&features.helpers));
+    missing("no map types", lacking(&features.maps));
+    let symbols = wanted_symbols().collect::<std::collections::BTreeSet<_>>();
+    let symbols = symbols.into_iter().filter_map(|name| match dossier.symbol(name) {
+        SymbolState::Present => None,
+        SymbolState::Absent => Some(name.to_owned()),
+        other => Some(format!("{name} ({other})")),
+    });
+    missing("no symbols", symbols.collect());
+    let tracepoints = wanted_tracepoints().filter(|&name| !dossier.tracepoints.contains_key(name));
+    missing("no tracepoints", tracepoints.map(str::to_owned).collect());
+    for (mode, types) in [("embedded", GivenTypes::Own), ("masked", GivenTypes::None)] {
+        let refused =
+            Scenario::ALL.iter().filter_map(|scenario| match dossier.predict(scenario, types) {
+                Decision::Unsupported(why) => Some(format!("{scenario} ({})", why.reason)),
+                Decision::Plan { .. } => None,
+            });
+        missing(&format!("unsupported ({mode})"), refused.collect());
+    }
+    text
+}
+
+fn render(layout: &LayoutReport) -> String {
+    let mut text = String::new();
     let width = layout.fields.iter().map(|field| field.field.len()).max().unwrap_or(0);
     for field in &layout.fields {
         let ReportedField { field: name, discovered, how, .. } = field;

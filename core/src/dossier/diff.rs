@@ -1,0 +1,282 @@
+//! What changed between two kernels.
+
+mod text;
+mod whole;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+pub use self::whole::{Whole, WholeDifference};
+use super::{Dependencies, Dossier, GivenTypes, dependencies_of, state::SymbolState};
+use crate::{
+    btf::{Field, Prototype},
+    cell::BtfMode,
+    facts::Dependency,
+    record::Decision,
+    scenario::{Scenario, Tracer},
+    tracepoint::TracepointField,
+};
+
+/// What changed from one kernel to another, for those who trace on both.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// The release that is compared with.
+    pub old: String,
+    /// The release that is compared.
+    pub new: String,
+    /// What changed for each tracer; those without a change are not there.
+    pub tracers: BTreeMap<Tracer, Vec<Change>>,
+    /// What concerns all: features and options.
+    pub general: Vec<Change>,
+}
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Change {
+    /// A tracer works otherwise, or not at all any more, or now does.
+    Plan {
+        /// `tracer/name`; all that have this change.
+        scenarios: Vec<String>,
+        /// Where: with BTF, or masked.
+        btf: BtfMode,
+        /// What is decided on the old kernel.
+        old: String,
+        /// What is decided on the new one.
+        new: String,
+    },
+    /// A function or object came, went, or was taken apart by the compiler.
+    Symbol {
+        /// Its name.
+        symbol: String,
+        /// In the old kernel.
+        old: SymbolState,
+        /// In the new one.
+        new: SymbolState,
+    },
+    /// A function takes other arguments.
+    Prototype {
+        /// Its name.
+        function: String,
+        /// Its old declaration.
+        old: String,
+        /// Its new one.
+        new: String,
+        /// Parameters that both have, at other places.
+        moved: Vec<Moved>,
+    },
+    /// A field moved, has another type, came or went.
+    Field {
+        /// `file.f_op`
+        field: String,
+        /// In the old kernel.
+        old: Option<Field>,
+        /// In the new one.
+        new: Option<Field>,
+    },
+    /// A structure has another size, in bytes.
+    Size {
+        /// Its name.
+        structure: String,
+        /// In the old kernel.
+        old: u32,
+        /// In the new one.
+        new: u32,
+    },
+    /// A tracepoint came, went, or has other fields.
+    Tracepoint {
+        /// Its name.
+        tracepoint: String,
+        /// Its fields in the old kernel.
+        old: Option<Vec<TracepointField>>,
+        /// Its fields in the new one.
+        new: Option<Vec<TracepointField>>,
+    },
+    /// A feature or an option.
+    Feature {
+        /// Which.
+        feature: String,
+        /// In the old kernel.
+        old: String,
+        /// In the new one.
+        new: String,
+    },
+}
+
+/// A parameter at another place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Moved {
+    /// Its name.
+    pub parameter: String,
+    /// Its number, counted from 1.
+    pub old: usize,
+    /// Its number, counted from 1.
+    pub new: usize,
+}
+
+impl Difference {
+    /// Compares two kernels by what the tracers depend on, on either of them.
+    pub fn between(old: &Dossier, new: &Dossier) -> Self {
+        let (of_old, of_new) = (dependencies_of(old), dependencies_of(new));
+        let names: BTreeSet<Tracer> = of_old.keys().chain(of_new.keys()).copied().collect();
+        let tracers = names.into_iter().filter_map(|tracer| {
+            let both = [&of_old, &of_new].map(|all| all.get(&tracer).cloned().unwrap_or_default());
+            let all: Dependencies = both.into_iter().flatten().collect();
+            let mut changes = plans(old, new, tracer);
+            changes.extend(sizes(old, new, &all));
+            changes.extend(all.iter().filter_map(|dependency| change(old, new, dependency)));
+            (!changes.is_empty()).then_some((tracer, changes))
+        });
+        Difference {
+            old: old.release.clone(),
+            new: new.release.clone(),
+            tracers: tracers.collect(),
+            general: features(old, new),
+        }
+    }
+}
+
+fn change(old: &Dossier, new: &Dossier, dependency: &Dependency) -> Option<Change> {
+    match dependency {
+        Dependency::Symbol(symbol) => {
+            let (old, new) = (old.symbol(symbol), new.symbol(symbol));
+            (old != new).then(|| Change::Symbol { symbol: symbol.clone(), old, new })
+        }
+        Dependency::Prototype(function) => {
+            let (old, new) = (old.prototype(function)?, new.prototype(function)?);
+            (old != new).then(|| Change::Prototype {
+                function: function.clone(),
+                old: old.declare(function),
+                new: new.declare(function),
+                moved: moved(old, new),
+            })
+        }
+        Dependency::Field(structure, field) => {
+            let found = |dossier: &Dossier| dossier.field(structure, field);
+            let (old, new) = (found(old), found(new));
+            let same = match (&old, &new) {
+                // What was discovered has no type.
+                (Some(old), Some(new)) if [old, new].iter().any(|f| f.type_name == "?") => {
+                    (old.offset, old.bit) == (new.offset, new.bit)
+                }
+                _ => old == new,
+            };
+            (!same).then(|| Change::Field { field: format!("{structure}.{field}"), old, new })
+        }
+        Dependency::Tracepoint(name) => {
+            let found = |dossier: &Dossier| dossier.tracepoints.get(name).cloned();
+            let (old, new) = (found(old), found(new));
+            (old != new).then(|| Change::Tracepoint { tracepoint: name.clone(), old, new })
+        }
+    }
+}
+
+fn moved(old: &Prototype, new: &Prototype) -> Vec<Moved> {
+    let numbered =
+        || (1..).zip(&old.parameters).filter(|(_, parameter)| !parameter.name.is_empty());
+    numbered()
+        .filter_map(|(number, parameter)| {
+            let (place, _) = new.position(&[&parameter.name])?;
+            let place = place as usize;
+            (place != number).then(|| Moved {
+                parameter: parameter.name.clone(),
+                old: number,
+                new: place,
+            })
+        })
+        .collect()
+}
+
+/// Structures whose fields are depended on.
+fn sizes(old: &Dossier, new: &Dossier, dependencies: &Dependencies) -> Vec<Change> {
+    let structures: BTreeSet<&String> = dependencies
+        .iter()
+        .filter_map(|dependency| match dependency {
+            Dependency::Field(structure, _) => Some(structure),
+            _ => None,
+        })
+        .collect();
+    structures
+        .into_iter()
+        .filter_map(|structure| {
+            let (old, new) = (old.size_of(structure)?, new.size_of(structure)?);
+            (old != new).then(|| Change::Size { structure: structure.clone(), old, new })
+        })
+        .collect()
+}
+
+/// Scenarios that are decided otherwise, together where they have the same change.
+fn plans(old: &Dossier, new: &Dossier, tracer: Tracer) -> Vec<Change> {
+    let mut groups: Vec<(Vec<String>, BtfMode, String, String)> = Vec::new();
+    let of_tracer = || Scenario::ALL.iter().filter(move |scenario| scenario.tracer == tracer);
+    for (btf, types) in [(BtfMode::Embedded, GivenTypes::Own), (BtfMode::Masked, GivenTypes::None)]
+    {
+        for scenario in of_tracer() {
+            let decided = |dossier: &Dossier| brief(&dossier.predict(scenario, types));
+            let (old, new) = (decided(old), decided(new));
+            if old == new {
+                continue;
+            }
+            let known = groups.iter_mut().find(|group| (&group.2, &group.3) == (&old, &new));
+            match known {
+                Some(group) if group.1 == btf => group.0.push(scenario.to_string()),
+                // Masked as with BTF: once is enough.
+                Some(group) if group.0.contains(&scenario.to_string()) => {}
+                _ => groups.push((vec![scenario.to_string()], btf, old, new)),
+            }
+        }
+    }
+    groups
+        .into_iter()
+        .map(|(scenarios, btf, old, new)| Change::Plan { scenarios, btf, old, new })
+        .collect()
+}
+
+/// A decision without what differs between modes and says nothing of the kernel.
+fn brief(decision: &Decision) -> String {
+    match decision {
+        Decision::Unsupported(_) => decision.to_string(),
+        Decision::Plan { attach, buffer, read, .. } => {
+            let mut places: Vec<_> = attach.iter().map(|point| point.target.to_string()).collect();
+            places.dedup();
+            let (buffer, read) = (buffer.name(), read.name());
+            format!("at {}; buffer {buffer}, reads {read}", places.join(", "))
+        }
+    }
+}
+
+fn features(old: &Dossier, new: &Dossier) -> Vec<Change> {
+    let all = [old, new].map(features_of);
+    let names: BTreeSet<&String> = all.iter().flat_map(BTreeMap::keys).collect();
+    names
+        .into_iter()
+        .filter_map(|feature| {
+            let [old, new] = [&all[0], &all[1]].map(|features| features.get(feature).cloned());
+            // An option of a kernel whose configuration is not at hand is not known.
+            let (old, new) = (old?, new?);
+            (old != new).then(|| Change::Feature { feature: feature.clone(), old, new })
+        })
+        .collect()
+}
+
+fn features_of(dossier: &Dossier) -> BTreeMap<String, String> {
+    let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
+    let features = &dossier.features;
+    let mut all = BTreeMap::from([
+        ("BTF".to_owned(), yes(dossier.types.is_some())),
+        ("uprobes".to_owned(), yes(features.uprobes)),
+        ("machine".to_owned(), dossier.machine.clone()),
+    ]);
+    all.extend(
+        features
+            .helpers
+            .iter()
+            .map(|(name, trial)| (format!("helper bpf_{name}"), trial.to_string())),
+    );
+    all.extend(
+        features.maps.iter().map(|(name, trial)| (format!("map type {name}"), trial.to_string())),
+    );
+    all.extend(dossier.config.clone().into_iter().flatten());
+    all
+}

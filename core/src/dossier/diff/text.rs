@@ -1,0 +1,116 @@
+//! Differences for people to read.
+
+use std::fmt;
+
+use super::{Change, Difference, Moved};
+use crate::{
+    btf::Field,
+    dossier::SymbolState,
+    scenario::{Scenario, Tracer},
+    tracepoint::TracepointField,
+};
+
+impl fmt::Display for Difference {
+    /// By tracer, then what concerns all, then which tracers nothing changed for.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (tracer, changes) in &self.tracers {
+            writeln!(f, "{tracer}")?;
+            for change in changes {
+                for line in change.to_string().lines() {
+                    writeln!(f, "  {line}")?;
+                }
+            }
+            writeln!(f)?;
+        }
+        if !self.general.is_empty() {
+            writeln!(f, "features and options")?;
+            for change in &self.general {
+                writeln!(f, "  {change}")?;
+            }
+            writeln!(f)?;
+        }
+        let mut same: Vec<Tracer> = Scenario::ALL.iter().map(|scenario| scenario.tracer).collect();
+        same.dedup();
+        same.retain(|tracer| !self.tracers.contains_key(tracer));
+        let same: Vec<_> = same.iter().map(ToString::to_string).collect();
+        match same.is_empty() {
+            true => Ok(()),
+            false => writeln!(f, "nothing changed for {}", same.join(", ")),
+        }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Change::Plan { scenarios, btf, old, new } => {
+                write!(f, "planned otherwise ({btf}): {}", scenarios.join(", "))?;
+                write!(f, "\n  - {old}\n  + {new}")
+            }
+            Change::Symbol { symbol, old, new } => match (old, new) {
+                (SymbolState::Present, SymbolState::Absent) => write!(f, "{symbol} is gone"),
+                (SymbolState::Absent, SymbolState::Present) => write!(f, "{symbol} is new"),
+                _ => write!(f, "{symbol}: {old} -> {new}"),
+            },
+            Change::Prototype { function, old, new, moved } => {
+                write!(f, "{function} has another prototype\n  - {old}\n  + {new}")?;
+                for Moved { parameter, old, new } in moved {
+                    write!(f, "\n  {parameter}: argument {old} -> {new}")?;
+                }
+                Ok(())
+            }
+            Change::Field { field, old, new } => match (old, new) {
+                (Some(old), Some(new)) if old.type_name == new.type_name => {
+                    write!(f, "{field}: {} -> {}", place(old), place(new))
+                }
+                (Some(old), Some(new)) if place(old) == place(new) => {
+                    let (old, new) = (&old.type_name, &new.type_name);
+                    write!(f, "{field} is of another type: {old} -> {new}")
+                }
+                (Some(old), Some(new)) => {
+                    write!(f, "{field}: {} {} -> ", place(old), old.type_name)?;
+                    write!(f, "{} {}", place(new), new.type_name)
+                }
+                (Some(old), None) => write!(f, "{field} is gone: it was at {}", place(old)),
+                (None, Some(new)) => {
+                    write!(f, "{field} is new: {} at {}", new.type_name, place(new))
+                }
+                (None, None) => write!(f, "{field}"),
+            },
+            Change::Size { structure, old, new } => {
+                write!(f, "struct {structure}: {old} -> {new} bytes")
+            }
+            Change::Tracepoint { tracepoint, old, new } => match (old, new) {
+                (Some(old), Some(new)) => {
+                    write!(f, "tracepoint {tracepoint} has other fields")?;
+                    for field in old.iter().filter(|field| !new.contains(field)) {
+                        write!(f, "\n  - {}", Shown(field))?;
+                    }
+                    for field in new.iter().filter(|field| !old.contains(field)) {
+                        write!(f, "\n  + {}", Shown(field))?;
+                    }
+                    Ok(())
+                }
+                (Some(_), None) => write!(f, "tracepoint {tracepoint} is gone"),
+                (None, _) => write!(f, "tracepoint {tracepoint} is new"),
+            },
+            Change::Feature { feature, old, new } => write!(f, "{feature}: {old} -> {new}"),
+        }
+    }
+}
+
+fn place(field: &Field) -> String {
+    match field.bit {
+        0 => field.offset.to_string(),
+        bit => format!("{}:{bit}", field.offset),
+    }
+}
+
+struct Shown<'a>(&'a TracepointField);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TracepointField { name, type_name, offset, size } = self.0;
+        write!(f, "{type_name} {name} at {offset}, {size} bytes")
+    }
+}

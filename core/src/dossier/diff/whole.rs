@@ -1,0 +1,179 @@
+//! What changed between two kernels, whether or not a tracer cares.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use serde::Serialize;
+
+use crate::btf::Listing;
+
+/// Everything that a kernel is compared by.
+#[derive(Clone, Debug, Default)]
+pub struct Whole {
+    /// What its BTF describes, if it has any.
+    pub types: Option<Listing>,
+    /// The names of its functions.
+    pub function_names: BTreeSet<String>,
+}
+
+/// Every change.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct WholeDifference {
+    /// Functions that are no longer in the symbol table.
+    pub functions_gone: Vec<String>,
+    /// Functions that were not in it.
+    pub functions_new: Vec<String>,
+    /// Functions that both have and that are declared otherwise.
+    pub functions: BTreeMap<String, Lines>,
+    /// Structures and unions that are no longer there.
+    pub structures_gone: Vec<String>,
+    /// Structures and unions that were not there.
+    pub structures_new: Vec<String>,
+    /// Structures and unions that both have, and that differ.
+    pub structures: BTreeMap<String, Lines>,
+}
+
+/// Lines that came and went.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Lines {
+    /// Only in the old kernel.
+    pub old: Vec<String>,
+    /// Only in the new one.
+    pub new: Vec<String>,
+}
+
+impl WholeDifference {
+    /// Compares two kernels; their types only if both have BTF.
+    pub fn between(old: &Whole, new: &Whole) -> Self {
+        let only = |ours: &BTreeSet<String>, theirs: &BTreeSet<String>| {
+            ours.difference(theirs).cloned().collect()
+        };
+        let mut difference = WholeDifference {
+            functions_gone: only(&old.function_names, &new.function_names),
+            functions_new: only(&new.function_names, &old.function_names),
+            ..WholeDifference::default()
+        };
+        let (Some(old), Some(new)) = (&old.types, &new.types) else { return difference };
+        difference.functions = changed(&old.functions, &new.functions, |all| all.iter().collect());
+        difference.structures =
+            changed(&old.structures, &new.structures, |all| all.iter().flatten().collect());
+        let missing = |ours: &BTreeMap<String, _>, theirs: &BTreeMap<String, _>| {
+            ours.keys().filter(|name| !theirs.contains_key(*name)).cloned().collect()
+        };
+        difference.structures_gone = missing(&old.structures, &new.structures);
+        difference.structures_new = missing(&new.structures, &old.structures);
+        difference
+    }
+}
+
+/// What has a name in both and isn't the same.
+fn changed<T: PartialEq>(
+    old: &BTreeMap<String, T>,
+    new: &BTreeMap<String, T>,
+    lines: impl Fn(&T) -> Vec<&String>,
+) -> BTreeMap<String, Lines> {
+    let only = |ours: &T, theirs: &T| -> Vec<String> {
+        let theirs: BTreeSet<_> = lines(theirs).into_iter().collect();
+        lines(ours).into_iter().filter(|line| !theirs.contains(line)).cloned().collect()
+    };
+    old.iter()
+        .filter_map(|(name, old)| {
+            let new = new.get(name).filter(|new| *new != old)?;
+            Some((name.clone(), Lines { old: only(old, new), new: only(new, old) }))
+        })
+        // The same lines in another order: several structures of one name.
+        .filter(|(_, lines)| *lines != Lines::default())
+        .collect()
+}
+
+impl fmt::Display for WholeDifference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lists = [
+            ("functions that are gone", &self.functions_gone),
+            ("functions that are new", &self.functions_new),
+            ("structures that are gone", &self.structures_gone),
+            ("structures that are new", &self.structures_new),
+        ];
+        for (title, names) in lists {
+            writeln!(f, "{title}: {}", names.len())?;
+            for name in names {
+                writeln!(f, "  {name}")?;
+            }
+        }
+        let changes = [
+            ("functions with another prototype", &self.functions),
+            ("structures with other fields", &self.structures),
+        ];
+        for (title, changes) in changes {
+            writeln!(f, "{title}: {}", changes.len())?;
+            for (name, Lines { old, new }) in changes {
+                writeln!(f, "  {name}")?;
+                for line in old {
+                    writeln!(f, "    - {line}")?;
+                }
+                for line in new {
+                    writeln!(f, "    + {line}")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::btf::{Btf, sample::Builder};
+
+    fn whole(build: impl FnOnce(&mut Builder), symbols: &[&str]) -> Whole {
+        let mut builder = Builder::new();
+        build(&mut builder);
+        let types = Some(Btf::parse(builder.build()).unwrap().listing());
+        Whole { types, function_names: symbols.iter().map(ToString::to_string).collect() }
+    }
+
+    #[test]
+    fn everything_that_changed_is_told() {
+        let old = whole(
+            |builder| {
+                builder.structure("file", &[("f_op", 40), ("f_mode", 68)]);
+                builder.structure("gone", &[("x", 0)]);
+                builder.function("open", &[("struct file *", "file")]);
+                builder.function("same", &[]);
+            },
+            &["open", "same", "old"],
+        );
+        let new = whole(
+            |builder| {
+                builder.structure("file", &[("f_op", 16), ("f_mode", 68)]);
+                builder.function("open", &[("struct path *", "path"), ("struct file *", "file")]);
+                builder.function("same", &[]);
+            },
+            &["open", "same", "new"],
+        );
+        assert_eq!(
+            WholeDifference::between(&old, &new).to_string(),
+            "functions that are gone: 1\n  old\n\
+             functions that are new: 1\n  new\n\
+             structures that are gone: 1\n  gone\n\
+             structures that are new: 0\n\
+             functions with another prototype: 1\n  open\n    \
+             - void open(struct file *file)\n    \
+             + void open(struct path *path, struct file *file)\n\
+             structures with other fields: 1\n  file\n    \
+             - 40 long f_op\n    + 16 long f_op\n"
+        );
+        assert_eq!(WholeDifference::between(&old, &old), WholeDifference::default());
+    }
+
+    #[test]
+    fn without_btf_only_names_are_compared() {
+        let old = whole(|builder| builder.function("open", &[]), &["open"]);
+        let new = Whole { types: None, function_names: BTreeSet::new() };
+        let difference = WholeDifference::between(&old, &new);
+        assert_eq!(difference.functions_gone, ["open"]);
+        assert!(difference.functions.is_empty() && difference.structures_gone.is_empty());
+    }
+}

@@ -1,0 +1,155 @@
+//! Plans on real kernels, without booting them: `dossiers/` has what `cargo xtask kernels dossier ID
+//! --trim core/tests/dossiers` wrote.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use kernlab_core::{
+    dossier::{Dossier, GivenTypes, dependencies_of, diff::Difference},
+    facts::{Dependency, wanted_functions, wanted_symbols, wanted_tracepoints},
+    plan::ProbePlan,
+    scenario::{Scenario, Tracer},
+};
+use rstest::rstest;
+
+fn read(path: &Path) -> Dossier {
+    Dossier::from_json(&fs::read(path).unwrap()).unwrap()
+}
+
+fn dossier(id: &str) -> Dossier {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dossiers");
+    read(&folder.join(format!("{id}.json")))
+}
+
+fn id(path: &Path) -> String {
+    path.file_stem().unwrap().to_string_lossy().into_owned()
+}
+
+const MODES: [(&str, GivenTypes<'_>); 2] =
+    [("embedded", GivenTypes::Own), ("masked", GivenTypes::None)];
+
+/// Whoever changes a plan sees here what that means on each kernel.
+#[rstest]
+fn every_scenario_is_decided_as_before(#[files("tests/dossiers/*.json")] path: PathBuf) {
+    let dossier = read(&path);
+    let mut text = String::new();
+    for (mode, types) in MODES {
+        writeln!(text, "{mode}").unwrap();
+        for scenario in Scenario::ALL {
+            writeln!(text, "  {scenario}: {}", dossier.predict(scenario, types)).unwrap();
+        }
+    }
+    insta::assert_snapshot!(format!("decisions-{}", id(&path)), text);
+}
+
+/// What a plan asks about and a dossier doesn't cover would look as if it weren't there.
+#[rstest]
+fn a_dossier_has_whatever_plans_ask(#[files("tests/dossiers/*.json")] path: PathBuf) {
+    let dossier = read(&path);
+    for (tracer, dependencies) in dependencies_of(&dossier) {
+        for dependency in dependencies {
+            let covered = match &dependency {
+                Dependency::Symbol(name) => wanted_symbols().any(|wanted| wanted == name),
+                Dependency::Tracepoint(name) => wanted_tracepoints().any(|wanted| wanted == name),
+                Dependency::Prototype(name) => wanted_functions().any(|wanted| wanted == name),
+                Dependency::Field(structure, field) => {
+                    dossier.types.as_ref().is_none_or(|types| types.covers_field(structure, field))
+                }
+            };
+            assert!(covered, "{tracer} asks about {dependency:?}: add it to core/src/facts.rs");
+        }
+    }
+}
+
+/// With BTF and by searching memory, programs are told the same offsets and arguments.
+#[rstest]
+fn discovery_and_btf_make_the_same_plan(#[files("tests/dossiers/*.json")] path: PathBuf) {
+    let dossier = read(&path);
+    if dossier.types.is_none() {
+        return;
+    }
+    for scenario in Scenario::ALL {
+        let (Some(with), Some(without)) =
+            (planned(&dossier, scenario, MODES[0].1), planned(&dossier, scenario, MODES[1].1))
+        else {
+            continue;
+        };
+        // Where the dentry is, the program finds out for itself if the plan can't say; for that it
+        // has more fields, and fewer where it needs none.
+        if with.tracer == Tracer::Filelife {
+            continue;
+        }
+        assert_eq!(with.config, without.config, "{scenario}");
+        assert_eq!(with.attach, without.attach, "{scenario}");
+    }
+}
+
+fn planned(dossier: &Dossier, scenario: &Scenario, types: GivenTypes<'_>) -> Option<ProbePlan> {
+    dossier.plan(scenario, types).0.ok()
+}
+
+/// The dentry of vfs_create and vfs_unlink among their arguments; `f_op` and `private_data` in struct
+/// file; `files` in struct task_struct.
+#[rstest]
+#[case::of_5_10("debian-5.10", (2, 2), (40, 200), 2808)]
+#[case::of_6_1("debian-6.1", (3, 3), (40, 200), 3048)]
+#[case::of_6_1_rt("debian-6.1-rt", (3, 3), (40, 264), 3112)]
+#[case::of_6_12("debian-6.12", (3, 3), (16, 32), 3048)]
+#[case::of_6_19("debian-6.19", (2, 3), (8, 24), 3320)]
+#[case::of_7_3("debian-backports", (2, 3), (8, 24), 3488)]
+fn plans_follow_what_changed_between_releases(
+    #[case] id: &str,
+    #[case] dentries: (u32, u32),
+    #[case] file: (u32, u32),
+    #[case] files: u32,
+) {
+    let dossier = dossier(id);
+    let config =
+        |id| planned(&dossier, Scenario::by_id(id).unwrap(), GivenTypes::Own).unwrap().config;
+    let filelife = config("filelife/create_unlink");
+    assert_eq!((filelife.create_dentry_argument, filelife.unlink_dentry_argument), dentries);
+    let layout = config("socket_write/tcp4").layout;
+    assert_eq!((layout.file_f_op, layout.file_private_data), file);
+    assert_eq!(layout.task_struct_files, files);
+}
+
+#[rstest]
+#[case("debian-5.10", "debian-6.1")]
+#[case("debian-6.1", "debian-6.12")]
+#[case("debian-6.12", "debian-backports")]
+#[case("debian-6.1", "debian-6.1-rt")]
+fn what_changed_between_two_kernels(#[case] old: &str, #[case] new: &str) {
+    let difference = Difference::between(&dossier(old), &dossier(new));
+    insta::assert_snapshot!(format!("diff-{old}-{new}"), difference);
+}
+
+/// BTF in a file is believed as far as a search of memory agrees.
+#[test]
+fn a_file_of_another_kernel_is_refused() {
+    let (ours, other) = (dossier("debian-6.1"), dossier("debian-6.12"));
+    let scenario = Scenario::by_id("socket_write/tcp4").unwrap();
+    let with = |file: &Dossier| {
+        let types = file.types.clone().unwrap();
+        ours.predict(scenario, GivenTypes::File(&types)).to_string()
+    };
+    assert!(with(&ours).ends_with("layout external)"), "{}", with(&ours));
+    assert!(with(&other).starts_with("unsupported (foreign-btf): "), "{}", with(&other));
+}
+
+#[test]
+fn a_kernel_does_not_differ_from_itself() {
+    let dossier = dossier("debian-6.12");
+    let difference = Difference::between(&dossier, &dossier);
+    assert!(difference.tracers.is_empty() && difference.general.is_empty(), "{difference}");
+}
+
+#[test]
+fn a_dossier_of_another_schema_is_refused() {
+    let json = serde_json::json!({"schema": 2, "anything": []}).to_string();
+    let error = Dossier::from_json(json.as_bytes()).unwrap_err();
+    assert_eq!(error.to_string(), "a dossier of schema 2, expected 1");
+    assert_eq!(Dossier::from_json(b"{}").unwrap_err().to_string(), "not a dossier");
+}

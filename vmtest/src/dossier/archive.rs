@@ -1,0 +1,154 @@
+//! Dossiers in the store, with what they were taken from.
+
+use std::{
+    cell::Cell,
+    fs::{self, File},
+    path::Path,
+};
+
+use kernlab_core::{
+    btf::{Btf, Types},
+    config,
+    discovery::LayoutReport,
+    dossier::{BtfIdentity, Dossier, Examination, SCHEMA, Scope, diff::Whole},
+};
+use object::{Object as _, ObjectSection as _};
+
+use super::{DossierError, LONG_TIMEOUT, ask, ask_for_json};
+use crate::kernels::{Digest, Entry, Kernels, Observer, StoreError, Unpacked};
+
+/// Goes into the names of dossiers: to be raised when one of the same scope says something else.
+const VERSION: u32 = 1;
+
+const EXAMINATION: &str = "examination.json";
+
+/// How a kernel is examined.
+#[derive(Clone, Copy, Debug)]
+pub struct How<'a> {
+    /// The folder of the guest's programs.
+    pub guest: &'a Path,
+    /// Boot a guest, instead of restoring a saved one.
+    pub cold: bool,
+    /// Take the dossier anew, even if there is one.
+    pub again: bool,
+}
+
+/// A dossier, and the way to everything else that a kernel is compared by.
+#[derive(Clone, Debug)]
+pub struct Archive {
+    /// The dossier.
+    pub dossier: Dossier,
+    /// What the search of memory took, in milliseconds.
+    pub search_ms: u64,
+    btf: Option<BtfIdentity>,
+    kernel: Unpacked,
+    image: Digest,
+}
+
+/// The dossier of a kernel: from the store, or taken now. It belongs to the image and to what dossiers
+/// have in them, so it is taken once, whatever happens to tracers.
+pub fn of(
+    kernels: &Kernels,
+    entry: &Entry,
+    how: How<'_>,
+    observer: &dyn Observer,
+    tell: &mut dyn FnMut(String),
+) -> Result<Archive, DossierError> {
+    let kernel = kernels.prepare(entry, observer)?;
+    let path = kernel.image.fastest();
+    let image = File::open(path).and_then(|mut file| Digest::of_reader(&mut file));
+    let (image, _) = image.map_err(|source| unreadable(path, source))?;
+    let scope =
+        serde_json::to_string(&Scope::current()).map_err(|error| unreadable(path, error))?;
+    let key = Digest::of(format!("dossier {VERSION} {image} {scope}").as_bytes()).to_string();
+
+    let refused = Cell::new(how.again);
+    let whole = |folder: &Path| if refused.get() { None } else { read(folder) };
+    let (_, examination) = kernels.store().artifact(&key, whole, |scratch| {
+        refused.set(false);
+        let examination: Examination = ask_for_json("examine", kernels, &kernel, how, tell)?;
+        let json = serde_json::to_vec(&examination).map_err(|error| unreadable(path, error))?;
+        write(&scratch.join(EXAMINATION), &json)
+    })?;
+    let Examination { mut dossier, btf, search_ms } = examination;
+    if let Some(path) = &kernel.config {
+        let text = fs::read(path).map_err(|source| unreadable(path, source))?;
+        dossier.config = Some(config::options(&String::from_utf8_lossy(&text)));
+    }
+    Ok(Archive { dossier, search_ms, btf, kernel, image })
+}
+
+/// What is in the folder of a dossier, if it is whole.
+fn read(folder: &Path) -> Option<Examination> {
+    let json = fs::read(folder.join(EXAMINATION)).ok()?;
+    let examination: Examination = serde_json::from_slice(&json).ok()?;
+    (examination.dossier.schema == SCHEMA).then_some(examination)
+}
+
+/// The BTF in an ELF image, if it is the one that the guest saw.
+fn embedded_btf(image: &Path, identity: &BtfIdentity) -> Option<Vec<u8>> {
+    let bytes = fs::read(image).ok()?;
+    let elf = object::File::parse(&*bytes).ok()?;
+    let btf = elf.section_by_name(".BTF")?.data().ok()?;
+    let same = btf.len() as u64 == identity.length && crc32fast::hash(btf) == identity.checksum;
+    same.then(|| btf.to_vec())
+}
+
+impl Archive {
+    /// What is discovered, beside what BTF has.
+    pub fn layout(&self) -> LayoutReport {
+        let types = self.dossier.types.clone().map(Types::Extract);
+        let discovered = self.dossier.discovered.clone();
+        LayoutReport::new(&self.dossier.release, types.as_ref(), discovered, self.search_ms)
+    }
+
+    /// All types and functions of the kernel. What isn't in the image is asked of a guest, once.
+    pub fn whole(
+        &self,
+        kernels: &Kernels,
+        how: How<'_>,
+        tell: &mut dyn FnMut(String),
+    ) -> Result<Whole, DossierError> {
+        let names = self.answer("functions", kernels, how, tell)?;
+        let types = match &self.btf {
+            None => None,
+            Some(identity) => {
+                let bytes = match embedded_btf(self.kernel.image.fastest(), identity) {
+                    Some(bytes) => bytes,
+                    None => self.answer("btf", kernels, how, tell)?,
+                };
+                let btf = Btf::parse(bytes)
+                    .map_err(|error| DossierError::Btf(self.dossier.release.clone(), error))?;
+                Some(btf.listing())
+            }
+        };
+        let names = String::from_utf8_lossy(&names);
+        Ok(Whole { types, function_names: names.lines().map(str::to_owned).collect() })
+    }
+
+    /// What the tracer program says to a question whose answer is long, and always the same.
+    fn answer(
+        &self,
+        question: &str,
+        kernels: &Kernels,
+        how: How<'_>,
+        tell: &mut dyn FnMut(String),
+    ) -> Result<Vec<u8>, DossierError> {
+        let key = format!("{question} {VERSION} {}", self.image);
+        let key = Digest::of(key.as_bytes()).to_string();
+        let whole = |folder: &Path| fs::read(folder.join(question)).ok();
+        let (_, answer) = kernels.store().artifact(&key, whole, |scratch| {
+            let answer = ask(question, LONG_TIMEOUT, kernels, &self.kernel, how, tell)?;
+            write(&scratch.join(question), &answer)
+        })?;
+        Ok(answer)
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), DossierError> {
+    fs::write(path, bytes).map_err(|source| StoreError::io("write", path, source).into())
+}
+
+fn unreadable(path: &Path, source: impl Into<std::io::Error>) -> DossierError {
+    DossierError::Read { path: path.display().to_string(), source: source.into() }
+}
