@@ -1,12 +1,16 @@
 //! What the lab's own steps cost: medians over interleaved rounds, with their spread.
 
 mod boot;
+mod soak;
 
 use std::{fmt, time::Duration};
 
 use serde::{Serialize, Serializer};
 
-pub use self::boot::{BootBench, boot};
+pub use self::{
+    boot::{BootBench, boot},
+    soak::{SoakBench, SoakError, soak},
+};
 
 /// The middle of several measurements, and the outermost ones.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]

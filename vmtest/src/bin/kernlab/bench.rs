@@ -4,9 +4,8 @@ use std::{env, error::Error, fs, num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, Subcommand};
 use kernlab_vmtest::{
-    bench::{self, BootBench},
+    bench::{self, BootBench, SoakBench},
     kernels::{Kernels, Silent, chain},
-    lab::LabError,
     machine,
 };
 
@@ -16,11 +15,13 @@ use crate::Exit;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Cold boots to a ready guest, against the same kernel with an init that switches off at once.
-    Boot(Boot),
+    Boot(Subject),
+    /// Guests restored one after the other; fails if one can't be, or if they leave anything behind.
+    Soak(Subject),
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Boot {
+pub(crate) struct Subject {
     /// Which kernel: an id or another selector that names exactly one.
     #[arg(long, value_name = "SEL", default_value = "debian-6.1")]
     kernel: String,
@@ -34,8 +35,8 @@ pub(crate) struct Boot {
 
 /// Runs the command and says on standard error what went wrong.
 pub(crate) fn run(command: &Command) -> Exit {
-    let Command::Boot(boot) = command;
-    match measure(boot) {
+    let (Command::Boot(subject) | Command::Soak(subject)) = command;
+    match measure(command, subject) {
         Ok(()) => Exit::Success,
         Err(Failure { exit, message }) => {
             eprintln!("error: {message}");
@@ -57,7 +58,7 @@ fn usage(message: String) -> Failure {
     Failure { exit: Exit::Usage, message }
 }
 
-fn measure(arguments: &Boot) -> Result<(), Failure> {
+fn measure(command: &Command, arguments: &Subject) -> Result<(), Failure> {
     let guest = env::var_os("KERNLAB_GUEST").map(PathBuf::from).ok_or_else(|| {
         let message = "KERNLAB_GUEST does not name the folder of the guest's programs: \
                        run this as `cargo xtask bench`";
@@ -75,9 +76,23 @@ fn measure(arguments: &Boot) -> Result<(), Failure> {
     let mut tell = |news: String| eprintln!("note: {news}");
     let bootable = machine::of_kernel(kernels.store(), &kernel, &guest, &[], &mut tell)
         .map_err(|error| infrastructure(&error))?;
-    let bench = BootBench { bootable, kernel: kernel.id.clone(), rounds: arguments.rounds };
-    let report = bench::boot(&bench, |number| eprintln!("round {number} of {}", bench.rounds))
-        .map_err(|error: LabError| infrastructure(&error))?;
+    let (kernel, rounds) = (kernel.id.clone(), arguments.rounds);
+    // A line per round, of many rounds a line per hundred.
+    let step = if rounds.get() > 100 { 100 } else { 1 };
+    let observe = |number: usize| {
+        if number.is_multiple_of(step) {
+            eprintln!("round {number} of {rounds}");
+        }
+    };
+    let report = match command {
+        Command::Boot(_) => bench::boot(&BootBench { bootable, kernel, rounds }, observe)
+            .map_err(|error| infrastructure(&error))?,
+        Command::Soak(_) => {
+            let store = kernels.store().clone();
+            bench::soak(&SoakBench { bootable, kernel, store, rounds }, observe)
+                .map_err(|error| infrastructure(&error))?
+        }
+    };
     print!("{report}");
     if let Some(file) = &arguments.json {
         let text = serde_json::to_string_pretty(&report).map_err(|error| infrastructure(&error))?;

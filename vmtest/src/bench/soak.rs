@@ -1,0 +1,199 @@
+//! Restores one guest after the other, and looks for what they leave behind.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    process,
+    time::{Duration, Instant},
+};
+
+use super::{Named, Report, Summary};
+use crate::{
+    kernels::Store,
+    lab::{Bootable, Job, LabError},
+    warm::Warm,
+};
+
+/// What to restore, and how often.
+#[derive(Clone, Debug)]
+pub struct SoakBench {
+    /// The guest; its PID 1 must be our agent.
+    pub bootable: Bootable,
+    /// The kernel's id, for the report.
+    pub kernel: String,
+    /// Where the saved state is.
+    pub store: Store,
+    /// How many guests there will be.
+    pub rounds: NonZeroUsize,
+}
+
+/// Why restoring can't be relied on.
+#[derive(Debug, thiserror::Error)]
+pub enum SoakError {
+    /// A guest failed. It is boxed because it carries its evidence.
+    #[error("guest {round} failed")]
+    Guest {
+        /// Counted from 1.
+        round: usize,
+        /// How.
+        source: Box<LabError>,
+    },
+    /// A guest was not restored, but booted, or its state had to be made again.
+    #[error("guest {round} was not just restored: {told}")]
+    NotRestored {
+        /// Counted from 1.
+        round: usize,
+        /// What a user would have been told.
+        told: String,
+    },
+    /// Something is there afterwards that was not there before.
+    #[error("after {rounds} guests there is left: {what}")]
+    Left {
+        /// How many guests there were.
+        rounds: usize,
+        /// What.
+        what: String,
+    },
+    /// What is there can't be told.
+    #[error("failed to look for what is left")]
+    Host(#[from] io::Error),
+}
+
+/// Restores guests; each runs a program and is switched off. `observe` is called before each round
+/// with its number, counted from 1.
+pub fn soak(bench: &SoakBench, mut observe: impl FnMut(usize)) -> Result<Report, SoakError> {
+    let guest = |round| move |source| SoakError::Guest { round, source: Box::new(source) };
+    let warm = Warm::of(&bench.store);
+    warm.prepare(&bench.bootable, &mut |_| {}).map_err(guest(0))?;
+    let folder = bench.store.root().join("warm");
+    let before = Belongings::of(&folder)?;
+    let (mut ready, mut whole) = (Vec::new(), Vec::new());
+    for round in 1..=bench.rounds.get() {
+        observe(round);
+        let began = Instant::now();
+        let mut told = None;
+        let mut tell = |line| told = Some(line);
+        let mut restored = warm.guest(&bench.bootable, &mut tell).map_err(guest(round))?;
+        ready.push(restored.timings().ready);
+        // The agent itself: as anything but PID 1 it ends at once.
+        restored.run(&Job::new(["/init"])).map_err(guest(round))?;
+        drop(restored);
+        whole.push(began.elapsed());
+        if let Some(told) = told {
+            return Err(SoakError::NotRestored { round, told });
+        }
+    }
+    if let Some(what) = Belongings::of(&folder)?.beyond(&before) {
+        return Err(SoakError::Left { rounds: bench.rounds.get(), what });
+    }
+    let of = |times: &[Duration]| {
+        Summary::of(times).unwrap_or_else(|| unreachable!("there is at least one round"))
+    };
+    Ok(Report {
+        schema: 1,
+        benchmark: "soak",
+        conditions: Named(vec![
+            ("kernel", bench.kernel.clone()),
+            ("accelerator", bench.bootable.accelerator().name().to_owned()),
+        ]),
+        measurements: Named(vec![("restored", of(&ready)), ("restored cell", of(&whole))]),
+        ratios: Named(vec![]),
+    })
+}
+
+/// What this process has.
+#[derive(Debug, PartialEq, Eq)]
+struct Belongings {
+    /// Processes whose parent we are, those that nobody waited for included.
+    children: usize,
+    /// Open descriptors.
+    descriptors: usize,
+    /// Files of the saved states, with the room that they take, in blocks of 512 bytes.
+    files: BTreeMap<PathBuf, u64>,
+}
+
+impl Belongings {
+    fn of(folder: &Path) -> io::Result<Self> {
+        let mut files = BTreeMap::new();
+        list(folder, &mut files)?;
+        Ok(Belongings {
+            children: children()?,
+            descriptors: fs::read_dir("/proc/self/fd")?.count(),
+            files,
+        })
+    }
+
+    /// What there is more of than there was.
+    fn beyond(&self, before: &Belongings) -> Option<String> {
+        let counts = [
+            ("child processes", before.children, self.children),
+            ("descriptors", before.descriptors, self.descriptors),
+        ];
+        let counts = counts
+            .into_iter()
+            .filter(|(_, before, after)| after > before)
+            .map(|(what, before, after)| format!("{} {what}", after - before));
+        let files = self
+            .files
+            .iter()
+            .filter(|(file, blocks)| before.files.get(*file).is_none_or(|before| *blocks > before))
+            .map(|(file, _)| format!("{} is new or has grown", file.display()));
+        let all: Vec<_> = counts.chain(files).collect();
+        (!all.is_empty()).then(|| all.join(", "))
+    }
+}
+
+fn list(folder: &Path, files: &mut BTreeMap<PathBuf, u64>) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt as _;
+
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        if metadata.is_dir() {
+            list(&entry.path(), files)?;
+        } else {
+            files.insert(entry.path(), metadata.blocks());
+        }
+    }
+    Ok(())
+}
+
+/// The fourth word of `/proc/PID/stat`, after the name in parentheses, is the parent: proc(5).
+fn children() -> io::Result<usize> {
+    let us = process::id().to_string();
+    let is_ours = |entry: &fs::DirEntry| {
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)) == Some(&us)
+    };
+    let all = fs::read_dir("/proc")?.collect::<io::Result<Vec<_>>>()?;
+    Ok(all.iter().filter(|entry| is_ours(entry)).count())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("state"), [0; 4096]).unwrap();
+        let before = Belongings::of(folder.path()).unwrap();
+        assert_eq!(before.beyond(&before), None);
+
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let file = fs::File::open(folder.path().join("state")).unwrap();
+        fs::write(folder.path().join("state"), [1; 65536]).unwrap();
+        let after = Belongings::of(folder.path()).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        drop(file);
+        let what = after.beyond(&before).unwrap();
+        for word in ["1 child processes", "descriptors", "state is new or has grown"] {
+            assert!(what.contains(word), "{what}");
+        }
+    }
+}
