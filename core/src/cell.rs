@@ -34,6 +34,14 @@ impl BtfMode {
             BtfMode::External => "external",
         }
     }
+
+    /// Whether only an image with type information of its own has this mode.
+    pub fn needs_embedded(self) -> bool {
+        match self {
+            BtfMode::Embedded | BtfMode::Masked => true,
+            BtfMode::Absent | BtfMode::External => false,
+        }
+    }
 }
 
 /// An implementation of all tracers.

@@ -156,6 +156,10 @@ pub enum Reason {
     DigestMismatch,
     /// The package is damaged or not laid out as its kind should be.
     BadPackage,
+    /// The kernel has to be built, and the machine lacks what that takes.
+    ToolsMissing,
+    /// The kernel could not be built.
+    BuildFailed,
     /// The run ended before the cell's turn came.
     Interrupted,
 }

@@ -2,11 +2,11 @@
 
 use std::{
     env,
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     io::{self, IsTerminal as _},
     os::unix::process::CommandExt as _,
     path::PathBuf,
-    process::Command,
+    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -80,6 +80,17 @@ fn build_host_tool(targets: &[&str]) -> Result<HostTool> {
 }
 
 impl HostTool {
+    /// What the tool prints, for questions that it answers at once.
+    pub(crate) fn ask(&self, words: &[OsString]) -> Result<String> {
+        let output = Command::new(&self.0)
+            .args(words)
+            .stderr(Stdio::inherit())
+            .output()
+            .with_context(|| format!("failed to start {}", self.0.display()))?;
+        ensure!(output.status.success(), "{} failed ({})", self.0.display(), output.status);
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     /// Becomes the tool: our process, and with it the terminal, signals and exit code, are its own
     /// from here on. Returns only when that fails.
     pub(crate) fn exec(

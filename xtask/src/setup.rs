@@ -33,6 +33,9 @@ pub(crate) struct Args {
     /// Don't ask before installing. `CI=true` in the environment means the same.
     #[arg(long)]
     yes: bool,
+    /// Also what it takes to build kernels from their source.
+    #[arg(long)]
+    builds: bool,
 }
 
 /// Whether the user agreed to installing things.
@@ -45,10 +48,13 @@ pub(crate) enum Consent {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Exit> {
+    let builds = args.builds.then_some(Purpose::BuildBtf);
+    let purposes: Vec<_> = [Purpose::Test].into_iter().chain(builds).collect();
     if !args.check {
-        ensure(if args.yes { Consent::Given } else { Consent::Ask }, Purpose::Test)?;
+        let consent = if args.yes { Consent::Given } else { Consent::Ask };
+        purposes.iter().try_for_each(|&purpose| ensure(consent, purpose))?;
     }
-    let survey = survey(Purpose::Test);
+    let survey: Vec<_> = purposes.iter().flat_map(|&purpose| survey(purpose)).collect();
     for (requirement, detection) in &survey {
         let (state, detail) = match detection {
             Detection::Found(path) => ("found", path),
@@ -83,7 +89,7 @@ pub(crate) fn ensure(consent: Consent, purpose: Purpose) -> Result<()> {
     if !plan.by_hand.is_empty() {
         bail!("do first what is to be done by hand, then run this again");
     }
-    agree(consent)?;
+    agree(purpose, consent)?;
     for step in &plan.steps {
         eprintln!("==> {step}");
         match step {
@@ -98,7 +104,7 @@ pub(crate) fn ensure(consent: Consent, purpose: Purpose) -> Result<()> {
 fn survey(purpose: Purpose) -> Vec<(&'static Requirement, Detection)> {
     let machine = Machine::this();
     thread::scope(|scope| {
-        let required = requirement::ALL.iter().filter(|requirement| requirement.purpose <= purpose);
+        let required = requirement::ALL.iter().filter(|need| purpose.includes(need.purpose));
         let detections = required.map(|requirement| {
             let machine = &machine;
             (requirement, scope.spawn(move || requirement.detect(machine)))
@@ -129,13 +135,17 @@ fn describe(plan: &Plan) -> String {
 }
 
 /// Asks, unless the answer is known. Whoever can't be asked has not agreed.
-fn agree(consent: Consent) -> Result<()> {
+fn agree(purpose: Purpose, consent: Consent) -> Result<()> {
     let automated = env::var("CI").is_ok_and(|ci| matches!(ci.as_str(), "true" | "1"));
     if consent == Consent::Given || automated {
         return Ok(());
     }
     if !io::stdin().is_terminal() {
-        bail!("nobody is here to agree to this: run `cargo xtask setup --yes`");
+        let builds = match purpose {
+            Purpose::Work | Purpose::Test => "",
+            Purpose::Build | Purpose::BuildBtf => " --builds",
+        };
+        bail!("nobody is here to agree to this: run `cargo xtask setup --yes{builds}`");
     }
     eprint!("Proceed? [Y/n] ");
     io::stderr().flush()?;

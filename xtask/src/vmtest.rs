@@ -11,6 +11,7 @@ use clap::{ArgAction, ValueEnum};
 use crate::{
     build,
     exit::Exit,
+    kernels,
     setup::{self, Consent, Purpose},
 };
 
@@ -64,7 +65,9 @@ enum Btf {
 pub(crate) fn run(args: &Args) -> Result<Exit> {
     setup::ensure(Consent::Ask, Purpose::Work)?;
     let guest = build::guest_programs()?;
-    Err(build::host_tool_with_cells()?.exec("run", &args.to_words(), Some(&guest)))
+    let tool = build::host_tool_with_cells()?;
+    kernels::try_to_equip(&tool, &args.kernels);
+    Err(tool.exec("run", &args.to_words(), Some(&guest)))
 }
 
 impl Args {

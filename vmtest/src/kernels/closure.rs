@@ -32,6 +32,9 @@ pub enum ClosureError {
         /// What it depends on and the index lacks.
         missing: Vec<String>,
     },
+    /// A package that is not the source of a kernel.
+    #[error("{0:?} is not a package linux-source-VERSION, nor one that depends on such")]
+    NoSource(String),
     /// More than one image is reached.
     #[error("{package:?} leads to several kernel images: {images}")]
     SeveralImages {

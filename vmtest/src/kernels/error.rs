@@ -5,8 +5,8 @@ use std::{io, path::PathBuf};
 use kernlab_core::outcome::Reason;
 
 use super::{
-    digest::Digest, download::TransferError, external_btf::ExternalBtfError, modules::ModuleError,
-    package::PackageError, store::StoreError, vmlinux::ImageError,
+    build::BuildError, digest::Digest, download::TransferError, external_btf::ExternalBtfError,
+    modules::ModuleError, package::PackageError, store::StoreError, vmlinux::ImageError,
 };
 
 /// A kernel can't be had, or can't be used.
@@ -155,6 +155,9 @@ pub enum ErrorKind {
         /// The paths.
         looked_for: String,
     },
+    /// It could not be built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
     /// The store can't be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -224,6 +227,7 @@ impl ErrorKind {
             ErrorKind::Image { .. } => Reason::NotAKernel,
             ErrorKind::NoBtfFile => Reason::MissingBtf,
             ErrorKind::Btf { .. } => Reason::ForeignBtf,
+            ErrorKind::Build(error) => error.reason(),
             ErrorKind::Read { .. } | ErrorKind::NoHostKernel { .. } | ErrorKind::Store(_) => {
                 Reason::HostIo
             }

@@ -98,9 +98,18 @@ impl Fetcher<'_> {
     }
 }
 
+/// All packages of a kernel, if they are in the store.
+pub(crate) fn stored(store: &Store, kernel: &LockedKernel) -> Option<Vec<StoredPackage>> {
+    let stored = |file: &LockedFile| {
+        let object = store.object(file.sha256, file.size)?;
+        Some(StoredPackage { file: file.name().to_owned(), object })
+    };
+    kernel.files.iter().map(stored).collect()
+}
+
 /// Whether all packages of a kernel are in the store.
 pub(crate) fn is_stored(store: &Store, kernel: &LockedKernel) -> bool {
-    kernel.files.iter().all(|file| store.object(file.sha256, file.size).is_some())
+    stored(store, kernel).is_some()
 }
 
 /// Where a file that could not be had was looked for.

@@ -147,6 +147,8 @@ pub enum Role {
     Config,
     /// Its modules.
     Modules,
+    /// What it is built from.
+    Source,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -3,7 +3,10 @@
 //! Reading goes in two steps: serde checks the shape, [`Manifest::merge_into`] what it can't:
 //! names that must be unique or known. Both say where in the file something is wrong.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use kernlab_core::{
     cell::{BackendKind, BtfMode},
@@ -15,8 +18,8 @@ use toml::Spanned;
 use super::{
     document::{Document, DocumentError},
     matrix::{
-        Arch, DebSource, Deviation, Entry, FileSource, Key, Matrix, Origin, Repository, RpmFolder,
-        RpmSource, Signs, Source, Tier, UrlSource, is_http,
+        Arch, BuildSource, DebSource, Deviation, Entry, FileSource, Key, Matrix, Origin,
+        Repository, RpmFolder, RpmSource, Signs, Source, Tier, TreeSource, UrlSource, is_http,
     },
 };
 
@@ -76,6 +79,7 @@ enum SourceTable {
     Rpm(RpmTable),
     Url(UrlSource),
     File(FileSource),
+    Build(BuildTable),
     Host(HostTable),
 }
 
@@ -86,6 +90,28 @@ struct RpmTable {
     path: Option<String>,
     mirror_list: Option<String>,
     package: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BuildTable {
+    tree: TreeTable,
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum TreeTable {
+    Deb(DebSource),
+    Url(UrlSource),
+    Archive(PathTable),
+    Folder(PathTable),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PathTable {
+    path: PathBuf,
 }
 
 #[derive(Debug, Deserialize)]
@@ -228,21 +254,42 @@ fn entry(
     let source = match table.source.into_inner() {
         SourceTable::Deb(deb) => {
             let repository = known_repository(matrix, &deb.repository).map_err(&invalid)?;
-            if repository.signs == Signs::Packages {
-                let message = "a Debian repository that signs only its packages is not supported";
-                return Err(invalid(message.to_owned()));
-            }
+            signs_index(repository).map_err(&invalid)?;
             Source::Deb(deb)
         }
         SourceTable::Rpm(rpm) => {
             known_repository(matrix, &rpm.repository).map_err(&invalid)?;
             Source::Rpm(rpm_source(rpm).map_err(&invalid)?)
         }
-        SourceTable::Url(url) if !is_http(&url.url) => {
-            return Err(invalid(format!("{:?} is not an http or https address", url.url)));
+        SourceTable::Url(url) => {
+            is_address(&url).map_err(&invalid)?;
+            Source::Url(url)
         }
-        SourceTable::Url(url) => Source::Url(url),
         SourceTable::File(file) => Source::File(below(folder, file)),
+        SourceTable::Build(build) => {
+            let modes = table.btf.get_ref();
+            let has_btf = modes.iter().any(|mode| mode.needs_embedded());
+            if has_btf && modes.contains(&BtfMode::Absent) {
+                let message = "a kernel is built with BTF (modes embedded, masked) or without (mode \
+                               absent): expected two entries";
+                return Err(document.invalid(table.btf.span(), message));
+            }
+            let tree = match build.tree {
+                TreeTable::Deb(deb) => {
+                    let repository = known_repository(matrix, &deb.repository);
+                    signs_index(repository.map_err(&invalid)?).map_err(&invalid)?;
+                    TreeSource::Deb(deb)
+                }
+                TreeTable::Url(url) => {
+                    is_address(&url).map_err(&invalid)?;
+                    TreeSource::Url(url)
+                }
+                TreeTable::Archive(table) => TreeSource::Archive(folder.join(table.path)),
+                TreeTable::Folder(table) => TreeSource::Folder(folder.join(table.path)),
+            };
+            let config = build.config.map(|path| folder.join(path));
+            Source::Build(BuildSource { tree, config })
+        }
         SourceTable::Host(HostTable {}) => Source::Host,
     };
     let deviations = table.deviations.into_iter().map(|table| deviation(document, table));
@@ -293,6 +340,22 @@ fn rpm_source(table: RpmTable) -> Result<RpmSource, String> {
         _ => return Err("expected either `path` or `mirror_list`".to_owned()),
     };
     Ok(RpmSource { repository: table.repository, folder, package: table.package })
+}
+
+fn signs_index(repository: &Repository) -> Result<(), String> {
+    match repository.signs {
+        Signs::Index => Ok(()),
+        Signs::Packages => {
+            Err("a Debian repository that signs only its packages is not supported".to_owned())
+        }
+    }
+}
+
+fn is_address(source: &UrlSource) -> Result<(), String> {
+    match is_http(&source.url) {
+        true => Ok(()),
+        false => Err(format!("{:?} is not an http or https address", source.url)),
+    }
 }
 
 fn known_repository<'a>(matrix: &'a Matrix, name: &str) -> Result<&'a Repository, String> {
@@ -451,6 +514,11 @@ warning = "in do_it"
         "source = { kind = \"url\", url = \"http://x\", sha256 = \"12\" }",
         "\"12\" is not a SHA-256 digest"
     )]
+    #[case::no_such_tree(
+        "a",
+        "source = { kind = \"build\", tree = { kind = \"git\", path = \"linux\" } }",
+        ":12:10: unknown variant `git`, expected one of `deb`, `url`, `archive`, `folder`"
+    )]
     #[case::missing("a", "source = { kind = \"file\" }", ":12:10: missing field `image`")]
     #[case::no_source("a", "", ":6:1: missing field `source`")]
     #[case::scenario(
@@ -476,6 +544,25 @@ warning = "in do_it"
         let entry = entry.replace("why =", "btf_file = \"a.btf\"\nwhy =");
         let matrix = matrix(&format!("{HEAD}{entry}"), None).unwrap();
         assert_eq!(matrix.entries[0].btf_file.as_deref(), Some(Path::new("/lab/a.btf")));
+    }
+
+    #[test]
+    fn a_kernel_is_built_with_type_information_or_without() {
+        let tree = "tree = { kind = \"folder\", path = \"linux\" }, config = \"own.config\"";
+        let source = format!("source = {{ kind = \"build\", {tree} }}");
+        let entry =
+            |modes| format!("{HEAD}{}", kernel("a", &source).replace("\"embedded\"", modes));
+        for (modes, has_btf) in [("\"embedded\", \"masked\"", true), ("\"absent\"", false)] {
+            let matrix = matrix(&entry(modes), None).unwrap();
+            assert_eq!(matrix.entries[0].has_btf(), has_btf);
+            let expected = BuildSource {
+                tree: TreeSource::Folder("/lab/linux".into()),
+                config: Some("/lab/own.config".into()),
+            };
+            assert_eq!(matrix.entries[0].source, Source::Build(expected));
+        }
+        let error = matrix(&entry("\"absent\", \"masked\""), None).unwrap_err().to_string();
+        assert!(error.contains(":10:7: a kernel is built with BTF"), "{error}");
     }
 
     #[test]

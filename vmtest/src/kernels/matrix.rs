@@ -48,6 +48,13 @@ pub struct Entry {
     pub origin: Origin,
 }
 
+impl Entry {
+    /// Whether the image has type information of its own: the entry's modes say so.
+    pub fn has_btf(&self) -> bool {
+        self.btf.iter().any(|mode| mode.needs_embedded())
+    }
+}
+
 /// Where an entry was written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
@@ -115,6 +122,8 @@ pub enum Source {
     Url(UrlSource),
     /// Files on this machine.
     File(FileSource),
+    /// Built on this machine.
+    Build(BuildSource),
     /// The running kernel of this machine.
     Host,
 }
@@ -177,12 +186,51 @@ pub struct FileSource {
     pub config: Option<PathBuf>,
 }
 
+/// A kernel's source, and how it differs from what the lab builds of it by default.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildSource {
+    /// The source.
+    pub tree: TreeSource,
+    /// Options in the kernel's own format that are laid over the lab's.
+    pub config: Option<PathBuf>,
+}
+
+/// Where the source of a kernel comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TreeSource {
+    /// A package `linux-source-VERSION`, or a glob of such, whose newest is meant.
+    Deb(DebSource),
+    /// An archive at an address.
+    Url(UrlSource),
+    /// An archive on this machine: `.tar`, `.tar.gz`, `.tar.xz` or `.tar.zst`.
+    Archive(PathBuf),
+    /// A folder on this machine, in which nothing was built.
+    Folder(PathBuf),
+}
+
 impl Source {
     /// Whether a lock tells which files this is.
     pub fn is_locked(&self) -> bool {
         match self {
             Source::Deb(_) | Source::Rpm(_) | Source::Url(_) => true,
+            Source::Build(build) => match build.tree {
+                TreeSource::Deb(_) | TreeSource::Url(_) => true,
+                TreeSource::Archive(_) | TreeSource::Folder(_) => false,
+            },
             Source::File(_) | Source::Host => false,
+        }
+    }
+}
+
+impl fmt::Display for TreeSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TreeSource::Deb(deb) => {
+                write!(f, "deb {} {} {} {}", deb.repository, deb.suite, deb.component, deb.package)
+            }
+            TreeSource::Url(UrlSource { url, sha256 }) => write!(f, "url {url} {sha256}"),
+            TreeSource::Archive(path) => write!(f, "archive {}", path.display()),
+            TreeSource::Folder(path) => write!(f, "folder {}", path.display()),
         }
     }
 }
@@ -202,6 +250,8 @@ impl fmt::Display for Source {
             }
             Source::Url(UrlSource { url, sha256 }) => write!(f, "url {url} {sha256}"),
             Source::File(file) => write!(f, "file {}", file.image.display()),
+            // What the options are does not matter to a lock, which is of the source only.
+            Source::Build(build) => write!(f, "build {}", build.tree),
             Source::Host => f.write_str("host"),
         }
     }

@@ -9,6 +9,8 @@
 //! have, and only it writes a lock.
 
 mod apt;
+mod build;
+mod check;
 mod closure;
 mod compression;
 mod deb;
@@ -42,14 +44,19 @@ mod update;
 mod vmlinux;
 
 pub use self::{
+    build::{
+        BuildError, Config, ConfigError, Dropped, Lacking, Requirement, Scope, Standing, Value,
+        requirements,
+    },
+    check::{CheckError, Examined, ImageTraits, Suitability, Unmet, examine},
     digest::Digest,
     document::{DocumentError, Position},
     download::OFFLINE_VARIABLE,
     error::{Attempt, Error, ErrorKind, chain},
     lock::{Change, Lock, LockedFile, LockedKernel, Place, Role},
     matrix::{
-        Arch, DebSource, Deviation, Entry, FileSource, Matrix, Origin, Release, RpmFolder,
-        RpmSource, Source, Tier, UrlSource,
+        Arch, BuildSource, DebSource, Deviation, Entry, FileSource, Matrix, Origin, Release,
+        RpmFolder, RpmSource, Source, Tier, TreeSource, UrlSource,
     },
     modules::{Module, ModuleError, ModuleSet, Modules},
     observer::{Event, Observer, Silent},

@@ -1,6 +1,6 @@
 //! What happens while kernels are fetched, for whoever shows it.
 
-use std::error::Error;
+use std::{error::Error, path::Path};
 
 /// Is told what happens; shows it, or not.
 ///
@@ -44,6 +44,30 @@ pub enum Event<'a> {
     },
     /// The packages are being unpacked. Not said where that was done before.
     Unpack,
+    /// The kernel is being built. Not said where that was done before.
+    Build {
+        /// Gets all that the compiler says.
+        log: &'a Path,
+    },
+    /// An option that the entry asks for came out otherwise.
+    OptionLost {
+        /// `CONFIG_X=y, now n`.
+        difference: &'a str,
+    },
+    /// A file was compiled or linked.
+    Made {
+        /// How many there were so far.
+        files: u64,
+        /// `CC init/main.o`.
+        file: &'a str,
+    },
+    /// The kernel is built.
+    Built {
+        /// How many files were compiled or linked.
+        files: u64,
+        /// How long it took, from unpacking the source to here.
+        seconds: u64,
+    },
 }
 
 /// Shows nothing.

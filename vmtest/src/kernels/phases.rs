@@ -3,15 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use super::{
+    build::{Recipe, Tree},
     document::DocumentError,
     download::Client,
     error::{Error, ErrorKind},
     external_btf,
-    fetch::{Fetcher, StoredPackage, is_stored},
+    fetch::{Fetcher, StoredPackage, is_stored, stored},
     local,
     lock::{Lock, LockedKernel},
     manifest,
-    matrix::{Entry, Matrix, Origin, Source},
+    matrix::{BuildSource, Entry, Matrix, Origin, Source, TreeSource},
     mirror::Mirrors,
     modules::Modules,
     observer::{Event, Observer},
@@ -58,7 +59,7 @@ pub enum OpenError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// Its packages are in the store.
+    /// Its packages, or what was built, are in the store.
     Stored,
     /// It is in the lock, to be downloaded when it is needed.
     Locked,
@@ -66,6 +67,8 @@ pub enum State {
     Unresolved,
     /// It needs no download: its files are on this machine.
     Local,
+    /// It is built when it is needed, which takes minutes.
+    Unbuilt,
 }
 
 /// An entry that can be fetched.
@@ -189,10 +192,12 @@ impl Kernels {
     /// What is known of an entry without asking anybody.
     pub fn state(&self, entry: &Entry) -> State {
         match (&entry.source, self.locked(entry)) {
-            (source, _) if !source.is_locked() => State::Local,
-            (_, None) => State::Unresolved,
+            (Source::File(_) | Source::Host, _) => State::Local,
+            (source, None) if source.is_locked() => State::Unresolved,
+            (Source::Build(_), _) if self.built(entry).is_some() => State::Stored,
+            (Source::Build(_), _) => State::Unbuilt,
             (_, Some(kernel)) if is_stored(&self.store, kernel) => State::Stored,
-            (_, Some(_)) => State::Locked,
+            (_, _) => State::Locked,
         }
     }
 
@@ -217,6 +222,30 @@ impl Kernels {
             }
         };
         Ok(Resolved { entry, locked })
+    }
+
+    /// The kernel of an entry that is built here, if it was built before.
+    pub fn built(&self, entry: &Entry) -> Option<Unpacked> {
+        let locked = self.resolve(entry).ok()?.locked;
+        let packages = match locked {
+            None => Vec::new(),
+            Some(kernel) => stored(&self.store, kernel)?,
+        };
+        self.recipe(entry, &packages)?.find(&self.store)
+    }
+
+    /// How an entry is built, if it is one that is built here.
+    fn recipe<'a>(&self, entry: &'a Entry, packages: &'a [StoredPackage]) -> Option<Recipe<'a>> {
+        let Source::Build(BuildSource { tree, config }) = &entry.source else {
+            return None;
+        };
+        let tree = match tree {
+            TreeSource::Deb(_) => Tree::Package(packages.first()?),
+            TreeSource::Url(_) => Tree::Download(packages.first()?),
+            TreeSource::Archive(path) => Tree::Archive(path),
+            TreeSource::Folder(path) => Tree::Folder(path),
+        };
+        Some(Recipe { id: &entry.id, tree, config: config.as_deref(), btf: entry.has_btf() })
     }
 
     /// Brings what is locked into the store; what is there already is not downloaded again.
@@ -244,6 +273,15 @@ impl Kernels {
         let unpacked = match (&entry.source, packages) {
             (Source::File(source), _) => local::file(&self.store, id, source),
             (Source::Host, _) => local::host(&self.store, id, &self.machine),
+            (Source::Build(_), packages) => {
+                let packages = packages.as_ref().map_or(&[][..], |(_, packages)| packages);
+                match self.recipe(entry, packages) {
+                    Some(recipe) => {
+                        recipe.prepare(&self.store, &|event| observer.observe(id, event))
+                    }
+                    None => Err(ErrorKind::NotLocked { id: id.clone() }),
+                }
+            }
             (_, None) => Err(ErrorKind::NotLocked { id: id.clone() }),
             (_, Some((kernel, packages))) => {
                 let mut announce = || observer.observe(id, Event::Unpack);

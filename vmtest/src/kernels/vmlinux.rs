@@ -8,7 +8,7 @@
 use std::io;
 
 use object::{
-    elf,
+    Object as _, ObjectSection as _, elf,
     read::elf::{ElfFile64, ProgramHeader as _},
 };
 
@@ -149,6 +149,8 @@ pub(crate) struct ElfKernel {
     pub(crate) release: Option<String>,
     /// Whether QEMU can start it directly.
     pub(crate) has_pvh: bool,
+    /// Whether it has type information of its own.
+    pub(crate) has_btf: bool,
 }
 
 impl ElfKernel {
@@ -167,7 +169,8 @@ impl ElfKernel {
                     .any(|note| note.n_type(endian) == PHYS32_ENTRY && note.name() == b"Xen")
             })
         });
-        Ok(ElfKernel { release: banner_release(bytes), has_pvh })
+        let has_btf = elf.section_by_name(".BTF").is_some_and(|section| section.size() > 0);
+        Ok(ElfKernel { release: banner_release(bytes), has_pvh, has_btf })
     }
 }
 
@@ -238,7 +241,8 @@ mod tests {
     #[case(false)]
     fn an_elf_kernel_tells_its_release_and_entry(#[case] has_pvh: bool) {
         let kernel = ElfKernel::parse(&vmlinux(RELEASE, has_pvh)).unwrap();
-        assert_eq!(kernel, ElfKernel { release: Some(RELEASE.to_owned()), has_pvh });
+        let release = Some(RELEASE.to_owned());
+        assert_eq!(kernel, ElfKernel { release, has_pvh, has_btf: false });
     }
 
     #[test]

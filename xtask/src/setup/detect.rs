@@ -79,6 +79,16 @@ pub(crate) fn library(machine: &Machine, file: &str) -> Detection {
     machine.library(file).map_or_else(|| absent(file), found)
 }
 
+/// A header that the C compiler finds.
+pub(crate) fn header(machine: &Machine, name: &str) -> Detection {
+    let Some(compiler) = machine.program("gcc") else { return absent("gcc") };
+    let args = ["-fsyntax-only", "-include", name, "-x", "c", "/dev/null"];
+    match machine.answer(&compiler, &args) {
+        Some(_) => found(name),
+        None => absent(name),
+    }
+}
+
 /// The source of the core library, in the toolchain that cargo uses here.
 pub(crate) fn rust_source(machine: &Machine) -> Detection {
     let sysroot =

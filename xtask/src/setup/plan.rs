@@ -117,10 +117,17 @@ impl std::fmt::Display for Step {
 mod tests {
     use rstest::rstest;
 
-    use super::{super::requirement, *};
+    use super::{
+        super::requirement::{self, Purpose},
+        *,
+    };
 
     fn distribution(id: &str) -> Distribution {
         Distribution { id: id.to_owned(), ..Distribution::default() }
+    }
+
+    fn needs(purpose: Purpose) -> Vec<&'static Requirement> {
+        requirement::ALL.iter().filter(|need| purpose.includes(need.purpose)).collect()
     }
 
     fn render(plan: &Plan) -> String {
@@ -136,9 +143,18 @@ mod tests {
     #[case("arch", true)]
     #[case("nixos", false)]
     fn a_bare_machine(#[case] id: &str, #[case] root: bool) {
-        let everything = requirement::ALL.iter().collect::<Vec<_>>();
+        let everything = needs(Purpose::Test);
         let plan = Plan::new(&everything, &distribution(id), root);
         insta::assert_snapshot!(format!("bare_{id}"), render(&plan));
+    }
+
+    #[rstest]
+    #[case("debian", false)]
+    #[case("fedora", false)]
+    #[case("arch", true)]
+    fn a_machine_that_is_to_build_kernels(#[case] id: &str, #[case] root: bool) {
+        let plan = Plan::new(&needs(Purpose::BuildBtf), &distribution(id), root);
+        insta::assert_snapshot!(format!("builds_{id}"), render(&plan));
     }
 
     #[test]

@@ -32,12 +32,24 @@ pub(crate) struct Requirement {
 }
 
 /// When something is needed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// To build and to run.
     Work,
     /// To test the project itself.
     Test,
+    /// To build kernels from their source.
+    Build,
+    /// To build kernels with type information.
+    BuildBtf,
+}
+
+impl Purpose {
+    /// Whether whoever wants this also needs what is for the other.
+    pub(crate) fn includes(self, other: Purpose) -> bool {
+        use Purpose::{Build, BuildBtf, Test, Work};
+        self == other || matches!((self, other), (Test, Work) | (BuildBtf, Build))
+    }
 }
 
 /// Where a requirement comes from.
@@ -175,6 +187,57 @@ pub(crate) const ALL: &[Requirement] = &[
             let programs = ["rpmbuild", "rpmsign", "createrepo_c", "gpg", "gpg-agent"];
             detect::programs(machine, &programs)
         },
+    },
+    Requirement {
+        name: "gcc and make",
+        why: "build kernels",
+        purpose: Purpose::Build,
+        origin: Origin::Packages(Packages {
+            apt: &["gcc", "make"],
+            dnf: &["gcc", "make"],
+            pacman: &["gcc", "make"],
+        }),
+        detect: |machine| detect::programs(machine, &["gcc", "ld", "make"]),
+    },
+    Requirement {
+        name: "flex and bison",
+        why: "make the reader of a kernel's configuration",
+        purpose: Purpose::Build,
+        origin: Origin::Packages(Packages {
+            apt: &["flex", "bison"],
+            dnf: &["flex", "bison"],
+            pacman: &["flex", "bison"],
+        }),
+        detect: |machine| detect::programs(machine, &["flex", "bison"]),
+    },
+    Requirement {
+        name: "bc",
+        why: "computes constants of kernels' clocks",
+        purpose: Purpose::Build,
+        origin: Origin::Packages(Packages { apt: &["bc"], dnf: &["bc"], pacman: &["bc"] }),
+        detect: |machine| detect::program(machine, "bc"),
+    },
+    Requirement {
+        name: "libelf's headers",
+        why: "are what kernels' objtool is compiled with",
+        purpose: Purpose::Build,
+        origin: Origin::Packages(Packages {
+            apt: &["libelf-dev"],
+            dnf: &["elfutils-libelf-devel"],
+            pacman: &["libelf"],
+        }),
+        detect: |machine| detect::header(machine, "gelf.h"),
+    },
+    Requirement {
+        name: "pahole",
+        why: "makes kernels' type information",
+        purpose: Purpose::BuildBtf,
+        origin: Origin::Packages(Packages {
+            apt: &["dwarves"],
+            dnf: &["dwarves"],
+            pacman: &["pahole"],
+        }),
+        detect: |machine| detect::program(machine, "pahole"),
     },
 ];
 

@@ -1,5 +1,7 @@
-//! `kernlab kernels`: list, update, fetch, gc, dossier, diff.
+//! `kernlab kernels`: list, update, fetch, build, check, gc, dossier, diff.
 
+mod build;
+mod check;
 mod diff;
 mod dossier;
 mod gc;
@@ -28,6 +30,13 @@ pub(crate) enum Command {
     Update(Update),
     /// Download and unpack kernels, so that a run needs no network.
     Fetch(Fetch),
+    /// Build kernels from their source, with the options that the lab needs.
+    Build(build::Build),
+    /// Say whether a kernel is of use in the lab, and which options it lacks.
+    Check(check::Check),
+    /// Print which of these kernels have to be built first.
+    #[command(hide = true)]
+    Unbuilt(build::Unbuilt),
     /// Remove from the store what no lock names, or what it takes to be within a size.
     Gc(gc::Gc),
     /// Show what is known of kernels: features, symbols, where they have their fields. One that has
@@ -87,6 +96,9 @@ pub(crate) fn run(command: &Command) -> Exit {
         Command::Update(update) => run_update(&kernels, update),
         Command::Fetch(fetch) if fetch.offline => run_fetch(&kernels.offline(), fetch),
         Command::Fetch(fetch) => run_fetch(&kernels, fetch),
+        Command::Build(build) => build::run(&kernels, build),
+        Command::Check(check) => check::run(&kernels, check),
+        Command::Unbuilt(unbuilt) => build::run_unbuilt(&kernels, unbuilt),
         Command::Gc(gc) => gc::run(&kernels, gc),
         Command::Dossier(dossier) => dossier::run(&kernels, dossier),
         Command::Diff(diff) => diff::run(&kernels, diff),
@@ -196,6 +208,7 @@ fn state(state: State) -> &'static str {
         State::Locked => "locked",
         State::Unresolved => "unresolved",
         State::Local => "local",
+        State::Unbuilt => "unbuilt",
     }
 }
 

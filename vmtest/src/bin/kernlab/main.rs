@@ -1,6 +1,7 @@
 //! The host tool: everything that `cargo xtask` hands on.
 
 mod bench;
+mod building;
 mod kernels;
 mod run;
 mod show;

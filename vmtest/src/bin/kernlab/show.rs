@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::building::Building;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kernlab_core::outcome::{Outcome, Severity};
 use kernlab_vmtest::{
@@ -20,6 +21,7 @@ use kernlab_vmtest::{
 pub(crate) struct Terminal {
     bar: ProgressBar,
     state: Mutex<State>,
+    building: Building,
 }
 
 #[derive(Default)]
@@ -45,7 +47,11 @@ impl Terminal {
         } else {
             ProgressDrawTarget::hidden()
         };
-        Terminal { bar: ProgressBar::with_draw_target(None, target), state: Mutex::default() }
+        Terminal {
+            bar: ProgressBar::with_draw_target(None, target),
+            state: Mutex::default(),
+            building: Building::default(),
+        }
     }
 
     /// Columns for the table.
@@ -179,7 +185,15 @@ impl Observer for Terminal {
                 self.line(&format!("{kernel}: {url}: {error}; trying the next address"));
             }
             kernels::Event::Unpack => self.line(&format!("{kernel}: unpacking")),
-            _ => {}
+            build => {
+                if let Some(line) = self.building.line(&build, !self.bar.is_hidden()) {
+                    self.line(&format!("{kernel}: {line}"));
+                }
+                if let Some(message) = self.building.message(&build) {
+                    self.bar.set_message(format!("{kernel}: {message}"));
+                    self.bar.tick();
+                }
+            }
         }
     }
 }

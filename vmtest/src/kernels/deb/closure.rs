@@ -53,7 +53,7 @@ impl Part {
 /// Finds the kernel that `package` names; a glob means the newest package that it matches.
 pub(crate) fn resolve(index: &Index, package: &str) -> Result<Closure<Package>, ClosureError> {
     let mut walk = Walk { index, reached: Vec::new(), missing: Vec::new() };
-    walk.reach(start(index, package)?);
+    walk.reach(newest(index, package)?);
     let contents: Vec<_> = walk.reached.iter().filter(|node| node.is_content()).collect();
     let images: Vec<_> = contents.iter().filter(|node| node.part.role() == Role::Image).collect();
     let image = match images[..] {
@@ -77,7 +77,27 @@ pub(crate) fn resolve(index: &Index, package: &str) -> Result<Closure<Package>, 
     Ok(Closure { release, version, packages, missing: walk.missing })
 }
 
-fn start<'a>(index: &'a Index, package: &str) -> Result<&'a Package, ClosureError> {
+/// Finds the source of a kernel: a package `linux-source-VERSION`, or a metapackage that depends on
+/// one. What `uname -r` will print begins with its version.
+pub(crate) fn source(index: &Index, package: &str) -> Result<Closure<Package>, ClosureError> {
+    const PREFIX: &str = "linux-source-";
+    let mut found = newest(index, package)?;
+    if let Some(below) = found.depends.iter().flatten().find(|name| name.name.starts_with(PREFIX)) {
+        found = index.find(below).ok_or_else(|| ClosureError::NoPackage(below.name.clone()))?;
+    }
+    if !found.name.starts_with(PREFIX) {
+        return Err(ClosureError::NoSource(package.to_owned()));
+    }
+    Ok(Closure {
+        release: found.version.upstream().to_owned(),
+        version: found.version.to_string(),
+        packages: vec![(Role::Source, found.clone())],
+        missing: Vec::new(),
+    })
+}
+
+/// The package of this name, or the newest that a glob matches.
+pub(crate) fn newest<'a>(index: &'a Index, package: &str) -> Result<&'a Package, ClosureError> {
     let none = || ClosureError::NoPackage(package.to_owned());
     if !package.contains(['*', '?', '[', '{']) {
         let wanted = Dependency { name: package.to_owned(), version: None };
@@ -302,6 +322,24 @@ mod tests {
         ] {
             assert_eq!(resolve_in(&packages, wanted).unwrap_err().to_string(), expected);
         }
+    }
+
+    #[test]
+    fn a_source_is_found_by_its_name_or_through_its_metapackage() {
+        let packages = [
+            package("linux-source", "5.10.262-1", "linux-source-5.10 (= 5.10.262-1)"),
+            package("linux-source-5.10", "5.10.257-1", "binutils, xz-utils"),
+            package("linux-source-5.10", "5.10.262-1", "binutils, xz-utils"),
+            package("linux-doc-5.10", "5.10.262-1", ""),
+        ];
+        let index = Index::parse(&repository::index(&packages)).unwrap();
+        for wanted in ["linux-source", "linux-source-5.10", "linux-source-5.*"] {
+            let closure = source(&index, wanted).unwrap();
+            assert_eq!((&*closure.release, &*closure.version), ("5.10.262", "5.10.262-1"));
+            assert_eq!(roles(&closure), ["Source linux-source-5.10"]);
+        }
+        let error = source(&index, "linux-doc-5.10").unwrap_err();
+        assert_eq!(error, ClosureError::NoSource("linux-doc-5.10".to_owned()));
     }
 
     #[test]

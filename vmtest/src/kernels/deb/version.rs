@@ -36,7 +36,8 @@ impl FromStr for Version {
 }
 
 impl Version {
-    fn upstream(&self) -> &str {
+    /// The version of what was packaged: `5.10.262` of `5.10.262-1`.
+    pub(crate) fn upstream(&self) -> &str {
         &self.text[self.upstream..self.revision.map_or(self.text.len(), |start| start - 1)]
     }
 

@@ -119,20 +119,24 @@ impl<'a> Member<'a> {
         Ok(Member { path: relative, kind, content })
     }
 
-    /// The content, which must be a file of at most so many bytes.
-    pub(crate) fn read(&mut self, limit: u64) -> Result<Vec<u8>, PackageError> {
+    /// The content, which must be a file, as a stream.
+    pub(crate) fn content(&mut self) -> Result<&mut dyn Read, PackageError> {
         let member = || self.path.to_owned();
         match &self.kind {
-            Kind::File => {}
+            Kind::File => Ok(&mut *self.content),
             Kind::Link(target) if points_out(self.path, target) => {
-                return Err(PackageError::LinkOut { member: member(), target: target.clone() });
+                Err(PackageError::LinkOut { member: member(), target: target.clone() })
             }
-            Kind::Link(_) | Kind::Other => return Err(PackageError::NotAFile(member())),
+            Kind::Link(_) | Kind::Other => Err(PackageError::NotAFile(member())),
         }
+    }
+
+    /// The content, which must be a file of at most so many bytes.
+    pub(crate) fn read(&mut self, limit: u64) -> Result<Vec<u8>, PackageError> {
         let mut bytes = Vec::new();
-        (&mut *self.content).take(limit + 1).read_to_end(&mut bytes)?;
+        self.content()?.take(limit + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > limit {
-            return Err(PackageError::TooLarge { member: member(), limit });
+            return Err(PackageError::TooLarge { member: self.path.to_owned(), limit });
         }
         Ok(bytes)
     }

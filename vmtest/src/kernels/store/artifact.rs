@@ -49,7 +49,8 @@ impl Store {
         Ok((path, content))
     }
 
-    fn artifact_path(&self, key: &str) -> PathBuf {
+    /// Where the artifact of this key is, or will be.
+    pub(crate) fn artifact_path(&self, key: &str) -> PathBuf {
         self.root.join("artifacts").join(key)
     }
 }

@@ -13,7 +13,7 @@ use crate::kernels::{
     digest::Digest,
     download::TransferError,
     lock::{LockedFile, LockedKernel, Place},
-    matrix::{DebSource, Entry},
+    matrix::{DebSource, Entry, Source},
     mirror::Mirror,
     phases::Kernels,
     signature::Keyring,
@@ -51,7 +51,10 @@ impl Suite {
         entry: &Entry,
         source: &DebSource,
     ) -> Result<LockedKernel, UpdateError> {
-        let closure = closure::resolve(&self.index, &source.package)?;
+        let closure = match &entry.source {
+            Source::Build(_) => closure::source(&self.index, &source.package)?,
+            _ => closure::resolve(&self.index, &source.package)?,
+        };
         let files = closure.packages.into_iter().map(|(role, package)| LockedFile {
             role,
             place: Place::Repository { repository: source.repository.clone(), path: package.path },

@@ -20,7 +20,7 @@ use super::{
     download::TransferError,
     error::{ErrorKind, chain},
     lock::{Change, Lock, LockedKernel},
-    matrix::{DebSource, Entry, Origin, RpmSource, Source},
+    matrix::{BuildSource, DebSource, Entry, Origin, RpmSource, Source, TreeSource},
     mirror::{Mirror, variable},
     observer::Observer,
     phases::{Kernels, LOCAL_LOCK_FILE, LOCK_FILE},
@@ -241,7 +241,8 @@ impl Resolver<'_> {
     ) -> Result<LockedKernel, Arc<UpdateError>> {
         let Resolver { kernels, observer, now, .. } = *self;
         match &entry.source {
-            Source::Deb(source) => {
+            Source::Deb(source)
+            | Source::Build(BuildSource { tree: TreeSource::Deb(source), .. }) => {
                 let place = DebSource { package: String::new(), ..source.clone() };
                 let key = format!("{} {}", entry.arch.debian(), Source::Deb(place));
                 let read = || deb::Suite::read(kernels, entry, source, now).map_err(Arc::new);
@@ -257,10 +258,13 @@ impl Resolver<'_> {
                 let repository = repository.as_ref().map_err(Arc::clone)?;
                 repository.resolve(kernels, entry, source, old, observer).map_err(Arc::new)
             }
-            Source::Url(source) => {
+            Source::Url(source)
+            | Source::Build(BuildSource { tree: TreeSource::Url(source), .. }) => {
                 url::resolve(kernels, entry, source, old, observer).map_err(Arc::new)
             }
-            Source::File(_) | Source::Host => unreachable!("these are not locked"),
+            Source::Build(_) | Source::File(_) | Source::Host => {
+                unreachable!("these are not locked")
+            }
         }
     }
 }

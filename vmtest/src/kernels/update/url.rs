@@ -2,8 +2,9 @@
 
 use super::UpdateError;
 use crate::kernels::{
+    build,
     lock::{LockedFile, LockedKernel, Place, Role},
-    matrix::{Entry, UrlSource},
+    matrix::{Entry, Source, UrlSource},
     observer::Observer,
     phases::Kernels,
     unpack,
@@ -20,16 +21,16 @@ pub(super) fn resolve(
     if let Some(old) = old.filter(|old| old.is_of(entry)) {
         return Ok(old.clone());
     }
+    let role = match &entry.source {
+        Source::Build(_) => Role::Source,
+        _ => Role::Image,
+    };
     let size = kernels
         .client
         .size(&source.url)
         .map_err(|error| UpdateError::Address { url: source.url.clone(), source: error })?;
-    let file = LockedFile {
-        role: Role::Image,
-        place: Place::Url(source.url.clone()),
-        size,
-        sha256: source.sha256,
-    };
+    let file =
+        LockedFile { role, place: Place::Url(source.url.clone()), size, sha256: source.sha256 };
     let mut kernel = LockedKernel {
         id: entry.id.clone(),
         source: entry.source.to_string(),
@@ -40,7 +41,11 @@ pub(super) fn resolve(
         files: vec![file],
     };
     for file in kernels.fetcher(observer).fetch(&kernel).map_err(Box::new)? {
-        kernel.release = unpack::release_of(&kernels.store, &file).map_err(Box::new)?;
+        let release = match role {
+            Role::Source => build::version_of(&kernels.store, &file),
+            _ => unpack::release_of(&kernels.store, &file),
+        };
+        kernel.release = release.map_err(Box::new)?;
     }
     kernel.version = kernel.release.clone();
     Ok(kernel)

@@ -5,14 +5,18 @@ use std::{
     time::Instant,
 };
 
+use crate::building::Building;
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kernlab_vmtest::kernels::{Event, Observer, Unpacked, chain};
+
+const DOWNLOAD: &str = "{prefix} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} {wide_msg}";
 
 /// Bar, rate and time left of the file that is being downloaded.
 pub(crate) struct Progress {
     bar: ProgressBar,
     is_terminal: bool,
     begun: Mutex<Instant>,
+    building: Building,
 }
 
 impl Progress {
@@ -23,12 +27,12 @@ impl Progress {
             false => ProgressDrawTarget::hidden(),
         };
         let bar = ProgressBar::with_draw_target(None, target);
-        if let Ok(style) = ProgressStyle::with_template(
-            "{prefix} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} {wide_msg}",
-        ) {
-            bar.set_style(style);
+        Progress {
+            bar,
+            is_terminal,
+            begun: Mutex::new(Instant::now()),
+            building: Building::default(),
         }
-        Progress { bar, is_terminal, begun: Mutex::new(Instant::now()) }
     }
 
     /// A kernel can be booted.
@@ -36,9 +40,28 @@ impl Progress {
         self.line(&format!("{}: {} is ready", kernel.id, kernel.release));
     }
 
+    /// Something to be said, whatever is on the terminal.
+    pub(crate) fn note(&self, text: &str) {
+        self.line(text);
+    }
+
     /// Something went wrong: what is on the terminal makes room for the message.
     pub(crate) fn failed(&self) {
         self.bar.finish_and_clear();
+    }
+
+    /// Shows work whose end is not known.
+    fn spin(&self, kernel: &str, message: String) {
+        if self.bar.is_finished() || self.bar.length().is_some() {
+            self.bar.reset();
+            self.bar.unset_length();
+            if let Ok(style) = ProgressStyle::with_template("{prefix} {spinner} {wide_msg}") {
+                self.bar.set_style(style);
+            }
+            self.bar.set_prefix(kernel.to_owned());
+        }
+        self.bar.set_message(message);
+        self.bar.tick();
     }
 
     fn line(&self, text: &str) {
@@ -59,6 +82,9 @@ impl Observer for Progress {
             Event::Download { file, done, size } => {
                 *self.begun.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
                 self.bar.reset();
+                if let Ok(style) = ProgressStyle::with_template(DOWNLOAD) {
+                    self.bar.set_style(style);
+                }
                 self.bar.set_length(size);
                 self.bar.set_position(done);
                 self.bar.set_prefix(kernel.to_owned());
@@ -86,7 +112,15 @@ impl Observer for Progress {
                 self.line(&format!("{kernel}: {url}: {}", chain(error)));
             }
             Event::Unpack => self.line(&format!("{kernel}: unpacking")),
-            _ => {}
+            build => {
+                if let Some(line) = self.building.line(&build, self.is_terminal) {
+                    self.bar.finish_and_clear();
+                    self.line(&format!("{kernel}: {line}"));
+                }
+                if let Some(message) = self.building.message(&build) {
+                    self.spin(kernel, message);
+                }
+            }
         }
     }
 }

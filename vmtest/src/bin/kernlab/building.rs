@@ -1,0 +1,88 @@
+//! How a kernel's build is shown.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use kernlab_vmtest::kernels::Event;
+
+/// How often it is said how far a build is, where nothing can be redrawn.
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// Turns the events of a build into text.
+#[derive(Debug, Default)]
+pub(crate) struct Building {
+    begun: Mutex<Option<Instant>>,
+    told: Mutex<Option<Instant>>,
+}
+
+impl Building {
+    /// A line that stays, if the event is worth one. Progress is worth one every minute, and only
+    /// where it is not redrawn.
+    pub(crate) fn line(&self, event: &Event<'_>, is_redrawn: bool) -> Option<String> {
+        match event {
+            Event::Build { log } => {
+                *locked(&self.begun) = Some(Instant::now());
+                *locked(&self.told) = Some(Instant::now());
+                Some(format!("building, which takes minutes; log: {}", log.display()))
+            }
+            Event::OptionLost { difference } => {
+                Some(format!("an option came out otherwise: {difference}"))
+            }
+            Event::Made { files, .. } if !is_redrawn => {
+                let mut told = locked(&self.told);
+                if told.is_none_or(|told| told.elapsed() < INTERVAL) {
+                    return None;
+                }
+                *told = Some(Instant::now());
+                Some(format!("{files} files after {} s", self.elapsed().as_secs()))
+            }
+            Event::Built { files, seconds } => Some(format!("built in {seconds} s, {files} files")),
+            _ => None,
+        }
+    }
+
+    /// What is redrawn, if the event changes it.
+    pub(crate) fn message(&self, event: &Event<'_>) -> Option<String> {
+        match event {
+            Event::Build { .. } => Some("unpacking the source".to_owned()),
+            Event::Made { files, file } => {
+                let words: Vec<_> = file.split_whitespace().collect();
+                Some(format!("{} s, {files} files: {}", self.elapsed().as_secs(), words.join(" ")))
+            }
+            _ => None,
+        }
+    }
+
+    fn elapsed(&self) -> Duration {
+        locked(&self.begun).map_or(Duration::ZERO, |begun| begun.elapsed())
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_redrawn_or_told_now_and_then() {
+        let building = Building::default();
+        let begin = Event::Build { log: "/s/logs/a.log".as_ref() };
+        let line = building.line(&begin, false);
+        assert_eq!(line.as_deref(), Some("building, which takes minutes; log: /s/logs/a.log"));
+        let made = Event::Made { files: 7, file: "CC      init/main.o" };
+        assert_eq!(building.message(&made).as_deref(), Some("0 s, 7 files: CC init/main.o"));
+        assert_eq!(building.line(&made, false), None, "it has just begun");
+        let long_ago = Instant::now().checked_sub(INTERVAL);
+        *locked(&building.told) = long_ago;
+        assert_eq!(building.line(&made, true), None);
+        assert_eq!(building.line(&made, false).as_deref(), Some("7 files after 0 s"));
+        assert_eq!(building.line(&made, false), None, "it has just been told");
+        let built = building.line(&Event::Built { files: 9, seconds: 61 }, true);
+        assert_eq!(built.as_deref(), Some("built in 61 s, 9 files"));
+    }
+}

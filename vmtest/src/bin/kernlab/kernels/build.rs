@@ -1,0 +1,87 @@
+//! `kernlab kernels build`: kernels from their source.
+
+use clap::Args;
+use kernlab_core::outcome::Reason;
+use kernlab_vmtest::kernels::{Entry, Kernels, Source, State, Unpacked};
+
+use super::{complain, progress::Progress};
+use crate::Exit;
+
+#[derive(Debug, Args)]
+pub(crate) struct Build {
+    /// Which kernels, of those whose source is `build`: releases, ids, globs.
+    #[arg(value_name = "KERNEL", required = true)]
+    selectors: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Unbuilt {
+    /// Which kernels.
+    #[arg(value_name = "KERNEL")]
+    selectors: Vec<String>,
+}
+
+fn is_built_here(entry: &Entry) -> bool {
+    matches!(entry.source, Source::Build(_))
+}
+
+/// Builds what was not built before. Fails if a source can't be built.
+pub(super) fn run(kernels: &Kernels, arguments: &Build) -> Exit {
+    let entries = match kernels.select(&arguments.selectors) {
+        Ok(entries) => entries,
+        Err(error) => {
+            complain(&error);
+            return Exit::Usage;
+        }
+    };
+    let entries: Vec<_> = entries.iter().filter(|entry| is_built_here(entry)).collect();
+    if entries.is_empty() {
+        let asked = arguments.selectors.join(" ");
+        eprintln!("error: none of {asked} is built here: `kernels fetch` gets the others");
+        return Exit::Usage;
+    }
+    let progress = Progress::new();
+    let mut exit = Exit::Success;
+    for entry in entries {
+        match kernels.prepare(entry, &progress) {
+            Ok(kernel) => {
+                progress.ready(&kernel);
+                progress.note(&files(&kernel));
+            }
+            Err(error) => {
+                progress.failed();
+                complain(&error);
+                exit = match (exit, error.reason()) {
+                    (Exit::Infrastructure, _) => Exit::Infrastructure,
+                    (_, Reason::BuildFailed) => Exit::Failure,
+                    _ => Exit::Infrastructure,
+                };
+            }
+        }
+    }
+    exit
+}
+
+/// The files that came out, with their sizes.
+fn files(kernel: &Unpacked) -> String {
+    let paths = [&kernel.image.bzimage, &kernel.image.vmlinux, &kernel.config];
+    let lines = paths.into_iter().flatten().map(|path| {
+        let size = path.metadata().map_or(0, |metadata| metadata.len());
+        format!("  {} ({})", path.display(), indicatif::HumanBytes(size))
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Prints which of the selected kernels have to be built before they can be used, for `cargo xtask`,
+/// which then looks for what that takes.
+pub(super) fn run_unbuilt(kernels: &Kernels, arguments: &Unbuilt) -> Exit {
+    // What is wrong with the selectors, the command that they are for says.
+    let entries = kernels.select(&arguments.selectors).unwrap_or_default();
+    for entry in entries.iter().filter(|entry| is_built_here(entry)) {
+        if kernels.state(entry) != State::Stored {
+            let btf = if entry.has_btf() { "with BTF" } else { "without BTF" };
+            println!("{} {btf}", entry.id);
+        }
+    }
+    Exit::Success
+}

@@ -1,0 +1,179 @@
+//! `kernlab kernels check`: whether a kernel is of use in the lab.
+
+use std::{error::Error, fmt::Write as _, path::Path};
+
+use clap::Args;
+use kernlab_vmtest::kernels::{
+    Config, Examined, ImageTraits, Kernels, Silent, Suitability, Unmet, examine,
+};
+
+use super::complain;
+use crate::Exit;
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// A bzImage, a vmlinux, a configuration (also one such as /proc/config.gz), or a kernel of the
+    /// matrix: an id, a release, a glob, `host`.
+    #[arg(value_name = "IMAGE|CONFIG|KERNEL", required = true)]
+    subjects: Vec<String>,
+}
+
+/// Looks at each, and says what it lacks. Fails if one of them is of no use.
+pub(super) fn run(kernels: &Kernels, arguments: &Check) -> Exit {
+    let mut exit = Exit::Success;
+    for subject in &arguments.subjects {
+        let examined = match Path::new(subject).is_file() {
+            true => examine(Path::new(subject))
+                .map(|examined| vec![(subject.clone(), examined)])
+                .map_err(|error| (error.into(), Exit::Usage)),
+            false => of_matrix(kernels, subject),
+        };
+        let (examined, found) = match examined {
+            Ok(examined) => (examined, Exit::Success),
+            Err((error, exit)) => {
+                complain(&*error);
+                (Vec::new(), exit)
+            }
+        };
+        exit = worse(exit, found);
+        for (name, examined) in examined {
+            let (text, found) = render(&name, &examined);
+            print!("{text}");
+            exit = worse(exit, found);
+        }
+    }
+    exit
+}
+
+/// As with cells: a failure outranks what nothing can be said about.
+fn worse(one: Exit, other: Exit) -> Exit {
+    let rank = |exit| match exit {
+        Exit::Success => 0,
+        Exit::Infrastructure => 1,
+        Exit::Failure => 2,
+        Exit::Usage => 3,
+    };
+    if rank(other) > rank(one) { other } else { one }
+}
+
+type Failed = (Box<dyn Error>, Exit);
+
+fn of_matrix(kernels: &Kernels, selector: &str) -> Result<Vec<(String, Examined)>, Failed> {
+    let entries =
+        kernels.select(&[selector.to_owned()]).map_err(|error| (error.into(), Exit::Usage))?;
+    let mut all = Vec::new();
+    for entry in &entries {
+        let infrastructure = |error: Box<dyn Error>| (error, Exit::Infrastructure);
+        let kernel = kernels.prepare(entry, &Silent).map_err(|e| infrastructure(e.into()))?;
+        let mut examined = examine(kernel.image.fastest()).map_err(|e| infrastructure(e.into()))?;
+        if let Some(path) = &kernel.config {
+            examined.config = examine(path).map_err(|e| infrastructure(e.into()))?.config;
+        }
+        examined.release = Some(kernel.release);
+        all.push((entry.id.clone(), examined));
+    }
+    Ok(all)
+}
+
+/// What is to be said about one kernel, and how bad it is.
+fn render(name: &str, examined: &Examined) -> (String, Exit) {
+    let mut text =
+        format!("{name}: {}\n", examined.release.as_deref().unwrap_or("release unknown"));
+    if let Some(ImageTraits { pvh, btf }) = examined.image {
+        let starts = match pvh {
+            Some(true) => "starts by its PVH entry point",
+            Some(false) => "starts by its bzImage, a second later than by a PVH entry point",
+            None => "starts by its bzImage, whose payload is compressed in a way unknown here",
+        };
+        let types = match btf {
+            Some(true) => "BTF modes embedded and masked",
+            Some(false) => "no BTF: modes absent and external",
+            None => "whether it has BTF can't be told",
+        };
+        let _ = writeln!(text, "  {starts}; {types}");
+    }
+    let Some(config) = &examined.config else {
+        text += "  its configuration is not in the image (CONFIG_IKCONFIG): check that file too\n";
+        return (text, Exit::Infrastructure);
+    };
+    let exit = options(&mut text, config);
+    (text, exit)
+}
+
+fn options(text: &mut String, config: &Config) -> Exit {
+    let suitability = Suitability::of(config);
+    for Unmet { requirement, found } in &suitability.unmet {
+        let found = match found {
+            Some(found) => format!("is {found}"),
+            None => "is not there".to_owned(),
+        };
+        let _ = writeln!(
+            text,
+            "  {} {found}, should be {}; needed by {}: {}",
+            requirement.option, requirement.value, requirement.scope, requirement.why
+        );
+    }
+    let unsupported: Vec<_> = suitability.unsupported().iter().map(ToString::to_string).collect();
+    let (met, unmet) = (suitability.met, suitability.unmet.len());
+    let verdict = match (suitability.suits(), unsupported.is_empty()) {
+        (false, _) => {
+            format!("does not suit the lab: {met} options are as needed, {unmet} not")
+        }
+        (true, true) => format!("suits the lab: all {met} options are as needed"),
+        (true, false) => format!(
+            "suits the lab, where these scenarios are unsupported: {}",
+            unsupported.join(", ")
+        ),
+    };
+    let _ = writeln!(text, "  {verdict}");
+    if suitability.suits() { Exit::Success } else { Exit::Failure }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn examined(config: Option<&str>) -> Examined {
+        let lines = include_str!("../../../../kconfig/lab.config");
+        let config = config.map(|gone| Config::parse(&lines.replace(gone, "")).unwrap());
+        let image = Some(ImageTraits { pvh: Some(false), btf: Some(false) });
+        Examined { release: Some("5.4.273".to_owned()), image, config }
+    }
+
+    #[test]
+    fn verdicts() {
+        let cases = [
+            ("all", Some("nothing")),
+            ("few", Some("CONFIG_KEYS=y\n")),
+            ("useless", Some("CONFIG_KPROBES=y\n")),
+            ("silent", None),
+        ];
+        let texts = cases.map(|(name, config)| {
+            let (text, exit) = render(name, &examined(config));
+            format!("{text}-> {exit:?}\n")
+        });
+        insta::assert_snapshot!(texts.join("\n"), @r"
+        all: 5.4.273
+          starts by its bzImage, a second later than by a PVH entry point; no BTF: modes absent and external
+          suits the lab: all 38 options are as needed
+        -> Success
+
+        few: 5.4.273
+          starts by its bzImage, a second later than by a PVH entry point; no BTF: modes absent and external
+          CONFIG_KEYS is not there, should be y; needed by many_args/key_alloc: add_key(2), and the function behind it that has eight arguments.
+          suits the lab, where these scenarios are unsupported: many_args/key_alloc
+        -> Success
+
+        useless: 5.4.273
+          starts by its bzImage, a second later than by a PVH entry point; no BTF: modes absent and external
+          CONFIG_KPROBES is not there, should be y; needed by every tracer: Probes at the entry and return of kernel functions, and the symbol table that says which there are.
+          does not suit the lab: 37 options are as needed, 1 not
+        -> Failure
+
+        silent: 5.4.273
+          starts by its bzImage, a second later than by a PVH entry point; no BTF: modes absent and external
+          its configuration is not in the image (CONFIG_IKCONFIG): check that file too
+        -> Infrastructure
+        ");
+    }
+}

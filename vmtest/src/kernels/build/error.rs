@@ -1,0 +1,140 @@
+//! Why a kernel could not be built.
+
+use std::{io, path::PathBuf};
+
+use kernlab_core::outcome::Reason;
+
+use super::{config::ConfigError, survival::Dropped, toolchain::Lacking};
+use crate::kernels::{store::StoreError, vmlinux::ImageError};
+
+/// A kernel could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// Programs or headers are missing.
+    #[error(
+        "this machine can't build kernels, it lacks {lacking}: `cargo xtask kernels build {id}` \
+         installs that, or says how"
+    )]
+    ToolsMissing {
+        /// The entry's id.
+        id: String,
+        /// What is missing.
+        lacking: Lacking,
+    },
+    /// An archive can't be unpacked.
+    #[error("cannot unpack {archive}")]
+    Archive {
+        /// Its name.
+        archive: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A member of an archive would be written elsewhere.
+    #[error("{archive} is refused: its member {member:?} points out of it")]
+    Escapes {
+        /// Its name.
+        archive: String,
+        /// The path of the member.
+        member: String,
+    },
+    /// There is no kernel's source where it should be.
+    #[error("{place} is no kernel source: it lacks a Makefile and a Kconfig")]
+    NotATree {
+        /// An archive or a folder.
+        place: String,
+    },
+    /// A folder was built in.
+    #[error(
+        "{} was built in, and its leftovers would end up in what is built here: run `make mrproper` \
+         there (it deletes .config, too), or name a copy such as `git worktree add` makes",
+        .0.display()
+    )]
+    NotClean(PathBuf),
+    /// A file of this machine can't be read or written.
+    #[error("cannot {action} {path}")]
+    Io {
+        /// `read`, `write`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A configuration is none.
+    #[error("cannot use the configuration {path}")]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ConfigError,
+    },
+    /// The source dropped options that the lab needs.
+    #[error("the configuration has lost what the lab needs:\n{0}\nall of it is in {config}", config = .1.display())]
+    Dropped(Dropped, PathBuf),
+    /// make failed.
+    #[error("`{command}` failed ({status}), all it said is in {log}; the end of it:\n{said}", log = .log.display())]
+    Make {
+        /// What was run.
+        command: String,
+        /// How it ended.
+        status: String,
+        /// All that it said.
+        log: PathBuf,
+        /// The last lines of that, without those that only tell progress.
+        said: String,
+    },
+    /// make hangs.
+    #[error("`{command}` has said nothing for {minutes} minutes and was killed; its log is {log}", log = .log.display())]
+    Silent {
+        /// What was run.
+        command: String,
+        /// For how long.
+        minutes: u64,
+        /// All that it said.
+        log: PathBuf,
+    },
+    /// What was built is no kernel.
+    #[error("what was built is of no use")]
+    Image(#[from] ImageError),
+    /// What was built has type information, or lacks it, against the entry's BTF modes.
+    #[error("the image {}, against the entry's BTF modes; the log of the build is {log}",
+        if *.has { "has BTF" } else { "has no BTF" }, log = .log.display())]
+    Btf {
+        /// Whether the image has type information.
+        has: bool,
+        /// All that make said.
+        log: PathBuf,
+    },
+    /// The store can't be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl BuildError {
+    pub(in crate::kernels) fn reason(&self) -> Reason {
+        match self {
+            BuildError::ToolsMissing { .. } => Reason::ToolsMissing,
+            BuildError::Archive { .. } | BuildError::Escapes { .. } => Reason::BadPackage,
+            BuildError::Io { .. } | BuildError::Store(_) => Reason::HostIo,
+            BuildError::NotATree { .. }
+            | BuildError::NotClean(_)
+            | BuildError::Config { .. }
+            | BuildError::Dropped(..)
+            | BuildError::Make { .. }
+            | BuildError::Silent { .. }
+            | BuildError::Image(_)
+            | BuildError::Btf { .. } => Reason::BuildFailed,
+        }
+    }
+}
+
+pub(super) fn io_error<'a>(
+    action: &'static str,
+    path: &'a std::path::Path,
+) -> impl FnOnce(io::Error) -> BuildError + 'a {
+    move |source| match StoreError::io(action, path, source) {
+        full @ StoreError::Full { .. } => BuildError::Store(full),
+        StoreError::Io { action, path, source } => BuildError::Io { action, path, source },
+        other => BuildError::Store(other),
+    }
+}

@@ -1,0 +1,275 @@
+//! Kernels that are built here.
+//!
+//! A [`Recipe`] says what is built: a source, the lab's fragment of a configuration, perhaps options
+//! of the entry's own, with type information or without. Its key covers all of that and the
+//! compiler, and is what the result is kept under in the store: an artifact like that of an
+//! unpacked package. It is made in a scratch folder, so that a build that fails or is killed leaves
+//! nothing but its log.
+
+mod config;
+mod error;
+mod fragment;
+mod make;
+mod survival;
+mod toolchain;
+mod tree;
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use serde::{Deserialize, Serialize};
+
+pub(super) use self::tree::{Tree, version_of};
+pub use self::{
+    config::{Config, ConfigError, Value},
+    error::BuildError,
+    fragment::{Requirement, Scope, Standing, requirements},
+    survival::Dropped,
+    toolchain::Lacking,
+};
+use self::{error::io_error, make::Make, toolchain::Toolchain};
+use super::{
+    digest::Digest,
+    error::ErrorKind,
+    modules::Modules,
+    observer::Event,
+    phases::{Image, Unpacked},
+    store::Store,
+    vmlinux::{BzImage, ElfKernel},
+};
+
+/// Goes into every key: to be raised with every change of how a kernel is built.
+const VERSION: u32 = 1;
+
+const DESCRIPTION: &str = "build.json";
+const BZIMAGE: &str = "arch/x86/boot/bzImage";
+
+/// What is built.
+#[derive(Debug)]
+pub(super) struct Recipe<'a> {
+    /// The entry's id.
+    pub(super) id: &'a str,
+    pub(super) tree: Tree<'a>,
+    /// Options laid over the lab's.
+    pub(super) config: Option<&'a Path>,
+    /// Whether the image has type information.
+    pub(super) btf: bool,
+}
+
+/// What the artifact holds.
+#[derive(Debug, Serialize, Deserialize)]
+struct Description {
+    release: String,
+    seconds: u64,
+    /// The size of every other file in it, for seeing damage.
+    sizes: BTreeMap<String, u64>,
+}
+
+/// What decides what comes out.
+struct Inputs {
+    fragment: String,
+    /// The entry's own part of that, if it has one.
+    own: Option<Config>,
+    key: String,
+}
+
+impl Recipe<'_> {
+    /// The kernel, if it was built before.
+    pub(super) fn find(&self, store: &Store) -> Option<Unpacked> {
+        let toolchain = Toolchain::of_this_machine(self.btf).ok()?;
+        let path = store.artifact_path(&self.inputs(store, &toolchain).ok()?.key);
+        Some(self.unpacked(&path, open(&path)?))
+    }
+
+    /// The kernel, built now if it wasn't before.
+    pub(super) fn prepare(
+        &self,
+        store: &Store,
+        observe: &dyn Fn(Event<'_>),
+    ) -> Result<Unpacked, ErrorKind> {
+        let missing = |lacking| BuildError::ToolsMissing { id: self.id.to_owned(), lacking };
+        let toolchain = Toolchain::of_this_machine(self.btf).map_err(missing)?;
+        self.prepare_with(store, &toolchain, observe, || {
+            Ok(toolchain.complete(self.btf).map_err(missing)?)
+        })
+    }
+
+    fn prepare_with(
+        &self,
+        store: &Store,
+        toolchain: &Toolchain,
+        observe: &dyn Fn(Event<'_>),
+        ready: impl FnOnce() -> Result<(), ErrorKind>,
+    ) -> Result<Unpacked, ErrorKind> {
+        let inputs = self.inputs(store, toolchain)?;
+        let (path, description) = store.artifact(&inputs.key, open, |scratch| {
+            ready()?;
+            self.build(store, &inputs, scratch, observe)
+        })?;
+        Ok(self.unpacked(&path, description))
+    }
+
+    fn inputs(&self, store: &Store, toolchain: &Toolchain) -> Result<Inputs, BuildError> {
+        let mut fragment = fragment::fragment(self.btf);
+        let mut own = None;
+        if let Some(path) = self.config {
+            let text = fs::read_to_string(path).map_err(io_error("read", path))?;
+            let config = Config::parse(&text)
+                .map_err(|source| BuildError::Config { path: path.to_owned(), source })?;
+            own = Some(config);
+            fragment += &text;
+        }
+        let source = self.tree.digest(store)?;
+        let tools = toolchain.identity();
+        let key = format!("build {VERSION}\n{source}\n{tools}{fragment}");
+        Ok(Inputs { fragment, own, key: Digest::of(key.as_bytes()).to_string() })
+    }
+
+    fn build(
+        &self,
+        store: &Store,
+        inputs: &Inputs,
+        scratch: &Path,
+        observe: &dyn Fn(Event<'_>),
+    ) -> Result<(), ErrorKind> {
+        let began = Instant::now();
+        let log = self.begin_log(store, &inputs.key)?;
+        let work = scratch.join("work");
+        let output = work.join("output");
+        fs::create_dir_all(&output).map_err(io_error("write", &output))?;
+        observe(Event::Build { log: &log });
+        let tree = self.tree.bring(store, &work)?;
+        let make = Make::new(&tree, &output, &log);
+        let config = self.configure(&make, inputs, observe)?;
+        let mut files = 0;
+        make.run("bzImage", &[], &mut |file| {
+            files += 1;
+            observe(Event::Made { files, file });
+        })?;
+        let mut artifact = Artifact { folder: scratch, sizes: BTreeMap::new() };
+        self.keep(&output, &config, &log, &mut artifact)?;
+        let seconds = began.elapsed().as_secs();
+        let release = output.join("include/config/kernel.release");
+        let release = fs::read_to_string(&release).map_err(io_error("read", &release))?;
+        let release = release.trim().to_owned();
+        let description = Description { release, seconds, sizes: artifact.sizes };
+        let text = serde_json::to_vec(&description)
+            .map_err(|error| io_error("write", scratch)(error.into()))?;
+        write(&scratch.join(DESCRIPTION), &text)?;
+        fs::remove_dir_all(&work).map_err(io_error("remove", &work))?;
+        observe(Event::Built { files, seconds });
+        Ok(())
+    }
+
+    /// The configuration that Kconfig makes of the fragment: everything off that it doesn't name,
+    /// and that nothing in it needs.
+    fn configure(
+        &self,
+        make: &Make<'_>,
+        inputs: &Inputs,
+        observe: &dyn Fn(Event<'_>),
+    ) -> Result<PathBuf, BuildError> {
+        let fragment = make.output.join("fragment.config");
+        fs::write(&fragment, &inputs.fragment).map_err(io_error("write", &fragment))?;
+        make.run("allnoconfig", &[("KCONFIG_ALLCONFIG", &fragment)], &mut |_| {})?;
+        make.run("olddefconfig", &[], &mut |_| {})?;
+        let path = make.output.join(".config");
+        let text = fs::read_to_string(&path).map_err(io_error("read", &path))?;
+        let config = Config::parse(&text)
+            .map_err(|source| BuildError::Config { path: path.clone(), source })?;
+        if let Err(dropped) = survival::check(&config, self.btf) {
+            // The scratch folder goes: the log's neighbour stays, to look at.
+            let kept = make.log.with_extension("config");
+            fs::write(&kept, text).map_err(io_error("write", &kept))?;
+            return Err(BuildError::Dropped(dropped, kept));
+        }
+        if let Some(own) = &inputs.own {
+            for difference in survival::differences(own, &config) {
+                observe(Event::OptionLost { difference: &difference });
+            }
+        }
+        Ok(path)
+    }
+
+    /// Takes what is kept out of the folder of the build.
+    fn keep(
+        &self,
+        output: &Path,
+        config: &Path,
+        log: &Path,
+        artifact: &mut Artifact<'_>,
+    ) -> Result<(), BuildError> {
+        let read = |path: &Path| fs::read(path).map_err(io_error("read", path));
+        let bytes = read(&output.join(BZIMAGE))?;
+        let image = BzImage::parse(&bytes)?;
+        artifact.write("bzImage", &bytes)?;
+        artifact.write("config", &read(config)?)?;
+        let Some(vmlinux) = image.extract()? else { return Ok(()) };
+        let kernel = ElfKernel::parse(&vmlinux)?;
+        if kernel.has_btf != self.btf {
+            return Err(BuildError::Btf { has: kernel.has_btf, log: log.to_owned() });
+        }
+        if kernel.has_pvh {
+            artifact.write("vmlinux", &vmlinux)?;
+        }
+        Ok(())
+    }
+
+    /// An empty log, which outlives the build. Builds of other keys have others.
+    fn begin_log(&self, store: &Store, key: &str) -> Result<PathBuf, BuildError> {
+        let folder = store.root().join("logs");
+        fs::create_dir_all(&folder).map_err(io_error("create", &folder))?;
+        let log = folder.join(format!("{}-{}.log", self.id, &key[..12]));
+        fs::write(&log, "").map_err(io_error("write", &log))?;
+        Ok(log)
+    }
+
+    fn unpacked(&self, path: &Path, description: Description) -> Unpacked {
+        let file = |name: &str| description.sizes.contains_key(name).then(|| path.join(name));
+        Unpacked {
+            id: self.id.to_owned(),
+            release: description.release.clone(),
+            image: Image { bzimage: file("bzImage"), vmlinux: file("vmlinux") },
+            config: file("config"),
+            modules: Modules::unknown(),
+        }
+    }
+}
+
+/// The description of an artifact whose files are all there, with their sizes.
+fn open(path: &Path) -> Option<Description> {
+    let text = fs::read(path.join(DESCRIPTION)).ok()?;
+    let description: Description = serde_json::from_slice(&text).ok()?;
+    let is_whole = |(name, size): (&String, &u64)| {
+        fs::metadata(path.join(name)).is_ok_and(|metadata| metadata.len() == *size)
+    };
+    let has_image = description.sizes.contains_key("bzImage");
+    (has_image && description.sizes.iter().all(is_whole)).then_some(description)
+}
+
+/// An artifact in the making.
+struct Artifact<'a> {
+    folder: &'a Path,
+    sizes: BTreeMap<String, u64>,
+}
+
+impl Artifact<'_> {
+    fn write(&mut self, name: &str, content: &[u8]) -> Result<(), BuildError> {
+        self.sizes.insert(name.to_owned(), content.len() as u64);
+        write(&self.folder.join(name), content)
+    }
+}
+
+fn write(path: &Path, content: &[u8]) -> Result<(), BuildError> {
+    fs::write(path, content)
+        .and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o444)))
+        .map_err(io_error("write", path))
+}
+
+#[cfg(test)]
+mod tests;
