@@ -5,6 +5,7 @@ use std::{env, path::Path};
 use super::{
     apt::{self, AptSource},
     matrix::{Matrix, Repository},
+    yum,
 };
 
 /// What this machine knows of mirrors.
@@ -14,6 +15,8 @@ pub(crate) struct Mirrors {
     environment: Vec<(String, String)>,
     distributions: Vec<String>,
     apt: Vec<AptSource>,
+    /// Addresses of folders of repositories.
+    yum: Vec<String>,
 }
 
 impl Mirrors {
@@ -26,6 +29,7 @@ impl Mirrors {
             environment: named.collect(),
             distributions: apt::distributions(root),
             apt: apt::sources(root),
+            yum: yum::addresses(root),
         }
     }
 
@@ -60,7 +64,10 @@ impl Mirrors {
                 && source.components.iter().any(|component| component == "main")
                 && trim(&source.uri).rsplit('/').next() == Some(repository.archive.as_str())
         };
-        self.apt.iter().filter(carries).map(|source| source.uri.clone()).collect()
+        let apt = self.apt.iter().filter(carries).map(|source| source.uri.clone());
+        let yum = self.yum.iter().filter(|address| super::matrix::is_http(address));
+        let yum = yum.filter_map(|address| yum::mirror(address, &repository.archive));
+        apt.chain(yum).collect()
     }
 }
 
@@ -127,6 +134,10 @@ mod tests {
                 apt("https://tools.example.org/linux/debian", "stable"),
                 apt("file:/srv/debian", "main"),
             ],
+            yum: vec![
+                "https://rpm.example.org/debian/$releasever/os".to_owned(),
+                "file:/srv/debian/os".to_owned(),
+            ],
         }
     }
 
@@ -143,11 +154,12 @@ mod tests {
                 "http://environment.example.org/d",
                 "http://overlay.example.org/debian",
                 "http://mirror.example.org/debian",
+                "https://rpm.example.org/debian",
                 "https://public.example.org/debian",
                 "https://snapshot.example.org/debian/20260101T000000Z",
             ]
         );
-        assert!(mirrors[4].is_dated && !mirrors[3].is_dated);
+        assert!(mirrors[5].is_dated && !mirrors[4].is_dated);
     }
 
     #[test]

@@ -42,6 +42,7 @@ mod tests;
 mod unpack;
 mod update;
 mod vmlinux;
+mod yum;
 
 pub use self::{
     build::{

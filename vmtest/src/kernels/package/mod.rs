@@ -5,6 +5,7 @@
 
 mod deb;
 mod image;
+mod listed;
 pub(crate) mod rpm;
 mod tar;
 

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 
 use cpio::newc;
 
-use super::{Kind, Limits, Member, PackageError};
+use super::{Kind, Limits, Member, PackageError, listed};
 use crate::kernels::{
     compression::{Bounded, Compression},
     rpm::header::{Header, HeaderError, tag},
@@ -15,8 +15,9 @@ use crate::kernels::{
 const LEAD: usize = 96;
 const LEAD_MAGIC: [u8; 4] = [0xed, 0xab, 0xee, 0xdb];
 
-/// The fixed part of a member's header, and where the length of its name is in it.
+/// The fixed part of a member's header, what it begins with, and where the length of its name is.
 const CPIO_HEADER: usize = 110;
+const CPIO_MAGIC: usize = 6;
 const CPIO_NAME_SIZE: std::ops::Range<usize> = 94..102;
 const MAX_NAME: u32 = 1 << 16;
 
@@ -84,27 +85,29 @@ pub(super) fn for_each_member<E: From<PackageError>>(
     }
     let payload = preamble.compression()?.reader(package).map_err(PackageError::from)?;
     let mut payload = Bounded::new(payload, limits.unpacked);
+    let files = listed::list(&preamble.header);
     loop {
-        let mut member = next_member(&mut payload)?;
-        let entry = member.entry();
-        if entry.is_trailer() {
+        let mut magic = [0; CPIO_MAGIC];
+        payload.read_exact(&mut magic).map_err(PackageError::from)?;
+        if magic == *listed::MAGIC {
+            let file = listed::next(&mut payload, &files)?;
+            let mut content = (&mut payload).take(file.size);
+            show(&file.path, file.mode, &mut content, visit)?;
+            io::copy(&mut content, &mut io::sink()).map_err(PackageError::from)?;
+            if content.limit() > 0 {
+                return Err(PackageError::Truncated.into());
+            }
+            let mut padding = [0; 3];
+            let padding = &mut padding[..listed::padding(file.size)];
+            payload.read_exact(padding).map_err(PackageError::from)?;
+            continue;
+        }
+        let mut member = next_member(&magic, &mut payload)?;
+        if member.entry().is_trailer() {
             break;
         }
-        let (path, mode) = (entry.name().to_owned(), entry.mode() & TYPE_MASK);
-        let kind = match mode {
-            REGULAR => Kind::File,
-            SYMLINK => {
-                let mut target = Vec::new();
-                let mut content = (&mut member).take(MAX_TARGET);
-                content.read_to_end(&mut target).map_err(PackageError::from)?;
-                Kind::Link(String::from_utf8_lossy(&target).into_owned())
-            }
-            _ => Kind::Other,
-        };
-        let mut shown = Member::new(&path, kind, &mut member)?;
-        if mode != DIRECTORY {
-            visit(&mut shown)?;
-        }
+        let (path, mode) = (member.entry().name().to_owned(), member.entry().mode());
+        show(&path, mode, &mut member, visit)?;
         member.finish().map_err(PackageError::from)?;
     }
     // As with tar archives: the checksums behind the last member tell whether all was right.
@@ -112,11 +115,33 @@ pub(super) fn for_each_member<E: From<PackageError>>(
     Ok(())
 }
 
+fn show<E: From<PackageError>>(
+    path: &str,
+    mode: u32,
+    content: &mut dyn Read,
+    visit: &mut dyn FnMut(&mut Member<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let kind = match mode & TYPE_MASK {
+        REGULAR => Kind::File,
+        SYMLINK => {
+            let mut target = Vec::new();
+            content.take(MAX_TARGET).read_to_end(&mut target).map_err(PackageError::from)?;
+            Kind::Link(String::from_utf8_lossy(&target).into_owned())
+        }
+        _ => Kind::Other,
+    };
+    let mut member = Member::new(path, kind, content)?;
+    if mode & TYPE_MASK == DIRECTORY { Ok(()) } else { visit(&mut member) }
+}
+
+/// A member that brings its header along, whose magic number has been read.
 fn next_member<'a, R: Read>(
+    magic: &[u8; CPIO_MAGIC],
     payload: &'a mut R,
 ) -> Result<newc::Reader<impl Read + use<'a, R>>, PackageError> {
     let mut header = [0; CPIO_HEADER];
-    payload.read_exact(&mut header)?;
+    header[..CPIO_MAGIC].copy_from_slice(magic);
+    payload.read_exact(&mut header[CPIO_MAGIC..])?;
     let name_size = std::str::from_utf8(&header[CPIO_NAME_SIZE]).ok();
     let name_size = name_size.and_then(|digits| u32::from_str_radix(digits, 16).ok());
     if name_size.is_none_or(|size| size > MAX_NAME) {
@@ -220,6 +245,78 @@ mod tests {
                 panic!("cut after {length} of {} bytes: {found:?}", package.len());
             }
         }
+    }
+
+    /// A package whose members have no headers, as rpm 6 makes them; and its payload.
+    fn stripped() -> (Vec<u8>, Vec<u8>) {
+        const INT16: u32 = 3;
+        const INT32: u32 = 4;
+        const INT64: u32 = 5;
+        const STRING_ARRAY: u32 = 8;
+        let numbers = |numbers: &[u64], width: usize| -> Vec<u8> {
+            numbers.iter().flat_map(|n| n.to_be_bytes()[8 - width..].to_vec()).collect()
+        };
+        // A folder, a file, a link, and one file under two names.
+        let modes = numbers(&[0o040_755, 0o100_644, 0o120_777, 0o100_644, 0o100_644], 2);
+        let sizes = numbers(&[0, 5, 7, 3, 3], 8);
+        let inodes = numbers(&[1, 2, 3, 4, 4], 4);
+        let header = header(&[
+            (tag::PAYLOAD_COMPRESSOR, STRING, 1, &b"none\0"[..]),
+            (tag::FILE_MODES, INT16, 5, &modes),
+            (tag::FILE_INODES, INT32, 5, &inodes),
+            (tag::FOLDER_INDEXES, INT32, 5, &numbers(&[0, 1, 1, 1, 1], 4)),
+            (tag::FILE_NAMES, STRING_ARRAY, 5, b"boot\0vmlinuz\0link\0one\0two\0"),
+            (tag::FOLDER_NAMES, STRING_ARRAY, 2, b"/\0/boot/\0"),
+            (tag::LONG_FILE_SIZES, INT64, 5, &sizes),
+        ]);
+        let mut payload = Vec::new();
+        for (number, content) in
+            [(0, &b""[..]), (1, b"image\0\0\0"), (2, b"vmlinuz\0"), (3, b""), (4, b"two\0")]
+        {
+            payload.extend(format!("07070X{number:08x}\0\0").as_bytes());
+            payload.extend(content);
+        }
+        payload.extend(cpio(&[]));
+        (header, payload)
+    }
+
+    #[test]
+    fn members_without_headers_are_in_the_list_of_files() {
+        let (described, payload) = stripped();
+        let mut shown = Vec::new();
+        let mut visit = |member: &mut Member<'_>| {
+            let content = match member.path {
+                "boot/link" => {
+                    let error = member.read(10).unwrap_err();
+                    assert!(matches!(error, PackageError::NotAFile(_)), "{error:?}");
+                    "a link".to_owned()
+                }
+                // What is not read must not be in the way.
+                "boot/vmlinuz" => "unread".to_owned(),
+                _ => String::from_utf8(member.read(10)?).unwrap(),
+            };
+            shown.push(format!("{} {content}", member.path));
+            Ok::<_, PackageError>(())
+        };
+        let package = package(&header(&[]), &described, &payload);
+        for_each_member(&mut &package[..], Limits::default(), &mut visit).unwrap();
+        assert_eq!(shown, ["boot/vmlinuz unread", "boot/link a link", "boot/one ", "boot/two two"]);
+        for length in 0..package.len() {
+            let mut visit = |_: &mut Member<'_>| Ok::<_, PackageError>(());
+            let cut = for_each_member(&mut &package[..length], Limits::default(), &mut visit);
+            assert!(cut.is_err(), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_member_that_is_not_in_the_list_is_refused() {
+        let (described, mut payload) = stripped();
+        payload[13] = b'9';
+        let error = members(&package(&header(&[]), &described, &payload)).unwrap_err();
+        assert!(matches!(error, PackageError::NotAPackage(_)), "{error:?}");
+        // No list at all.
+        let error = members(&rpm("none", &payload)).unwrap_err();
+        assert!(matches!(error, PackageError::NotAPackage(_)), "{error:?}");
     }
 
     #[test]

@@ -11,6 +11,14 @@ pub(crate) mod tag {
     pub(crate) const VERSION: u32 = 1001;
     pub(crate) const RELEASE: u32 = 1002;
     pub(crate) const ARCH: u32 = 1022;
+    /// The list of files; a path is in two parts, of which the first is in a list of its own.
+    pub(crate) const FILE_SIZES: u32 = 1028;
+    pub(crate) const FILE_MODES: u32 = 1030;
+    pub(crate) const FILE_INODES: u32 = 1096;
+    pub(crate) const FOLDER_INDEXES: u32 = 1116;
+    pub(crate) const FILE_NAMES: u32 = 1117;
+    pub(crate) const FOLDER_NAMES: u32 = 1118;
+    pub(crate) const LONG_FILE_SIZES: u32 = 5008;
     pub(crate) const PAYLOAD_FORMAT: u32 = 1124;
     pub(crate) const PAYLOAD_COMPRESSOR: u32 = 1125;
     /// The digest of the payload as it is in the package, hexadecimal.
@@ -33,7 +41,9 @@ const ENTRY: usize = 16;
 const MAX_ENTRIES: u32 = 1 << 16;
 const MAX_STORE: u32 = 64 << 20;
 
+const INT16: u32 = 3;
 const INT32: u32 = 4;
+const INT64: u32 = 5;
 const STRING: u32 = 6;
 const BINARY: u32 = 7;
 const STRING_ARRAY: u32 = 8;
@@ -103,10 +113,20 @@ impl Header {
         values.map_while(|value| std::str::from_utf8(value).ok()).take(entry.count).collect()
     }
 
-    pub(crate) fn int32(&self, tag: u32) -> Option<u32> {
-        let entry = self.entry(tag).filter(|entry| entry.kind == INT32 && entry.count > 0)?;
-        let value = self.value(&entry)?.first_chunk()?;
-        Some(u32::from_be_bytes(*value))
+    /// All numbers of a tag, of whatever width.
+    pub(crate) fn numbers(&self, tag: u32) -> Vec<u64> {
+        let Some(entry) = self.entry(tag) else {
+            return Vec::new();
+        };
+        let width = match entry.kind {
+            INT16 => 2,
+            INT32 => 4,
+            INT64 => 8,
+            _ => return Vec::new(),
+        };
+        let values = self.value(&entry).unwrap_or_default().chunks_exact(width).take(entry.count);
+        let number = |bytes: &[u8]| bytes.iter().fold(0, |sum, byte| (sum << 8) | u64::from(*byte));
+        values.map(number).collect()
     }
 
     pub(crate) fn binary(&self, tag: u32) -> Option<&[u8]> {
@@ -152,11 +172,25 @@ mod tests {
         let header = Header::read(&mut &[&bytes[..], b"payload"].concat()[..]).unwrap();
         assert_eq!(header.bytes(), bytes);
         assert_eq!(header.string(tag::NAME), Some("kernel"));
-        assert_eq!(header.int32(tag::PAYLOAD_DIGEST_ALGORITHM), Some(0x102));
+        assert_eq!(header.numbers(tag::PAYLOAD_DIGEST_ALGORITHM), [0x102]);
         assert_eq!(header.binary(tag::RSA_HEADER), Some(&b"abc"[..]));
         assert_eq!(header.strings(tag::OPENPGP), ["one", "two"]);
         assert_eq!(header.string(tag::VERSION), None);
         assert_eq!(header.string(tag::PAYLOAD_DIGEST_ALGORITHM), None, "of another type");
+    }
+
+    #[test]
+    fn numbers_of_every_width() {
+        let bytes = header(&[
+            (tag::FILE_MODES, INT16, 2, &[0x81, 0xa4, 0xa1, 0xff]),
+            (tag::FILE_SIZES, INT32, 2, &[0, 0, 1, 0, 0, 0, 0, 7]),
+            (tag::LONG_FILE_SIZES, INT64, 1, &[0, 0, 0, 1, 0, 0, 0, 0]),
+        ]);
+        let header = Header::read(&mut &bytes[..]).unwrap();
+        assert_eq!(header.numbers(tag::FILE_MODES), [0o100_644, 0o120_777]);
+        assert_eq!(header.numbers(tag::FILE_SIZES), [256, 7]);
+        assert_eq!(header.numbers(tag::LONG_FILE_SIZES), [1 << 32]);
+        assert_eq!(header.numbers(tag::NAME), [0_u64; 0]);
     }
 
     #[test]
@@ -191,7 +225,7 @@ mod tests {
                 let tags = header.bytes[ENTRY..].chunks_exact(ENTRY).map(|line| number(line, 0));
                 for tag in tags.collect::<Vec<_>>() {
                     header.strings(tag);
-                    header.int32(tag);
+                    header.numbers(tag);
                     header.binary(tag);
                 }
             }

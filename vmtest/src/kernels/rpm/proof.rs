@@ -18,7 +18,7 @@ use crate::kernels::{
 /// Far more than any kernel package has.
 const MAX_PAYLOAD: u64 = 1 << 30;
 /// SHA-256, as OpenPGP numbers digests.
-const SHA256: u32 = 8;
+const SHA256: u64 = 8;
 
 /// What a package says of itself, once that is proven.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +68,8 @@ pub(crate) fn prove(package: &mut dyn Read, keyring: &Keyring) -> Result<Identit
     match header.string(tag::PAYLOAD_DIGEST) {
         Some(expected) if !of_header.is_empty() => {
             keyring.verify_packets(header.bytes(), &of_header)?;
-            if header.int32(tag::PAYLOAD_DIGEST_ALGORITHM) != Some(SHA256) {
+            // Since rpm 6 it is a SHA-256 without saying so.
+            if !matches!(header.numbers(tag::PAYLOAD_DIGEST_ALGORITHM)[..], [] | [SHA256]) {
                 return Err(ProofError::PayloadNotSigned);
             }
             let (found, _) = Digest::of_reader(&mut package.take(MAX_PAYLOAD))?;
