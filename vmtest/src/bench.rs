@@ -1,6 +1,7 @@
 //! What the lab's own steps cost: medians over interleaved rounds, with their spread.
 
 mod boot;
+mod peers;
 mod soak;
 
 use std::{fmt, time::Duration};
@@ -9,6 +10,7 @@ use serde::{Serialize, Serializer};
 
 pub use self::{
     boot::{BootBench, boot},
+    peers::{PeersBench, PeersError, peers},
     soak::{SoakBench, SoakError, soak},
 };
 

@@ -7,6 +7,8 @@
 mod key;
 mod shelf;
 
+use std::path::PathBuf;
+
 use crate::{
     kernels::{Store, chain},
     lab::{BOOT_TIMEOUT, Bootable, Guest, LabError, Ready, SavedState},
@@ -50,6 +52,11 @@ impl Warm {
             }
             Guest::boot(bootable, BOOT_TIMEOUT)
         })
+    }
+
+    /// The folder of a kernel's state; none if this machine can't have one.
+    pub fn folder(&self, bootable: &Bootable) -> Option<PathBuf> {
+        Key::of(bootable).ok().map(|key| self.shelf.place(&key))
     }
 
     /// Makes sure that there is a state, so that guests are quick from now on.

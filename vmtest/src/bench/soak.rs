@@ -48,6 +48,9 @@ pub enum SoakError {
         /// What a user would have been told.
         told: String,
     },
+    /// Guests are booted here.
+    #[error("guests of this machine can't be saved")]
+    NoState,
     /// Something is there afterwards that was not there before.
     #[error("after {rounds} guests there is left: {what}")]
     Left {
@@ -67,7 +70,8 @@ pub fn soak(bench: &SoakBench, mut observe: impl FnMut(usize)) -> Result<Report,
     let guest = |round| move |source| SoakError::Guest { round, source: Box::new(source) };
     let warm = Warm::of(&bench.store);
     warm.prepare(&bench.bootable, &mut |_| {}).map_err(guest(0))?;
-    let folder = bench.store.root().join("warm");
+    // Not those of other kernels: other processes may save and restore them meanwhile.
+    let folder = warm.folder(&bench.bootable).ok_or(SoakError::NoState)?;
     let before = Belongings::of(&folder)?;
     let (mut ready, mut whole) = (Vec::new(), Vec::new());
     for round in 1..=bench.rounds.get() {
@@ -110,7 +114,7 @@ struct Belongings {
     children: usize,
     /// Open descriptors.
     descriptors: usize,
-    /// Files of the saved states, with the room that they take, in blocks of 512 bytes.
+    /// Files of the saved state, with the room that they take, in blocks of 512 bytes.
     files: BTreeMap<PathBuf, u64>,
 }
 

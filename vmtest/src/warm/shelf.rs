@@ -82,7 +82,7 @@ impl Shelf {
         Shelf { folder }
     }
 
-    fn place(&self, key: &Key) -> PathBuf {
+    pub(super) fn place(&self, key: &Key) -> PathBuf {
         self.folder.join(key.to_string())
     }
 

@@ -4,7 +4,7 @@ use std::{env, error::Error, fs, num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, Subcommand};
 use kernlab_vmtest::{
-    bench::{self, BootBench, SoakBench},
+    bench::{self, BootBench, PeersBench, SoakBench},
     kernels::{Kernels, Silent, chain},
     machine,
 };
@@ -18,6 +18,9 @@ pub(crate) enum Command {
     Boot(Subject),
     /// Guests restored one after the other; fails if one can't be, or if they leave anything behind.
     Soak(Subject),
+    /// A command in a restored and in a booted guest, beside virtme-ng and danobi's vmtest where they
+    /// are installed. They share the host's files with their guests, and want 9p of the kernel.
+    Peers(Subject),
 }
 
 #[derive(Debug, Args)]
@@ -35,7 +38,7 @@ pub(crate) struct Subject {
 
 /// Runs the command and says on standard error what went wrong.
 pub(crate) fn run(command: &Command) -> Exit {
-    let (Command::Boot(subject) | Command::Soak(subject)) = command;
+    let (Command::Boot(subject) | Command::Soak(subject) | Command::Peers(subject)) = command;
     match measure(command, subject) {
         Ok(()) => Exit::Success,
         Err(Failure { exit, message }) => {
@@ -76,6 +79,7 @@ fn measure(command: &Command, arguments: &Subject) -> Result<(), Failure> {
     let mut tell = |news: String| eprintln!("note: {news}");
     let bootable = machine::of_kernel(kernels.store(), &kernel, &guest, &[], &mut tell)
         .map_err(|error| infrastructure(&error))?;
+    let image = kernel.image.bzimage.clone();
     let (kernel, rounds) = (kernel.id.clone(), arguments.rounds);
     // A line per round, of many rounds a line per hundred.
     let step = if rounds.get() > 100 { 100 } else { 1 };
@@ -87,6 +91,14 @@ fn measure(command: &Command, arguments: &Subject) -> Result<(), Failure> {
     let report = match command {
         Command::Boot(_) => bench::boot(&BootBench { bootable, kernel, rounds }, observe)
             .map_err(|error| infrastructure(&error))?,
+        Command::Peers(_) => {
+            let store = kernels.store().clone();
+            let image = image.ok_or_else(|| {
+                usage(format!("{kernel} has no bzImage, which is what the others take"))
+            })?;
+            bench::peers(&PeersBench { bootable, kernel, image, store, rounds }, observe)
+                .map_err(|error| infrastructure(&error))?
+        }
         Command::Soak(_) => {
             let store = kernels.store().clone();
             bench::soak(&SoakBench { bootable, kernel, store, rounds }, observe)

@@ -1,0 +1,262 @@
+//! A command in a guest: here, and under other harnesses, on the same kernel and accelerator.
+
+use std::{
+    env,
+    ffi::OsString,
+    fs::{self, File, Permissions},
+    io,
+    num::NonZeroUsize,
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
+use wait_timeout::ChildExt as _;
+
+use super::{Named, Report, Summary};
+use crate::{
+    kernels::Store,
+    lab::{BOOT_TIMEOUT, Bootable, Guest, Job, LabError, Ready},
+    qemu::Accelerator,
+    warm::Warm,
+};
+
+/// What to run, and how often.
+#[derive(Clone, Debug)]
+pub struct PeersBench {
+    /// The guest; its PID 1 must be our agent.
+    pub bootable: Bootable,
+    /// The kernel's id, for the report.
+    pub kernel: String,
+    /// The image as the others take it: a bzImage.
+    pub image: PathBuf,
+    /// Where the saved state is.
+    pub store: Store,
+    /// How often everything is measured.
+    pub rounds: NonZeroUsize,
+}
+
+/// Why nothing can be compared.
+#[derive(Debug, thiserror::Error)]
+pub enum PeersError {
+    /// Our own guest failed. It is boxed because it carries its evidence.
+    #[error(transparent)]
+    Guest(Box<LabError>),
+    /// The host failed.
+    #[error("failed to run another harness")]
+    Host(#[from] io::Error),
+}
+
+impl From<LabError> for PeersError {
+    fn from(error: LabError) -> Self {
+        PeersError::Guest(Box::new(error))
+    }
+}
+
+/// Another harness: <https://github.com/arighi/virtme-ng>, <https://github.com/danobi/vmtest>.
+struct Peer {
+    name: &'static str,
+    ratio: &'static str,
+    program: PathBuf,
+    arguments: Vec<OsString>,
+    /// Why it does not run.
+    unable: Option<String>,
+    times: Vec<Duration>,
+}
+
+/// What a peer's guest prints when all went well.
+const MARK: &str = "the guest was here";
+
+/// How long a peer may take, without acceleration.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Runs the command under everything that is in `PATH`, in turn, so that a change of the machine's
+/// load meets them all. A peer that can't run the kernel is a condition of the report, with what it
+/// said. `observe` is called before each round with its number, counted from 1.
+pub fn peers(bench: &PeersBench, mut observe: impl FnMut(usize)) -> Result<Report, PeersError> {
+    let scratch = tempfile::tempdir()?;
+    let mut peers = found(bench, scratch.path())?;
+    let warm = Warm::of(&bench.store);
+    warm.prepare(&bench.bootable, &mut |_| {})?;
+    let (mut restored, mut booted) = (Vec::new(), Vec::new());
+    for number in 1..=bench.rounds.get() {
+        observe(number);
+        restored.push(ours(|| warm.guest(&bench.bootable, &mut |_| {}))?);
+        booted.push(ours(|| Guest::boot(&bench.bootable, BOOT_TIMEOUT))?);
+        for peer in peers.iter_mut().filter(|peer| peer.unable.is_none()) {
+            match peer.run(scratch.path())? {
+                Ok(time) => peer.times.push(time),
+                Err(said) => peer.unable = Some(said),
+            }
+        }
+    }
+    Ok(report(bench, &restored, &booted, &peers))
+}
+
+fn report(
+    bench: &PeersBench,
+    restored: &[Duration],
+    booted: &[Duration],
+    peers: &[Peer],
+) -> Report {
+    let of = |times: &[Duration]| {
+        Summary::of(times).unwrap_or_else(|| unreachable!("there is at least one round"))
+    };
+    let (restored, booted) = (of(restored), of(booted));
+    let mut conditions = vec![
+        ("kernel", bench.kernel.clone()),
+        ("accelerator", bench.bootable.accelerator().name().to_owned()),
+    ];
+    let mut measurements = vec![("restored", restored), ("booted", booted)];
+    let mut ratios = vec![("booted / restored", booted.median_ms / restored.median_ms)];
+    for peer in peers {
+        match (&peer.unable, Summary::of(&peer.times)) {
+            (None, Some(summary)) => {
+                measurements.push((peer.name, summary));
+                ratios.push((peer.ratio, summary.median_ms / restored.median_ms));
+            }
+            (unable, _) => {
+                let said = unable.clone().unwrap_or_default();
+                conditions.push((peer.name, format!("can't run this kernel ({said})")));
+            }
+        }
+    }
+    Report {
+        schema: 1,
+        benchmark: "peers",
+        conditions: Named(conditions),
+        measurements: Named(measurements),
+        ratios: Named(ratios),
+    }
+}
+
+/// From nothing to the command's end.
+fn ours(guest: impl FnOnce() -> Result<Guest<Ready>, LabError>) -> Result<Duration, LabError> {
+    let began = Instant::now();
+    // The agent itself: as anything but PID 1 it ends at once.
+    guest()?.run(&Job::new(["/init"]))?;
+    Ok(began.elapsed())
+}
+
+/// The harnesses that are installed, told to use as much of the machine as we do.
+fn found(bench: &PeersBench, scratch: &Path) -> io::Result<Vec<Peer>> {
+    let accelerated = bench.bootable.accelerator() == Accelerator::Kvm;
+    let image = || bench.image.clone().into_os_string();
+    let mut virtme: Vec<OsString> = vec!["--run".into(), image()];
+    virtme.extend(["--cpus", "1", "--user", "root"].map(Into::into));
+    if !accelerated {
+        virtme.push("--disable-kvm".into());
+    }
+    virtme.extend(["--exec".into(), format!("echo {MARK}").into()]);
+    let mut danobi: Vec<OsString> = vec!["--kernel".into(), image()];
+    if !accelerated {
+        let qemu = scratch.join("qemu");
+        fs::write(&qemu, unaccelerated(&bench.bootable.qemu.path().display().to_string()))?;
+        fs::set_permissions(&qemu, Permissions::from_mode(0o755))?;
+        danobi.extend(["--qemu-command".into(), qemu.into_os_string()]);
+    }
+    danobi.push(format!("echo {MARK}").into());
+    let all = [
+        ("virtme-ng", "virtme-ng / restored", "vng", virtme),
+        ("danobi/vmtest", "danobi/vmtest / restored", "vmtest", danobi),
+    ];
+    let path = env::var_os("PATH").unwrap_or_default();
+    let installed = all.into_iter().filter_map(|(name, ratio, program, arguments)| {
+        let mut places = env::split_paths(&path).map(|folder| folder.join(program));
+        let program = places.find(|program| program.is_file())?;
+        Some(Peer { name, ratio, program, arguments, unable: None, times: Vec::new() })
+    });
+    Ok(installed.collect())
+}
+
+/// A QEMU for a harness that takes the existence of `/dev/kvm` for KVM.
+fn unaccelerated(qemu: &str) -> String {
+    format!(
+        "#!/bin/sh\nfor word do\n  shift\n  case $word in\n    -enable-kvm) ;;\n    \
+         host) set -- \"$@\" qemu64 ;;\n    *) set -- \"$@\" \"$word\" ;;\n  esac\ndone\n\
+         exec '{qemu}' \"$@\"\n"
+    )
+}
+
+impl Peer {
+    /// How long it took, or what it said instead.
+    fn run(&self, scratch: &Path) -> io::Result<Result<Duration, String>> {
+        let log = scratch.join("log");
+        let file = File::create(&log)?;
+        let began = Instant::now();
+        let mut child = Command::new(&self.program)
+            .args(&self.arguments)
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .spawn()?;
+        let group = Pid::from_raw(child.id().cast_signed());
+        let status = child.wait_timeout(PATIENCE)?;
+        let took = began.elapsed();
+        // Whatever it left, its QEMU say. There may be nothing.
+        let _gone = killpg(group, Signal::SIGKILL);
+        child.wait()?;
+        let said = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
+        if status.is_some_and(|status| status.success()) && said.contains(MARK) {
+            return Ok(Ok(took));
+        }
+        let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("nothing");
+        let how = match status {
+            Some(status) => status.to_string(),
+            None => format!("no end within {} s", PATIENCE.as_secs()),
+        };
+        Ok(Err(format!("{how}; it said last: {}", last.trim())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn peer(script: &str) -> Peer {
+        Peer {
+            name: "peer",
+            ratio: "peer / restored",
+            program: "/bin/sh".into(),
+            arguments: vec!["-c".into(), script.into()],
+            unable: None,
+            times: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn only_a_guest_that_was_there_counts() {
+        let scratch = tempfile::tempdir().unwrap();
+        let ran = peer(&format!("echo {MARK}")).run(scratch.path()).unwrap();
+        assert!(ran.is_ok(), "{ran:?}");
+    }
+
+    #[rstest]
+    #[case::failed("echo no 9p >&2; exit 3", "exit status: 3; it said last: no 9p")]
+    #[case::silent("exit 0", "exit status: 0; it said last: nothing")]
+    fn a_peer_that_can_not_says_why(#[case] script: &str, #[case] expected: &str) {
+        let scratch = tempfile::tempdir().unwrap();
+        assert_eq!(peer(script).run(scratch.path()).unwrap(), Err(expected.to_owned()));
+    }
+
+    #[test]
+    fn acceleration_is_left_out() {
+        let scratch = tempfile::tempdir().unwrap();
+        let qemu = scratch.path().join("qemu");
+        fs::write(&qemu, unaccelerated("/bin/echo")).unwrap();
+        let said = Command::new("/bin/sh")
+            .arg(&qemu)
+            .args(["-m", "a b", "-enable-kvm", "-cpu", "host", "-smp", "2"])
+            .output()
+            .unwrap();
+        assert_eq!(said.stdout, b"-m a b -cpu qemu64 -smp 2\n");
+    }
+}
