@@ -46,7 +46,8 @@ use super::{
 /// Goes into every key: to be raised with every change of how a kernel is built.
 const VERSION: u32 = 1;
 
-const DESCRIPTION: &str = "build.json";
+/// The file that every kernel built here has, and no other artifact.
+pub(crate) const DESCRIPTION: &str = "build.json";
 const BZIMAGE: &str = "arch/x86/boot/bzImage";
 
 /// What is built.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{Store, StoreError};
-use crate::kernels::digest::Digest;
+use crate::kernels::{build, digest::Digest, unpack};
 
 /// What must stay as long as there is room.
 #[derive(Debug, Default)]
@@ -29,6 +29,8 @@ pub enum Kind {
     /// Made on this machine from something else, and made again in seconds: a saved guest, a
     /// module.
     Derived,
+    /// A kernel that was built on this machine, which takes minutes.
+    Built,
     /// A download that a lock names, whole or in part, or a kernel unpacked from such.
     Named,
 }
@@ -93,10 +95,15 @@ impl Store {
         }
         for path in entries(&self.root.join("artifacts"))? {
             let is_wanted = wanted.artifacts.iter().any(|key| is_named(&path, key));
-            let kind = match path.join(crate::kernels::unpack::DESCRIPTION).exists() {
-                _ if is_wanted => Kind::Named,
-                true => Kind::Unnamed,
-                false => Kind::Derived,
+            let has = |description: &str| path.join(description).exists();
+            let kind = if is_wanted {
+                Kind::Named
+            } else if has(unpack::DESCRIPTION) {
+                Kind::Unnamed
+            } else if has(build::DESCRIPTION) {
+                Kind::Built
+            } else {
+                Kind::Derived
             };
             items.push(Item::new(path, kind)?);
         }
@@ -238,9 +245,10 @@ mod tests {
             let whole = |path: &Path| path.join(file).exists().then_some(());
             store.artifact(key, whole, make).unwrap().0
         };
-        let description = crate::kernels::unpack::DESCRIPTION;
+        let description = unpack::DESCRIPTION;
         let (named, unnamed) = (artifact("named", description), artifact("unnamed", description));
         let derived = artifact("derived", "module.ko");
+        let built = artifact("built", build::DESCRIPTION);
         fs::create_dir_all(folder.path().join("scratch/left/behind")).unwrap();
         fs::create_dir_all(folder.path().join("warm/guest")).unwrap();
 
@@ -250,9 +258,8 @@ mod tests {
         let sweep = store.sweep(&wanted_things, None).unwrap();
         assert!(unwanted.path().exists(), "a sweep alone removes nothing");
         store.remove(&sweep).unwrap();
-        for path in
-            [wanted.path(), &wanted_part, &named, &derived, &folder.path().join("warm/guest")]
-        {
+        let guest = folder.path().join("warm/guest");
+        for path in [wanted.path(), &wanted_part, &named, &derived, &built, &guest] {
             assert!(path.exists(), "{}", path.display());
         }
         let left = folder.path().join("scratch/left");

@@ -47,6 +47,7 @@ fn describe(sweep: &Sweep, is_dry: bool) -> String {
         (Kind::Leftover, "what killed processes left"),
         (Kind::Unnamed, "packages and kernels that no lock names"),
         (Kind::Derived, "saved guests and other things that are made again when needed"),
+        (Kind::Built, "kernels that were built here"),
         (Kind::Named, "packages and kernels that a lock names"),
     ] {
         let items: Vec<_> = sweep.remove.iter().filter(|item| item.kind == kind).collect();
