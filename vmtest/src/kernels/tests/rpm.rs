@@ -256,6 +256,29 @@ fn packages_that_are_not_as_they_were_signed_are_refused() {
 }
 
 #[test]
+fn a_mirror_with_packages_of_a_stranger_is_passed_over() {
+    let signer = Signer::new();
+    let lab = lab(&signer, "packages", &path());
+    let publish = |server: &Server, signer: &Signer| {
+        let repository = RpmRepository::new();
+        fedora(&repository, signer);
+        repository.index(&[], None);
+        repository.publish(server, FOLDER);
+    };
+    let bad = Server::start();
+    publish(&bad, &Signer::new());
+    publish(&lab.server, &signer);
+    lab.mirrors(&[&bad.url(), &lab.server.url()]);
+    let kernels = lab.open();
+    let update = kernels.update(&kernels.matrix().entries, &Silent);
+    assert!(update.unresolved.is_empty());
+    let [(url, RepositoryError::Unproven { .. })] = &update.bypassed[..] else {
+        panic!("{:?}", update.bypassed);
+    };
+    assert_eq!(*url, bad.url());
+}
+
+#[test]
 fn another_package_of_the_same_signer_is_refused() {
     let signer = Signer::new();
     let (lab, repository) = (lab(&signer, "packages", &path()), RpmRepository::new());

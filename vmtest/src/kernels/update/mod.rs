@@ -73,20 +73,6 @@ pub enum UpdateError {
     /// The keys that the matrix names can't be used.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The repository has a package outside of itself.
-    #[error("the package at {path:?} is out of the repository")]
-    OutOfRepository {
-        /// Relative to the folder that has the repository's metadata.
-        path: String,
-    },
-    /// A package is not one that the distribution signed.
-    #[error("{file} is refused")]
-    Unproven {
-        /// The last part of its path.
-        file: String,
-        /// Why.
-        source: ProofError,
-    },
     /// An address can't be asked.
     #[error("cannot ask {url} for its size")]
     Address {
@@ -133,12 +119,23 @@ pub enum RepositoryError {
         /// Why.
         source: XmlError,
     },
-    /// The metadata is outside of the repository.
-    #[error("the metadata at {path:?} is out of the repository")]
+    /// Metadata or a package is outside of the repository.
+    #[error("{path:?} is out of the repository")]
     OutOfRepository {
         /// Relative to the folder that has the repository's metadata.
         path: String,
     },
+    /// A package is not one that the distribution signed.
+    #[error("{file} is refused")]
+    Unproven {
+        /// The last part of its path.
+        file: String,
+        /// Why.
+        source: ProofError,
+    },
+    /// A package can't be had, so that nobody knows whether it is signed.
+    #[error(transparent)]
+    Fetch(#[from] Box<ErrorKind>),
     /// A document that names a repository's folder names none.
     #[error("{path} names no folder of this mirror")]
     MirrorList {
@@ -254,9 +251,19 @@ impl Resolver<'_> {
                 let place = RpmSource { package: String::new(), ..source.clone() };
                 let key = format!("{} {}", entry.arch.rpm(), Source::Rpm(place));
                 let read = || rpm::Repository::read(kernels, entry, source).map_err(Arc::new);
-                let repository = self.repositories.entry(key).or_insert_with(read);
-                let repository = repository.as_ref().map_err(Arc::clone)?;
-                repository.resolve(kernels, entry, source, old, observer).map_err(Arc::new)
+                let slot = self.repositories.entry(key).or_insert_with(read);
+                loop {
+                    let repository = slot.as_mut().map_err(|error| Arc::clone(error))?;
+                    let resolved = repository.resolve(kernels, entry, source, old, observer);
+                    match resolved.map_err(Arc::new)? {
+                        Ok(kernel) => return Ok(kernel),
+                        Err(lie) => {
+                            if let Err(error) = repository.go_on(kernels, entry, source, lie) {
+                                *slot = Err(Arc::new(error));
+                            }
+                        }
+                    }
+                }
             }
             Source::Url(source)
             | Source::Build(BuildSource { tree: TreeSource::Url(source), .. }) => {

@@ -1,6 +1,6 @@
 //! What an RPM repository has.
 
-use std::io::BufReader;
+use std::{collections::VecDeque, io::BufReader};
 
 use super::{Bypassed, RepositoryError, UpdateError};
 use crate::kernels::{
@@ -31,12 +31,20 @@ const MAX_PRIMARY_UNPACKED: u64 = 4 << 30;
 
 /// A repository's kernels of one architecture; entries of one repository share them.
 pub(super) struct Repository {
-    index: Index,
-    /// Below the address of a mirror.
-    folder: String,
     signs: Signs,
     keyring: Keyring,
+    found: Found,
+    /// Mirrors that were not asked yet.
+    others: VecDeque<Mirror>,
     pub(super) bypassed: Bypassed,
+}
+
+/// What the mirror has that is believed so far.
+struct Found {
+    url: String,
+    index: Index,
+    /// Below the address of the mirror.
+    folder: String,
 }
 
 impl Repository {
@@ -50,14 +58,29 @@ impl Repository {
         let keyring = Keyring::load(repository.map(|r| &r.keys[..]).unwrap_or_default())?;
         let signs = repository.map(|repository| repository.signs).unwrap_or_default();
         let reader = Reader { kernels, source, arch: entry.arch.rpm(), keyring: &keyring, signs };
-        let mirrors = kernels.mirrors.of(&kernels.matrix, &source.repository, None);
-        let read = super::first_good(&source.repository, mirrors, |mirror| reader.read(mirror));
-        let ((index, folder), bypassed) = read?;
-        Ok(Repository { index, folder, signs, keyring, bypassed })
+        let mut others = kernels.mirrors.of(&kernels.matrix, &source.repository, None).into();
+        let mut bypassed = Vec::new();
+        let found = reader.first_good(&mut others, &mut bypassed)?;
+        Ok(Repository { signs, keyring, found, others, bypassed })
+    }
+
+    /// Goes on to the next good address, since this one was caught lying.
+    pub(super) fn go_on(
+        &mut self,
+        kernels: &Kernels,
+        entry: &Entry,
+        source: &RpmSource,
+        lie: RepositoryError,
+    ) -> Result<(), UpdateError> {
+        self.bypassed.push((self.found.url.clone(), lie));
+        let (arch, keyring, signs) = (entry.arch.rpm(), &self.keyring, self.signs);
+        let reader = Reader { kernels, source, arch, keyring, signs };
+        self.found = reader.first_good(&mut self.others, &mut self.bypassed)?;
+        Ok(())
     }
 
     /// What an entry is now. Where only packages are signed, those that are not in the lock are
-    /// downloaded and checked.
+    /// downloaded and checked; the inner error is that this mirror's are not what it says.
     pub(super) fn resolve(
         &self,
         kernels: &Kernels,
@@ -65,13 +88,17 @@ impl Repository {
         source: &RpmSource,
         old: Option<&LockedKernel>,
         observer: &dyn Observer,
-    ) -> Result<LockedKernel, UpdateError> {
-        let closure = closure::resolve(&self.index, &source.package)?;
-        let kernel = self.locked(entry, source, &closure)?;
-        if self.signs == Signs::Packages && !old.is_some_and(|old| old.same_files(&kernel)) {
-            self.prove(kernels, &kernel, &closure, observer)?;
+    ) -> Result<Result<LockedKernel, RepositoryError>, UpdateError> {
+        let closure = closure::resolve(&self.found.index, &source.package)?;
+        let kernel = match self.locked(entry, source, &closure) {
+            Ok(kernel) => kernel,
+            Err(error) => return Ok(Err(error)),
+        };
+        let is_known = old.is_some_and(|old| old.same_files(&kernel));
+        if self.signs == Signs::Index || is_known {
+            return Ok(Ok(kernel));
         }
-        Ok(kernel)
+        Ok(self.prove(kernels, &kernel, &closure, observer).map(|()| kernel))
     }
 
     fn locked(
@@ -79,10 +106,10 @@ impl Repository {
         entry: &Entry,
         source: &RpmSource,
         closure: &Closure<Package>,
-    ) -> Result<LockedKernel, UpdateError> {
+    ) -> Result<LockedKernel, RepositoryError> {
         let file = |(role, package): &(Role, Package)| {
-            let path = join(&self.folder, &package.path)
-                .ok_or_else(|| UpdateError::OutOfRepository { path: package.path.clone() })?;
+            let path = join(&self.found.folder, &package.path)
+                .ok_or_else(|| RepositoryError::OutOfRepository { path: package.path.clone() })?;
             let place = Place::Repository { repository: source.repository.clone(), path };
             Ok(LockedFile { role: *role, place, size: package.size, sha256: package.sha256 })
         };
@@ -93,7 +120,7 @@ impl Repository {
             version: closure.version.clone(),
             snapshot: None,
             missing: closure.missing.clone(),
-            files: closure.packages.iter().map(file).collect::<Result<_, UpdateError>>()?,
+            files: closure.packages.iter().map(file).collect::<Result<_, RepositoryError>>()?,
         })
     }
 
@@ -104,10 +131,10 @@ impl Repository {
         kernel: &LockedKernel,
         closure: &Closure<Package>,
         observer: &dyn Observer,
-    ) -> Result<(), UpdateError> {
+    ) -> Result<(), RepositoryError> {
         let stored = kernels.fetcher(observer).fetch(kernel).map_err(Box::new)?;
         for (file, (_, package)) in stored.iter().zip(&closure.packages) {
-            let unproven = |source| UpdateError::Unproven { file: file.file.clone(), source };
+            let unproven = |source| RepositoryError::Unproven { file: file.file.clone(), source };
             let identity = unpack::read(&kernels.store, file, |mut reader| {
                 proof::prove(&mut reader, &self.keyring)
             });
@@ -132,6 +159,21 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    fn first_good(
+        &self,
+        mirrors: &mut VecDeque<Mirror>,
+        bypassed: &mut Bypassed,
+    ) -> Result<Found, UpdateError> {
+        while let Some(mirror) = mirrors.pop_front() {
+            match self.read(&mirror) {
+                Ok((index, folder)) => return Ok(Found { url: mirror.url, index, folder }),
+                Err(error) => bypassed.push((mirror.url, error)),
+            }
+        }
+        let repository = self.source.repository.clone();
+        Err(UpdateError::Repository { repository, attempts: std::mem::take(bypassed) })
+    }
+
     fn read(&self, mirror: &Mirror) -> Result<(Index, String), RepositoryError> {
         let folder = self.folder(mirror)?;
         let below = |path: &str| format!("{folder}/{path}");
