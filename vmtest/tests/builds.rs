@@ -138,6 +138,19 @@ fn a_kernel_is_built_once() {
 }
 
 #[test]
+fn what_took_minutes_to_build_goes_last() {
+    let checkout = Checkout::new();
+    assert_eq!(checkout.kernels(&["build", "mine"]).0, Some(0));
+    let saved = checkout.path("store/warm/guest");
+    fs::create_dir_all(saved.parent().unwrap()).unwrap();
+    fs::write(&saved, vec![1; 1 << 20]).unwrap();
+    let (code, _, stderr) = checkout.kernels(&["gc", "--keep", "500K"]);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(!saved.exists(), "a guest is saved again in seconds");
+    assert_eq!(checkout.state(), "stored");
+}
+
+#[test]
 fn a_source_that_can_t_be_built_fails_and_a_machine_that_can_t_build_says_so() {
     let checkout = Checkout::new();
     let makefile = MAKEFILE.replace("cp image", "cat no_such_image >");

@@ -17,6 +17,10 @@ impl Kernels {
             wanted.artifacts.insert(unpack::key(&kernel.release, digests.iter().copied()));
             wanted.objects.extend(digests);
         }
+        for entry in &self.matrix.entries {
+            let key = self.built(entry).and_then(|kernel| kernel.artifact_key());
+            wanted.artifacts.extend(key);
+        }
         self.store.sweep(&wanted, bound)
     }
 

@@ -111,6 +111,13 @@ pub struct Image {
     pub vmlinux: Option<PathBuf>,
 }
 
+impl Unpacked {
+    /// The key of the artifact that its image is in, if it is in the store.
+    pub(super) fn artifact_key(&self) -> Option<String> {
+        Some(self.image.fastest().parent()?.file_name()?.to_str()?.to_owned())
+    }
+}
+
 impl Image {
     /// The file that boots fastest: a value for QEMU's `-kernel`.
     pub fn fastest(&self) -> &Path {
