@@ -11,6 +11,7 @@ mod build;
 mod exit;
 mod invocation;
 mod kernels;
+mod report;
 mod setup;
 mod splat;
 mod test;
@@ -32,6 +33,7 @@ enum Command {
     Setup(setup::Args),
     Kernels(kernels::Args),
     Bench(bench::Args),
+    Report(report::Args),
     Splat(splat::Args),
 }
 
@@ -42,6 +44,7 @@ fn main() -> Exit {
         Command::Setup(args) => setup::run(&args),
         Command::Kernels(args) => kernels::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Splat(args) => splat::run(&args),
     };
     result.unwrap_or_else(|error| {

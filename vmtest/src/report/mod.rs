@@ -2,10 +2,20 @@
 //!
 //! `docs/report-schema.md` documents the JSON form.
 
+mod grid;
+pub mod html;
+pub mod junit;
+pub mod markdown;
+#[cfg(test)]
+mod sample;
 pub mod table;
 pub mod timings;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use kernlab_core::{
     outcome::{Outcome, Reason, Severity, Verdict},
@@ -27,6 +37,66 @@ pub struct Report {
     pub kernels: Vec<Kernel>,
     /// The cells asked for, in the order of the matrix.
     pub cells: Vec<CellReport>,
+}
+
+/// A file that is not a report.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// It can't be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is something else, or of a version that is not known here.
+    #[error("{path} is not a report of schema {SCHEMA}")]
+    NotAReport {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+}
+
+impl Report {
+    /// Reads a `report.json`.
+    ///
+    /// # Errors
+    ///
+    /// The file can't be read, or is not one that is known here.
+    pub fn read(path: &Path) -> Result<Self, ReportError> {
+        let text =
+            fs::read(path).map_err(|source| ReportError::Read { path: path.to_owned(), source })?;
+        let not_a_report = |source| ReportError::NotAReport { path: path.to_owned(), source };
+        let Version { schema } = serde_json::from_slice(&text).map_err(not_a_report)?;
+        if schema != SCHEMA {
+            let error = serde::de::Error::custom(format!("its schema is {schema}"));
+            return Err(not_a_report(error));
+        }
+        serde_json::from_slice(&text).map_err(not_a_report)
+    }
+
+    /// The text of a `report.json`.
+    pub fn to_json(&self) -> String {
+        match serde_json::to_string_pretty(self) {
+            Ok(text) => text + "\n",
+            Err(error) => unreachable!("a report is plain data: {error}"),
+        }
+    }
+
+    /// Every cell that isn't as it should be.
+    pub fn findings(&self) -> Vec<&CellReport> {
+        let is_expected = |cell: &&CellReport| cell.outcome.severity() == Severity::Expected;
+        self.cells.iter().filter(|cell| !is_expected(cell)).collect()
+    }
+}
+
+/// What every version of a report has.
+#[derive(Deserialize)]
+struct Version {
+    schema: u32,
 }
 
 /// The circumstances of a run.
@@ -97,6 +167,14 @@ impl CellReport {
     /// `kernel/btf/backend/tracer/scenario`.
     pub fn id(&self) -> String {
         format!("{}/{}/{}/{}", self.kernel, self.btf, self.backend, self.scenario)
+    }
+
+    /// The command that runs the cell again.
+    pub fn again(&self) -> String {
+        let CellReport { kernel, btf, backend, scenario, .. } = self;
+        format!(
+            "cargo xtask vmtest --kernel {kernel} --btf {btf} --backend {backend} --scenario {scenario}"
+        )
     }
 
     /// A report for a cell that told nothing itself.

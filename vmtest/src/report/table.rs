@@ -1,58 +1,23 @@
 //! The matrix as a table for a terminal.
 
-use std::{collections::BTreeSet, fmt::Write as _};
+use std::fmt::Write as _;
 
-use kernlab_core::outcome::Outcome;
-
-use super::{CellReport, Report, Tally};
-
-/// One character per cell.
-fn symbol(outcome: Outcome) -> char {
-    match outcome {
-        Outcome::Pass => '.',
-        Outcome::Fail => 'F',
-        Outcome::Unsupported => '-',
-        Outcome::KernelWarning => 'W',
-        Outcome::KernelCrash => 'C',
-        Outcome::Timeout => 'T',
-        Outcome::Infra => 'I',
-        Outcome::Unavailable => 'U',
-        Outcome::NotRun => 'N',
-    }
-}
-
-/// Keeps the first of each, in order.
-fn distinct<'a>(values: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    let mut seen = Vec::new();
-    for value in values {
-        if !seen.contains(&value) {
-            seen.push(value);
-        }
-    }
-    seen
-}
+use super::{
+    Report, Tally,
+    grid::{Grid, distinct},
+};
 
 /// Scenarios down, kernels across, with a character per backend and a group of them per BTF mode:
 /// `.. .F` has four cells. Wraps to `width` columns by starting a new block of kernels.
 pub fn matrix(report: &Report, width: usize) -> String {
-    let kernels = distinct(report.cells.iter().map(|cell| cell.kernel.as_str()));
-    let scenarios = distinct(report.cells.iter().map(|cell| cell.scenario.as_str()));
-    let backends = distinct(report.cells.iter().map(|cell| cell.backend.as_str()));
-
-    let label = scenarios.iter().map(|scenario| scenario.len()).max().unwrap_or(0);
-    let columns: Vec<(&str, Vec<&str>)> = kernels
-        .iter()
-        .map(|&kernel| {
-            let of_kernel = report.cells.iter().filter(|cell| cell.kernel == kernel);
-            (kernel, distinct(of_kernel.map(|cell| cell.btf.as_str())))
-        })
-        .collect();
+    let grid = Grid::of(report);
+    let label = grid.scenarios.iter().map(|scenario| scenario.len()).max().unwrap_or(0);
     let column_width = |(kernel, modes): &(&str, Vec<&str>)| {
-        kernel.len().max(modes.len() * (backends.len() + 1) - 1)
+        kernel.len().max(modes.len() * (grid.backends.len() + 1) - 1)
     };
 
     let mut text = String::new();
-    let mut rest = columns.as_slice();
+    let mut rest = grid.kernels.as_slice();
     while !rest.is_empty() {
         let mut used = label;
         let fits = rest
@@ -70,60 +35,19 @@ pub fn matrix(report: &Report, width: usize) -> String {
             let _ = write!(text, "  {:1$}", column.0, column_width(column));
         }
         text.push('\n');
-        for &scenario in &scenarios {
+        for &scenario in &grid.scenarios {
             let _ = write!(text, "{scenario:label$}");
             for column in block {
-                let groups: Vec<String> = column
-                    .1
-                    .iter()
-                    .map(|&mode| {
-                        backends
-                            .iter()
-                            .map(|&backend| find(report, column.0, mode, backend, scenario))
-                            .collect()
-                    })
-                    .collect();
-                let _ = write!(text, "  {:1$}", groups.join(" "), column_width(column));
+                let _ =
+                    write!(text, "  {:1$}", grid.symbols(column, scenario), column_width(column));
             }
             text.truncate(text.trim_end().len());
             text.push('\n');
         }
         text.push('\n');
     }
-    let symbols: Vec<String> = Outcome::ALL
-        .iter()
-        .filter(|&&outcome| report.cells.iter().any(|cell| cell.outcome == outcome))
-        .map(|&outcome| format!("{} {outcome}", symbol(outcome)))
-        .collect();
-    let _ = writeln!(
-        text,
-        "{}; a character per backend ({}), a group per BTF mode ({})",
-        symbols.join(", "),
-        backends.join(", "),
-        groups(&columns)
-    );
+    let _ = writeln!(text, "{}", grid.legend());
     text
-}
-
-/// Which groups a kernel's cells are in: for all kernels, or for each if they differ.
-fn groups(columns: &[(&str, Vec<&str>)]) -> String {
-    let distinct: BTreeSet<_> = columns.iter().map(|(_, modes)| modes).collect();
-    if let [modes] = Vec::from_iter(distinct)[..] {
-        return modes.join(", ");
-    }
-    let of_kernel = |(kernel, modes): &(&str, Vec<&str>)| format!("{kernel}: {}", modes.join(", "));
-    columns.iter().map(of_kernel).collect::<Vec<_>>().join("; ")
-}
-
-fn find(report: &Report, kernel: &str, btf: &str, backend: &str, scenario: &str) -> char {
-    report
-        .cells
-        .iter()
-        .find(|cell| {
-            (cell.kernel.as_str(), cell.btf.as_str()) == (kernel, btf)
-                && (cell.backend.as_str(), cell.scenario.as_str()) == (backend, scenario)
-        })
-        .map_or(' ', |cell| symbol(cell.outcome))
 }
 
 /// At most so many cells are explained in full; a broken tracer would fill the screen.
@@ -131,11 +55,7 @@ const EXPLAINED: usize = 12;
 
 /// Every cell that isn't as it should be, with its reason, its diff and how to see it again.
 pub fn findings(report: &Report) -> String {
-    let found: Vec<&CellReport> = report
-        .cells
-        .iter()
-        .filter(|cell| !matches!(cell.outcome, Outcome::Pass | Outcome::Unsupported))
-        .collect();
+    let found = report.findings();
     let mut text = String::new();
     for cell in found.iter().take(EXPLAINED) {
         let reason = cell.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
@@ -144,20 +64,12 @@ pub fn findings(report: &Report) -> String {
         for line in cell.diff.iter().flat_map(|diff| diff.lines()) {
             let _ = writeln!(text, "    {line}");
         }
-        let _ = writeln!(text, "    again: {}\n", command(cell));
+        let _ = writeln!(text, "    again: {}\n", cell.again());
     }
     if found.len() > EXPLAINED {
         let _ = writeln!(text, "... and {} more: see report.json\n", found.len() - EXPLAINED);
     }
     text
-}
-
-/// The command that runs one cell again.
-fn command(cell: &CellReport) -> String {
-    format!(
-        "cargo xtask vmtest --kernel {} --btf {} --backend {} --scenario {}",
-        cell.kernel, cell.btf, cell.backend, cell.scenario
-    )
 }
 
 /// One line: how many cells, how they ended, how long it took.
@@ -173,10 +85,10 @@ pub fn summary(report: &Report) -> String {
 
 #[cfg(test)]
 mod tests {
-    use kernlab_core::outcome::{Reason, Verdict};
+    use kernlab_core::outcome::{Outcome, Reason, Verdict};
 
     use super::*;
-    use crate::report::Run;
+    use crate::report::{CellReport, Run};
 
     fn report() -> Report {
         let mut cells = Vec::new();

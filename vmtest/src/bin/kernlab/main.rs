@@ -3,6 +3,7 @@
 mod bench;
 mod building;
 mod kernels;
+mod report;
 mod run;
 mod show;
 
@@ -26,6 +27,8 @@ enum Command {
     /// List, resolve and download kernels.
     #[command(subcommand)]
     Kernels(kernels::Command),
+    /// Render the report of a run that was made.
+    Report(report::Arguments),
     /// Boot kernels, run every tracer in them, compare its events with the golden snapshots.
     Run(run::Arguments),
 }
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Bench(command) => bench::run(&command).into(),
         Command::Kernels(command) => kernels::run(&command).into(),
+        Command::Report(arguments) => report::run(&arguments).into(),
         Command::Run(arguments) => run::run(arguments).into(),
     }
 }

@@ -1,0 +1,128 @@
+//! `kernlab report`: a run's report, for whoever is to read it.
+
+use std::{
+    env,
+    fs::File,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, ValueEnum};
+use kernlab_vmtest::{
+    kernels::chain,
+    places::repository_root,
+    report::{Report, html, junit, markdown, table},
+};
+
+use crate::Exit;
+
+/// Names the file that becomes the summary of a job on GitHub.
+const SUMMARY_VARIABLE: &str = "GITHUB_STEP_SUMMARY";
+/// Columns of the table, for who is no terminal.
+const WIDTH: usize = 100;
+
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// How it is written.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Write to this file instead of standard output.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// The run: its name, its folder, or the path of a report.json. The newest if none is given.
+    #[arg(value_name = "RUN")]
+    run: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// As at the end of a run.
+    Text,
+    /// Markdown.
+    Markdown,
+    /// The same within what GitHub takes, added to the summary of the job that this runs in.
+    Github,
+    /// One page.
+    Html,
+    /// The XML that CI systems read.
+    Junit,
+    /// report.json itself.
+    Json,
+}
+
+/// Writes the report. What the run found out is no matter of the exit code.
+pub(crate) fn run(arguments: &Arguments) -> Exit {
+    let path = match find(arguments.run.as_deref()) {
+        Ok(path) => path,
+        Err(message) => return complain(&message, Exit::Usage),
+    };
+    let report = match Report::read(&path) {
+        Ok(report) => report,
+        Err(error) => return complain(&chain(&error), Exit::Usage),
+    };
+    let text = render(&report, arguments.format);
+    let summary = env::var_os(SUMMARY_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let written = match (&arguments.output, arguments.format, summary) {
+        (Some(path), _, _) => {
+            File::create(path).and_then(|mut file| file.write_all(text.as_bytes()))
+        }
+        (None, Format::Github, Some(path)) => {
+            let file = File::options().create(true).append(true).open(path);
+            file.and_then(|mut file| file.write_all(text.as_bytes()))
+        }
+        (None, _, _) => match io::stdout().write_all(text.as_bytes()) {
+            // A reader such as head(1) has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => other,
+        },
+    };
+    match written {
+        Ok(()) => Exit::Success,
+        Err(error) => {
+            complain(&format!("failed to write the report: {error}"), Exit::Infrastructure)
+        }
+    }
+}
+
+fn complain(message: &str, exit: Exit) -> Exit {
+    eprintln!("error: {message}");
+    exit
+}
+
+/// The report that is meant.
+fn find(run: Option<&str>) -> Result<PathBuf, String> {
+    const FILE: &str = "report.json";
+    if let Some(path) = run.map(Path::new)
+        && path.exists()
+    {
+        return Ok(if path.is_dir() { path.join(FILE) } else { path.to_owned() });
+    }
+    let root = repository_root().map_err(|error| error.to_string())?;
+    let runs = root.join("target/kernlab");
+    let path = runs.join(run.unwrap_or("latest")).join(FILE);
+    match path.exists() {
+        true => Ok(path),
+        false => Err(match run {
+            Some(run) => format!("there is no run {run:?} in {}, and no such file", runs.display()),
+            None => {
+                format!("there is no report in {}: `cargo xtask vmtest` makes one", runs.display())
+            }
+        }),
+    }
+}
+
+fn render(report: &Report, format: Format) -> String {
+    match format {
+        Format::Text => format!(
+            "{}\n{}{}\n",
+            table::matrix(report, WIDTH),
+            table::findings(report),
+            table::summary(report)
+        ),
+        Format::Markdown => markdown::render(report, usize::MAX),
+        Format::Github => markdown::render(report, markdown::GITHUB_LIMIT),
+        Format::Html => html::render(report),
+        Format::Junit => junit::render(report),
+        Format::Json => report.to_json(),
+    }
+}

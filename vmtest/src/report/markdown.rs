@@ -1,0 +1,133 @@
+//! A run in Markdown, as GitHub shows it: in a job's summary, a comment, a release note.
+
+use std::fmt::Write as _;
+
+use super::{CellReport, Report, grid::Grid, html, table};
+
+/// GitHub refuses a job's summary that is longer, in bytes.
+pub const GITHUB_LIMIT: usize = 1 << 20;
+
+/// The summary, the matrix as a table, and every cell that isn't as it should be, with its diff
+/// folded away. Findings that would exceed `limit` bytes are left out and counted.
+pub fn render(report: &Report, limit: usize) -> String {
+    let mut text = format!("### kernlab: {}\n\n", escaped(&table::summary(report)));
+    for kernel in &report.kernels {
+        if let Some(why) = &kernel.unavailable {
+            let _ = writeln!(text, "- **{}** can't be had: {}", escaped(&kernel.id), escaped(why));
+        }
+    }
+    matrix(&mut text, report);
+    let findings = report.findings();
+    if findings.is_empty() {
+        return text;
+    }
+    text += "\n#### What is not as it should be\n";
+    for (index, cell) in findings.iter().enumerate() {
+        let finding = finding(cell);
+        let left = format!("\n{} more are in report.json.\n", findings.len() - index);
+        if text.len() + finding.len() + left.len() > limit {
+            text += &left;
+            break;
+        }
+        text += &finding;
+    }
+    text
+}
+
+fn matrix(text: &mut String, report: &Report) {
+    let grid = Grid::of(report);
+    let names: Vec<_> = grid.kernels.iter().map(|(kernel, _)| escaped(kernel)).collect();
+    let _ = writeln!(text, "\n| scenario | {} |", names.join(" | "));
+    let _ = writeln!(text, "|---|{}", ":-:|".repeat(names.len()));
+    for scenario in &grid.scenarios {
+        let cells = grid.kernels.iter().map(|kernel| code(&grid.symbols(kernel, scenario)));
+        let cells: Vec<_> = cells.collect();
+        let _ = writeln!(text, "| {} | {} |", escaped(scenario), cells.join(" | "));
+    }
+    let _ = writeln!(text, "\n{}", escaped(&grid.legend()));
+}
+
+fn finding(cell: &CellReport) -> String {
+    let reason = cell.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let mut text = format!(
+        "\n<details><summary><b>{}</b>: {}{reason}</summary>\n\n{}\n\n",
+        // To Markdown this line is HTML, in which nothing of its own means anything.
+        html::escaped(&cell.id()),
+        cell.outcome,
+        escaped(&cell.message)
+    );
+    if let Some(diff) = &cell.diff {
+        text += &fenced("diff", diff);
+    }
+    text += &fenced("console", &format!("$ {}", cell.again()));
+    text += "</details>\n";
+    text
+}
+
+/// A block of code, in a fence that its content doesn't have.
+fn fenced(language: &str, content: &str) -> String {
+    let longest = content.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat((longest + 1).max(3));
+    format!("{fence}{language}\n{}\n{fence}\n\n", printable(content.trim_end()))
+}
+
+/// A code span whose content has no backtick.
+fn code(content: &str) -> String {
+    if content.trim().is_empty() { String::new() } else { format!("`{content}`") }
+}
+
+/// Text that means nothing but itself, on one line.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for character in printable(text).chars() {
+        match character {
+            '<' => escaped += "&lt;",
+            '>' => escaped += "&gt;",
+            '&' => escaped += "&amp;",
+            '\n' => escaped.push(' '),
+            '|' | '*' | '_' | '`' | '[' | ']' | '#' | '\\' | '~' => {
+                escaped.push('\\');
+                escaped.push(character);
+            }
+            character => escaped.push(character),
+        }
+    }
+    escaped
+}
+
+/// Without control characters, which no document has.
+fn printable(text: &str) -> String {
+    let is_shown = |c: &char| !c.is_control() || matches!(c, '\n' | '\t');
+    text.chars().map(|c| if is_shown(&c) { c } else { '\u{fffd}' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::sample, *};
+
+    #[test]
+    fn a_run() {
+        insta::assert_snapshot!(render(&sample::report(), GITHUB_LIMIT));
+    }
+
+    #[test]
+    fn a_run_that_is_too_long_says_what_it_leaves_out() {
+        let report = sample::report();
+        let whole = render(&report, GITHUB_LIMIT);
+        for limit in [0, 1200, whole.len() - 1] {
+            let text = render(&report, limit);
+            assert!(
+                text.len() < whole.len() && text.ends_with(" more are in report.json.\n"),
+                "{text}"
+            );
+            assert_eq!(text.matches("<details>").count(), text.matches("</details>").count());
+            assert!(text.len() <= limit.max(1100), "{} > {limit}", text.len());
+        }
+    }
+
+    #[test]
+    fn a_fence_is_longer_than_what_it_holds() {
+        assert_eq!(fenced("diff", "a ```` b"), "`````diff\na ```` b\n`````\n\n");
+        assert_eq!(escaped("<a|b>\n_c_\u{1b}"), "&lt;a\\|b&gt; \\_c\\_\u{fffd}");
+    }
+}

@@ -1,0 +1,74 @@
+//! A run made up for tests of renderings.
+
+use kernlab_core::outcome::{Outcome, Reason, Verdict};
+
+use super::{CellReport, Kernel, Report, Run};
+
+/// Two kernels; what is quoted in it would break a rendering that doesn't escape.
+pub(super) fn report() -> Report {
+    let mut cells = Vec::new();
+    for (kernel, modes) in
+        [("debian-6.1", &["embedded", "masked"][..]), ("vendor-5.4", &["absent"])]
+    {
+        for btf in modes {
+            for backend in ["libbpf", "aya"] {
+                for scenario in ["sys_write/threads", "inotify/unwatched"] {
+                    let id = format!("{kernel}/{btf}/{backend}/{scenario}");
+                    cells.push(cell(&id));
+                }
+            }
+        }
+    }
+    let kernel = |id: &str, release: Option<&str>, unavailable: Option<&str>| Kernel {
+        id: id.to_owned(),
+        release: release.map(str::to_owned),
+        unavailable: unavailable.map(str::to_owned),
+    };
+    Report {
+        schema: 1,
+        run: Run {
+            id: "20260101T000000".to_owned(),
+            started: "2026-01-01T00:00:00Z".to_owned(),
+            duration_ms: 61_234,
+            selectors: vec!["6.1".to_owned(), "vendor-*".to_owned()],
+            jobs: 2,
+            exit_code: 1,
+        },
+        kernels: vec![
+            kernel("debian-6.1", Some("6.1.0-56-cloud-amd64"), None),
+            kernel("vendor-5.4", None, Some("cannot download linux.deb <404>")),
+        ],
+        cells,
+    }
+}
+
+fn cell(id: &str) -> CellReport {
+    let mut report = CellReport::of_verdict(id, Verdict::pass());
+    report.duration_ms = 321;
+    report.evidence = format!("cells/{id}");
+    match id {
+        "debian-6.1/masked/aya/sys_write/threads" => {
+            report.set_verdict(Verdict::because(
+                Outcome::Fail,
+                Reason::EventsDiffer,
+                "two events differ | see ``` & <below>",
+            ));
+            report.diff = Some(
+                "-pid=<workload> fd=1 count=3\n+pid=<workload> fd=1 name=\"a```b]]>\u{1b}[0m\"\n"
+                    .to_owned(),
+            );
+        }
+        "debian-6.1/embedded/libbpf/inotify/unwatched" => report.set_verdict(Verdict::because(
+            Outcome::Unsupported,
+            Reason::MissingSymbol,
+            "the kernel has no inotify_handle_event",
+        )),
+        id if id.starts_with("vendor") => report.set_verdict(Verdict::because(
+            Outcome::Unavailable,
+            Reason::Unreachable,
+            "cannot download linux.deb <404>",
+        )),
+        _ => {}
+    }
+    report
+}
