@@ -11,6 +11,7 @@ pub mod btf;
 pub mod burst;
 pub mod cell;
 pub mod config;
+pub mod cost;
 pub mod discovery;
 pub mod dossier;
 pub mod elf;

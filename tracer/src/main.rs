@@ -2,6 +2,7 @@
 
 mod arch;
 mod bpf;
+mod cost;
 mod discovery;
 mod examine;
 mod facts;
@@ -52,6 +53,24 @@ enum Command {
         #[arg(long, default_value = "/bin/kernlab-workload")]
         workload: PathBuf,
     },
+    /// Measure what tracing costs a program that only writes, and write it to descriptor 3 as JSON.
+    Cost {
+        /// Which implementation of the tracer; none to measure without.
+        #[arg(long)]
+        backend: Option<BackendKind>,
+        /// Which buffer: `sys_write/burst_ring` or `sys_write/burst_perf`.
+        #[arg(long, value_parser = scenario)]
+        scenario: &'static Scenario,
+        /// Calls of write(2).
+        #[arg(long)]
+        calls: u64,
+    },
+    /// The program that only writes: waits for a line, and says how many nanoseconds it took.
+    Write {
+        /// Calls of write(2).
+        #[arg(long)]
+        calls: u64,
+    },
     /// Find out everything that a plan may depend on, and write it to descriptor 3 as JSON.
     Examine,
     /// Write the kernel's BTF to descriptor 3.
@@ -69,6 +88,14 @@ fn main() -> Result<()> {
         Command::Run { backend, scenario, object, btf, workload } => {
             (backend, scenario, object, btf, workload)
         }
+        Command::Cost { backend, scenario, calls } => {
+            let result = result_pipe()?;
+            let backend = backend.map(|backend| make(backend, None));
+            let facts = facts::live(None)?;
+            let cost = cost::measure(backend.as_deref(), scenario, &facts, calls)?;
+            return serde_json::to_writer(result, &cost).context("writing the cost");
+        }
+        Command::Write { calls } => return cost::write(calls),
         Command::Examine => {
             let result = result_pipe()?;
             let examination = examine::examine()?;
@@ -84,15 +111,19 @@ fn main() -> Result<()> {
     let object = object
         .map(|path| fs::read(&path).with_context(|| format!("reading {}", path.display())))
         .transpose()?;
-    let backend: Box<dyn Backend> = match (backend, object) {
+    let backend = make(backend, object);
+    let result = result_pipe()?;
+    let record = run::record(backend.as_ref(), scenario, btf.as_deref(), &workload)?;
+    serde_json::to_writer(result, &record).context("writing the record")
+}
+
+fn make(backend: BackendKind, object: Option<Vec<u8>>) -> Box<dyn Backend> {
+    match (backend, object) {
         (BackendKind::Libbpf, None) => Box::<LibbpfBackend>::default(),
         (BackendKind::Libbpf, Some(object)) => Box::new(LibbpfBackend::with_object(object)),
         (BackendKind::Aya, None) => Box::<AyaBackend>::default(),
         (BackendKind::Aya, Some(object)) => Box::new(AyaBackend::with_object(object)),
-    };
-    let result = result_pipe()?;
-    let record = run::record(backend.as_ref(), scenario, btf.as_deref(), &workload)?;
-    serde_json::to_writer(result, &record).context("writing the record")
+    }
 }
 
 fn btf() -> Result<()> {

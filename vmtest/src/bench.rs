@@ -3,6 +3,7 @@
 mod boot;
 mod peers;
 mod soak;
+mod tracers;
 
 use std::{fmt, time::Duration};
 
@@ -12,6 +13,7 @@ pub use self::{
     boot::{BootBench, boot},
     peers::{PeersBench, PeersError, peers},
     soak::{SoakBench, SoakError, soak},
+    tracers::{TracersBench, TracersError, tracers},
 };
 
 /// The middle of several measurements, and the outermost ones.
@@ -60,7 +62,13 @@ pub struct Report {
 
 /// Values by name, in an order that means something to a reader. An object in JSON.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Named<T>(pub Vec<(&'static str, T)>);
+pub struct Named<T>(pub Vec<(String, T)>);
+
+impl<T> Named<T> {
+    fn of<Name: Into<String>>(values: impl IntoIterator<Item = (Name, T)>) -> Self {
+        Named(values.into_iter().map(|(name, value)| (name.into(), value)).collect())
+    }
+}
 
 impl<T: Serialize> Serialize for Named<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -73,13 +81,20 @@ impl fmt::Display for Report {
         let conditions: Vec<_> =
             self.conditions.0.iter().map(|(name, value)| format!("{name} {value}")).collect();
         writeln!(f, "{}: {}", self.benchmark, conditions.join(", "))?;
-        writeln!(f, "{:16} {:>9} {:>9} {:>9}", "", "median", "min", "max")?;
+        let names = self
+            .measurements
+            .0
+            .iter()
+            .map(|(name, _)| name)
+            .chain(self.ratios.0.iter().map(|(name, _)| name));
+        let width = names.map(String::len).max().unwrap_or(0);
+        writeln!(f, "{:width$} {:>9} {:>9} {:>9}", "", "median", "min", "max")?;
         for (name, summary) in &self.measurements.0 {
             let Summary { median_ms, min_ms, max_ms, .. } = summary;
-            writeln!(f, "{name:16} {median_ms:6.0} ms {min_ms:6.0} ms {max_ms:6.0} ms")?;
+            writeln!(f, "{name:width$} {median_ms:6.0} ms {min_ms:6.0} ms {max_ms:6.0} ms")?;
         }
         for (name, ratio) in &self.ratios.0 {
-            writeln!(f, "{name:16} {ratio:9.2}")?;
+            writeln!(f, "{name:width$} {ratio:9.2}")?;
         }
         Ok(())
     }
@@ -117,9 +132,9 @@ mod tests {
         let report = Report {
             schema: 1,
             benchmark: "boot",
-            conditions: Named(vec![("kernel", "debian-6.1".to_owned())]),
-            measurements: Named(vec![("ready", summary), ("cell", summary)]),
-            ratios: Named(vec![("ready / floor", 1.0625)]),
+            conditions: Named::of([("kernel", "debian-6.1".to_owned())]),
+            measurements: Named::of([("ready", summary), ("cell", summary)]),
+            ratios: Named::of([("ready / floor", 1.0625)]),
         };
         insta::assert_snapshot!(report);
         let json = serde_json::to_value(&report).unwrap();

@@ -45,7 +45,7 @@ pub fn boot(bench: &BootBench, mut observe: impl FnMut(usize)) -> Result<Report,
         rounds.push(round(&bench.bootable, &saved)?);
     }
     let accelerator = bench.bootable.accelerator();
-    let conditions = Named(vec![
+    let conditions = Named::of([
         ("kernel", bench.kernel.clone()),
         ("accelerator", accelerator.name().to_owned()),
     ]);
@@ -63,7 +63,7 @@ pub fn boot(bench: &BootBench, mut observe: impl FnMut(usize)) -> Result<Report,
         schema: 1,
         benchmark: "boot",
         conditions,
-        measurements: Named(vec![
+        measurements: Named::of([
             ("floor", floor),
             ("ready", ready),
             ("job", job),
@@ -71,7 +71,7 @@ pub fn boot(bench: &BootBench, mut observe: impl FnMut(usize)) -> Result<Report,
             ("restored", restored),
             ("restored cell", restored_cell),
         ]),
-        ratios: Named(vec![
+        ratios: Named::of([
             ("ready / floor", ready.median_ms / floor.median_ms),
             ("cell / floor", cell.median_ms / floor.median_ms),
             ("ready / restored", ready.median_ms / restored.median_ms),

@@ -61,7 +61,6 @@ impl From<LabError> for PeersError {
 /// Another harness: <https://github.com/arighi/virtme-ng>, <https://github.com/danobi/vmtest>.
 struct Peer {
     name: &'static str,
-    ratio: &'static str,
     program: PathBuf,
     arguments: Vec<OsString>,
     /// Why it does not run.
@@ -113,12 +112,15 @@ fn report(
         ("accelerator", bench.bootable.accelerator().name().to_owned()),
     ];
     let mut measurements = vec![("restored", restored), ("booted", booted)];
-    let mut ratios = vec![("booted / restored", booted.median_ms / restored.median_ms)];
+    let mut ratios = vec![("booted / restored".to_owned(), booted.median_ms / restored.median_ms)];
     for peer in peers {
         match (&peer.unable, Summary::of(&peer.times)) {
             (None, Some(summary)) => {
                 measurements.push((peer.name, summary));
-                ratios.push((peer.ratio, summary.median_ms / restored.median_ms));
+                ratios.push((
+                    format!("{} / restored", peer.name),
+                    summary.median_ms / restored.median_ms,
+                ));
             }
             (unable, _) => {
                 let said = unable.clone().unwrap_or_default();
@@ -129,9 +131,9 @@ fn report(
     Report {
         schema: 1,
         benchmark: "peers",
-        conditions: Named(conditions),
-        measurements: Named(measurements),
-        ratios: Named(ratios),
+        conditions: Named::of(conditions),
+        measurements: Named::of(measurements),
+        ratios: Named::of(ratios),
     }
 }
 
@@ -161,15 +163,12 @@ fn found(bench: &PeersBench, scratch: &Path) -> io::Result<Vec<Peer>> {
         danobi.extend(["--qemu-command".into(), qemu.into_os_string()]);
     }
     danobi.push(format!("echo {MARK}").into());
-    let all = [
-        ("virtme-ng", "virtme-ng / restored", "vng", virtme),
-        ("danobi/vmtest", "danobi/vmtest / restored", "vmtest", danobi),
-    ];
+    let all = [("virtme-ng", "vng", virtme), ("danobi/vmtest", "vmtest", danobi)];
     let path = env::var_os("PATH").unwrap_or_default();
-    let installed = all.into_iter().filter_map(|(name, ratio, program, arguments)| {
+    let installed = all.into_iter().filter_map(|(name, program, arguments)| {
         let mut places = env::split_paths(&path).map(|folder| folder.join(program));
         let program = places.find(|program| program.is_file())?;
-        Some(Peer { name, ratio, program, arguments, unable: None, times: Vec::new() })
+        Some(Peer { name, program, arguments, unable: None, times: Vec::new() })
     });
     Ok(installed.collect())
 }
@@ -224,7 +223,6 @@ mod tests {
     fn peer(script: &str) -> Peer {
         Peer {
             name: "peer",
-            ratio: "peer / restored",
             program: "/bin/sh".into(),
             arguments: vec!["-c".into(), script.into()],
             unable: None,

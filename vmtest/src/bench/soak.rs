@@ -98,12 +98,12 @@ pub fn soak(bench: &SoakBench, mut observe: impl FnMut(usize)) -> Result<Report,
     Ok(Report {
         schema: 1,
         benchmark: "soak",
-        conditions: Named(vec![
+        conditions: Named::of([
             ("kernel", bench.kernel.clone()),
             ("accelerator", bench.bootable.accelerator().name().to_owned()),
         ]),
-        measurements: Named(vec![("restored", of(&ready)), ("restored cell", of(&whole))]),
-        ratios: Named(vec![]),
+        measurements: Named::of([("restored", of(&ready)), ("restored cell", of(&whole))]),
+        ratios: Named(Vec::new()),
     })
 }
 

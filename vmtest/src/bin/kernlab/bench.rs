@@ -4,7 +4,7 @@ use std::{env, error::Error, fs, num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, Subcommand};
 use kernlab_vmtest::{
-    bench::{self, BootBench, PeersBench, SoakBench},
+    bench::{self, BootBench, PeersBench, SoakBench, TracersBench},
     kernels::{Kernels, Silent, chain},
     machine,
 };
@@ -21,6 +21,8 @@ pub(crate) enum Command {
     /// A command in a restored and in a booted guest, beside virtme-ng and danobi's vmtest where they
     /// are installed. They share the host's files with their guests, and want 9p of the kernel.
     Peers(Subject),
+    /// What each backend's tracer costs a program that only writes, through each buffer.
+    Tracers(Subject),
 }
 
 #[derive(Debug, Args)]
@@ -38,7 +40,10 @@ pub(crate) struct Subject {
 
 /// Runs the command and says on standard error what went wrong.
 pub(crate) fn run(command: &Command) -> Exit {
-    let (Command::Boot(subject) | Command::Soak(subject) | Command::Peers(subject)) = command;
+    let (Command::Boot(subject)
+    | Command::Soak(subject)
+    | Command::Peers(subject)
+    | Command::Tracers(subject)) = command;
     match measure(command, subject) {
         Ok(()) => Exit::Success,
         Err(Failure { exit, message }) => {
@@ -77,7 +82,11 @@ fn measure(command: &Command, arguments: &Subject) -> Result<(), Failure> {
     };
     let kernel = kernels.prepare(entry, &Silent).map_err(|error| infrastructure(&error))?;
     let mut tell = |news: String| eprintln!("note: {news}");
-    let bootable = machine::of_kernel(kernels.store(), &kernel, &guest, &[], &mut tell)
+    let programs: &[&str] = match command {
+        Command::Tracers(_) => &["kernlab-tracer"],
+        Command::Boot(_) | Command::Soak(_) | Command::Peers(_) => &[],
+    };
+    let bootable = machine::of_kernel(kernels.store(), &kernel, &guest, programs, &mut tell)
         .map_err(|error| infrastructure(&error))?;
     let image = kernel.image.bzimage.clone();
     let (kernel, rounds) = (kernel.id.clone(), arguments.rounds);
@@ -97,6 +106,11 @@ fn measure(command: &Command, arguments: &Subject) -> Result<(), Failure> {
                 usage(format!("{kernel} has no bzImage, which is what the others take"))
             })?;
             bench::peers(&PeersBench { bootable, kernel, image, store, rounds }, observe)
+                .map_err(|error| infrastructure(&error))?
+        }
+        Command::Tracers(_) => {
+            let store = kernels.store().clone();
+            bench::tracers(&TracersBench { bootable, kernel, store, rounds }, observe)
                 .map_err(|error| infrastructure(&error))?
         }
         Command::Soak(_) => {

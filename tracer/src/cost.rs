@@ -1,0 +1,79 @@
+//! What tracing costs a program that only writes.
+
+use std::{
+    fs::File,
+    io::{self, BufRead as _, BufReader, Write as _},
+    os::fd::AsFd as _,
+    process::{Command, Stdio},
+    time::Instant,
+};
+
+use anyhow::{Context as _, Result};
+use kernlab_core::{
+    backend::Backend, cost::Cost, facts::KernelFacts, plan::plan, scenario::Scenario,
+};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+/// Calls of write(2) before the clock starts: what is executed for the first time takes longer.
+const WARM_UP: u64 = 1000;
+
+/// The program: waits for a line, writes, and says how many nanoseconds `calls` writes took.
+pub(crate) fn write(calls: u64) -> Result<()> {
+    let mut line = String::new();
+    io::stdin().read_line(&mut line).context("waiting for the start")?;
+    let mut sink = File::options().write(true).open("/dev/null").context("opening /dev/null")?;
+    let mut writes = |calls| (0..calls).try_for_each(|_| sink.write_all(b"x"));
+    writes(WARM_UP).context("writing")?;
+    let began = Instant::now();
+    writes(calls).context("writing")?;
+    println!("{}", began.elapsed().as_nanos());
+    Ok(())
+}
+
+/// Runs the program, traced by `backend` if there is one.
+pub(crate) fn measure(
+    backend: Option<&dyn Backend>,
+    scenario: &Scenario,
+    facts: &KernelFacts,
+    calls: u64,
+) -> Result<Cost> {
+    let mut writer = Command::new("/proc/self/exe")
+        .args(["write", "--calls", &calls.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("starting the writer")?;
+    let (mut start, said) = writer.stdin.take().zip(writer.stdout.take()).context("its pipes")?;
+    let session = backend.map(|backend| -> Result<_> {
+        let mut plan = plan(scenario, facts)?;
+        plan.config.tgid = writer.id();
+        Ok(backend.open(&plan)?)
+    });
+    let mut session = session.transpose()?;
+    start.write_all(b"\n").context("starting to write")?;
+
+    let mut captured = 0;
+    let mut count = |_: &[u8]| captured += 1;
+    if let Some(session) = &mut session {
+        loop {
+            let fds = [said.as_fd()].into_iter().chain(session.wait_on());
+            let mut fds: Vec<_> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+            poll(&mut fds, PollTimeout::NONE).context("waiting for events")?;
+            let done = fds[0].any().unwrap_or(true);
+            session.consume(&mut count)?;
+            if done {
+                break;
+            }
+        }
+    }
+    let mut line = String::new();
+    BufReader::new(said).read_line(&mut line).context("reading the writer's time")?;
+    writer.wait().context("waiting for the writer")?;
+    let lost = match session {
+        Some(session) => session.finish(&mut count)?.lost,
+        None => 0,
+    };
+    let elapsed_ns =
+        line.trim_end().parse().with_context(|| format!("the writer said {line:?}"))?;
+    Ok(Cost { calls, elapsed_ns, captured, lost })
+}
