@@ -1,23 +1,25 @@
 //! What the lab's own steps cost: medians over interleaved rounds, with their spread.
 
 mod boot;
+mod compare;
 mod peers;
 mod soak;
 mod tracers;
 
 use std::{fmt, time::Duration};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 pub use self::{
     boot::{BootBench, boot},
+    compare::{CompareError, Comparison, Kept},
     peers::{PeersBench, PeersError, peers},
     soak::{SoakBench, SoakError, soak},
     tracers::{TracersBench, TracersError, tracers},
 };
 
 /// The middle of several measurements, and the outermost ones.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// Half of the rounds were faster, in milliseconds.
     pub median_ms: f64,

@@ -1,10 +1,16 @@
 //! `kernlab bench`: what the lab's own steps cost on this machine.
 
-use std::{env, error::Error, fs, num::NonZeroUsize, path::PathBuf};
+use std::{
+    env,
+    error::Error,
+    fs,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, Subcommand};
 use kernlab_vmtest::{
-    bench::{self, BootBench, PeersBench, SoakBench, TracersBench},
+    bench::{self, BootBench, Comparison, Kept, PeersBench, SoakBench, TracersBench},
     kernels::{Kernels, Silent, chain},
     machine,
 };
@@ -23,6 +29,13 @@ pub(crate) enum Command {
     Peers(Subject),
     /// What each backend's tracer costs a program that only writes, through each buffer.
     Tracers(Subject),
+    /// Sets what `--json` wrote beside what an older run of the same benchmark wrote.
+    Compare {
+        /// The older one.
+        old: PathBuf,
+        /// The newer one.
+        new: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -40,11 +53,14 @@ pub(crate) struct Subject {
 
 /// Runs the command and says on standard error what went wrong.
 pub(crate) fn run(command: &Command) -> Exit {
-    let (Command::Boot(subject)
-    | Command::Soak(subject)
-    | Command::Peers(subject)
-    | Command::Tracers(subject)) = command;
-    match measure(command, subject) {
+    let done = match command {
+        Command::Boot(subject) => measure(Benchmark::Boot, subject),
+        Command::Soak(subject) => measure(Benchmark::Soak, subject),
+        Command::Peers(subject) => measure(Benchmark::Peers, subject),
+        Command::Tracers(subject) => measure(Benchmark::Tracers, subject),
+        Command::Compare { old, new } => compare(old, new),
+    };
+    match done {
         Ok(()) => Exit::Success,
         Err(Failure { exit, message }) => {
             eprintln!("error: {message}");
@@ -66,7 +82,23 @@ fn usage(message: String) -> Failure {
     Failure { exit: Exit::Usage, message }
 }
 
-fn measure(command: &Command, arguments: &Subject) -> Result<(), Failure> {
+#[derive(Clone, Copy)]
+enum Benchmark {
+    Boot,
+    Soak,
+    Peers,
+    Tracers,
+}
+
+fn compare(old: &Path, new: &Path) -> Result<(), Failure> {
+    let failed = |error| usage(chain(&error));
+    let old = Kept::read(old).map_err(failed)?;
+    let new = Kept::read(new).map_err(failed)?;
+    print!("{}", Comparison::of(&old, &new).map_err(failed)?);
+    Ok(())
+}
+
+fn measure(benchmark: Benchmark, arguments: &Subject) -> Result<(), Failure> {
     let guest = env::var_os("KERNLAB_GUEST").map(PathBuf::from).ok_or_else(|| {
         let message = "KERNLAB_GUEST does not name the folder of the guest's programs: \
                        run this as `cargo xtask bench`";
@@ -82,9 +114,9 @@ fn measure(command: &Command, arguments: &Subject) -> Result<(), Failure> {
     };
     let kernel = kernels.prepare(entry, &Silent).map_err(|error| infrastructure(&error))?;
     let mut tell = |news: String| eprintln!("note: {news}");
-    let programs: &[&str] = match command {
-        Command::Tracers(_) => &["kernlab-tracer"],
-        Command::Boot(_) | Command::Soak(_) | Command::Peers(_) => &[],
+    let programs: &[&str] = match benchmark {
+        Benchmark::Tracers => &["kernlab-tracer"],
+        Benchmark::Boot | Benchmark::Soak | Benchmark::Peers => &[],
     };
     let bootable = machine::of_kernel(kernels.store(), &kernel, &guest, programs, &mut tell)
         .map_err(|error| infrastructure(&error))?;
@@ -97,10 +129,10 @@ fn measure(command: &Command, arguments: &Subject) -> Result<(), Failure> {
             eprintln!("round {number} of {rounds}");
         }
     };
-    let report = match command {
-        Command::Boot(_) => bench::boot(&BootBench { bootable, kernel, rounds }, observe)
+    let report = match benchmark {
+        Benchmark::Boot => bench::boot(&BootBench { bootable, kernel, rounds }, observe)
             .map_err(|error| infrastructure(&error))?,
-        Command::Peers(_) => {
+        Benchmark::Peers => {
             let store = kernels.store().clone();
             let image = image.ok_or_else(|| {
                 usage(format!("{kernel} has no bzImage, which is what the others take"))
@@ -108,12 +140,12 @@ fn measure(command: &Command, arguments: &Subject) -> Result<(), Failure> {
             bench::peers(&PeersBench { bootable, kernel, image, store, rounds }, observe)
                 .map_err(|error| infrastructure(&error))?
         }
-        Command::Tracers(_) => {
+        Benchmark::Tracers => {
             let store = kernels.store().clone();
             bench::tracers(&TracersBench { bootable, kernel, store, rounds }, observe)
                 .map_err(|error| infrastructure(&error))?
         }
-        Command::Soak(_) => {
+        Benchmark::Soak => {
             let store = kernels.store().clone();
             bench::soak(&SoakBench { bootable, kernel, store, rounds }, observe)
                 .map_err(|error| infrastructure(&error))?
