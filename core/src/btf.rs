@@ -6,6 +6,7 @@
 
 mod extract;
 mod listing;
+mod object;
 
 use std::fmt;
 

@@ -18,6 +18,7 @@ pub mod elf;
 pub mod event;
 pub mod facts;
 pub mod function;
+pub mod needs;
 pub mod normalise;
 pub mod outcome;
 pub mod plan;

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The commands that boot kernels, and so need the guest's programs.
-const BOOT: [&str; 2] = ["diff", "dossier"];
+const BOOT: [&str; 3] = ["add", "diff", "dossier"];
 /// The command that only builds kernels.
 const BUILDS: &str = "build";
 /// Commands that build a kernel where its source asks for it.
@@ -22,7 +22,7 @@ const MAY_BUILD: [&str; 4] = ["fetch", "check", "diff", "dossier"];
 #[command(disable_help_flag = true)]
 pub(crate) struct Args {
     /// What `kernlab kernels` takes: `list`, `update`, `fetch`, `build`, `check`, `gc`, `dossier`,
-    /// `diff`, `--help`.
+    /// `diff`, `add`, `--help`.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     rest: Vec<OsString>,
 }

@@ -84,14 +84,12 @@ pub enum Change {
         /// In the new one.
         new: u32,
     },
-    /// A tracepoint came, went, or has other fields.
-    Tracepoint {
-        /// Its name.
-        tracepoint: String,
-        /// Its fields in the old kernel.
-        old: Option<Vec<TracepointField>>,
-        /// Its fields in the new one.
-        new: Option<Vec<TracepointField>>,
+    /// Tracepoints came, went, or have other fields.
+    Tracepoints {
+        /// Those with this change.
+        tracepoints: Vec<String>,
+        /// What happened to them.
+        change: TracepointChange,
     },
     /// A feature or an option.
     Feature {
@@ -101,6 +99,23 @@ pub enum Change {
         old: String,
         /// In the new one.
         new: String,
+    },
+}
+
+/// What happened to a tracepoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TracepointChange {
+    /// It is no longer there.
+    Gone,
+    /// It was not there.
+    New,
+    /// Fields came, went or moved.
+    Fields {
+        /// Only in the old kernel.
+        old: Vec<TracepointField>,
+        /// Only in the new one.
+        new: Vec<TracepointField>,
     },
 }
 
@@ -125,7 +140,9 @@ impl Difference {
             let all: Dependencies = both.into_iter().flatten().collect();
             let mut changes = plans(old, new, tracer);
             changes.extend(sizes(old, new, &all));
-            changes.extend(all.iter().filter_map(|dependency| change(old, new, dependency)));
+            for changed in all.iter().filter_map(|dependency| change(old, new, dependency)) {
+                add(&mut changes, changed);
+            }
             (!changes.is_empty()).then_some((tracer, changes))
         });
         Difference {
@@ -165,11 +182,35 @@ fn change(old: &Dossier, new: &Dossier, dependency: &Dependency) -> Option<Chang
             (!same).then(|| Change::Field { field: format!("{structure}.{field}"), old, new })
         }
         Dependency::Tracepoint(name) => {
-            let found = |dossier: &Dossier| dossier.tracepoints.get(name).cloned();
-            let (old, new) = (found(old), found(new));
-            (old != new).then(|| Change::Tracepoint { tracepoint: name.clone(), old, new })
+            let change = match (old.tracepoints.get(name), new.tracepoints.get(name)) {
+                (old, new) if old == new => return None,
+                (None, _) => TracepointChange::New,
+                (_, None) => TracepointChange::Gone,
+                (Some(old), Some(new)) => {
+                    let only = |ours: &[TracepointField], theirs: &[TracepointField]| {
+                        ours.iter().filter(|field| !theirs.contains(field)).cloned().collect()
+                    };
+                    TracepointChange::Fields { old: only(old, new), new: only(new, old) }
+                }
+            };
+            Some(Change::Tracepoints { tracepoints: vec![name.clone()], change })
         }
     }
+}
+
+/// Adds a change; tracepoints with the same one go together.
+fn add(changes: &mut Vec<Change>, change: Change) {
+    if let Change::Tracepoints { tracepoints, change } = &change {
+        for known in changes.iter_mut() {
+            if let Change::Tracepoints { tracepoints: names, change: other } = known
+                && other == change
+            {
+                names.extend(tracepoints.iter().cloned());
+                return;
+            }
+        }
+    }
+    changes.push(change);
 }
 
 fn moved(old: &Prototype, new: &Prototype) -> Vec<Moved> {

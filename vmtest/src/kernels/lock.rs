@@ -191,6 +191,11 @@ impl Lock {
         self.kernels.insert(kernel.id.clone(), kernel);
     }
 
+    /// Locks several kernels.
+    pub fn extend(&mut self, kernels: impl IntoIterator<Item = LockedKernel>) {
+        kernels.into_iter().for_each(|kernel| self.insert(kernel));
+    }
+
     /// Drops what no longer belongs to an entry.
     pub fn retain(&mut self, mut keep: impl FnMut(&LockedKernel) -> bool) {
         self.kernels.retain(|_, kernel| keep(kernel));

@@ -346,6 +346,11 @@ pub(crate) fn is_http(text: &str) -> bool {
 pub struct Release(Vec<u32>);
 
 impl Release {
+    /// The numbers, the most significant one first.
+    pub fn numbers(&self) -> &[u32] {
+        &self.0
+    }
+
     /// Whether this release is the other one, or in its series: 6.12 is in 6, but not in 6.1.
     pub fn is_within(&self, series: &Release) -> bool {
         self.0.starts_with(&series.0)

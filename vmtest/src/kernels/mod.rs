@@ -8,6 +8,7 @@
 //! the [`Store`], `unpack` makes it bootable. Only [`Kernels::update`] asks repositories what they
 //! have, and only it writes a lock.
 
+mod add;
 mod apt;
 mod build;
 mod check;
@@ -45,6 +46,7 @@ mod vmlinux;
 mod yum;
 
 pub use self::{
+    add::{AddError, Proposal, Request, Wishes, nearest},
     build::{
         BuildError, Config, ConfigError, Dropped, Lacking, Requirement, Scope, Standing, Value,
         requirements,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Change, Difference, Moved};
+use super::{Change, Difference, Moved, TracepointChange};
 use crate::{
     btf::Field,
     dossier::SymbolState,
@@ -80,20 +80,26 @@ impl fmt::Display for Change {
             Change::Size { structure, old, new } => {
                 write!(f, "struct {structure}: {old} -> {new} bytes")
             }
-            Change::Tracepoint { tracepoint, old, new } => match (old, new) {
-                (Some(old), Some(new)) => {
-                    write!(f, "tracepoint {tracepoint} has other fields")?;
-                    for field in old.iter().filter(|field| !new.contains(field)) {
-                        write!(f, "\n  - {}", Shown(field))?;
+            Change::Tracepoints { tracepoints, change } => {
+                let (what, are, have) = match &tracepoints[..] {
+                    [one] => (format!("tracepoint {one}"), "is", "has"),
+                    many => (format!("tracepoints {}", many.join(", ")), "are", "have"),
+                };
+                match change {
+                    TracepointChange::Gone => write!(f, "{what} {are} gone"),
+                    TracepointChange::New => write!(f, "{what} {are} new"),
+                    TracepointChange::Fields { old, new } => {
+                        write!(f, "{what} {have} other fields")?;
+                        for field in old {
+                            write!(f, "\n  - {}", Shown(field))?;
+                        }
+                        for field in new {
+                            write!(f, "\n  + {}", Shown(field))?;
+                        }
+                        Ok(())
                     }
-                    for field in new.iter().filter(|field| !old.contains(field)) {
-                        write!(f, "\n  + {}", Shown(field))?;
-                    }
-                    Ok(())
                 }
-                (Some(_), None) => write!(f, "tracepoint {tracepoint} is gone"),
-                (None, _) => write!(f, "tracepoint {tracepoint} is new"),
-            },
+            }
             Change::Feature { feature, old, new } => write!(f, "{feature}: {old} -> {new}"),
         }
     }

@@ -1,5 +1,6 @@
-//! `kernlab kernels`: list, update, fetch, build, check, gc, dossier, diff.
+//! `kernlab kernels`: list, update, fetch, build, check, gc, dossier, diff, add.
 
+mod add;
 mod build;
 mod check;
 mod diff;
@@ -42,6 +43,9 @@ pub(crate) enum Command {
     /// Show what is known of kernels: features, symbols, where they have their fields. One that has
     /// no dossier yet is booted for it.
     Dossier(dossier::Dossier),
+    /// Add a kernel: find it, boot it, write its entry and lock, run the matrix on it, and compare it
+    /// with the kernel that is most like it.
+    Add(add::Add),
     /// Show what changed between two kernels for what the tracers touch.
     Diff(diff::Diff),
 }
@@ -101,6 +105,7 @@ pub(crate) fn run(command: &Command) -> Exit {
         Command::Unbuilt(unbuilt) => build::run_unbuilt(&kernels, unbuilt),
         Command::Gc(gc) => gc::run(&kernels, gc),
         Command::Dossier(dossier) => dossier::run(&kernels, dossier),
+        Command::Add(add) => add::run(&kernels, add),
         Command::Diff(diff) => diff::run(&kernels, diff),
     }
 }

@@ -1,5 +1,6 @@
 //! Whole ways, from a matrix to a kernel that boots, with a repository on the loopback.
 
+mod adding;
 mod fetching;
 mod rpm;
 mod updating;

@@ -320,7 +320,7 @@ pub(super) fn write_locks(kernels: &Kernels, update: &Update) -> Result<(), Stor
 }
 
 /// Writes a file so that a reader sees the old text or the new one, whole.
-fn replace(path: &Path, text: &str) -> Result<(), StoreError> {
+pub(super) fn replace(path: &Path, text: &str) -> Result<(), StoreError> {
     let scratch = PathBuf::from(format!("{}.new", path.display()));
     let write = || {
         let mut file = fs::File::create(&scratch)?;

@@ -1,0 +1,152 @@
+//! What a compiled BPF object needs of a kernel: helpers, map types, fields.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use object::{
+    Object as _, ObjectSection as _, ObjectSymbol as _, SectionKind, read::elf::ElfFile64,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    bpf::{helper_name, map_type_name},
+    btf::{Btf, BtfError},
+};
+
+/// What an object needs, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Needs {
+    /// Helpers that its programs call, without `bpf_`.
+    pub helpers: BTreeSet<String>,
+    /// The types of its maps.
+    pub maps: BTreeSet<String>,
+    /// Fields that CO-RE relocations look for, by structure.
+    pub fields: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// An object of a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectNeeds {
+    /// Whose: `libbpf` or `aya`.
+    pub backend: crate::cell::BackendKind,
+    /// For which tracer.
+    pub tracer: crate::scenario::Tracer,
+    /// Which variant: `ring.core`, say.
+    pub variant: String,
+    /// What it needs.
+    pub needs: Needs,
+}
+
+/// An object that can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum NeedsError {
+    /// It is not ELF.
+    #[error("not a BPF object: {0}")]
+    Elf(#[from] object::Error),
+    /// Its type information can't be understood.
+    #[error("its BTF can't be understood")]
+    Btf(#[from] BtfError),
+    /// A map or a relocation is not described as it should be.
+    #[error("{0} can't be understood")]
+    Malformed(&'static str),
+}
+
+/// `BPF_JMP | BPF_CALL`, Documentation/bpf/standardization/instruction-set.rst.
+const CALL: u8 = 0x85;
+
+/// Reads what an object needs.
+pub fn of_object(bytes: &[u8]) -> Result<Needs, NeedsError> {
+    let elf = ElfFile64::<object::Endianness>::parse(bytes)?;
+    let mut needs = Needs::default();
+    for section in elf.sections().filter(|section| section.kind() == SectionKind::Text) {
+        // Calls of functions in the object, and of kernel functions, have another source register.
+        let calls =
+            section.data()?.chunks_exact(8).filter(|code| code[0] == CALL && code[1] >> 4 == 0);
+        needs.helpers.extend(calls.map(|code| helper_name(word(code, 4).unwrap_or(0))));
+    }
+    let section = |name: &str| elf.section_by_name(name);
+    if let Some(maps) = section("maps") {
+        // `struct bpf_map_def` begins with the type: tools/lib/bpf of 4.18.
+        let data = maps.data()?;
+        for symbol in elf.symbols().filter(|s| s.section_index() == Some(maps.index())) {
+            // The section's own symbol has no name.
+            if symbol.name().is_ok_and(str::is_empty) {
+                continue;
+            }
+            let at = usize::try_from(symbol.address()).unwrap_or(usize::MAX);
+            let number = word(data, at).ok_or(NeedsError::Malformed("a map"))?;
+            needs.maps.insert(map_type_name(number));
+        }
+    }
+    let Some(btf) = section(".BTF") else { return Ok(needs) };
+    let btf = Btf::parse(btf.data()?.to_vec())?;
+    needs.maps.extend(btf.map_types().into_iter().map(map_type_name));
+    if let Some(extension) = section(".BTF.ext") {
+        for (structure, field) in relocated_fields(&btf, extension.data()?)? {
+            needs.fields.entry(structure).or_default().insert(field);
+        }
+    }
+    Ok(needs)
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    let end = at.checked_add(4)?;
+    Some(u32::from_le_bytes(bytes.get(at..end)?.try_into().ok()?))
+}
+
+/// The fields that CO-RE relocations name: Documentation/bpf/llvm_reloc.rst, and `struct
+/// btf_ext_header` of tools/lib/bpf/libbpf_internal.h.
+fn relocated_fields(btf: &Btf, bytes: &[u8]) -> Result<BTreeSet<(String, String)>, NeedsError> {
+    const RELOCATION: usize = 16;
+    /// `BPF_CORE_FIELD_*`: those that are about types or enumerations have higher numbers.
+    const LAST_FIELD_KIND: u32 = 5;
+    let malformed = || NeedsError::Malformed(".BTF.ext");
+    let at = |offset: usize| word(bytes, offset).map(|word| word as usize).ok_or_else(malformed);
+    let header = at(4)?;
+    let mut fields = BTreeSet::new();
+    // Objects without CO-RE relocations have a shorter header.
+    if header < 32 {
+        return Ok(fields);
+    }
+    let start = header.checked_add(at(24)?).ok_or_else(malformed)?;
+    let end = start.checked_add(at(28)?).ok_or_else(malformed)?;
+    if start == end {
+        return Ok(fields);
+    }
+    if at(start)? != RELOCATION {
+        return Err(malformed());
+    }
+    let mut offset = start + 4;
+    while offset < end {
+        let count = at(offset + 4)?;
+        offset += 8;
+        for _ in 0..count {
+            let (type_id, access, kind) = (at(offset + 4)?, at(offset + 8)?, at(offset + 12)?);
+            offset += RELOCATION;
+            if kind as u32 <= LAST_FIELD_KIND {
+                let found = btf.accessed_field(type_id as u32, access as u32);
+                fields.insert(found.ok_or_else(malformed)?);
+            }
+        }
+    }
+    Ok(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_object_is_refused() {
+        assert!(matches!(of_object(b"#!/bin/sh"), Err(NeedsError::Elf(_))));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_relocations_make_it_panic(bytes in proptest::collection::vec(0_u8..40, 0..200)) {
+            let mut builder = crate::btf::sample::Builder::new();
+            builder.structure("file", &[("f_op", 40)]);
+            let btf = Btf::parse(builder.build()).unwrap();
+            let _ = relocated_fields(&btf, &bytes);
+        }
+    }
+}

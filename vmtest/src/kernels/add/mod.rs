@@ -1,0 +1,308 @@
+//! From a word to an entry: what adding a kernel takes.
+//!
+//! [`Kernels::propose`] finds the kernel and makes an entry of it, in memory only, so that it can be
+//! fetched and booted before anything is written. [`Proposal::write`] writes entry and lock.
+
+mod candidates;
+mod neighbour;
+mod text;
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use kernlab_core::cell::BtfMode;
+
+pub use self::{candidates::Request, neighbour::nearest};
+use super::{
+    digest::Digest,
+    document::DocumentError,
+    download::TransferError,
+    error::{Error, chain},
+    lock::LockedKernel,
+    manifest,
+    matrix::{Arch, Entry, FileSource, Origin, Release, Source, Tier, UrlSource},
+    observer::Observer,
+    phases::{Kernels, LOCAL_LOCK_FILE, LOCK_FILE, OVERLAY_FILE},
+    store::StoreError,
+    update::{self, Update},
+};
+use crate::places::MATRIX_FILE;
+
+/// The most that is downloaded of an address whose digest is not known, in bytes.
+const MAX_FILE: u64 = 1 << 30;
+
+/// A kernel can't be added.
+#[derive(Debug, thiserror::Error)]
+pub enum AddError {
+    /// Nobody has it.
+    #[error("no repository of kernels.toml has {request}{}", listed(.tried))]
+    NotFound {
+        /// What was asked for.
+        request: String,
+        /// Where it was looked for, and what was said.
+        tried: Vec<String>,
+    },
+    /// The id is another entry's.
+    #[error("the id {0:?} is taken: name another with --id")]
+    Taken(String),
+    /// An address does not deliver.
+    #[error("cannot download {url}")]
+    Download {
+        /// The address.
+        url: String,
+        /// Why.
+        source: TransferError,
+    },
+    /// The kernel can't be used.
+    #[error(transparent)]
+    Kernel(#[from] Error),
+    /// The files that entries and locks are in would not be right.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// The entry would not be read as it was meant.
+    #[error("the entry would be read back as another one: write it into {0} by hand")]
+    Misread(PathBuf),
+    /// A file can't be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn listed(tried: &[String]) -> String {
+    tried.iter().map(|line| format!("\n  {line}")).collect()
+}
+
+/// What a user may say about the new entry.
+#[derive(Clone, Debug, Default)]
+pub struct Wishes {
+    /// Its id.
+    pub id: Option<String>,
+    /// What it is in the matrix for.
+    pub why: Option<String>,
+    /// Whether it runs when nothing is asked for.
+    pub tier: Option<Tier>,
+    /// Only for this machine.
+    pub local: bool,
+}
+
+/// An entry that is not written yet.
+#[derive(Clone, Debug)]
+pub struct Proposal {
+    /// The entry.
+    pub entry: Entry,
+    /// The kernels as they will be, for fetching and booting the new one.
+    pub kernels: Kernels,
+    /// What it is locked to, if its kind of source is.
+    locked: Option<LockedKernel>,
+}
+
+impl Kernels {
+    /// Finds a kernel and proposes an entry for it. Repositories are asked, and what is at an address
+    /// is downloaded; nothing is written but the store.
+    pub fn propose(
+        &self,
+        request: &Request,
+        wishes: &Wishes,
+        observer: &dyn Observer,
+    ) -> Result<Proposal, AddError> {
+        if let Some(id) = wishes.id.as_ref().filter(|id| self.is_taken(id)) {
+            return Err(AddError::Taken(id.clone()));
+        }
+        let local = wishes.local || matches!(request, Request::Image(_));
+        let origin = if local { Origin::Local } else { Origin::Shared };
+        let (source, locked) = match request {
+            Request::Image(image) => {
+                let image = std::path::absolute(image).unwrap_or_else(|_| image.clone());
+                let source = FileSource { image, vmlinux: None, modules: None, config: None };
+                (Source::File(source), None)
+            }
+            Request::Url(url) => {
+                let source = Source::Url(self.address(url)?);
+                let found = self.ask(vec![source], origin, observer);
+                found.map_err(|tried| not_found(request, tried))?
+            }
+            Request::Package(_) | Request::Release(_) => {
+                self.in_repositories(request, origin, observer)?
+            }
+        };
+        let mut entry = blank(source, origin);
+        let release = match &locked {
+            Some(locked) => locked.release.clone(),
+            None => self.prepare(&entry, observer)?.release,
+        };
+        entry.release = Release::of_uname(&release);
+        entry.id = match &wishes.id {
+            Some(id) => id.clone(),
+            None => candidates::id(&entry, &release, &self.matrix, |id| self.is_taken(id)),
+        };
+        entry.tier = wishes.tier.unwrap_or(Tier::Extended);
+        entry.why = match &wishes.why {
+            Some(why) => why.clone(),
+            None => neighbour::why(self, &entry),
+        };
+        let locked = locked.map(|locked| LockedKernel { id: entry.id.clone(), ..locked });
+        let mut proposal = Proposal { kernels: self.clone(), locked, entry };
+        proposal.settle();
+        Ok(proposal)
+    }
+
+    fn is_taken(&self, id: &str) -> bool {
+        self.matrix.entries.iter().any(|entry| entry.id == id)
+    }
+
+    /// Whatever is at an address now.
+    fn address(&self, url: &str) -> Result<UrlSource, AddError> {
+        let content = self
+            .client
+            .get(url, MAX_FILE)
+            .map_err(|source| AddError::Download { url: url.to_owned(), source })?;
+        Ok(UrlSource { url: url.to_owned(), sha256: Digest::of(&content) })
+    }
+
+    /// The newest kernel of the first group of sources that have one.
+    fn in_repositories(
+        &self,
+        request: &Request,
+        origin: Origin,
+        observer: &dyn Observer,
+    ) -> Result<(Source, Option<LockedKernel>), AddError> {
+        let mut tried = Vec::new();
+        for group in candidates::sources(&self.matrix, request) {
+            match self.ask(group, origin, observer) {
+                Ok((_, Some(locked))) if !request.is_met_by(&locked) => {
+                    tried.push(format!("{}: that is {}", locked.source, locked.release));
+                }
+                Ok(found) => return Ok(found),
+                Err(errors) => tried.extend(errors),
+            }
+        }
+        Err(not_found(request, tried))
+    }
+
+    /// The newest kernel of several sources; where none has one, what each said.
+    fn ask(
+        &self,
+        sources: Vec<Source>,
+        origin: Origin,
+        observer: &dyn Observer,
+    ) -> Result<(Source, Option<LockedKernel>), Vec<String>> {
+        let entries: Vec<Entry> = sources
+            .into_iter()
+            .enumerate()
+            .map(|(number, source)| Entry {
+                // No id of the matrix has a slash.
+                id: format!("candidate/{number}"),
+                ..blank(source, origin)
+            })
+            .collect();
+        let update: Update = self.update(&entries, observer);
+        let found = update.changes().into_iter().filter_map(|change| change.new);
+        let newest = found
+            .filter(|locked| entries.iter().any(|entry| entry.id == locked.id))
+            .max_by_key(|locked| candidates::numbers(&locked.release));
+        let Some(locked) = newest else {
+            let said = update.unresolved.iter().filter_map(|unresolved| {
+                let entry = entries.iter().find(|entry| entry.id == unresolved.id)?;
+                Some(format!("{}: {}", entry.source, chain(&*unresolved.error)))
+            });
+            return Err(said.collect());
+        };
+        let source = entries.into_iter().find(|entry| entry.id == locked.id);
+        source.map(|entry| (entry.source, Some(locked))).ok_or_else(Vec::new)
+    }
+}
+
+fn not_found(request: &Request, tried: Vec<String>) -> AddError {
+    AddError::NotFound { request: request.to_string(), tried }
+}
+
+fn blank(source: Source, origin: Origin) -> Entry {
+    Entry {
+        id: "candidate".to_owned(),
+        release: None,
+        arch: Arch::X86_64,
+        tier: Tier::Extended,
+        source,
+        btf: vec![BtfMode::Embedded, BtfMode::Masked],
+        btf_file: None,
+        why: String::new(),
+        deviations: Vec::new(),
+        origin,
+    }
+}
+
+impl Proposal {
+    /// Runs its cells with and without the BTF that it has, or only without, if it has none.
+    pub fn set_btf(&mut self, has_btf: bool) {
+        self.entry.btf = match has_btf {
+            true => vec![BtfMode::Embedded, BtfMode::Masked],
+            false => vec![BtfMode::Absent],
+        };
+        self.settle();
+    }
+
+    /// Puts the entry into the kernels as they will be.
+    fn settle(&mut self) {
+        let Proposal { entry, kernels, locked } = self;
+        kernels.matrix.entries.retain(|other| other.id != entry.id);
+        kernels.matrix.entries.push(entry.clone());
+        let lock = match entry.origin {
+            Origin::Shared => &mut kernels.lock,
+            Origin::Local | Origin::AdHoc => &mut kernels.local_lock,
+        };
+        lock.extend(locked.clone());
+    }
+
+    /// The file that the entry belongs into.
+    pub fn file(&self) -> PathBuf {
+        let name = match self.entry.origin {
+            Origin::Shared => MATRIX_FILE,
+            Origin::Local | Origin::AdHoc => OVERLAY_FILE,
+        };
+        self.kernels.root.join(name)
+    }
+
+    /// The entry as it will be written.
+    pub fn text(&self) -> String {
+        text::entry(&self.entry)
+    }
+
+    /// Writes entry and lock. The entry is written only if it is read back as it was meant.
+    pub fn write(&self) -> Result<(), AddError> {
+        let (root, file) = (&self.kernels.root, self.file());
+        let text = match fs::read_to_string(&file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => "schema = 1\n".to_owned(),
+            other => other.map_err(|source| StoreError::io("read", &file, source))?,
+        };
+        let text = text::insert(&text, &self.entry);
+        let scratch = file.with_extension("toml.new");
+        fs::write(&scratch, &text).map_err(|source| StoreError::io("write", &scratch, source))?;
+        let read = match self.entry.origin {
+            Origin::Shared => manifest::read_matrix(&scratch, &root.join(OVERLAY_FILE)),
+            _ => manifest::read_matrix(&root.join(MATRIX_FILE), &scratch),
+        };
+        let matrix = match read {
+            Ok(matrix) if matrix.entries.contains(&self.entry) => matrix,
+            other => {
+                remove(&scratch)?;
+                return Err(other.map_or_else(AddError::from, |_| AddError::Misread(file)));
+            }
+        };
+        if self.locked.is_some() {
+            let (lock, name) = match self.entry.origin {
+                Origin::Shared => (&self.kernels.lock, LOCK_FILE),
+                _ => (&self.kernels.local_lock, LOCAL_LOCK_FILE),
+            };
+            let order = matrix.entries.iter().filter(|entry| entry.origin == self.entry.origin);
+            let order = order.map(|entry| entry.id.as_str());
+            update::replace(&root.join(name), &lock.render(order))?;
+        }
+        fs::rename(&scratch, &file).map_err(|source| StoreError::io("write", &file, source))?;
+        Ok(())
+    }
+}
+
+fn remove(path: &Path) -> Result<(), StoreError> {
+    fs::remove_file(path).map_err(|source| StoreError::io("remove", path, source))
+}
