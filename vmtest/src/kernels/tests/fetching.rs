@@ -80,6 +80,32 @@ fn an_unreachable_package_is_unavailable() {
 }
 
 #[test]
+fn a_package_that_the_repository_dropped_says_what_to_do() {
+    let lab = Lab::new();
+    lab.publish(&[meta(), kernel()]);
+    lab.update();
+    let newer = Package { version: "6.1.6-1", ..kernel() };
+    let path = newer.path();
+    lab.publish(&[meta(), newer]);
+    lab.server.remove(&kernel().path());
+    // What other mirrors say is told too, but does not make it less gone.
+    let absent = Server::start().url();
+    lab.mirrors(&[&lab.server.url(), &absent]);
+    let error = lab.prepare().unwrap_err();
+    assert_eq!(error.reason(), Reason::Unreachable);
+    let text = chain(&error);
+    let expected = "the repository no longer has linux-image-6.1.0-1-cloud_6.1.5-1_amd64.deb, \
+                    which is locked: run `cargo xtask kernels update newest` to lock what it has \
+                    now";
+    assert!(text.contains(expected), "{text}");
+    assert!(text.contains(&absent), "{text}");
+    assert_eq!(lab.update(), [""; 0]);
+    lab.server.requests();
+    lab.prepare().unwrap();
+    assert_eq!(lab.server.requests(), [path]);
+}
+
+#[test]
 fn a_download_that_breaks_off_is_resumed_by_the_next_command() {
     let lab = Lab::new();
     lab.publish(&[meta(), kernel()]);
