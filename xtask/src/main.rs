@@ -11,6 +11,7 @@ mod build;
 mod exit;
 mod invocation;
 mod kernels;
+mod matrix;
 mod report;
 mod setup;
 mod splat;
@@ -32,6 +33,7 @@ enum Command {
     Test(test::Args),
     Setup(setup::Args),
     Kernels(kernels::Args),
+    Matrix(matrix::Args),
     Bench(bench::Args),
     Report(report::Args),
     Splat(splat::Args),
@@ -43,6 +45,7 @@ fn main() -> Exit {
         Command::Test(args) => test::run(&args),
         Command::Setup(args) => setup::run(&args),
         Command::Kernels(args) => kernels::run(&args),
+        Command::Matrix(args) => matrix::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Splat(args) => splat::run(&args),

@@ -9,6 +9,7 @@ pub mod directory;
 mod nextest;
 pub mod plan;
 pub mod progress;
+pub mod shards;
 mod twins;
 mod warning;
 

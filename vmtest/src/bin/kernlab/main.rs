@@ -3,6 +3,7 @@
 mod bench;
 mod building;
 mod kernels;
+mod matrix;
 mod report;
 mod run;
 mod show;
@@ -27,6 +28,8 @@ enum Command {
     /// List, resolve and download kernels.
     #[command(subcommand)]
     Kernels(kernels::Command),
+    /// Divide the matrix into shards, and make one report of theirs.
+    Matrix(matrix::Arguments),
     /// Render the report of a run that was made.
     Report(report::Arguments),
     /// Boot kernels, run every tracer in them, compare its events with the golden snapshots.
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Bench(command) => bench::run(&command).into(),
         Command::Kernels(command) => kernels::run(&command).into(),
+        Command::Matrix(arguments) => matrix::run(&arguments).into(),
         Command::Report(arguments) => report::run(&arguments).into(),
         Command::Run(arguments) => run::run(arguments).into(),
     }

@@ -1,0 +1,77 @@
+//! `kernlab matrix`: a run in parts, for CI.
+
+use std::{num::NonZeroUsize, path::PathBuf};
+
+use clap::{ArgGroup, Args};
+use kernlab_core::outcome::Severity;
+use kernlab_vmtest::{
+    kernels::{Kernels, chain},
+    report::{Tally, table},
+    run::{plan::Filter, shards},
+};
+use serde::Serialize;
+
+use crate::Exit;
+
+#[derive(Args, Debug)]
+#[command(group(ArgGroup::new("part").required(true).args(["shards", "merge"])))]
+pub(crate) struct Arguments {
+    /// Kernels: an id, a release, a glob, or `all`; the default tier without one.
+    #[arg(long = "kernel", value_name = "SEL")]
+    kernels: Vec<String>,
+    /// Divide the matrix, and print the parts in the form that a GitHub workflow's `matrix` takes.
+    #[arg(long, value_name = "N")]
+    shards: Option<NonZeroUsize>,
+    /// Make one report of the runs in these folders.
+    #[arg(long, value_name = "DIR", num_args = 1.., requires = "into")]
+    merge: Vec<PathBuf>,
+    /// Where that goes, with the evidence of all of them.
+    #[arg(long, value_name = "DIR", requires = "merge")]
+    into: Option<PathBuf>,
+}
+
+/// `strategy.matrix` of a workflow.
+#[derive(Serialize)]
+struct Include {
+    include: Vec<shards::Shard>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Exit {
+    let kernels = match Kernels::open() {
+        Ok(kernels) => kernels,
+        Err(error) => return complain(&error, Exit::Usage),
+    };
+    let entries = match kernels.select(&arguments.kernels) {
+        Ok(entries) => entries,
+        Err(error) => return complain(&error, Exit::Usage),
+    };
+    let cells = Filter::default().cells(&entries);
+    let Some(into) = &arguments.into else {
+        let count = arguments.shards.map_or(1, NonZeroUsize::get);
+        let include = Include { include: shards::shards(&cells, count) };
+        return match serde_json::to_string(&include) {
+            Ok(text) => {
+                println!("{text}");
+                Exit::Success
+            }
+            Err(error) => unreachable!("shards are plain data: {error}"),
+        };
+    };
+    let report = match shards::merge(&cells, &arguments.merge, into) {
+        Ok(report) => report,
+        Err(error) => return complain(&error, Exit::Infrastructure),
+    };
+    println!("{}", table::matrix(&report, 100));
+    print!("{}", table::findings(&report));
+    println!("{}", table::summary(&report));
+    match Tally::of(&report.cells).severity() {
+        Severity::Expected => Exit::Success,
+        Severity::Failure => Exit::Failure,
+        Severity::Inconclusive => Exit::Infrastructure,
+    }
+}
+
+fn complain(error: &(dyn std::error::Error + 'static), exit: Exit) -> Exit {
+    eprintln!("error: {}", chain(error));
+    exit
+}

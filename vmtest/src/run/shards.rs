@@ -1,0 +1,278 @@
+//! A run in parts, on several machines, and one report of all of them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use kernlab_core::{
+    cell::Cell,
+    outcome::{Outcome, Reason, Verdict},
+};
+use serde::Serialize;
+
+use super::directory::write_json;
+use crate::report::{self, CellReport, Report, ReportError, Run, SCHEMA, Tally};
+
+/// What one machine runs. All cells of a kernel are on one, so that it is fetched and booted once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Shard {
+    /// Counted from 1.
+    pub shard: usize,
+    /// Ids.
+    pub kernels: Vec<String>,
+    /// What selects them: for the command line of `cargo xtask vmtest`.
+    pub arguments: String,
+    /// How many cells they have.
+    pub cells: usize,
+}
+
+/// Divides cells into at most `count` shards of about the same size; none is empty.
+pub fn shards(cells: &[Cell], count: usize) -> Vec<Shard> {
+    let mut order: Vec<&str> = Vec::new();
+    let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
+    for cell in cells {
+        *sizes.entry(&cell.kernel).or_insert_with(|| {
+            order.push(&cell.kernel);
+            0
+        }) += 1;
+    }
+    // The largest first, each to the shard that has least to do.
+    let mut kernels = order.clone();
+    kernels.sort_by_key(|kernel| std::cmp::Reverse(sizes[kernel]));
+    let mut bins: Vec<(usize, BTreeSet<&str>)> = vec![Default::default(); count];
+    for kernel in kernels {
+        if let Some((size, bin)) = bins.iter_mut().min_by_key(|(size, _)| *size) {
+            *size += sizes[kernel];
+            bin.insert(kernel);
+        }
+    }
+    bins.retain(|(size, _)| *size > 0);
+    let shard = |(index, (cells, bin)): (usize, (usize, BTreeSet<&str>))| {
+        let kernels: Vec<_> =
+            order.iter().filter(|kernel| bin.contains(*kernel)).map(|k| (*k).to_owned()).collect();
+        let arguments: Vec<_> = kernels.iter().map(|kernel| format!("--kernel {kernel}")).collect();
+        Shard { shard: index + 1, arguments: arguments.join(" "), kernels, cells }
+    };
+    bins.into_iter().enumerate().map(shard).collect()
+}
+
+/// Why reports don't make one.
+#[derive(Debug, thiserror::Error)]
+pub enum MergeError {
+    /// One can't be read.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    /// Two shards ran the same cell, so it is not known what holds.
+    #[error("{cell} is in {first} and in {second}")]
+    Twice {
+        /// Which.
+        cell: String,
+        /// A folder.
+        first: PathBuf,
+        /// Another one.
+        second: PathBuf,
+    },
+    /// A shard ran what nobody asked for.
+    #[error("{cell} of {folder} is no cell of the matrix: was it made from another kernels.toml?")]
+    Stray {
+        /// Which.
+        cell: String,
+        /// Where.
+        folder: PathBuf,
+    },
+    /// The evidence can't be brought together.
+    #[error("failed to {action} {path}")]
+    Evidence {
+        /// What was to be done.
+        action: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// Makes one report of those in `folders`, in `into`, with the evidence of all. A cell of `expected`
+/// that is in none of them is `not-run`.
+pub fn merge(expected: &[Cell], folders: &[PathBuf], into: &Path) -> Result<Report, MergeError> {
+    let mut found: BTreeMap<String, (CellReport, &PathBuf)> = BTreeMap::new();
+    let mut reports = Vec::new();
+    let known: BTreeSet<_> = expected.iter().map(ToString::to_string).collect();
+    for folder in folders {
+        let mut report = Report::read(&folder.join("report.json"))?;
+        for cell in std::mem::take(&mut report.cells) {
+            let id = cell.id();
+            if !known.contains(&id) {
+                return Err(MergeError::Stray { cell: id, folder: folder.clone() });
+            }
+            if let Some((_, first)) = found.insert(id.clone(), (cell, folder)) {
+                let (first, second) = (first.clone(), folder.clone());
+                return Err(MergeError::Twice { cell: id, first, second });
+            }
+        }
+        reports.push(report);
+    }
+    for folder in folders {
+        for part in ["cells", "dossiers"] {
+            copy(&folder.join(part), &into.join(part))?;
+        }
+    }
+    let lost = Verdict::because(
+        Outcome::NotRun,
+        Reason::Interrupted,
+        "no shard has a report of this cell: its job failed, or its artifact was not found",
+    );
+    let cells: Vec<_> = expected
+        .iter()
+        .map(ToString::to_string)
+        .map(|id| match found.remove(&id) {
+            Some((cell, _)) => cell,
+            None => CellReport::of_verdict(&id, lost.clone()),
+        })
+        .collect();
+    let report = Report {
+        schema: SCHEMA,
+        run: Run {
+            id: into.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            started: reports.iter().map(|r| r.run.started.clone()).min().unwrap_or_default(),
+            duration_ms: reports.iter().map(|r| r.run.duration_ms).max().unwrap_or(0),
+            selectors: reports.iter().flat_map(|r| r.run.selectors.clone()).collect(),
+            jobs: reports.iter().map(|r| r.run.jobs).sum(),
+            exit_code: report::exit_code(Tally::of(&cells).severity()),
+        },
+        kernels: reports.into_iter().flat_map(|report| report.kernels).collect(),
+        cells,
+    };
+    let path = into.join("report.json");
+    write_json(&path, &report).map_err(|source| MergeError::Evidence {
+        action: "write",
+        path,
+        source,
+    })?;
+    Ok(report)
+}
+
+/// Copies a tree of plain files; a folder that is not there is an empty one.
+fn copy(from: &Path, to: &Path) -> Result<(), MergeError> {
+    let failed = |action, path: &Path| {
+        let path = path.to_owned();
+        move |source| MergeError::Evidence { action, path, source }
+    };
+    fs::create_dir_all(to).map_err(failed("create", to))?;
+    let entries = match fs::read_dir(from) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(failed("read", from))?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(failed("read", from))?;
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_type().map_err(failed("read", &path))?.is_dir() {
+            copy(&path, &target)?;
+        } else {
+            fs::copy(&path, &target).map_err(failed("copy", &path))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    /// Cells of kernels, so many of each.
+    fn cells(kernels: &[(&str, usize)]) -> Vec<Cell> {
+        let scenarios = ["sys_write/threads", "inotify/unwatched", "filetop/mixed_io"];
+        kernels
+            .iter()
+            .flat_map(|(kernel, count)| {
+                scenarios[..*count]
+                    .iter()
+                    .map(move |scenario| format!("{kernel}/masked/aya/{scenario}").parse().unwrap())
+            })
+            .collect()
+    }
+
+    #[rstest]
+    #[case::one(1, &["a b c d"])]
+    #[case::balanced(2, &["a c", "b d"])]
+    #[case::more_than_kernels(9, &["a", "b", "d", "c"])]
+    fn every_kernel_is_in_one_shard(#[case] count: usize, #[case] expected: &[&str]) {
+        let cells = cells(&[("a", 3), ("b", 2), ("c", 1), ("d", 2)]);
+        let shards = shards(&cells, count);
+        let kernels: Vec<_> = shards.iter().map(|shard| shard.kernels.join(" ")).collect();
+        assert_eq!(kernels, expected);
+        assert_eq!(shards.iter().map(|shard| shard.cells).sum::<usize>(), cells.len());
+        assert_eq!(shards[0].shard, 1);
+        assert!(shards[0].arguments.starts_with("--kernel a"));
+    }
+
+    /// The folder of a shard that ran these cells.
+    fn ran(root: &Path, name: &str, cells: &[Cell]) -> PathBuf {
+        let folder = root.join(name);
+        let reports: Vec<_> = cells
+            .iter()
+            .map(|cell| CellReport::of_verdict(&cell.to_string(), Verdict::pass()))
+            .collect();
+        for cell in cells {
+            let evidence = folder.join("cells").join(cell.to_string());
+            fs::create_dir_all(&evidence).unwrap();
+            fs::write(evidence.join("events.txt"), cell.to_string()).unwrap();
+        }
+        let run = Run {
+            id: name.to_owned(),
+            started: format!("2026-01-0{}T00:00:00Z", name.len()),
+            duration_ms: name.len() as u64,
+            selectors: vec![name.to_owned()],
+            jobs: 2,
+            exit_code: 0,
+        };
+        let report = Report { schema: SCHEMA, run, kernels: vec![], cells: reports };
+        write_json(&folder.join("report.json"), &report).unwrap();
+        folder
+    }
+
+    #[test]
+    fn shards_make_one_report_with_all_evidence() {
+        let root = tempfile::tempdir().unwrap();
+        let all = cells(&[("a", 2), ("b", 1)]);
+        let folders = [ran(root.path(), "two", &all[2..]), ran(root.path(), "other", &all[..2])];
+        let into = root.path().join("all");
+        let report = merge(&all, &folders, &into).unwrap();
+        let order: Vec<_> = report.cells.iter().map(CellReport::id).collect();
+        assert_eq!(order, all.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!((report.run.duration_ms, report.run.exit_code), (5, 0));
+        assert_eq!(report.run.started, "2026-01-03T00:00:00Z");
+        assert_eq!(Report::read(&into.join("report.json")).unwrap(), report);
+        for cell in &all {
+            assert!(into.join("cells").join(cell.to_string()).join("events.txt").is_file());
+        }
+    }
+
+    #[test]
+    fn a_lost_cell_is_no_pass() {
+        let root = tempfile::tempdir().unwrap();
+        let all = cells(&[("a", 2)]);
+        let folders = [ran(root.path(), "part", &all[..1])];
+        let report = merge(&all, &folders, &root.path().join("all")).unwrap();
+        assert_eq!(report.cells[1].outcome, Outcome::NotRun);
+        assert_eq!(report.run.exit_code, 3);
+    }
+
+    #[test]
+    fn what_does_not_add_up_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let all = cells(&[("a", 2)]);
+        let folders = [ran(root.path(), "one", &all), ran(root.path(), "again", &all[..1])];
+        let into = root.path().join("all");
+        let twice = merge(&all, &folders, &into).unwrap_err();
+        assert!(matches!(twice, MergeError::Twice { .. }), "{twice}");
+        let stray = merge(&all[..1], &folders[..1], &into).unwrap_err();
+        assert!(matches!(stray, MergeError::Stray { .. }), "{stray}");
+        let missing = merge(&all, &[root.path().join("nowhere")], &into).unwrap_err();
+        assert!(matches!(missing, MergeError::Report(_)), "{missing}");
+    }
+}
