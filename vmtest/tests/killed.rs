@@ -6,8 +6,9 @@ use std::{
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::{Arc, Mutex},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use kernlab_vmtest::kernels::Digest;
@@ -53,19 +54,36 @@ fn archive(image: &[u8]) -> Vec<u8> {
 }
 
 /// Serves one file until the test ends, from wherever it is asked for.
-fn serve(content: Vec<u8>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/linux.tar", listener.local_addr().unwrap());
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            // A client that is killed in the middle is what this is about.
-            drop(answer(&content, stream));
-        }
-    });
-    url
+struct Server {
+    url: String,
+    plan: Arc<Mutex<Plan>>,
 }
 
-fn answer(content: &[u8], mut stream: TcpStream) -> io::Result<()> {
+#[derive(Default)]
+struct Plan {
+    /// How many bytes of the file the next answer brings before it falls silent.
+    silent_at: Option<usize>,
+    /// Where the answers so far began.
+    asked_from: Vec<usize>,
+}
+
+impl Server {
+    fn start(content: Vec<u8>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/linux.tar", listener.local_addr().unwrap());
+        let plan = Arc::new(Mutex::new(Plan::default()));
+        let of_thread = Arc::clone(&plan);
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                // A client that is killed in the middle is what this is about.
+                drop(answer(&content, &of_thread, stream));
+            }
+        });
+        Server { url, plan }
+    }
+}
+
+fn answer(content: &[u8], plan: &Mutex<Plan>, mut stream: TcpStream) -> io::Result<()> {
     let mut from = 0;
     let mut is_head = false;
     for line in BufReader::new(stream.try_clone()?).lines() {
@@ -85,10 +103,22 @@ fn answer(content: &[u8], mut stream: TcpStream) -> io::Result<()> {
             format!("206 Partial Content\r\nContent-Range: bytes {from}-{last}/{length}")
         }
     };
-    let body = &content[from..];
-    let length = body.len();
+    let length = content.len() - from;
     write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n")?;
-    if is_head { Ok(()) } else { stream.write_all(body) }
+    if is_head {
+        return Ok(());
+    }
+    let silent_at = {
+        let mut plan = plan.lock().unwrap();
+        plan.asked_from.push(from);
+        plan.silent_at.take()
+    };
+    stream.write_all(&content[from..silent_at.unwrap_or(content.len())])?;
+    if silent_at.is_some() {
+        // Ends when the client does.
+        io::copy(&mut stream, &mut io::sink())?;
+    }
+    Ok(())
 }
 
 /// A checkout with one kernel, and a store of its own.
@@ -164,7 +194,8 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 fn nothing_damaged_is_used_and_nothing_is_left_behind() {
     let image = image();
     let archive = archive(&image);
-    let checkout = Checkout::new(&serve(archive.clone()), &archive);
+    let server = Server::start(archive.clone());
+    let checkout = Checkout::new(&server.url, &archive);
     let forget = || fs::remove_dir_all(checkout.store()).unwrap();
     forget();
     let begun = Instant::now();
@@ -205,4 +236,34 @@ fn nothing_damaged_is_used_and_nothing_is_left_behind() {
     assert!(status.success() && !stderr.contains("unpacking"), "{stderr}");
     // Nobody who was killed is taken for one who still uses the store.
     expect_success(checkout.kernels("gc").spawn().unwrap());
+}
+
+#[test]
+fn a_download_goes_on_where_it_was_killed() {
+    let image = image();
+    let archive = archive(&image);
+    let server = Server::start(archive.clone());
+    let checkout = Checkout::new(&server.url, &archive);
+    let partial = checkout.store().join("partial").join(Digest::of(&archive).to_string());
+    let ends = [1, archive.len() / 2, archive.len() - 1];
+    fs::remove_dir_all(checkout.store()).unwrap();
+    server.plan.lock().unwrap().asked_from.clear();
+    for end in ends {
+        server.plan.lock().unwrap().silent_at = Some(end);
+        let mut child = checkout.kernels("fetch").spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while fs::metadata(&partial).map_or(0, |file| file.len()) < end as u64 {
+            assert!(Instant::now() < deadline, "no byte {end} within 30 s");
+            thread::sleep(Duration::from_millis(5));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        checkout.expect_sound(&image);
+        assert!(files(&checkout.store().join("objects")).is_empty());
+    }
+    expect_success(checkout.kernels("fetch").spawn().unwrap());
+    checkout.expect_sound(&image);
+    assert!(!partial.exists());
+    let expected: Vec<_> = [0].into_iter().chain(ends).collect();
+    assert_eq!(server.plan.lock().unwrap().asked_from, expected);
 }
