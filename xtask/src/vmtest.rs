@@ -31,6 +31,9 @@ pub(crate) struct Args {
     /// Where the kernel's type information comes from.
     #[arg(long, value_name = "MODE")]
     btf: Option<Btf>,
+    /// Only this part of the cells, 1/4 to 4/4 for example, for machines that share a run.
+    #[arg(long, value_name = "PART/OF")]
+    partition: Option<String>,
     /// Boot every guest from scratch instead of restoring a saved one.
     #[arg(long)]
     cold: bool,
@@ -85,6 +88,7 @@ impl Args {
         option("backend", self.backend.map(word));
         option("scenario", self.scenario.as_ref().map(Into::into));
         option("btf", self.btf.map(word));
+        option("partition", self.partition.as_ref().map(Into::into));
         option("jobs", self.jobs.map(|jobs| jobs.to_string().into()));
         option("report", self.report.as_ref().map(Into::into));
         for (name, given) in [
@@ -121,7 +125,7 @@ mod tests {
     #[case::kernels("--kernel debian-6.1 --kernel 5.* --kernel ./bzImage")]
     #[case::a_filter("--backend aya --scenario inotify/* --btf masked")]
     #[case::everything(
-        "--kernel all --backend libbpf --scenario * --btf embedded --jobs 2 --report out --cold \
+        "--kernel all --backend libbpf --scenario * --btf embedded --partition 1/4 --jobs 2 --report out --cold \
          --update-snapshots --timings"
     )]
     fn the_tool_gets_what_was_asked_for(#[case] line: &str) {

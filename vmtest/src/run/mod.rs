@@ -29,6 +29,7 @@ use self::{
     nextest::{Ended, Nextest},
     plan::{Filter, RunPlan},
     progress::{Listener, ProgressEvent},
+    shards::Partition,
 };
 use crate::{
     golden, judge,
@@ -45,6 +46,8 @@ pub struct Options {
     pub filter: Filter,
     /// The folder of the programs that run in guests.
     pub guest: PathBuf,
+    /// Only this part of the cells.
+    pub partition: Option<Partition>,
     /// Guests at a time; as many as there are processors if not given.
     pub jobs: Option<usize>,
     /// Boot a guest for every cell, instead of restoring a saved one.
@@ -104,8 +107,12 @@ pub fn run(kernels: &Kernels, options: &Options, show: &dyn Show) -> Result<Outc
         return Err(RunError::NoGuestPrograms(options.guest.clone()));
     }
     let entries = kernels.select(&options.kernels)?;
-    let cells: Vec<String> =
-        options.filter.cells(&entries).iter().map(ToString::to_string).collect();
+    let cells = options.filter.cells(&entries);
+    let cells = match options.partition {
+        Some(partition) => partition.of(cells),
+        None => cells,
+    };
+    let cells: Vec<String> = cells.iter().map(ToString::to_string).collect();
     if cells.is_empty() {
         return Err(RunError::NoCells);
     }

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
 use kernlab_core::{
@@ -14,6 +15,37 @@ use serde::Serialize;
 
 use super::directory::write_json;
 use crate::report::{self, CellReport, Report, ReportError, Run, SCHEMA, Tally};
+
+/// One of several parts of a run, by cells and not by kernels: for machines that have all kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Partition {
+    /// Counted from 1.
+    part: usize,
+    /// How many there are.
+    of: usize,
+}
+
+impl Partition {
+    /// Those of the cells that are in this part: each is in exactly one.
+    pub fn of(self, cells: Vec<Cell>) -> Vec<Cell> {
+        cells.into_iter().skip(self.part - 1).step_by(self.of).collect()
+    }
+}
+
+impl FromStr for Partition {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = text
+            .split_once('/')
+            .and_then(|(part, of)| {
+                Some(Partition { part: part.parse().ok()?, of: of.parse().ok()? })
+            })
+            .filter(|partition| (1..=partition.of).contains(&partition.part));
+        parsed
+            .ok_or_else(|| format!("{text:?} is no part: expected PART/OF, 1/4 to 4/4 for example"))
+    }
+}
 
 /// What one machine runs. All cells of a kernel are on one, so that it is fetched and booted once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -250,6 +282,24 @@ mod tests {
         for cell in &all {
             assert!(into.join("cells").join(cell.to_string()).join("events.txt").is_file());
         }
+    }
+
+    #[test]
+    fn every_cell_is_in_one_part() {
+        let all = cells(&[("a", 3), ("b", 2)]);
+        let parts = ["1/2", "2/2"].map(|part| part.parse::<Partition>().unwrap().of(all.clone()));
+        assert_eq!(parts.each_ref().map(Vec::len), [3, 2]);
+        assert!(all.iter().all(|cell| parts.concat().contains(cell)));
+    }
+
+    #[rstest]
+    #[case("2")]
+    #[case("0/2")]
+    #[case("3/2")]
+    #[case("1/0")]
+    #[case("a/b")]
+    fn no_part_is_told_so(#[case] text: &str) {
+        assert!(text.parse::<Partition>().unwrap_err().contains("expected PART/OF"));
     }
 
     #[test]

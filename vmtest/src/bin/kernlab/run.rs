@@ -16,7 +16,7 @@ use kernlab_core::{
 use kernlab_vmtest::{
     kernels::{Kernels, OpenError, chain},
     report::{Tally, table, timings},
-    run::{self, Options, Outcomes, RunError, plan::Filter},
+    run::{self, Options, Outcomes, RunError, plan::Filter, shards::Partition},
 };
 
 use crate::{Exit, show::Terminal};
@@ -39,6 +39,9 @@ pub(crate) struct Arguments {
     /// Only this BTF mode.
     #[arg(long, value_name = "MODE")]
     btf: Option<BtfMode>,
+    /// Only this part of the cells, for machines that share a run.
+    #[arg(long, value_name = "PART/OF")]
+    partition: Option<Partition>,
     /// Boot a guest for every cell, instead of restoring a saved one.
     #[arg(long)]
     cold: bool,
@@ -74,6 +77,7 @@ pub(crate) fn run(arguments: Arguments) -> Exit {
             btf: arguments.btf,
             scenario: arguments.scenario,
         },
+        partition: arguments.partition,
         guest: arguments.guest,
         jobs: arguments.jobs.map(NonZeroUsize::get),
         cold: arguments.cold,
