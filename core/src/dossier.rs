@@ -6,6 +6,7 @@
 mod dependencies;
 pub mod diff;
 mod kallsyms;
+pub mod standing;
 mod state;
 
 use std::{

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     bpf::{helper_name, map_type_name},
     btf::{Btf, BtfError},
+    cell::BackendKind,
+    scenario::Tracer,
 };
 
 /// What an object needs, by name.
@@ -27,9 +29,9 @@ pub struct Needs {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectNeeds {
     /// Whose: `libbpf` or `aya`.
-    pub backend: crate::cell::BackendKind,
+    pub backend: BackendKind,
     /// For which tracer.
-    pub tracer: crate::scenario::Tracer,
+    pub tracer: Tracer,
     /// Which variant: `ring.core`, say.
     pub variant: String,
     /// What it needs.

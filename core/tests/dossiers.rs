@@ -8,8 +8,10 @@ use std::{
 };
 
 use kernlab_core::{
-    dossier::{Dossier, GivenTypes, dependencies_of, diff::Difference},
+    cell::BackendKind,
+    dossier::{Dossier, GivenTypes, dependencies_of, diff::Difference, standing::standings},
     facts::{Dependency, wanted_functions, wanted_symbols, wanted_tracepoints},
+    needs::{Needs, ObjectNeeds},
     plan::ProbePlan,
     scenario::{Scenario, Tracer},
 };
@@ -94,6 +96,9 @@ fn planned(dossier: &Dossier, scenario: &Scenario, types: GivenTypes<'_>) -> Opt
 /// The dentry of vfs_create and vfs_unlink among their arguments; `f_op` and `private_data` in struct
 /// file; `files` in struct task_struct.
 #[rstest]
+#[case::of_5_4("vanilla-5.4", (2, 2), (40, 200), 1360)]
+#[case::of_5_15("vanilla-5.15", (3, 3), (40, 200), 1520)]
+#[case::of_6_18("debian-6.18", (3, 3), (8, 24), 3320)]
 #[case::of_5_10("debian-5.10", (2, 2), (40, 200), 2808)]
 #[case::of_6_1("debian-6.1", (3, 3), (40, 200), 3048)]
 #[case::of_6_1_rt("debian-6.1-rt", (3, 3), (40, 264), 3112)]
@@ -117,6 +122,7 @@ fn plans_follow_what_changed_between_releases(
 }
 
 #[rstest]
+#[case("vanilla-5.4", "debian-5.10")]
 #[case("debian-5.10", "debian-6.1")]
 #[case("debian-6.1", "debian-6.12")]
 #[case("debian-6.12", "debian-backports")]
@@ -139,6 +145,22 @@ fn a_file_of_another_kernel_is_refused() {
     assert!(with(&other).starts_with("unsupported (foreign-btf): "), "{}", with(&other));
 }
 
+/// Without BTF the arguments come from calls that were watched.
+#[rstest]
+#[case::of_5_4("vanilla-5.4-nobtf", "inotify_handle_event", (3, 6, 7))]
+#[case::of_5_15("vanilla-5.15-nobtf", "inotify_handle_inode_event", (2, 5, 6))]
+fn kernels_without_btf_are_planned_for_by_what_a_search_found(
+    #[case] id: &str,
+    #[case] handler: &str,
+    #[case] arguments: (u32, u32, u32),
+) {
+    let inotify = Scenario::by_id("inotify/rename_same_dir").unwrap();
+    let plan = planned(&dossier(id), inotify, GivenTypes::Own).unwrap();
+    assert_eq!(plan.attach[0].target.to_string(), format!("kprobe {handler}"));
+    let config = plan.config;
+    assert_eq!((config.mask_argument, config.name_argument, config.cookie_argument), arguments);
+}
+
 #[test]
 fn a_kernel_does_not_differ_from_itself() {
     let dossier = dossier("debian-6.12");
@@ -152,4 +174,37 @@ fn a_dossier_of_another_schema_is_refused() {
     let error = Dossier::from_json(json.as_bytes()).unwrap_err();
     assert_eq!(error.to_string(), "a dossier of schema 2, expected 1");
     assert_eq!(Dossier::from_json(b"{}").unwrap_err().to_string(), "not a dossier");
+}
+
+/// What `cargo xtask deps` shows, for objects that need one thing of each kind.
+#[test]
+fn kernels_stand_to_what_tracers_depend_on() {
+    let needs = |helper: &str, map: &str, fields: &[(&str, &str)]| Needs {
+        helpers: [helper.to_owned()].into(),
+        maps: [map.to_owned()].into(),
+        fields: fields
+            .iter()
+            .map(|&(structure, field)| (structure.to_owned(), [field.to_owned()].into()))
+            .collect(),
+    };
+    let object = |backend, variant: &str, needs| ObjectNeeds {
+        backend,
+        tracer: Tracer::Filelife,
+        variant: variant.to_owned(),
+        needs,
+    };
+    let objects = [
+        object(
+            BackendKind::Libbpf,
+            "ring.core",
+            needs("loop", "bloom_filter", &[("file", "f_mode"), ("file", "nowhere")]),
+        ),
+        object(BackendKind::Libbpf, "ring.layout", needs("loop", "ringbuf", &[])),
+        object(BackendKind::Aya, "ring", needs("#77", "ringbuf", &[])),
+    ];
+    let dossiers = ["debian-5.10", "debian-6.1-rt", "debian-6.19"].map(|id| (id, dossier(id)));
+    let kernels = dossiers.iter().map(|(id, dossier)| (*id, dossier)).collect();
+    let all = standings(&kernels, &objects);
+    let text: String = all[&Tracer::Filelife].iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!(text);
 }

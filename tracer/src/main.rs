@@ -6,13 +6,14 @@ mod cost;
 mod discovery;
 mod examine;
 mod facts;
+mod needs;
 mod run;
 mod trial;
 mod workload;
 
 use std::{
     fs::{self, File},
-    io::Write as _,
+    io::{self, Write as _},
     os::fd::FromRawFd as _,
     path::PathBuf,
 };
@@ -73,6 +74,8 @@ enum Command {
     },
     /// Find out everything that a plan may depend on, and write it to descriptor 3 as JSON.
     Examine,
+    /// Print as JSON what the compiled objects need of a kernel. Also works outside of a guest.
+    Needs,
     /// Write the kernel's BTF to descriptor 3.
     Btf,
     /// Write the names of the kernel's functions to descriptor 3, one a line.
@@ -100,6 +103,10 @@ fn main() -> Result<()> {
             let result = result_pipe()?;
             let examination = examine::examine()?;
             return serde_json::to_writer(result, &examination).context("writing the dossier");
+        }
+        Command::Needs => {
+            let needs = needs::of_all_objects()?;
+            return serde_json::to_writer(io::stdout().lock(), &needs).context("printing");
         }
         Command::Btf => return btf(),
         Command::Functions => {

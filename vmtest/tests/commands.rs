@@ -39,6 +39,12 @@ fn copy_of_checkout() -> tempfile::TempDir {
 #[case::no_such_file(&["run", "--kernel", "./bzImage"], "there is no kernel image \"./bzImage\"")]
 #[case::nothing_left(&["run", "--kernel", "debian-6.1", "--scenario", "none/*"], "no cell is left")]
 #[case::no_such_backend(&["run", "--backend", "bcc"], "unknown backend \"bcc\"")]
+#[case::no_such_tracer(&["deps", "--tracer", "ptrace"], "no tracer ptrace")]
+#[case::two_kernels_for_one(&["kernels", "diff", "6.1", "debian-*"], "kernels: name one of debian-5.10,")]
+#[case::a_taken_id(
+    &["kernels", "add", "6.1", "--id", "debian-6.1"],
+    "the id \"debian-6.1\" is taken: name another with --id"
+)]
 #[case::no_such_mode(&["run", "--btf", "hidden"], "unknown BTF mode \"hidden\"")]
 fn bad_usage_ends_with_2(#[case] words: &[&str], #[case] message: &str) {
     let directory = copy_of_checkout();

@@ -8,6 +8,7 @@ use crate::exit::Exit;
 
 mod bench;
 mod build;
+mod deps;
 mod exit;
 mod invocation;
 mod kernels;
@@ -35,6 +36,7 @@ enum Command {
     Kernels(kernels::Args),
     Matrix(matrix::Args),
     Bench(bench::Args),
+    Deps(deps::Args),
     Report(report::Args),
     Splat(splat::Args),
 }
@@ -47,6 +49,7 @@ fn main() -> Exit {
         Command::Kernels(args) => kernels::run(&args),
         Command::Matrix(args) => matrix::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Deps(args) => deps::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Splat(args) => splat::run(&args),
     };

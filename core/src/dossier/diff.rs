@@ -54,6 +54,9 @@ pub enum Change {
         old: SymbolState,
         /// In the new one.
         new: SymbolState,
+        /// How the kernel that has it declares it, if only one has it and has BTF.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        declaration: Option<String>,
     },
     /// A function takes other arguments.
     Prototype {
@@ -157,8 +160,15 @@ impl Difference {
 fn change(old: &Dossier, new: &Dossier, dependency: &Dependency) -> Option<Change> {
     match dependency {
         Dependency::Symbol(symbol) => {
-            let (old, new) = (old.symbol(symbol), new.symbol(symbol));
-            (old != new).then(|| Change::Symbol { symbol: symbol.clone(), old, new })
+            let states = (old.symbol(symbol), new.symbol(symbol));
+            let prototype = match states {
+                (SymbolState::Present, SymbolState::Absent) => old.prototype(symbol),
+                (SymbolState::Absent, SymbolState::Present) => new.prototype(symbol),
+                _ => None,
+            };
+            let declaration = prototype.map(|prototype| prototype.declare(symbol));
+            let (old, new) = states;
+            (old != new).then(|| Change::Symbol { symbol: symbol.clone(), old, new, declaration })
         }
         Dependency::Prototype(function) => {
             let (old, new) = (old.prototype(function)?, new.prototype(function)?);

@@ -95,6 +95,11 @@ fn embedded_btf(image: &Path, identity: &BtfIdentity) -> Option<Vec<u8>> {
 }
 
 impl Archive {
+    /// The configuration that the kernel was built with, if it is at hand.
+    pub fn config_file(&self) -> Option<&Path> {
+        self.kernel.config.as_deref()
+    }
+
     /// What is discovered, beside what BTF has.
     pub fn layout(&self) -> LayoutReport {
         let types = self.dossier.types.clone().map(Types::Extract);

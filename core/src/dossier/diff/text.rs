@@ -44,14 +44,23 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Change::Plan { scenarios, btf, old, new } => {
-                write!(f, "planned otherwise ({btf}): {}", scenarios.join(", "))?;
-                write!(f, "\n  - {old}\n  + {new}")
+                write!(f, "planned otherwise ({btf}): {}", Scenarios(scenarios))?;
+                match (old.split_once("; "), new.split_once("; ")) {
+                    (Some((place, old)), Some((other, new))) if place == other => {
+                        write!(f, "\n  {old} -> {new}")
+                    }
+                    _ => write!(f, "\n  - {old}\n  + {new}"),
+                }
             }
-            Change::Symbol { symbol, old, new } => match (old, new) {
-                (SymbolState::Present, SymbolState::Absent) => write!(f, "{symbol} is gone"),
-                (SymbolState::Absent, SymbolState::Present) => write!(f, "{symbol} is new"),
-                _ => write!(f, "{symbol}: {old} -> {new}"),
-            },
+            Change::Symbol { symbol, old, new, declaration } => {
+                let (what, sign) = match (old, new) {
+                    (SymbolState::Present, SymbolState::Absent) => ("is gone", '-'),
+                    (SymbolState::Absent, SymbolState::Present) => ("is new", '+'),
+                    _ => return write!(f, "{symbol}: {old} -> {new}"),
+                };
+                write!(f, "{symbol} {what}")?;
+                declaration.iter().try_for_each(|shown| write!(f, "\n  {sign} {shown}"))
+            }
             Change::Prototype { function, old, new, moved } => {
                 write!(f, "{function} has another prototype\n  - {old}\n  + {new}")?;
                 for Moved { parameter, old, new } in moved {
@@ -101,6 +110,23 @@ impl fmt::Display for Change {
                 }
             }
             Change::Feature { feature, old, new } => write!(f, "{feature}: {old} -> {new}"),
+        }
+    }
+}
+
+/// Scenarios of one tracer.
+struct Scenarios<'a>(&'a [String]);
+
+impl fmt::Display for Scenarios<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of_tracer = |scenario: &&Scenario| {
+            let tracer = self.0.first().and_then(|first| Scenario::by_id(first));
+            tracer.is_some_and(|first| first.tracer == scenario.tracer)
+        };
+        match Scenario::ALL.iter().filter(of_tracer).count() {
+            1 => f.write_str(&self.0.join(", ")),
+            all if all == self.0.len() => f.write_str("all scenarios"),
+            _ => f.write_str(&self.0.join(", ")),
         }
     }
 }

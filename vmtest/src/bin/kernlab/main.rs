@@ -2,6 +2,7 @@
 
 mod bench;
 mod building;
+mod deps;
 mod kernels;
 mod matrix;
 mod report;
@@ -25,6 +26,8 @@ enum Command {
     /// Measure what the lab's own steps cost on this machine.
     #[command(subcommand)]
     Bench(bench::Command),
+    /// Show what each tracer depends on, and what each kernel has of it.
+    Deps(deps::Arguments),
     /// List, resolve and download kernels.
     #[command(subcommand)]
     Kernels(kernels::Command),
@@ -63,6 +66,7 @@ impl From<Exit> for ExitCode {
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Bench(command) => bench::run(&command).into(),
+        Command::Deps(arguments) => deps::run(&arguments).into(),
         Command::Kernels(command) => kernels::run(&command).into(),
         Command::Matrix(arguments) => matrix::run(&arguments).into(),
         Command::Report(arguments) => report::run(&arguments).into(),

@@ -1,0 +1,211 @@
+//! `kernlab deps`: what each tracer depends on, and what each kernel has of it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    error::Error,
+    fs,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use clap::Args;
+use kernlab_core::{
+    dossier::standing::{Kind, Standing, standings},
+    needs::ObjectNeeds,
+    scenario::{Scenario, Tracer},
+};
+use kernlab_vmtest::{
+    dossier::{self, Archive, How},
+    kernels::{
+        Config, Kernels, OpenError, Requirement, Scope, Silent, Standing as OptionStanding, chain,
+        requirements,
+    },
+};
+
+use crate::Exit;
+
+/// Show what each tracer depends on, and what each kernel has of it.
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// An id, a release, a glob, `host`, `all`, or the path of an image. Those of the default tier if
+    /// none is named.
+    #[arg(long = "kernel", value_name = "SEL")]
+    kernels: Vec<String>,
+    /// Only this tracer.
+    #[arg(long, value_parser = tracer)]
+    tracer: Option<Tracer>,
+    /// The folder of the programs that run in guests.
+    #[arg(long, env = "KERNLAB_GUEST", value_name = "DIR")]
+    guest: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+fn tracer(name: &str) -> Result<Tracer, String> {
+    let mut all = Scenario::ALL.iter().map(|scenario| scenario.tracer);
+    all.find(|tracer| tracer.name() == name).ok_or_else(|| format!("no tracer {name}"))
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Exit {
+    let kernels = match Kernels::open() {
+        Ok(kernels) => kernels,
+        Err(error @ OpenError::Store(_)) => return complain(&error, Exit::Infrastructure),
+        Err(error) => return complain(&error, Exit::Usage),
+    };
+    let entries = match kernels.select(&arguments.kernels) {
+        Ok(entries) => entries,
+        Err(error) => return complain(&error, Exit::Usage),
+    };
+    let objects = match of_objects(&arguments.guest) {
+        Ok(objects) => objects,
+        Err(message) => {
+            eprintln!("error: {message}");
+            return Exit::Infrastructure;
+        }
+    };
+    let mut exit = Exit::Success;
+    let mut archives: BTreeMap<String, Archive> = BTreeMap::new();
+    for entry in &entries {
+        let how = How { guest: &arguments.guest, cold: false, again: false };
+        let mut tell = |line: String| eprintln!("note: {line}");
+        match dossier::of(&kernels, entry, how, &Silent, &mut tell) {
+            Ok(archive) => drop(archives.insert(entry.id.clone(), archive)),
+            Err(error) => {
+                eprint!("{} is left out: ", entry.id);
+                exit = complain(&error, Exit::Infrastructure);
+            }
+        }
+    }
+    let dossiers = archives.iter().map(|(id, archive)| (id.as_str(), &archive.dossier)).collect();
+    let mut all = standings(&dossiers, &objects);
+    match options(&archives) {
+        Ok(options) => {
+            for (tracer, standings) in options {
+                all.entry(tracer).or_default().extend(standings);
+            }
+        }
+        Err(message) => {
+            eprintln!("error: {message}");
+            return Exit::Infrastructure;
+        }
+    }
+    all.retain(|tracer, _| arguments.tracer.is_none_or(|wanted| wanted == *tracer));
+    let text = match arguments.json {
+        false => render(archives.keys(), &all),
+        true => match serde_json::to_string_pretty(&all) {
+            Ok(text) => text + "\n",
+            Err(error) => unreachable!("what tracers depend on is plain data: {error}"),
+        },
+    };
+    match io::stdout().write_all(text.as_bytes()) {
+        // A reader such as head(1) has seen enough.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            complain(&error, Exit::Infrastructure)
+        }
+        _ => exit,
+    }
+}
+
+/// What the tracer program says of the objects that are compiled into it. It is asked here, on the
+/// host: nothing is loaded.
+fn of_objects(guest: &Path) -> Result<Vec<ObjectNeeds>, String> {
+    let program = guest.join("kernlab-tracer");
+    let failed = |why: String| format!("{} does not tell what it needs: {why}", program.display());
+    let output =
+        Command::new(&program).arg("needs").output().map_err(|error| failed(error.to_string()))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(failed(format!("{}: {}", output.status, said.trim_end())));
+    }
+    serde_json::from_slice(&output.stdout).map_err(|error| failed(error.to_string()))
+}
+
+/// The options that tracers need, with what each kernel was built with.
+fn options(
+    archives: &BTreeMap<String, Archive>,
+) -> Result<BTreeMap<Tracer, Vec<Standing>>, String> {
+    let mut configs: BTreeMap<&String, Option<Config>> = BTreeMap::new();
+    for (id, archive) in archives {
+        let config = match archive.config_file() {
+            None => None,
+            Some(path) => {
+                let told = |error: &dyn Error| format!("{}: {}", path.display(), chain(error));
+                let text = fs::read(path).map_err(|error| told(&error))?;
+                let config = Config::parse(&String::from_utf8_lossy(&text));
+                Some(config.map_err(|error| told(&error))?)
+            }
+        };
+        configs.insert(id, config);
+    }
+    let mut all: BTreeMap<Tracer, Vec<Standing>> = BTreeMap::new();
+    for requirement in requirements() {
+        for tracer in who_needs(requirement) {
+            let states = configs.iter().map(|(id, config)| {
+                let state = config.as_ref().map_or_else(
+                    || "unknown: its configuration is not at hand".to_owned(),
+                    |config| state(requirement, config),
+                );
+                ((*id).clone(), state)
+            });
+            all.entry(tracer).or_default().push(Standing {
+                kind: Kind::Option,
+                name: requirement.option.clone(),
+                by: [requirement.scope.to_string()].into(),
+                states: states.collect(),
+            });
+        }
+    }
+    Ok(all)
+}
+
+fn who_needs(requirement: &Requirement) -> BTreeSet<Tracer> {
+    match requirement.scope {
+        Scope::Tracers => Scenario::ALL.iter().map(|scenario| scenario.tracer).collect(),
+        _ => requirement.scope.scenarios().map(|scenario| scenario.tracer).collect(),
+    }
+}
+
+fn state(requirement: &Requirement, config: &Config) -> String {
+    match requirement.standing(config) {
+        OptionStanding::Met => requirement.value.to_string(),
+        OptionStanding::TooOld => "always there in this release".to_owned(),
+        OptionStanding::Unmet(found) => {
+            let found = found.map_or_else(|| "n".to_owned(), |found| found.to_string());
+            format!("{found}, and should be {}", requirement.value)
+        }
+    }
+}
+
+fn render<'a>(
+    kernels: impl Iterator<Item = &'a String>,
+    all: &BTreeMap<Tracer, Vec<Standing>>,
+) -> String {
+    let kernels: Vec<_> = kernels.map(String::as_str).collect();
+    let mut text = format!("on {}\n", kernels.join(", "));
+    let mut group = |title: &str, standings: &[&Standing]| {
+        text += &format!("\n{title}\n");
+        for standing in standings {
+            for line in standing.to_string().lines() {
+                text += &format!("  {line}\n");
+            }
+        }
+    };
+    let common = Scope::Tracers.to_string();
+    let is_common = |standing: &&Standing| standing.by.contains(&common);
+    if let Some(standings) = all.values().next() {
+        // The same for all: once is enough.
+        group(&common, &standings.iter().filter(is_common).collect::<Vec<_>>());
+    }
+    for (tracer, standings) in all {
+        let own: Vec<_> = standings.iter().filter(|standing| !is_common(standing)).collect();
+        group(tracer.name(), &own);
+    }
+    text
+}
+
+fn complain(error: &dyn Error, exit: Exit) -> Exit {
+    eprintln!("error: {}", chain(error));
+    exit
+}
