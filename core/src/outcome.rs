@@ -20,6 +20,8 @@ pub enum Outcome {
     KernelCrash,
     /// The guest was ready, but the cell did not finish in time.
     Timeout,
+    /// Repeated, the cell ended now with one verdict, now with another.
+    Flaky,
     /// The harness failed before anything could be said: boot, QEMU, transfer.
     Infra,
     /// The kernel can't be had.
@@ -30,13 +32,14 @@ pub enum Outcome {
 
 impl Outcome {
     /// All outcomes, in the order in which a summary counts them.
-    pub const ALL: [Outcome; 9] = [
+    pub const ALL: [Outcome; 10] = [
         Outcome::Pass,
         Outcome::Fail,
         Outcome::Unsupported,
         Outcome::KernelWarning,
         Outcome::KernelCrash,
         Outcome::Timeout,
+        Outcome::Flaky,
         Outcome::Infra,
         Outcome::Unavailable,
         Outcome::NotRun,
@@ -46,9 +49,11 @@ impl Outcome {
     pub fn severity(self) -> Severity {
         match self {
             Outcome::Pass | Outcome::Unsupported => Severity::Expected,
-            Outcome::Fail | Outcome::KernelWarning | Outcome::KernelCrash | Outcome::Timeout => {
-                Severity::Failure
-            }
+            Outcome::Fail
+            | Outcome::KernelWarning
+            | Outcome::KernelCrash
+            | Outcome::Timeout
+            | Outcome::Flaky => Severity::Failure,
             Outcome::Infra | Outcome::Unavailable | Outcome::NotRun => Severity::Inconclusive,
         }
     }
@@ -62,6 +67,7 @@ impl Outcome {
             Outcome::KernelWarning => "kernel-warning",
             Outcome::KernelCrash => "kernel-crash",
             Outcome::Timeout => "timeout",
+            Outcome::Flaky => "flaky",
             Outcome::Infra => "infra",
             Outcome::Unavailable => "unavailable",
             Outcome::NotRun => "not-run",
@@ -130,6 +136,8 @@ pub enum Reason {
     SnapshotMissing,
     /// A named deviation no longer occurs, or occurs differently.
     DeviationStale,
+    /// The cell was repeated, and its verdicts differ.
+    VerdictsDiffer,
     /// The kernel printed a warning.
     KernelWarned,
     /// The kernel panicked or oopsed.

@@ -67,6 +67,7 @@ fn run(backend: BackendKind, btf_file: &Path) -> CellReport {
         object: None,
         cold: false,
         update_snapshots: false,
+        repeat: std::num::NonZeroU32::MIN,
     };
     let directory = RunDirectory::open(root.path().join("run"));
     Runner::new(Kernels::open().unwrap(), plan, directory).run(&cell).unwrap()

@@ -43,6 +43,7 @@ fn run(scenario: &str, mutation: Option<(&str, &str, &str)>) -> CellReport {
         object: Some(object),
         cold: false,
         update_snapshots: false,
+        repeat: std::num::NonZeroU32::MIN,
     };
     let kernels = Kernels::open().unwrap();
     let run = RunDirectory::open(directory.path().to_owned());

@@ -11,7 +11,7 @@ use kernlab_vmtest::{
     run::{
         cell::Runner,
         directory::{RUN_VARIABLE, RunDirectory},
-        plan::RunPlan,
+        plan::{Attempt, RunPlan},
     },
 };
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -35,19 +35,19 @@ fn cells() -> Result<Vec<Trial>, String> {
     let directory = RunDirectory::open(directory.into());
     let plan = RunPlan::read(directory.path())
         .map_err(|error| format!("reading the plan in {}: {error}", directory.path().display()))?;
-    plan.cells
-        .iter()
-        .map(|id| {
+    plan.attempts()
+        .map(|Attempt { cell: id, number }| {
+            let name = Attempt { cell: id.clone(), number }.to_string();
             let cell: Cell = id.parse().map_err(|error| format!("{id}: {error}"))?;
             let (plan, directory) = (plan.clone(), directory.clone());
-            Ok(Trial::test(id, move || run(&cell, plan, directory)))
+            Ok(Trial::test(name, move || run(&cell, number, plan, directory)))
         })
         .collect()
 }
 
-fn run(cell: &Cell, plan: RunPlan, directory: RunDirectory) -> Result<(), Failed> {
+fn run(cell: &Cell, number: u32, plan: RunPlan, directory: RunDirectory) -> Result<(), Failed> {
     let kernels = Kernels::open().map_err(|error| error.to_string())?;
-    let report = Runner::new(kernels, plan, directory).run(cell)?;
+    let report = Runner::new(kernels, plan, directory).run_attempt(cell, number)?;
     if report.outcome.severity() == Severity::Expected {
         println!("{}: {}", report.outcome, report.message);
         return Ok(());

@@ -3,7 +3,11 @@
 //! The arguments are declared here too, so that `--help` and a typing error cost no build. The tool
 //! that does the work gets them again in the same words.
 
-use std::{ffi::OsString, num::NonZeroU16, path::PathBuf};
+use std::{
+    ffi::OsString,
+    num::{NonZeroU16, NonZeroU32},
+    path::PathBuf,
+};
 
 use anyhow::Result;
 use clap::{ArgAction, ValueEnum};
@@ -40,6 +44,9 @@ pub(crate) struct Args {
     /// Guests that run at a time.
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroU16>,
+    /// Run each cell so often. One that does not always end with the same verdict is flaky.
+    #[arg(long, value_name = "N", conflicts_with = "update_snapshots")]
+    repeat: Option<NonZeroU32>,
     /// Write what was observed as the new golden snapshots.
     #[arg(long)]
     update_snapshots: bool,
@@ -90,6 +97,7 @@ impl Args {
         option("btf", self.btf.map(word));
         option("partition", self.partition.as_ref().map(Into::into));
         option("jobs", self.jobs.map(|jobs| jobs.to_string().into()));
+        option("repeat", self.repeat.map(|repeat| repeat.to_string().into()));
         option("report", self.report.as_ref().map(Into::into));
         for (name, given) in [
             ("cold", self.cold),
@@ -123,6 +131,7 @@ mod tests {
     #[rstest]
     #[case::nothing("")]
     #[case::kernels("--kernel debian-6.1 --kernel 5.* --kernel ./bzImage")]
+    #[case::often("--kernel 6.1 --repeat 20")]
     #[case::a_filter("--backend aya --scenario inotify/* --btf masked")]
     #[case::everything(
         "--kernel all --backend libbpf --scenario * --btf embedded --partition 1/4 --jobs 2 --report out --cold \
@@ -138,6 +147,8 @@ mod tests {
     #[case("--backend bcc")]
     #[case("--btf no")]
     #[case("--jobs 0")]
+    #[case("--repeat 0")]
+    #[case("--repeat 2 --update-snapshots")]
     #[case("debian-6.1")]
     fn a_typing_error_is_told_before_anything_is_built(#[case] line: &str) {
         let error = Line::try_parse_from(["vmtest"].into_iter().chain(line.split_whitespace()))

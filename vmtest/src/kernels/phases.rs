@@ -15,7 +15,7 @@ use super::{
     matrix::{BuildSource, Entry, Matrix, Origin, Source, TreeSource},
     mirror::Mirrors,
     modules::Modules,
-    observer::{Event, Observer},
+    observer::{Event, Observer, Silent},
     select::{SelectError, select},
     store::{Store, StoreError},
     unpack,
@@ -309,6 +309,18 @@ impl Kernels {
         let btf = file.ok_or(ErrorKind::NoBtfFile);
         btf.and_then(|file| external_btf::raw(&self.store, file, &kernel.release))
             .map_err(|kind| kind.of(&entry.id))
+    }
+
+    /// The same for a kernel that was prepared before: nothing is built any more, which would take
+    /// minutes.
+    pub fn prepared(&self, entry: &Entry) -> Result<Unpacked, Error> {
+        match &entry.source {
+            Source::Build(_) => {
+                let id = &entry.id;
+                self.built(entry).ok_or_else(|| ErrorKind::BuildIsStale { id: id.clone() }.of(id))
+            }
+            _ => self.prepare(entry, &Silent),
+        }
     }
 
     /// Asks the repositories what these entries are now. No lock is written; what had to be

@@ -94,6 +94,7 @@ pub(super) fn symbol(outcome: Outcome) -> char {
         Outcome::KernelWarning => 'W',
         Outcome::KernelCrash => 'C',
         Outcome::Timeout => 'T',
+        Outcome::Flaky => 'Y',
         Outcome::Infra => 'I',
         Outcome::Unavailable => 'U',
         Outcome::NotRun => 'N',

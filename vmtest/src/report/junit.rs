@@ -106,9 +106,11 @@ impl Kind {
         match outcome {
             Outcome::Pass => Kind::Passed,
             Outcome::Unsupported => Kind::Skipped,
-            Outcome::Fail | Outcome::KernelWarning | Outcome::KernelCrash | Outcome::Timeout => {
-                Kind::Failure
-            }
+            Outcome::Fail
+            | Outcome::KernelWarning
+            | Outcome::KernelCrash
+            | Outcome::Timeout
+            | Outcome::Flaky => Kind::Failure,
             Outcome::Infra | Outcome::Unavailable | Outcome::NotRun => Kind::Error,
         }
     }

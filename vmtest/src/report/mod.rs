@@ -15,6 +15,7 @@ pub mod timings;
 use std::{
     collections::BTreeMap,
     fs, io,
+    num::NonZeroU32,
     path::{Path, PathBuf},
 };
 
@@ -113,6 +114,9 @@ pub struct Run {
     pub selectors: Vec<String>,
     /// Guests at a time.
     pub jobs: usize,
+    /// How often each cell ran.
+    #[serde(default = "once")]
+    pub repeat: NonZeroU32,
     /// How the run ends for a shell: see `docs/exit-codes.md`.
     pub exit_code: u8,
 }
@@ -162,6 +166,28 @@ pub struct CellReport {
     pub snapshot: Option<String>,
     /// The folder of its evidence, relative to the run's.
     pub evidence: String,
+    /// Every attempt, if the cell was repeated.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<Attempt>,
+}
+
+/// One of the attempts at a cell that was repeated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Why, if it is no pass.
+    pub reason: Option<Reason>,
+    /// One sentence; empty for a pass.
+    pub message: String,
+    /// From its start to its verdict.
+    pub duration_ms: u64,
+    /// The folder of its evidence, relative to the run's.
+    pub evidence: String,
+}
+
+fn once() -> NonZeroU32 {
+    NonZeroU32::MIN
 }
 
 impl CellReport {
@@ -172,9 +198,13 @@ impl CellReport {
 
     /// The command that runs the cell again.
     pub fn again(&self) -> String {
-        let CellReport { kernel, btf, backend, scenario, .. } = self;
+        let CellReport { kernel, btf, backend, scenario, attempts, .. } = self;
+        let repeat = match attempts.len() {
+            0 => String::new(),
+            count => format!(" --repeat {count}"),
+        };
         format!(
-            "cargo xtask vmtest --kernel {kernel} --btf {btf} --backend {backend} --scenario {scenario}"
+            "cargo xtask vmtest --kernel {kernel} --btf {btf} --backend {backend} --scenario {scenario}{repeat}"
         )
     }
 
@@ -198,6 +228,7 @@ impl CellReport {
             diff: None,
             snapshot: None,
             evidence: String::new(),
+            attempts: Vec::new(),
         }
     }
 

@@ -187,6 +187,7 @@ mod tests {
             duration_ms: 0,
             selectors: vec![],
             jobs: 1,
+            repeat: std::num::NonZeroU32::MIN,
             exit_code: 0,
         };
         let report = Report { schema: 1, run, kernels: vec![], cells };

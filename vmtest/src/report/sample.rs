@@ -32,6 +32,7 @@ pub(super) fn report() -> Report {
             duration_ms: 61_234,
             selectors: vec!["6.1".to_owned(), "vendor-*".to_owned()],
             jobs: 2,
+            repeat: std::num::NonZeroU32::MIN,
             exit_code: 1,
         },
         kernels: vec![

@@ -119,6 +119,7 @@ mod tests {
             duration_ms: 1234,
             selectors: vec![],
             jobs: 2,
+            repeat: std::num::NonZeroU32::MIN,
             exit_code: 1,
         };
         Report { schema: 1, run, kernels: vec![], cells }

@@ -83,6 +83,7 @@ mod tests {
                 duration_ms: 1500,
                 selectors: vec![],
                 jobs: 2,
+                repeat: std::num::NonZeroU32::MIN,
                 exit_code: 0,
             },
             kernels: vec![],

@@ -20,7 +20,7 @@ use super::{
     collect::CELL_FILE,
     directory::{RunDirectory, read_json, write_json},
     milliseconds,
-    plan::RunPlan,
+    plan::{Attempt, RunPlan},
     progress::{ProgressEvent, Reporter},
     warning,
 };
@@ -83,14 +83,20 @@ impl Runner {
 
     /// Runs one cell, leaves its evidence and its report, and returns the report.
     pub fn run(&self, cell: &Cell) -> std::io::Result<CellReport> {
+        self.run_attempt(cell, 1)
+    }
+
+    /// The same for one attempt at a cell that is repeated; attempts count from 1.
+    pub fn run_attempt(&self, cell: &Cell, number: u32) -> std::io::Result<CellReport> {
         let id = cell.to_string();
+        let attempt = Attempt { cell: id.clone(), number }.to_string();
         let began = Instant::now();
-        let reporter = Reporter::from_environment(&id);
+        let reporter = Reporter::from_environment(&attempt);
         reporter.tell(ProgressEvent::Booting);
-        let evidence = self.directory.create_evidence(&id)?;
+        let evidence = self.directory.create_evidence(&attempt)?;
 
         let mut report = CellReport::of_verdict(&id, Verdict::pass());
-        report.evidence = RunDirectory::evidence(&id).display().to_string();
+        report.evidence = RunDirectory::evidence(&attempt).display().to_string();
         let verdict = match self.attempt(cell, &evidence, &reporter, &mut report) {
             Ok(verdict) | Err(verdict) => verdict,
         };
@@ -114,7 +120,7 @@ impl Runner {
         let host_io = |error: std::io::Error| infra(Reason::HostIo, &error);
         let mut clock = Clock::default();
         let entry = self.entry(&cell.kernel)?;
-        let kernel = self.kernels.prepare(&entry, &Silent).map_err(unavailable)?;
+        let kernel = self.kernels.prepared(&entry).map_err(unavailable)?;
         let mut tell = |line| reporter.tell(ProgressEvent::Notice(line));
         let mut bootable = self.bootable(&kernel, &mut tell)?;
         if cell.btf == BtfMode::External {

@@ -6,7 +6,8 @@ use kernlab_core::outcome::{Outcome, Reason, Verdict};
 
 use super::{
     directory::{RunDirectory, read_json},
-    plan::RunPlan,
+    plan::{Attempt, RunPlan},
+    repeated,
 };
 use crate::report::{CellReport, Kernel};
 
@@ -15,20 +16,25 @@ pub(crate) const CELL_FILE: &str = "cell.json";
 
 /// A report for every cell of the plan, in its order: a cell that left none did not run.
 pub fn cells(directory: &RunDirectory, plan: &RunPlan) -> io::Result<Vec<CellReport>> {
+    let attempt = |attempt: Attempt| {
+        let evidence = RunDirectory::evidence(&attempt.to_string());
+        let report = read_json(&directory.path().join(evidence).join(CELL_FILE))?;
+        Ok(report.unwrap_or_else(|| {
+            CellReport::of_verdict(
+                &attempt.cell,
+                Verdict::because(
+                    Outcome::NotRun,
+                    Reason::Interrupted,
+                    "the run ended before this cell had a verdict",
+                ),
+            )
+        }))
+    };
     plan.cells
         .iter()
         .map(|cell| {
-            let file = directory.path().join(RunDirectory::evidence(cell)).join(CELL_FILE);
-            Ok(read_json(&file)?.unwrap_or_else(|| {
-                CellReport::of_verdict(
-                    cell,
-                    Verdict::because(
-                        Outcome::NotRun,
-                        Reason::Interrupted,
-                        "the run ended before this cell had a verdict",
-                    ),
-                )
-            }))
+            let attempts: io::Result<_> = plan.attempts_at(cell).map(attempt).collect();
+            Ok(repeated::combine(attempts?))
         })
         .collect()
 }
@@ -72,6 +78,7 @@ mod tests {
             object: None,
             cold: false,
             update_snapshots: false,
+            repeat: std::num::NonZeroU32::MIN,
         };
         let mut report = CellReport::of_verdict(&plan.cells[1], Verdict::pass());
         report.release = Some("6.1.0".into());

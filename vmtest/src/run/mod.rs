@@ -9,6 +9,7 @@ pub mod directory;
 mod nextest;
 pub mod plan;
 pub mod progress;
+mod repeated;
 pub mod shards;
 mod twins;
 mod warning;
@@ -16,6 +17,7 @@ mod warning;
 use std::{
     collections::BTreeMap,
     io,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
@@ -54,6 +56,8 @@ pub struct Options {
     pub cold: bool,
     /// Write what is observed as golden snapshots.
     pub update_snapshots: bool,
+    /// How often each cell runs; once if not given.
+    pub repeat: Option<NonZeroU32>,
 }
 
 /// Why a run could not be made, or not be believed.
@@ -90,7 +94,7 @@ pub enum RunError {
 /// What happens during a run, for whoever shows it.
 pub trait Show: Observer + Sync {
     /// The run is about to start.
-    fn begin(&self, directory: &Path, cells: &[String]);
+    fn begin(&self, directory: &Path, plan: &RunPlan);
     /// Something that the user should know.
     fn notice(&self, line: &str);
     /// Something happened to a cell.
@@ -128,9 +132,10 @@ pub fn run(kernels: &Kernels, options: &Options, show: &dyn Show) -> Result<Outc
         object: None,
         cold: options.cold,
         update_snapshots: options.update_snapshots,
+        repeat: options.repeat.unwrap_or(NonZeroU32::MIN),
     };
     plan.write(directory.path()).map_err(|source| at("write the plan", source))?;
-    show.begin(directory.path(), &plan.cells);
+    show.begin(directory.path(), &plan);
 
     let jobs = options.jobs.unwrap_or_else(processors);
     let runner = Runner::new(kernels.clone(), plan.clone(), directory.clone());
@@ -180,6 +185,7 @@ pub fn run(kernels: &Kernels, options: &Options, show: &dyn Show) -> Result<Outc
             duration_ms: milliseconds(clock.elapsed()),
             selectors: plan.selectors.clone(),
             jobs,
+            repeat: plan.repeat,
             exit_code: report::exit_code(Tally::of(&cells).severity()),
         },
         kernels: collect::kernels(&plan, &cells),
@@ -235,7 +241,7 @@ fn judge_against_new_snapshots(
     cells: &mut [CellReport],
 ) -> io::Result<()> {
     for cell in cells.iter_mut() {
-        let evidence = directory.path().join(RunDirectory::evidence(&cell.id()));
+        let evidence = directory.path().join(&cell.evidence);
         let Some(observed) = directory::read_text(&evidence.join(cell::EVENTS_FILE))? else {
             continue;
         };

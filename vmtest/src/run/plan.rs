@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fmt, fs, io,
+    num::NonZeroU32,
     path::{Path, PathBuf},
 };
 
@@ -32,6 +33,26 @@ pub struct RunPlan {
     pub cold: bool,
     /// Write what is observed as golden snapshots.
     pub update_snapshots: bool,
+    /// How often each cell runs.
+    pub repeat: NonZeroU32,
+}
+
+/// One run of a cell. Written as the cell, and from the second one on `#` and its number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// `kernel/btf/backend/tracer/scenario`.
+    pub cell: String,
+    /// Counted from 1.
+    pub number: u32,
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.number {
+            1 => f.write_str(&self.cell),
+            number => write!(f, "{}#{number}", self.cell),
+        }
+    }
 }
 
 /// Which cells of the selected kernels are asked for.
@@ -79,6 +100,17 @@ impl Filter {
 
 impl RunPlan {
     const FILE: &str = "plan.json";
+
+    /// Every attempt at a cell.
+    pub fn attempts_at(&self, cell: &str) -> impl Iterator<Item = Attempt> {
+        let attempt = |number| Attempt { cell: cell.to_owned(), number };
+        (1..=self.repeat.get()).map(attempt)
+    }
+
+    /// Every attempt at every cell.
+    pub fn attempts(&self) -> impl Iterator<Item = Attempt> {
+        self.cells.iter().flat_map(|cell| self.attempts_at(cell))
+    }
 
     /// Writes the plan into the folder of its run.
     pub fn write(&self, directory: &Path) -> io::Result<()> {

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -172,6 +173,7 @@ pub fn merge(expected: &[Cell], folders: &[PathBuf], into: &Path) -> Result<Repo
             duration_ms: reports.iter().map(|r| r.run.duration_ms).max().unwrap_or(0),
             selectors: reports.iter().flat_map(|r| r.run.selectors.clone()).collect(),
             jobs: reports.iter().map(|r| r.run.jobs).sum(),
+            repeat: reports.iter().map(|r| r.run.repeat).min().unwrap_or(NonZeroU32::MIN),
             exit_code: report::exit_code(Tally::of(&cells).severity()),
         },
         kernels: reports.into_iter().flat_map(|report| report.kernels).collect(),
@@ -260,6 +262,7 @@ mod tests {
             duration_ms: name.len() as u64,
             selectors: vec![name.to_owned()],
             jobs: 2,
+            repeat: NonZeroU32::MIN,
             exit_code: 0,
         };
         let report = Report { schema: SCHEMA, run, kernels: vec![], cells: reports };

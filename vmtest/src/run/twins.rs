@@ -19,9 +19,8 @@ pub(super) fn compare(directory: &RunDirectory, cells: &mut [CellReport]) -> io:
             continue;
         }
         let Some(twin) = cells.iter().find(|other| are_twins(cell, other)) else { continue };
-        let events = |cell: &CellReport| {
-            read_text(&directory.path().join(RunDirectory::evidence(&cell.id())).join(EVENTS_FILE))
-        };
+        let events =
+            |cell: &CellReport| read_text(&directory.path().join(&cell.evidence).join(EVENTS_FILE));
         let (Some(ours), Some(theirs)) = (events(cell)?, events(twin)?) else { continue };
         if ours != theirs {
             let verdict = differs(&cell.backend, &twin.backend, twin.outcome);
@@ -76,7 +75,9 @@ mod tests {
             let id = format!("k/masked/{backend}/t/s");
             let evidence = directory.create_evidence(&id).unwrap();
             fs::write(evidence.join(EVENTS_FILE), events).unwrap();
-            cells.push(CellReport::of_verdict(&id, verdict));
+            let mut cell = CellReport::of_verdict(&id, verdict);
+            cell.evidence = RunDirectory::evidence(&id).display().to_string();
+            cells.push(cell);
         }
         compare(&directory, &mut cells).unwrap();
         assert_eq!(cells[0].reason, Some(expected), "{}", cells[0].message);

@@ -3,7 +3,7 @@
 use std::{
     error::Error,
     fs, io,
-    num::NonZeroUsize,
+    num::{NonZeroU32, NonZeroUsize},
     path::{Path, PathBuf},
 };
 
@@ -48,6 +48,9 @@ pub(crate) struct Arguments {
     /// Guests at a time.
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
+    /// Run each cell so often. One that does not always end with the same verdict is flaky.
+    #[arg(long, value_name = "N", conflicts_with = "update_snapshots")]
+    repeat: Option<NonZeroU32>,
     /// Write what is observed as the new golden snapshots.
     #[arg(long)]
     update_snapshots: bool,
@@ -82,6 +85,7 @@ pub(crate) fn run(arguments: Arguments) -> Exit {
         jobs: arguments.jobs.map(NonZeroUsize::get),
         cold: arguments.cold,
         update_snapshots: arguments.update_snapshots,
+        repeat: arguments.repeat,
     };
     let show = Terminal::new();
     let Outcomes { report, directory } = match run::run(&kernels, &options, &show) {

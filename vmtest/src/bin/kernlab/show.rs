@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kernlab_core::outcome::{Outcome, Severity};
 use kernlab_vmtest::{
     kernels::{self, Observer},
-    run::{Show, progress::ProgressEvent},
+    run::{Show, plan::RunPlan, progress::ProgressEvent},
 };
 
 /// Shows a run on standard error.
@@ -80,10 +80,11 @@ impl Terminal {
 }
 
 impl Show for Terminal {
-    fn begin(&self, _directory: &Path, cells: &[String]) {
+    fn begin(&self, _directory: &Path, plan: &RunPlan) {
         let mut state = self.state();
         state.download = None;
-        for cell in cells {
+        let attempts: Vec<_> = plan.attempts().map(|attempt| attempt.to_string()).collect();
+        for cell in &attempts {
             let kernel = state.kernels.entry(kernel_of(cell)).or_insert_with(|| KernelState {
                 left: 0,
                 counts: BTreeMap::new(),
@@ -92,8 +93,12 @@ impl Show for Terminal {
             kernel.left += 1;
         }
         let kernels = state.kernels.len();
-        self.line(&format!("{} cells on {kernels} kernels", cells.len()));
-        self.bar.set_length(cells.len() as u64);
+        let times = match plan.repeat.get() {
+            1 => String::new(),
+            times => format!(", {times} times each"),
+        };
+        self.line(&format!("{} cells on {kernels} kernels{times}", plan.cells.len()));
+        self.bar.set_length(attempts.len() as u64);
         self.bar.set_style(
             ProgressStyle::with_template("{elapsed_precise} [{bar:30}] {pos}/{len} {wide_msg}")
                 .expect("the template is valid")

@@ -1,0 +1,125 @@
+//! From the attempts at a cell to its verdict.
+
+use kernlab_core::outcome::{Outcome, Reason, Severity, Verdict};
+
+use crate::report::{Attempt, CellReport};
+
+/// What the attempts at one cell say together, of which there is at least one.
+///
+/// Attempts that don't agree make a cell flaky, which is a failure however many passed. One of which
+/// nothing can be said is no disagreement, but it is no pass either: the cell is as inconclusive.
+pub(super) fn combine(mut attempts: Vec<CellReport>) -> CellReport {
+    if attempts.len() == 1 {
+        return attempts.remove(0);
+    }
+    let told: Vec<_> = attempts.iter().map(attempt).collect();
+    let is_conclusive = |cell: &CellReport| cell.outcome.severity() != Severity::Inconclusive;
+    let mut verdicts = attempts.iter().filter(|cell| is_conclusive(cell)).map(verdict);
+    let first = verdicts.next();
+    let agree = verdicts.all(|verdict| Some(verdict) == first);
+    // The worst has the evidence that somebody will want to see; of several, the first.
+    let worst = (0..attempts.len()).rev().max_by_key(|&index| attempts[index].outcome.severity());
+    let mut cell = attempts.swap_remove(worst.unwrap_or(0));
+    if !agree {
+        let message = format!("{}; the worst said: {}", summary(&told), cell.message);
+        cell.set_verdict(Verdict::because(Outcome::Flaky, Reason::VerdictsDiffer, message));
+    }
+    cell.duration_ms = told.iter().map(|attempt| attempt.duration_ms).sum();
+    cell.attempts = told;
+    cell
+}
+
+fn attempt(cell: &CellReport) -> Attempt {
+    Attempt {
+        outcome: cell.outcome,
+        reason: cell.reason,
+        message: cell.message.clone(),
+        duration_ms: cell.duration_ms,
+        evidence: cell.evidence.clone(),
+    }
+}
+
+fn verdict(cell: &CellReport) -> (Outcome, Option<Reason>) {
+    (cell.outcome, cell.reason)
+}
+
+/// `attempts 1, 2, 4: pass; attempt 3: fail (events-differ)`.
+fn summary(attempts: &[Attempt]) -> String {
+    let mut groups: Vec<(String, Vec<String>)> = Vec::new();
+    for (number, attempt) in (1..).zip(attempts) {
+        let number: u32 = number;
+        let reason = attempt.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+        let verdict = format!("{}{reason}", attempt.outcome);
+        match groups.iter_mut().find(|(known, _)| *known == verdict) {
+            Some((_, numbers)) => numbers.push(number.to_string()),
+            None => groups.push((verdict, vec![number.to_string()])),
+        }
+    }
+    let describe = |(verdict, numbers): &(String, Vec<String>)| {
+        let word = if numbers.len() == 1 { "attempt" } else { "attempts" };
+        format!("{word} {}: {verdict}", numbers.join(", "))
+    };
+    groups.iter().map(describe).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    const ID: &str = "k/masked/aya/t/s";
+
+    fn cell(outcome: Outcome, reason: Option<Reason>, number: usize) -> CellReport {
+        let message = format!("said by {number}");
+        let mut cell = CellReport::of_verdict(ID, Verdict { outcome, reason, message });
+        cell.duration_ms = 10;
+        cell.evidence = format!("cells/{ID}#{number}");
+        cell
+    }
+
+    /// `p` passes, `f` and `d` fail for different reasons, `u` is unsupported, `i` inconclusive.
+    fn combined(attempts: &str) -> CellReport {
+        let attempt = |(index, letter)| match letter {
+            'p' => cell(Outcome::Pass, None, index + 1),
+            'f' => cell(Outcome::Fail, Some(Reason::EventsDiffer), index + 1),
+            'd' => cell(Outcome::Fail, Some(Reason::TracerDied), index + 1),
+            'u' => cell(Outcome::Unsupported, Some(Reason::MissingSymbol), index + 1),
+            _ => cell(Outcome::Infra, Some(Reason::BootTimeout), index + 1),
+        };
+        combine(attempts.chars().enumerate().map(attempt).collect())
+    }
+
+    #[rstest]
+    #[case::once("p", Outcome::Pass, None)]
+    #[case::always("ppp", Outcome::Pass, None)]
+    #[case::never("fff", Outcome::Fail, Some(Reason::EventsDiffer))]
+    #[case::unsupported("uu", Outcome::Unsupported, Some(Reason::MissingSymbol))]
+    #[case::once_not("pppppfpp", Outcome::Flaky, Some(Reason::VerdictsDiffer))]
+    #[case::for_other_reasons("fd", Outcome::Flaky, Some(Reason::VerdictsDiffer))]
+    #[case::sometimes_unsupported("pup", Outcome::Flaky, Some(Reason::VerdictsDiffer))]
+    #[case::nothing_can_be_said_of_one("pip", Outcome::Infra, Some(Reason::BootTimeout))]
+    #[case::of_one_and_others_differ("pif", Outcome::Flaky, Some(Reason::VerdictsDiffer))]
+    #[case::of_one_and_others_fail("fif", Outcome::Fail, Some(Reason::EventsDiffer))]
+    #[case::of_none("ii", Outcome::Infra, Some(Reason::BootTimeout))]
+    fn verdicts(#[case] attempts: &str, #[case] outcome: Outcome, #[case] reason: Option<Reason>) {
+        let cell = combined(attempts);
+        assert_eq!((cell.outcome, cell.reason), (outcome, reason));
+        assert_eq!(cell.id(), ID);
+        assert_eq!(cell.duration_ms, 10 * attempts.len() as u64);
+        let told = if attempts.len() == 1 { 0 } else { attempts.len() };
+        assert_eq!(cell.attempts.len(), told);
+    }
+
+    #[test]
+    fn a_flaky_cell_says_which_attempts_differ_and_has_the_evidence_of_the_worst() {
+        let cell = combined("ppfpf");
+        assert_eq!(
+            cell.message,
+            "attempts 1, 2, 4: pass; attempts 3, 5: fail (events-differ); the worst said: said by 3"
+        );
+        assert_eq!(cell.evidence, format!("cells/{ID}#3"));
+        assert_eq!(cell.attempts[4].evidence, format!("cells/{ID}#5"));
+        assert!(cell.again().ends_with(" --repeat 5"), "{}", cell.again());
+    }
+}
