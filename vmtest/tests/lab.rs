@@ -10,6 +10,8 @@ mod hostile;
 mod jobs;
 #[path = "lab/saved.rs"]
 mod saved;
+#[path = "lab/suitable.rs"]
+mod suitable;
 #[path = "lab/survivors.rs"]
 mod survivors;
 #[path = "lab/workbench.rs"]

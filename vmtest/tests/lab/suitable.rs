@@ -1,0 +1,31 @@
+//! Kernels that tracers run on have what the lab says that a kernel needs.
+
+use kernlab_vmtest::kernels::{Kernels, Silent, State, Suitability, examine};
+
+use crate::workbench::kernel;
+
+#[test]
+fn the_list_of_options_holds_for_kernels_that_work() {
+    let mut checked = Vec::new();
+    let mut check = |id: &str, config: &std::path::Path| {
+        let config = examine(config).unwrap().config.unwrap();
+        let unmet = Suitability::of(&config).unmet;
+        let unmet: Vec<_> = unmet.iter().map(|unmet| &unmet.requirement.option).collect();
+        assert!(unmet.is_empty(), "{id} works, and lacks {unmet:?}");
+        checked.push(id.to_owned());
+    };
+    let known = kernel();
+    check(&known.id, known.config.as_deref().unwrap());
+    // And whatever else of the matrix is here.
+    let kernels = Kernels::open().unwrap();
+    for entry in &kernels.matrix().entries {
+        if kernels.state(entry) != State::Stored {
+            continue;
+        }
+        let unpacked = kernels.prepare(entry, &Silent).unwrap();
+        if let Some(config) = &unpacked.config {
+            check(&entry.id, config);
+        }
+    }
+    assert!(checked.len() > 1, "{checked:?}");
+}
