@@ -6,6 +6,7 @@ mod grid;
 pub mod html;
 pub mod junit;
 pub mod markdown;
+pub mod predictions;
 pub mod regression;
 #[cfg(test)]
 mod sample;

@@ -15,7 +15,7 @@ use kernlab_core::{
 };
 use kernlab_vmtest::{
     kernels::{Kernels, OpenError, chain},
-    report::{Tally, table, timings},
+    report::{Tally, predictions, table, timings},
     run::{self, Options, Outcomes, RunError, plan::Filter, shards::Partition},
 };
 
@@ -96,6 +96,10 @@ pub(crate) fn run(arguments: Arguments) -> Exit {
         Err(error) => return complain(&error, Exit::Infrastructure),
     };
     println!("\n{}", table::matrix(&report, show.width()));
+    let unsupported = predictions::unsupported(&report);
+    if !unsupported.is_empty() {
+        println!("{unsupported}");
+    }
     print!("{}", table::findings(&report));
     if arguments.timings {
         println!("{}", timings::profile(&report));
