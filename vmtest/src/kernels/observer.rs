@@ -44,6 +44,8 @@ pub enum Event<'a> {
     },
     /// The packages are being unpacked. Not said where that was done before.
     Unpack,
+    /// Another process is building the kernel: this one waits for it.
+    WaitForBuild,
     /// The kernel is being built. Not said where that was done before.
     Build {
         /// Gets all that the compiler says.

@@ -27,6 +27,7 @@ impl Building {
                 *locked(&self.told) = Some(Instant::now());
                 Some(format!("building, which takes minutes; log: {}", log.display()))
             }
+            Event::WaitForBuild => Some("waiting for another process that builds it".to_owned()),
             Event::OptionLost { difference } => {
                 Some(format!("an option came out otherwise: {difference}"))
             }

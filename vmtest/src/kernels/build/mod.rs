@@ -108,10 +108,12 @@ impl Recipe<'_> {
         ready: impl FnOnce() -> Result<(), ErrorKind>,
     ) -> Result<Unpacked, ErrorKind> {
         let inputs = self.inputs(store, toolchain)?;
-        let (path, description) = store.artifact(&inputs.key, open, |scratch| {
+        let wait = || observe(Event::WaitForBuild);
+        let build = |scratch: &Path| {
             ready()?;
             self.build(store, &inputs, scratch, observe)
-        })?;
+        };
+        let (path, description) = store.artifact_announced(&inputs.key, open, wait, build)?;
         Ok(self.unpacked(&path, description))
     }
 

@@ -1,6 +1,12 @@
 //! Builds of a made-up source, whose Makefile plays the kernel's.
 
-use std::{fs, path::PathBuf, sync::Mutex, thread};
+use std::{
+    fs,
+    path::PathBuf,
+    sync::{Mutex, mpsc},
+    thread,
+    time::Duration,
+};
 
 use kernlab_core::outcome::Reason;
 
@@ -242,6 +248,30 @@ fn many_at_once_build_once() {
         }
     });
     assert_eq!(lab.runs(), 1);
+    let events = lab.events();
+    assert_eq!(events.iter().filter(|event| event.starts_with("Built ")).count(), 1, "{events:?}");
+}
+
+#[test]
+fn who_waits_for_another_build_says_so() {
+    let lab = Lab::new();
+    let path = lab.prepare().unwrap().image.fastest().parent().unwrap().to_owned();
+    let key = path.file_name().unwrap().to_str().unwrap();
+    // As if the kernel were being built by somebody else, who gives up.
+    fs::remove_dir_all(&path).unwrap();
+    let turn = lab.store.take_turn(key).unwrap();
+    let (tree, gcc) = (lab.tree(), Toolchain::named("gcc 12"));
+    let recipe = Recipe { id: "mine", tree: Tree::Folder(&tree), config: None, btf: false };
+    let (sender, receiver) = mpsc::channel();
+    let observe = |event: Event<'_>| drop(sender.send(format!("{event:?}")));
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| recipe.prepare_with(&lab.store, &gcc, &observe, || Ok(())));
+        let first = receiver.recv_timeout(Duration::from_secs(30)).unwrap();
+        assert_eq!(first, "WaitForBuild");
+        drop(turn);
+        waiting.join().unwrap().unwrap();
+    });
+    assert_eq!(lab.runs(), 2);
 }
 
 #[test]

@@ -19,12 +19,23 @@ impl Store {
         whole: impl Fn(&Path) -> Option<T>,
         build: impl FnOnce(&Path) -> Result<(), E>,
     ) -> Result<(PathBuf, T), E> {
+        self.artifact_announced(key, whole, || {}, build)
+    }
+
+    /// The same; `wait` is called if there is another process to wait for.
+    pub(crate) fn artifact_announced<T, E: From<StoreError>>(
+        &self,
+        key: &str,
+        whole: impl Fn(&Path) -> Option<T>,
+        wait: impl FnOnce(),
+        build: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Result<(PathBuf, T), E> {
         let path = self.artifact_path(key);
         if let Some(content) = whole(&path) {
             touch(&path);
             return Ok((path, content));
         }
-        let _turn = self.take_turn(key)?;
+        let _turn = self.take_turn_announced(key, wait)?;
         if let Some(content) = whole(&path) {
             return Ok((path, content));
         }
