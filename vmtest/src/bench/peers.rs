@@ -63,13 +63,26 @@ struct Peer {
     name: &'static str,
     program: PathBuf,
     arguments: Vec<OsString>,
+    /// What shows that the command ran in a guest.
+    sign: Sign,
     /// Why it does not run.
     unable: Option<String>,
     times: Vec<Duration>,
 }
 
-/// What a peer's guest prints when all went well.
+/// What a harness brings back from its guest.
+#[derive(Clone, Copy)]
+enum Sign {
+    /// The command's exit status; its output only where there is a terminal.
+    Status,
+    /// What it printed.
+    Output,
+}
+
+/// What the command prints, for a harness that brings back output.
 const MARK: &str = "the guest was here";
+/// What the command exits with, for a harness that brings back its status.
+const STATUS: i32 = 7;
 
 /// How long a peer may take, without acceleration.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -154,7 +167,7 @@ fn found(bench: &PeersBench, scratch: &Path) -> io::Result<Vec<Peer>> {
     if !accelerated {
         virtme.push("--disable-kvm".into());
     }
-    virtme.extend(["--exec".into(), format!("echo {MARK}").into()]);
+    virtme.extend(["--exec".into(), format!("exit {STATUS}").into()]);
     let mut danobi: Vec<OsString> = vec!["--kernel".into(), image()];
     if !accelerated {
         let qemu = scratch.join("qemu");
@@ -163,12 +176,15 @@ fn found(bench: &PeersBench, scratch: &Path) -> io::Result<Vec<Peer>> {
         danobi.extend(["--qemu-command".into(), qemu.into_os_string()]);
     }
     danobi.push(format!("echo {MARK}").into());
-    let all = [("virtme-ng", "vng", virtme), ("danobi/vmtest", "vmtest", danobi)];
+    let all = [
+        ("virtme-ng", "vng", virtme, Sign::Status),
+        ("danobi/vmtest", "vmtest", danobi, Sign::Output),
+    ];
     let path = env::var_os("PATH").unwrap_or_default();
-    let installed = all.into_iter().filter_map(|(name, program, arguments)| {
+    let installed = all.into_iter().filter_map(|(name, program, arguments, sign)| {
         let mut places = env::split_paths(&path).map(|folder| folder.join(program));
         let program = places.find(|program| program.is_file())?;
-        Some(Peer { name, program, arguments, unable: None, times: Vec::new() })
+        Some(Peer { name, program, arguments, sign, unable: None, times: Vec::new() })
     });
     Ok(installed.collect())
 }
@@ -202,7 +218,11 @@ impl Peer {
         let _gone = killpg(group, Signal::SIGKILL);
         child.wait()?;
         let said = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
-        if status.is_some_and(|status| status.success()) && said.contains(MARK) {
+        let shown = match self.sign {
+            Sign::Status => status.is_some_and(|status| status.code() == Some(STATUS)),
+            Sign::Output => status.is_some_and(|status| status.success()) && said.contains(MARK),
+        };
+        if shown {
             return Ok(Ok(took));
         }
         let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("nothing");
@@ -220,29 +240,37 @@ mod tests {
 
     use super::*;
 
-    fn peer(script: &str) -> Peer {
+    fn peer(script: &str, sign: Sign) -> Peer {
         Peer {
             name: "peer",
             program: "/bin/sh".into(),
             arguments: vec!["-c".into(), script.into()],
+            sign,
             unable: None,
             times: Vec::new(),
         }
     }
 
-    #[test]
-    fn only_a_guest_that_was_there_counts() {
+    #[rstest]
+    #[case(&format!("echo {MARK}"), Sign::Output)]
+    #[case(&format!("exit {STATUS}"), Sign::Status)]
+    fn only_a_guest_that_was_there_counts(#[case] script: &str, #[case] sign: Sign) {
         let scratch = tempfile::tempdir().unwrap();
-        let ran = peer(&format!("echo {MARK}")).run(scratch.path()).unwrap();
+        let ran = peer(script, sign).run(scratch.path()).unwrap();
         assert!(ran.is_ok(), "{ran:?}");
     }
 
     #[rstest]
-    #[case::failed("echo no 9p >&2; exit 3", "exit status: 3; it said last: no 9p")]
-    #[case::silent("exit 0", "exit status: 0; it said last: nothing")]
-    fn a_peer_that_can_not_says_why(#[case] script: &str, #[case] expected: &str) {
+    #[case::failed("echo no 9p >&2; exit 3", Sign::Output, "exit status: 3; it said last: no 9p")]
+    #[case::silent("exit 0", Sign::Output, "exit status: 0; it said last: nothing")]
+    #[case::of_its_own("exit 0", Sign::Status, "exit status: 0; it said last: nothing")]
+    fn a_peer_that_can_not_says_why(
+        #[case] script: &str,
+        #[case] sign: Sign,
+        #[case] expected: &str,
+    ) {
         let scratch = tempfile::tempdir().unwrap();
-        assert_eq!(peer(script).run(scratch.path()).unwrap(), Err(expected.to_owned()));
+        assert_eq!(peer(script, sign).run(scratch.path()).unwrap(), Err(expected.to_owned()));
     }
 
     #[test]
