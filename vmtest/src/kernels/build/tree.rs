@@ -53,7 +53,11 @@ impl Tree<'_> {
     }
 
     /// Brings the source below `scratch`, if it is not a folder already, and returns its root.
-    pub(super) fn bring(&self, store: &Store, scratch: &Path) -> Result<PathBuf, ErrorKind> {
+    pub(in crate::kernels) fn bring(
+        &self,
+        store: &Store,
+        scratch: &Path,
+    ) -> Result<PathBuf, ErrorKind> {
         let folder = scratch.join("source");
         let create = || fs::create_dir(&folder).map_err(io_error("write", &folder));
         let root = match self {

@@ -1,6 +1,7 @@
 //! Whole ways, from a matrix to a kernel that boots, with a repository on the loopback.
 
 mod adding;
+mod building;
 mod fetching;
 mod rpm;
 mod updating;
