@@ -147,6 +147,7 @@ fn a_file_of_another_kernel_is_refused() {
 
 /// Without BTF the arguments come from calls that were watched.
 #[rstest]
+#[case::of_4_18("vanilla-4.18", "inotify_handle_event", (3, 6, 7))]
 #[case::of_5_4("vanilla-5.4-nobtf", "inotify_handle_event", (3, 6, 7))]
 #[case::of_5_15("vanilla-5.15-nobtf", "inotify_handle_inode_event", (2, 5, 6))]
 fn kernels_without_btf_are_planned_for_by_what_a_search_found(
