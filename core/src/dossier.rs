@@ -17,7 +17,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    dependencies::{Dependencies, dependencies_of},
+    dependencies::{Dependencies, dependencies_of, dependencies_of_scenario},
     kallsyms::{function_names, pick_symbols},
     state::SymbolState,
 };

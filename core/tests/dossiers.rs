@@ -9,7 +9,11 @@ use std::{
 
 use kernlab_core::{
     cell::BackendKind,
-    dossier::{Dossier, GivenTypes, dependencies_of, diff::Difference, standing::standings},
+    dossier::{
+        Dossier, GivenTypes, dependencies_of,
+        diff::{Difference, explain},
+        standing::standings,
+    },
     facts::{Dependency, wanted_functions, wanted_symbols, wanted_tracepoints},
     needs::{Needs, ObjectNeeds},
     plan::ProbePlan,
@@ -208,4 +212,24 @@ fn kernels_stand_to_what_tracers_depend_on() {
     let all = standings(&kernels, &objects);
     let text: String = all[&Tracer::Filelife].iter().map(ToString::to_string).collect();
     insta::assert_snapshot!(text);
+}
+
+/// Sentences are about what the scenario itself depends on.
+#[test]
+fn a_changed_signature_explains_what_it_breaks() {
+    let (old, new) = (dossier("debian-6.18"), dossier("debian-6.19"));
+    let explained = |scenario| {
+        let scenario = Scenario::by_id(scenario).unwrap();
+        format!("{scenario}\n{}\n", explain(&old, &new, scenario).join("\n"))
+    };
+    let scenarios = ["filelife/create_unlink", "sys_write/threads", "user_args/eight_ints"];
+    insta::assert_snapshot!(scenarios.map(explained).concat(), @r"
+    filelife/create_unlink
+    `vfs_create` takes the dentry as 2nd argument from 6.19, was 3rd
+    `vfs_create` takes the mode as 3rd argument from 6.19, was 4th
+    `vfs_unlink` is `int vfs_unlink(struct mnt_idmap *idmap, struct inode *dir, struct dentry *dentry, struct delegated_inode *delegated_inode)` from 6.19, was `int vfs_unlink(struct mnt_idmap *idmap, struct inode *dir, struct dentry *dentry, struct inode **delegated_inode)`
+    sys_write/threads
+    tracepoint `sys_enter_write` has other fields on 6.19 than on 6.18
+    user_args/eight_ints
+    ");
 }

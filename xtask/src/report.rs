@@ -6,11 +6,11 @@ use anyhow::Result;
 
 use crate::{build, exit::Exit};
 
-/// Render the report of a run: as text, Markdown, HTML, JUnit's XML, or for a job on GitHub.
+/// Render the report of a run, or tell what got worse from one to another (`report diff BASE HEAD`).
 #[derive(clap::Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Args {
-    /// What `kernlab report` takes: `--format`, `--output`, a run, `--help`.
+    /// What `kernlab report` takes: `--format`, `--output`, a run, `diff`, `--help`.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
     rest: Vec<OsString>,
 }

@@ -27,6 +27,12 @@ pub fn dependencies_of(dossier: &Dossier) -> BTreeMap<Tracer, Dependencies> {
     all
 }
 
+/// The same of one scenario.
+pub fn dependencies_of_scenario(dossier: &Dossier, scenario: &Scenario) -> Dependencies {
+    let with = |types| dependencies(dossier, scenario, types);
+    &with(GivenTypes::Own) | &with(GivenTypes::None)
+}
+
 fn dependencies(dossier: &Dossier, scenario: &Scenario, types: GivenTypes<'_>) -> Dependencies {
     let (planned, facts) = dossier.plan(scenario, types);
     let mut dependencies = facts.asked.into_dependencies();

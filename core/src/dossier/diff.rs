@@ -1,5 +1,6 @@
 //! What changed between two kernels.
 
+mod explain;
 mod text;
 mod whole;
 
@@ -7,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+pub use self::explain::explain;
 pub use self::whole::{Whole, WholeDifference};
 use super::{Dependencies, Dossier, GivenTypes, dependencies_of, state::SymbolState};
 use crate::{

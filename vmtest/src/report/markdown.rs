@@ -65,7 +65,7 @@ fn finding(cell: &CellReport) -> String {
 }
 
 /// A block of code, in a fence that its content doesn't have.
-fn fenced(language: &str, content: &str) -> String {
+pub(super) fn fenced(language: &str, content: &str) -> String {
     let longest = content.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat((longest + 1).max(3));
     format!("{fence}{language}\n{}\n{fence}\n\n", printable(content.trim_end()))
@@ -77,7 +77,7 @@ fn code(content: &str) -> String {
 }
 
 /// Text that means nothing but itself, on one line.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut escaped = String::new();
     for character in printable(text).chars() {
         match character {

@@ -3,10 +3,14 @@
 use std::{
     fs, io,
     os::unix::fs::symlink,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
+use kernlab_core::dossier::Dossier;
 use serde::{Serialize, de::DeserializeOwned};
+
+use super::cell::EVENTS_FILE;
+use crate::report::{CellReport, regression::Evidence};
 
 /// Names the folder of the run to its cells.
 pub const RUN_VARIABLE: &str = "KERNLAB_RUN";
@@ -73,6 +77,25 @@ impl RunDirectory {
     }
 }
 
+impl Evidence for RunDirectory {
+    fn events(&self, cell: &CellReport) -> Option<String> {
+        let evidence = below(Path::new(&cell.evidence))?;
+        read_text(&self.0.join(evidence).join(EVENTS_FILE)).ok()?
+    }
+
+    fn dossier(&self, kernel: &str) -> Option<Dossier> {
+        below(Path::new(kernel))?;
+        Dossier::from_json(&fs::read(RunDirectory::dossier(self, kernel)).ok()?).ok()
+    }
+}
+
+/// A path that leads out of no folder; a report may come from elsewhere.
+fn below(path: &Path) -> Option<&Path> {
+    let mut components = path.components().peekable();
+    components.peek()?;
+    components.all(|component| matches!(component, Component::Normal(_))).then_some(path)
+}
+
 /// Writes `value` as JSON so that a reader finds the whole file or none.
 pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
     let fresh = path.with_extension("json.tmp");
@@ -100,7 +123,28 @@ pub(crate) fn read_text(path: &Path) -> io::Result<Option<String>> {
 
 #[cfg(test)]
 mod tests {
+    use kernlab_core::outcome::Verdict;
+
     use super::*;
+
+    #[test]
+    fn evidence_is_only_in_the_folder_of_the_run() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = RunDirectory::create(root.path()).unwrap();
+        let outside = root.path().join("target/kernlab").join(EVENTS_FILE);
+        fs::write(&outside, "outside").unwrap();
+        let inside = directory.create_evidence("k/masked/aya/t/s").unwrap();
+        fs::write(inside.join(EVENTS_FILE), "inside").unwrap();
+        let mut cell = CellReport::of_verdict("k/masked/aya/t/s", Verdict::pass());
+        for (evidence, expected) in
+            [("cells/k/masked/aya/t/s", Some("inside")), ("..", None), ("", None), ("cells", None)]
+        {
+            cell.evidence = evidence.to_owned();
+            assert_eq!(directory.events(&cell).as_deref(), expected, "{evidence:?}");
+        }
+        cell.evidence = outside.parent().unwrap().display().to_string();
+        assert_eq!(directory.events(&cell), None);
+    }
 
     #[test]
     fn latest_points_to_the_newest_run() {

@@ -1,5 +1,7 @@
 //! `kernlab report`: a run's report, for whoever is to read it.
 
+mod diff;
+
 use std::{
     env,
     fs::File,
@@ -7,11 +9,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use kernlab_vmtest::{
     kernels::chain,
     places::repository_root,
     report::{Report, html, junit, markdown, table},
+    run::directory::RunDirectory,
 };
 
 use crate::Exit;
@@ -22,7 +25,10 @@ const SUMMARY_VARIABLE: &str = "GITHUB_STEP_SUMMARY";
 const WIDTH: usize = 100;
 
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// How it is written.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -32,6 +38,12 @@ pub(crate) struct Arguments {
     /// The run: its name, its folder, or the path of a report.json. The newest if none is given.
     #[arg(value_name = "RUN")]
     run: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Tell what got worse, and why: two runs of one matrix, or two kernels of one run.
+    Diff(diff::Arguments),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -52,36 +64,42 @@ enum Format {
 
 /// Writes the report. What the run found out is no matter of the exit code.
 pub(crate) fn run(arguments: &Arguments) -> Exit {
-    let path = match find(arguments.run.as_deref()) {
-        Ok(path) => path,
+    if let Some(Command::Diff(arguments)) = &arguments.command {
+        return diff::run(arguments);
+    }
+    let (report, _) = match read(arguments.run.as_deref()) {
+        Ok(found) => found,
         Err(message) => return complain(&message, Exit::Usage),
-    };
-    let report = match Report::read(&path) {
-        Ok(report) => report,
-        Err(error) => return complain(&chain(&error), Exit::Usage),
     };
     let text = render(&report, arguments.format);
     let summary = env::var_os(SUMMARY_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
     let written = match (&arguments.output, arguments.format, summary) {
-        (Some(path), _, _) => {
-            File::create(path).and_then(|mut file| file.write_all(text.as_bytes()))
-        }
         (None, Format::Github, Some(path)) => {
             let file = File::options().create(true).append(true).open(path);
             file.and_then(|mut file| file.write_all(text.as_bytes()))
         }
-        (None, _, _) => match io::stdout().write_all(text.as_bytes()) {
+        (output, _, _) => write(output.as_deref(), &text),
+    };
+    match written {
+        Ok(()) => Exit::Success,
+        Err(error) => unwritten(&error),
+    }
+}
+
+/// Writes to a file, or to standard output.
+fn write(output: Option<&Path>, text: &str) -> io::Result<()> {
+    match output {
+        Some(path) => File::create(path).and_then(|mut file| file.write_all(text.as_bytes())),
+        None => match io::stdout().write_all(text.as_bytes()) {
             // A reader such as head(1) has seen enough.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             other => other,
         },
-    };
-    match written {
-        Ok(()) => Exit::Success,
-        Err(error) => {
-            complain(&format!("failed to write the report: {error}"), Exit::Infrastructure)
-        }
     }
+}
+
+fn unwritten(error: &io::Error) -> Exit {
+    complain(&format!("failed to write the report: {error}"), Exit::Infrastructure)
 }
 
 fn complain(message: &str, exit: Exit) -> Exit {
@@ -89,7 +107,15 @@ fn complain(message: &str, exit: Exit) -> Exit {
     exit
 }
 
-/// The report that is meant.
+/// The report that is meant, and the folder that it is in.
+fn read(run: Option<&str>) -> Result<(Report, RunDirectory), String> {
+    let path = find(run)?;
+    let report = Report::read(&path).map_err(|error| chain(&error))?;
+    let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+    Ok((report, RunDirectory::open(folder)))
+}
+
+/// The file of the report that is meant.
 fn find(run: Option<&str>) -> Result<PathBuf, String> {
     const FILE: &str = "report.json";
     if let Some(path) = run.map(Path::new)

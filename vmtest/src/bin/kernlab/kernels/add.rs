@@ -10,15 +10,19 @@ use std::{
 use clap::Args;
 use kernlab_core::{
     cell::BtfMode,
-    dossier::{Dossier, GivenTypes, diff::Difference},
+    dossier::{Dossier, GivenTypes},
     outcome::Severity,
     record::Decision,
     scenario::Scenario,
 };
 use kernlab_vmtest::{
     dossier::{self, How},
-    kernels::{AddError, Kernels, Proposal, Request, Tier, Wishes, chain, nearest},
-    report::{Tally, regression::Regression, table},
+    kernels::{AddError, Kernels, Proposal, Request, Tier, Wishes, nearest},
+    report::{
+        Tally,
+        regression::{Regression, Side},
+        table,
+    },
     run::{self, Options, Outcomes, plan::Filter},
 };
 
@@ -92,7 +96,7 @@ pub(super) fn run(kernels: &Kernels, arguments: &Add) -> Exit {
     let Ok(kernels) = Kernels::open().inspect_err(|error| complain(error)) else {
         return Exit::Infrastructure;
     };
-    compare(&kernels, &proposal, &dossier, &guest)
+    compare(&kernels, &proposal, &guest)
 }
 
 /// Boots the kernel for its dossier, which also tells the BTF modes that it can have.
@@ -151,7 +155,7 @@ fn agreed() -> bool {
 }
 
 /// Runs the matrix on the new kernel and on its nearest neighbour.
-fn compare(kernels: &Kernels, proposal: &Proposal, dossier: &Dossier, guest: &Path) -> Exit {
+fn compare(kernels: &Kernels, proposal: &Proposal, guest: &Path) -> Exit {
     let entry = &proposal.entry;
     let neighbour = nearest(kernels, entry).cloned();
     let selected = neighbour.iter().chain([entry]).map(|entry| entry.id.clone());
@@ -173,17 +177,17 @@ fn compare(kernels: &Kernels, proposal: &Proposal, dossier: &Dossier, guest: &Pa
     print!("{}", table::findings(&report));
     println!("{}", table::summary(&report));
     if let Some(neighbour) = neighbour {
-        let how = How { guest, cold: false, again: false };
-        let mut tell = |line: String| eprintln!("note: {line}");
-        let other = dossier::of(kernels, &neighbour, how, &Progress::new(), &mut tell);
-        let difference = match other {
-            Ok(other) => Some(Difference::between(&other.dossier, dossier)),
+        let side = Side { report: &report, evidence: &directory };
+        let regression = match Regression::of_kernels(side, &neighbour.id, &entry.id) {
+            Ok(regression) => regression,
             Err(error) => {
-                eprintln!("note: {} can't be compared with: {}", neighbour.id, chain(&error));
-                None
+                complain(&error);
+                return Exit::Infrastructure;
             }
         };
-        let regression = Regression::of(&report, &neighbour.id, &entry.id, difference);
+        if regression.difference.is_none() {
+            eprintln!("note: without both dossiers there is no telling what changed in the kernel");
+        }
         println!("\n{regression}");
         let file = directory.path().join("regression.txt");
         if let Err(error) = fs::write(&file, regression.to_string()) {

@@ -1,0 +1,75 @@
+//! `kernlab report diff`: what got worse, and why.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use kernlab_core::outcome::Severity;
+use kernlab_vmtest::report::regression::{Regression, Side, markdown};
+
+use super::{complain, read, unwritten, write};
+use crate::Exit;
+
+#[derive(Args, Debug)]
+pub(super) struct Arguments {
+    /// How it is written.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Write to this file instead of standard output.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Compare two kernels of the run BASE, instead of two runs.
+    #[arg(long, num_args = 2, value_names = ["OLD", "NEW"], conflicts_with = "head")]
+    kernels: Option<Vec<String>>,
+    /// The run that is compared with: its name, its folder, or the path of a report.json.
+    #[arg(value_name = "BASE")]
+    base: String,
+    /// The run that is compared.
+    #[arg(value_name = "HEAD", required_unless_present = "kernels")]
+    head: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Lines for a terminal.
+    Text,
+    /// Markdown.
+    Markdown,
+    /// As docs/report-schema.md describes it.
+    Json,
+}
+
+/// Compares. The exit code tells whether anything got worse.
+pub(super) fn run(arguments: &Arguments) -> Exit {
+    let regression = match compare(arguments) {
+        Ok(regression) => regression,
+        Err(message) => return complain(&message, Exit::Usage),
+    };
+    let text = match arguments.format {
+        Format::Text => regression.to_string(),
+        Format::Markdown => markdown::render(&regression),
+        Format::Json => regression.to_json(),
+    };
+    if let Err(error) = write(arguments.output.as_deref(), &text) {
+        return unwritten(&error);
+    }
+    match regression.severity() {
+        Severity::Expected => Exit::Success,
+        Severity::Failure => Exit::Failure,
+        Severity::Inconclusive => Exit::Infrastructure,
+    }
+}
+
+fn compare(arguments: &Arguments) -> Result<Regression, String> {
+    let (base, beside_base) = read(Some(&arguments.base))?;
+    let base = Side { report: &base, evidence: &beside_base };
+    match (arguments.kernels.as_deref(), &arguments.head) {
+        (Some([old, new]), _) => {
+            Regression::of_kernels(base, old, new).map_err(|error| error.to_string())
+        }
+        (_, Some(head)) => {
+            let (head, beside_head) = read(Some(head))?;
+            Ok(Regression::of_runs(base, Side { report: &head, evidence: &beside_head }))
+        }
+        (_, None) => Err("name a second run, or two kernels with --kernels".to_owned()),
+    }
+}

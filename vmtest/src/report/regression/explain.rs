@@ -1,0 +1,135 @@
+//! What changed between kernels that may be why a cell does otherwise.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
+
+use kernlab_core::{
+    dossier::{Dossier, diff::explain},
+    outcome::Outcome,
+    scenario::Scenario,
+};
+use serde::Serialize;
+
+use super::{super::CellReport, Side, add_new, place};
+
+/// What changed in a kernel, of all that the scenarios of some cells depend on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    /// The kernel whose cells do otherwise.
+    pub kernel: String,
+    /// The kernel it is compared with, on which they do not.
+    pub beside: String,
+    /// One sentence each.
+    pub changes: Vec<String>,
+}
+
+impl Explanation {
+    /// Adds what is new in it to others.
+    pub(super) fn join(self, others: &mut Vec<Explanation>) {
+        let same = |other: &&mut Explanation| {
+            (&other.kernel, &other.beside) == (&self.kernel, &self.beside)
+        };
+        match others.iter_mut().find(same) {
+            None => others.push(self),
+            Some(other) => add_new(&mut other.changes, self.changes),
+        }
+    }
+}
+
+/// Finds explanations. Each dossier is read once.
+pub(super) struct Explainer<'a> {
+    base: Side<'a>,
+    head: Side<'a>,
+    /// The kernel that another one of the same run is compared with.
+    old_kernel: Option<&'a str>,
+    dossiers: RefCell<Dossiers>,
+}
+
+/// By side and kernel; none for one that has no dossier.
+type Dossiers = BTreeMap<(Which, String), Option<Rc<Dossier>>>;
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Which {
+    Base,
+    Head,
+}
+
+impl<'a> Explainer<'a> {
+    pub(super) fn new(base: Side<'a>, head: Side<'a>, old_kernel: Option<&'a str>) -> Self {
+        Explainer { base, head, old_kernel, dossiers: RefCell::default() }
+    }
+
+    /// Why a cell may do otherwise than its counterpart: what changed in its kernel since the other
+    /// run; if nothing did, what its kernel has otherwise than the nearest one of the same run on
+    /// which the scenario passes.
+    pub(super) fn explain(&self, old: Option<&CellReport>, new: &CellReport) -> Vec<Explanation> {
+        let is_of_a_kernel = matches!(
+            new.outcome,
+            Outcome::Fail | Outcome::Unsupported | Outcome::KernelWarning | Outcome::KernelCrash
+        );
+        let Some(scenario) = Scenario::by_id(&new.scenario).filter(|_| is_of_a_kernel) else {
+            return Vec::new();
+        };
+        let Some(dossier) = self.dossier(Which::Head, &new.kernel) else { return Vec::new() };
+        let changed = |which, kernel: &str, beside: String| {
+            let other = self.dossier(which, kernel)?;
+            let changes = explain(&other, &dossier, scenario);
+            let kernel = new.kernel.clone();
+            (!changes.is_empty()).then_some(Explanation { kernel, beside, changes })
+        };
+        let since = match (self.old_kernel, old) {
+            (Some(kernel), _) => {
+                return changed(Which::Head, kernel, kernel.to_owned()).into_iter().collect();
+            }
+            (None, Some(old)) if old.outcome == Outcome::Pass => {
+                let beside = format!("{} of {}", old.kernel, self.base.report.run.id);
+                changed(Which::Base, &old.kernel, beside)
+            }
+            (None, _) => None,
+        };
+        let neighbour = || {
+            let kernel = self.nearest_that_passes(new, &dossier)?;
+            changed(Which::Head, kernel, kernel.to_owned())
+        };
+        since.or_else(neighbour).into_iter().collect()
+    }
+
+    /// The kernel of the newest release that is not newer, else the oldest of the newer ones.
+    fn nearest_that_passes(&self, cell: &CellReport, dossier: &Dossier) -> Option<&'a str> {
+        let sought = place(cell);
+        let is_neighbour = |other: &&CellReport| {
+            other.kernel != cell.kernel && other.outcome == Outcome::Pass && place(other) == sought
+        };
+        let cells = self.head.report.cells.iter().filter(is_neighbour);
+        let kernels: BTreeSet<(Vec<u64>, &str)> = cells
+            .filter_map(|other| {
+                let dossier = self.dossier(Which::Head, &other.kernel)?;
+                Some((numbers(&dossier.release), other.kernel.as_str()))
+            })
+            .collect();
+        let here = numbers(&dossier.release);
+        let older = kernels.iter().rev().find(|(release, _)| *release <= here);
+        older.or_else(|| kernels.first()).map(|(_, kernel)| *kernel)
+    }
+
+    fn dossier(&self, which: Which, kernel: &str) -> Option<Rc<Dossier>> {
+        let side = match which {
+            Which::Base => self.base,
+            Which::Head => self.head,
+        };
+        let mut dossiers = self.dossiers.borrow_mut();
+        let kept = dossiers
+            .entry((which, kernel.to_owned()))
+            .or_insert_with(|| side.evidence.dossier(kernel).map(Rc::new));
+        kept.clone()
+    }
+}
+
+/// `[6, 19, 14]` of `6.19.14+deb13-cloud-amd64`.
+fn numbers(release: &str) -> Vec<u64> {
+    let end = release.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(release.len());
+    release[..end].split('.').map_while(|number| number.parse().ok()).collect()
+}

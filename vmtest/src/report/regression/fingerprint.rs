@@ -1,0 +1,210 @@
+//! What names a cause, so that it shows once however many cells it breaks.
+
+use std::{collections::BTreeSet, fmt};
+
+use kernlab_core::outcome::Outcome;
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use super::super::CellReport;
+
+/// Twelve hexadecimal digits. Cells that fail for one cause have the same, in every run and on every
+/// kernel and backend.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Fingerprint(String);
+
+impl Fingerprint {
+    /// Of a verdict: outcome, reason, what message and diff say without what varies, and the tracer if
+    /// it may be its fault.
+    pub(super) fn of(cell: &CellReport) -> Self {
+        let tracer = match cell.outcome {
+            // What keeps a guest from running, or what the kernel calls its own trouble, is the same
+            // for all tracers.
+            Outcome::Infra
+            | Outcome::Unavailable
+            | Outcome::NotRun
+            | Outcome::KernelCrash
+            | Outcome::KernelWarning => "",
+            Outcome::Pass
+            | Outcome::Fail
+            | Outcome::Unsupported
+            | Outcome::Timeout
+            | Outcome::Flaky => scenario_tracer(cell),
+        };
+        let reason = cell.reason.map(|reason| reason.code()).unwrap_or_default();
+        let mut message = cell.message.clone();
+        let names = [Some(&cell.scenario), cell.release.as_ref(), Some(&cell.kernel)];
+        for name in names.into_iter().flatten().filter(|name| !name.is_empty()) {
+            message = message.replace(name.as_str(), "<>");
+        }
+        let diff = cell.diff.as_deref().map(changed).unwrap_or_default();
+        Self::hash([cell.outcome.name(), &reason, tracer, &without_numbers(&message), &diff])
+    }
+
+    /// Of events that changed, as a unified diff.
+    pub(super) fn of_events(tracer: &str, diff: &str) -> Self {
+        Self::hash(["events", "", tracer, "", &changed(diff)])
+    }
+
+    fn hash(parts: [&str; 5]) -> Self {
+        let digest = Sha256::digest(parts.join("\0"));
+        Fingerprint(digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// The tracer that a cell is of.
+pub(super) fn scenario_tracer(cell: &CellReport) -> &str {
+    cell.scenario.split('/').next().unwrap_or_default()
+}
+
+/// The kinds of changes in a unified diff: which events came or went, and which of their fields have
+/// other values. Neither how often nor where, nor on whose events.
+fn changed(diff: &str) -> String {
+    let mut kinds = BTreeSet::new();
+    let (mut old, mut new) = (Vec::new(), Vec::new());
+    // An empty line ends the last block.
+    for line in diff.lines().chain([""]) {
+        match line.as_bytes().first() {
+            _ if line.starts_with("--- ") || line.starts_with("+++ ") => {}
+            Some(b'-') => old.push(&line[1..]),
+            Some(b'+') => new.push(&line[1..]),
+            _ => {
+                let both = old.len().min(new.len());
+                kinds.extend(old.iter().zip(&new).map(|(old, new)| other_fields(old, new)));
+                kinds.extend(old.drain(..).skip(both).map(|line| format!("-{}", event(line))));
+                kinds.extend(new.drain(..).skip(both).map(|line| format!("+{}", event(line))));
+            }
+        }
+    }
+    kinds.into_iter().collect::<Vec<_>>().join("\n")
+}
+
+/// Two events that are one, but for some fields; or two different ones.
+fn other_fields(old: &str, new: &str) -> String {
+    let fields = |line| tokens(line).into_iter().map(|(key, value)| (key, value.is_some()));
+    if fields(old).ne(fields(new)) {
+        return format!("-{}\n+{}", event(old), event(new));
+    }
+    let fields = tokens(old).into_iter().zip(tokens(new)).filter_map(|(old, new)| {
+        match (old.1, old == new) {
+            (Some(_), true) => None,
+            // What happened is told by a word of its own.
+            (None, _) => Some(without_numbers(old.0)),
+            (Some(_), false) => Some(format!("{}=", old.0)),
+        }
+    });
+    format!("~{}", fields.collect::<Vec<_>>().join(" "))
+}
+
+/// An event without its values.
+fn event(line: &str) -> String {
+    let fields = tokens(line).into_iter().map(|(key, value)| match value {
+        Some(_) => format!("{key}="),
+        None => without_numbers(key),
+    });
+    fields.collect::<Vec<_>>().join(" ")
+}
+
+/// `key=value` or a word; a value in quotes may have spaces.
+fn tokens(line: &str) -> Vec<(&str, Option<&str>)> {
+    let mut tokens = Vec::new();
+    let mut rest = line.trim_start();
+    while !rest.is_empty() {
+        let (mut quoted, mut escaped) = (false, false);
+        let end = rest.find(|c: char| {
+            match c {
+                '"' if !escaped => quoted = !quoted,
+                c if c.is_whitespace() && !quoted => return true,
+                _ => {}
+            }
+            escaped = c == '\\' && !escaped;
+            false
+        });
+        let (token, after) = rest.split_at(end.unwrap_or(rest.len()));
+        tokens.push(match token.split_once('=') {
+            Some((key, value)) => (key, Some(value)),
+            None => (token, None),
+        });
+        rest = after.trim_start();
+    }
+    tokens
+}
+
+/// Text whose numbers and addresses are `#`.
+fn without_numbers(text: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let is_word = |c: char| c.is_alphanumeric();
+        if !is_word(first) {
+            plain.push(first);
+            rest = &rest[first.len_utf8()..];
+            continue;
+        }
+        let end = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(end);
+        let digits = word.strip_prefix("0x").unwrap_or(word);
+        let is_address = digits.chars().all(|c| c.is_ascii_hexdigit())
+            && (digits.len() >= 8 || digits.len() < word.len());
+        if is_address {
+            plain.push('#');
+        } else {
+            let mut in_number = false;
+            for character in word.chars() {
+                let is_digit = character.is_ascii_digit();
+                match (is_digit, in_number) {
+                    (true, true) => {}
+                    (true, false) => plain.push('#'),
+                    (false, _) => plain.push(character),
+                }
+                in_number = is_digit;
+            }
+        }
+        rest = after;
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("3 events were lost", "# events were lost")]
+    #[case("oops at ffffffff81012345: do_x+0x1f/0x80", "oops at #: do_x+#/#")]
+    #[case("R10 type=scalar, 12.5 ms", "R# type=scalar, #.# ms")]
+    #[case("a deed", "a deed")]
+    #[case("größe 7", "größe #")]
+    fn numbers_do_not_matter(#[case] text: &str, #[case] expected: &str) {
+        assert_eq!(without_numbers(text), expected);
+    }
+
+    #[rstest]
+    #[case::another_value("-x fd=3 ret=1\n+x fd=4 ret=1\n", "~x fd=")]
+    #[case::another_field("-x fd=3 ret=1\n+x fd=3 ret=2\n", "~x ret=")]
+    #[case::many_of_a_kind("-x fd=1\n y\n-x fd=2\n", "-x fd=")]
+    #[case::others(" a\n-x fd=1\n+y name=\"a b\"\n", "-x fd=\n+y name=")]
+    #[case::header("--- expected\n+++ observed\n@@ -1,2 +1,3 @@\n a\n+b=1\n", "+b=")]
+    fn a_diff_is_its_kinds_of_changes(#[case] diff: &str, #[case] expected: &str) {
+        assert_eq!(changed(diff), expected);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_has_a_fingerprint(text in "[-+ \"\\\\=0-9a-fxé\\n]{0,80}") {
+            let fingerprint = Fingerprint::of_events("t", &text);
+            prop_assert_eq!(fingerprint.to_string().len(), 12);
+            prop_assert!(!without_numbers(&text).contains(|c: char| c.is_ascii_digit()));
+        }
+    }
+}

@@ -1,0 +1,431 @@
+//! What got worse, and why: two runs of one matrix, or two kernels of one run.
+//!
+//! `docs/report-schema.md` documents the JSON form.
+
+mod category;
+mod explain;
+mod fingerprint;
+pub mod markdown;
+mod text;
+
+use std::collections::BTreeMap;
+
+use kernlab_core::{
+    cell::BtfMode,
+    dossier::{Dossier, diff::Difference},
+    outcome::Severity,
+};
+use serde::Serialize;
+use similar::TextDiff;
+
+pub use self::{category::Category, explain::Explanation, fingerprint::Fingerprint};
+use self::{explain::Explainer, fingerprint::scenario_tracer};
+use super::{CellReport, Report, Tally};
+
+/// The version of a comparison's JSON. Fields may be added without a new number; none changes its
+/// meaning.
+pub const SCHEMA: u32 = 1;
+
+/// What a run left beside its report.
+pub trait Evidence {
+    /// The events of a cell as text; none if there were none, or if they are not at hand.
+    fn events(&self, cell: &CellReport) -> Option<String>;
+    /// The dossier of a kernel, if there is one.
+    fn dossier(&self, kernel: &str) -> Option<Dossier>;
+}
+
+/// A run that is compared.
+#[derive(Clone, Copy)]
+pub struct Side<'a> {
+    /// Its report.
+    pub report: &'a Report,
+    /// What is beside the report.
+    pub evidence: &'a dyn Evidence,
+}
+
+/// Cells beside those that they are compared with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Regression {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// What is compared with.
+    pub base: Subject,
+    /// What is compared.
+    pub head: Subject,
+    /// How many cells are on both sides.
+    pub compared: usize,
+    /// How many of them have the same verdict, as they should, and the same events.
+    pub same: usize,
+    /// How many passed on both sides, and the events of one side are not at hand.
+    pub events_unknown: usize,
+    /// What is not the same, one entry for each cause, by category.
+    pub findings: Vec<Finding>,
+    /// What changed in the kernel, if two kernels are compared and both have a dossier.
+    pub difference: Option<Difference>,
+}
+
+/// One side of a comparison.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Subject {
+    /// The run's name.
+    pub run: String,
+    /// The kernel, where two kernels of one run are compared.
+    pub kernel: Option<String>,
+}
+
+/// What happened to cells for one cause.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What happened.
+    pub category: Category,
+    /// What names the cause; none where there is nothing but cells that came or went.
+    pub fingerprint: Option<Fingerprint>,
+    /// The verdicts on the side that is compared with, each once; none if it lacks the cells.
+    pub base: Vec<String>,
+    /// The verdicts on the side that is compared; none if it lacks the cells, or they are as they
+    /// should be.
+    pub head: Vec<String>,
+    /// What the first of the cells says, on the side that tells the cause.
+    pub message: String,
+    /// Its expected against its observed events, as a unified diff.
+    pub diff: Option<String>,
+    /// Its events on the one side against those on the other, as a unified diff.
+    pub events: Option<String>,
+    /// What changed between kernels that may be why.
+    pub explanations: Vec<Explanation>,
+    /// `kernel/btf/backend/tracer/scenario`, as on the side that is compared if it has the cell.
+    pub cells: Vec<String>,
+}
+
+impl Regression {
+    /// Compares two runs, cell by cell.
+    pub fn of_runs(base: Side<'_>, head: Side<'_>) -> Self {
+        let subject = |side: Side<'_>| Subject { run: side.report.run.id.clone(), kernel: None };
+        let all = |side| Cells { side, kernel: None };
+        Comparison::new(all(base), all(head)).compare(subject(base), subject(head))
+    }
+
+    /// Compares two kernels of a run. Without BTF is without BTF, whether it is hidden or not there.
+    ///
+    /// # Errors
+    ///
+    /// The run has no cells of one of them.
+    pub fn of_kernels(run: Side<'_>, base: &str, head: &str) -> Result<Self, NoSuchKernel> {
+        for kernel in [base, head] {
+            if !run.report.cells.iter().any(|cell| cell.kernel == kernel) {
+                return Err(NoSuchKernel {
+                    run: run.report.run.id.clone(),
+                    kernel: kernel.to_owned(),
+                    known: run.report.kernels.iter().map(|kernel| kernel.id.clone()).collect(),
+                });
+            }
+        }
+        let subject = |kernel: &str| Subject {
+            run: run.report.run.id.clone(),
+            kernel: Some(kernel.to_owned()),
+        };
+        fn of<'a>(side: Side<'a>, kernel: &'a str) -> Cells<'a> {
+            Cells { side, kernel: Some(kernel) }
+        }
+        let comparison = Comparison::new(of(run, base), of(run, head));
+        let mut regression = comparison.compare(subject(base), subject(head));
+        let dossiers = (run.evidence.dossier(base), run.evidence.dossier(head));
+        if let (Some(old), Some(new)) = dossiers {
+            regression.difference = Some(Difference::between(&old, &new));
+        }
+        Ok(regression)
+    }
+
+    /// What the comparison means for the exit code. If nothing could be compared, nothing can be said.
+    pub fn severity(&self) -> Severity {
+        let severities = self.findings.iter().map(|finding| finding.category.severity());
+        match severities.max() {
+            Some(Severity::Failure) => Severity::Failure,
+            _ if self.compared == 0 => Severity::Inconclusive,
+            severity => severity.unwrap_or(Severity::Expected),
+        }
+    }
+
+    /// How many cells are of each category.
+    pub fn counts(&self) -> BTreeMap<Category, usize> {
+        let mut counts = BTreeMap::new();
+        for finding in &self.findings {
+            *counts.entry(finding.category).or_default() += finding.cells.len();
+        }
+        counts
+    }
+
+    /// The JSON form.
+    pub fn to_json(&self) -> String {
+        match serde_json::to_string_pretty(self) {
+            Ok(text) => text + "\n",
+            Err(error) => unreachable!("a comparison is plain data: {error}"),
+        }
+    }
+}
+
+/// A kernel that a run has no cells of.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the run {run} has no cells of a kernel {kernel:?}; its kernels are {}", known.join(", "))]
+pub struct NoSuchKernel {
+    /// The run.
+    pub run: String,
+    /// What was asked for.
+    pub kernel: String,
+    /// What the run has.
+    pub known: Vec<String>,
+}
+
+/// The cells of one side.
+#[derive(Clone, Copy)]
+struct Cells<'a> {
+    side: Side<'a>,
+    /// Only those of this kernel.
+    kernel: Option<&'a str>,
+}
+
+impl<'a> Cells<'a> {
+    fn iter(self) -> impl Iterator<Item = &'a CellReport> {
+        let is_meant = move |cell: &&CellReport| self.kernel.is_none_or(|id| cell.kernel == id);
+        self.side.report.cells.iter().filter(is_meant)
+    }
+
+    /// What finds a cell's counterpart on the other side.
+    fn key(self, cell: &CellReport) -> String {
+        if self.kernel.is_some() { place(cell) } else { cell.id() }
+    }
+
+    fn by_key(self) -> BTreeMap<String, &'a CellReport> {
+        self.iter().map(|cell| (self.key(cell), cell)).collect()
+    }
+
+    fn has_kernel(self, kernel: &str) -> bool {
+        self.iter().any(|cell| cell.kernel == kernel)
+    }
+
+    fn has_mode(self, cell: &CellReport) -> bool {
+        self.iter().any(|other| types(other) == types(cell))
+    }
+}
+
+/// Without BTF is without BTF, hidden or not.
+fn types(cell: &CellReport) -> &str {
+    if cell.btf == BtfMode::Absent.name() { BtfMode::Masked.name() } else { &cell.btf }
+}
+
+/// What identifies a cell among those of its kernel.
+fn place(cell: &CellReport) -> String {
+    format!("{}/{}/{}", types(cell), cell.backend, cell.scenario)
+}
+
+fn verdict(cell: &CellReport) -> String {
+    let reason = cell.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+    format!("{}{reason}", cell.outcome)
+}
+
+/// A comparison on its way.
+struct Comparison<'a> {
+    base: Cells<'a>,
+    head: Cells<'a>,
+    explainer: Explainer<'a>,
+    compared: usize,
+    same: usize,
+    events_unknown: usize,
+    findings: Vec<Finding>,
+}
+
+impl<'a> Comparison<'a> {
+    fn new(base: Cells<'a>, head: Cells<'a>) -> Self {
+        let explainer = Explainer::new(base.side, head.side, base.kernel);
+        let findings = Vec::new();
+        Comparison { base, head, explainer, compared: 0, same: 0, events_unknown: 0, findings }
+    }
+
+    fn compare(mut self, base: Subject, head: Subject) -> Regression {
+        let (before, after) = (self.base.by_key(), self.head.by_key());
+        for new in self.head.iter() {
+            match before.get(&self.head.key(new)) {
+                Some(old) => self.pair(old, new),
+                None => self.without_base(new),
+            }
+        }
+        for old in self.base.iter() {
+            if !after.contains_key(&self.base.key(old)) {
+                self.without_head(old);
+            }
+        }
+        let mut findings = self.findings;
+        findings.sort_by_key(|finding| finding.category);
+        tell_what_came(&mut findings, self.head.side.report);
+        Regression {
+            schema: SCHEMA,
+            base,
+            head,
+            compared: self.compared,
+            same: self.same,
+            events_unknown: self.events_unknown,
+            findings,
+            difference: None,
+        }
+    }
+
+    fn pair(&mut self, old: &CellReport, new: &CellReport) {
+        self.compared += 1;
+        let (before, after) =
+            (self.base.side.evidence.events(old), self.head.side.evidence.events(new));
+        if Category::has_events(old, new) && (before.is_none() || after.is_none()) {
+            self.events_unknown += 1;
+        }
+        let events = match (before, after) {
+            (Some(before), Some(after)) if before != after => Some(events_diff(&before, &after)),
+            _ => None,
+        };
+        let category = match Category::of(old, new) {
+            Some(category) => category,
+            None if events.is_some() => Category::EventsChanged,
+            None => return self.same += 1,
+        };
+        let fingerprint = match (category, &events) {
+            (Category::EventsChanged, Some(events)) => {
+                Fingerprint::of_events(scenario_tracer(new), events)
+            }
+            (Category::Fixed | Category::NewlySupported, _) => Fingerprint::of(old),
+            _ => Fingerprint::of(new),
+        };
+        let of = if category.tells_of_base() { old } else { new };
+        let explanations = match category.is_new_trouble() {
+            true => self.explainer.explain(Some(old), new),
+            false => Vec::new(),
+        };
+        self.add(
+            Finding {
+                category,
+                fingerprint: Some(fingerprint),
+                base: vec![verdict(old)],
+                head: vec![verdict(new)],
+                message: of.message.clone(),
+                diff: of.diff.clone(),
+                // Where the verdicts differ, their reasons say it better.
+                events: events.filter(|_| old.outcome == new.outcome),
+                explanations,
+                cells: vec![new.id()],
+            },
+            None,
+        );
+    }
+
+    fn without_base(&mut self, new: &CellReport) {
+        let category = match new.outcome.severity() {
+            Severity::Failure => Category::NewFailure,
+            Severity::Inconclusive => Category::Inconclusive,
+            Severity::Expected if self.head.kernel.is_some() && !self.base.has_mode(new) => {
+                Category::NotComparable
+            }
+            Severity::Expected
+                if self.head.kernel.is_some() || self.base.has_kernel(&new.kernel) =>
+            {
+                Category::NewCell
+            }
+            Severity::Expected => Category::NewKernel,
+        };
+        let is_trouble = new.outcome.severity() != Severity::Expected;
+        let explanations = match category.is_new_trouble() {
+            true => self.explainer.explain(None, new),
+            false => Vec::new(),
+        };
+        let finding = Finding {
+            category,
+            fingerprint: is_trouble.then(|| Fingerprint::of(new)),
+            base: Vec::new(),
+            head: is_trouble.then(|| verdict(new)).into_iter().collect(),
+            message: if is_trouble { new.message.clone() } else { String::new() },
+            diff: new.diff.clone(),
+            events: None,
+            explanations,
+            cells: vec![new.id()],
+        };
+        self.add(finding, (!is_trouble).then_some(&new.kernel));
+    }
+
+    fn without_head(&mut self, old: &CellReport) {
+        let is_comparable = self.head.kernel.is_none() || self.head.has_mode(old);
+        let message = match self.head.kernel {
+            Some(kernel) if !is_comparable => {
+                format!("{kernel} has no cells of the mode {}", old.btf)
+            }
+            None if !self.head.has_kernel(&old.kernel) => {
+                format!("there are no cells of {} any more", old.kernel)
+            }
+            _ => String::new(),
+        };
+        let finding = Finding {
+            category: if is_comparable { Category::Vanished } else { Category::NotComparable },
+            fingerprint: None,
+            base: Vec::new(),
+            head: Vec::new(),
+            message,
+            diff: None,
+            events: None,
+            explanations: Vec::new(),
+            cells: vec![old.id()],
+        };
+        self.add(finding, Some(&old.kernel));
+    }
+
+    /// Adds a finding; with one of the same cause it is one. Cells without a verdict of their own go
+    /// together by kernel.
+    fn add(&mut self, finding: Finding, kernel: Option<&String>) {
+        let of_kernel = |cell: &str| {
+            kernel.is_none_or(|kernel| {
+                cell.strip_prefix(kernel.as_str()).is_some_and(|rest| rest.starts_with('/'))
+            })
+        };
+        let known = self.findings.iter_mut().find(|known| {
+            known.category == finding.category
+                && known.fingerprint == finding.fingerprint
+                && (kernel.is_none() || known.message == finding.message)
+                && known.cells.first().is_some_and(|cell| of_kernel(cell))
+        });
+        match known {
+            None => self.findings.push(finding),
+            Some(known) => {
+                known.cells.extend(finding.cells);
+                add_new(&mut known.base, finding.base);
+                add_new(&mut known.head, finding.head);
+                for explanation in finding.explanations {
+                    explanation.join(&mut known.explanations);
+                }
+            }
+        }
+    }
+}
+
+/// Adds what is not yet there.
+fn add_new(known: &mut Vec<String>, others: Vec<String>) {
+    for other in others {
+        if !known.contains(&other) {
+            known.push(other);
+        }
+    }
+}
+
+/// What became of the cells of a kernel that is new.
+fn tell_what_came(findings: &mut [Finding], report: &Report) {
+    for finding in findings.iter_mut().filter(|finding| finding.category == Category::NewKernel) {
+        let Some(first) = finding.cells.first() else { continue };
+        let Some(kernel) = report.cells.iter().find(|cell| cell.id() == *first) else { continue };
+        let of_kernel = report.cells.iter().filter(|cell| cell.kernel == kernel.kernel);
+        finding.message = format!("{}: {}", kernel.kernel, Tally::of(of_kernel));
+    }
+}
+
+fn events_diff(base: &str, head: &str) -> String {
+    TextDiff::from_lines(base, head)
+        .unified_diff()
+        .context_radius(3)
+        .header("base", "head")
+        .to_string()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,438 @@
+use kernlab_core::outcome::{
+    Outcome::{self, Fail, Infra, KernelCrash, Pass, Unsupported},
+    Reason, Verdict,
+};
+use rstest::rstest;
+
+use super::*;
+use crate::report::{Kernel, Run};
+
+const DOSSIERS: [(&str, &[u8]); 3] = [
+    ("debian-6.12", include_bytes!("../../../../core/tests/dossiers/debian-6.12.json")),
+    ("debian-6.18", include_bytes!("../../../../core/tests/dossiers/debian-6.18.json")),
+    ("debian-6.19", include_bytes!("../../../../core/tests/dossiers/debian-6.19.json")),
+];
+
+/// Events by cell, and the dossiers of real kernels.
+#[derive(Default)]
+struct Made(BTreeMap<String, String>);
+
+impl Evidence for Made {
+    fn events(&self, cell: &CellReport) -> Option<String> {
+        self.0.get(&cell.id()).cloned()
+    }
+
+    fn dossier(&self, kernel: &str) -> Option<Dossier> {
+        let (_, json) = DOSSIERS.iter().find(|(known, _)| *known == kernel)?;
+        Some(Dossier::from_json(json).unwrap())
+    }
+}
+
+/// A cell that ended so. What is said has the kernel's name and a number in it.
+fn cell(id: &str, outcome: Outcome) -> CellReport {
+    let kernel = id.split('/').next().unwrap();
+    let because = |reason, what: &str| {
+        Verdict::because(outcome, reason, format!("{kernel}: {what} at {}", id.len()))
+    };
+    let verdict = match outcome {
+        Outcome::Pass => Verdict::pass(),
+        Outcome::Unsupported => because(Reason::MissingSymbol, "no such symbol"),
+        Outcome::Fail => because(Reason::EventsDiffer, "events differ"),
+        Outcome::KernelCrash => because(Reason::KernelPanicked, "panic"),
+        _ => because(Reason::QemuFailed, "no QEMU"),
+    };
+    CellReport::of_verdict(id, verdict)
+}
+
+fn report(run: &str, cells: &[(&str, Outcome)]) -> Report {
+    let cells: Vec<_> = cells.iter().map(|(id, outcome)| cell(id, *outcome)).collect();
+    let mut ids: Vec<_> = cells.iter().map(|cell| cell.kernel.clone()).collect();
+    ids.dedup();
+    let kernel = |id| Kernel { id, release: None, unavailable: None };
+    Report {
+        schema: 1,
+        run: Run {
+            id: run.to_owned(),
+            started: String::new(),
+            duration_ms: 0,
+            selectors: vec![],
+            jobs: 1,
+            repeat: std::num::NonZeroU32::MIN,
+            exit_code: 0,
+        },
+        kernels: ids.into_iter().map(kernel).collect(),
+        cells,
+    }
+}
+
+fn compare(base: &[(&str, Outcome)], head: &[(&str, Outcome)]) -> Regression {
+    let (base, head) = (report("old", base), report("new", head));
+    let nothing = Made::default();
+    Regression::of_runs(
+        Side { report: &base, evidence: &nothing },
+        Side { report: &head, evidence: &nothing },
+    )
+}
+
+#[test]
+fn everything_that_can_happen_between_two_runs() {
+    let base = [
+        ("k/embedded/aya/t/same", Pass),
+        ("k/embedded/aya/t/broken", Pass),
+        ("k/masked/aya/t/broken", Pass),
+        ("k/embedded/aya/t/bad", Fail),
+        ("k/embedded/aya/t/worse", Fail),
+        ("k/embedded/aya/t/mended", KernelCrash),
+        ("k/embedded/aya/t/lost", Pass),
+        ("k/embedded/aya/t/won", Unsupported),
+        ("k/embedded/aya/t/unknown", Pass),
+        ("k/embedded/aya/t/gone", Pass),
+        ("went/embedded/aya/t/a", Pass),
+        ("went/embedded/aya/t/b", Fail),
+    ];
+    let head = [
+        ("k/embedded/aya/t/same", Pass),
+        ("k/embedded/aya/t/broken", Fail),
+        ("k/masked/aya/t/broken", Fail),
+        ("k/embedded/aya/t/bad", Fail),
+        ("k/embedded/aya/t/worse", KernelCrash),
+        ("k/embedded/aya/t/mended", Pass),
+        ("k/embedded/aya/t/lost", Unsupported),
+        ("k/embedded/aya/t/won", Pass),
+        ("k/embedded/aya/t/unknown", Infra),
+        ("k/embedded/aya/t/came", Pass),
+        ("came/embedded/aya/t/a", Pass),
+        ("came/embedded/aya/t/b", Unsupported),
+        ("came/embedded/aya/t/c", Fail),
+    ];
+    let regression = compare(&base, &head);
+    assert_eq!(regression.severity(), Severity::Failure);
+    insta::assert_snapshot!(regression, @r"
+    new beside old: 1 of 9 cells are the same, new failure: 3, no longer supported: 1, vanished: 3, inconclusive: 1, still failing: 2, fixed: 1, newly supported: 1, new kernel: 2, new cell: 1; the events of 1 that pass are not at hand to be compared
+
+    new failure [f95b5805c7f0], 3 cells: pass -> fail (events-differ)
+      k: events differ at 23
+      k/embedded/aya/t/broken
+      k/masked/aya/t/broken
+      came/embedded/aya/t/c
+
+    no longer supported [8b1864db5235], 1 cell: pass -> unsupported (missing-symbol)
+      k: no such symbol at 21
+      k/embedded/aya/t/lost
+
+    vanished, 1 cell
+      k/embedded/aya/t/gone
+
+    vanished, 2 cells
+      there are no cells of went any more
+      went/embedded/aya/t/a
+      went/embedded/aya/t/b
+
+    inconclusive [cf4bb8cb2826], 1 cell: pass -> infra (qemu-failed)
+      k: no QEMU at 24
+      k/embedded/aya/t/unknown
+
+    still failing [f95b5805c7f0], 1 cell: fail (events-differ)
+      k: events differ at 20
+      k/embedded/aya/t/bad
+
+    still failing [0fb353e65705], 1 cell: fail (events-differ) -> kernel-crash (kernel-panicked)
+      k: panic at 22
+      k/embedded/aya/t/worse
+
+    fixed [0fb353e65705], 1 cell: kernel-crash (kernel-panicked) -> pass
+      k: panic at 23
+      k/embedded/aya/t/mended
+
+    newly supported [8b1864db5235], 1 cell: unsupported (missing-symbol) -> pass
+      k: no such symbol at 20
+      k/embedded/aya/t/won
+
+    new kernel, 2 cells
+      came: 1 pass, 1 fail, 1 unsupported
+      came/embedded/aya/t/a
+      came/embedded/aya/t/b
+
+    new cell, 1 cell
+      k/embedded/aya/t/came
+    ");
+    insta::assert_snapshot!(markdown::render(&regression), @r"
+    ### kernlab: new beside old
+
+    | what | cells |
+    |---|--:|
+    | the same | 1 |
+    | new failure | 3 |
+    | no longer supported | 1 |
+    | vanished | 3 |
+    | inconclusive | 1 |
+    | still failing | 2 |
+    | fixed | 1 |
+    | newly supported | 1 |
+    | new kernel | 2 |
+    | new cell | 1 |
+    | events not at hand | 1 |
+
+    #### new failure \[f95b5805c7f0\], 3 cells: pass -&gt; fail (events-differ)
+
+    k: events differ at 23
+
+    - k/embedded/aya/t/broken
+    - k/masked/aya/t/broken
+    - came/embedded/aya/t/c
+
+    #### no longer supported \[8b1864db5235\], 1 cell: pass -&gt; unsupported (missing-symbol)
+
+    k: no such symbol at 21
+
+    - k/embedded/aya/t/lost
+
+    #### vanished, 1 cell
+
+    - k/embedded/aya/t/gone
+
+    #### vanished, 2 cells
+
+    there are no cells of went any more
+
+    - went/embedded/aya/t/a
+    - went/embedded/aya/t/b
+
+    #### inconclusive \[cf4bb8cb2826\], 1 cell: pass -&gt; infra (qemu-failed)
+
+    k: no QEMU at 24
+
+    - k/embedded/aya/t/unknown
+
+    #### still failing \[f95b5805c7f0\], 1 cell: fail (events-differ)
+
+    k: events differ at 20
+
+    - k/embedded/aya/t/bad
+
+    #### still failing \[0fb353e65705\], 1 cell: fail (events-differ) -&gt; kernel-crash (kernel-panicked)
+
+    k: panic at 22
+
+    - k/embedded/aya/t/worse
+
+    #### fixed \[0fb353e65705\], 1 cell: kernel-crash (kernel-panicked) -&gt; pass
+
+    k: panic at 23
+
+    - k/embedded/aya/t/mended
+
+    #### newly supported \[8b1864db5235\], 1 cell: unsupported (missing-symbol) -&gt; pass
+
+    k: no such symbol at 20
+
+    - k/embedded/aya/t/won
+
+    #### new kernel, 2 cells
+
+    came: 1 pass, 1 fail, 1 unsupported
+
+    - came/embedded/aya/t/a
+    - came/embedded/aya/t/b
+
+    #### new cell, 1 cell
+
+    - k/embedded/aya/t/came
+    ");
+}
+
+#[rstest]
+#[case::nothing_happened(&[Pass], &[Pass], Severity::Expected)]
+#[case::as_bad_as_before(&[Fail], &[Fail], Severity::Expected)]
+#[case::fixed(&[Fail], &[Pass], Severity::Expected)]
+#[case::known_now(&[Infra], &[Unsupported], Severity::Expected)]
+#[case::broken(&[Pass], &[Fail], Severity::Failure)]
+#[case::not_known_before(&[Infra], &[Fail], Severity::Failure)]
+#[case::not_known_now(&[Fail], &[Infra], Severity::Inconclusive)]
+#[case::never_known(&[Infra], &[Infra], Severity::Inconclusive)]
+#[case::broken_and_not_known(&[Pass, Pass], &[Infra, KernelCrash], Severity::Failure)]
+#[case::lost(&[Pass], &[Unsupported], Severity::Failure)]
+#[case::came(&[Pass], &[Pass, Pass], Severity::Expected)]
+#[case::came_broken(&[Pass], &[Pass, Fail], Severity::Failure)]
+#[case::went(&[Pass, Fail], &[Pass], Severity::Failure)]
+#[case::nothing_in_common(&[], &[Pass], Severity::Inconclusive)]
+fn what_it_means_for_ci(
+    #[case] base: &[Outcome],
+    #[case] head: &[Outcome],
+    #[case] expected: Severity,
+) {
+    let scenarios = ["k/masked/aya/t/a", "k/masked/aya/t/b"];
+    let cells = |outcomes: &[Outcome]| {
+        scenarios.into_iter().zip(outcomes.iter().copied()).collect::<Vec<_>>()
+    };
+    assert_eq!(compare(&cells(base), &cells(head)).severity(), expected);
+}
+
+#[test]
+fn events_that_changed_are_told_though_both_pass() {
+    let cells = [
+        ("k/embedded/aya/sys_write/threads", Pass),
+        ("k/embedded/libbpf/sys_write/threads", Pass),
+        ("k/masked/aya/sys_write/threads", Pass),
+    ];
+    let (old, new) = (report("old", &cells), report("new", &cells));
+    let events = |fd: u32, ids: &[(&str, Outcome)]| {
+        let text = format!("comm=a write fd=1\ncomm=b write fd={fd}\n");
+        Made(ids.iter().map(|(id, _)| ((*id).to_owned(), text.clone())).collect())
+    };
+    let (before, after) = (events(2, &cells), events(3, &cells[..2]));
+    let regression = Regression::of_runs(
+        Side { report: &old, evidence: &before },
+        Side { report: &new, evidence: &after },
+    );
+    assert_eq!(regression.severity(), Severity::Expected);
+    insta::assert_snapshot!(regression, @r"
+    new beside old: 1 of 3 cells are the same, events changed: 2; the events of 1 that pass are not at hand to be compared
+
+    events changed [f188deeb34ab], 2 cells: pass
+      k/embedded/aya/sys_write/threads
+      k/embedded/libbpf/sys_write/threads
+        --- base
+        +++ head
+        @@ -1,2 +1,2 @@
+         comm=a write fd=1
+        -comm=b write fd=2
+        +comm=b write fd=3
+    ");
+}
+
+#[test]
+fn one_cause_is_one_finding_on_all_kernels_and_is_explained() {
+    let scenarios = ["filelife/mknod", "filelife/create_unlink"];
+    let cells = |kernels: &[(&str, Outcome)]| {
+        let mut cells = Vec::new();
+        for (kernel, outcome) in kernels {
+            for backend in ["libbpf", "aya"] {
+                for scenario in scenarios {
+                    cells.push((format!("{kernel}/embedded/{backend}/{scenario}"), *outcome));
+                }
+            }
+        }
+        cells
+    };
+    let made = |run, kernels| {
+        let cells = cells(kernels);
+        let cells: Vec<_> = cells.iter().map(|(id, outcome)| (id.as_str(), *outcome)).collect();
+        let mut report = report(run, &cells);
+        for (number, cell) in report.cells.iter_mut().enumerate() {
+            if cell.outcome == Fail {
+                cell.diff = Some(format!(
+                    "--- expected\n+++ observed\n@@ -{number} +0 @@\n-tid=<worker-{number}> unlinked name=\"{number}\"\n"
+                ));
+            }
+        }
+        report
+    };
+    let base = made("old", &[("debian-6.12", Pass), ("debian-6.18", Pass)]);
+    let head = made("new", &[("debian-6.12", Pass), ("debian-6.18", Pass), ("debian-6.19", Fail)]);
+    let nothing = Made::default();
+    let regression = Regression::of_runs(
+        Side { report: &base, evidence: &nothing },
+        Side { report: &head, evidence: &nothing },
+    );
+    insta::assert_snapshot!(regression, @r#"
+    new beside old: 8 of 8 cells are the same, new failure: 4; the events of 8 that pass are not at hand to be compared
+
+    new failure [24378bcefe57], 4 cells: fail (events-differ)
+      debian-6.19: events differ at 42
+      what debian-6.19 has otherwise than debian-6.18:
+        `vfs_create` takes the dentry as 2nd argument from 6.19, was 3rd
+        `vfs_create` takes the mode as 3rd argument from 6.19, was 4th
+        `vfs_unlink` is `int vfs_unlink(struct mnt_idmap *idmap, struct inode *dir, struct dentry *dentry, struct delegated_inode *delegated_inode)` from 6.19, was `int vfs_unlink(struct mnt_idmap *idmap, struct inode *dir, struct dentry *dentry, struct inode **delegated_inode)`
+      debian-6.19/embedded/libbpf/filelife/mknod
+      debian-6.19/embedded/libbpf/filelife/create_unlink
+      debian-6.19/embedded/aya/filelife/mknod
+      debian-6.19/embedded/aya/filelife/create_unlink
+        --- expected
+        +++ observed
+        @@ -8 +0 @@
+        -tid=<worker-8> unlinked name="8"
+    "#);
+    let json: serde_json::Value = serde_json::from_str(&regression.to_json()).unwrap();
+    assert_eq!(json["findings"][0]["explanations"][0]["beside"], "debian-6.18");
+    assert_eq!(json["findings"][0]["category"], "new-failure");
+}
+
+#[test]
+fn a_failure_of_another_kind_is_another_finding() {
+    let ids = ["k/masked/aya/sys_write/threads", "k/masked/aya/sys_write/burst_ring"];
+    let base = report("old", &ids.map(|id| (id, Pass)));
+    let mut head = report("new", &ids.map(|id| (id, Fail)));
+    for (cell, field) in head.cells.iter_mut().zip(["fd", "ret"]) {
+        cell.diff = Some(format!("-write {field}=1\n+write {field}=2\n"));
+    }
+    let nothing = Made::default();
+    let findings = |head: &Report| {
+        let side = |report| Side { report, evidence: &nothing as &dyn Evidence };
+        Regression::of_runs(side(&base), side(head)).findings.len()
+    };
+    assert_eq!(findings(&head), 2);
+    head.cells[1].diff = head.cells[0].diff.clone();
+    assert_eq!(findings(&head), 1);
+    head.cells[1].reason = Some(Reason::EventsLost);
+    assert_eq!(findings(&head), 2);
+}
+
+/// The kernel says itself what its trouble is, whoever caused it.
+#[test]
+fn a_crash_is_one_cause_for_all_tracers() {
+    let ids = ["k/masked/aya/sys_write/threads", "k/masked/aya/inotify/unwatched"];
+    let found = |outcome| compare(&ids.map(|id| (id, Pass)), &ids.map(|id| (id, outcome)));
+    assert_eq!(found(KernelCrash).findings.len(), 1);
+    assert_eq!(found(Fail).findings.len(), 2);
+}
+
+#[test]
+fn two_kernels_of_a_run() {
+    let cells = [
+        ("debian-6.18/embedded/aya/filelife/mknod", Pass),
+        ("debian-6.18/masked/aya/filelife/mknod", Pass),
+        ("debian-6.18/masked/aya/inotify/unwatched", Unsupported),
+        ("debian-6.18/masked/aya/filetop/mixed_io", Pass),
+        ("debian-6.19/absent/aya/filelife/mknod", Fail),
+        ("debian-6.19/absent/aya/inotify/unwatched", Pass),
+        ("debian-6.19/external/aya/inotify/unwatched", Pass),
+    ];
+    let report = report("run", &cells);
+    let nothing = Made::default();
+    let run = Side { report: &report, evidence: &nothing };
+    let mut regression = Regression::of_kernels(run, "debian-6.18", "debian-6.19").unwrap();
+    assert!(regression.difference.is_some());
+    // It has tests of its own.
+    regression.difference = None;
+    insta::assert_snapshot!(regression, @r"
+    debian-6.19 beside debian-6.18: 0 of 2 cells are the same, new failure: 1, vanished: 1, newly supported: 1, only one kernel has the BTF mode: 2
+
+    new failure [fb1487b637a9], 1 cell: pass -> fail (events-differ)
+      debian-6.19: events differ at 37
+      what debian-6.19 has otherwise than debian-6.18:
+        `vfs_create` takes the dentry as 2nd argument from 6.19, was 3rd
+        `vfs_create` takes the mode as 3rd argument from 6.19, was 4th
+        `vfs_unlink` is `int vfs_unlink(struct mnt_idmap *idmap, struct inode *dir, struct dentry *dentry, struct delegated_inode *delegated_inode)` from 6.19, was `int vfs_unlink(struct mnt_idmap *idmap, struct inode *dir, struct dentry *dentry, struct inode **delegated_inode)`
+      debian-6.19/absent/aya/filelife/mknod
+
+    vanished, 1 cell
+      debian-6.18/masked/aya/filetop/mixed_io
+
+    newly supported [466560c23b93], 1 cell: unsupported (missing-symbol) -> pass
+      debian-6.18: no such symbol at 40
+      debian-6.19/absent/aya/inotify/unwatched
+
+    only one kernel has the BTF mode, 1 cell
+      debian-6.19/external/aya/inotify/unwatched
+
+    only one kernel has the BTF mode, 1 cell
+      debian-6.19 has no cells of the mode embedded
+      debian-6.18/embedded/aya/filelife/mknod
+    ");
+    let error = Regression::of_kernels(run, "debian-6.18", "6.19").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the run run has no cells of a kernel \"6.19\"; its kernels are debian-6.18, debian-6.19"
+    );
+}

@@ -1,0 +1,121 @@
+//! A comparison for a terminal.
+
+use std::fmt;
+
+use super::{Explanation, Finding, Regression, Subject};
+
+/// So many lines of a diff are shown; the evidence has all.
+const DIFF_LINES: usize = 12;
+/// So many cells of what came, went or got better are listed.
+const CELLS: usize = 6;
+
+impl fmt::Display for Regression {
+    /// The counts, then every finding, then what changed in the kernel.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.summary())?;
+        for finding in &self.findings {
+            write!(f, "\n{finding}")?;
+        }
+        match &self.difference {
+            None => Ok(()),
+            Some(difference) => {
+                let (old, new) = (&difference.old, &difference.new);
+                write!(f, "\nwhat changed for the tracers from {old} to {new}:\n\n{difference}")
+            }
+        }
+    }
+}
+
+impl Regression {
+    /// One line.
+    pub fn summary(&self) -> String {
+        let (head, base) = (self.head.name(), self.base.name());
+        let (same, compared) = (self.same, self.compared);
+        let mut text = format!("{head} beside {base}: {same} of {compared} cells are the same");
+        for (category, count) in self.counts() {
+            text += &format!(", {category}: {count}");
+        }
+        if self.events_unknown > 0 {
+            let unknown = self.events_unknown;
+            text += &format!("; the events of {unknown} that pass are not at hand to be compared");
+        }
+        text
+    }
+}
+
+impl Subject {
+    /// The kernel, if there is one, or the run.
+    pub fn name(&self) -> &str {
+        self.kernel.as_deref().unwrap_or(&self.run)
+    }
+}
+
+impl Finding {
+    /// `new failure [0123456789ab], 4 cells: pass -> fail (events-differ)`.
+    pub fn title(&self) -> String {
+        let mut title = self.category.to_string();
+        if let Some(fingerprint) = &self.fingerprint {
+            title += &format!(" [{fingerprint}]");
+        }
+        title += &match self.cells.len() {
+            1 => ", 1 cell".to_owned(),
+            count => format!(", {count} cells"),
+        };
+        let (base, head) = (self.base.join(" or "), self.head.join(" or "));
+        title += &match (base.is_empty(), head.is_empty()) {
+            (false, false) if base == head => format!(": {base}"),
+            (false, false) => format!(": {base} -> {head}"),
+            (true, false) => format!(": {head}"),
+            (_, true) => String::new(),
+        };
+        title
+    }
+
+    /// Which of its cells are worth listing, and how many more there are.
+    pub(super) fn listed(&self) -> (&[String], usize) {
+        let is_good = !self.category.is_new_trouble();
+        let shown = if is_good { self.cells.len().min(CELLS) } else { self.cells.len() };
+        // "and 1 more" takes as much room as the one.
+        let shown = if self.cells.len() == shown + 1 { shown + 1 } else { shown };
+        (&self.cells[..shown], self.cells.len() - shown)
+    }
+}
+
+impl Explanation {
+    /// `what debian-6.19 has otherwise than debian-6.18, where it passes`.
+    pub(super) fn title(&self) -> String {
+        format!("what {} has otherwise than {}", self.kernel, self.beside)
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.title())?;
+        if !self.message.is_empty() {
+            writeln!(f, "  {}", self.message)?;
+        }
+        for explanation in &self.explanations {
+            writeln!(f, "  {}:", explanation.title())?;
+            for change in &explanation.changes {
+                writeln!(f, "    {change}")?;
+            }
+        }
+        let (cells, more) = self.listed();
+        for cell in cells {
+            writeln!(f, "  {cell}")?;
+        }
+        if more > 0 {
+            writeln!(f, "  and {more} more")?;
+        }
+        for diff in [&self.diff, &self.events].into_iter().flatten() {
+            let lines: Vec<_> = diff.lines().collect();
+            for line in lines.iter().take(DIFF_LINES) {
+                writeln!(f, "    {line}")?;
+            }
+            if lines.len() > DIFF_LINES {
+                writeln!(f, "    and {} more lines", lines.len() - DIFF_LINES)?;
+            }
+        }
+        Ok(())
+    }
+}
