@@ -111,3 +111,56 @@ fn files_that_are_no_report_are_refused() {
     assert_eq!(code, Some(2));
     assert!(stderr.contains("`cargo xtask vmtest` makes one"), "{stderr}");
 }
+
+/// Exit codes for CI, from the files of two runs.
+#[test]
+fn two_runs_are_compared() {
+    let checkout = Checkout::new();
+    let verdict = r#""outcome": "fail",
+    "reason": "events-differ", "message": "they differ""#;
+    let with = |file: &str, outcome: &str| {
+        let text = REPORT.replace(verdict, &format!(r#""message": "", "outcome": {outcome}"#));
+        assert_ne!(text, REPORT);
+        fs::write(checkout.path(file), text.replace("\"id\": \"r\"", "\"id\": \"other\"")).unwrap();
+    };
+    with("passes.json", r#""pass", "reason": null"#);
+    with("unknown.json", r#""infra", "reason": "qemu-failed""#);
+    for (base, head, expected, told) in [
+        ("passes.json", "latest", 1, "r beside other: 0 of 1 cells are the same, new failure: 1"),
+        ("latest", "passes.json", 0, "fixed"),
+        ("latest", "latest", 0, "still failing"),
+        ("passes.json", "unknown.json", 3, "inconclusive"),
+        ("passes.json", "passes.json", 0, "the events of 1 that pass are not at hand"),
+    ] {
+        let (code, stdout, stderr) = checkout.report(&["diff", base, head], "");
+        assert_eq!(code, Some(expected), "{base} {head}: {stdout}{stderr}");
+        assert!(stdout.contains(told), "{stdout}");
+    }
+    for format in ["markdown", "json"] {
+        let arguments = ["diff", "passes.json", "latest", "--format", format];
+        let (code, stdout, _) = checkout.report(&arguments, "");
+        assert_eq!(code, Some(1));
+        assert!(stdout.contains("k/masked/aya/t/s"), "{stdout}");
+    }
+}
+
+#[test]
+fn what_is_compared_can_not_be_misread() {
+    let checkout = Checkout::new();
+    for (arguments, expected) in [
+        (&["latest"][..], "<HEAD>"),
+        (&["latest", "latest", "--kernels", "k", "k"], "cannot be used with"),
+        (&["latest", "--kernels", "k"], "2 values required"),
+        (&["latest", "--kernels", "k", "l"], "has no cells of a kernel \"l\"; its kernels are k"),
+        (&["latest", "20250101T000000"], "there is no run \"20250101T000000\""),
+    ] {
+        let (code, _, stderr) = checkout.report(&[&["diff"], arguments].concat(), "");
+        assert_eq!(code, Some(2), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(expected), "{stderr}");
+    }
+    let (code, stdout, _) = checkout.report(&["diff", "latest", "--kernels", "k", "k"], "");
+    assert_eq!(
+        (code, stdout.lines().next()),
+        (Some(0), Some("k beside k: 0 of 1 cells are the same, still failing: 1"))
+    );
+}

@@ -302,6 +302,22 @@ fn events_that_changed_are_told_though_both_pass() {
 }
 
 #[test]
+fn events_that_changed_are_told_of_what_still_fails() {
+    let id = "k/embedded/aya/sys_write/threads";
+    let (old, new) = (report("old", &[(id, Fail)]), report("new", &[(id, Fail)]));
+    let events = |text: &str| Made(BTreeMap::from([(id.to_owned(), text.to_owned())]));
+    let (before, after) = (events("write fd=1\n"), events("write fd=2\n"));
+    let regression = Regression::of_runs(
+        Side { report: &old, evidence: &before },
+        Side { report: &new, evidence: &after },
+    );
+    let [finding] = &regression.findings[..] else { panic!("{regression}") };
+    assert_eq!(finding.category, Category::StillFailing);
+    let events = "--- base\n+++ head\n@@ -1 +1 @@\n-write fd=1\n+write fd=2\n";
+    assert_eq!(finding.events.as_deref(), Some(events));
+}
+
+#[test]
 fn one_cause_is_one_finding_on_all_kernels_and_is_explained() {
     let scenarios = ["filelife/mknod", "filelife/create_unlink"];
     let cells = |kernels: &[(&str, Outcome)]| {
