@@ -55,7 +55,7 @@ fn every_format_has_the_failing_cell() {
         ("text", "k/masked/aya/t/s: fail (events-differ)\n    they differ\n    -a\n    +b\n"),
         ("markdown", "<b>k/masked/aya/t/s</b>: fail (events-differ)</summary>"),
         ("github", "```diff\n-a\n+b\n```"),
-        ("html", "<span class=\"removed\">-a</span>"),
+        ("html", "<del>-a</del>"),
         ("junit", "<failure message=\"fail (events-differ): they differ\" type=\"fail\">"),
         ("json", "\"outcome\": \"fail\""),
     ] {

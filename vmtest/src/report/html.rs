@@ -1,129 +1,222 @@
-//! A run as one page of HTML that needs nothing else.
+//! A run as one page of HTML that needs nothing else: no network, and a script only for the filter.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, fs, path::Path};
 
-use kernlab_core::outcome::Severity;
+use kernlab_core::{outcome::Outcome, record::Decision};
 
-use super::{CellReport, Report, grid::Grid, table};
+use super::{
+    CellReport, Report,
+    grid::{Grid, distinct, symbol},
+    table,
+};
 
-const STYLE: &str = "\
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem; color: #1b1f24; background: #fff; }
-table { border-collapse: collapse; }
-th, td { border: 1px solid #d0d7de; padding: .2rem .6rem; text-align: left; }
-td.cells { font-family: ui-monospace, monospace; white-space: pre; text-align: center; }
-td.cells a { text-decoration: none; padding: 0 .15rem; color: inherit; }
-.failure { background: #ffd8d3; font-weight: bold; }
-.inconclusive { background: #fff1c2; }
-pre { background: #f6f8fa; padding: .6rem; overflow-x: auto; }
-.added { color: #116329; } .removed { color: #a40e26; }
-";
+const STYLE: &str = include_str!("html/page.css");
+const SCRIPT: &str = include_str!("html/filter.js");
 
-/// The page. Cells link to their findings, findings to the folders of their evidence, as they are
+/// What a cell left beside its report.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence {
+    /// The events as text.
+    pub events: Option<String>,
+    /// What the verifier said.
+    pub verifier_log: Option<String>,
+    /// The last lines of the console, or of the kernel's log.
+    pub console: Option<String>,
+}
+
+impl Evidence {
+    /// Reads what is in the run's folder. What can't be read is not shown: the page links to it.
+    pub fn read(run: &Path, cell: &CellReport) -> Self {
+        let folder = run.join(&cell.evidence);
+        let text = |name: &str| fs::read_to_string(folder.join(name)).ok();
+        let last_lines = |text: String| {
+            let skipped = text.lines().count().saturating_sub(CONSOLE_LINES);
+            text.lines().skip(skipped).map(|line| format!("{line}\n")).collect()
+        };
+        let console = || text("guest.txt").or_else(|| text("kernel.log")).map(last_lines);
+        Evidence {
+            events: text("events.txt"),
+            verifier_log: text("verifier.log"),
+            console: if is_expected(cell) { None } else { console() },
+        }
+    }
+}
+
+/// How much of the console is shown.
+const CONSOLE_LINES: usize = 60;
+
+/// The page. `evidence` is asked once for each cell. Links to folders of evidence are as they are
 /// beside `report.json`.
-pub fn render(report: &Report) -> String {
-    let title = format!("kernlab, {}", report.run.started);
+pub fn render(report: &Report, evidence: &dyn Fn(&CellReport) -> Evidence) -> String {
+    let grid = Grid::of(report);
+    let title = escaped(&format!("kernlab, {}", report.run.started));
     let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{}</title>\n<style>\n\
-         {STYLE}</style>\n<h1>{}</h1>\n<p>{}</p>\n",
-        escaped(&title),
-        escaped(&title),
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width\">\n<title>{title}</title>\n\
+         <style>\n{STYLE}</style>\n<h1>{title}</h1>\n<p>{}</p>\n",
         escaped(&table::summary(report))
     );
-    kernels(&mut page, report);
-    matrix(&mut page, report);
-    for cell in report.findings() {
-        finding(&mut page, cell);
+    filter(&mut page, report, &grid);
+    matrix(&mut page, report, &grid);
+    let (found, fine): (Vec<_>, Vec<_>) = report.cells.iter().partition(|cell| !is_expected(cell));
+    if !found.is_empty() {
+        page += "<h2>What is not as it should be</h2>\n";
+        found.into_iter().for_each(|cell| details(&mut page, cell, &evidence(cell)));
     }
-    page += "</html>\n";
+    page += "<h2>All other cells</h2>\n";
+    fine.into_iter().for_each(|cell| details(&mut page, cell, &evidence(cell)));
+    let _ = writeln!(page, "<script>\n{SCRIPT}</script>\n</html>");
     page
 }
 
-fn kernels(page: &mut String, report: &Report) {
-    *page += "<table>\n<tr><th>kernel</th><th>release</th></tr>\n";
-    for kernel in &report.kernels {
-        let release = match (&kernel.unavailable, &kernel.release) {
-            (Some(why), _) => format!("can't be had: {why}"),
-            (None, Some(release)) => release.clone(),
-            (None, None) => "unknown".to_owned(),
-        };
-        let _ = writeln!(
-            page,
-            "<tr><td>{}</td><td>{}</td></tr>",
-            escaped(&kernel.id),
-            escaped(&release)
-        );
-    }
-    *page += "</table>\n";
+fn is_expected(cell: &CellReport) -> bool {
+    matches!(cell.outcome, Outcome::Pass | Outcome::Unsupported)
 }
 
-fn matrix(page: &mut String, report: &Report) {
-    let grid = Grid::of(report);
-    *page += "<h2>Cells</h2>\n<table>\n<tr><th>scenario</th>";
-    for (kernel, _) in &grid.kernels {
-        let _ = write!(page, "<th>{}</th>", escaped(kernel));
+/// Choices by outcome, kernel and tracer; shown by the script that makes them work.
+fn filter(page: &mut String, report: &Report, grid: &Grid<'_>) {
+    let outcomes = Outcome::ALL
+        .iter()
+        .filter(|&&outcome| report.cells.iter().any(|cell| cell.outcome == outcome))
+        .map(|outcome| outcome.name());
+    let kernels = grid.kernels.iter().map(|(kernel, _)| *kernel);
+    let tracers = distinct(grid.scenarios.iter().map(|scenario| tracer(scenario)));
+    *page += "<form class=\"filter\" hidden>\n";
+    for (name, values) in [
+        ("outcome", outcomes.collect::<Vec<_>>()),
+        ("kernel", kernels.collect()),
+        ("tracer", tracers),
+    ] {
+        let _ =
+            write!(page, "<label>{name} <select name=\"{name}\"><option value=\"\">all</option>");
+        for value in values.into_iter().map(escaped) {
+            let _ = write!(page, "<option>{value}</option>");
+        }
+        *page += "</select></label>\n";
     }
-    *page += "</tr>\n";
+    *page += "</form>\n";
+}
+
+fn tracer(scenario: &str) -> &str {
+    scenario.split('/').next().unwrap_or_default()
+}
+
+fn matrix(page: &mut String, report: &Report, grid: &Grid<'_>) {
+    *page += "<div class=\"scroll\">\n<table>\n<thead>\n<tr><th scope=\"col\">scenario</th>";
+    for (kernel, modes) in &grid.kernels {
+        let known = report.kernels.iter().find(|known| known.id == **kernel);
+        let release = known.and_then(|known| match (&known.unavailable, &known.release) {
+            (Some(why), _) => Some(format!("can't be had: {why}")),
+            (None, release) => release.clone(),
+        });
+        let _ = write!(
+            page,
+            "<th scope=\"col\" data-kernel=\"{0}\">{0}<small>{1}</small><small>{2}</small></th>",
+            escaped(kernel),
+            escaped(&release.unwrap_or_default()),
+            escaped(&modes.join(", "))
+        );
+    }
+    *page += "</tr>\n</thead>\n<tbody>\n";
     for scenario in &grid.scenarios {
-        let _ = write!(page, "<tr><td>{}</td>", escaped(scenario));
+        let _ = write!(
+            page,
+            "<tr data-tracer=\"{}\"><th scope=\"row\">{}</th>",
+            escaped(tracer(scenario)),
+            escaped(scenario)
+        );
         for kernel in &grid.kernels {
-            let groups = grid.cells(kernel, scenario).into_iter().map(|group| {
-                let cells = group.into_iter().flatten().map(symbol);
-                cells.collect::<String>()
-            });
-            let groups: Vec<_> = groups.collect();
-            let _ = write!(page, "<td class=\"cells\">{}</td>", groups.join(" "));
+            let group = |group: Vec<Option<&CellReport>>| {
+                let cells: String = group.into_iter().flatten().map(square).collect();
+                format!("<span class=\"mode\">{cells}</span>")
+            };
+            let groups: String = grid.cells(kernel, scenario).into_iter().map(group).collect();
+            let _ = write!(page, "<td data-kernel=\"{}\">{groups}</td>", escaped(kernel.0));
         }
         *page += "</tr>\n";
     }
-    let _ = writeln!(page, "</table>\n<p>{}</p>", escaped(&grid.legend()));
+    let _ = writeln!(page, "</tbody>\n</table>\n</div>\n<p>{}</p>", escaped(&grid.legend()));
 }
 
-fn symbol(cell: &CellReport) -> String {
-    let symbol = super::grid::symbol(cell.outcome);
-    let title = escaped(&format!("{}: {} {}", cell.id(), cell.outcome, cell.message));
-    match severity(cell) {
-        None => format!("<span title=\"{title}\">{symbol}</span>"),
-        Some(class) => format!(
-            "<a class=\"{class}\" title=\"{title}\" href=\"#{}\">{symbol}</a>",
-            escaped(&cell.id())
-        ),
-    }
+/// A cell in the grid: a letter beside its colour, for those who don't tell colours apart.
+fn square(cell: &CellReport) -> String {
+    let id = escaped(&cell.id());
+    format!(
+        "<a class=\"cell {0}\" href=\"#{id}\" title=\"{id}: {0}\">{1}</a>",
+        cell.outcome,
+        symbol(cell.outcome)
+    )
 }
 
-/// The class of a cell that isn't as it should be.
-fn severity(cell: &CellReport) -> Option<&'static str> {
-    match cell.outcome.severity() {
-        Severity::Expected => None,
-        Severity::Inconclusive => Some("inconclusive"),
-        Severity::Failure => Some("failure"),
-    }
-}
-
-fn finding(page: &mut String, cell: &CellReport) {
+/// All that is known of a cell, folded unless something is wrong with it.
+fn details(page: &mut String, cell: &CellReport, evidence: &Evidence) {
+    let open = if is_expected(cell) { "" } else { " open" };
     let reason = cell.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
     let id = escaped(&cell.id());
     let _ = writeln!(
         page,
-        "<h3 id=\"{id}\">{id}: <span class=\"{}\">{}{reason}</span></h3>\n<p>{}</p>",
-        severity(cell).unwrap_or_default(),
-        cell.outcome,
-        escaped(&cell.message)
+        "<details id=\"{id}\" data-outcome=\"{outcome}\" data-kernel=\"{}\" data-tracer=\"{}\"{open}>\n\
+         <summary>{id} <span class=\"cell {outcome}\">{outcome}{reason}</span> {} ms</summary>",
+        escaped(&cell.kernel),
+        escaped(tracer(&cell.scenario)),
+        cell.duration_ms,
+        outcome = cell.outcome,
     );
+    if !cell.message.is_empty() {
+        let _ = writeln!(page, "<p>{}</p>", escaped(&cell.message));
+    }
+    if let (Some(predicted), Some(observed)) = (&cell.predicted, &cell.plan) {
+        let _ = writeln!(
+            page,
+            "<p>predicted: {}<br>in the guest: {}</p>",
+            escaped(&decision(predicted)),
+            escaped(&decision(observed))
+        );
+    }
     if let Some(diff) = &cell.diff {
         let lines: Vec<_> = diff.lines().map(diff_line).collect();
-        let _ = writeln!(page, "<pre>{}</pre>", lines.join("\n"));
+        part(page, "expected and observed events", &lines.join("\n"));
     }
-    let _ = writeln!(page, "<pre>$ {}</pre>", escaped(&cell.again()));
+    for (title, text) in [
+        ("events", &evidence.events),
+        ("the verifier", &evidence.verifier_log),
+        ("the kernel", &evidence.console),
+    ] {
+        if let Some(text) = text.as_deref().filter(|text| !text.is_empty()) {
+            part(page, title, &escaped(text));
+        }
+    }
+    part(page, "again", &escaped(&cell.again()));
     if !cell.evidence.is_empty() {
-        let _ = writeln!(page, "<p><a href=\"{0}/\">{0}</a></p>", escaped(&cell.evidence));
+        let _ = writeln!(page, "<p><a href=\"{0}/\">all evidence</a></p>", escaped(&cell.evidence));
+    }
+    *page += "</details>\n";
+}
+
+/// A titled block; `html` is escaped already.
+fn part(page: &mut String, title: &str, html: &str) {
+    let _ = writeln!(page, "<h4>{title}</h4>\n<pre tabindex=\"0\">{html}</pre>");
+}
+
+/// A plan in one line.
+fn decision(decision: &Decision) -> String {
+    match decision {
+        Decision::Plan { attach, buffer, layout, .. } => {
+            let places: Vec<_> = attach.iter().map(|point| point.target.to_string()).collect();
+            format!("{buffer:?} buffer, layout from {layout:?}: {}", places.join(", "))
+                .to_lowercase()
+        }
+        Decision::Unsupported(unsupported) => {
+            format!("unsupported ({}): {}", unsupported.reason, unsupported.message)
+        }
     }
 }
 
 fn diff_line(line: &str) -> String {
     let text = escaped(line);
     match line.chars().next() {
-        Some('+') => format!("<span class=\"added\">{text}</span>"),
-        Some('-') => format!("<span class=\"removed\">{text}</span>"),
+        Some('+') => format!("<ins>{text}</ins>"),
+        Some('-') => format!("<del>{text}</del>"),
         _ => text,
     }
 }
@@ -149,9 +242,28 @@ pub(super) fn escaped(text: &str) -> String {
 mod tests {
     use super::{super::sample, *};
 
+    fn evidence(cell: &CellReport) -> Evidence {
+        let events = matches!(cell.outcome, Outcome::Pass | Outcome::Fail);
+        Evidence {
+            events: events.then(|| "pid=<workload> write fd=3\n".to_owned()),
+            ..Evidence::default()
+        }
+    }
+
     #[test]
     fn a_run() {
-        insta::assert_snapshot!(render(&sample::report()));
+        let page = render(&sample::report(), &evidence);
+        let (body, rest) = page.split_once("<style>").unwrap();
+        let rest = rest.split_once("</style>").unwrap().1.split_once("<script>").unwrap().0;
+        insta::assert_snapshot!(format!("{body}{rest}"));
+    }
+
+    #[test]
+    fn a_page_needs_nothing_from_elsewhere() {
+        let page = render(&sample::report(), &evidence);
+        for word in ["http:", "https:", "src=", "@import", "url("] {
+            assert!(!page.contains(word), "{word}");
+        }
     }
 
     #[test]
@@ -160,7 +272,12 @@ mod tests {
         for cell in &mut report.cells {
             cell.message = "<script>alert(1)</script>\" onload=\"x".to_owned();
         }
-        let page = render(&report);
-        assert!(!page.contains("<script") && !page.contains("\" onload"), "{page}");
+        let hostile = |_: &CellReport| Evidence {
+            events: Some("</pre><script>alert(2)</script>".to_owned()),
+            ..Evidence::default()
+        };
+        let page = render(&report, &hostile);
+        assert_eq!(page.matches("<script").count(), 1, "only ours");
+        assert!(!page.contains("\" onload"), "{page}");
     }
 }

@@ -67,11 +67,11 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
     if let Some(Command::Diff(arguments)) = &arguments.command {
         return diff::run(arguments);
     }
-    let (report, _) = match read(arguments.run.as_deref()) {
+    let (report, run) = match read(arguments.run.as_deref()) {
         Ok(found) => found,
         Err(message) => return complain(&message, Exit::Usage),
     };
-    let text = render(&report, arguments.format);
+    let text = render(&report, run.path(), arguments.format);
     let summary = env::var_os(SUMMARY_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
     let written = match (&arguments.output, arguments.format, summary) {
         (None, Format::Github, Some(path)) => {
@@ -137,7 +137,7 @@ fn find(run: Option<&str>) -> Result<PathBuf, String> {
     }
 }
 
-fn render(report: &Report, format: Format) -> String {
+fn render(report: &Report, run: &Path, format: Format) -> String {
     match format {
         Format::Text => format!(
             "{}\n{}{}\n",
@@ -147,7 +147,7 @@ fn render(report: &Report, format: Format) -> String {
         ),
         Format::Markdown => markdown::render(report, usize::MAX),
         Format::Github => markdown::render(report, markdown::GITHUB_LIMIT),
-        Format::Html => html::render(report),
+        Format::Html => html::render(report, &|cell| html::Evidence::read(run, cell)),
         Format::Junit => junit::render(report),
         Format::Json => report.to_json(),
     }
