@@ -1,22 +1,19 @@
 //! The commands of this repository: `cargo xtask help` lists them.
 //!
-//! One file per command; this one only dispatches.
+//! One file per command, and `tool` for those that the host tool has; this one only dispatches.
 
 use clap::{Parser, Subcommand};
 
 use crate::exit::Exit;
 
-mod bench;
 mod build;
-mod deps;
 mod exit;
 mod invocation;
 mod kernels;
-mod matrix;
-mod report;
 mod setup;
 mod splat;
 mod test;
+mod tool;
 mod vmtest;
 mod workspace;
 
@@ -34,10 +31,14 @@ enum Command {
     Test(test::Args),
     Setup(setup::Args),
     Kernels(kernels::Args),
-    Matrix(matrix::Args),
-    Bench(bench::Args),
-    Deps(deps::Args),
-    Report(report::Args),
+    /// Divide the matrix into shards, and make one report of theirs.
+    Matrix(tool::Words),
+    /// Measure what booting, restoring and tracing cost on this machine.
+    Bench(tool::Words),
+    /// Show what each tracer depends on, and what each kernel has of it.
+    Deps(tool::Words),
+    /// Render the report of a run, or compare two: as text, Markdown, HTML, JUnit's XML, or for GitHub.
+    Report(tool::Words),
     Splat(splat::Args),
 }
 
@@ -47,10 +48,10 @@ fn main() -> Exit {
         Command::Test(args) => test::run(&args),
         Command::Setup(args) => setup::run(&args),
         Command::Kernels(args) => kernels::run(&args),
-        Command::Matrix(args) => matrix::run(&args),
-        Command::Bench(args) => bench::run(&args),
-        Command::Deps(args) => deps::run(&args),
-        Command::Report(args) => report::run(&args),
+        Command::Matrix(words) => tool::run("matrix", &words),
+        Command::Bench(words) => tool::run_with_guest("bench", &words),
+        Command::Deps(words) => tool::run_with_guest("deps", &words),
+        Command::Report(words) => tool::run("report", &words),
         Command::Splat(args) => splat::run(&args),
     };
     result.unwrap_or_else(|error| {
