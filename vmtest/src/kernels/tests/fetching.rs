@@ -141,7 +141,10 @@ fn many_at_once_download_and_unpack_once() {
             });
         }
     });
-    assert_eq!(count.0.into_inner().unwrap(), ["Downloaded", "Unpack"]);
+    // Who unpacks may be quicker than who downloaded is to say so.
+    let mut events = count.0.into_inner().unwrap();
+    events.sort_unstable();
+    assert_eq!(events, ["Downloaded", "Unpack"]);
 }
 
 #[test]
