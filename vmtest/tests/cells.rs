@@ -3,7 +3,7 @@
 //! `cargo xtask vmtest` plans a run and starts these tests through nextest. Without a planned run
 //! there are none.
 
-use std::{env, process::ExitCode};
+use std::{env, process::ExitCode, sync::Arc};
 
 use kernlab_core::{cell::Cell, outcome::Severity};
 use kernlab_vmtest::{
@@ -18,7 +18,9 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let cells = match cells() {
+    // nextest names one cell; of thousands, the others need not be made.
+    let only = arguments.filter.as_deref().filter(|_| arguments.exact);
+    let cells = match cells(only) {
         Ok(cells) => cells,
         Err(message) => {
             eprintln!("{message}");
@@ -28,26 +30,31 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, cells).exit_code()
 }
 
-fn cells() -> Result<Vec<Trial>, String> {
+fn cells(only: Option<&str>) -> Result<Vec<Trial>, String> {
     let Some(directory) = env::var_os(RUN_VARIABLE) else {
         return Ok(Vec::new());
     };
     let directory = RunDirectory::open(directory.into());
     let plan = RunPlan::read(directory.path())
         .map_err(|error| format!("reading the plan in {}: {error}", directory.path().display()))?;
+    let plan = Arc::new(plan);
     plan.attempts()
         .map(|Attempt { cell: id, number }| {
             let name = Attempt { cell: id.clone(), number }.to_string();
+            (name, id, number)
+        })
+        .filter(|(name, ..)| only.is_none_or(|only| only == name))
+        .map(|(name, id, number)| {
             let cell: Cell = id.parse().map_err(|error| format!("{id}: {error}"))?;
-            let (plan, directory) = (plan.clone(), directory.clone());
-            Ok(Trial::test(name, move || run(&cell, number, plan, directory)))
+            let (plan, directory) = (Arc::clone(&plan), directory.clone());
+            Ok(Trial::test(name, move || run(&cell, number, &plan, directory)))
         })
         .collect()
 }
 
-fn run(cell: &Cell, number: u32, plan: RunPlan, directory: RunDirectory) -> Result<(), Failed> {
+fn run(cell: &Cell, number: u32, plan: &RunPlan, directory: RunDirectory) -> Result<(), Failed> {
     let kernels = Kernels::open().map_err(|error| error.to_string())?;
-    let report = Runner::new(kernels, plan, directory).run_attempt(cell, number)?;
+    let report = Runner::new(kernels, plan.clone(), directory).run_attempt(cell, number)?;
     if report.outcome.severity() == Severity::Expected {
         println!("{}: {}", report.outcome, report.message);
         return Ok(());
