@@ -14,6 +14,7 @@ pub mod table;
 pub mod timings;
 
 use std::{
+    cmp::Reverse,
     collections::BTreeMap,
     fs, io,
     num::NonZeroU32,
@@ -89,10 +90,12 @@ impl Report {
         }
     }
 
-    /// Every cell that isn't as it should be.
+    /// Every cell that isn't as it should be: what failed first, what can't be told after it.
     pub fn findings(&self) -> Vec<&CellReport> {
         let is_expected = |cell: &&CellReport| cell.outcome.severity() == Severity::Expected;
-        self.cells.iter().filter(|cell| !is_expected(cell)).collect()
+        let mut found: Vec<_> = self.cells.iter().filter(|cell| !is_expected(cell)).collect();
+        found.sort_by_key(|cell| Reverse(cell.outcome.severity()));
+        found
     }
 }
 

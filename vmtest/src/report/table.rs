@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 
+use kernlab_core::outcome::Outcome;
+
 use super::{
-    Report, Tally,
+    CellReport, Report, Tally,
     grid::{Grid, distinct},
 };
 
@@ -55,7 +57,8 @@ const EXPLAINED: usize = 12;
 
 /// Every cell that isn't as it should be, with its reason, its diff and how to see it again.
 pub fn findings(report: &Report) -> String {
-    let found = report.findings();
+    let (lacking, found): (Vec<_>, Vec<_>) =
+        report.findings().into_iter().partition(|cell| cell.outcome == Outcome::Unavailable);
     let mut text = String::new();
     for cell in found.iter().take(EXPLAINED) {
         let reason = cell.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
@@ -68,6 +71,15 @@ pub fn findings(report: &Report) -> String {
     }
     if found.len() > EXPLAINED {
         let _ = writeln!(text, "... and {} more: see report.json\n", found.len() - EXPLAINED);
+    }
+    // Most often all cells of a kernel, for one reason.
+    let of = |cell: &CellReport| (cell.kernel.clone(), cell.reason, cell.message.clone());
+    for alike in lacking.chunk_by(|one, other| of(one) == of(other)) {
+        let cell = alike[0];
+        let reason = cell.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+        let count = alike.len();
+        let _ = writeln!(text, "{}: {}{reason}, {count} cells", cell.kernel, cell.outcome);
+        let _ = writeln!(text, "    {}\n", cell.message);
     }
     text
 }
