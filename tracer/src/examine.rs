@@ -16,7 +16,7 @@ use kernlab_core::{
     tracepoint::parse_format,
 };
 
-use crate::{discovery, facts, trial};
+use crate::{discovery, facts, symbols, trial};
 
 /// Finds out everything that a plan may depend on.
 pub(crate) fn examine() -> Result<Examination> {
@@ -30,7 +30,7 @@ pub(crate) fn examine() -> Result<Examination> {
         .as_ref()
         .map(|bytes| BtfIdentity { length: bytes.len() as u64, checksum: crc32fast::hash(bytes) });
     let types = bytes.map(Btf::parse).transpose().context("parsing the kernel's BTF")?;
-    let kallsyms = facts::kallsyms().context("reading /proc/kallsyms")?;
+    let kallsyms = symbols::table().context("reading /proc/kallsyms")?;
     let wanted: BTreeSet<&str> = wanted_symbols().collect();
     let dossier = Dossier {
         schema: SCHEMA,
@@ -64,7 +64,7 @@ pub(crate) fn examine() -> Result<Examination> {
 
 /// The names of all functions, one a line.
 pub(crate) fn functions() -> Result<String> {
-    let kallsyms = facts::kallsyms().context("reading /proc/kallsyms")?;
+    let kallsyms = symbols::table().context("reading /proc/kallsyms")?;
     Ok(function_names(&kallsyms).into_iter().flat_map(|name| [name, "\n"]).collect())
 }
 

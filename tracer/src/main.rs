@@ -8,6 +8,7 @@ mod examine;
 mod facts;
 mod needs;
 mod run;
+mod symbols;
 mod trial;
 mod workload;
 

@@ -17,6 +17,7 @@ mod port;
 mod power;
 mod processes;
 mod setup;
+mod symbols;
 
 use std::{fs::File, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
 
@@ -69,6 +70,7 @@ fn serve() -> Result<(), AgentError> {
             }
             HostMessage::Run(run) => job::run(&run, &mut port)?,
             HostMessage::ReadKernelLog => kernel_log::send(&mut port)?,
+            HostMessage::WorkAhead => port.send(&answer(symbols::sort_table()))?,
             HostMessage::PowerOff => return Ok(()),
         }
     }

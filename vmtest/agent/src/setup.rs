@@ -1,9 +1,6 @@
 //! Makes a bare kernel a place where programs can run.
 
-use std::fs;
-
 use nix::{
-    errno::Errno,
     sys::{
         resource::{RLIM_INFINITY, Resource, setrlimit},
         utsname::uname,
@@ -39,9 +36,6 @@ impl Setup {
             "lift the limit of locked memory",
             setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY),
         );
-        // What a guest does before it is saved costs nothing later: programs that want this take a
-        // tenth of the time to read a file.
-        note("copy the symbol table", copy_symbol_table());
         note("bring up lo", network::loopback_up());
         note("set the host name", sethostname("kernlab"));
         let command_line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
@@ -64,14 +58,6 @@ impl Setup {
             notes: self.notes,
         }
     }
-}
-
-/// `/proc/kallsyms` as a file: printing it is work for the kernel. What modules and BPF programs add
-/// later is not in it.
-fn copy_symbol_table() -> nix::Result<()> {
-    let copied = fs::create_dir_all("/run").and_then(|()| fs::read("/proc/kallsyms"));
-    let copied = copied.and_then(|table| fs::write("/run/kallsyms", table));
-    copied.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
 }
 
 fn since_boot_ms() -> u64 {

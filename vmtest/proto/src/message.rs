@@ -35,6 +35,9 @@ pub enum HostMessage {
     Run(Run),
     /// Read what the kernel's log has gained since the last such request; answered by `Output`s of [`Stream::KernelLog`] and `Done`.
     ReadKernelLog,
+    /// Do ahead what programs would otherwise do again in every guest that is restored from this one,
+    /// which is about to be saved; answered by `Done` or `Refused`.
+    WorkAhead,
     /// Switch the machine off; not answered.
     PowerOff,
 }

@@ -72,6 +72,15 @@ impl Machine {
         self.done(deadline, doing, waited)
     }
 
+    /// Lets the agent prepare for being saved.
+    pub(super) fn work_ahead(&mut self) -> Result<(), LabError> {
+        let doing = "when it had to prepare for being saved";
+        let waited = self.accelerator.patience(ANSWER);
+        let deadline = Instant::now() + waited;
+        self.send(&HostMessage::WorkAhead, deadline, doing, waited)?;
+        self.done(deadline, doing, waited)
+    }
+
     /// Waits for the end of a request without further answer.
     fn done(
         &mut self,

@@ -36,6 +36,7 @@ impl SavedState {
             .map_err(|source| LabErrorKind::Host { what: "could not make memory", source })?;
         let guest = Guest::start_with(bootable, Memory::Kept(&memory))?.settled(timeout)?;
         let Guest { mut machine, state } = guest;
+        machine.work_ahead()?;
         let kernel_log = machine.kernel_log()?;
         let deadline = Instant::now() + machine.accelerator.patience(ANSWER);
         match machine.monitor.save(deadline) {
