@@ -15,8 +15,10 @@ pub(crate) fn sort_table() -> io::Result<()> {
 }
 
 fn sorted(table: &[u8]) -> Vec<u8> {
-    let mut lines: Vec<_> =
-        table.split_inclusive(|&byte| byte == b'\n').map(|line| (beginning(name(line)), line)).collect();
+    let mut lines: Vec<_> = table
+        .split_inclusive(|&byte| byte == b'\n')
+        .map(|line| (beginning(name(line)), line))
+        .collect();
     // The first bytes as one number tell most names apart.
     lines.sort_by(|(a, left), (b, right)| a.cmp(b).then_with(|| name(left).cmp(name(right))));
     lines.iter().flat_map(|(_, line)| *line).copied().collect()
@@ -41,7 +43,8 @@ mod tests {
 
     #[test]
     fn lines_are_sorted_by_name_and_those_of_one_name_stay_in_order() {
-        let table = b"03 t vfs_write\n01 T vfs_open\n05 t vfs_open\t[nfs]\n04 t vfs_open.cold\n02 d a\n";
+        let table =
+            b"03 t vfs_write\n01 T vfs_open\n05 t vfs_open\t[nfs]\n04 t vfs_open.cold\n02 d a\n";
         let expected =
             b"02 d a\n01 T vfs_open\n05 t vfs_open\t[nfs]\n04 t vfs_open.cold\n03 t vfs_write\n";
         assert_eq!(sorted(table), expected);

@@ -71,8 +71,13 @@ impl Window {
         while left > 0 {
             let length = left.min(PAGES * PAGE);
             let frames = self.frames()?;
-            for (page, start) in (0..length).step_by(PAGE).enumerate() {
-                self.fill(ports, &frames, page, (length - start).min(PAGE))?;
+            let used = &frames[..length.div_ceil(PAGE)];
+            let mut missing = length;
+            // Pages that were allocated together mostly lie together.
+            for run in used.chunk_by(|frame, next| frame + PAGE as u64 == *next) {
+                let length = missing.min(run.len() * PAGE);
+                self.fill(ports, frames[PAGES], run[0], length)?;
+                missing -= length;
             }
             // Locked pages stay in memory, but the kernel may move them elsewhere in it.
             if self.frames()? != frames {
@@ -85,25 +90,20 @@ impl Window {
         Ok(())
     }
 
-    /// Has the device write the next bytes to a page.
-    fn fill(
-        &mut self,
-        ports: &Ports,
-        frames: &[u64; PAGES + 1],
-        page: usize,
-        length: usize,
-    ) -> io::Result<()> {
+    /// Has the device write the next bytes to some of our pages, which begin at `address`; the request
+    /// is in the last page, whose own address is `at`.
+    fn fill(&mut self, ports: &Ports, at: u64, address: u64, length: usize) -> io::Result<()> {
         let request = Request {
             control: READ.to_be(),
             length: (length as u32).to_be(),
-            address: frames[page].to_be(),
+            address: address.to_be(),
         };
-        // SAFETY: the last page is ours, aligned, and large enough; the device writes at most a
-        // page to a page of ours, and the answer to the request's control word.
+        // SAFETY: the last page is ours, aligned, and large enough; the device writes to
+        // pages of ours, and the answer to the request's control word.
         let control = unsafe {
             let place = self.memory.as_ptr().add(PAGES * PAGE).cast::<Request>();
             place.write_volatile(request);
-            ports.request(frames[PAGES]);
+            ports.request(at);
             u32::from_be((&raw const (*place).control).read_volatile())
         };
         match control {
