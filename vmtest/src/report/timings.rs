@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use super::Report;
 
 /// The stages of a cell in their order; those of the tracer program are parts of `trace`.
-const STAGES: [&str; 12] = [
+const STAGES: [&str; 13] = [
     "prepare",
+    "first of its kernel",
     "guest",
     "trace",
     "trace/facts",

@@ -129,6 +129,8 @@ impl Runner {
         }
         bootable.console_file = Some(evidence.join("console.log"));
         clock.lap("prepare");
+        self.open_kernel(&entry, &kernel, &mut tell)?;
+        clock.lap("first of its kernel");
 
         let guest = if self.plan.cold {
             Guest::boot(&bootable, lab::BOOT_TIMEOUT)
@@ -179,34 +181,57 @@ impl Runner {
         })
     }
 
-    /// Boots and saves the guest that all cells of a kernel will be restored from, if there is none
-    /// yet, and takes the kernel's dossier. Where no guest can be had every cell can say why.
-    pub(super) fn warm_up(&self, entry: &Entry, tell: &mut dyn FnMut(String)) {
-        let Ok(kernel) = self.kernels.prepare(entry, &Silent) else { return };
-        let Ok(bootable) = self.bootable(&kernel, tell) else { return };
-        if !self.plan.cold && Warm::of(self.kernels.store()).prepare(&bootable, tell).is_err() {
-            return;
+    /// What the first cell of a kernel does for all others: it boots and saves the guest that they are
+    /// restored from, and takes the dossier that they are predicted by. The others wait for it.
+    fn open_kernel(
+        &self,
+        entry: &Entry,
+        kernel: &Unpacked,
+        tell: &mut dyn FnMut(String),
+    ) -> Step<()> {
+        let file = self.directory.dossier(&entry.id);
+        let host_io = |error: std::io::Error| infra(Reason::HostIo, &error);
+        if file.exists() {
+            return Ok(());
+        }
+        let turn = self.kernels.store().take_turn(&format!("first-{}", entry.id));
+        let _turn = turn.map_err(|error| infra(Reason::HostIo, &error))?;
+        if file.exists() {
+            return Ok(());
+        }
+        let dossier = self.dossier(entry, kernel, tell);
+        fs::create_dir_all(file.parent().unwrap_or(&file))
+            .and_then(|()| write_json(&file, &dossier))
+            .map_err(host_io)
+    }
+
+    /// None if it can't be had. Where that is because there is no guest, every cell can say why.
+    fn dossier(
+        &self,
+        entry: &Entry,
+        kernel: &Unpacked,
+        tell: &mut dyn FnMut(String),
+    ) -> Option<Dossier> {
+        let bootable = self.bootable(kernel, tell).ok()?;
+        if !self.plan.cold {
+            Warm::of(self.kernels.store()).prepare(&bootable, tell).ok()?;
         }
         let how = How { guest: &self.plan.guest, cold: self.plan.cold, again: false };
-        let file = self.directory.dossier(&entry.id);
-        let kept = dossier::of(&self.kernels, entry, how, &Silent, tell)
-            .map_err(|error| chain(&error))
-            .and_then(|archive| {
-                let folder = file.parent().unwrap_or(&file);
-                fs::create_dir_all(folder)
-                    .and_then(|()| write_json(&file, &archive.dossier))
-                    .map_err(|error| error.to_string())
-            });
-        if let Err(error) = kept {
-            tell(format!("{}: there is no dossier, so nothing is predicted: {error}", entry.id));
+        match dossier::of(&self.kernels, entry, how, &Silent, tell) {
+            Ok(archive) => Some(archive.dossier),
+            Err(error) => {
+                let why = chain(&error);
+                tell(format!("{}: there is no dossier, so nothing is predicted: {why}", entry.id));
+                None
+            }
         }
     }
 
     /// What the kernel's dossier lets expect of a cell, if there is one.
     fn predict(&self, cell: &Cell, entry: &Entry) -> Step<Option<Decision>> {
-        let dossier = read_json::<Dossier>(&self.directory.dossier(&cell.kernel))
+        let dossier = read_json::<Option<Dossier>>(&self.directory.dossier(&cell.kernel))
             .map_err(|error| infra(Reason::HostIo, &error))?;
-        let Some(dossier) = dossier else { return Ok(None) };
+        let Some(dossier) = dossier.flatten() else { return Ok(None) };
         let types = match cell.btf {
             BtfMode::Embedded | BtfMode::Absent => GivenTypes::Own,
             BtfMode::Masked => GivenTypes::None,

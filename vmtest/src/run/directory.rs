@@ -10,7 +10,7 @@ use kernlab_core::dossier::Dossier;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::cell::EVENTS_FILE;
-use crate::report::{CellReport, regression::Evidence};
+use crate::report::{CellReport, Report, regression::Evidence};
 
 /// Names the folder of the run to its cells.
 pub const RUN_VARIABLE: &str = "KERNLAB_RUN";
@@ -42,6 +42,11 @@ impl RunDirectory {
         symlink(&name, &fresh)?;
         fs::rename(fresh, all.join("latest"))?;
         Ok(RunDirectory(directory))
+    }
+
+    /// The report of the newest run, if it got so far.
+    pub(crate) fn latest_report(root: &Path) -> Option<Report> {
+        read_json(&root.join("target/kernlab/latest/report.json")).ok()?
     }
 
     /// The folder of a run that exists.

@@ -7,6 +7,7 @@ pub mod cell;
 pub mod collect;
 pub mod directory;
 mod nextest;
+mod order;
 pub mod plan;
 pub mod progress;
 mod repeated;
@@ -19,14 +20,12 @@ use std::{
     io,
     num::NonZeroU32,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use kernlab_core::outcome::{Outcome, Verdict};
 
 use self::{
-    cell::Runner,
     directory::{RunDirectory, write_json},
     nextest::{Ended, Nextest},
     plan::{Filter, RunPlan},
@@ -120,6 +119,7 @@ pub fn run(kernels: &Kernels, options: &Options, show: &dyn Show) -> Result<Outc
     if cells.is_empty() {
         return Err(RunError::NoCells);
     }
+    let before = RunDirectory::latest_report(kernels.root());
     let directory = RunDirectory::create(kernels.root())
         .map_err(|source| failed("create a folder", &kernels.root().join("target"), source))?;
     let at = |action, source| failed(action, directory.path(), source);
@@ -138,10 +138,8 @@ pub fn run(kernels: &Kernels, options: &Options, show: &dyn Show) -> Result<Outc
     show.begin(directory.path(), &plan);
 
     let jobs = options.jobs.unwrap_or_else(processors);
-    let runner = Runner::new(kernels.clone(), plan.clone(), directory.clone());
-    let mut available = entries.clone();
-    available.retain(|entry| !plan.unavailable.contains_key(&entry.id));
-    warm_up(&runner, &available, jobs, show);
+    order::write(&plan, before.as_ref(), directory.path())
+        .map_err(|source| at("write the cells' order", source))?;
     let listener = Listener::bind().map_err(|source| at("listen for progress", source))?;
     let nextest = Nextest {
         root: kernels.root(),
@@ -215,22 +213,6 @@ fn prepare(kernels: &Kernels, entries: &[Entry], observer: &dyn Show) -> BTreeMa
             Some((entry.id.clone(), verdict))
         })
         .collect()
-}
-
-/// Boots and saves what all cells are restored from, and takes dossiers: side by side, and before the
-/// first cell would have to wait for it.
-fn warm_up(runner: &Runner, entries: &[Entry], jobs: usize, show: &dyn Show) {
-    let waiting = Mutex::new(entries.iter());
-    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
-    std::thread::scope(|scope| {
-        for _ in 0..jobs.min(entries.len()) {
-            scope.spawn(|| {
-                while let Some(entry) = next() {
-                    runner.warm_up(entry, &mut |line| show.notice(&line));
-                }
-            });
-        }
-    });
 }
 
 /// Cells that wrote snapshots all passed their own. Where two of them saw different events, the one

@@ -23,7 +23,7 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use super::{directory::RUN_VARIABLE, progress::SOCKET_VARIABLE};
+use super::{directory::RUN_VARIABLE, order, progress::SOCKET_VARIABLE};
 
 /// One invocation.
 pub(super) struct Nextest<'a> {
@@ -64,6 +64,8 @@ impl Nextest<'_> {
             .args(["nextest", "run", "--profile", "kernlab"])
             .args(["--package", "kernlab-vmtest", "--test", "cells"])
             .args(["--no-fail-fast", "--test-threads", &self.jobs.to_string()])
+            .arg("--tool-config-file")
+            .arg(order::tool_config(self.run))
             .current_dir(self.root)
             .env(RUN_VARIABLE, self.run)
             .env(SOCKET_VARIABLE, self.progress)

@@ -1,0 +1,138 @@
+//! The order in which a run's cells start, as nextest is told.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
+    fmt::Write as _,
+    fs, io,
+    path::Path,
+};
+
+use super::plan::RunPlan;
+use crate::report::Report;
+
+const FILE: &str = "nextest.toml";
+
+/// Writes nextest's configuration of a run: <https://nexte.st/docs/configuration/test-priorities>.
+pub(super) fn write(plan: &RunPlan, before: Option<&Report>, run: &Path) -> io::Result<()> {
+    fs::write(run.join(FILE), priorities(plan, before))
+}
+
+/// Names that file to nextest.
+pub(super) fn tool_config(run: &Path) -> OsString {
+    let mut value = OsString::from("kernlab:");
+    value.push(run.join(FILE));
+    value
+}
+
+/// One cell of each kernel starts before all others, since it boots what these are restored from: no
+/// processor waits for the last boot while there are cells of other kernels. Then come those that took
+/// longest in the run `before`, so that no long one is left for the end.
+fn priorities(plan: &RunPlan, before: Option<&Report>) -> String {
+    let kernel = |cell: &str| cell.split('/').next().unwrap_or_default().to_owned();
+    let mut kernels = BTreeSet::new();
+    let available = |cell: &&String| !plan.unavailable.contains_key(&kernel(cell));
+    let cells: Vec<&String> = plan.cells.iter().filter(available).collect();
+    let (first, mut others): (Vec<&String>, Vec<&String>) =
+        cells.into_iter().partition(|cell| kernels.insert(kernel(cell)));
+
+    let took: BTreeMap<String, u64> = before
+        .iter()
+        .flat_map(|report| &report.cells)
+        .map(|cell| (cell.id(), cell.duration_ms))
+        .collect();
+    let took = |cell: &String| took.get(cell).copied();
+    others.retain(|cell| took(cell).is_some());
+    others.sort_by_key(|cell| std::cmp::Reverse(took(cell)));
+    others.truncate(plan.cells.len() / SLOW_PART);
+
+    let mut text = String::new();
+    for (priority, cells) in [(100, first), (50, others)] {
+        if !cells.is_empty() {
+            let tests: Vec<_> = cells.iter().map(|cell| format!("test(={cell})")).collect();
+            let filter = tests.join(" | ");
+            let _ = writeln!(
+                text,
+                "[[profile.default.overrides]]\nfilter = {filter:?}\npriority = {priority}\n"
+            );
+        }
+    }
+    text
+}
+
+/// One of so many cells counts as slow.
+const SLOW_PART: usize = 10;
+
+#[cfg(test)]
+mod tests {
+    use std::{num::NonZeroU32, path::PathBuf};
+
+    use kernlab_core::outcome::{Outcome, Reason, Verdict};
+
+    use super::*;
+    use crate::report::{CellReport, Run, SCHEMA};
+
+    fn plan() -> RunPlan {
+        let cell = |number| format!("new/masked/aya/inotify/{number}");
+        let mut cells: Vec<_> = (0..20).map(cell).collect();
+        cells.extend(["gone/masked/aya/inotify/0", "old/masked/aya/inotify/0"].map(str::to_owned));
+        let gone = Verdict::because(Outcome::Unavailable, Reason::NotLocked, String::new());
+        RunPlan {
+            selectors: Vec::new(),
+            cells,
+            unavailable: [("gone".to_owned(), gone)].into(),
+            guest: PathBuf::new(),
+            object: None,
+            cold: false,
+            update_snapshots: false,
+            repeat: NonZeroU32::MIN,
+        }
+    }
+
+    fn report(cells: &[(&str, u64)]) -> Report {
+        let cell = |&(id, duration_ms): &(&str, u64)| CellReport {
+            duration_ms,
+            ..CellReport::of_verdict(id, Verdict::pass())
+        };
+        Report {
+            schema: SCHEMA,
+            run: Run {
+                id: String::new(),
+                started: String::new(),
+                duration_ms: 0,
+                selectors: Vec::new(),
+                jobs: 1,
+                repeat: NonZeroU32::MIN,
+                exit_code: 0,
+            },
+            kernels: Vec::new(),
+            cells: cells.iter().map(cell).collect(),
+        }
+    }
+
+    #[test]
+    fn a_cell_of_each_kernel_starts_first_and_then_the_slowest() {
+        let before = report(&[
+            ("new/masked/aya/inotify/0", 900),
+            ("new/masked/aya/inotify/3", 300),
+            ("new/masked/aya/inotify/5", 500),
+            ("new/masked/aya/inotify/7", 400),
+            ("other/masked/aya/inotify/7", 800),
+        ]);
+        insta::assert_snapshot!(priorities(&plan(), Some(&before)), @r#"
+        [[profile.default.overrides]]
+        filter = "test(=new/masked/aya/inotify/0) | test(=old/masked/aya/inotify/0)"
+        priority = 100
+
+        [[profile.default.overrides]]
+        filter = "test(=new/masked/aya/inotify/5) | test(=new/masked/aya/inotify/7)"
+        priority = 50
+        "#);
+    }
+
+    #[test]
+    fn without_an_earlier_run_only_the_first_cells_are_known() {
+        let text = priorities(&plan(), None);
+        assert!(text.contains("priority = 100") && !text.contains("priority = 50"), "{text}");
+    }
+}
