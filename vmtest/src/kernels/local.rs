@@ -10,7 +10,7 @@ use super::{
     compression::read_bounded,
     digest::Digest,
     error::ErrorKind,
-    matrix::FileSource,
+    matrix::{FileSource, MEMORY_MIB},
     modules::Modules,
     phases::{Image, Unpacked},
     store::{Store, StoreError},
@@ -49,6 +49,7 @@ pub(crate) fn file(store: &Store, id: &str, source: &FileSource) -> Result<Unpac
         image,
         config: source.config.clone(),
         modules,
+        memory_mib: MEMORY_MIB,
     })
 }
 
@@ -76,6 +77,7 @@ pub(crate) fn host(store: &Store, id: &str, root: &Path) -> Result<Unpacked, Err
         image,
         config: configs.into_iter().find(|path| path.is_file()),
         modules: if folder.is_dir() { tree(&folder)? } else { Modules::unknown() },
+        memory_mib: MEMORY_MIB,
     })
 }
 

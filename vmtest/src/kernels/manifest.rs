@@ -18,8 +18,9 @@ use toml::Spanned;
 use super::{
     document::{Document, DocumentError},
     matrix::{
-        Arch, BuildSource, DebSource, Deviation, Entry, FileSource, Key, Matrix, Origin,
-        Repository, RpmFolder, RpmSource, Signs, Source, Tier, TreeSource, UrlSource, is_http,
+        Arch, BuildSource, DebSource, Deviation, Entry, FileSource, Key, MEMORY_MIB,
+        MEMORY_RANGE_MIB, Matrix, Origin, Repository, RpmFolder, RpmSource, Signs, Source, Tier,
+        TreeSource, UrlSource, is_http,
     },
 };
 
@@ -67,6 +68,7 @@ struct KernelTable {
     source: Spanned<SourceTable>,
     btf: Spanned<Vec<BtfMode>>,
     btf_file: Option<Spanned<std::path::PathBuf>>,
+    memory_mib: Option<Spanned<u32>>,
     why: String,
     #[serde(default)]
     deviations: Vec<DeviationTable>,
@@ -249,6 +251,15 @@ fn entry(
         }
         _ => {}
     }
+    let memory_mib = match table.memory_mib {
+        None => MEMORY_MIB,
+        Some(memory) if MEMORY_RANGE_MIB.contains(memory.get_ref()) => memory.into_inner(),
+        Some(memory) => {
+            let (least, most) = (MEMORY_RANGE_MIB.start(), MEMORY_RANGE_MIB.end());
+            let message = format!("expected {least} to {most} mebibytes of memory");
+            return Err(document.invalid(memory.span(), message));
+        }
+    };
     let span = table.source.span();
     let invalid = |message: String| document.invalid(span.clone(), message);
     let source = match table.source.into_inner() {
@@ -301,6 +312,7 @@ fn entry(
         source,
         btf: table.btf.into_inner(),
         btf_file: table.btf_file.map(|file| folder.join(file.into_inner())),
+        memory_mib,
         why: table.why,
         deviations: deviations.collect::<Result<_, _>>()?,
         origin,

@@ -1,6 +1,6 @@
 //! The matrix: which kernels there are, and where each comes from.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr};
+use std::{collections::BTreeMap, fmt, ops::RangeInclusive, path::PathBuf, str::FromStr};
 
 use kernlab_core::{
     cell::{BackendKind, BtfMode},
@@ -40,6 +40,8 @@ pub struct Entry {
     /// Type information for the BTF mode `external`: raw BTF, or an ELF file with a `.BTF` section,
     /// maybe compressed.
     pub btf_file: Option<PathBuf>,
+    /// Mebibytes of memory that its guests have.
+    pub memory_mib: u32,
     /// One line: what this kernel is in the matrix for.
     pub why: String,
     /// Where this kernel legitimately differs from the golden snapshots.
@@ -54,6 +56,13 @@ impl Entry {
         self.btf.iter().any(|mode| mode.needs_embedded())
     }
 }
+
+/// Mebibytes of memory that guests have if their entry says nothing. Those of distributions' kernels
+/// use a third of it.
+pub(super) const MEMORY_MIB: u32 = 256;
+
+/// Mebibytes of memory that an entry may ask for. The workloads and their tracers need the least.
+pub(super) const MEMORY_RANGE_MIB: RangeInclusive<u32> = 128..=65536;
 
 /// Where an entry was written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

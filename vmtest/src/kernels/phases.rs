@@ -100,6 +100,8 @@ pub struct Unpacked {
     pub config: Option<PathBuf>,
     /// Its modules.
     pub modules: Modules,
+    /// Mebibytes of memory that its guests have.
+    pub memory_mib: u32,
 }
 
 /// What QEMU boots: at least one of the two is there.
@@ -112,6 +114,10 @@ pub struct Image {
 }
 
 impl Unpacked {
+    fn with_memory_of(self, entry: &Entry) -> Self {
+        Unpacked { memory_mib: entry.memory_mib, ..self }
+    }
+
     /// The key of the artifact that its image is in, if it is in the store.
     pub(super) fn artifact_key(&self) -> Option<String> {
         Some(self.image.fastest().parent()?.file_name()?.to_str()?.to_owned())
@@ -300,7 +306,8 @@ impl Kernels {
 
     /// All steps from an entry to a kernel that can be booted.
     pub fn prepare(&self, entry: &Entry, observer: &dyn Observer) -> Result<Unpacked, Error> {
-        self.unpack(&self.fetch(self.resolve(entry)?, observer)?, observer)
+        let unpacked = self.unpack(&self.fetch(self.resolve(entry)?, observer)?, observer)?;
+        Ok(unpacked.with_memory_of(entry))
     }
 
     /// Raw BTF for the mode `external`, from the file that the entry names.
@@ -317,7 +324,8 @@ impl Kernels {
         match &entry.source {
             Source::Build(_) => {
                 let id = &entry.id;
-                self.built(entry).ok_or_else(|| ErrorKind::BuildIsStale { id: id.clone() }.of(id))
+                let built = self.built(entry).map(|unpacked| unpacked.with_memory_of(entry));
+                built.ok_or_else(|| ErrorKind::BuildIsStale { id: id.clone() }.of(id))
             }
             _ => self.prepare(entry, &Silent),
         }

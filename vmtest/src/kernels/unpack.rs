@@ -18,6 +18,7 @@ use super::{
     digest::{Digest, HashingReader},
     error::ErrorKind,
     fetch::StoredPackage,
+    matrix::MEMORY_MIB,
     modules::{self, MAX_MODULE, Modules, Supply},
     package::{self, Member, PackageError},
     packaged::PackagedModules,
@@ -71,6 +72,7 @@ pub(crate) fn unpack(
     Ok(Unpacked {
         id: id.to_owned(),
         release: release.to_owned(),
+        memory_mib: MEMORY_MIB,
         image: Image {
             bzimage: file(description.has_bzimage, "bzImage"),
             vmlinux: file(description.has_vmlinux, "vmlinux"),

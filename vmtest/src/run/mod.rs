@@ -3,6 +3,7 @@
 //! nextest starts the cells, because it lists, filters, parallelises, retries and partitions better
 //! than we could; this module decides which there are and collects what they leave.
 
+mod capacity;
 pub mod cell;
 pub mod collect;
 pub mod directory;
@@ -49,7 +50,7 @@ pub struct Options {
     pub guest: PathBuf,
     /// Only this part of the cells.
     pub partition: Option<Partition>,
-    /// Guests at a time; as many as there are processors if not given.
+    /// Guests at a time; as many as the machine has room for if not given.
     pub jobs: Option<usize>,
     /// Boot a guest for every cell, instead of restoring a saved one.
     pub cold: bool,
@@ -137,7 +138,8 @@ pub fn run(kernels: &Kernels, options: &Options, show: &dyn Show) -> Result<Outc
     plan.write(directory.path()).map_err(|source| at("write the plan", source))?;
     show.begin(directory.path(), &plan);
 
-    let jobs = options.jobs.unwrap_or_else(processors);
+    let most_memory = entries.iter().map(|entry| entry.memory_mib).max().unwrap_or_default();
+    let jobs = options.jobs.unwrap_or_else(|| capacity::guests(most_memory));
     order::write(&plan, before.as_ref(), directory.path())
         .map_err(|source| at("write the cells' order", source))?;
     let listener = Listener::bind().map_err(|source| at("listen for progress", source))?;
@@ -240,11 +242,6 @@ fn judge_against_new_snapshots(
 
 fn failed(action: &'static str, directory: &Path, source: io::Error) -> RunError {
     RunError::Directory { action, directory: directory.display().to_string(), source }
-}
-
-/// How many guests run side by side without slowing each other down.
-fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 /// Whole milliseconds: the unit of all durations in reports.

@@ -36,6 +36,7 @@ use self::{error::io_error, make::Make, toolchain::Toolchain};
 use super::{
     digest::Digest,
     error::ErrorKind,
+    matrix::MEMORY_MIB,
     modules::Modules,
     observer::Event,
     phases::{Image, Unpacked},
@@ -240,6 +241,7 @@ impl Recipe<'_> {
             image: Image { bzimage: file("bzImage"), vmlinux: file("vmlinux") },
             config: file("config"),
             modules: Modules::unknown(),
+            memory_mib: MEMORY_MIB,
         }
     }
 }

@@ -104,6 +104,11 @@ fn a_malformed_file_says_where_and_what(#[case] text: &str, #[case] expected: &s
 #[case::kind("a", "source = { kind = \"ftp\" }", ":12:19: unknown variant `ftp`, expected")]
 #[case::repository("a", &DEB.replace("\"debian\"", "\"x\""), ":13:10: unknown repository \"x\"")]
 #[case::field("a", "source = { kind = \"host\", image = \"x\" }", ":12:10: unknown field `image`")]
+#[case::memory(
+    "a",
+    "source = { kind = \"host\" }\nmemory_mib = 64",
+    ":13:14: expected 128 to 65536 mebibytes of memory"
+)]
 #[case::btf_file(
     "a",
     "source = { kind = \"host\" }\nbtf_file = \"x\"",
