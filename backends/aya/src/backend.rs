@@ -14,6 +14,7 @@ use kernlab_core::{
     outcome::Reason,
     plan::ProbePlan,
 };
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::{
     attach::{attach, descriptor, load},
@@ -57,8 +58,7 @@ impl Backend for AyaBackend {
             Some(object) => object,
             None => object(plan.tracer, plan.buffer),
         };
-        // The loader would look for the kernel's BTF, which takes long to parse and isn't needed.
-        let mut ebpf = EbpfLoader::new().btf(None).load(object).map_err(object_failed)?;
+        let mut ebpf = loader_without_btf()?.load(object).map_err(object_failed)?;
         configure(&mut ebpf, &plan.config)?;
         // The maps stay open until all programs that refer to them are loaded.
         let events = take_map(&mut ebpf, "events")?;
@@ -82,6 +82,20 @@ impl Backend for AyaBackend {
             .collect::<Result<_, _>>()?;
         Ok(Box::new(AyaSession { attached, programs, events, emitted, pending, totals }))
     }
+}
+
+/// A loader that knows no BTF: our programs have no relocations that need it. `EbpfLoader::new` parses
+/// that of the kernel all the same, whatever `btf` is told afterwards: a tenth of a second in an emulated
+/// guest. It does without where no file can be opened, so for a moment none can. No other thread of
+/// this process opens any.
+fn loader_without_btf() -> Result<EbpfLoader<'static>, BackendError> {
+    let limit = |error| failed("limiting open files", Reason::LoadFailed, error);
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(limit)?;
+    setrlimit(Resource::RLIMIT_NOFILE, 0, hard).map_err(limit)?;
+    let mut loader = EbpfLoader::new();
+    loader.btf(None);
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard).map_err(limit)?;
+    Ok(loader)
 }
 
 /// A [`ProgramConfig`] that Aya may copy into a map.
