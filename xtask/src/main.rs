@@ -15,6 +15,7 @@ mod splat;
 mod test;
 mod tool;
 mod vmtest;
+mod workflows;
 mod workspace;
 
 /// Does this tracer report the same thing on every kernel?
@@ -40,6 +41,7 @@ enum Command {
     /// Render the report of a run, or compare two: as text, Markdown, HTML, JUnit's XML, or for GitHub.
     Report(tool::Words),
     Splat(splat::Args),
+    Workflows(workflows::Args),
 }
 
 fn main() -> Exit {
@@ -53,6 +55,7 @@ fn main() -> Exit {
         Command::Deps(words) => tool::run_with_guest("deps", &words),
         Command::Report(words) => tool::run("report", &words),
         Command::Splat(args) => splat::run(&args),
+        Command::Workflows(args) => workflows::run(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

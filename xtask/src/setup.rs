@@ -134,10 +134,14 @@ fn describe(plan: &Plan) -> String {
     text
 }
 
+/// Whether this is a machine that nobody sits at, as CI systems say it of themselves.
+pub(crate) fn in_ci() -> bool {
+    env::var("CI").is_ok_and(|ci| matches!(ci.as_str(), "true" | "1"))
+}
+
 /// Asks, unless the answer is known. Whoever can't be asked has not agreed.
 fn agree(purpose: Purpose, consent: Consent) -> Result<()> {
-    let automated = env::var("CI").is_ok_and(|ci| matches!(ci.as_str(), "true" | "1"));
-    if consent == Consent::Given || automated {
+    if consent == Consent::Given || in_ci() {
         return Ok(());
     }
     if !io::stdin().is_terminal() {

@@ -12,6 +12,7 @@ use crate::{
     exit::Exit,
     invocation::Invocation,
     setup::{self, Consent, Purpose},
+    workflows,
 };
 
 /// Kernels of the last stage: the oldest and the middle of the default tier, which differ in most
@@ -36,8 +37,10 @@ pub(crate) struct Args {
 struct Stage {
     name: &'static str,
     command: Invocation,
-    /// A cargo subcommand that a machine may lack: the stage is left out there, and says so.
-    optional_tool: Option<&'static str>,
+    /// What a machine may lack of it, if it does: the stage is left out there, and says so.
+    lack: fn() -> Option<String>,
+    /// Whether CI must not lack it: there, the stage fails instead of being left out.
+    required_in_ci: bool,
     /// Whether it puts the guest's programs into guests, and so needs them built.
     boots_kernels: bool,
 }
@@ -47,8 +50,8 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
     let mut summary = Vec::new();
     let mut exit = Exit::Success;
     for stage in stages(&bpf_target_folder()?) {
-        if let Some(tool) = stage.optional_tool.filter(|tool| !is_installed(tool)) {
-            summary.push(format!("left out {:8} {}: no {tool} here", "", stage.name));
+        if let Some(lack) = (stage.lack)().filter(|_| !(stage.required_in_ci && setup::in_ci())) {
+            summary.push(format!("left out {:8} {}: {lack}", "", stage.name));
             continue;
         }
         let started = Instant::now();
@@ -85,10 +88,21 @@ impl Stage {
 fn stages(bpf_target_folder: &str) -> Vec<Stage> {
     let host_packages = ["--workspace", "--exclude", BPF_PACKAGE];
     let on_host = |args: &[&str]| Invocation::cargo(args.iter().copied()).args(host_packages);
-    let stage = |name, command| Stage { name, command, optional_tool: None, boots_kernels: false };
+    let stage = |name, command| Stage {
+        name,
+        command,
+        lack: || None,
+        required_in_ci: false,
+        boots_kernels: false,
+    };
     let matrix = SMALL_MATRIX.iter().flat_map(|kernel| ["--kernel", kernel]);
     vec![
         stage("format", Invocation::cargo(["fmt", "--all", "--check"])),
+        Stage {
+            lack: workflows::missing,
+            required_in_ci: true,
+            ..stage("workflows", Invocation::cargo(["xtask", "workflows"]))
+        },
         stage("lints", on_host(&["clippy", "--all-targets"]).args(["--", "-D", "warnings"])),
         stage(
             "lints of the BPF programs",
@@ -100,7 +114,7 @@ fn stages(bpf_target_folder: &str) -> Vec<Stage> {
         ),
         stage("documentation", on_host(&["doc", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings")),
         Stage {
-            optional_tool: Some("cargo-deny"),
+            lack: || (!is_installed("cargo-deny")).then(|| "no cargo-deny here".to_owned()),
             ..stage(
                 "licences and advisories",
                 Invocation::cargo(["deny", "--all-features", "check"]),
