@@ -2,6 +2,7 @@
 
 mod boot;
 mod compare;
+mod matrix;
 mod peers;
 mod soak;
 mod tracers;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize, Serializer};
 pub use self::{
     boot::{BootBench, boot},
     compare::{CompareError, Comparison, Kept},
+    matrix::{MatrixBench, MatrixError, matrix},
     peers::{PeersBench, PeersError, peers},
     soak::{SoakBench, SoakError, soak},
     tracers::{TracersBench, TracersError, tracers},

@@ -47,9 +47,7 @@ impl Warm {
                 name(bootable),
                 chain(&error)
             ));
-            if let Ok(key) = Key::of(bootable) {
-                self.shelf.discard(&key);
-            }
+            self.forget(bootable);
             Guest::boot(bootable, BOOT_TIMEOUT)
         })
     }
@@ -57,6 +55,13 @@ impl Warm {
     /// The folder of a kernel's state; none if this machine can't have one.
     pub fn folder(&self, bootable: &Bootable) -> Option<PathBuf> {
         Key::of(bootable).ok().map(|key| self.shelf.place(&key))
+    }
+
+    /// Throws the state of a kernel away, if there is one.
+    pub(crate) fn forget(&self, bootable: &Bootable) {
+        if let Ok(key) = Key::of(bootable) {
+            self.shelf.discard(&key);
+        }
     }
 
     /// Makes sure that there is a state, so that guests are quick from now on.

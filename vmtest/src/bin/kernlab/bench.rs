@@ -10,7 +10,9 @@ use std::{
 
 use clap::{Args, Subcommand};
 use kernlab_vmtest::{
-    bench::{self, BootBench, Comparison, Kept, PeersBench, SoakBench, TracersBench},
+    bench::{
+        self, BootBench, Comparison, Kept, MatrixBench, PeersBench, Report, SoakBench, TracersBench,
+    },
     kernels::{Kernels, Silent, chain},
     machine,
 };
@@ -29,6 +31,9 @@ pub(crate) enum Command {
     Peers(Subject),
     /// What each backend's tracer costs a program that only writes, through each buffer.
     Tracers(Subject),
+    /// The matrix as `vmtest` runs it: all of it, each backend's part, and all of it after the saved
+    /// guests were thrown away.
+    Matrix(Several),
     /// Sets what `--json` wrote beside what an older run of the same benchmark wrote.
     Compare {
         /// The older one.
@@ -51,6 +56,19 @@ pub(crate) struct Subject {
     json: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Several {
+    /// Which kernels, as for `vmtest`; those of the default tier if not given.
+    #[arg(long = "kernel", value_name = "SEL")]
+    kernels: Vec<String>,
+    /// How often to run everything.
+    #[arg(long, value_name = "N", default_value = "3")]
+    rounds: NonZeroUsize,
+    /// Write the medians with their spread to this file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
 /// Runs the command and says on standard error what went wrong.
 pub(crate) fn run(command: &Command) -> Exit {
     let done = match command {
@@ -58,6 +76,7 @@ pub(crate) fn run(command: &Command) -> Exit {
         Command::Soak(subject) => measure(Benchmark::Soak, subject),
         Command::Peers(subject) => measure(Benchmark::Peers, subject),
         Command::Tracers(subject) => measure(Benchmark::Tracers, subject),
+        Command::Matrix(several) => matrix(several),
         Command::Compare { old, new } => compare(old, new),
     };
     match done {
@@ -98,12 +117,28 @@ fn compare(old: &Path, new: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn measure(benchmark: Benchmark, arguments: &Subject) -> Result<(), Failure> {
-    let guest = env::var_os("KERNLAB_GUEST").map(PathBuf::from).ok_or_else(|| {
+fn matrix(arguments: &Several) -> Result<(), Failure> {
+    let bench = MatrixBench {
+        kernels: Kernels::open().map_err(|error| usage(chain(&error)))?,
+        selectors: arguments.kernels.clone(),
+        guest: guest_programs()?,
+        rounds: arguments.rounds,
+    };
+    let observe = |number: usize| eprintln!("round {number} of {}", bench.rounds);
+    let report = bench::matrix(&bench, observe).map_err(|error| infrastructure(&error))?;
+    publish(&report, arguments.json.as_deref())
+}
+
+fn guest_programs() -> Result<PathBuf, Failure> {
+    env::var_os("KERNLAB_GUEST").map(PathBuf::from).ok_or_else(|| {
         let message = "KERNLAB_GUEST does not name the folder of the guest's programs: \
                        run this as `cargo xtask bench`";
         usage(message.to_owned())
-    })?;
+    })
+}
+
+fn measure(benchmark: Benchmark, arguments: &Subject) -> Result<(), Failure> {
+    let guest = guest_programs()?;
     let kernels = Kernels::open().map_err(|error| usage(chain(&error)))?;
     let entries = kernels
         .select(std::slice::from_ref(&arguments.kernel))
@@ -151,9 +186,13 @@ fn measure(benchmark: Benchmark, arguments: &Subject) -> Result<(), Failure> {
                 .map_err(|error| infrastructure(&error))?
         }
     };
+    publish(&report, arguments.json.as_deref())
+}
+
+fn publish(report: &Report, json: Option<&Path>) -> Result<(), Failure> {
     print!("{report}");
-    if let Some(file) = &arguments.json {
-        let text = serde_json::to_string_pretty(&report).map_err(|error| infrastructure(&error))?;
+    if let Some(file) = json {
+        let text = serde_json::to_string_pretty(report).map_err(|error| infrastructure(&error))?;
         fs::write(file, text + "\n").map_err(|error| Failure {
             exit: Exit::Infrastructure,
             message: format!("could not write {}: {error}", file.display()),

@@ -1,0 +1,149 @@
+//! The matrix, as a user runs it.
+
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use kernlab_core::cell::BackendKind;
+
+use super::{Named, Report, Summary};
+use crate::{
+    kernels::{self, Entry, Event, Kernels, Observer, SelectError, Silent},
+    machine::{self, MachineError},
+    report::Tally,
+    run::{self, Options, RunError, Show, plan::Filter, plan::RunPlan, progress::ProgressEvent},
+    warm::Warm,
+};
+
+/// What to run, and how often.
+#[derive(Clone, Debug)]
+pub struct MatrixBench {
+    /// The kernels and where they are.
+    pub kernels: Kernels,
+    /// What selects kernels; none for the default tier.
+    pub selectors: Vec<String>,
+    /// The folder of the programs that run in guests.
+    pub guest: PathBuf,
+    /// How often everything is run.
+    pub rounds: NonZeroUsize,
+}
+
+/// Why a matrix can't be measured.
+#[derive(Debug, thiserror::Error)]
+pub enum MatrixError {
+    /// No such kernel.
+    #[error(transparent)]
+    Select(#[from] SelectError),
+    /// A kernel can't be had.
+    #[error(transparent)]
+    Kernel(#[from] kernels::Error),
+    /// There is no machine for a kernel.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// It could not be run.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// What fails may be quick.
+    #[error("not every cell was as expected: {summary}; evidence: {evidence}")]
+    Verdicts {
+        /// How many cells had which outcome.
+        summary: String,
+        /// The folder of the run.
+        evidence: PathBuf,
+    },
+}
+
+/// Runs in turn: everything; the cells of one backend and of the other; everything after the saved
+/// guests were thrown away. `observe` is called before each round with its number, counted from 1.
+pub fn matrix(bench: &MatrixBench, mut observe: impl FnMut(usize)) -> Result<Report, MatrixError> {
+    let entries = bench.kernels.select(&bench.selectors)?;
+    // What is downloaded, built or saved for the first time belongs to no round.
+    let (_, cells, jobs) = run(bench, None)?;
+    let mut all = Vec::new();
+    let mut nothing_saved = Vec::new();
+    let mut backends = BackendKind::ALL.map(|backend| (backend, Vec::new()));
+    for number in 1..=bench.rounds.get() {
+        observe(number);
+        all.push(run(bench, None)?.0);
+        for (backend, times) in &mut backends {
+            times.push(run(bench, Some(*backend))?.0);
+        }
+        forget(bench, &entries)?;
+        nothing_saved.push(run(bench, None)?.0);
+    }
+    let per_cell: Vec<Duration> = all.iter().map(|time| time.div_f64(cells as f64)).collect();
+    let of = |times: &[Duration]| {
+        Summary::of(times).unwrap_or_else(|| unreachable!("there is at least one round"))
+    };
+    let (all, nothing_saved) = (of(&all), of(&nothing_saved));
+    let mut measurements = vec![("matrix".to_owned(), all), ("per cell".to_owned(), of(&per_cell))];
+    measurements.extend(backends.iter().map(|(backend, times)| (backend.to_string(), of(times))));
+    measurements.push(("nothing saved".to_owned(), nothing_saved));
+    Ok(Report {
+        schema: 1,
+        benchmark: "matrix",
+        conditions: Named::of([
+            ("kernels", entries.len().to_string()),
+            ("cells", cells.to_string()),
+            ("at a time", jobs.to_string()),
+        ]),
+        measurements: Named(measurements),
+        ratios: Named::of([("nothing saved / matrix", nothing_saved.median_ms / all.median_ms)]),
+    })
+}
+
+/// How long a run took, how many cells it had, and how many of them at a time.
+fn run(
+    bench: &MatrixBench,
+    backend: Option<BackendKind>,
+) -> Result<(Duration, usize, usize), MatrixError> {
+    let options = Options {
+        kernels: bench.selectors.clone(),
+        filter: Filter { backend, ..Filter::default() },
+        guest: bench.guest.clone(),
+        ..Options::default()
+    };
+    let started = Instant::now();
+    let outcomes = run::run(&bench.kernels, &options, &Notices)?;
+    let took = started.elapsed();
+    let report = outcomes.report;
+    if report.run.exit_code != 0 {
+        return Err(MatrixError::Verdicts {
+            summary: Tally::of(&report.cells).to_string(),
+            evidence: outcomes.directory.path().to_owned(),
+        });
+    }
+    Ok((took, report.cells.len(), report.run.jobs))
+}
+
+/// Throws the kernels' saved guests away.
+fn forget(bench: &MatrixBench, entries: &[Entry]) -> Result<(), MatrixError> {
+    let store = bench.kernels.store();
+    for entry in entries {
+        let kernel = bench.kernels.prepare(entry, &Silent)?;
+        let bootable = machine::of_kernel(store, &kernel, &bench.guest, &[], &mut |_| {})?;
+        Warm::of(store).forget(&bootable);
+    }
+    Ok(())
+}
+
+/// Says only what a user should know.
+struct Notices;
+
+impl Observer for Notices {
+    fn observe(&self, _: &str, _: Event<'_>) {}
+}
+
+impl Show for Notices {
+    fn begin(&self, _: &Path, _: &RunPlan) {}
+
+    fn notice(&self, line: &str) {
+        eprintln!("note: {line}");
+    }
+
+    fn cell(&self, _: &str, _: &ProgressEvent) {}
+
+    fn end(&self) {}
+}
