@@ -142,6 +142,8 @@ pub enum Reason {
     KernelWarned,
     /// The kernel panicked or oopsed.
     KernelPanicked,
+    /// The kernel complains that time passed, and the host did not run it for most of that time.
+    GuestStarved,
     /// The guest never reported that it is ready.
     BootTimeout,
     /// The cell ran out of time.

@@ -1,6 +1,9 @@
 //! Splats that are known and not held against a kernel.
 
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error as _, Unexpected},
+};
 
 use crate::Splat;
 
@@ -18,11 +21,41 @@ pub struct AllowList {
 #[serde(deny_unknown_fields)]
 pub struct AllowEntry {
     /// The title; `*` stands for any text.
+    #[serde(deserialize_with = "title")]
     pub title: String,
     /// Why it doesn't count.
+    #[serde(deserialize_with = "reason")]
     pub reason: String,
     /// Where one can read more about it.
+    #[serde(deserialize_with = "link")]
     pub link: String,
+}
+
+/// A pattern that names something: one that fits every splat would hide what nobody has seen yet.
+fn title<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let is_title = |text: &str| text.chars().any(|c| c != '*' && !c.is_whitespace());
+    checked(deserializer, is_title, "a title that names a splat, such as \"WARNING in do_it*\"")
+}
+
+fn reason<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    checked(deserializer, |text| !text.trim().is_empty(), "a reason why the splat doesn't count")
+}
+
+fn link<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let is_link = |text: &str| text.starts_with("https://") || text.starts_with("http://");
+    checked(deserializer, is_link, "an http or https address to read more at")
+}
+
+fn checked<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    is_right: impl FnOnce(&str) -> bool,
+    expected: &'static str,
+) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if is_right(&text) {
+        return Ok(text);
+    }
+    Err(D::Error::invalid_value(Unexpected::Str(&text), &expected))
 }
 
 impl AllowList {
@@ -86,9 +119,21 @@ mod tests {
         assert_eq!(AllowList::default().entry(&splat), None);
     }
 
-    #[test]
-    fn an_entry_without_a_reason_is_refused() {
-        let refused = toml::from_str::<AllowList>("[[allow]]\ntitle = \"*\"\nlink = \"\"");
-        assert!(refused.unwrap_err().to_string().contains("reason"));
+    #[rstest]
+    #[case::of_everything("* *", "known", "https://a", "a title that names a splat")]
+    #[case::of_nothing("", "known", "https://a", "a title that names a splat")]
+    #[case::without_a_reason("WARNING in a", " ", "https://a", "a reason")]
+    #[case::without_a_link("WARNING in a", "known", "see above", "an http or https address")]
+    fn an_entry_that_says_too_little_is_refused(
+        #[case] title: &str,
+        #[case] reason: &str,
+        #[case] link: &str,
+        #[case] expected: &str,
+    ) {
+        let entry = format!("[[allow]]\ntitle = {title:?}\nreason = {reason:?}\nlink = {link:?}");
+        let refused = toml::from_str::<AllowList>(&entry).unwrap_err().to_string();
+        assert!(refused.contains(expected), "{refused}");
+        let incomplete = entry.replace("reason =", "why =");
+        assert!(toml::from_str::<AllowList>(&incomplete).is_err());
     }
 }

@@ -68,6 +68,8 @@ fn run(backend: BackendKind, btf_file: &Path) -> CellReport {
         cold: false,
         update_snapshots: false,
         repeat: std::num::NonZeroU32::MIN,
+        timeout: None,
+        allow: Default::default(),
     };
     let directory = RunDirectory::open(root.path().join("run"));
     Runner::new(Kernels::open().unwrap(), plan, directory).run(&cell).unwrap()

@@ -44,6 +44,8 @@ fn run(scenario: &str, mutation: Option<(&str, &str, &str)>) -> CellReport {
         cold: false,
         update_snapshots: false,
         repeat: std::num::NonZeroU32::MIN,
+        timeout: None,
+        allow: Default::default(),
     };
     let kernels = Kernels::open().unwrap();
     let run = RunDirectory::open(directory.path().to_owned());

@@ -10,6 +10,7 @@ mod error;
 mod guest;
 mod job;
 mod machine;
+mod running;
 mod saved;
 
 use std::{path::PathBuf, time::Duration};
@@ -18,6 +19,7 @@ pub use self::{
     error::{Evidence, LabError, LabErrorKind, Phase},
     guest::{Booting, Guest, PowerOff, Ready, Settled, Timings},
     job::{Exit, Job, JobOutput, Limits},
+    running::Running,
     saved::SavedState,
 };
 use crate::qemu::{Accelerator, Binary, MachineSpec};

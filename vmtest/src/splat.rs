@@ -1,7 +1,24 @@
 //! What a guest's kernel complained of, with the lines that show it.
 
+use std::path::Path;
+
 use kernlab_core::outcome::{Outcome, Reason, Verdict};
-use kernlab_splat::{Splat, excerpt, scan};
+use kernlab_splat::{AllowList, Splat, excerpt, scan};
+
+use crate::kernels::{Document, DocumentError};
+
+/// The list of known splats, beside `kernels.toml`.
+const ALLOW_FILE: &str = "splats.toml";
+
+/// What kernels may print without consequence: nothing if the checkout has no such list.
+///
+/// # Errors
+///
+/// The list is there, and can't be read or says something else.
+pub fn allow_list(root: &Path) -> Result<AllowList, DocumentError> {
+    let document = Document::read_if_there(&root.join(ALLOW_FILE))?;
+    document.map_or_else(|| Ok(AllowList::default()), |document| document.parse())
+}
 
 /// How many lines of a splat a verdict shows.
 const EXCERPT: usize = 12;
@@ -82,5 +99,21 @@ mod tests {
         let (head, excerpt) = verdict.message.split_once('\n').unwrap();
         assert_eq!(head, "WARNING in do_it [warning], line 2 of kernel.log:");
         assert_eq!(excerpt, WARNING.lines().nth(1).unwrap());
+    }
+
+    #[test]
+    fn known_splats_are_listed_beside_the_matrix() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(allow_list(root.path()).unwrap(), AllowList::default());
+        let entry = "[[allow]]\ntitle = \"WARNING in a\"\nreason = \"b\"\nlink = \"https://c\"\n";
+        let file = root.path().join(ALLOW_FILE);
+        std::fs::write(&file, entry).unwrap();
+        assert_eq!(allow_list(root.path()).unwrap().allow[0].title, "WARNING in a");
+        std::fs::write(&file, entry.replace("https:", "see ")).unwrap();
+        let error = allow_list(root.path()).unwrap_err().to_string();
+        assert!(
+            error.contains("splats.toml:4:8: ") && error.contains("an http or https"),
+            "{error}"
+        );
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use kernlab_splat::Splat;
+use kernlab_splat::{AllowEntry, AllowList, Splat};
 
 use crate::exit::Exit;
 
@@ -24,13 +24,24 @@ pub(crate) struct Args {
     /// End with 1 if there is one.
     #[arg(long)]
     check: bool,
+    /// Splats that are known, each with the reason why it doesn't count: they are told, and don't
+    /// matter to `--check`. The format is that of splats.toml: docs/splat.md.
+    #[arg(long, value_name = "FILE")]
+    allow: Option<PathBuf>,
+}
+
+/// A splat, and why it doesn't count if it is known.
+#[derive(Debug)]
+struct Found<'a> {
+    splat: Splat,
+    known: Option<&'a AllowEntry>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<Exit> {
     let (text, exit) = match answer(args) {
         Ok(answer) => answer,
         Err(error) => {
-            eprintln!("error: failed to read {}: {error}", args.file.display());
+            eprintln!("error: {error:#}");
             return Ok(Exit::Usage);
         }
     };
@@ -43,10 +54,21 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
 }
 
 /// What to print, and how to end.
-fn answer(args: &Args) -> io::Result<(String, Exit)> {
-    let splats = kernlab_splat::scan(read(&args.file)?);
-    let text = if args.json { json(&splats) } else { listing(&args.file, &splats) };
-    let exit = if args.check && !splats.is_empty() { Exit::Failure } else { Exit::Success };
+fn answer(args: &Args) -> Result<(String, Exit)> {
+    let failed = |file: &Path| format!("failed to read {}", file.display());
+    let allow = match &args.allow {
+        Some(file) => {
+            let text = fs::read_to_string(file).with_context(|| failed(file))?;
+            toml::from_str(&text).with_context(|| failed(file))?
+        }
+        None => AllowList::default(),
+    };
+    let log = read(&args.file).with_context(|| failed(&args.file))?;
+    let found = |splat| Found { known: allow.entry(&splat), splat };
+    let found: Vec<_> = kernlab_splat::scan(log).into_iter().map(found).collect();
+    let text = if args.json { json(&found) } else { listing(&args.file, &found) };
+    let unknown = found.iter().any(|found| found.known.is_none());
+    let exit = if args.check && unknown { Exit::Failure } else { Exit::Success };
     Ok((text, exit))
 }
 
@@ -59,19 +81,30 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
     Ok(log)
 }
 
-fn json(splats: &[Splat]) -> String {
+fn json(found: &[Found<'_>]) -> String {
+    let splat = |Found { splat, known }: &Found<'_>| {
+        let mut splat = serde_json::json!(splat);
+        if let Some(AllowEntry { reason, link, .. }) = known {
+            splat["known"] = serde_json::json!({ "reason": reason, "link": link });
+        }
+        splat
+    };
+    let splats: Vec<_> = found.iter().map(splat).collect();
     format!("{:#}\n", serde_json::json!({ "splats": splats }))
 }
 
 /// One line for each, in the form that editors and terminals take for a place in a file.
-fn listing(file: &Path, splats: &[Splat]) -> String {
-    if splats.is_empty() {
+fn listing(file: &Path, found: &[Found<'_>]) -> String {
+    if found.is_empty() {
         return format!("{}: no splat\n", file.display());
     }
-    let line = |splat: &Splat| {
-        format!("{}:{}: {} [{}]\n", file.display(), splat.line, splat.title, splat.kind)
+    let line = |Found { splat: Splat { title, kind, line, .. }, known }: &Found<'_>| {
+        let known =
+            known.map(|AllowEntry { reason, link, .. }| format!(", known: {reason} ({link})"));
+        let known = known.unwrap_or_default();
+        format!("{}:{line}: {title} [{kind}]{known}\n", file.display())
     };
-    splats.iter().map(line).collect()
+    found.iter().map(line).collect()
 }
 
 #[cfg(test)]
@@ -86,10 +119,38 @@ mod tests {
 [    3.000000] unregister_netdevice: waiting for lo to become free. Usage count = 1
 ";
 
+    const KNOWN: &str =
+        "[    3.000000] unregister_netdevice: waiting for lo to become free. Usage count = 1\n";
+
+    const ALLOW: &str = "\
+[[allow]]
+title = \"unregister_netdevice: *\"
+reason = \"the device is slow\"
+link = \"https://example.org/1\"
+";
+
+    /// The answer about a log, with a list of known splats if there is one.
+    fn answer_about(
+        log: &str,
+        allow: Option<&str>,
+        json: bool,
+        check: bool,
+    ) -> Result<(String, Exit)> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).unwrap();
+            path
+        };
+        let allow = allow.map(|text| file("splats.toml", text));
+        let args = Args { file: file("console.log", log), json, check, allow };
+        let (text, exit) = answer(&args)?;
+        Ok((text.replace(&format!("{}/", folder.path().display()), ""), exit))
+    }
+
     #[test]
     fn a_listing_says_where() {
-        let listing = listing(Path::new("console.log"), &kernlab_splat::scan(LOG));
-        insta::assert_snapshot!(listing, @r"
+        insta::assert_snapshot!(answer_about(LOG, None, false, false).unwrap().0, @r"
         console.log:2: WARNING in do_it [warning]
         console.log:3: unregister_netdevice: waiting for DEV to become free [unregister-netdevice]
         ");
@@ -97,14 +158,30 @@ mod tests {
 
     #[test]
     fn a_listing_of_nothing_says_so() {
-        assert_eq!(listing(Path::new("a"), &[]), "a: no splat\n");
+        assert_eq!(answer_about("", None, false, false).unwrap().0, "console.log: no splat\n");
     }
 
     #[test]
-    fn json_has_exactly_the_promised_fields() {
-        let json: serde_json::Value =
-            serde_json::from_str(&json(&kernlab_splat::scan(LOG))).unwrap();
-        let expected = serde_json::json!({"splats": [
+    fn what_is_known_is_told() {
+        insta::assert_snapshot!(answer_about(LOG, Some(ALLOW), false, false).unwrap().0, @r"
+        console.log:2: WARNING in do_it [warning]
+        console.log:3: unregister_netdevice: waiting for DEV to become free [unregister-netdevice], known: the device is slow (https://example.org/1)
+        ");
+    }
+
+    #[rstest]
+    #[case::promised(None, serde_json::Value::Null)]
+    #[case::with_what_is_known(
+        Some(ALLOW),
+        serde_json::json!({"reason": "the device is slow", "link": "https://example.org/1"})
+    )]
+    fn json_has_exactly_the_promised_fields(
+        #[case] allow: Option<&str>,
+        #[case] known: serde_json::Value,
+    ) {
+        let (json, _) = answer_about(LOG, allow, true, false).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let mut expected = serde_json::json!({"splats": [
             {"title": "WARNING in do_it", "kind": "warning", "frame": "do_it", "line": 2},
             {
                 "title": "unregister_netdevice: waiting for DEV to become free",
@@ -113,27 +190,38 @@ mod tests {
                 "line": 3,
             },
         ]});
+        if !known.is_null() {
+            expected["splats"][1]["known"] = known;
+        }
         assert_eq!(json, expected);
     }
 
     #[rstest]
-    #[case::found(LOG, false, Exit::Success)]
-    #[case::found_and_checked(LOG, true, Exit::Failure)]
-    #[case::nothing_to_find("", true, Exit::Success)]
+    #[case::found(LOG, None, false, Exit::Success)]
+    #[case::found_and_checked(LOG, None, true, Exit::Failure)]
+    #[case::one_is_known(LOG, Some(ALLOW), true, Exit::Failure)]
+    #[case::all_are_known(KNOWN, Some(ALLOW), true, Exit::Success)]
+    #[case::nothing_to_find("", None, true, Exit::Success)]
     fn the_exit_code_says_what_was_asked(
         #[case] log: &str,
+        #[case] allow: Option<&str>,
         #[case] check: bool,
         #[case] exit: Exit,
     ) {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("console.log");
-        fs::write(&file, log).unwrap();
-        assert_eq!(answer(&Args { file, json: true, check }).unwrap().1, exit);
+        assert_eq!(answer_about(log, allow, true, check).unwrap().1, exit);
+    }
+
+    #[test]
+    fn a_list_that_says_too_little_is_refused() {
+        let list = ALLOW.replace("the device is slow", "");
+        let error = answer_about(LOG, Some(&list), false, false).unwrap_err();
+        assert!(format!("{error:#}").contains("a reason why the splat doesn't count"), "{error:#}");
     }
 
     #[test]
     fn a_missing_file_is_wrong_usage() {
         let file = tempfile::tempdir().unwrap().path().join("gone.log");
-        assert_eq!(run(&Args { file, json: true, check: false }).unwrap(), Exit::Usage);
+        let args = Args { file, json: true, check: false, allow: None };
+        assert_eq!(run(&args).unwrap(), Exit::Usage);
     }
 }

@@ -47,6 +47,9 @@ pub(crate) struct Args {
     /// Run each cell so often. One that does not always end with the same verdict is flaky.
     #[arg(long, value_name = "N", conflicts_with = "update_snapshots")]
     repeat: Option<NonZeroU32>,
+    /// How long a cell may take under KVM; four times as long without.
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<NonZeroU32>,
     /// Write what was observed as the new golden snapshots.
     #[arg(long)]
     update_snapshots: bool,
@@ -98,6 +101,7 @@ impl Args {
         option("partition", self.partition.as_ref().map(Into::into));
         option("jobs", self.jobs.map(|jobs| jobs.to_string().into()));
         option("repeat", self.repeat.map(|repeat| repeat.to_string().into()));
+        option("timeout", self.timeout.map(|seconds| seconds.to_string().into()));
         option("report", self.report.as_ref().map(Into::into));
         for (name, given) in [
             ("cold", self.cold),
@@ -134,7 +138,7 @@ mod tests {
     #[case::often("--kernel 6.1 --repeat 20")]
     #[case::a_filter("--backend aya --scenario inotify/* --btf masked")]
     #[case::everything(
-        "--kernel all --backend libbpf --scenario * --btf embedded --partition 1/4 --jobs 2 --report out --cold \
+        "--kernel all --backend libbpf --scenario * --btf embedded --partition 1/4 --jobs 2 --timeout 3 --report out --cold \
          --update-snapshots --timings"
     )]
     fn the_tool_gets_what_was_asked_for(#[case] line: &str) {
@@ -148,6 +152,7 @@ mod tests {
     #[case("--btf no")]
     #[case("--jobs 0")]
     #[case("--repeat 0")]
+    #[case("--timeout 0")]
     #[case("--repeat 2 --update-snapshots")]
     #[case("debian-6.1")]
     fn a_typing_error_is_told_before_anything_is_built(#[case] line: &str) {

@@ -10,6 +10,7 @@ pub(super) fn headline(text: &str) -> Option<Headline<'_>> {
         return None;
     }
     warned(rest)
+        .or_else(|| warned_without_a_line(rest))
         .or_else(|| locking(rest, "WARNING"))
         .or_else(|| unwinder(rest))
         .or_else(|| Some(Headline::whole(Kind::Warning, text).role(Role::BeginsIfConfirmed)))
@@ -79,6 +80,17 @@ fn warned(rest: &str) -> Option<Headline<'_>> {
         (Kind::Warning, "WARNING", &[])
     };
     Some(Headline::within(kind, subject).of(function).skipping(skip))
+}
+
+/// `WARN()` of a kernel that was built without CONFIG_DEBUG_BUGVERBOSE, and so doesn't know the lines of
+/// its sources: `CPU: 0 PID: 1 at function`, since 6.19 `at function, CPU#0: init/1`.
+fn warned_without_a_line(rest: &str) -> Option<Headline<'_>> {
+    let is_processor = |text: &str| text.starts_with("CPU: ") && text.contains(" PID: ");
+    let behind = match rest.strip_prefix("at ") {
+        Some(behind) => behind.contains(", CPU#").then_some(behind),
+        None => rest.split_once(" at ").filter(|(head, _)| is_processor(head)).map(|(_, at)| at),
+    };
+    Some(Headline::within(Kind::Warning, "WARNING").of(function_after(behind?, "")))
 }
 
 /// The first `file.c:12` of a text, and what is behind it.

@@ -2,63 +2,35 @@
 //!
 //! Not a verdict by itself: it explains why a guest that should have answered is gone or silent.
 
+use kernlab_splat::scan;
+
 use super::{Log, log::shorten};
 
 /// The longest excerpt, in lines.
 const EXCERPT: usize = 60;
 
-/// What a line says, once its prefix is gone, when a kernel begins to report its own end, in the
-/// kernel's files that print it: kernel/panic.c, arch/x86/kernel/dumpstack.c, arch/x86/mm/fault.c,
-/// arch/x86/kernel/traps.c, kernel/watchdog.c.
-const TITLES: [&str; 9] = [
-    "Kernel panic - not syncing",
-    "Oops: ",
-    "BUG: ",
-    "kernel BUG at ",
-    "general protection fault",
-    "double fault",
-    "invalid opcode: ",
-    "divide error: ",
-    "stack segment: ",
-];
-
 /// A kernel's report of its own end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Crash {
-    /// The line that names it, without its time.
+    /// What happened and where, as `cargo xtask splat` names it.
     pub title: String,
-    /// That line and those that follow it.
+    /// The line that it begins on, and those that follow it.
     pub excerpt: String,
 }
 
 impl Crash {
-    /// The first crash in the log.
+    /// The first crash in the log. A warning, or a complaint about time, is one only where the kernel
+    /// was told to panic because of it.
     pub fn find(log: &Log) -> Option<Crash> {
         let text = log.text();
-        let mut lines = text.lines().skip_while(|line| !is_title(message(line))).peekable();
-        let title = message(lines.peek()?).to_owned();
+        let splats = scan(&text);
+        let panicked = || text.lines().any(|line| line.contains("Kernel panic - not syncing"));
+        let crash = splats.iter().find(|splat| splat.kind.is_crash());
+        let crash = crash.or_else(|| splats.last().filter(|_| panicked()))?;
+        let lines = text.lines().skip(crash.line - 1);
         let excerpt = lines.take(EXCERPT).map(shorten).collect::<Vec<_>>().join("\n");
-        Some(Crash { title: shorten(&title), excerpt })
+        Some(Crash { title: shorten(&crash.title), excerpt })
     }
-}
-
-fn is_title(message: &str) -> bool {
-    TITLES.iter().any(|title| message.starts_with(title))
-}
-
-/// A line without `[    1.234567]`, and without the processor or task that CONFIG_PRINTK_CALLER
-/// puts behind it.
-fn message(line: &str) -> &str {
-    let mut message = line.trim_start();
-    while let Some((inside, rest)) = message.strip_prefix('[').and_then(|rest| rest.split_once(']'))
-    {
-        let is_prefix = |c: char| c.is_ascii_digit() || matches!(c, ' ' | '.' | 'T' | 'C');
-        if !inside.chars().all(is_prefix) {
-            break;
-        }
-        message = rest.trim_start();
-    }
-    message
 }
 
 #[cfg(test)]
@@ -73,27 +45,39 @@ mod tests {
         log
     }
 
+    const STUCK: &str =
+        "[    9.100000] watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [tracer:9]";
+
     #[rstest]
-    #[case(
-        "[    1.2] Kernel panic - not syncing: No working init found.",
-        "Kernel panic - not syncing: No working init found."
+    #[case::panic(
+        &["[    1.200000] Kernel panic - not syncing: No working init found."],
+        "kernel panic: No working init found"
     )]
-    #[case(
-        "[    1.2][    T1] BUG: unable to handle page fault for address: 0",
-        "BUG: unable to handle page fault for address: 0"
+    #[case::with_a_caller(
+        &[
+            "[    1.200000][    T1] BUG: unable to handle page fault for address: 0",
+            "[    1.300000][    T1] RIP: 0010:do_it+0x1/0x2"
+        ],
+        "BUG: unable to handle kernel paging request in do_it"
     )]
-    #[case("Oops: 0002 [#1] PREEMPT SMP", "Oops: 0002 [#1] PREEMPT SMP")]
-    fn titles_lose_their_prefix(#[case] line: &str, #[case] title: &str) {
-        let crash = Crash::find(&log(&format!("[    1.0] fine\r\n{line}\r\n[    1.3] more\r\n")));
+    #[case::told_to_panic(
+        &[STUCK, "[    9.200000] Kernel panic - not syncing: softlockup: hung tasks"],
+        "BUG: soft lockup"
+    )]
+    fn a_crash_has_a_title_and_all_that_follows(#[case] lines: &[&str], #[case] title: &str) {
+        let text = lines.join("\r\n");
+        let crash =
+            Crash::find(&log(&format!("[    1.000000] fine\r\n{text}\r\n[    9.300000] more\r\n")));
         let crash = crash.unwrap();
         assert_eq!(crash.title, title);
-        assert_eq!(crash.excerpt, format!("{line}\n[    1.3] more"));
+        assert_eq!(crash.excerpt, format!("{}\n[    9.300000] more", lines.join("\n")));
     }
 
     #[rstest]
-    #[case("[    0.0] ACPI BIOS Error (bug): A valid RSDP was not found")]
-    #[case("[    0.0] Command line: oops=panic panic=-1")]
-    #[case("a program said: Kernel panic - not syncing")]
+    #[case::of_firmware("[    0.000000] ACPI BIOS Error (bug): A valid RSDP was not found")]
+    #[case::of_the_command_line("[    0.000000] Command line: oops=panic panic=-1")]
+    #[case::of_a_program("a program said: Kernel panic - not syncing")]
+    #[case::of_time(STUCK)]
     fn other_lines_are_no_crash(#[case] line: &str) {
         assert_eq!(Crash::find(&log(line)), None);
     }

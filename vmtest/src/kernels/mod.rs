@@ -45,6 +45,7 @@ mod update;
 mod vmlinux;
 mod yum;
 
+pub(crate) use self::document::Document;
 pub use self::{
     add::{AddError, Proposal, Request, Wishes, nearest},
     build::{

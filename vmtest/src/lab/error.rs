@@ -5,6 +5,7 @@ use std::{error::Error, fmt, io, process::ExitStatus, time::Duration};
 use kernlab_core::outcome::{Outcome, Reason, Verdict};
 use kernlab_proto::FrameError;
 
+use super::running::Running;
 use crate::{
     console::Crash,
     qemu::{BinaryError, KernelImageError, MonitorError, SpawnError},
@@ -144,6 +145,8 @@ pub struct Evidence {
     pub console: String,
     /// A command that boots the same machine in a terminal.
     pub reproduce: String,
+    /// What the guest got of the time since its program was started.
+    pub running: Running,
 }
 
 /// A guest failed; it has been ended.

@@ -203,7 +203,7 @@ impl Guest<Ready> {
         }
         let doing = "when it had to run a program";
         let timeout = machine.accelerator.patience(job.timeout);
-        let waited = timeout + machine.accelerator.patience(ANSWER);
+        let waited = timeout + machine.accelerator.patience(job.grace);
         let deadline = Instant::now() + waited;
         let run = HostMessage::Run(Run {
             argv: job.argv.clone(),
@@ -212,13 +212,14 @@ impl Guest<Ready> {
             deadline_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
             limits: job.limits,
         });
+        machine.note_work();
         machine.send(&run, deadline, doing, waited)?;
         let mut collected = Collected::new(job.limits);
         loop {
             match machine.receive(deadline, doing, waited)? {
                 GuestMessage::Output { stream, bytes } if collected.add(stream, &bytes) => {}
                 GuestMessage::Exited(report) => {
-                    return Ok(collected.finish(report, started.elapsed()));
+                    return Ok(collected.finish(report, started.elapsed(), machine.running()));
                 }
                 GuestMessage::Refused { what } => {
                     return Err(machine.fail(LabErrorKind::Refused { what }));

@@ -5,6 +5,8 @@ use std::time::Duration;
 pub use kernlab_proto::{Exit, Limits};
 use kernlab_proto::{RunReport, Stream};
 
+use super::{machine::ANSWER, running::Running};
+
 /// A file that is written before the program starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct GuestFile {
@@ -21,6 +23,7 @@ pub struct Job {
     pub(super) hide: Vec<String>,
     pub(super) files: Vec<GuestFile>,
     pub(super) timeout: Duration,
+    pub(super) grace: Duration,
     pub(super) limits: Limits,
 }
 
@@ -34,6 +37,7 @@ impl Job {
             hide: Vec::new(),
             files: Vec::new(),
             timeout: Duration::from_secs(10),
+            grace: ANSWER,
             limits: Limits { stdout: 256 << 10, stderr: 256 << 10, result: 4 << 20 },
         }
     }
@@ -66,6 +70,13 @@ impl Job {
         self
     }
 
+    /// Gives the guest up if it does not answer for so long after the program's time is over.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
     /// Keeps no more than so much of its output.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
@@ -93,6 +104,8 @@ pub struct JobOutput {
     pub stuck: bool,
     /// From the request to the answer, by our clock.
     pub duration: Duration,
+    /// How much of that time the host ran the guest.
+    pub running: Running,
     /// From the program's start to its end, by the guest's clock.
     pub guest_duration: Duration,
 }
@@ -123,7 +136,12 @@ impl Collected {
         kept.len() as u64 <= limit
     }
 
-    pub(super) fn finish(self, report: RunReport, duration: Duration) -> JobOutput {
+    pub(super) fn finish(
+        self,
+        report: RunReport,
+        duration: Duration,
+        running: Running,
+    ) -> JobOutput {
         JobOutput {
             exit: report.exit,
             stdout: self.stdout,
@@ -133,6 +151,7 @@ impl Collected {
             killed: report.killed,
             stuck: report.stuck,
             duration,
+            running,
             guest_duration: Duration::from_micros(report.duration_us),
         }
     }

@@ -13,6 +13,7 @@ use super::{
     connection::{Connection, ConnectionError},
     error::{Evidence, LabError, LabErrorKind, Phase},
     job::GuestFile,
+    running::Running,
 };
 use crate::{
     console::{Console, Crash, Log},
@@ -36,6 +37,8 @@ pub(super) struct Machine {
     pub(super) connection: Connection,
     pub(super) accelerator: Accelerator,
     pub(super) started: Instant,
+    /// When the last program was started, and the processor time that was used by then.
+    at_work: Option<(Instant, Duration)>,
 }
 
 impl Machine {
@@ -52,7 +55,20 @@ impl Machine {
         let connection = Connection::new(protocol)
             .map_err(host("could not set up the connection to the guest"))?;
         let accelerator = bootable.accelerator();
-        Ok(Machine { process, console, monitor, connection, accelerator, started })
+        let at_work = None;
+        Ok(Machine { process, console, monitor, connection, accelerator, started, at_work })
+    }
+
+    /// A program starts now.
+    pub(super) fn note_work(&mut self) {
+        self.at_work = Some((Instant::now(), self.process.processor_time()));
+    }
+
+    /// What the guest got of the time since the last program was started.
+    pub(super) fn running(&self) -> Running {
+        let Some((since, used)) = self.at_work else { return Running::default() };
+        let processor = self.process.processor_time().saturating_sub(used);
+        Running { passed: since.elapsed(), processor }
     }
 
     /// Tells a guest that waits for its first request what it can't know.
@@ -198,8 +214,9 @@ impl Machine {
     }
 
     pub(super) fn fail(&mut self, kind: LabErrorKind) -> LabError {
+        let running = self.running();
         let log = self.end();
-        let evidence = self.evidence(log.last_lines(LAST_LINES));
+        let evidence = self.evidence(log.last_lines(LAST_LINES), running);
         LabError::new(kind, evidence)
     }
 
@@ -209,14 +226,15 @@ impl Machine {
         phase: Phase,
         kind: impl FnOnce(&Log) -> LabErrorKind,
     ) -> LabError {
+        let running = self.running();
         let log = self.end();
         match Crash::find(&log) {
             Some(crash) => {
-                let evidence = self.evidence(crash.excerpt.clone());
+                let evidence = self.evidence(crash.excerpt.clone(), running);
                 LabError::new(LabErrorKind::Crashed { phase, crash }, evidence)
             }
             None => {
-                let evidence = self.evidence(log.last_lines(LAST_LINES));
+                let evidence = self.evidence(log.last_lines(LAST_LINES), running);
                 LabError::new(kind(&log), evidence)
             }
         }
@@ -228,8 +246,8 @@ impl Machine {
         self.console.finish(Instant::now() + ENDING)
     }
 
-    fn evidence(&self, console: String) -> Evidence {
-        Evidence { console, reproduce: self.process.reproduce().to_owned() }
+    fn evidence(&self, console: String, running: Running) -> Evidence {
+        Evidence { console, reproduce: self.process.reproduce().to_owned(), running }
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
     },
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use command_fds::{CommandFdExt, FdMapping};
@@ -22,6 +22,7 @@ use nix::{
         prctl,
         signal::{Signal, killpg},
     },
+    time::clock_getcpuclockid,
     unistd::{Pid, getppid, pipe2},
 };
 
@@ -164,6 +165,12 @@ impl Process {
             // An error would mean that somebody else has waited for it.
             let _ = self.child.wait();
         }
+    }
+
+    /// How long processors were busy with it and its guest; nothing of one that has ended.
+    pub fn processor_time(&self) -> Duration {
+        let clock = clock_getcpuclockid(Pid::from_raw(self.child.id().cast_signed()));
+        clock.and_then(|clock| clock.now()).map_or(Duration::ZERO, Duration::from)
     }
 
     /// What it said about itself.

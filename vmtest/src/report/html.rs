@@ -5,7 +5,7 @@ use std::{fmt::Write as _, fs, path::Path};
 use kernlab_core::{outcome::Outcome, record::Decision};
 
 use super::{
-    CellReport, Report,
+    AllowedSplat, CellReport, Report,
     grid::{Grid, distinct, symbol},
     table,
 };
@@ -56,6 +56,9 @@ pub fn render(report: &Report, evidence: &dyn Fn(&CellReport) -> Evidence) -> St
          <style>\n{STYLE}</style>\n<h1>{title}</h1>\n<p>{}</p>\n",
         escaped(&table::summary(report))
     );
+    for (splat, count) in report.allowed() {
+        let _ = writeln!(page, "<p>known, in {count} cells: {}</p>", allowed(splat));
+    }
     filter(&mut page, report, &grid);
     matrix(&mut page, report, &grid);
     let (found, fine): (Vec<_>, Vec<_>) = report.cells.iter().partition(|cell| !is_expected(cell));
@@ -165,6 +168,10 @@ fn details(page: &mut String, cell: &CellReport, evidence: &Evidence) {
     if !cell.message.is_empty() {
         let _ = writeln!(page, "<p>{}</p>", escaped(&cell.message));
     }
+    for splat in &cell.allowed {
+        let _ =
+            writeln!(page, "<p>the kernel printed, and splats.toml allows: {}</p>", allowed(splat));
+    }
     if let (Some(predicted), Some(observed)) = (&cell.predicted, &cell.plan) {
         let _ = writeln!(
             page,
@@ -191,6 +198,15 @@ fn details(page: &mut String, cell: &CellReport, evidence: &Evidence) {
         let _ = writeln!(page, "<p><a href=\"{0}/\">all evidence</a></p>", escaped(&cell.evidence));
     }
     *page += "</details>\n";
+}
+
+/// A known splat. A report may come from elsewhere: what is no address is no link.
+fn allowed(splat: &AllowedSplat) -> String {
+    let [title, reason, link] =
+        [&splat.title, &splat.reason, &splat.link].map(|text| escaped(text));
+    let is_address = link.starts_with("https://") || link.starts_with("http://");
+    let link = if is_address { format!("<a href=\"{link}\">{link}</a>") } else { link };
+    format!("<b>{title}</b>: {reason}: {link}")
 }
 
 /// A titled block; `html` is escaped already.
@@ -260,7 +276,8 @@ mod tests {
 
     #[test]
     fn a_page_needs_nothing_from_elsewhere() {
-        let page = render(&sample::report(), &evidence);
+        // A link is no need.
+        let page = render(&sample::report(), &evidence).replace("https://example.org", "");
         for word in ["http:", "https:", "src=", "@import", "url("] {
             assert!(!page.contains(word), "{word}");
         }

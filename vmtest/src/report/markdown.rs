@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{CellReport, Report, grid::Grid, html, table};
+use super::{AllowedSplat, CellReport, Report, grid::Grid, html, table};
 
 /// GitHub refuses a job's summary that is longer, in bytes.
 pub const GITHUB_LIMIT: usize = 1 << 20;
@@ -15,6 +15,10 @@ pub fn render(report: &Report, limit: usize) -> String {
         if let Some(why) = &kernel.unavailable {
             let _ = writeln!(text, "- **{}** can't be had: {}", escaped(&kernel.id), escaped(why));
         }
+    }
+    for (AllowedSplat { title, reason, link }, count) in report.allowed() {
+        let [title, reason, link] = [title, reason, link].map(|text| escaped(text));
+        let _ = writeln!(text, "- known, in {count} cells: **{title}**: {reason}: <{link}>");
     }
     matrix(&mut text, report);
     let findings = report.findings();

@@ -90,6 +90,15 @@ impl Report {
         }
     }
 
+    /// Every known splat that a kernel printed, and in how many cells.
+    pub fn allowed(&self) -> BTreeMap<&AllowedSplat, usize> {
+        let mut counts = BTreeMap::new();
+        for splat in self.cells.iter().flat_map(|cell| &cell.allowed) {
+            *counts.entry(splat).or_default() += 1;
+        }
+        counts
+    }
+
     /// Every cell that isn't as it should be: what failed first, what can't be told after it.
     pub fn findings(&self) -> Vec<&CellReport> {
         let is_expected = |cell: &&CellReport| cell.outcome.severity() == Severity::Expected;
@@ -170,9 +179,23 @@ pub struct CellReport {
     pub snapshot: Option<String>,
     /// The folder of its evidence, relative to the run's.
     pub evidence: String,
+    /// What its kernel printed, and `splats.toml` allows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed: Vec<AllowedSplat>,
     /// Every attempt, if the cell was repeated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<Attempt>,
+}
+
+/// A splat that is known, and had no consequence.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct AllowedSplat {
+    /// What happened and where.
+    pub title: String,
+    /// Why it doesn't count.
+    pub reason: String,
+    /// Where one can read more about it.
+    pub link: String,
 }
 
 /// One of the attempts at a cell that was repeated.
@@ -232,6 +255,7 @@ impl CellReport {
             diff: None,
             snapshot: None,
             evidence: String::new(),
+            allowed: Vec::new(),
             attempts: Vec::new(),
         }
     }

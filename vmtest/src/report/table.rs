@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use kernlab_core::outcome::Outcome;
 
 use super::{
-    CellReport, Report, Tally,
+    AllowedSplat, CellReport, Report, Tally,
     grid::{Grid, distinct},
 };
 
@@ -55,7 +55,8 @@ pub fn matrix(report: &Report, width: usize) -> String {
 /// At most so many cells are explained in full; a broken tracer would fill the screen.
 const EXPLAINED: usize = 12;
 
-/// Every cell that isn't as it should be, with its reason, its diff and how to see it again.
+/// Every cell that isn't as it should be, with its reason, its diff and how to see it again; and the
+/// known splats that kernels printed.
 pub fn findings(report: &Report) -> String {
     let (lacking, found): (Vec<_>, Vec<_>) =
         report.findings().into_iter().partition(|cell| cell.outcome == Outcome::Unavailable);
@@ -81,6 +82,9 @@ pub fn findings(report: &Report) -> String {
         let _ = writeln!(text, "{}: {}{reason}, {count} cells", cell.kernel, cell.outcome);
         let _ = writeln!(text, "    {}\n", cell.message);
     }
+    for (AllowedSplat { title, reason, link }, count) in report.allowed() {
+        let _ = writeln!(text, "{title}: known, in {count} cells\n    {reason}: {link}\n");
+    }
     text
 }
 
@@ -100,7 +104,7 @@ mod tests {
     use kernlab_core::outcome::{Outcome, Reason, Verdict};
 
     use super::*;
-    use crate::report::{CellReport, Run};
+    use crate::report::{AllowedSplat, CellReport, Run};
 
     fn report() -> Report {
         let mut cells = Vec::new();
@@ -165,5 +169,19 @@ mod tests {
             summary(&report()),
             "16 cells on 2 kernels in 1.2 s: 11 pass, 1 fail, 4 unsupported"
         );
+    }
+
+    #[test]
+    fn what_is_known_is_told_once() {
+        let mut report = report();
+        for cell in &mut report.cells[..3] {
+            cell.allowed.push(AllowedSplat {
+                title: "WARNING in do_it".to_owned(),
+                reason: "a bug of this kernel".to_owned(),
+                link: "https://example.org/1".to_owned(),
+            });
+        }
+        let told = "\nWARNING in do_it: known, in 3 cells\n    a bug of this kernel: https://example.org/1\n";
+        assert!(findings(&report).contains(told), "{}", findings(&report));
     }
 }

@@ -22,7 +22,7 @@ use super::{
     milliseconds,
     plan::{Attempt, RunPlan},
     progress::{ProgressEvent, Reporter},
-    warning,
+    warning::Known,
 };
 use crate::{
     dossier::{self, How},
@@ -48,6 +48,9 @@ const BTF: &str = "/run/btf";
 
 /// How long a scenario may take with acceleration; the slowest needs a tenth of it.
 const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long a guest may take to end a scenario whose time is over, with acceleration.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Everything that all cells of a run have in common.
 #[derive(Debug)]
@@ -141,33 +144,71 @@ impl Runner {
         clock.lap("guest");
         reporter.tell(ProgressEvent::Tracing);
         report.release = Some(guest.hello().release.clone());
-        let output = guest.run(&self.job(cell)).map_err(|error| lab_verdict(&error, evidence))?;
-        clock.lap("trace");
-        let kernel_log = guest.kernel_log().map_err(|error| lab_verdict(&error, evidence))?;
-        let kernel_log = kernel_log.to_owned();
+        let worked = guest
+            .run(&self.job(cell))
+            .inspect(|_| clock.lap("trace"))
+            .and_then(|output| Ok((output, guest.kernel_log()?.to_owned())));
+        let (output, kernel_log) = match worked {
+            Ok(worked) => worked,
+            Err(error) => return Err(self.of_lost_guest(cell, &entry, &error, evidence, report)),
+        };
         fs::write(evidence.join("kernel.log"), &kernel_log).map_err(host_io)?;
         keep_output(&output, evidence).map_err(host_io)?;
         clock.lap("kernel log");
         drop(guest);
 
-        let mut judgement = self.judge(cell, &entry, &output, evidence, report)?;
-        judgement.verdict = judge::against_prediction(
-            judgement.verdict,
-            report.predicted.as_ref(),
-            report.plan.as_ref(),
-        );
-        report.diff = judgement.diff;
-        if let Some(log) = &judgement.verifier_log {
-            fs::write(evidence.join("verifier.log"), log).map_err(host_io)?;
-        }
+        let verdict = match self.judge(cell, &entry, &output, evidence, report) {
+            Ok(judgement) => {
+                report.diff = judgement.diff;
+                if let Some(log) = &judgement.verifier_log {
+                    fs::write(evidence.join("verifier.log"), log).map_err(host_io)?;
+                }
+                let (predicted, observed) = (report.predicted.as_ref(), report.plan.as_ref());
+                judge::against_prediction(judgement.verdict, predicted, observed)
+            }
+            // A tracer that came to no result may have met a kernel that complains.
+            Err(verdict) => verdict,
+        };
         clock.lap("judge");
         report.stages_ms.extend(clock.laps);
-        let expected =
-            deviation_of(cell, &entry).and_then(|deviation| deviation.warning.as_deref());
-        // A guest that was restored may have printed nothing on its console.
-        let console = fs::read(evidence.join("console.log")).unwrap_or_default();
-        let console = String::from_utf8_lossy(&console);
-        Ok(warning::weigh(judgement.verdict, &Complaints::of(&kernel_log, &console), expected))
+        let console = console(evidence);
+        let complaints = Complaints::of(&kernel_log, &console);
+        let weighed = self.known(cell, &entry).weigh(verdict, &complaints, output.running);
+        report.allowed = weighed.allowed;
+        Ok(weighed.verdict)
+    }
+
+    /// The verdict on a cell whose guest is gone or silent: what its kernel said on the console
+    /// explains that better than we could.
+    fn of_lost_guest(
+        &self,
+        cell: &Cell,
+        entry: &Entry,
+        error: &LabError,
+        evidence: &Path,
+        report: &mut CellReport,
+    ) -> Verdict {
+        let lost = lab_verdict(error, evidence);
+        let console = console(evidence);
+        let complaints = Complaints::of("", &console);
+        let running = error.evidence().running;
+        let weighed = self.known(cell, entry).weigh(lost.clone(), &complaints, running);
+        report.allowed = weighed.allowed;
+        let mut verdict = weighed.verdict;
+        if lost.outcome == Outcome::KernelCrash {
+            // Whatever it complained of before.
+            (verdict.outcome, verdict.reason) = (lost.outcome, lost.reason);
+        } else if verdict != lost {
+            verdict.message.push_str(&format!("\nand then {}", lost.message));
+        }
+        verdict
+    }
+
+    /// What the kernel may print while this cell runs.
+    fn known<'a>(&'a self, cell: &Cell, entry: &'a Entry) -> Known<'a> {
+        let deviation = deviation_of(cell, entry);
+        let expected = deviation.and_then(|deviation| deviation.warning.as_deref());
+        Known { expected, allow: &self.plan.allow }
     }
 
     fn entry(&self, id: &str) -> Step<Entry> {
@@ -271,7 +312,9 @@ impl Runner {
         if cell.btf == BtfMode::External {
             words.extend(["--btf".to_owned(), BTF.to_owned()]);
         }
-        let job = Job::new(words).timeout(TIMEOUT);
+        let given = self.plan.timeout.map(|seconds| Duration::from_secs(seconds.get().into()));
+        let timeout = given.unwrap_or(TIMEOUT);
+        let job = Job::new(words).timeout(timeout).grace(GRACE.min(timeout));
         match cell.btf {
             BtfMode::Masked | BtfMode::External => job.hide("/sys/kernel/btf"),
             BtfMode::Embedded | BtfMode::Absent => job,
@@ -368,6 +411,12 @@ fn keep_output(output: &JobOutput, evidence: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
+/// What the console printed; a guest that was restored may have printed nothing.
+fn console(evidence: &Path) -> String {
+    let console = fs::read(evidence.join("console.log")).unwrap_or_default();
+    String::from_utf8_lossy(&console).into_owned()
+}
+
 /// The verdict on a guest that failed, with what its console said kept as evidence.
 fn lab_verdict(error: &LabError, evidence: &Path) -> Verdict {
     let text = format!("{}\n\nagain: {}\n", error.evidence().console, error.evidence().reproduce);
@@ -403,6 +452,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::lab::Running;
 
     fn output(exit: Exit, result: &[u8]) -> JobOutput {
         JobOutput {
@@ -414,6 +464,7 @@ mod tests {
             killed: 0,
             stuck: false,
             duration: Duration::ZERO,
+            running: Running::default(),
             guest_duration: Duration::ZERO,
         }
     }

@@ -79,6 +79,8 @@ mod tests {
             cold: false,
             update_snapshots: false,
             repeat: std::num::NonZeroU32::MIN,
+            timeout: None,
+            allow: Default::default(),
         };
         let mut report = CellReport::of_verdict(&plan.cells[1], Verdict::pass());
         report.release = Some("6.1.0".into());

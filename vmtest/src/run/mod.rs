@@ -35,8 +35,9 @@ use self::{
 };
 use crate::{
     golden, judge,
-    kernels::{Entry, Kernels, Observer, SelectError, chain},
+    kernels::{DocumentError, Entry, Kernels, Observer, SelectError, chain},
     report::{self, CellReport, Report, Run, SCHEMA, Tally},
+    splat,
 };
 
 /// What a user asks for.
@@ -58,6 +59,8 @@ pub struct Options {
     pub update_snapshots: bool,
     /// How often each cell runs; once if not given.
     pub repeat: Option<NonZeroU32>,
+    /// How long a cell's tracer may take with acceleration, in seconds; the default if not given.
+    pub timeout: Option<NonZeroU32>,
 }
 
 /// Why a run could not be made, or not be believed.
@@ -66,6 +69,9 @@ pub enum RunError {
     /// No such kernel.
     #[error(transparent)]
     Select(#[from] SelectError),
+    /// The list of known splats can't be used.
+    #[error(transparent)]
+    Allow(#[from] DocumentError),
     /// The filter leaves nothing.
     #[error("no cell is left: no scenario, backend and BTF mode of these kernels fits the filter")]
     NoCells,
@@ -111,6 +117,7 @@ pub fn run(kernels: &Kernels, options: &Options, show: &dyn Show) -> Result<Outc
         return Err(RunError::NoGuestPrograms(options.guest.clone()));
     }
     let entries = kernels.select(&options.kernels)?;
+    let allow = splat::allow_list(kernels.root())?;
     let cells = options.filter.cells(&entries);
     let cells = match options.partition {
         Some(partition) => partition.of(cells),
@@ -134,6 +141,8 @@ pub fn run(kernels: &Kernels, options: &Options, show: &dyn Show) -> Result<Outc
         cold: options.cold,
         update_snapshots: options.update_snapshots,
         repeat: options.repeat.unwrap_or(NonZeroU32::MIN),
+        timeout: options.timeout,
+        allow,
     };
     plan.write(directory.path()).map_err(|source| at("write the plan", source))?;
     show.begin(directory.path(), &plan);

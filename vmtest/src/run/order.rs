@@ -86,6 +86,8 @@ mod tests {
             cold: false,
             update_snapshots: false,
             repeat: NonZeroU32::MIN,
+            timeout: None,
+            allow: Default::default(),
         }
     }
 

@@ -12,6 +12,7 @@ use kernlab_core::{
     outcome::Verdict,
     scenario::Scenario,
 };
+use kernlab_splat::AllowList;
 use serde::{Deserialize, Serialize};
 
 use crate::kernels::Entry;
@@ -35,6 +36,10 @@ pub struct RunPlan {
     pub update_snapshots: bool,
     /// How often each cell runs.
     pub repeat: NonZeroU32,
+    /// How long a cell's tracer may take with acceleration, in seconds, if that is not the default.
+    pub timeout: Option<NonZeroU32>,
+    /// What kernels may print without consequence.
+    pub allow: AllowList,
 }
 
 /// One run of a cell. Written as the cell, and from the second one on `#` and its number.

@@ -19,7 +19,11 @@ pub(super) fn combine(mut attempts: Vec<CellReport>) -> CellReport {
     let agree = verdicts.all(|verdict| Some(verdict) == first);
     // The worst has the evidence that somebody will want to see; of several, the first.
     let worst = (0..attempts.len()).rev().max_by_key(|&index| attempts[index].outcome.severity());
+    let mut allowed: Vec<_> = attempts.iter().flat_map(|cell| cell.allowed.clone()).collect();
+    allowed.sort();
+    allowed.dedup();
     let mut cell = attempts.swap_remove(worst.unwrap_or(0));
+    cell.allowed = allowed;
     if !agree {
         let message = format!("{}; the worst said: {}", summary(&told), cell.message);
         cell.set_verdict(Verdict::because(Outcome::Flaky, Reason::VerdictsDiffer, message));

@@ -46,7 +46,7 @@ fn a_kernel_without_an_init_panics() {
     let error = failure(Guest::boot(&machine, BOOT_TIMEOUT));
     assert!(matches!(error.kind(), LabErrorKind::Crashed { phase: Phase::Boot, .. }), "{error}");
     assert_eq!((error.outcome(), error.reason()), (Outcome::Infra, Reason::KernelPanicked));
-    assert!(error.to_string().contains("Kernel panic - not syncing"), "{error}");
+    assert!(error.to_string().contains("kernel panic: No working init found"), "{error}");
     assert!(error.evidence().console.contains("Call Trace"), "{:?}", error.evidence());
     assert!(error.evidence().reproduce.contains("qemu-system-"), "{:?}", error.evidence());
 }

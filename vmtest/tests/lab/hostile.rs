@@ -101,7 +101,7 @@ fn an_honest_answer_is_taken() {
 
 #[test]
 fn a_crash_outranks_silence() {
-    let panic = "echo '[    1.0] Kernel panic - not syncing: test' >&3; exec sleep 60";
+    let panic = "echo '[    1.000000] Kernel panic - not syncing: test' >&3; exec sleep 60";
     let error = run_error(&[], panic);
     assert!(matches!(error.kind(), LabErrorKind::Crashed { phase: Phase::Work, .. }), "{error}");
     assert_eq!(error.outcome(), Outcome::KernelCrash);
@@ -109,7 +109,7 @@ fn a_crash_outranks_silence() {
 
 #[test]
 fn a_crash_outranks_a_lost_connection() {
-    let error = boot_error(&[], "echo 'BUG: test' >&3; exit 0");
+    let error = boot_error(&[], "echo 'kernel BUG at a/b.c:12!' >&3; exit 0");
     assert!(matches!(error.kind(), LabErrorKind::Crashed { phase: Phase::Boot, .. }), "{error}");
 }
 

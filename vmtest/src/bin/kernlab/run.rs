@@ -51,6 +51,9 @@ pub(crate) struct Arguments {
     /// Run each cell so often. One that does not always end with the same verdict is flaky.
     #[arg(long, value_name = "N", conflicts_with = "update_snapshots")]
     repeat: Option<NonZeroU32>,
+    /// How long a cell may take under KVM; four times as long without.
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<NonZeroU32>,
     /// Write what is observed as the new golden snapshots.
     #[arg(long)]
     update_snapshots: bool,
@@ -86,11 +89,12 @@ pub(crate) fn run(arguments: Arguments) -> Exit {
         cold: arguments.cold,
         update_snapshots: arguments.update_snapshots,
         repeat: arguments.repeat,
+        timeout: arguments.timeout,
     };
     let show = Terminal::new();
     let Outcomes { report, directory } = match run::run(&kernels, &options, &show) {
         Ok(outcomes) => outcomes,
-        Err(error @ (RunError::Select(_) | RunError::NoCells)) => {
+        Err(error @ (RunError::Select(_) | RunError::Allow(_) | RunError::NoCells)) => {
             return complain(&error, Exit::Usage);
         }
         Err(error) => return complain(&error, Exit::Infrastructure),

@@ -1,12 +1,15 @@
 //! A program that behaves in the ways that the lab has to cope with. Only for the lab's tests,
-//! which also start it as PID 1.
+//! which also start it as PID 1, and in a workload's place.
+
+#[cfg(target_arch = "x86_64")]
+mod sabotage;
 
 use std::{
     env,
     fs::{self, File},
     io::{self, Read, Write},
-    os::fd::FromRawFd,
-    process::{self, exit},
+    os::{fd::FromRawFd, unix::process::CommandExt},
+    process::{self, Command, exit},
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -23,14 +26,38 @@ fn main() -> io::Result<()> {
         // The kernel hands on all words that it doesn't know; ours is the last.
         arguments.drain(..arguments.len().saturating_sub(1));
     }
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    match words.as_slice() {
+    let behaviour = appended_behaviour()?;
+    if let Some(behaviour) = &behaviour {
+        behave(&behaviour.split(' ').collect::<Vec<_>>())?;
+        // What it is in the place of: the test hands that over under this name.
+        return Err(Command::new("/bin/kernlab-workload-static").args(arguments).exec());
+    }
+    behave(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// What comes before the words that a test appended to this program's file.
+const MARK: &str = "\nbehaviour: ";
+
+/// A program that is started in another's place gets the arguments of that: what it is to do before
+/// it is that program is appended to its file.
+fn appended_behaviour() -> io::Result<Option<String>> {
+    let program = fs::read("/proc/self/exe").or_else(|error| {
+        // PID 1 has no /proc, and nothing is appended to it.
+        if process::id() == 1 { Ok(Vec::new()) } else { Err(error) }
+    })?;
+    let tail = String::from_utf8_lossy(&program[program.len().saturating_sub(100)..]).into_owned();
+    Ok(tail.split_once(MARK).map(|(_, words)| words.to_owned()))
+}
+
+fn behave(words: &[&str]) -> io::Result<()> {
+    match words {
         // What a program sees, and where it can write.
         ["report"] => report(),
         ["list", folder] => list(folder),
         ["nap", count, microseconds] => nap(number(count), number(microseconds)),
         ["identify"] => identify(),
         ["connect"] => connect(),
+        ["nothing"] => Ok(()),
         // Ways to end.
         ["exit", code] => exit(code.parse().unwrap_or(99)),
         ["abort"] => Ok(raise(Signal::SIGABRT)?),
@@ -40,6 +67,14 @@ fn main() -> io::Result<()> {
         // Ways to take the kernel along.
         ["crash"] => fs::write("/proc/sysrq-trigger", "c"),
         ["wedge"] => wedge(),
+        #[cfg(target_arch = "x86_64")]
+        ["warn"] => sabotage::commit(&sabotage::Deed::Warn),
+        #[cfg(target_arch = "x86_64")]
+        ["oops"] => sabotage::commit(&sabotage::Deed::Oops),
+        #[cfg(target_arch = "x86_64")]
+        ["stall", milliseconds @ ..] => stall(milliseconds),
+        #[cfg(target_arch = "x86_64")]
+        ["hang"] => sabotage::commit(&sabotage::Deed::Hang),
         // Ways to be a bad PID 1.
         ["silent"] => sleep_for_ever(),
         ["garbage"] => garbage(),
@@ -143,6 +178,15 @@ fn wedge() -> io::Result<()> {
     loop {
         std::hint::spin_loop();
     }
+}
+
+/// Has RCU complain of this as soon as it can, after three seconds, and the watchdogs never.
+#[cfg(target_arch = "x86_64")]
+fn stall(milliseconds: &[&str]) -> io::Result<()> {
+    fs::write("/proc/sys/kernel/watchdog", "0")?;
+    fs::write("/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout", "3")?;
+    let times = milliseconds.iter().map(|time| Duration::from_millis(number(time)));
+    sabotage::commit(&sabotage::Deed::Stall(times.collect()))
 }
 
 fn garbage() -> io::Result<()> {

@@ -1,0 +1,227 @@
+//! Kernels that are broken on purpose, from inside of their guests: what becomes of a cell whose tracer
+//! meets one.
+//!
+//! The workload's place is taken by a program that makes the kernel misbehave and then does what the
+//! workload does. The tracer, the plan, the guest and its way here are those of every cell.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use kernlab_core::{
+    cell::Cell,
+    outcome::{Outcome, Reason},
+};
+use kernlab_splat::{AllowEntry, AllowList};
+use kernlab_vmtest::{
+    kernels::Kernels,
+    report::CellReport,
+    run::{cell::Runner, directory::RunDirectory, plan::RunPlan},
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use rstest::rstest;
+
+const CELL: &str = "debian-6.1/embedded/aya/sys_write/files_and_pipes";
+
+/// A run with the one cell, in a folder that is gone with this.
+struct Broken {
+    folder: tempfile::TempDir,
+    plan: RunPlan,
+}
+
+impl Broken {
+    /// Before the workload does its deeds, its program does this.
+    fn by(behaviour: &str) -> Self {
+        let given = env::var_os("KERNLAB_GUEST")
+            .map(PathBuf::from)
+            .expect("KERNLAB_GUEST names the guest's programs: run this by `cargo xtask test`");
+        let folder = tempfile::tempdir().unwrap();
+        let guest = folder.path().join("guest");
+        fs::create_dir(&guest).unwrap();
+        for (name, of) in [
+            ("kernlab-agent", "kernlab-agent"),
+            ("kernlab-tracer", "kernlab-tracer"),
+            // The name under which it is looked for by what is in its place.
+            ("kernlab-workload-static", "kernlab-workload"),
+        ] {
+            std::os::unix::fs::symlink(given.join(of), guest.join(name)).unwrap();
+        }
+        let mut program = fs::read(given.join("kernlab-unruly")).unwrap();
+        program.extend(format!("\nbehaviour: {behaviour}").bytes());
+        fs::write(guest.join("kernlab-workload"), program).unwrap();
+        let plan = RunPlan {
+            selectors: vec!["debian-6.1".to_owned()],
+            cells: vec![CELL.to_owned()],
+            unavailable: Default::default(),
+            guest,
+            object: None,
+            cold: false,
+            update_snapshots: false,
+            repeat: std::num::NonZeroU32::MIN,
+            timeout: None,
+            allow: AllowList::default(),
+        };
+        Broken { folder, plan }
+    }
+
+    fn run(&self) -> CellReport {
+        let kernels = Kernels::open().unwrap();
+        let directory = RunDirectory::open(self.folder.path().to_owned());
+        let cell: Cell = CELL.parse().unwrap();
+        let started = Instant::now();
+        let report = Runner::new(kernels, self.plan.clone(), directory).run(&cell).unwrap();
+        println!("{:.1} s: {report:#?}", started.elapsed().as_secs_f64());
+        for name in ["kernel.log", "console.log", "stderr.txt"] {
+            println!("{name}:\n{}", self.evidence(name));
+        }
+        report
+    }
+
+    fn evidence(&self, name: &str) -> String {
+        let path = self.folder.path().join("cells").join(Path::new(CELL)).join(name);
+        fs::read_to_string(path).unwrap_or_default()
+    }
+}
+
+#[test]
+fn a_kernel_that_is_left_alone_is_no_trouble() {
+    let report = Broken::by("nothing").run();
+    assert_eq!(report.outcome, Outcome::Pass, "{}", report.message);
+}
+
+/// A kernel's word outranks events that are as they should be, and explains a guest that is gone.
+#[rstest]
+#[case::warns(
+    "warn",
+    (Outcome::KernelWarning, Reason::KernelWarned),
+    "WARNING in sys_sethostname [warning], line ",
+    "__x64_sys_sethostname+0x"
+)]
+#[case::oopses(
+    "oops",
+    (Outcome::KernelCrash, Reason::KernelPanicked),
+    "BUG: unable to handle kernel NULL pointer dereference in sys_sethostname [page-fault], line ",
+    "RIP: 0010:__x64_sys_sethostname+0x"
+)]
+#[case::panics(
+    "crash",
+    (Outcome::KernelCrash, Reason::KernelPanicked),
+    "kernel panic: sysrq triggered crash [panic], line ",
+    "sysrq_handle_crash+0x"
+)]
+fn a_cell_is_what_its_kernel_says(
+    #[case] behaviour: &str,
+    #[case] verdict: (Outcome, Reason),
+    #[case] title: &str,
+    #[case] excerpt: &str,
+    #[values(false, true)] cold: bool,
+) {
+    let mut broken = Broken::by(behaviour);
+    broken.plan.cold = cold;
+    let report = broken.run();
+    assert_eq!((report.outcome, report.reason), (verdict.0, Some(verdict.1)), "{}", report.message);
+    expect_evidence(&report, title, excerpt);
+    // The workload did what it should, where the kernel lived on.
+    let observed = broken.evidence("events.txt");
+    assert_eq!(observed.is_empty(), report.outcome == Outcome::KernelCrash, "{observed}");
+    assert_eq!(report.diff, None);
+}
+
+#[rstest]
+#[case::known("WARNING in sys_set*", Outcome::Pass)]
+#[case::of_another_function("WARNING in sys_get*", Outcome::KernelWarning)]
+fn a_known_warning_is_told_and_has_no_consequence(#[case] title: &str, #[case] outcome: Outcome) {
+    let mut broken = Broken::by("warn");
+    broken.plan.allow.allow.push(AllowEntry {
+        title: title.to_owned(),
+        reason: "it is made to".to_owned(),
+        link: "https://example.org".to_owned(),
+    });
+    let report = broken.run();
+    assert_eq!(report.outcome, outcome, "{}", report.message);
+    let told: Vec<_> = report.allowed.iter().map(|splat| splat.title.as_str()).collect();
+    let expected = (outcome == Outcome::Pass).then_some("WARNING in sys_sethostname");
+    assert_eq!(told, expected.as_slice());
+}
+
+/// The message has the title and what shows it, and nothing waited for a deadline.
+fn expect_evidence(report: &CellReport, title: &str, excerpt: &str) {
+    assert!(report.message.contains(title), "{}", report.message);
+    assert!(report.message.contains(excerpt), "{}", report.message);
+    // The shortest deadline is eighty seconds.
+    assert!(report.duration_ms < 40_000, "{} ms", report.duration_ms);
+}
+
+#[test]
+fn a_kernel_that_stalls_is_to_blame_if_it_was_run() {
+    let broken = Broken::by("stall 4000");
+    // A host that is very busy does not run it enough, and says so.
+    let attempts = (0..3).map(|_| broken.run());
+    let conclusive = |report: &CellReport| report.reason != Some(Reason::GuestStarved);
+    let report = attempts.into_iter().find(conclusive).expect("the host can run a guest");
+    let verdict = (report.outcome, report.reason);
+    assert_eq!(verdict, (Outcome::KernelWarning, Some(Reason::KernelWarned)));
+    let excerpt = "rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:";
+    expect_evidence(&report, "INFO: rcu detected stall in ", excerpt);
+}
+
+/// QEMU is stopped for a while, as on a host that has no time for it.
+#[test]
+fn a_kernel_that_was_not_run_is_not_to_blame_for_the_time() {
+    let broken = Broken::by("stall 15000 500");
+    let report = thread::scope(|scope| {
+        let report = scope.spawn(|| broken.run());
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !broken.evidence("console.log").contains("RCU is kept waiting") {
+            assert!(
+                Instant::now() < deadline && !report.is_finished(),
+                "the guest never gets there"
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+        let qemu = our_qemu();
+        kill(qemu, Signal::SIGSTOP).unwrap();
+        // Not a wait: this is what is done to it. It would have kept RCU waiting for less.
+        thread::sleep(Duration::from_secs(15));
+        kill(qemu, Signal::SIGCONT).unwrap();
+        report.join().unwrap()
+    });
+    let verdict = (report.outcome, report.reason);
+    assert_eq!(verdict, (Outcome::Infra, Some(Reason::GuestStarved)), "{}", report.message);
+    let excerpt = "rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:";
+    expect_evidence(&report, "INFO: rcu detected stall in ", excerpt);
+    assert!(report.message.contains("the host ran the guest for "), "{}", report.message);
+}
+
+/// The one child of this process.
+fn our_qemu() -> Pid {
+    let us = std::process::id();
+    let children = fs::read_dir(format!("/proc/{us}/task")).unwrap().flat_map(|thread| {
+        let children = fs::read_to_string(thread.unwrap().path().join("children"));
+        let pids = children.unwrap_or_default();
+        pids.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<_>>()
+    });
+    let children: Vec<i32> = children.collect();
+    assert_eq!(children.len(), 1, "{children:?}");
+    Pid::from_raw(children[0])
+}
+
+#[test]
+fn a_kernel_that_hangs_is_given_up() {
+    let mut broken = Broken::by("hang");
+    broken.plan.timeout = std::num::NonZeroU32::new(1);
+    let report = broken.run();
+    assert_eq!((report.outcome, report.reason), (Outcome::Timeout, Some(Reason::DeadlineExceeded)));
+    assert!(
+        report.message.starts_with("the guest did not answer within 8 s"),
+        "{}",
+        report.message
+    );
+    assert!(report.duration_ms < 40_000, "{} ms", report.duration_ms);
+}
