@@ -136,12 +136,17 @@ fn two_runs_are_compared() {
         assert_eq!(code, Some(expected), "{base} {head}: {stdout}{stderr}");
         assert!(stdout.contains(told), "{stdout}");
     }
-    for format in ["markdown", "json"] {
+    for format in ["markdown", "github", "html", "json"] {
         let arguments = ["diff", "passes.json", "latest", "--format", format];
         let (code, stdout, _) = checkout.report(&arguments, "");
         assert_eq!(code, Some(1));
         assert!(stdout.contains("k/masked/aya/t/s"), "{stdout}");
     }
+    let summary = checkout.path("summary.md");
+    let arguments = ["diff", "passes.json", "latest", "--format", "github"];
+    let (code, stdout, _) = checkout.report(&arguments, summary.to_str().unwrap());
+    assert_eq!((code, stdout.as_str()), (Some(1), ""));
+    assert!(fs::read_to_string(summary).unwrap().contains("k/masked/aya/t/s"));
 }
 
 #[test]

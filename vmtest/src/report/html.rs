@@ -4,13 +4,17 @@ use std::{fmt::Write as _, fs, path::Path};
 
 use kernlab_core::{outcome::Outcome, record::Decision};
 
+use self::page::{escaped, part};
 use super::{
     AllowedSplat, CellReport, Report,
     grid::{Grid, distinct, symbol},
+    regression::Finding,
     table,
 };
 
-const STYLE: &str = include_str!("html/page.css");
+pub(super) mod cause;
+pub(super) mod page;
+
 const SCRIPT: &str = include_str!("html/filter.js");
 
 /// What a cell left beside its report.
@@ -45,31 +49,43 @@ impl Evidence {
 /// How much of the console is shown.
 const CONSOLE_LINES: usize = 60;
 
-/// The page. `evidence` is asked once for each cell. Links to folders of evidence are as they are
-/// beside `report.json`.
-pub fn render(report: &Report, evidence: &dyn Fn(&CellReport) -> Evidence) -> String {
+/// The page. `causes` are what `Regression::causes` says of the same report; `evidence` is asked once
+/// for each cell. Links to folders of evidence are as they are beside `report.json`.
+pub fn render(
+    report: &Report,
+    causes: &[Finding],
+    evidence: &dyn Fn(&CellReport) -> Evidence,
+) -> String {
     let grid = Grid::of(report);
-    let title = escaped(&format!("kernlab, {}", report.run.started));
-    let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width\">\n<title>{title}</title>\n\
-         <style>\n{STYLE}</style>\n<h1>{title}</h1>\n<p>{}</p>\n",
-        escaped(&table::summary(report))
-    );
+    let mut page = page::begin(&format!("kernlab, {}", moment(&report.run.started)));
+    let _ = writeln!(page, "<p>{}</p>", escaped(&table::summary(report)));
     for (splat, count) in report.allowed() {
         let _ = writeln!(page, "<p>known, in {count} cells: {}</p>", allowed(splat));
     }
+    if !causes.is_empty() {
+        page += "<h2>What is not as it should be</h2>\n";
+        causes.iter().for_each(|finding| cause::of_run(&mut page, finding));
+    }
+    page += "<h2>The matrix</h2>\n";
     filter(&mut page, report, &grid);
     matrix(&mut page, report, &grid);
     let (found, fine): (Vec<_>, Vec<_>) = report.cells.iter().partition(|cell| !is_expected(cell));
     if !found.is_empty() {
-        page += "<h2>What is not as it should be</h2>\n";
+        page += "<h2>Cells that are not as they should be</h2>\n";
         found.into_iter().for_each(|cell| details(&mut page, cell, &evidence(cell)));
     }
     page += "<h2>All other cells</h2>\n";
     fine.into_iter().for_each(|cell| details(&mut page, cell, &evidence(cell)));
     let _ = writeln!(page, "<script>\n{SCRIPT}</script>\n</html>");
     page
+}
+
+/// `2026-01-01 00:00:00 UTC` of a time as reports have it.
+fn moment(time: &str) -> String {
+    match time.get(..19) {
+        Some(to_second) if time.ends_with('Z') => format!("{} UTC", to_second.replace('T', " ")),
+        _ => time.to_owned(),
+    }
 }
 
 fn is_expected(cell: &CellReport) -> bool {
@@ -105,7 +121,8 @@ fn tracer(scenario: &str) -> &str {
 }
 
 fn matrix(page: &mut String, report: &Report, grid: &Grid<'_>) {
-    *page += "<div class=\"scroll\">\n<table>\n<thead>\n<tr><th scope=\"col\">scenario</th>";
+    let _ = writeln!(page, "<p>{}</p>", escaped(&grid.legend()));
+    *page += "<div class=\"scroll\" tabindex=\"0\">\n<table class=\"grid\">\n<thead>\n<tr><th scope=\"col\">scenario</th>";
     for (kernel, modes) in &grid.kernels {
         let known = report.kernels.iter().find(|known| known.id == **kernel);
         let release = known.and_then(|known| match (&known.unavailable, &known.release) {
@@ -126,7 +143,7 @@ fn matrix(page: &mut String, report: &Report, grid: &Grid<'_>) {
             page,
             "<tr data-tracer=\"{}\"><th scope=\"row\">{}</th>",
             escaped(tracer(scenario)),
-            escaped(scenario)
+            page::name(scenario)
         );
         for kernel in &grid.kernels {
             let group = |group: Vec<Option<&CellReport>>| {
@@ -138,7 +155,7 @@ fn matrix(page: &mut String, report: &Report, grid: &Grid<'_>) {
         }
         *page += "</tr>\n";
     }
-    let _ = writeln!(page, "</tbody>\n</table>\n</div>\n<p>{}</p>", escaped(&grid.legend()));
+    *page += "</tbody>\n</table>\n</div>\n";
 }
 
 /// A cell in the grid: a letter beside its colour, for those who don't tell colours apart.
@@ -151,14 +168,13 @@ fn square(cell: &CellReport) -> String {
     )
 }
 
-/// All that is known of a cell, folded unless something is wrong with it.
+/// All that is known of a cell, folded: what is wrong is told with its cause, which links here.
 fn details(page: &mut String, cell: &CellReport, evidence: &Evidence) {
-    let open = if is_expected(cell) { "" } else { " open" };
     let reason = cell.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
     let id = escaped(&cell.id());
     let _ = writeln!(
         page,
-        "<details id=\"{id}\" data-outcome=\"{outcome}\" data-kernel=\"{}\" data-tracer=\"{}\"{open}>\n\
+        "<details id=\"{id}\" data-outcome=\"{outcome}\" data-kernel=\"{}\" data-tracer=\"{}\">\n\
          <summary>{id} <span class=\"cell {outcome}\">{outcome}{reason}</span> {} ms</summary>",
         escaped(&cell.kernel),
         escaped(tracer(&cell.scenario)),
@@ -181,8 +197,7 @@ fn details(page: &mut String, cell: &CellReport, evidence: &Evidence) {
         );
     }
     if let Some(diff) = &cell.diff {
-        let lines: Vec<_> = diff.lines().map(diff_line).collect();
-        part(page, "expected and observed events", &lines.join("\n"));
+        part(page, "expected and observed events", &page::diff(diff));
     }
     for (title, text) in [
         ("events", &evidence.events),
@@ -209,11 +224,6 @@ fn allowed(splat: &AllowedSplat) -> String {
     format!("<b>{title}</b>: {reason}: {link}")
 }
 
-/// A titled block; `html` is escaped already.
-fn part(page: &mut String, title: &str, html: &str) {
-    let _ = writeln!(page, "<h4>{title}</h4>\n<pre tabindex=\"0\">{html}</pre>");
-}
-
 /// A plan in one line.
 fn decision(decision: &Decision) -> String {
     match decision {
@@ -228,35 +238,33 @@ fn decision(decision: &Decision) -> String {
     }
 }
 
-fn diff_line(line: &str) -> String {
-    let text = escaped(line);
-    match line.chars().next() {
-        Some('+') => format!("<ins>{text}</ins>"),
-        Some('-') => format!("<del>{text}</del>"),
-        _ => text,
-    }
-}
-
-/// Text that means nothing but itself, in content and in attributes.
-pub(super) fn escaped(text: &str) -> String {
-    let mut escaped = String::new();
-    for character in text.chars() {
-        match character {
-            '<' => escaped += "&lt;",
-            '>' => escaped += "&gt;",
-            '&' => escaped += "&amp;",
-            '"' => escaped += "&quot;",
-            '\n' | '\t' => escaped.push(character),
-            character if character.is_control() => escaped.push('\u{fffd}'),
-            character => escaped.push(character),
-        }
-    }
-    escaped
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{super::sample, *};
+    use kernlab_core::dossier::Dossier;
+
+    use super::{
+        super::{
+            regression::{self, Regression, Side},
+            sample,
+        },
+        *,
+    };
+
+    struct Nothing;
+
+    impl regression::Evidence for Nothing {
+        fn events(&self, _: &CellReport) -> Option<String> {
+            None
+        }
+
+        fn dossier(&self, _: &str) -> Option<Dossier> {
+            None
+        }
+    }
+
+    fn causes(report: &Report) -> Vec<Finding> {
+        Regression::causes(Side { report, evidence: &Nothing })
+    }
 
     fn evidence(cell: &CellReport) -> Evidence {
         let events = matches!(cell.outcome, Outcome::Pass | Outcome::Fail);
@@ -268,7 +276,8 @@ mod tests {
 
     #[test]
     fn a_run() {
-        let page = render(&sample::report(), &evidence);
+        let report = sample::report();
+        let page = render(&report, &causes(&report), &evidence);
         let (body, rest) = page.split_once("<style>").unwrap();
         let rest = rest.split_once("</style>").unwrap().1.split_once("<script>").unwrap().0;
         insta::assert_snapshot!(format!("{body}{rest}"));
@@ -276,8 +285,10 @@ mod tests {
 
     #[test]
     fn a_page_needs_nothing_from_elsewhere() {
+        let report = sample::report();
+        let page = render(&report, &causes(&report), &evidence);
         // A link is no need.
-        let page = render(&sample::report(), &evidence).replace("https://example.org", "");
+        let page = page.replace("https://example.org", "");
         for word in ["http:", "https:", "src=", "@import", "url("] {
             assert!(!page.contains(word), "{word}");
         }
@@ -293,7 +304,7 @@ mod tests {
             events: Some("</pre><script>alert(2)</script>".to_owned()),
             ..Evidence::default()
         };
-        let page = render(&report, &hostile);
+        let page = render(&report, &causes(&report), &hostile);
         assert_eq!(page.matches("<script").count(), 1, "only ours");
         assert!(!page.contains("\" onload"), "{page}");
     }

@@ -56,7 +56,7 @@ fn finding(cell: &CellReport) -> String {
     let mut text = format!(
         "\n<details><summary><b>{}</b>: {}{reason}</summary>\n\n{}\n\n",
         // To Markdown this line is HTML, in which nothing of its own means anything.
-        html::escaped(&cell.id()),
+        html::page::escaped(&cell.id()),
         cell.outcome,
         escaped(&cell.message)
     );

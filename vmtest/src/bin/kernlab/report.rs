@@ -13,7 +13,11 @@ use clap::{Args, Subcommand, ValueEnum};
 use kernlab_vmtest::{
     kernels::chain,
     places::repository_root,
-    report::{Report, html, junit, markdown, table},
+    report::{
+        Report, html, junit, markdown,
+        regression::{Regression, Side},
+        table,
+    },
     run::directory::RunDirectory,
 };
 
@@ -71,18 +75,24 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
         Ok(found) => found,
         Err(message) => return complain(&message, Exit::Usage),
     };
-    let text = render(&report, run.path(), arguments.format);
-    let summary = env::var_os(SUMMARY_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
-    let written = match (&arguments.output, arguments.format, summary) {
-        (None, Format::Github, Some(path)) => {
-            let file = File::options().create(true).append(true).open(path);
-            file.and_then(|mut file| file.write_all(text.as_bytes()))
-        }
-        (output, _, _) => write(output.as_deref(), &text),
-    };
-    match written {
+    let text = render(&report, &run, arguments.format);
+    let is_summary = arguments.format == Format::Github;
+    match deliver(arguments.output.as_deref(), is_summary, &text) {
         Ok(()) => Exit::Success,
         Err(error) => unwritten(&error),
+    }
+}
+
+/// Writes to a file, or to standard output; without a file, a summary goes to that of the job that this
+/// runs in, if it has one.
+fn deliver(output: Option<&Path>, is_summary: bool, text: &str) -> io::Result<()> {
+    let summary = env::var_os(SUMMARY_VARIABLE).filter(|path| is_summary && !path.is_empty());
+    match (output, summary) {
+        (None, Some(path)) => {
+            let file = File::options().create(true).append(true).open(PathBuf::from(path));
+            file.and_then(|mut file| file.write_all(text.as_bytes()))
+        }
+        (output, _) => write(output, text),
     }
 }
 
@@ -137,7 +147,7 @@ fn find(run: Option<&str>) -> Result<PathBuf, String> {
     }
 }
 
-fn render(report: &Report, run: &Path, format: Format) -> String {
+fn render(report: &Report, run: &RunDirectory, format: Format) -> String {
     match format {
         Format::Text => format!(
             "{}\n{}{}\n",
@@ -147,7 +157,10 @@ fn render(report: &Report, run: &Path, format: Format) -> String {
         ),
         Format::Markdown => markdown::render(report, usize::MAX),
         Format::Github => markdown::render(report, markdown::GITHUB_LIMIT),
-        Format::Html => html::render(report, &|cell| html::Evidence::read(run, cell)),
+        Format::Html => {
+            let causes = Regression::causes(Side { report, evidence: run });
+            html::render(report, &causes, &|cell| html::Evidence::read(run.path(), cell))
+        }
         Format::Junit => junit::render(report),
         Format::Json => report.to_json(),
     }

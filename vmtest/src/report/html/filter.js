@@ -4,7 +4,7 @@ const chosen = (name) => form.elements[name].value;
 const fits = (element, name) => !chosen(name) || element.dataset[name] === chosen(name);
 
 function apply() {
-  for (const cell of document.querySelectorAll('details')) {
+  for (const cell of document.querySelectorAll('details[data-outcome]')) {
     cell.hidden = !['outcome', 'kernel', 'tracer'].every((name) => fits(cell, name));
   }
   for (const column of document.querySelectorAll('th[data-kernel], td[data-kernel]')) {

@@ -90,6 +90,11 @@ impl Category {
         }
     }
 
+    /// As a part of an address: `new-failure`.
+    pub(in crate::report) fn slug(self) -> String {
+        self.title().replace(' ', "-").to_lowercase()
+    }
+
     /// As a heading: `new failure`.
     pub fn title(self) -> &'static str {
         match self {

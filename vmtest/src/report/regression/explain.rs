@@ -39,6 +39,57 @@ impl Explanation {
     }
 }
 
+/// What changed alike in some kernels, for a reader.
+pub(in crate::report) struct Together<'a> {
+    kernels: Vec<&'a str>,
+    beside: &'a str,
+    /// As they are told of the first of the kernels.
+    pub(in crate::report) changes: &'a [String],
+}
+
+impl Explanation {
+    /// Puts those together that say the same of several kernels, but for their releases.
+    pub(in crate::report) fn together(explanations: &[Explanation]) -> Vec<Together<'_>> {
+        let alike = |one: &[String], other: &[String]| {
+            one.iter().map(|s| without_releases(s)).eq(other.iter().map(|s| without_releases(s)))
+        };
+        let mut all: Vec<Together<'_>> = Vec::new();
+        for Explanation { kernel, beside, changes } in explanations {
+            let known = all
+                .iter_mut()
+                .find(|known| known.beside == beside && alike(known.changes, changes));
+            match known {
+                Some(known) => known.kernels.push(kernel),
+                None => all.push(Together { kernels: vec![kernel], beside, changes }),
+            }
+        }
+        all
+    }
+}
+
+impl Together<'_> {
+    /// `debian-6.19 beside debian-6.18`.
+    pub(in crate::report) fn subject(&self) -> String {
+        format!("{} beside {}", self.kernels.join(", "), self.beside)
+    }
+
+    /// `what debian-6.19 has otherwise than debian-6.18`.
+    pub(in crate::report) fn title(&self) -> String {
+        let have = if self.kernels.len() == 1 { "has" } else { "have" };
+        format!("what {} {have} otherwise than {}", self.kernels.join(", "), self.beside)
+    }
+}
+
+/// A sentence without words such as `6.19`.
+fn without_releases(sentence: &str) -> String {
+    let is_release = |word: &str| {
+        let word = word.trim_end_matches([',', ';', ':']);
+        word.contains('.') && word.chars().all(|c| c.is_ascii_digit() || c == '.')
+    };
+    let words = sentence.split(' ').map(|word| if is_release(word) { "" } else { word });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 /// Finds explanations. Each dossier is read once.
 pub(super) struct Explainer<'a> {
     base: Side<'a>,

@@ -4,14 +4,15 @@ use std::fmt::Write as _;
 
 use super::{
     super::{
-        html,
+        html::page,
         markdown::{escaped, fenced},
     },
-    Finding, Regression,
+    Explanation, Finding, Regression,
 };
 
-/// The counts as a table, then every finding; its diffs are folded away.
-pub fn render(regression: &Regression) -> String {
+/// The counts as a table, then every finding; its diffs are folded away. What would exceed `limit`
+/// bytes is left out, and that is told.
+pub fn render(regression: &Regression, limit: usize) -> String {
     let (head, base) = (regression.head.name(), regression.base.name());
     let mut text = format!("### kernlab: {} beside {}\n\n", escaped(head), escaped(base));
     text += "| what | cells |\n|---|--:|\n";
@@ -22,19 +23,28 @@ pub fn render(regression: &Regression) -> String {
     if regression.events_unknown > 0 {
         let _ = writeln!(text, "| events not at hand | {} |", regression.events_unknown);
     }
-    for finding in &regression.findings {
-        text += &entry(finding);
+    for (index, finding) in regression.findings.iter().enumerate() {
+        let entry = entry(finding);
+        let left = format!("\n{} more findings are left out.\n", regression.findings.len() - index);
+        if text.len() + entry.len() + left.len() > limit {
+            return text + &left;
+        }
+        text += &entry;
     }
     if let Some(difference) = &regression.difference {
         let (old, new) = (&difference.old, &difference.new);
+        let mut folded = String::new();
         let _ = writeln!(
-            text,
+            folded,
             "\n<details><summary>what changed for the tracers from {} to {}</summary>\n",
-            html::escaped(old),
-            html::escaped(new)
+            page::escaped(old),
+            page::escaped(new)
         );
-        text += &fenced("text", &difference.to_string());
-        text += "</details>\n";
+        folded += &fenced("text", &difference.to_string());
+        folded += "</details>\n";
+        if text.len() + folded.len() <= limit {
+            text += &folded;
+        }
     }
     text
 }
@@ -44,9 +54,9 @@ fn entry(finding: &Finding) -> String {
     if !finding.message.is_empty() {
         let _ = writeln!(text, "{}\n", escaped(&finding.message));
     }
-    for explanation in &finding.explanations {
+    for explanation in Explanation::together(&finding.explanations) {
         let _ = writeln!(text, "{}:\n", escaped(&explanation.title()));
-        for change in &explanation.changes {
+        for change in explanation.changes {
             let _ = writeln!(text, "- {}", escaped(change));
         }
         text.push('\n');

@@ -5,7 +5,9 @@
 mod category;
 mod explain;
 mod fingerprint;
+pub mod html;
 pub mod markdown;
+mod place;
 mod text;
 
 use std::collections::BTreeMap;
@@ -103,6 +105,21 @@ impl Regression {
         let subject = |side: Side<'_>| Subject { run: side.report.run.id.clone(), kernel: None };
         let all = |side| Cells { side, kernel: None };
         Comparison::new(all(base), all(head)).compare(subject(base), subject(head))
+    }
+
+    /// What is not as it should be in a run by itself, each cause once, explained by what its kernels
+    /// have otherwise than those on which the same passes.
+    pub fn causes(run: Side<'_>) -> Vec<Finding> {
+        let nothing = Report {
+            schema: run.report.schema,
+            run: run.report.run.clone(),
+            kernels: Vec::new(),
+            cells: Vec::new(),
+        };
+        let base = Side { report: &nothing, evidence: run.evidence };
+        let mut findings = Regression::of_runs(base, run).findings;
+        findings.retain(|finding| finding.category.severity() != Severity::Expected);
+        findings
     }
 
     /// Compares two kernels of a run. Without BTF is without BTF, whether it is hidden or not there.

@@ -74,8 +74,8 @@ fn compare(base: &[(&str, Outcome)], head: &[(&str, Outcome)]) -> Regression {
     )
 }
 
-#[test]
-fn everything_that_can_happen_between_two_runs() {
+/// A comparison that has nearly every category.
+pub(super) fn everything() -> Regression {
     let base = [
         ("k/embedded/aya/t/same", Pass),
         ("k/embedded/aya/t/broken", Pass),
@@ -105,7 +105,12 @@ fn everything_that_can_happen_between_two_runs() {
         ("came/embedded/aya/t/b", Unsupported),
         ("came/embedded/aya/t/c", Fail),
     ];
-    let regression = compare(&base, &head);
+    compare(&base, &head)
+}
+
+#[test]
+fn everything_that_can_happen_between_two_runs() {
+    let regression = everything();
     assert_eq!(regression.severity(), Severity::Failure);
     insta::assert_snapshot!(regression, @r"
     new beside old: 1 of 9 cells are the same, new failure: 3, no longer supported: 1, vanished: 3, inconclusive: 1, still failing: 2, fixed: 1, newly supported: 1, new kernel: 2, new cell: 1; the events of 1 that pass are not at hand to be compared
@@ -156,7 +161,7 @@ fn everything_that_can_happen_between_two_runs() {
     new cell, 1 cell
       k/embedded/aya/t/came
     ");
-    insta::assert_snapshot!(markdown::render(&regression), @r"
+    insta::assert_snapshot!(markdown::render(&regression, usize::MAX), @r"
     ### kernlab: new beside old
 
     | what | cells |
@@ -266,6 +271,47 @@ fn what_it_means_for_ci(
         scenarios.into_iter().zip(outcomes.iter().copied()).collect::<Vec<_>>()
     };
     assert_eq!(compare(&cells(base), &cells(head)).severity(), expected);
+}
+
+#[test]
+fn markdown_that_is_too_long_says_what_it_leaves_out() {
+    let regression = everything();
+    let whole = markdown::render(&regression, usize::MAX);
+    for limit in [700, 1000, whole.len() - 1] {
+        let text = markdown::render(&regression, limit);
+        assert!(text.len() <= limit, "{limit}");
+        assert!(text.ends_with(" more findings are left out.\n"), "{text}");
+    }
+}
+
+#[test]
+fn explanations_that_say_the_same_are_told_together() {
+    let made = |kernel: &str, beside: &str, release: &str| Explanation {
+        kernel: kernel.to_owned(),
+        beside: beside.to_owned(),
+        changes: vec![format!("`f` takes the x as 2nd argument on {release}, was 3rd")],
+    };
+    let explanations = [made("b", "a", "6.19"), made("c", "a", "7.3"), made("d", "other", "7.3")];
+    let titles: Vec<_> =
+        Explanation::together(&explanations).iter().map(|alike| alike.title()).collect();
+    assert_eq!(titles, ["what b, c have otherwise than a", "what d has otherwise than other"]);
+}
+
+#[test]
+fn the_causes_in_a_run_are_those_of_its_cells_that_are_not_as_they_should_be() {
+    let cells = [
+        ("debian-6.18/embedded/aya/filelife/mknod", Pass),
+        ("debian-6.18/embedded/aya/inotify/unwatched", Unsupported),
+        ("debian-6.19/embedded/aya/filelife/mknod", Fail),
+        ("debian-6.19/embedded/libbpf/filelife/mknod", Fail),
+        ("debian-6.19/embedded/libbpf/inotify/unwatched", Infra),
+    ];
+    let report = report("run", &cells);
+    let causes = Regression::causes(Side { report: &report, evidence: &Made::default() });
+    let [failure, unknown] = &causes[..] else { panic!("{causes:?}") };
+    assert_eq!(failure.place(), "filelife/mknod on debian-6.19 (embedded; aya, libbpf)");
+    assert_eq!(failure.explanations[0].beside, "debian-6.18");
+    assert_eq!(unknown.cells, ["debian-6.19/embedded/libbpf/inotify/unwatched"]);
 }
 
 #[test]

@@ -29,9 +29,13 @@ impl fmt::Display for Regression {
 impl Regression {
     /// One line.
     pub fn summary(&self) -> String {
-        let (head, base) = (self.head.name(), self.base.name());
+        format!("{} beside {}: {}", self.head.name(), self.base.name(), self.tally())
+    }
+
+    /// The same without the names of the sides.
+    pub(super) fn tally(&self) -> String {
         let (same, compared) = (self.same, self.compared);
-        let mut text = format!("{head} beside {base}: {same} of {compared} cells are the same");
+        let mut text = format!("{same} of {compared} cells are the same");
         for (category, count) in self.counts() {
             text += &format!(", {category}: {count}");
         }
@@ -81,22 +85,15 @@ impl Finding {
     }
 }
 
-impl Explanation {
-    /// `what debian-6.19 has otherwise than debian-6.18, where it passes`.
-    pub(super) fn title(&self) -> String {
-        format!("what {} has otherwise than {}", self.kernel, self.beside)
-    }
-}
-
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.title())?;
         if !self.message.is_empty() {
             writeln!(f, "  {}", self.message)?;
         }
-        for explanation in &self.explanations {
+        for explanation in Explanation::together(&self.explanations) {
             writeln!(f, "  {}:", explanation.title())?;
-            for change in &explanation.changes {
+            for change in explanation.changes {
                 writeln!(f, "    {change}")?;
             }
         }

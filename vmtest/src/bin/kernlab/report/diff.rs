@@ -4,9 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use kernlab_core::outcome::Severity;
-use kernlab_vmtest::report::regression::{Regression, Side, markdown};
+use kernlab_vmtest::report::{
+    markdown::GITHUB_LIMIT,
+    regression::{Regression, Side, html, markdown},
+};
 
-use super::{complain, read, unwritten, write};
+use super::{complain, deliver, read, unwritten};
 use crate::Exit;
 
 #[derive(Args, Debug)]
@@ -34,6 +37,10 @@ enum Format {
     Text,
     /// Markdown.
     Markdown,
+    /// The same within what GitHub takes, added to the summary of the job that this runs in.
+    Github,
+    /// One page.
+    Html,
     /// As docs/report-schema.md describes it.
     Json,
 }
@@ -46,10 +53,13 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     };
     let text = match arguments.format {
         Format::Text => regression.to_string(),
-        Format::Markdown => markdown::render(&regression),
+        Format::Markdown => markdown::render(&regression, usize::MAX),
+        Format::Github => markdown::render(&regression, GITHUB_LIMIT),
+        Format::Html => html::render(&regression),
         Format::Json => regression.to_json(),
     };
-    if let Err(error) = write(arguments.output.as_deref(), &text) {
+    let is_summary = arguments.format == Format::Github;
+    if let Err(error) = deliver(arguments.output.as_deref(), is_summary, &text) {
         return unwritten(&error);
     }
     match regression.severity() {

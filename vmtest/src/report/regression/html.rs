@@ -1,0 +1,121 @@
+//! A comparison as one page of HTML that needs nothing else: no network and no script.
+
+use std::fmt::Write as _;
+
+use kernlab_core::outcome::Severity;
+
+use super::{
+    super::html::{
+        cause,
+        page::{self, escaped},
+    },
+    Category, Regression,
+};
+
+/// The page: what got worse first, each cause once.
+pub fn render(regression: &Regression) -> String {
+    let (head, base) = (regression.head.name(), regression.base.name());
+    let mut page = page::begin(&format!("kernlab: {head} beside {base}"));
+    let _ = writeln!(page, "<p class=\"lead\">{}</p>", escaped(&lead(regression)));
+    let _ = writeln!(page, "<p>{}</p>", escaped(&regression.tally()));
+    for (title, is_of_section) in SECTIONS {
+        let findings = regression.findings.iter();
+        let findings: Vec<_> = findings.filter(|found| is_of_section(found.category)).collect();
+        if findings.is_empty() {
+            continue;
+        }
+        let _ = writeln!(page, "<section>\n<h2>{title}</h2>");
+        findings.into_iter().for_each(|finding| cause::of_comparison(&mut page, finding));
+        page += "</section>\n";
+    }
+    if let Some(difference) = &regression.difference {
+        let _ = writeln!(
+            page,
+            "<h2>What changed for the tracers from {} to {}</h2>\n<pre tabindex=\"0\">{}</pre>",
+            escaped(&difference.old),
+            escaped(&difference.new),
+            escaped(&difference.to_string())
+        );
+    }
+    page += "</html>\n";
+    page
+}
+
+type Section = (&'static str, fn(Category) -> bool);
+
+/// In the order in which they matter to a reader.
+const SECTIONS: [Section; 6] = [
+    ("What got worse", |category| category.severity() == Severity::Failure),
+    ("What can't be told", |category| category.severity() == Severity::Inconclusive),
+    ("What got better", |category| matches!(category, Category::Fixed | Category::NewlySupported)),
+    ("What still fails", |category| category == Category::StillFailing),
+    ("What is reported otherwise", |category| {
+        matches!(category, Category::EventsChanged | Category::UnsupportedOtherwise)
+    }),
+    ("What is new, or only on one side", |category| {
+        matches!(category, Category::NewKernel | Category::NewCell | Category::NotComparable)
+    }),
+];
+
+/// The answer in one sentence.
+fn lead(regression: &Regression) -> String {
+    let worse: Vec<_> = regression
+        .findings
+        .iter()
+        .filter(|finding| finding.category.severity() == Severity::Failure)
+        .collect();
+    let cells: usize = worse.iter().map(|finding| finding.cells.len()).sum();
+    let counted = |count: usize, what: &str| match count {
+        1 => format!("1 {what}"),
+        count => format!("{count} {what}s"),
+    };
+    match (worse.len(), regression.severity()) {
+        (0, Severity::Inconclusive) => "Nothing is known to be worse, but not all is known.".into(),
+        (0, _) => "Nothing got worse.".into(),
+        (causes, _) => {
+            format!("{} got worse, for {}.", counted(cells, "cell"), counted(causes, "cause"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::tests::everything, *};
+
+    #[test]
+    fn every_category_has_one_section() {
+        for finding in everything().findings {
+            let sections = SECTIONS.iter().filter(|(_, is_of)| is_of(finding.category)).count();
+            assert_eq!(sections, 1, "{}", finding.category);
+        }
+    }
+
+    #[test]
+    fn all_that_can_happen() {
+        let page = render(&everything());
+        let (_, body) = page.split_once("</style>").unwrap();
+        insta::assert_snapshot!(body);
+    }
+
+    #[test]
+    fn a_page_needs_nothing_from_elsewhere() {
+        let page = render(&everything());
+        for word in ["http:", "https:", "src=", "@import", "url(", "<script"] {
+            assert!(!page.contains(word), "{word}");
+        }
+    }
+
+    #[test]
+    fn nothing_that_a_cell_says_becomes_part_of_the_page() {
+        let mut regression = everything();
+        for finding in &mut regression.findings {
+            let hostile = "`</code>` <script>alert(1)</script>\" onload=\"x";
+            finding.message = hostile.to_owned();
+            finding.diff = Some(hostile.to_owned());
+            finding.cells = vec![hostile.to_owned()];
+        }
+        let page = render(&regression);
+        assert!(!page.contains("<script"), "{page}");
+        assert!(!page.contains("\" onload"), "{page}");
+    }
+}

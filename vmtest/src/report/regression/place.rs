@@ -1,0 +1,30 @@
+//! Where something happened, in one line.
+
+use super::{super::grid::distinct, Finding};
+
+/// So many names are listed; more are counted.
+const NAMES: usize = 4;
+
+impl Finding {
+    /// `filelife/mknod on debian-6.19, debian-backports (embedded; libbpf, aya)`.
+    pub(in crate::report) fn place(&self) -> String {
+        let part = |number: usize| {
+            let parts = self.cells.iter().map(move |cell| cell.splitn(4, '/').nth(number));
+            distinct(parts.map(Option::unwrap_or_default))
+        };
+        let tracers = || distinct(part(3).iter().filter_map(|scenario| scenario.split('/').next()));
+        let scenarios = match part(3) {
+            few if few.len() <= NAMES => few.join(", "),
+            many => format!("{} scenarios of {}", many.len(), listed(&tracers(), "tracers")),
+        };
+        let (modes, backends) = (part(1).join(", "), part(2).join(", "));
+        format!("{scenarios} on {} ({modes}; {backends})", listed(&part(0), "kernels"))
+    }
+}
+
+fn listed(names: &[&str], what: &str) -> String {
+    match names.len() {
+        few if few <= NAMES => names.join(", "),
+        many => format!("{many} {what}"),
+    }
+}
