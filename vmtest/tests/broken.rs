@@ -4,6 +4,8 @@
 //! The workload's place is taken by a program that makes the kernel misbehave and then does what the
 //! workload does. The tracer, the plan, the guest and its way here are those of every cell.
 
+mod schema;
+
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -18,7 +20,7 @@ use kernlab_core::{
 use kernlab_splat::{AllowEntry, AllowList};
 use kernlab_vmtest::{
     kernels::Kernels,
-    report::CellReport,
+    report::{CellReport, Kernel, Report, Run, SCHEMA},
     run::{cell::Runner, directory::RunDirectory, plan::RunPlan},
 };
 use nix::{
@@ -80,7 +82,27 @@ impl Broken {
         for name in ["kernel.log", "console.log", "stderr.txt"] {
             println!("{name}:\n{}", self.evidence(name));
         }
+        self.expect_documented(&report);
         report
+    }
+
+    /// A report with this cell is as `docs/report.schema.json` says.
+    fn expect_documented(&self, cell: &CellReport) {
+        let kernel =
+            Kernel { id: cell.kernel.clone(), release: cell.release.clone(), unavailable: None };
+        let run = Run {
+            id: "broken".to_owned(),
+            started: "2026-01-01T00:00:00Z".to_owned(),
+            duration_ms: cell.duration_ms,
+            selectors: self.plan.selectors.clone(),
+            jobs: 1,
+            repeat: self.plan.repeat,
+            exit_code: 1,
+        };
+        let report =
+            Report { schema: SCHEMA, run, kernels: vec![kernel], cells: vec![cell.clone()] };
+        let json = serde_json::from_str(&report.to_json()).unwrap();
+        assert_eq!(schema::violations(&json), [""; 0], "{json:#}");
     }
 
     fn evidence(&self, name: &str) -> String {

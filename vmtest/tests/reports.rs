@@ -1,10 +1,20 @@
 //! `kernlab report` as a user meets it.
 
+mod schema;
+
 use std::{
     fs,
     path::PathBuf,
     process::{Command, Output},
 };
+
+use kernlab_core::{
+    facts::{LayoutSource, Trial},
+    outcome::{Outcome, Reason},
+    plan::{AttachPoint, BufferKind, ReadHelper, Target, TypeSource, Unsupported, UserFunction},
+    record::Decision,
+};
+use kernlab_vmtest::report::{AllowedSplat, Attempt, Report};
 
 const REPORT: &str = r#"{
   "schema": 1,
@@ -16,6 +26,10 @@ const REPORT: &str = r#"{
     "release": "6.1.0", "predicted": null, "plan": null, "diff": "-a\n+b\n", "snapshot": "t/s", "evidence": "cells/k"
   }]
 }"#;
+
+/// The part of it that says how its cell ended.
+const VERDICT: &str = r#""outcome": "fail",
+    "reason": "events-differ", "message": "they differ""#;
 
 /// A checkout with the report of one run, which is the newest.
 struct Checkout(tempfile::TempDir);
@@ -116,10 +130,8 @@ fn files_that_are_no_report_are_refused() {
 #[test]
 fn two_runs_are_compared() {
     let checkout = Checkout::new();
-    let verdict = r#""outcome": "fail",
-    "reason": "events-differ", "message": "they differ""#;
     let with = |file: &str, outcome: &str| {
-        let text = REPORT.replace(verdict, &format!(r#""message": "", "outcome": {outcome}"#));
+        let text = REPORT.replace(VERDICT, &format!(r#""message": "", "outcome": {outcome}"#));
         assert_ne!(text, REPORT);
         fs::write(checkout.path(file), text.replace("\"id\": \"r\"", "\"id\": \"other\"")).unwrap();
     };
@@ -168,4 +180,102 @@ fn what_is_compared_can_not_be_misread() {
         (code, stdout.lines().next()),
         (Some(0), Some("k beside k: 0 of 1 cells are the same, still failing: 1"))
     );
+}
+
+#[test]
+fn what_is_printed_as_json_is_as_documented() {
+    let checkout = Checkout::new();
+    let (_, stdout, _) = checkout.report(&["--format", "json"], "");
+    assert_eq!(schema::violations(&serde_json::from_str(&stdout).unwrap()), [""; 0]);
+}
+
+/// Without this a schema that takes everything would do.
+#[test]
+fn the_schema_refuses_what_is_no_report() {
+    for (part, instead, expected) in [
+        (r#""schema": 1"#, r#""schema": 2"#, "/schema: "),
+        (r#""jobs": 1"#, r#""jobs": "many""#, "/run/jobs: "),
+        (r#""exit_code": 1"#, r#""exit_code": 1, "mood": "fine""#, "/run: "),
+        (r#""outcome": "fail""#, r#""outcome": "failed""#, "/cells/0/outcome: "),
+        (r#""outcome": "fail""#, r#""outcome": "pass""#, "/cells/0/reason: "),
+        (r#""reason": "events-differ""#, r#""reason": null"#, "/cells/0/reason: "),
+        (r#""plan": null"#, r#""plan": {"plan": {}}"#, "/cells/0/plan: "),
+        (r#""diff": "-a\n+b\n", "#, "", "/cells/0: "),
+    ] {
+        let text = REPORT.replace(part, instead);
+        assert_ne!(text, REPORT, "{part}");
+        let violations = schema::violations(&serde_json::from_str(&text).unwrap());
+        assert!(
+            violations.iter().any(|violation| violation.starts_with(expected)),
+            "{violations:?}"
+        );
+    }
+}
+
+#[test]
+fn the_schema_has_every_outcome() {
+    for outcome in Outcome::ALL {
+        let reason = if outcome == Outcome::Pass {
+            "null, \"message\": \"\""
+        } else {
+            "\"x\", \"message\": \"y\""
+        };
+        let verdict = format!(r#""outcome": "{outcome}", "reason": {reason}"#);
+        let text = REPORT.replace(VERDICT, &verdict);
+        assert_ne!(text, REPORT);
+        let violations = schema::violations(&serde_json::from_str(&text).unwrap());
+        assert_eq!(violations, [""; 0], "{outcome}");
+    }
+}
+
+/// What cells rarely say, but can.
+#[test]
+fn the_schema_has_all_that_a_cell_can_say() {
+    let mut report: Report = serde_json::from_str(REPORT).unwrap();
+    let cell = &mut report.cells[0];
+    cell.allowed = vec![AllowedSplat {
+        title: "WARNING in do_it".to_owned(),
+        reason: "known".to_owned(),
+        link: "https://example.org".to_owned(),
+    }];
+    cell.attempts = vec![Attempt {
+        outcome: Outcome::Infra,
+        reason: Some(Reason::GuestStarved),
+        message: "it was not run".to_owned(),
+        duration_ms: 7,
+        evidence: "cells/k#2".to_owned(),
+    }];
+    cell.stages_ms = [("trace/open".to_owned(), 3)].into();
+    let message = "there is no such function".to_owned();
+    let unsupported = Unsupported { reason: Reason::MissingSymbol, message };
+    cell.predicted = Some(Decision::Unsupported(unsupported));
+    let [symbol, binary] = ["function", "/bin/program"].map(str::to_owned);
+    let user = UserFunction { binary, symbol: symbol.clone() };
+    let targets = [
+        Target::Tracepoint { category: "syscalls".to_owned(), name: "sys_enter_write".to_owned() },
+        Target::Kprobe { symbol: symbol.clone() },
+        Target::Kretprobe { symbol },
+        Target::Uprobe(user.clone()),
+        Target::Uretprobe(user),
+    ];
+    let attach = targets.map(|target| AttachPoint { program: "program".to_owned(), target });
+    for (buffer, read, types) in [
+        (BufferKind::Ring, ReadHelper::Split, TypeSource::Core),
+        (BufferKind::Perf, ReadHelper::Legacy, TypeSource::Layout),
+    ] {
+        for layout in [
+            LayoutSource::Btf,
+            LayoutSource::External,
+            LayoutSource::Discovery,
+            LayoutSource::Nowhere,
+        ] {
+            for ring_buffer in [Trial::Yes, Trial::No, Trial::CouldNotTell(1)] {
+                let attach = attach.to_vec();
+                let plan = Decision::Plan { attach, buffer, read, types, layout, ring_buffer };
+                report.cells[0].plan = Some(plan);
+                let json = serde_json::from_str(&report.to_json()).unwrap();
+                assert_eq!(schema::violations(&json), [""; 0], "{json:#}");
+            }
+        }
+    }
 }
