@@ -182,7 +182,7 @@ fn details(page: &mut String, cell: &CellReport, evidence: &Evidence) {
         outcome = cell.outcome,
     );
     if !cell.message.is_empty() {
-        let _ = writeln!(page, "<p>{}</p>", escaped(&cell.message));
+        page::message(page, &cell.message);
     }
     for splat in &cell.allowed {
         let _ =

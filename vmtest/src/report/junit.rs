@@ -11,7 +11,7 @@ use quick_xml::{
     events::{BytesDecl, BytesText, Event},
 };
 
-use super::{CellReport, Report, grid::distinct};
+use super::{CellReport, Report, grid::distinct, headline};
 
 /// The document. An unsupported cell is skipped, one of which nothing can be said is an error.
 pub fn render(report: &Report) -> String {
@@ -74,7 +74,8 @@ fn case(writer: &mut Writer<Vec<u8>>, cell: &CellReport) -> io::Result<()> {
         return Ok(());
     };
     let reason = cell.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-    let message = legal(&format!("{}{reason}: {}", cell.outcome, cell.message));
+    let (headline, _) = headline(&cell.message);
+    let message = legal(&format!("{}{reason}: {headline}", cell.outcome));
     let name = cell.outcome.name();
     element.write_inner_content(|writer| {
         let element = writer.create_element(kind).with_attribute(("message", message.as_str()));

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{AllowedSplat, CellReport, Report, grid::Grid, html, table};
+use super::{AllowedSplat, CellReport, Report, grid::Grid, headline, html, table};
 
 /// GitHub refuses a job's summary that is longer, in bytes.
 pub const GITHUB_LIMIT: usize = 1 << 20;
@@ -54,11 +54,11 @@ fn matrix(text: &mut String, report: &Report) {
 fn finding(cell: &CellReport) -> String {
     let reason = cell.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
     let mut text = format!(
-        "\n<details><summary><b>{}</b>: {}{reason}</summary>\n\n{}\n\n",
+        "\n<details><summary><b>{}</b>: {}{reason}</summary>\n\n{}",
         // To Markdown this line is HTML, in which nothing of its own means anything.
         html::page::escaped(&cell.id()),
         cell.outcome,
-        escaped(&cell.message)
+        message(&cell.message)
     );
     if let Some(diff) = &cell.diff {
         text += &fenced("diff", diff);
@@ -66,6 +66,13 @@ fn finding(cell: &CellReport) -> String {
     text += &fenced("console", &format!("$ {}", cell.again()));
     text += "</details>\n";
     text
+}
+
+/// A message, with the lines that show it as they are.
+pub(super) fn message(message: &str) -> String {
+    let (headline, lines) = headline(message);
+    let lines = lines.map(|lines| fenced("text", lines)).unwrap_or_default();
+    format!("{}\n\n{lines}", escaped(headline))
 }
 
 /// A block of code, in a fence that its content doesn't have.

@@ -213,6 +213,14 @@ pub struct Attempt {
     pub evidence: String,
 }
 
+/// A message in two: what happened, and the lines that show it, if it has such. Splats have.
+fn headline(message: &str) -> (&str, Option<&str>) {
+    match message.split_once('\n') {
+        Some((headline, lines)) => (headline, Some(lines)),
+        None => (message, None),
+    }
+}
+
 fn once() -> NonZeroU32 {
     NonZeroU32::MIN
 }

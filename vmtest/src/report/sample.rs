@@ -64,6 +64,13 @@ fn cell(id: &str) -> CellReport {
             reason: "a bug of *this* kernel".to_owned(),
             link: "https://example.org/\"1".to_owned(),
         }),
+        "debian-6.1/masked/libbpf/inotify/unwatched" => report.set_verdict(Verdict::because(
+            Outcome::KernelCrash,
+            Reason::KernelPanicked,
+            "divide error in do_it [oops], line 2 of console.log:\n\
+             [    1.000001] divide error: 0000 [#1] SMP\n\
+             [    1.000002] RIP: 0010:do_it+0x1/0x2 ``` <&>",
+        )),
         "debian-6.1/embedded/libbpf/inotify/unwatched" => report.set_verdict(Verdict::because(
             Outcome::Unsupported,
             Reason::MissingSymbol,

@@ -64,7 +64,9 @@ pub fn findings(report: &Report) -> String {
     for cell in found.iter().take(EXPLAINED) {
         let reason = cell.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
         let _ = writeln!(text, "{}: {}{reason}", cell.id(), cell.outcome);
-        let _ = writeln!(text, "    {}", cell.message);
+        for line in cell.message.lines() {
+            let _ = writeln!(text, "    {line}");
+        }
         for line in cell.diff.iter().flat_map(|diff| diff.lines()) {
             let _ = writeln!(text, "    {line}");
         }

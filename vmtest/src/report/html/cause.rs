@@ -9,7 +9,7 @@ use super::{
         CellReport,
         regression::{Category, Explanation, Finding},
     },
-    page::{diff, escaped, part, sentence},
+    page::{diff, escaped, message, part, sentence},
 };
 
 /// So many cells are shown unfolded.
@@ -60,7 +60,7 @@ fn begin(page: &mut String, finding: &Finding, what: &str) {
         colour = colour(finding.category)
     );
     if !finding.message.is_empty() {
-        let _ = writeln!(page, "<p>{}</p>", sentence(&finding.message));
+        message(page, &finding.message);
     }
 }
 

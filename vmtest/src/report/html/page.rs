@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use super::super::headline;
+
 const STYLE: &str = include_str!("page.css");
 
 /// The beginning of a page, up to its heading.
@@ -32,6 +34,15 @@ pub(in crate::report) fn diff(text: &str) -> String {
         }
     };
     text.lines().enumerate().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// A message, with the lines that show it as they are.
+pub(in crate::report) fn message(page: &mut String, message: &str) {
+    let (headline, lines) = headline(message);
+    let _ = writeln!(page, "<p>{}</p>", sentence(headline));
+    if let Some(lines) = lines {
+        let _ = writeln!(page, "<pre tabindex=\"0\">{}</pre>", escaped(lines));
+    }
 }
 
 /// A sentence, in which what stands between backticks is code.

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use kernlab_core::outcome::Outcome;
+use kernlab_core::outcome::{Outcome, Reason};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::super::CellReport;
+use super::super::{CellReport, headline};
 
 /// Twelve hexadecimal digits. Cells that fail for one cause have the same, in every run and on every
 /// kernel and backend.
@@ -33,7 +33,7 @@ impl Fingerprint {
             | Outcome::Flaky => scenario_tracer(cell),
         };
         let reason = cell.reason.map(|reason| reason.code()).unwrap_or_default();
-        let mut message = cell.message.clone();
+        let mut message = cause(cell).to_owned();
         let names = [Some(&cell.scenario), cell.release.as_ref(), Some(&cell.kernel)];
         for name in names.into_iter().flatten().filter(|name| !name.is_empty()) {
             message = message.replace(name.as_str(), "<>");
@@ -56,6 +56,18 @@ impl Fingerprint {
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)
+    }
+}
+
+/// The part of a message that is the same wherever the cause is: of a splat its title.
+fn cause(cell: &CellReport) -> &str {
+    let (headline, _) = headline(&cell.message);
+    match (cell.outcome, cell.reason) {
+        (Outcome::KernelCrash | Outcome::KernelWarning, _) => {
+            headline.split_once(", line ").map_or(headline, |(title, _)| title)
+        }
+        (_, Some(Reason::GuestStarved)) => headline,
+        _ => &cell.message,
     }
 }
 
@@ -174,6 +186,7 @@ fn without_numbers(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use kernlab_core::outcome::Verdict;
     use proptest::prelude::*;
     use rstest::rstest;
 
@@ -197,6 +210,26 @@ mod tests {
     #[case::header("--- expected\n+++ observed\n@@ -1,2 +1,3 @@\n a\n+b=1\n", "+b=")]
     fn a_diff_is_its_kinds_of_changes(#[case] diff: &str, #[case] expected: &str) {
         assert_eq!(changed(diff), expected);
+    }
+
+    /// Two cells with the same splat, of which each has its own times, addresses and callers.
+    #[rstest]
+    #[case::of_a_kernel_that_warned(Outcome::KernelWarning, Reason::KernelWarned, true)]
+    #[case::of_a_kernel_that_crashed(Outcome::KernelCrash, Reason::KernelPanicked, true)]
+    #[case::of_a_tracer_that_died(Outcome::Fail, Reason::TracerDied, false)]
+    fn a_splat_is_known_by_its_title(
+        #[case] outcome: Outcome,
+        #[case] reason: Reason,
+        #[case] alike: bool,
+    ) {
+        let cell = |message: &str| {
+            let verdict = Verdict::because(outcome, reason, message);
+            Fingerprint::of(&CellReport::of_verdict("k/masked/aya/t/s", verdict))
+        };
+        let first = "WARNING in do_it [warning], line 2 of kernel.log:\n[1.0] do_it\n[1.1] once";
+        let other = "WARNING in do_it [warning], line 7 of console.log:\n[2.0] do_it\n[2.1] twice";
+        assert_eq!(cell(first) == cell(other), alike);
+        assert_ne!(cell(first), cell(&first.replace("in do_it", "in do_that")));
     }
 
     proptest! {

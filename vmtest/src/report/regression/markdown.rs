@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{
     super::{
         html::page,
-        markdown::{escaped, fenced},
+        markdown::{escaped, fenced, message},
     },
     Explanation, Finding, Regression,
 };
@@ -52,7 +52,7 @@ pub fn render(regression: &Regression, limit: usize) -> String {
 fn entry(finding: &Finding) -> String {
     let mut text = format!("\n#### {}\n\n", escaped(&finding.title()));
     if !finding.message.is_empty() {
-        let _ = writeln!(text, "{}\n", escaped(&finding.message));
+        text += &message(&finding.message);
     }
     for explanation in Explanation::together(&finding.explanations) {
         let _ = writeln!(text, "{}:\n", escaped(&explanation.title()));

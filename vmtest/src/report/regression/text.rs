@@ -88,8 +88,8 @@ impl Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.title())?;
-        if !self.message.is_empty() {
-            writeln!(f, "  {}", self.message)?;
+        for line in self.message.lines() {
+            writeln!(f, "  {line}")?;
         }
         for explanation in Explanation::together(&self.explanations) {
             writeln!(f, "  {}:", explanation.title())?;
