@@ -63,6 +63,9 @@ enum Command {
         /// Which buffer: `sys_write/burst_ring` or `sys_write/burst_perf`.
         #[arg(long, value_parser = scenario)]
         scenario: &'static Scenario,
+        /// Trace with this bpftrace instead, whatever the scenario.
+        #[arg(long, conflicts_with = "backend")]
+        bpftrace: Option<PathBuf>,
         /// Calls of write(2).
         #[arg(long)]
         calls: u64,
@@ -92,11 +95,14 @@ fn main() -> Result<()> {
         Command::Run { backend, scenario, object, btf, workload } => {
             (backend, scenario, object, btf, workload)
         }
-        Command::Cost { backend, scenario, calls } => {
+        Command::Cost { backend, scenario, bpftrace, calls } => {
             let result = result_pipe()?;
-            let backend = backend.map(|backend| make(backend, None));
-            let facts = facts::live(None)?;
-            let cost = cost::measure(backend.as_deref(), scenario, &facts, calls)?;
+            let cost = if let Some(bpftrace) = bpftrace {
+                cost::measure_bpftrace(&bpftrace, calls)?
+            } else {
+                let backend = backend.map(|backend| make(backend, None));
+                cost::measure(backend.as_deref(), scenario, &facts::live(None)?, calls)?
+            };
             return serde_json::to_writer(result, &cost).context("writing the cost");
         }
         Command::Write { calls } => return cost::write(calls),
