@@ -188,7 +188,12 @@ impl Runner {
         evidence: &Path,
         report: &mut CellReport,
     ) -> Verdict {
-        let lost = lab_verdict(error, evidence);
+        let mut lost = lab_verdict(error, evidence);
+        if lost.outcome == Outcome::Timeout {
+            // Tells a guest that spins from one that waits, or that the host had no time for.
+            let running = error.evidence().running;
+            lost.message.push_str(&format!("; the host ran the guest for {running}"));
+        }
         let console = console(evidence);
         let complaints = Complaints::of("", &console);
         let running = error.evidence().running;
@@ -375,7 +380,10 @@ fn record(output: &JobOutput) -> Step<Record> {
     };
     match output.exit {
         Exit::Deadline => {
-            let message = "the scenario did not end in time, and was killed".to_owned();
+            let message = format!(
+                "the scenario did not end in time, and was killed; the host ran the guest for {}",
+                output.running
+            );
             return Err(Verdict::because(Outcome::Timeout, Reason::DeadlineExceeded, message));
         }
         Exit::Signal(signal) => {
