@@ -13,6 +13,7 @@ use std::{
     time::Instant,
 };
 
+pub(crate) use self::log::shorten;
 pub use self::{crash::Crash, log::Log};
 
 /// The longest evidence file, in bytes. A guest may print for ever.

@@ -5,7 +5,10 @@ use std::path::Path;
 use kernlab_core::outcome::{Outcome, Reason, Verdict};
 use kernlab_splat::{AllowList, Splat, excerpt, scan};
 
-use crate::kernels::{Document, DocumentError};
+use crate::{
+    console::shorten,
+    kernels::{Document, DocumentError},
+};
 
 /// The list of known splats, beside `kernels.toml`.
 const ALLOW_FILE: &str = "splats.toml";
@@ -56,7 +59,9 @@ impl<'a> Complaints<'a> {
             (Outcome::KernelWarning, Reason::KernelWarned)
         };
         let (Splat { title, kind, line, .. }, file) = (splat, self.file);
-        let excerpt = excerpt(self.log, splat).take(EXCERPT).collect::<Vec<_>>().join("\n");
+        let title = shorten(title);
+        let lines = excerpt(self.log, splat).take(EXCERPT).map(shorten);
+        let excerpt = lines.collect::<Vec<_>>().join("\n");
         Verdict::because(
             outcome,
             reason,
@@ -99,6 +104,17 @@ mod tests {
         let (head, excerpt) = verdict.message.split_once('\n').unwrap();
         assert_eq!(head, "WARNING in do_it [warning], line 2 of kernel.log:");
         assert_eq!(excerpt, WARNING.lines().nth(1).unwrap());
+    }
+
+    #[test]
+    fn a_hostile_guest_fills_no_report() {
+        let log = format!(
+            "[    1.000001] WARNING: CPU: 0 PID: 9 at a.c:7 {}\u{1b}[2J",
+            "x".repeat(1 << 20)
+        );
+        let complaints = Complaints::of(&log, "");
+        let message = complaints.verdict(&complaints.splats()[0]).message;
+        assert!(message.len() < 1000 && !message.contains('\u{1b}'), "{} bytes", message.len());
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod schema;
 
 use std::{
     env, fs,
+    num::NonZeroU32,
     path::PathBuf,
     thread,
     time::{Duration, Instant},
@@ -70,7 +71,7 @@ impl Broken {
             object: None,
             cold: false,
             update_snapshots: false,
-            repeat: std::num::NonZeroU32::MIN,
+            repeat: NonZeroU32::MIN,
             timeout: None,
             allow: AllowList::default(),
         };
@@ -189,9 +190,16 @@ fn expect_evidence(report: &CellReport, title: &str, excerpt: &str) {
     assert!(report.duration_ms < 40_000, "{} ms", report.duration_ms);
 }
 
-#[test]
-fn a_kernel_that_stalls_is_to_blame_if_it_was_run() {
-    let broken = Broken::by("stall 4000");
+/// Also if the tracer came to no result because of it.
+#[rstest]
+#[case::for_a_while("stall 4000", None)]
+#[case::until_the_time_is_over("stall 7000", NonZeroU32::new(1))]
+fn a_kernel_that_stalls_is_to_blame_if_it_was_run(
+    #[case] behaviour: &str,
+    #[case] timeout: Option<NonZeroU32>,
+) {
+    let mut broken = Broken::by(behaviour);
+    broken.plan.timeout = timeout;
     // A host that is very busy does not run it enough, and says so.
     let attempts = (0..3).map(|_| broken.run());
     let conclusive = |report: &CellReport| report.reason != Some(Reason::GuestStarved);
@@ -246,7 +254,7 @@ fn our_qemu() -> Pid {
 #[test]
 fn a_kernel_that_hangs_is_given_up() {
     let mut broken = Broken::by("hang");
-    broken.plan.timeout = std::num::NonZeroU32::new(1);
+    broken.plan.timeout = NonZeroU32::new(1);
     let report = broken.run();
     assert_eq!((report.outcome, report.reason), (Outcome::Timeout, Some(Reason::DeadlineExceeded)));
     let told = ["the guest did not answer within 8 s", "; the host ran the guest for "];

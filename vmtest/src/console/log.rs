@@ -56,7 +56,7 @@ impl Log {
 }
 
 /// A line short enough for a report.
-pub(super) fn shorten(line: &str) -> String {
+pub(crate) fn shorten(line: &str) -> String {
     let clean = |c: char| if c.is_control() && c != '\t' { '\u{fffd}' } else { c };
     let mut short: String = line.chars().take(LINE).map(clean).collect();
     if line.chars().nth(LINE).is_some() {

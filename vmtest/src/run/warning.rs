@@ -3,7 +3,7 @@
 use kernlab_core::outcome::{Outcome, Reason, Verdict};
 use kernlab_splat::{AllowList, Splat};
 
-use crate::{lab::Running, report::AllowedSplat, splat::Complaints};
+use crate::{console::shorten, lab::Running, report::AllowedSplat, splat::Complaints};
 
 /// What a kernel may print.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +52,7 @@ impl Known<'_> {
     fn entry(&self, splat: &Splat) -> Option<AllowedSplat> {
         let entry = self.allow.entry(splat).filter(|_| !splat.kind.is_crash())?;
         let (reason, link) = (entry.reason.clone(), entry.link.clone());
-        Some(AllowedSplat { title: splat.title.clone(), reason, link })
+        Some(AllowedSplat { title: shorten(&splat.title), reason, link })
     }
 }
 
