@@ -10,6 +10,7 @@ mod build;
 mod exit;
 mod invocation;
 mod kernels;
+mod pages;
 mod setup;
 mod splat;
 mod test;
@@ -42,6 +43,7 @@ enum Command {
     Report(tool::Words),
     Splat(splat::Args),
     Workflows(workflows::Args),
+    Pages(pages::Args),
 }
 
 fn main() -> Exit {
@@ -56,6 +58,7 @@ fn main() -> Exit {
         Command::Report(words) => tool::run("report", &words),
         Command::Splat(args) => splat::run(&args),
         Command::Workflows(args) => workflows::run(&args),
+        Command::Pages(args) => pages::run(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -11,6 +11,7 @@ use crate::{
     build::{self, GUEST_VARIABLE},
     exit::Exit,
     invocation::Invocation,
+    pages,
     setup::{self, Consent, Purpose},
     workflows,
 };
@@ -122,6 +123,7 @@ fn stages(bpf_target_folder: &str) -> Vec<Stage> {
         },
         Stage { boots_kernels: true, ..stage("tests", on_host(&["nextest", "run"])) },
         stage("tests in documentation", on_host(&["test", "--doc"])),
+        Stage { lack: pages::missing, ..stage("pages", Invocation::cargo(["xtask", "pages"])) },
         stage("small matrix", Invocation::cargo(["xtask", "vmtest"]).args(matrix)),
     ]
 }
