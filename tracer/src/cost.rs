@@ -14,7 +14,8 @@ use anyhow::{Context as _, Result, ensure};
 use kernlab_core::{
     backend::Backend, cost::Cost, facts::KernelFacts, plan::plan, scenario::Scenario,
 };
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::events;
 
 /// Calls of write(2) before the clock starts: what is executed for the first time takes longer.
 const WARM_UP: u64 = 1000;
@@ -58,10 +59,7 @@ pub(crate) fn measure(
     let mut count = |_: &[u8]| captured += 1;
     if let Some(session) = &mut session {
         loop {
-            let fds = [said.as_fd()].into_iter().chain(session.wait_on());
-            let mut fds: Vec<_> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
-            poll(&mut fds, PollTimeout::NONE).context("waiting for events")?;
-            let done = fds[0].any().unwrap_or(true);
+            let done = events::wait(session.wait_on(), said.as_fd())?;
             session.consume(&mut count)?;
             if done {
                 break;

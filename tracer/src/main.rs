@@ -4,6 +4,7 @@ mod arch;
 mod bpf;
 mod cost;
 mod discovery;
+mod events;
 mod examine;
 mod facts;
 mod needs;

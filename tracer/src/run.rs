@@ -1,6 +1,6 @@
 //! From a scenario to a record.
 
-use std::{collections::BTreeMap, fmt, os::fd::BorrowedFd, path::Path, time::Instant};
+use std::{collections::BTreeMap, fmt, path::Path, time::Instant};
 
 use anyhow::{Context as _, Result};
 use kernlab_core::{
@@ -13,9 +13,8 @@ use kernlab_core::{
     record::{Decision, Observation, Record},
     scenario::Scenario,
 };
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::{discovery, facts, workload::Prepared};
+use crate::{discovery, events, facts, workload::Prepared};
 
 /// Plans, traces, and reports whatever came of it.
 pub(crate) fn record(
@@ -114,7 +113,7 @@ fn trace(
             Some(Drain::AtTheEnd) => Vec::new(),
             Some(Drain::AsTheyCome) | None => session.wait_on(),
         };
-        let done = await_events(buffer, workload.done()).map_err(&tracer_died)?;
+        let done = events::wait(buffer, workload.done()).map_err(&tracer_died)?;
         session.consume(&mut keep)?;
         if done {
             break;
@@ -142,13 +141,4 @@ fn trace(
         left_behind: tally.left_behind,
         account,
     })
-}
-
-/// Waits until events are there or the workload is done, and tells whether it is. The host's
-/// deadline for the cell ends a wait that would never end.
-fn await_events(buffer: Vec<BorrowedFd<'_>>, done: BorrowedFd<'_>) -> Result<bool> {
-    let mut fds: Vec<_> =
-        std::iter::once(done).chain(buffer).map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
-    poll(&mut fds, PollTimeout::NONE).context("waiting for events")?;
-    Ok(fds[0].any().unwrap_or(true))
 }

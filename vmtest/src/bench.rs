@@ -1,7 +1,6 @@
 //! What the lab's own steps cost: medians over interleaved rounds, with their spread.
 
 mod boot;
-mod bpftrace;
 mod compare;
 mod matrix;
 mod peers;

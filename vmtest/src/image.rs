@@ -83,21 +83,6 @@ impl Base {
     }
 }
 
-/// An image, and after it files of the host at their own paths, as executables.
-pub(crate) fn with_files_of_host(image: &Path, files: &[PathBuf]) -> Result<Vec<u8>, ImageError> {
-    let mut image = read(image)?;
-    let mut archive = Archive::default();
-    for file in files {
-        let path = file.to_str().ok_or_else(|| ImageError::Read {
-            path: file.clone(),
-            source: io::Error::other("its name is not in UTF-8"),
-        })?;
-        archive.file(path, 0o755, &read(file)?)?;
-    }
-    image.extend(archive.finish());
-    Ok(image)
-}
-
 fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
     fs::read(path).map_err(|source| ImageError::Read { path: path.to_owned(), source })
 }
@@ -140,19 +125,6 @@ mod tests {
             "TRAILER!!!",
         ];
         assert_eq!(names(&image), expected);
-    }
-
-    #[test]
-    fn files_of_the_host_follow_at_their_own_paths() {
-        let folder = tempfile::tempdir().unwrap();
-        let (image, file) = (folder.path().join("image"), folder.path().join("lib/some.so.1"));
-        fs::write(&image, base(folder.path()).archive).unwrap();
-        fs::create_dir(folder.path().join("lib")).unwrap();
-        fs::write(&file, b"library").unwrap();
-        let both = with_files_of_host(&image, std::slice::from_ref(&file)).unwrap();
-        let names = names(&both);
-        assert_eq!(names[..4], ["dev", "dev/console", "init", "TRAILER!!!"]);
-        assert_eq!(names[names.len() - 2], file.to_str().unwrap().trim_start_matches('/'));
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod kernels;
 pub mod lab;
 pub mod machine;
 pub mod places;
+pub mod program;
 pub mod qemu;
 pub mod report;
 pub mod run;

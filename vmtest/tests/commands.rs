@@ -41,6 +41,12 @@ fn copy_of_checkout() -> tempfile::TempDir {
 #[case::no_such_backend(&["run", "--backend", "bcc"], "unknown backend \"bcc\"")]
 #[case::no_such_tracer(&["deps", "--tracer", "ptrace"], "no tracer ptrace")]
 #[case::two_kernels_for_one(&["kernels", "diff", "6.1", "debian-*"], "kernels: name one of debian-5.10,")]
+#[case::no_such_program(&["exec", "--", "./nothing"], "cannot read ./nothing")]
+#[case::a_script(&["exec", "--", "kernels.toml"], "kernels.toml is not an ELF program for x86-64")]
+#[case::a_relative_place(
+    &["exec", "--file", "kernels.toml=there", "--", "/bin/true"],
+    "expected an absolute path of at most 44 bytes, not \"there\""
+)]
 #[case::a_taken_id(
     &["kernels", "add", "6.1", "--id", "debian-6.1"],
     "the id \"debian-6.1\" is taken: name another with --id"

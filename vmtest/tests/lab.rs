@@ -8,6 +8,8 @@ mod boot;
 mod hostile;
 #[path = "lab/jobs.rs"]
 mod jobs;
+#[path = "lab/programs.rs"]
+mod programs;
 #[path = "lab/saved.rs"]
 mod saved;
 #[path = "lab/suitable.rs"]

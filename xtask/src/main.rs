@@ -39,6 +39,8 @@ enum Command {
     Bench(tool::Words),
     /// Show what each tracer depends on, and what each kernel has of it.
     Deps(tool::Words),
+    /// Run a program of this machine in each kernel: output, exit code, and what the kernel complained of.
+    Exec(tool::Words),
     /// Render the report of a run, or compare two: as text, Markdown, HTML, JUnit's XML, or for GitHub.
     Report(tool::Words),
     Splat(splat::Args),
@@ -55,6 +57,7 @@ fn main() -> Exit {
         Command::Matrix(words) => tool::run("matrix", &words),
         Command::Bench(words) => tool::run_with_guest("bench", &words),
         Command::Deps(words) => tool::run_with_guest("deps", &words),
+        Command::Exec(words) => tool::run_with_guest("exec", &words),
         Command::Report(words) => tool::run("report", &words),
         Command::Splat(args) => splat::run(&args),
         Command::Workflows(args) => workflows::run(&args),

@@ -1,7 +1,6 @@
 //! A command in a guest: here, and under other harnesses, on the same kernel and accelerator.
 
 use std::{
-    env,
     ffi::OsString,
     fs::{self, File, Permissions},
     io,
@@ -22,6 +21,7 @@ use super::{Named, Report, Summary};
 use crate::{
     kernels::Store,
     lab::{BOOT_TIMEOUT, Bootable, Guest, Job, LabError, Ready},
+    program::Program,
     qemu::Accelerator,
     warm::Warm,
 };
@@ -180,10 +180,8 @@ fn found(bench: &PeersBench, scratch: &Path) -> io::Result<Vec<Peer>> {
         ("virtme-ng", "vng", virtme, Sign::Status),
         ("danobi/vmtest", "vmtest", danobi, Sign::Output),
     ];
-    let path = env::var_os("PATH").unwrap_or_default();
     let installed = all.into_iter().filter_map(|(name, program, arguments, sign)| {
-        let mut places = env::split_paths(&path).map(|folder| folder.join(program));
-        let program = places.find(|program| program.is_file())?;
+        let program = Program::in_path(program)?;
         Some(Peer { name, program, arguments, sign, unable: None, times: Vec::new() })
     });
     Ok(installed.collect())

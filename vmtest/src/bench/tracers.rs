@@ -1,14 +1,14 @@
 //! What the tracers cost a program that only writes.
 
-use std::{io, num::NonZeroUsize, path::Path, time::Duration};
+use std::{num::NonZeroUsize, time::Duration};
 
 use kernlab_core::{cell::BackendKind, cost::Cost};
 
-use super::{Named, Report, Summary, bpftrace::Bpftrace};
+use super::{Named, Report, Summary};
 use crate::{
-    image::ImageError,
     kernels::Store,
-    lab::{BOOT_TIMEOUT, Bootable, Exit, Guest, Job, LabError, Ready},
+    lab::{Bootable, Exit, Guest, Job, LabError, Ready},
+    program::Program,
     warm::Warm,
 };
 
@@ -23,6 +23,8 @@ pub struct TracersBench {
     pub store: Store,
     /// How often everything is measured.
     pub rounds: NonZeroUsize,
+    /// bpftrace, where it is installed: the same events, through its perf buffer.
+    pub bpftrace: Option<Program>,
 }
 
 /// Why there is no figure.
@@ -41,12 +43,6 @@ pub enum TracersError {
         /// Its standard error.
         said: String,
     },
-    /// A guest with bpftrace can't be made.
-    #[error(transparent)]
-    Image(#[from] ImageError),
-    /// The host failed.
-    #[error("failed to find out about bpftrace")]
-    Host(#[from] io::Error),
 }
 
 impl From<LabError> for TracersError {
@@ -69,50 +65,73 @@ const TRACED: [(&str, BackendKind, &str); 4] = [
     ("aya, perf", BackendKind::Aya, "sys_write/burst_perf"),
 ];
 
-/// bpftrace compiles its script first, in a guest that has never run any of its code.
-const BPFTRACE_TIMEOUT: Duration = Duration::from_secs(90);
+/// Mebibytes of memory of a guest that has room for bpftrace and its compiler.
+const MEMORY_MIB: u32 = 1024;
 
-/// Measures the writer alone and under each tracer, in turn, in one guest a round; where the host has
-/// bpftrace, again alone and under that, in a guest that has more memory and is else the same. `observe`
-/// is called before each round with its number, counted from 1.
+/// Who traces.
+#[derive(Clone, Copy)]
+enum By {
+    Nobody,
+    Us(BackendKind, &'static str),
+    Bpftrace,
+}
+
+/// Measures the writer alone and under each tracer, in turn, in one guest a round. `observe` is called
+/// before each round with its number, counted from 1.
 pub fn tracers(
     bench: &TracersBench,
     mut observe: impl FnMut(usize),
 ) -> Result<Report, TracersError> {
     let warm = Warm::of(&bench.store);
+    let mut bootable = bench.bootable.clone();
+    let mut tracers: Vec<(&str, By)> =
+        TRACED.map(|(name, backend, scenario)| (name, By::Us(backend, scenario))).into();
+    let mut beside = "bpftrace (not installed)".to_owned();
+    if let Some(bpftrace) = &bench.bpftrace {
+        bootable.machine.memory_mib = MEMORY_MIB;
+        bootable.machine.handed.extend(bpftrace.files());
+        tracers.push(("bpftrace, perf", By::Bpftrace));
+        beside = "bpftrace".to_owned();
+    }
     let mut untraced = Vec::new();
-    let mut traced = TRACED.map(|_| Vec::new());
-    let scratch = tempfile::tempdir()?;
-    let mut other = Other::new(&bench.bootable, scratch.path())?;
+    let mut traced: Vec<Vec<Cost>> = tracers.iter().map(|_| Vec::new()).collect();
     for number in 1..=bench.rounds.get() {
         observe(number);
-        let mut guest = warm.guest(&bench.bootable, &mut |_| {})?;
+        let mut guest = warm.guest(&bootable, &mut |_| {})?;
         // The first program of a guest pays for the translation of all others.
-        measure(&mut guest, "warming up", None, TRACED[0].2)?;
-        untraced.push(measure(&mut guest, "untraced", None, TRACED[0].2)?);
-        for ((name, backend, scenario), costs) in TRACED.iter().zip(&mut traced) {
-            costs.push(measure(&mut guest, name, Some(*backend), scenario)?);
+        measure(&mut guest, "warming up", By::Nobody)?;
+        untraced.push(measure(&mut guest, "untraced", By::Nobody)?);
+        for ((name, by), costs) in tracers.iter().zip(&mut traced) {
+            match (measure(&mut guest, name, *by), by) {
+                (Ok(cost), _) => costs.push(cost),
+                // What it can't do on this kernel is no failure of ours.
+                (Err(TracersError::Tracer { what, said, .. }), By::Bpftrace) => {
+                    beside = format!("bpftrace ({what}: {said})");
+                }
+                (Err(error), _) => return Err(error),
+            }
         }
-        drop(guest);
-        other.measure()?;
     }
-    let base = summary(&untraced);
+    let of = |costs: &[Cost]| {
+        let times: Vec<_> = costs.iter().map(|c| Duration::from_nanos(c.elapsed_ns)).collect();
+        Summary::of(&times).unwrap_or_else(|| unreachable!("there is at least one round"))
+    };
+    let base = of(&untraced);
     let mut measurements = vec![("untraced", base)];
     let mut ratios = Vec::new();
-    let mut add = |name: &'static str, base: (&str, Summary), costs: &[Cost]| {
-        let summary = summary(costs);
+    let measured = tracers.iter().zip(&traced).filter(|(_, costs)| !costs.is_empty());
+    for ((name, _), costs) in measured {
+        let summary = of(costs);
         measurements.push((name, summary));
-        ratios.push((format!("{name} / {}", base.0), summary.median_ms / base.1.median_ms));
+        ratios.push((format!("{name} / untraced"), summary.median_ms / base.median_ms));
         let sum = |part: fn(&Cost) -> u64| costs.iter().map(part).sum::<u64>() as f64;
         let (captured, lost) = (sum(|c| c.captured), sum(|c| c.lost));
-        ratios.push((format!("{name}: events/s"), captured / sum(|c| c.elapsed_ns) * 1e9));
-        ratios.push((format!("{name}: lost, %"), 100.0 * lost / (captured + lost)));
-    };
-    for ((name, ..), costs) in TRACED.iter().zip(&traced) {
-        add(name, ("untraced", base), costs);
-    }
-    if !other.traced.is_empty() {
-        add(BPFTRACE, ("untraced", summary(&other.untraced)), &other.traced);
+        let arrived = captured / (captured + lost);
+        ratios.push((
+            format!("{name}: events/s"),
+            arrived * sum(|c| c.calls) / sum(|c| c.elapsed_ns) * 1e9,
+        ));
+        ratios.push((format!("{name}: lost, %"), 100.0 * (1.0 - arrived)));
     }
     Ok(Report {
         schema: 1,
@@ -121,86 +140,31 @@ pub fn tracers(
             ("kernel", bench.kernel.clone()),
             ("accelerator", bench.bootable.accelerator().name().to_owned()),
             ("calls of write(2)", CALLS.to_string()),
-            ("beside", other.told),
+            ("beside", beside),
         ]),
         measurements: Named::of(measurements),
         ratios: Named::of(ratios),
     })
 }
 
-fn summary(costs: &[Cost]) -> Summary {
-    let times: Vec<_> = costs.iter().map(|cost| Duration::from_nanos(cost.elapsed_ns)).collect();
-    Summary::of(&times).unwrap_or_else(|| unreachable!("there is at least one round"))
-}
-
-/// How it is called in the report.
-const BPFTRACE: &str = "bpftrace";
-
-/// bpftrace, as far as there is one.
-struct Other {
-    /// The guest's machine and the program; none where there is nothing to measure, or no longer.
-    subject: Option<(Bootable, String)>,
-    /// Which it is, or why there is none.
-    told: String,
-    untraced: Vec<Cost>,
-    traced: Vec<Cost>,
-}
-
-impl Other {
-    fn new(plain: &Bootable, scratch: &Path) -> Result<Self, TracersError> {
-        let (subject, told) = match Bpftrace::find()? {
-            None => (None, format!("{BPFTRACE} (not installed)")),
-            Some(found) => {
-                let program = found.program.display().to_string();
-                (Some((found.machine(plain, scratch)?, program)), found.version)
-            }
-        };
-        Ok(Other { subject, told, untraced: Vec::new(), traced: Vec::new() })
-    }
-
-    /// One round. What bpftrace can't do on this kernel is no failure of ours: it is told.
-    fn measure(&mut self) -> Result<(), TracersError> {
-        let Some((bootable, program)) = &self.subject else { return Ok(()) };
-        let mut guest = Guest::boot(bootable, BOOT_TIMEOUT)?;
-        measure(&mut guest, "warming up", None, TRACED[0].2)?;
-        let untraced = measure(&mut guest, "untraced", None, TRACED[0].2)?;
-        let job = cost(&["--scenario", TRACED[0].2, "--bpftrace", program]);
-        match run(&mut guest, BPFTRACE, &job.timeout(BPFTRACE_TIMEOUT)) {
-            Ok(traced) => {
-                self.untraced.push(untraced);
-                self.traced.push(traced);
-            }
-            Err(TracersError::Tracer { what, said, .. }) => {
-                self.told += &format!(" ({what}: {said})");
-                self.subject = None;
-            }
-            Err(error) => return Err(error),
+fn measure(guest: &mut Guest<Ready>, which: &'static str, by: By) -> Result<Cost, TracersError> {
+    let mut words = vec!["/bin/kernlab-tracer".to_owned(), "cost".to_owned()];
+    let mut option = |name: &str, value: String| words.extend([name.to_owned(), value]);
+    option("--calls", CALLS.to_string());
+    let scenario = if let By::Us(_, scenario) = by { scenario } else { TRACED[0].2 };
+    option("--scenario", scenario.to_owned());
+    let job = match by {
+        By::Nobody => Job::new(words),
+        By::Us(backend, _) => {
+            option("--backend", backend.to_string());
+            Job::new(words)
         }
-        Ok(())
-    }
-}
-
-fn measure(
-    guest: &mut Guest<Ready>,
-    which: &'static str,
-    backend: Option<BackendKind>,
-    scenario: &str,
-) -> Result<Cost, TracersError> {
-    let backend = backend.map(|backend| backend.to_string());
-    let mut words = vec!["--scenario", scenario];
-    words.extend(backend.iter().flat_map(|backend| ["--backend", backend]));
-    run(guest, which, &cost(&words))
-}
-
-/// A measurement, as the tracer program takes it.
-fn cost(words: &[&str]) -> Job {
-    let calls = CALLS.to_string();
-    let command = ["/bin/kernlab-tracer", "cost", "--calls", &calls];
-    Job::new(command.iter().chain(words).copied()).timeout(TIMEOUT)
-}
-
-fn run(guest: &mut Guest<Ready>, which: &'static str, job: &Job) -> Result<Cost, TracersError> {
-    let output = guest.run(job)?;
+        By::Bpftrace => {
+            option("--bpftrace", "/bin/bpftrace".to_owned());
+            Program::with_libraries(Job::new(words))
+        }
+    };
+    let output = guest.run(&job.timeout(TIMEOUT))?;
     let failed = |what: String| {
         let said = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
         TracersError::Tracer { which, what, said }

@@ -74,13 +74,16 @@ pub struct MachineSpec {
 /// A file that the agent writes to its place in the guest, as an executable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HandedFile {
-    /// Its absolute path in the guest, of at most 44 bytes.
+    /// Its absolute path in the guest, of at most [`HandedFile::LONGEST`] bytes.
     pub guest: String,
     /// Where it is on the host.
     pub host: PathBuf,
 }
 
 impl HandedFile {
+    /// The longest path in the guest, in bytes: QEMU has room for 55, and `opt/kernlab` comes before it.
+    pub const LONGEST: usize = 44;
+
     /// A program under its own name in the guest's `/bin`.
     pub fn program(host: impl Into<PathBuf>) -> Self {
         let host = host.into();

@@ -15,6 +15,7 @@ use kernlab_vmtest::{
     },
     kernels::{Kernels, Silent, chain},
     machine,
+    program::Program,
 };
 
 use crate::Exit;
@@ -177,7 +178,12 @@ fn measure(benchmark: Benchmark, arguments: &Subject) -> Result<(), Failure> {
         }
         Benchmark::Tracers => {
             let store = kernels.store().clone();
-            bench::tracers(&TracersBench { bootable, kernel, store, rounds }, observe)
+            let bpftrace = Program::in_path("bpftrace").map(|path| Program::find(&path));
+            let bpftrace = bpftrace.transpose().unwrap_or_else(|error| {
+                eprintln!("note: without bpftrace: {}", chain(&error));
+                None
+            });
+            bench::tracers(&TracersBench { bootable, kernel, store, rounds, bpftrace }, observe)
                 .map_err(|error| infrastructure(&error))?
         }
         Benchmark::Soak => {

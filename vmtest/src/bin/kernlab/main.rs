@@ -3,6 +3,7 @@
 mod bench;
 mod building;
 mod deps;
+mod exec;
 mod kernels;
 mod matrix;
 mod report;
@@ -28,6 +29,8 @@ enum Command {
     Bench(bench::Command),
     /// Show what each tracer depends on, and what each kernel has of it.
     Deps(deps::Arguments),
+    /// Run a program of this machine in each kernel.
+    Exec(exec::Arguments),
     /// List, resolve and download kernels.
     #[command(subcommand)]
     Kernels(kernels::Command),
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Bench(command) => bench::run(&command).into(),
         Command::Deps(arguments) => deps::run(&arguments).into(),
+        Command::Exec(arguments) => exec::run(&arguments).into(),
         Command::Kernels(command) => kernels::run(&command).into(),
         Command::Matrix(arguments) => matrix::run(&arguments).into(),
         Command::Report(arguments) => report::run(&arguments).into(),

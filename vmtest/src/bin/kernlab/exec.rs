@@ -1,0 +1,184 @@
+//! `kernlab exec`: a program of this machine in guests.
+
+use std::{
+    error::Error,
+    io::{self, Write as _},
+    path::PathBuf,
+    time::Duration,
+};
+
+use clap::Args;
+use kernlab_vmtest::{
+    kernels::{Entry, Kernels, OpenError, chain},
+    lab::{self, Guest, JobOutput, LabError, Limits},
+    machine,
+    program::Program,
+    qemu::HandedFile,
+    splat::Complaints,
+    warm::Warm,
+};
+
+use crate::{Exit, show::Terminal};
+
+/// Run a program of this machine in each kernel: its output, its exit code, and what the kernel
+/// complained of come back.
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// An id, a release, a glob, `host`, `all`, or the path of an image. Those of the default tier if
+    /// none is named.
+    #[arg(long = "kernel", value_name = "SEL")]
+    kernels: Vec<String>,
+    /// The folder of the programs that run in guests.
+    #[arg(long, env = "KERNLAB_GUEST", value_name = "DIR")]
+    guest: PathBuf,
+    /// One more file, as an executable: its path here, and its absolute path in the guest.
+    #[arg(long = "file", value_name = "HERE=THERE", value_parser = handed)]
+    files: Vec<HandedFile>,
+    /// Hide a file or a folder of the guest from the program: `/sys/kernel/btf`, say.
+    #[arg(long, value_name = "PATH")]
+    hide: Vec<String>,
+    /// Mebibytes of memory of the guest.
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(128..=65536))]
+    memory: Option<u32>,
+    /// Kill the program after so many seconds; emulated guests have four times as many.
+    #[arg(long, value_name = "SECONDS", default_value = "30")]
+    timeout: u32,
+    /// Boot a guest, instead of restoring a saved one.
+    #[arg(long)]
+    cold: bool,
+    /// The program and its arguments.
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<String>,
+}
+
+fn handed(text: &str) -> Result<HandedFile, String> {
+    let (host, guest) = text.split_once('=').ok_or("expected HERE=THERE")?;
+    if !guest.starts_with('/') || guest.len() > HandedFile::LONGEST {
+        let longest = HandedFile::LONGEST;
+        return Err(format!("expected an absolute path of at most {longest} bytes, not {guest:?}"));
+    }
+    let host = PathBuf::from(host);
+    let readable = host.is_file();
+    readable.then(|| HandedFile { guest: guest.to_owned(), host }).ok_or("no such file".to_owned())
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Exit {
+    let kernels = match Kernels::open() {
+        Ok(kernels) => kernels,
+        Err(error @ OpenError::Store(_)) => return complain("", &error, Exit::Infrastructure),
+        Err(error) => return complain("", &error, Exit::Usage),
+    };
+    let entries = match kernels.select(&arguments.kernels) {
+        Ok(entries) => entries,
+        Err(error) => return complain("", &error, Exit::Usage),
+    };
+    let program = match Program::find(arguments.command[0].as_ref()) {
+        Ok(program) => program,
+        Err(error) => return complain("", &error, Exit::Usage),
+    };
+    let show = Terminal::new();
+    let mut worst = Exit::Success;
+    for entry in &entries {
+        let heading = match entries.len() {
+            1 => String::new(),
+            _ => format!("{}: ", entry.id),
+        };
+        let exit = match run_in(&kernels, entry, &program, arguments, &show) {
+            Ok(ended) => match ended.show(&heading) {
+                Ok(exit) => exit,
+                Err(error) => complain("", &error, Exit::Infrastructure),
+            },
+            Err(error) => complain(&heading, error.as_ref(), Exit::Infrastructure),
+        };
+        worst = worse(worst, exit);
+    }
+    worst
+}
+
+/// What came back of a guest.
+struct Ended {
+    release: String,
+    output: JobOutput,
+    kernel_log: String,
+    console: String,
+}
+
+fn run_in(
+    kernels: &Kernels,
+    entry: &Entry,
+    program: &Program,
+    arguments: &Arguments,
+    show: &Terminal,
+) -> Result<Ended, Box<dyn Error>> {
+    let kernel = kernels.prepare(entry, show)?;
+    let store = kernels.store();
+    let mut tell = |news: String| eprintln!("note: {news}");
+    let mut bootable = machine::of_kernel(store, &kernel, &arguments.guest, &[], &mut tell)?;
+    bootable.machine.memory_mib = arguments.memory.unwrap_or(bootable.machine.memory_mib);
+    bootable.machine.handed = program.files();
+    bootable.machine.handed.extend(arguments.files.iter().cloned());
+    let guest = match arguments.cold {
+        true => Guest::boot(&bootable, lab::BOOT_TIMEOUT),
+        false => Warm::of(store).guest(&bootable, &mut tell),
+    };
+    let mut guest = guest.map_err(Box::<LabError>::from)?;
+    let room = 64 << 20;
+    let mut job = program
+        .job(arguments.command[1..].iter().cloned())
+        .timeout(Duration::from_secs(arguments.timeout.into()))
+        .limits(Limits { stdout: room, stderr: room, result: 0 });
+    for path in &arguments.hide {
+        job = job.hide(path);
+    }
+    let release = guest.hello().release.clone();
+    let output = guest.run(&job)?;
+    let kernel_log = guest.kernel_log()?.to_owned();
+    let console = guest.console().last_lines(usize::MAX);
+    Ok(Ended { release, output, kernel_log, console })
+}
+
+impl Ended {
+    /// Hands on what the program said, and says on standard error how it ended.
+    fn show(&self, heading: &str) -> io::Result<Exit> {
+        let Ended { release, output, .. } = self;
+        if !heading.is_empty() {
+            eprintln!("--- {heading}{release}");
+        }
+        io::stdout().write_all(&output.stdout)?;
+        io::stdout().flush()?;
+        io::stderr().write_all(&output.stderr)?;
+        if output.dropped > 0 {
+            eprintln!("note: {heading}{} bytes of output were too many", output.dropped);
+        }
+        let complaints = Complaints::of(&self.kernel_log, &self.console);
+        for splat in complaints.splats() {
+            eprintln!("{heading}{}", complaints.verdict(splat).message);
+        }
+        let ended_well = output.exit == lab::Exit::Code(0);
+        if !ended_well {
+            let how = match output.exit {
+                lab::Exit::Code(code) => format!("exit code {code}"),
+                lab::Exit::Signal(signal) => format!("killed by signal {signal}"),
+                lab::Exit::Deadline => "killed: its time was over".to_owned(),
+            };
+            eprintln!("{heading}{how}");
+        }
+        Ok(if ended_well && complaints.splats().is_empty() { Exit::Success } else { Exit::Failure })
+    }
+}
+
+/// A program that failed outranks a guest that can't be had.
+fn worse(one: Exit, other: Exit) -> Exit {
+    let rank = |exit: &Exit| match exit {
+        Exit::Success => 0,
+        Exit::Infrastructure => 1,
+        Exit::Usage => 2,
+        Exit::Failure => 3,
+    };
+    std::cmp::max_by_key(one, other, rank)
+}
+
+fn complain(heading: &str, error: &(dyn Error + 'static), exit: Exit) -> Exit {
+    eprintln!("error: {heading}{}", chain(error));
+    exit
+}
