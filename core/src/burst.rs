@@ -24,29 +24,39 @@ pub struct Burst {
     pub writers: u64,
     /// Writes of each thread; the first has one byte, and each is a byte longer than the one before.
     pub calls: u64,
+    /// Equal parts of the calls. Between two of them the workload stands still until the tracer has
+    /// emptied the buffer.
+    pub rounds: u64,
 }
 
 /// When a buffer is emptied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drain {
-    /// As events come. The buffer has room for all of them anyway, so none is lost.
+    /// As events come. The buffer has room for all of a round anyway, so none is lost.
     AsTheyCome,
     /// Only when all is over. The buffer has no room for so many, so some are lost.
     AtTheEnd,
 }
 
-/// An event takes 64 bytes in the ring buffer and 72 in a perf buffer. So 2000 events fit into the
-/// perf buffer of one CPU, and 20000 into neither the ring nor the perf buffers of a few CPUs.
+/// An event takes 64 bytes in the ring buffer and 72 in a perf buffer. So the 2000 events of a round
+/// fit into the perf buffer of one CPU, and those of all rounds go beyond the end of it, even on two.
+/// 20000 fit into neither the ring nor the perf buffers of a few CPUs.
 static BURSTS: [Burst; 4] = [
-    Burst::new("burst_ring", BufferKind::Ring, Drain::AsTheyCome, 500),
-    Burst::new("burst_perf", BufferKind::Perf, Drain::AsTheyCome, 500),
-    Burst::new("overflow_ring", BufferKind::Ring, Drain::AtTheEnd, 5000),
-    Burst::new("overflow_perf", BufferKind::Perf, Drain::AtTheEnd, 5000),
+    Burst::new("burst_ring", BufferKind::Ring, Drain::AsTheyCome, 2000, 4),
+    Burst::new("burst_perf", BufferKind::Perf, Drain::AsTheyCome, 2000, 4),
+    Burst::new("overflow_ring", BufferKind::Ring, Drain::AtTheEnd, 5000, 1),
+    Burst::new("overflow_perf", BufferKind::Perf, Drain::AtTheEnd, 5000, 1),
 ];
 
 impl Burst {
-    const fn new(name: &'static str, buffer: BufferKind, drain: Drain, calls: u64) -> Self {
-        Burst { name, buffer, drain, writers: 4, calls }
+    const fn new(
+        name: &'static str,
+        buffer: BufferKind,
+        drain: Drain,
+        calls: u64,
+        rounds: u64,
+    ) -> Self {
+        Burst { name, buffer, drain, writers: 4, calls, rounds }
     }
 
     /// What a scenario is, if it is a burst.
@@ -160,6 +170,17 @@ mod tests {
     fn every_burst_is_a_scenario() {
         let scenarios = Scenario::ALL.iter().filter_map(Burst::of);
         assert_eq!(scenarios.count(), BURSTS.len());
+    }
+
+    #[test]
+    fn a_round_fits_into_a_perf_buffer_and_all_of_them_do_not() {
+        let bytes = u64::from(kernlab_abi::PERF_PAGES) * 4096;
+        let drained = |burst: &&Burst| burst.drain == Drain::AsTheyCome;
+        for Burst { writers, calls, rounds, .. } in BURSTS.iter().filter(drained) {
+            assert_eq!(calls % rounds, 0);
+            assert!(writers * calls / rounds * 72 < bytes);
+            assert!(writers * calls / 2 * 72 > bytes, "it is not passed on two processors");
+        }
     }
 
     #[test]

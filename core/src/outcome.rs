@@ -126,7 +126,7 @@ pub enum Reason {
     BackendsDiffer,
     /// The kernel reported that it dropped events.
     EventsLost,
-    /// The tracer left entries behind in a map that must be empty at the end.
+    /// The tracer left entries behind in a map that must be empty at the end, or programs in the kernel.
     StateLeftBehind,
     /// The workload could not do what it should, so nothing was measured.
     WorkloadFailed,
@@ -148,6 +148,8 @@ pub enum Reason {
     BootTimeout,
     /// The cell ran out of time.
     DeadlineExceeded,
+    /// The guest runs another kernel than the cell is about.
+    WrongKernel,
     /// The image is not one that QEMU can boot.
     NotAKernel,
     /// A kernel module that the guest's devices need could not be loaded.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     account::Account,
+    cell::{BackendKind, Cell},
     discovery::Discovered,
     event::Event,
     facts::{KernelFacts, LayoutSource, Trial},
@@ -16,6 +17,10 @@ use crate::{
 /// Everything that was seen in the guest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
+    /// Whose programs ran.
+    pub backend: BackendKind,
+    /// Which scenario, `tracer/name`.
+    pub scenario: String,
     /// `uname -r`.
     pub release: String,
     /// What a search of the guest's memory found, if the plan needed one.
@@ -51,6 +56,13 @@ pub enum Decision {
     },
     /// It can't work.
     Unsupported(Unsupported),
+}
+
+impl Record {
+    /// Does it tell of this cell, as far as the guest can know?
+    pub fn is_of(&self, cell: &Cell) -> bool {
+        self.backend == cell.backend && self.scenario == cell.scenario.to_string()
+    }
 }
 
 impl Decision {
@@ -114,6 +126,8 @@ pub enum Observation {
         skipped: u64,
         /// Entries left in maps that must be empty at the end.
         left_behind: u64,
+        /// Programs that are still in the kernel after the session.
+        still_loaded: u64,
         /// What the workload says.
         account: Account,
     },

@@ -5,12 +5,14 @@ mod assembler;
 mod attach;
 mod map;
 mod program;
+mod remaining;
 
 pub(crate) use self::{
     assembler::{Assembler, Condition, Register, Width},
     attach::{attach_kprobe, attach_syscall_entry},
     map::{Array, MapKind, create, create_of_type},
     program::{ProgramKind, load},
+    remaining::Loaded,
 };
 
 use std::os::fd::{FromRawFd as _, OwnedFd};
@@ -39,14 +41,15 @@ enum Command {
     MapCreate = 0,
     MapLookup = 1,
     ProgramLoad = 5,
+    ProgramGetNextId = 11,
 }
 
 /// # Safety
 ///
-/// What the attributes point to must be valid for the command.
-unsafe fn bpf<T>(command: Command, attributes: &T) -> Result<libc::c_long, Errno> {
-    let attributes = std::ptr::from_ref(attributes);
-    // SAFETY: the attributes are valid for reads of their size, and the caller vouches for the rest.
+/// What the attributes point to must be valid for the command, and any bytes must be a valid `T`.
+unsafe fn bpf<T>(command: Command, attributes: &mut T) -> Result<libc::c_long, Errno> {
+    let attributes = std::ptr::from_mut(attributes);
+    // SAFETY: the attributes are valid for their size, and the caller vouches for the rest.
     let result = unsafe {
         libc::syscall(libc::SYS_bpf, command as libc::c_long, attributes, size_of::<T>())
     };

@@ -14,7 +14,7 @@ use kernlab_core::{
     scenario::Scenario,
 };
 
-use crate::{discovery, events, facts, workload::Prepared};
+use crate::{bpf::Loaded, discovery, events, facts, workload::Prepared};
 
 /// Plans, traces, and reports whatever came of it.
 pub(crate) fn record(
@@ -26,22 +26,26 @@ pub(crate) fn record(
     let mut stages = Stages::begin();
     let mut facts = facts::live(btf_file)?;
     stages.end("facts");
-    let release = facts.release.clone();
     let planned = plan_with_search(scenario, &mut facts, discovery::search);
     stages.end("plan");
     let decision = Decision::of(&planned, &facts);
-    let Ok(plan) = planned else {
-        let (discovered, stages_us) = (facts.discovered, stages.took_us);
-        return Ok(Record { release, discovered, decision, observation: None, stages_us });
-    };
-    let traced = trace(backend, scenario, plan, &facts, workload, &mut stages);
-    let observation = traced.unwrap_or_else(|failure| Observation::Failed {
-        reason: failure.reason,
-        message: failure.to_string(),
-        verifier_log: failure.verifier_log,
+    let observation = planned.ok().map(|plan| {
+        let traced = trace(backend, scenario, plan, &facts, workload, &mut stages);
+        traced.unwrap_or_else(|failure| Observation::Failed {
+            reason: failure.reason,
+            message: failure.to_string(),
+            verifier_log: failure.verifier_log,
+        })
     });
-    let (discovered, stages_us) = (facts.discovered, stages.took_us);
-    Ok(Record { release, discovered, decision, observation: Some(observation), stages_us })
+    Ok(Record {
+        backend: backend.kind(),
+        scenario: scenario.to_string(),
+        release: facts.release,
+        discovered: facts.discovered,
+        decision,
+        observation,
+        stages_us: stages.took_us,
+    })
 }
 
 /// Where the time goes.
@@ -101,13 +105,15 @@ fn trace(
     let workload = Prepared::start(workload, scenario).map_err(&workload_failed)?;
     plan.config.tgid = workload.tgid();
     stages.end("prepare workload");
+    let loaded_before = Loaded::now().context("listing programs").map_err(&tracer_died)?;
     let mut session = backend.open(&plan)?;
     stages.end("open");
-    let workload = workload.release().map_err(&workload_failed)?;
+    let mut workload = workload.release().map_err(&workload_failed)?;
 
     let burst = Burst::of(scenario);
     let mut records: Vec<Vec<u8>> = Vec::new();
     let mut keep = |record: &[u8]| records.push(record.to_vec());
+    let mut rounds_left = burst.map_or(1, |burst| burst.rounds);
     loop {
         let buffer = match burst.map(|burst| burst.drain) {
             Some(Drain::AtTheEnd) => Vec::new(),
@@ -115,14 +121,21 @@ fn trace(
         };
         let done = events::wait(buffer, workload.done()).map_err(&tracer_died)?;
         session.consume(&mut keep)?;
-        if done {
+        rounds_left -= u64::from(done);
+        if rounds_left == 0 {
             break;
+        }
+        if done {
+            let next = workload.paused().and_then(Prepared::release);
+            workload = next.map_err(&workload_failed)?;
         }
     }
     stages.end("workload");
     // The workload is stopped: every event it caused has been written to the buffer by now.
     let tally = session.finish(&mut keep)?;
     let account = workload.account().map_err(&workload_failed)?;
+    let still_loaded =
+        loaded_before.remaining().context("listing programs").map_err(&tracer_died)?;
     stages.end("finish");
 
     let decoder = Decoder::new(scenario, &facts.symbols, plan.config.kernel_address_min);
@@ -139,6 +152,7 @@ fn trace(
         lost: tally.lost,
         skipped: tally.skipped,
         left_behind: tally.left_behind,
+        still_loaded,
         account,
     })
 }

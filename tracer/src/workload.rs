@@ -66,13 +66,16 @@ impl Working {
         self.hangup.as_fd()
     }
 
+    /// Waits until it stops itself between its deeds.
+    pub(crate) fn paused(self) -> Result<Prepared> {
+        join(self.watcher)?;
+        Ok(Prepared(self.child))
+    }
+
     /// Waits for the end of the deeds, and takes the account.
     pub(crate) fn account(self) -> Result<Account> {
         let Working { mut child, watcher, hangup: _ } = self;
-        match watcher.join() {
-            Ok(stopped) => stopped?,
-            Err(_) => bail!("the thread that watches the workload panicked"),
-        }
+        join(watcher)?;
         kill(pid(&child), Signal::SIGCONT).context("releasing the workload")?;
         let mut text = String::new();
         child
@@ -86,6 +89,13 @@ impl Working {
             bail!("the workload failed: {status}; its standard error says why");
         }
         serde_json::from_str(&text).context("reading the account")
+    }
+}
+
+fn join(watcher: JoinHandle<Result<()>>) -> Result<()> {
+    match watcher.join() {
+        Ok(stopped) => stopped,
+        Err(_) => bail!("the thread that watches the workload panicked"),
     }
 }
 

@@ -69,7 +69,10 @@ pub fn judge(scenario: &Scenario, record: &Record, golden: Golden<'_>) -> Judgem
                 ..Judgement::of(Verdict::because(outcome, *reason, message.clone()))
             }
         }
-        (_, Some(Observation::Traced { events, lost, skipped, left_behind, account })) => {
+        (
+            _,
+            Some(Observation::Traced { events, lost, skipped, left_behind, still_loaded, account }),
+        ) => {
             if let Err(clash) = account.names.check() {
                 return Judgement::of(Verdict::because(
                     Outcome::Infra,
@@ -86,7 +89,12 @@ pub fn judge(scenario: &Scenario, record: &Record, golden: Golden<'_>) -> Judgem
                     *lost,
                 ),
             };
-            let missed = Missed { lost, skipped: *skipped, left_behind: *left_behind };
+            let missed = Missed {
+                lost,
+                skipped: *skipped,
+                left_behind: *left_behind,
+                still_loaded: *still_loaded,
+            };
             let (verdict, diff) = compare(&observed, &done, missed, golden);
             let confirmed = missed.lost == 0 && missed.skipped == 0 && done == observed;
             Judgement { events: Some(observed), diff, confirmed, ..Judgement::of(verdict) }
@@ -100,27 +108,31 @@ struct Missed {
     lost: u64,
     skipped: u64,
     left_behind: u64,
+    still_loaded: u64,
 }
 
 fn compare(
     observed: &str,
     done: &str,
-    Missed { lost, skipped, left_behind }: Missed,
+    Missed { lost, skipped, left_behind, still_loaded }: Missed,
     golden: Golden<'_>,
 ) -> (Verdict, Option<String>) {
     let fail = |reason, message: String| Verdict::because(Outcome::Fail, reason, message);
+    // Which ones are missing tells a full buffer from an end of a call that was not seen.
+    let missing = || (done != observed).then(|| unified_diff(done, observed));
     if lost > 0 {
         let message = format!(
-            "{lost} events were lost: the buffer had no room for them, or the end of a call went unseen"
+            "the programs meant to send {lost} events more than arrived: the buffer or a map had no \
+             room for them, the loader did not read them, or the end of a call went unseen"
         );
-        return (fail(Reason::EventsLost, message), None);
+        return (fail(Reason::EventsLost, message), missing());
     }
     if skipped > 0 {
         let message = format!(
             "the kernel skipped {skipped} runs of the tracer's programs (recursion_misses), so events \
              may be missing: another thread was preempted inside of them, or a map was in use"
         );
-        return (fail(Reason::EventsLost, message), None);
+        return (fail(Reason::EventsLost, message), missing());
     }
     if done != observed {
         let message = "the events are not what the workload says that it did".to_owned();
@@ -144,6 +156,13 @@ fn compare(
         let message = format!("the tracer left {left_behind} entries behind for calls that ended");
         return (fail(Reason::StateLeftBehind, message), None);
     }
+    if still_loaded > 0 {
+        let message = format!(
+            "{still_loaded} programs stayed in the kernel after the session: the loader did not detach \
+             or close them"
+        );
+        return (fail(Reason::StateLeftBehind, message), None);
+    }
     (Verdict::pass(), None)
 }
 
@@ -160,6 +179,22 @@ pub fn against_prediction(
     }
     let message = format!("predicted {predicted}; observed {observed}");
     Verdict::because(Outcome::Fail, Reason::PredictionDiffers, message)
+}
+
+/// Weighs a search of memory that found nothing against the kernel's own type information, which may be
+/// hidden in the guest: what that has could have been found.
+pub fn against_types(verdict: Verdict, with_types: Option<&Decision>) -> Verdict {
+    let not_found =
+        (verdict.outcome, verdict.reason) == (Outcome::Unsupported, Some(Reason::LayoutNotFound));
+    if !(not_found && matches!(with_types, Some(Decision::Plan { .. }))) {
+        return verdict;
+    }
+    let message = format!(
+        "{}; the kernel's own type information, where it is not hidden, has what is needed: look for \
+         the fault in the search",
+        verdict.message
+    );
+    Verdict::because(Outcome::Fail, Reason::LayoutNotFound, message)
 }
 
 /// The verdict on events that the workload confirms and the snapshot doesn't, with their diff.
@@ -184,6 +219,7 @@ mod tests {
 
     use kernlab_core::{
         account::{Account, NameClass},
+        cell::BackendKind,
         event::{Action, Event},
         facts::{LayoutSource, Trial},
         plan::{BufferKind, ReadHelper, TypeSource, Unsupported},
@@ -209,14 +245,23 @@ mod tests {
     }
 
     fn traced(events: Vec<Event>, did: Vec<Event>, missed: Missed) -> Record {
-        let Missed { lost, skipped, left_behind } = missed;
+        let Missed { lost, skipped, left_behind, still_loaded } = missed;
         let mut account = Account { did, ..Account::default() };
         account.names.add(NameClass::Task, 7, "workload").unwrap();
         Record {
+            backend: BackendKind::Aya,
+            scenario: "sys_write/threads".into(),
             discovered: None,
             release: "6.1.0".into(),
             decision: plan(),
-            observation: Some(Observation::Traced { events, lost, skipped, left_behind, account }),
+            observation: Some(Observation::Traced {
+                events,
+                lost,
+                skipped,
+                left_behind,
+                still_loaded,
+                account,
+            }),
             stages_us: BTreeMap::new(),
         }
     }
@@ -225,7 +270,7 @@ mod tests {
         Scenario::by_id("sys_write/threads").unwrap()
     }
 
-    const NOTHING: Missed = Missed { lost: 0, skipped: 0, left_behind: 0 };
+    const NOTHING: Missed = Missed { lost: 0, skipped: 0, left_behind: 0, still_loaded: 0 };
 
     const GOLDEN: &str = "pid=<workload> tid=<workload> comm=workload write fd=3 count=5 ret=5\n";
 
@@ -239,6 +284,13 @@ mod tests {
         3,
         3,
         Missed { left_behind: 2, ..NOTHING },
+        Some(GOLDEN),
+        Some(Reason::StateLeftBehind)
+    )]
+    #[case::never_detached(
+        3,
+        3,
+        Missed { still_loaded: 2, ..NOTHING },
         Some(GOLDEN),
         Some(Reason::StateLeftBehind)
     )]
@@ -274,7 +326,7 @@ mod tests {
             let action = Action::Writes { fd: 3, calls, shortest: 1, longest: calls };
             Event { action, ..write(3) }
         };
-        let missed = Missed { lost, skipped, left_behind: 0 };
+        let missed = Missed { lost, skipped, ..NOTHING };
         let record = traced(vec![writes(captured)], vec![writes(5)], missed);
         let scenario = Scenario::by_id(id).unwrap();
         let state = if id.contains("overflow") { "some" } else { "none" };
@@ -338,6 +390,25 @@ mod tests {
         }
     }
 
+    #[rstest]
+    #[case::btf_has_it(Reason::LayoutNotFound, Some(plan()), Outcome::Fail)]
+    #[case::there_is_no_btf(
+        Reason::LayoutNotFound,
+        Some(Decision::Unsupported(refusal())),
+        Outcome::Unsupported
+    )]
+    #[case::nobody_knows(Reason::LayoutNotFound, None, Outcome::Unsupported)]
+    #[case::nothing_to_be_found(Reason::MissingBtf, Some(plan()), Outcome::Unsupported)]
+    fn a_search_must_find_what_btf_has(
+        #[case] reason: Reason,
+        #[case] with_types: Option<Decision>,
+        #[case] expected: Outcome,
+    ) {
+        let verdict = Verdict::because(Outcome::Unsupported, reason, "no offset");
+        let weighed = against_types(verdict, with_types.as_ref());
+        assert_eq!((weighed.outcome, weighed.reason), (expected, Some(reason)));
+    }
+
     fn refusal() -> Unsupported {
         Unsupported { reason: Reason::MissingSymbol, message: "no f".into() }
     }
@@ -346,6 +417,8 @@ mod tests {
     fn what_the_plan_says_is_repeated_and_never_guessed() {
         let unsupported = Unsupported { reason: Reason::MissingSymbol, message: "no f".into() };
         let mut record = Record {
+            backend: BackendKind::Aya,
+            scenario: "sys_write/threads".into(),
             release: String::new(),
             discovered: None,
             decision: Decision::Unsupported(unsupported),

@@ -49,9 +49,9 @@ pub(crate) fn create_of_type(
     value_size: u32,
     max_entries: u32,
 ) -> Result<OwnedFd, Errno> {
-    let attributes = CreateAttributes { map_type, key_size, value_size, max_entries };
+    let mut attributes = CreateAttributes { map_type, key_size, value_size, max_entries };
     // SAFETY: the command follows no pointers, and returns a new descriptor.
-    Ok(unsafe { own(bpf(Command::MapCreate, &attributes)?) })
+    Ok(unsafe { own(bpf(Command::MapCreate, &mut attributes)?) })
 }
 
 /// A `BPF_MAP_TYPE_ARRAY`: programs write its values, and user space reads them.
@@ -86,7 +86,7 @@ impl Array {
     ///
     /// `value` must be valid for what the command does with it.
     unsafe fn access(&self, command: Command, index: u32, value: u64) -> Result<(), Errno> {
-        let attributes = ElementAttributes {
+        let mut attributes = ElementAttributes {
             map: self.map.as_raw_fd() as u32,
             reserved: 0,
             key: std::ptr::from_ref(&index) as u64,
@@ -94,6 +94,6 @@ impl Array {
             flags: 0,
         };
         // SAFETY: the key outlives the call, and the caller vouches for the value.
-        unsafe { bpf(command, &attributes) }.map(drop)
+        unsafe { bpf(command, &mut attributes) }.map(drop)
     }
 }

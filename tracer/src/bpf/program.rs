@@ -29,7 +29,7 @@ struct LoadAttributes {
 
 /// A program that the verifier accepted.
 pub(crate) fn load(kind: ProgramKind, instructions: &[u64]) -> Result<OwnedFd, Errno> {
-    let attributes = LoadAttributes {
+    let mut attributes = LoadAttributes {
         program_type: kind as u32,
         instruction_count: instructions.len() as u32,
         instructions: instructions.as_ptr() as u64,
@@ -41,7 +41,7 @@ pub(crate) fn load(kind: ProgramKind, instructions: &[u64]) -> Result<OwnedFd, E
         flags: 0,
     };
     // SAFETY: instructions and license outlive the call, and it returns a new descriptor.
-    Ok(unsafe { own(bpf(Command::ProgramLoad, &attributes)?) })
+    Ok(unsafe { own(bpf(Command::ProgramLoad, &mut attributes)?) })
 }
 
 /// `LINUX_VERSION_CODE` of the running kernel, which kprobe programs must name before 5.0.

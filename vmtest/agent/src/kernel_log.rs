@@ -1,6 +1,8 @@
 //! The kernel's log as text.
 
-use kernlab_proto::{CHUNK, GuestMessage, Stream};
+use std::fs;
+
+use kernlab_proto::{CHUNK, GuestMessage, Stream, log_mark};
 use nix::errno::Errno;
 
 use crate::{AgentError, port::Port};
@@ -10,8 +12,11 @@ const READ_CLEAR: libc::c_int = 4;
 /// syslog(2), "SYSLOG_ACTION_SIZE_BUFFER".
 const SIZE_BUFFER: libc::c_int = 10;
 
-/// Sends what came since the last time: `<priority>[time] text` a line.
-pub(crate) fn send(port: &mut Port) -> Result<(), AgentError> {
+/// Sends what came since the last time, and the mark: `<priority>[time] text` a line.
+pub(crate) fn send(mark: u64, port: &mut Port) -> Result<(), AgentError> {
+    // Every open file of /dev/kmsg has a rate limit of its own, so this line is never left out. The
+    // kernel keeps a line back until it has an end.
+    fs::write("/dev/kmsg", log_mark(mark) + "\n").map_err(AgentError::LogMark)?;
     for bytes in read().map_err(AgentError::KernelLog)?.chunks(CHUNK) {
         port.send(&GuestMessage::Output { stream: Stream::KernelLog, bytes: bytes.to_vec() })?;
     }

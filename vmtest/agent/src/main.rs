@@ -69,7 +69,7 @@ fn serve() -> Result<(), AgentError> {
                 port.send(&answer(written.map_err(|error| format!("write {path}: {error}"))))?;
             }
             HostMessage::Run(run) => job::run(&run, &mut port)?,
-            HostMessage::ReadKernelLog => kernel_log::send(&mut port)?,
+            HostMessage::ReadKernelLog { mark } => kernel_log::send(mark, &mut port)?,
             HostMessage::WorkAhead => port.send(&answer(symbols::sort_table()))?,
             HostMessage::PowerOff => return Ok(()),
         }
@@ -102,6 +102,8 @@ fn write_file(path: &Path, mode: u32, append: bool, bytes: &[u8]) -> std::io::Re
 enum AgentError {
     #[error("the protocol's port failed: {0}")]
     Port(#[from] PortError),
+    #[error("could not write to the kernel's log: {0}")]
+    LogMark(#[source] std::io::Error),
     #[error("could not read the kernel's log: {0}")]
     KernelLog(#[source] nix::Error),
     #[error("could not watch over a program: {0}")]

@@ -15,5 +15,6 @@ mod packed;
 
 pub use frame::{Decoder, FrameError, MAX_ANSWER, MAX_REQUEST, VERSION, encode};
 pub use message::{
-    Begin, CHUNK, Direction, Exit, GuestMessage, Hello, HostMessage, Limits, Run, RunReport, Stream,
+    Begin, CHUNK, Direction, Exit, GuestMessage, Hello, HostMessage, Limits, Run, RunReport,
+    Stream, log_mark,
 };

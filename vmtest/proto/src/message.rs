@@ -33,13 +33,22 @@ pub enum HostMessage {
     },
     /// Run a program; answered by `Output`s and `Exited`, or by `Refused`.
     Run(Run),
-    /// Read what the kernel's log has gained since the last such request; answered by `Output`s of [`Stream::KernelLog`] and `Done`.
-    ReadKernelLog,
+    /// Write a last line to the kernel's log, [`log_mark`], and read what the log has gained since the
+    /// last such request; answered by `Output`s of [`Stream::KernelLog`] and `Done`.
+    ReadKernelLog {
+        /// Tells this request's line from others.
+        mark: u64,
+    },
     /// Do ahead what programs would otherwise do again in every guest that is restored from this one,
     /// which is about to be saved; answered by `Done` or `Refused`.
     WorkAhead,
     /// Switch the machine off; not answered.
     PowerOff,
+}
+
+/// The line that proves that a kernel's log was read, and up to where.
+pub fn log_mark(mark: u64) -> String {
+    format!("kernlab: the log is read up to mark {mark:016x}")
 }
 
 impl Direction for HostMessage {

@@ -30,7 +30,12 @@ fn host_message() -> impl Strategy<Value = HostMessage> {
             let limits = Limits { stdout, stderr, result };
             HostMessage::Run(Run { argv, env, hide, deadline_ms, limits })
         });
-    prop_oneof![write, run, Just(HostMessage::ReadKernelLog), Just(HostMessage::PowerOff)]
+    prop_oneof![
+        write,
+        run,
+        any::<u64>().prop_map(|mark| HostMessage::ReadKernelLog { mark }),
+        Just(HostMessage::PowerOff)
+    ]
 }
 
 fn guest_message() -> impl Strategy<Value = GuestMessage> {

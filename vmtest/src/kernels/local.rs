@@ -12,7 +12,7 @@ use super::{
     error::ErrorKind,
     matrix::{FileSource, MEMORY_MIB},
     modules::Modules,
-    phases::{Image, Unpacked},
+    phases::{Image, UNKNOWN_RELEASE, Unpacked},
     store::{Store, StoreError},
     vmlinux::{BzImage, ElfKernel, ImageError, is_elf},
 };
@@ -45,7 +45,7 @@ pub(crate) fn file(store: &Store, id: &str, source: &FileSource) -> Result<Unpac
     };
     Ok(Unpacked {
         id: id.to_owned(),
-        release: release.unwrap_or_else(|| "unknown".to_owned()),
+        release: release.unwrap_or_else(|| UNKNOWN_RELEASE.to_owned()),
         image,
         config: source.config.clone(),
         modules,

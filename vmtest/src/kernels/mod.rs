@@ -64,7 +64,7 @@ pub use self::{
     },
     modules::{Module, ModuleError, ModuleSet, Modules},
     observer::{Event, Observer, Silent},
-    phases::{Fetched, Image, Kernels, OpenError, Resolved, State, Unpacked},
+    phases::{Fetched, Image, Kernels, OpenError, Resolved, State, UNKNOWN_RELEASE, Unpacked},
     select::{SelectError, select},
     store::{Item, Kind, Object, Store, StoreError, Sweep},
     update::{RepositoryError, Unresolved, Update, UpdateError},

@@ -87,12 +87,15 @@ pub struct Fetched<'a> {
     packages: Option<(&'a LockedKernel, Vec<StoredPackage>)>,
 }
 
+/// The release of an image that doesn't tell its own.
+pub const UNKNOWN_RELEASE: &str = "unknown";
+
 /// A kernel that can be booted.
 #[derive(Clone, Debug)]
 pub struct Unpacked {
     /// The entry's id.
     pub id: String,
-    /// What `uname -r` prints in it.
+    /// What `uname -r` prints in it, or [`UNKNOWN_RELEASE`].
     pub release: String,
     /// What QEMU boots.
     pub image: Image,

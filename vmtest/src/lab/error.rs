@@ -130,6 +130,12 @@ pub enum LabErrorKind {
         /// The message's kind.
         message: &'static str,
     },
+    /// The kernel's log lacks the line that the agent wrote to it.
+    #[error(
+        "the guest sent a kernel log without the line that it wrote there last, so what its kernel \
+         said is not known"
+    )]
+    LogNotRead,
     /// The agent could not do what it was asked to.
     #[error("the guest could not {what}")]
     Refused {
@@ -194,6 +200,7 @@ impl LabError {
             | LabErrorKind::ModuleRefused { .. }
             | LabErrorKind::Garbage { .. }
             | LabErrorKind::Unsendable(_)
+            | LabErrorKind::LogNotRead
             | LabErrorKind::Unexpected { .. }
             | LabErrorKind::Refused { .. } => Outcome::Infra,
         }
@@ -215,6 +222,7 @@ impl LabError {
             LabErrorKind::Silent { .. } => Reason::DeadlineExceeded,
             LabErrorKind::Died { .. }
             | LabErrorKind::Garbage { .. }
+            | LabErrorKind::LogNotRead
             | LabErrorKind::Unexpected { .. } => Reason::ConnectionLost,
             LabErrorKind::Refused { .. } => Reason::TracerDied,
         }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use kernlab_proto::{Begin, CHUNK, GuestMessage, HostMessage, Stream};
+use kernlab_proto::{Begin, CHUNK, GuestMessage, HostMessage, Stream, log_mark};
 
 use super::{
     Bootable,
@@ -79,8 +79,7 @@ impl Machine {
         File::open("/dev/urandom")
             .and_then(|mut random| random.read_exact(&mut entropy))
             .map_err(host)?;
-        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let unix_time_ns = u64::try_from(time.as_nanos()).unwrap_or_default();
+        let unix_time_ns = nanoseconds_since_1970();
         let waited = self.accelerator.patience(ANSWER);
         let deadline = Instant::now() + waited;
         let begin = HostMessage::Begin(Begin { unix_time_ns, entropy });
@@ -116,7 +115,8 @@ impl Machine {
         let doing = "when it had to send its kernel's log";
         let waited = self.accelerator.patience(ANSWER);
         let deadline = Instant::now() + waited;
-        self.send(&HostMessage::ReadKernelLog, deadline, doing, waited)?;
+        let mark = nanoseconds_since_1970();
+        self.send(&HostMessage::ReadKernelLog { mark }, deadline, doing, waited)?;
         let mut log = Vec::new();
         loop {
             match self.receive(deadline, doing, waited)? {
@@ -125,7 +125,11 @@ impl Machine {
                 {
                     log.extend(bytes);
                 }
-                GuestMessage::Done => return Ok(String::from_utf8_lossy(&log).into_owned()),
+                GuestMessage::Done => {
+                    let log = String::from_utf8_lossy(&log);
+                    return without_mark(&log, &log_mark(mark))
+                        .ok_or_else(|| self.fail(LabErrorKind::LogNotRead));
+                }
                 other => return Err(self.unexpected(doing, &other)),
             }
         }
@@ -251,7 +255,38 @@ impl Machine {
     }
 }
 
+fn nanoseconds_since_1970() -> u64 {
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(time.as_nanos()).unwrap_or_default()
+}
+
+/// A kernel's log without the line that the agent wrote to it. None if that isn't there: then nobody
+/// knows what the kernel said.
+fn without_mark(log: &str, mark: &str) -> Option<String> {
+    let is_mark = |line: &&str| line.trim_end().ends_with(mark);
+    log.lines().find(is_mark)?;
+    Some(log.split_inclusive('\n').filter(|line| !is_mark(line)).collect())
+}
+
 /// The console's last line.
 pub(super) fn last_words(log: &Log) -> String {
     if log.is_empty() { "none".to_owned() } else { log.last_lines(1) }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::alone("<14>[    1.0] M\n", Some(""))]
+    #[case::last("<4>[    0.9] boot\n<14>[    1.0] M\n", Some("<4>[    0.9] boot\n"))]
+    #[case::overtaken("<14>[    1.0] M\n<4>[    1.1] more\n", Some("<4>[    1.1] more\n"))]
+    #[case::unread("", None)]
+    #[case::cut_short("<4>[    0.9] boot\n", None)]
+    #[case::another("<14>[    1.0] M2\n", None)]
+    fn a_log_ends_with_its_mark(#[case] log: &str, #[case] expected: Option<&str>) {
+        assert_eq!(without_mark(log, "M").as_deref(), expected);
+    }
 }

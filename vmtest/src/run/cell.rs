@@ -273,21 +273,25 @@ impl Runner {
         }
     }
 
-    /// What the kernel's dossier lets expect of a cell, if there is one.
-    fn predict(&self, cell: &Cell, entry: &Entry) -> Step<Option<Decision>> {
-        let dossier = read_json::<Option<Dossier>>(&self.directory.dossier(&cell.kernel))
-            .map_err(|error| infra(Reason::HostIo, &error))?;
-        let Some(dossier) = dossier.flatten() else { return Ok(None) };
+    /// What the run keeps as the dossier of a cell's kernel, if there is one.
+    fn kept_dossier(&self, cell: &Cell) -> Step<Option<Dossier>> {
+        read_json::<Option<Dossier>>(&self.directory.dossier(&cell.kernel))
+            .map(Option::flatten)
+            .map_err(|error| infra(Reason::HostIo, &error))
+    }
+
+    /// What the kernel's dossier lets expect of a cell.
+    fn predict(&self, cell: &Cell, entry: &Entry, dossier: &Dossier) -> Option<Decision> {
         let types = match cell.btf {
             BtfMode::Embedded | BtfMode::Absent => GivenTypes::Own,
             BtfMode::Masked => GivenTypes::None,
             BtfMode::External => {
                 // The guest has used this file: it is there, and it is BTF.
-                let Some(extract) = self.external_types(entry) else { return Ok(None) };
-                return Ok(Some(dossier.predict(cell.scenario, GivenTypes::File(&extract))));
+                let extract = self.external_types(entry)?;
+                return Some(dossier.predict(cell.scenario, GivenTypes::File(&extract)));
             }
         };
-        Ok(Some(dossier.predict(cell.scenario, types)))
+        Some(dossier.predict(cell.scenario, types))
     }
 
     fn external_types(&self, entry: &Entry) -> Option<Extract> {
@@ -335,10 +339,14 @@ impl Runner {
         report: &mut CellReport,
     ) -> Step<Judgement> {
         let host_io = |error: std::io::Error| infra(Reason::HostIo, &error);
-        let record = record(output)?;
+        let record = record(output, cell)?;
         report.plan = Some(record.decision.clone());
         report.stages_ms.extend(stages_in_the_guest(output, &record));
-        report.predicted = self.predict(cell, entry)?;
+        let mut with_types = None;
+        if let Some(dossier) = self.kept_dossier(cell)? {
+            with_types = Some(dossier.predict(cell.scenario, GivenTypes::Own));
+            report.predicted = self.predict(cell, entry, &dossier);
+        }
         let shared_name = golden::shared_name(cell.scenario);
         let shared = golden::read(&self.snapshots, &shared_name).map_err(host_io)?;
         let deviation = deviation_of(cell, entry);
@@ -348,7 +356,8 @@ impl Runner {
             None => None,
         };
         let golden = Golden { shared: shared.as_deref(), deviation: special.as_deref() };
-        let judgement = judge(cell.scenario, &record, golden);
+        let mut judgement = judge(cell.scenario, &record, golden);
+        judgement.verdict = judge::against_types(judgement.verdict, with_types.as_ref());
         let Some(events) = &judgement.events else { return Ok(judgement) };
         fs::write(evidence.join(EVENTS_FILE), events).map_err(host_io)?;
         let name = deviation_name.unwrap_or(shared_name);
@@ -370,8 +379,8 @@ fn deviation_of<'a>(cell: &Cell, entry: &'a Entry) -> Option<&'a Deviation> {
     })
 }
 
-/// The record that the tracer left, if it came to that.
-fn record(output: &JobOutput) -> Step<Record> {
+/// The record that the tracer left of a cell, if it came to that.
+fn record(output: &JobOutput, cell: &Cell) -> Step<Record> {
     let died = |message: String| {
         let stderr = String::from_utf8_lossy(&output.stderr);
         let last = stderr.trim_end();
@@ -392,8 +401,27 @@ fn record(output: &JobOutput) -> Step<Record> {
         Exit::Code(0) => {}
         Exit::Code(code) => return Err(died(format!("the tracer exited with code {code}"))),
     }
-    serde_json::from_slice(&output.result)
-        .map_err(|error| died(format!("the tracer's record can't be read: {error}")))
+    if output.stuck {
+        let message =
+            "the tracer ended, and the guest's kernel holds a process that it left running";
+        return Err(died(message.to_owned()));
+    }
+    if output.killed > 0 {
+        return Err(died(format!("the tracer left {} processes running", output.killed)));
+    }
+    let record: Record = serde_json::from_slice(&output.result).map_err(|error| {
+        let dropped = match output.dropped {
+            0 => String::new(),
+            bytes => format!(" ({bytes} bytes of output were too much, and thrown away)"),
+        };
+        died(format!("the tracer's record can't be read: {error}{dropped}"))
+    })?;
+    if !record.is_of(cell) {
+        let Record { backend, scenario, .. } = record;
+        let asked = format!("{} was asked for under {}", cell.scenario, cell.backend);
+        return Err(died(format!("the record is of {scenario} under {backend}: {asked}")));
+    }
+    Ok(record)
 }
 
 /// What the trace consists of.
@@ -457,6 +485,7 @@ impl Clock {
 
 #[cfg(test)]
 mod tests {
+    use kernlab_core::{cell::BackendKind, plan::Unsupported};
     use rstest::rstest;
 
     use super::*;
@@ -477,6 +506,70 @@ mod tests {
         }
     }
 
+    fn cell() -> Cell {
+        "debian-6.1/masked/aya/sys_write/threads".parse().unwrap()
+    }
+
+    fn record_of(backend: BackendKind, scenario: &str) -> Vec<u8> {
+        let refusal = Unsupported { reason: Reason::MissingSymbol, message: "no f".to_owned() };
+        let record = Record {
+            backend,
+            scenario: scenario.to_owned(),
+            release: "6.1.0".to_owned(),
+            discovered: None,
+            decision: Decision::Unsupported(refusal),
+            observation: None,
+            stages_us: BTreeMap::new(),
+        };
+        serde_json::to_vec(&record).unwrap()
+    }
+
+    #[rstest]
+    #[case::right(BackendKind::Aya, "sys_write/threads", None)]
+    #[case::backend(
+        BackendKind::Libbpf,
+        "sys_write/threads",
+        Some("of sys_write/threads under libbpf: sys_write/threads was asked for under aya")
+    )]
+    #[case::scenario(
+        BackendKind::Aya,
+        "sys_write/failed_write",
+        Some("of sys_write/failed_write under aya")
+    )]
+    fn a_record_is_of_its_cell(
+        #[case] backend: BackendKind,
+        #[case] scenario: &str,
+        #[case] expected: Option<&str>,
+    ) {
+        let output = output(Exit::Code(0), &record_of(backend, scenario));
+        match (record(&output, &cell()), expected) {
+            (Ok(_), None) => {}
+            (Err(verdict), Some(expected)) => {
+                assert_eq!(verdict.reason, Some(Reason::TracerDied));
+                assert!(verdict.message.contains(expected), "{}", verdict.message);
+            }
+            (other, _) => panic!("{other:?}"),
+        }
+    }
+
+    #[rstest]
+    #[case::running(|output: &mut JobOutput| output.killed = 2, "left 2 processes running")]
+    #[case::stuck(|output: &mut JobOutput| output.stuck = true, "the guest's kernel holds a process")]
+    #[case::cut(
+        |output: &mut JobOutput| {
+            output.result.truncate(40);
+            output.dropped = 7;
+        },
+        "(7 bytes of output were too much, and thrown away)"
+    )]
+    fn what_a_tracer_leaves_is_no_pass(#[case] change: fn(&mut JobOutput), #[case] expected: &str) {
+        let mut output = output(Exit::Code(0), &record_of(BackendKind::Aya, "sys_write/threads"));
+        change(&mut output);
+        let verdict = record(&output, &cell()).unwrap_err();
+        assert_eq!((verdict.outcome, verdict.reason), (Outcome::Fail, Some(Reason::TracerDied)));
+        assert!(verdict.message.contains(expected), "{}", verdict.message);
+    }
+
     #[rstest]
     #[case::killed(
         Exit::Signal(11),
@@ -494,7 +587,7 @@ mod tests {
         #[case] reason: Reason,
         #[case] message: &str,
     ) {
-        let verdict = record(&output(exit, result)).unwrap_err();
+        let verdict = record(&output(exit, result), &cell()).unwrap_err();
         assert_eq!(verdict.reason, Some(reason));
         assert!(verdict.message.contains(message), "{}", verdict.message);
     }

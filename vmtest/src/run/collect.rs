@@ -1,6 +1,6 @@
 //! From the folder of a run that has ended to its report.
 
-use std::io;
+use std::{collections::BTreeMap, io};
 
 use kernlab_core::outcome::{Outcome, Reason, Verdict};
 
@@ -9,7 +9,10 @@ use super::{
     plan::{Attempt, RunPlan},
     repeated,
 };
-use crate::report::{CellReport, Kernel};
+use crate::{
+    kernels::UNKNOWN_RELEASE,
+    report::{CellReport, Kernel},
+};
 
 /// The file of a cell's report in the folder of its evidence.
 pub(crate) const CELL_FILE: &str = "cell.json";
@@ -39,6 +42,21 @@ pub fn cells(directory: &RunDirectory, plan: &RunPlan) -> io::Result<Vec<CellRep
         .collect()
 }
 
+/// A cell whose guest ran another kernel than the one that the run prepared for it says nothing about
+/// its own, whatever it says. `releases` are those of the run's kernels, by id.
+pub(super) fn expect_releases(cells: &mut [CellReport], releases: &BTreeMap<String, String>) {
+    for cell in cells {
+        let (Some(told), Some(expected)) = (&cell.release, releases.get(&cell.kernel)) else {
+            continue;
+        };
+        if told != expected && expected != UNKNOWN_RELEASE {
+            let message = format!("the guest ran the kernel {told}, where {expected} had to boot");
+            let verdict = Verdict::because(Outcome::Infra, Reason::WrongKernel, message);
+            cell.set_verdict(verdict);
+        }
+    }
+}
+
 /// The kernels of the plan, in its order, with the release that their guests told.
 pub fn kernels(plan: &RunPlan, cells: &[CellReport]) -> Vec<Kernel> {
     let mut kernels: Vec<Kernel> = Vec::new();
@@ -61,7 +79,7 @@ pub fn kernels(plan: &RunPlan, cells: &[CellReport]) -> Vec<Kernel> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use rstest::rstest;
 
     use super::*;
     use crate::run::directory::write_json;
@@ -93,5 +111,22 @@ mod tests {
         let kernels = kernels(&plan, &cells);
         assert_eq!(kernels.len(), 1);
         assert_eq!(kernels[0].release.as_deref(), Some("6.1.0"));
+    }
+
+    #[rstest]
+    #[case::its_own("6.1.0", "6.1.0", None)]
+    #[case::another("5.10.0", "6.1.0", Some(Reason::WrongKernel))]
+    #[case::nobody_knows("5.10.0", UNKNOWN_RELEASE, None)]
+    fn a_pass_on_another_kernel_is_none(
+        #[case] told: &str,
+        #[case] prepared: &str,
+        #[case] expected: Option<Reason>,
+    ) {
+        let mut cell = CellReport::of_verdict("k/masked/aya/t/a", Verdict::pass());
+        cell.release = Some(told.to_owned());
+        let releases = BTreeMap::from([("k".to_owned(), prepared.to_owned())]);
+        let mut cells = [cell];
+        expect_releases(&mut cells, &releases);
+        assert_eq!(cells[0].reason, expected, "{}", cells[0].message);
     }
 }

@@ -132,10 +132,11 @@ pub fn run(kernels: &Kernels, options: &Options, show: &dyn Show) -> Result<Outc
         .map_err(|source| failed("create a folder", &kernels.root().join("target"), source))?;
     let at = |action, source| failed(action, directory.path(), source);
 
+    let Prepared { unavailable, releases } = prepare(kernels, &entries, show);
     let plan = RunPlan {
         selectors: options.kernels.clone(),
         cells,
-        unavailable: prepare(kernels, &entries, show),
+        unavailable,
         guest: options.guest.clone(),
         object: None,
         cold: options.cold,
@@ -183,6 +184,7 @@ pub fn run(kernels: &Kernels, options: &Options, show: &dyn Show) -> Result<Outc
         judge_against_new_snapshots(kernels.root(), &directory, &mut cells)
             .map_err(|source| at("judge again", source))?;
     }
+    collect::expect_releases(&mut cells, &releases);
     twins::compare(&directory, &mut cells).map_err(|source| at("compare backends", source))?;
     report::census(&plan.cells, &cells)?;
 
@@ -214,16 +216,29 @@ pub struct Outcomes {
     pub directory: RunDirectory,
 }
 
+/// What came of making kernels bootable, by id.
+#[derive(Default)]
+struct Prepared {
+    unavailable: BTreeMap<String, Verdict>,
+    releases: BTreeMap<String, String>,
+}
+
 /// Makes every kernel bootable, and says which can't be.
-fn prepare(kernels: &Kernels, entries: &[Entry], observer: &dyn Show) -> BTreeMap<String, Verdict> {
-    entries
-        .iter()
-        .filter_map(|entry| {
-            let error = kernels.prepare(entry, observer).err()?;
-            let verdict = Verdict::because(Outcome::Unavailable, error.reason(), chain(&error));
-            Some((entry.id.clone(), verdict))
-        })
-        .collect()
+fn prepare(kernels: &Kernels, entries: &[Entry], observer: &dyn Show) -> Prepared {
+    let mut prepared = Prepared::default();
+    for entry in entries {
+        let id = entry.id.clone();
+        match kernels.prepare(entry, observer) {
+            Ok(kernel) => {
+                prepared.releases.insert(id, kernel.release);
+            }
+            Err(error) => {
+                let verdict = Verdict::because(Outcome::Unavailable, error.reason(), chain(&error));
+                prepared.unavailable.insert(id, verdict);
+            }
+        }
+    }
+    prepared
 }
 
 /// Cells that wrote snapshots all passed their own. Where two of them saw different events, the one

@@ -1,0 +1,56 @@
+//! Which programs are in the kernel.
+
+use std::{
+    collections::BTreeSet,
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::errno::Errno;
+
+use super::{Command, bpf};
+
+/// How long the kernel may take to let go of programs that nobody refers to any more.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Programs by id: those that somebody loaded, and that are in use or attached.
+pub(crate) struct Loaded(BTreeSet<u32>);
+
+/// `BPF_PROG_GET_NEXT_ID`'s part of `union bpf_attr`.
+#[repr(C)]
+struct NextIdAttributes {
+    start: u32,
+    next: u32,
+    open_flags: u32,
+}
+
+impl Loaded {
+    /// What is there now.
+    pub(crate) fn now() -> Result<Self, Errno> {
+        let mut ids = BTreeSet::new();
+        let mut attributes = NextIdAttributes { start: 0, next: 0, open_flags: 0 };
+        loop {
+            // SAFETY: the kernel reads the attributes and writes `next`, both in place.
+            match unsafe { bpf(Command::ProgramGetNextId, &mut attributes) } {
+                Ok(_) => ids.insert(attributes.next),
+                Err(Errno::ENOENT) => return Ok(Loaded(ids)),
+                Err(error) => return Err(error),
+            };
+            attributes.start = attributes.next;
+        }
+    }
+
+    /// How many have come since, and stay. The kernel lets go of a program some time after its last
+    /// user has (an RCU grace period, a work queue), and tells nobody.
+    pub(crate) fn remaining(&self) -> Result<u64, Errno> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let Loaded(now) = Loaded::now()?;
+            let remaining = now.difference(&self.0).count() as u64;
+            if remaining == 0 || Instant::now() >= deadline {
+                return Ok(remaining);
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
