@@ -5,6 +5,7 @@ use std::{
     ffi::OsString,
     fmt::Write as _,
     fs,
+    hash::{DefaultHasher, Hash, Hasher as _},
     path::{Path, PathBuf},
 };
 
@@ -40,6 +41,7 @@ fn main() -> Result<()> {
     let libbpf = env::var("DEP_BPF_INCLUDE").context("libbpf-sys did not tell its headers")?;
     println!("cargo:rustc-env=KERNLAB_CLANG={}", clang.display());
     println!("cargo:rustc-env=KERNLAB_LIBBPF_INCLUDE={libbpf}");
+    let headers = headers(&out)?;
     let mut table = "&[\n".to_owned();
     for tracer in TRACERS {
         for (buffer, buffer_args) in BUFFERS {
@@ -50,13 +52,17 @@ fn main() -> Result<()> {
                     vec!["-mcpu=v2".into(), "-Wall".into(), "-Werror".into(), "-I".into()];
                 args.extend([out.clone().into(), "-I".into(), OsString::from(&libbpf)]);
                 args.extend(buffer_args.iter().chain(types_args).map(OsString::from));
-                SkeletonBuilder::new()
-                    .source(format!("src/bpf/{tracer}.bpf.c"))
-                    .obj(&object)
-                    .clang(&clang)
-                    .clang_args(args)
-                    .build()
-                    .with_context(|| format!("compiling {tracer}.bpf.c ({buffer}, {types})"))?;
+                let source = format!("src/bpf/{tracer}.bpf.c");
+                let text = fs::read(&source).with_context(|| format!("reading {source}"))?;
+                once_for((&text, &headers, &clang, &args), &object, || {
+                    SkeletonBuilder::new()
+                        .source(&source)
+                        .obj(&object)
+                        .clang(&clang)
+                        .clang_args(&args)
+                        .build()
+                        .with_context(|| format!("compiling {source} ({buffer}, {types})"))
+                })?;
                 writeln!(
                     table,
                     "    ({tracer:?}, {buffer:?}, {types:?}, include_bytes!({object:?})),"
@@ -66,6 +72,33 @@ fn main() -> Result<()> {
     }
     table.push(']');
     fs::write(out.join("objects.rs"), table).context("writing objects.rs")
+}
+
+/// Makes `object` unless it was made of the same before: who edits one program waits for that one.
+fn once_for(inputs: impl Hash, object: &Path, make: impl FnOnce() -> Result<()>) -> Result<()> {
+    let mut hasher = DefaultHasher::new();
+    inputs.hash(&mut hasher);
+    let inputs = hasher.finish().to_string();
+    let stamp = object.with_extension("inputs");
+    if object.exists() && fs::read_to_string(&stamp).is_ok_and(|made_of| made_of == inputs) {
+        return Ok(());
+    }
+    make()?;
+    fs::write(&stamp, inputs).with_context(|| format!("writing {}", stamp.display()))
+}
+
+/// What any of the programs may include.
+fn headers(out: &Path) -> Result<Vec<Vec<u8>>> {
+    let mut headers = vec![out.join("abi.h")];
+    for entry in fs::read_dir("src/bpf").context("listing src/bpf")? {
+        let path = entry.context("listing src/bpf")?.path();
+        headers.extend(path.extension().is_some_and(|extension| extension == "h").then_some(path));
+    }
+    headers.sort();
+    headers
+        .iter()
+        .map(|path| fs::read(path).with_context(|| format!("reading {}", path.display())))
+        .collect()
 }
 
 /// The C side's view of `kernlab_abi`, made from its source.
