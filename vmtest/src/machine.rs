@@ -54,6 +54,7 @@ pub fn of_kernel(
     }
     let mut machine = MachineSpec::new(decision.accelerator, kernel.image.fastest(), &image.path);
     machine.memory_mib = kernel.memory_mib;
+    machine.processors = kernel.processors;
     machine.handed =
         programs.iter().map(|program| HandedFile::program(guest.join(program))).collect();
     Ok(Bootable::new(qemu, machine))

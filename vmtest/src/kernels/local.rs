@@ -10,7 +10,7 @@ use super::{
     compression::read_bounded,
     digest::Digest,
     error::ErrorKind,
-    matrix::{FileSource, MEMORY_MIB},
+    matrix::{FileSource, MEMORY_MIB, PROCESSORS},
     modules::Modules,
     phases::{Image, UNKNOWN_RELEASE, Unpacked},
     store::{Store, StoreError},
@@ -50,6 +50,7 @@ pub(crate) fn file(store: &Store, id: &str, source: &FileSource) -> Result<Unpac
         config: source.config.clone(),
         modules,
         memory_mib: MEMORY_MIB,
+        processors: PROCESSORS,
     })
 }
 
@@ -78,6 +79,7 @@ pub(crate) fn host(store: &Store, id: &str, root: &Path) -> Result<Unpacked, Err
         config: configs.into_iter().find(|path| path.is_file()),
         modules: if folder.is_dir() { tree(&folder)? } else { Modules::unknown() },
         memory_mib: MEMORY_MIB,
+        processors: PROCESSORS,
     })
 }
 

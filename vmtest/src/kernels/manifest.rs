@@ -19,8 +19,8 @@ use super::{
     document::{Document, DocumentError},
     matrix::{
         Arch, BuildSource, DebSource, Deviation, Entry, FileSource, Key, MEMORY_MIB,
-        MEMORY_RANGE_MIB, Matrix, Origin, Repository, RpmFolder, RpmSource, Signs, Source, Tier,
-        TreeSource, UrlSource, is_http,
+        MEMORY_RANGE_MIB, Matrix, Origin, PROCESSORS, PROCESSORS_RANGE, Repository, RpmFolder,
+        RpmSource, Signs, Source, Tier, TreeSource, UrlSource, is_http,
     },
 };
 
@@ -69,6 +69,7 @@ struct KernelTable {
     btf: Spanned<Vec<BtfMode>>,
     btf_file: Option<Spanned<std::path::PathBuf>>,
     memory_mib: Option<Spanned<u32>>,
+    processors: Option<Spanned<u32>>,
     why: String,
     #[serde(default)]
     deviations: Vec<DeviationTable>,
@@ -260,6 +261,17 @@ fn entry(
             return Err(document.invalid(memory.span(), message));
         }
     };
+    let processors = match table.processors {
+        None => PROCESSORS,
+        Some(processors) if PROCESSORS_RANGE.contains(processors.get_ref()) => {
+            processors.into_inner()
+        }
+        Some(processors) => {
+            let (least, most) = (PROCESSORS_RANGE.start(), PROCESSORS_RANGE.end());
+            let message = format!("expected {least} to {most} processors");
+            return Err(document.invalid(processors.span(), message));
+        }
+    };
     let span = table.source.span();
     let invalid = |message: String| document.invalid(span.clone(), message);
     let source = match table.source.into_inner() {
@@ -313,6 +325,7 @@ fn entry(
         btf: table.btf.into_inner(),
         btf_file: table.btf_file.map(|file| folder.join(file.into_inner())),
         memory_mib,
+        processors,
         why: table.why,
         deviations: deviations.collect::<Result<_, _>>()?,
         origin,

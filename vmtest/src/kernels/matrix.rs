@@ -42,6 +42,8 @@ pub struct Entry {
     pub btf_file: Option<PathBuf>,
     /// Mebibytes of memory that its guests have.
     pub memory_mib: u32,
+    /// Processors that its guests have.
+    pub processors: u32,
     /// One line: what this kernel is in the matrix for.
     pub why: String,
     /// Where this kernel legitimately differs from the golden snapshots.
@@ -63,6 +65,12 @@ pub(super) const MEMORY_MIB: u32 = 256;
 
 /// Mebibytes of memory that an entry may ask for. The workloads and their tracers need the least.
 pub(super) const MEMORY_RANGE_MIB: RangeInclusive<u32> = 128..=65536;
+
+/// Processors that guests have if their entry says nothing: with one they boot fastest.
+pub(super) const PROCESSORS: u32 = 1;
+
+/// Processors that an entry may ask for.
+pub(super) const PROCESSORS_RANGE: RangeInclusive<u32> = 1..=64;
 
 /// Where an entry was written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -105,6 +105,8 @@ pub struct Unpacked {
     pub modules: Modules,
     /// Mebibytes of memory that its guests have.
     pub memory_mib: u32,
+    /// Processors that its guests have.
+    pub processors: u32,
 }
 
 /// What QEMU boots: at least one of the two is there.
@@ -117,8 +119,8 @@ pub struct Image {
 }
 
 impl Unpacked {
-    fn with_memory_of(self, entry: &Entry) -> Self {
-        Unpacked { memory_mib: entry.memory_mib, ..self }
+    fn with_machine_of(self, entry: &Entry) -> Self {
+        Unpacked { memory_mib: entry.memory_mib, processors: entry.processors, ..self }
     }
 
     /// The key of the artifact that its image is in, if it is in the store.
@@ -310,7 +312,7 @@ impl Kernels {
     /// All steps from an entry to a kernel that can be booted.
     pub fn prepare(&self, entry: &Entry, observer: &dyn Observer) -> Result<Unpacked, Error> {
         let unpacked = self.unpack(&self.fetch(self.resolve(entry)?, observer)?, observer)?;
-        Ok(unpacked.with_memory_of(entry))
+        Ok(unpacked.with_machine_of(entry))
     }
 
     /// Raw BTF for the mode `external`, from the file that the entry names.
@@ -327,7 +329,7 @@ impl Kernels {
         match &entry.source {
             Source::Build(_) => {
                 let id = &entry.id;
-                let built = self.built(entry).map(|unpacked| unpacked.with_memory_of(entry));
+                let built = self.built(entry).map(|unpacked| unpacked.with_machine_of(entry));
                 built.ok_or_else(|| ErrorKind::BuildIsStale { id: id.clone() }.of(id))
             }
             _ => self.prepare(entry, &Silent),

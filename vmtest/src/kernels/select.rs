@@ -4,7 +4,9 @@ use std::{collections::BTreeSet, path::Path};
 
 use globset::Glob;
 
-use super::matrix::{Arch, Entry, FileSource, MEMORY_MIB, Matrix, Origin, Release, Source, Tier};
+use super::matrix::{
+    Arch, Entry, FileSource, MEMORY_MIB, Matrix, Origin, PROCESSORS, Release, Source, Tier,
+};
 use kernlab_core::cell::BtfMode;
 
 /// How similar a name must be to be suggested, from 0 to 1.
@@ -149,6 +151,7 @@ fn ad_hoc(id: String, source: Source, why: &str) -> Entry {
         btf: vec![BtfMode::Embedded],
         btf_file: None,
         memory_mib: MEMORY_MIB,
+        processors: PROCESSORS,
         why: why.to_owned(),
         deviations: Vec::new(),
         origin: Origin::AdHoc,

@@ -18,7 +18,7 @@ use super::{
     digest::{Digest, HashingReader},
     error::ErrorKind,
     fetch::StoredPackage,
-    matrix::MEMORY_MIB,
+    matrix::{MEMORY_MIB, PROCESSORS},
     modules::{self, MAX_MODULE, Modules, Supply},
     package::{self, Member, PackageError},
     packaged::PackagedModules,
@@ -73,6 +73,7 @@ pub(crate) fn unpack(
         id: id.to_owned(),
         release: release.to_owned(),
         memory_mib: MEMORY_MIB,
+        processors: PROCESSORS,
         image: Image {
             bzimage: file(description.has_bzimage, "bzImage"),
             vmlinux: file(description.has_vmlinux, "vmlinux"),

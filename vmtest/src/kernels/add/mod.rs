@@ -22,7 +22,9 @@ use super::{
     error::{Error, chain},
     lock::LockedKernel,
     manifest,
-    matrix::{Arch, Entry, FileSource, MEMORY_MIB, Origin, Release, Source, Tier, UrlSource},
+    matrix::{
+        Arch, Entry, FileSource, MEMORY_MIB, Origin, PROCESSORS, Release, Source, Tier, UrlSource,
+    },
     observer::Observer,
     phases::{Kernels, LOCAL_LOCK_FILE, LOCK_FILE, OVERLAY_FILE},
     store::StoreError,
@@ -227,6 +229,7 @@ fn blank(source: Source, origin: Origin) -> Entry {
         btf: vec![BtfMode::Embedded, BtfMode::Masked],
         btf_file: None,
         memory_mib: MEMORY_MIB,
+        processors: PROCESSORS,
         why: String::new(),
         deviations: Vec::new(),
         origin,

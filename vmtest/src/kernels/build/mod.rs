@@ -36,7 +36,7 @@ use self::{error::io_error, make::Make, toolchain::Toolchain};
 use super::{
     digest::Digest,
     error::ErrorKind,
-    matrix::MEMORY_MIB,
+    matrix::{MEMORY_MIB, PROCESSORS},
     modules::Modules,
     observer::Event,
     phases::{Image, Unpacked},
@@ -242,6 +242,7 @@ impl Recipe<'_> {
             config: file("config"),
             modules: Modules::unknown(),
             memory_mib: MEMORY_MIB,
+            processors: PROCESSORS,
         }
     }
 }

@@ -109,6 +109,11 @@ fn a_malformed_file_says_where_and_what(#[case] text: &str, #[case] expected: &s
     "source = { kind = \"host\" }\nmemory_mib = 64",
     ":13:14: expected 128 to 65536 mebibytes of memory"
 )]
+#[case::processors(
+    "a",
+    "source = { kind = \"host\" }\nprocessors = 0",
+    ":13:14: expected 1 to 64 processors"
+)]
 #[case::btf_file(
     "a",
     "source = { kind = \"host\" }\nbtf_file = \"x\"",

@@ -1,0 +1,64 @@
+//! Guests with two processors: what one of them does must not get lost, nor be counted for the other.
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    num::NonZeroU32,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
+
+use kernlab_core::{
+    cell::{BackendKind, Cell},
+    outcome::Outcome,
+};
+use kernlab_vmtest::{
+    kernels::{Kernels, Silent},
+    run::{cell::Runner, directory::RunDirectory, plan::RunPlan},
+};
+use rstest::rstest;
+
+/// Four threads that write as fast as they can, on both processors: each has a perf buffer and counters
+/// of its own.
+#[rstest]
+fn every_processor_is_heard(
+    #[values(BackendKind::Libbpf, BackendKind::Aya)] backend: BackendKind,
+    #[values("burst_ring", "burst_perf", "overflow_ring", "overflow_perf")] scenario: &str,
+) {
+    let guest = env::var_os("KERNLAB_GUEST")
+        .map(PathBuf::from)
+        .expect("KERNLAB_GUEST names the guest programs: run this by `cargo xtask test`");
+    let kernels = Kernels::open().unwrap();
+    let entry = kernels.select(&["debian-6.1".to_owned()]).unwrap().remove(0);
+    let kernel = kernels.prepare(&entry, &Silent).unwrap();
+    let vmlinux = kernel.image.vmlinux.expect("Debian's kernels have a PVH entry point");
+
+    // A checkout with one kernel. Its test is a process of its own, as nextest makes it.
+    let root = tempfile::tempdir().unwrap();
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    symlink(sources.join("fixtures"), root.path().join("fixtures")).unwrap();
+    let matrix = format!(
+        "schema = 1\n[[kernel]]\nid = \"two\"\narch = \"x86_64\"\ntier = \"default\"\n\
+         btf = [\"embedded\"]\nprocessors = 2\nwhy = \"a test\"\n\
+         source = {{ kind = \"file\", image = {vmlinux:?} }}\n"
+    );
+    fs::write(root.path().join("kernels.toml"), matrix).unwrap();
+    env::set_current_dir(root.path()).unwrap();
+
+    let cell: Cell = format!("two/embedded/{backend}/sys_write/{scenario}").parse().unwrap();
+    let plan = RunPlan {
+        selectors: Vec::new(),
+        cells: vec![cell.to_string()],
+        unavailable: BTreeMap::new(),
+        guest,
+        object: None,
+        cold: false,
+        update_snapshots: false,
+        repeat: NonZeroU32::MIN,
+        timeout: None,
+        allow: Default::default(),
+    };
+    let directory = RunDirectory::open(root.path().join("run"));
+    let report = Runner::new(Kernels::open().unwrap(), plan, directory).run(&cell).unwrap();
+    assert_eq!(report.outcome, Outcome::Pass, "{report:#?}");
+}
