@@ -86,7 +86,7 @@ impl Working {
             .context("reading the account")?;
         let status = child.wait().context("waiting for the workload")?;
         if !status.success() {
-            bail!("the workload failed: {status}; its standard error says why");
+            bail!("the workload failed: {status}");
         }
         serde_json::from_str(&text).context("reading the account")
     }

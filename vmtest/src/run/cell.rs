@@ -52,6 +52,9 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a guest may take to end a scenario whose time is over, with acceleration.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// How many lines of a program's standard error a verdict shows.
+const SAID_LINES: usize = 20;
+
 /// Everything that all cells of a run have in common.
 #[derive(Debug)]
 pub struct Runner {
@@ -357,6 +360,9 @@ impl Runner {
         };
         let golden = Golden { shared: shared.as_deref(), deviation: special.as_deref() };
         let mut judgement = judge(cell.scenario, &record, golden);
+        if judgement.verdict.reason == Some(Reason::WorkloadFailed) {
+            judgement.verdict.message.push_str(&said(output));
+        }
         judgement.verdict = judge::against_types(judgement.verdict, with_types.as_ref());
         let Some(events) = &judgement.events else { return Ok(judgement) };
         fs::write(evidence.join(EVENTS_FILE), events).map_err(host_io)?;
@@ -379,13 +385,21 @@ fn deviation_of<'a>(cell: &Cell, entry: &'a Entry) -> Option<&'a Deviation> {
     })
 }
 
+/// The end of what the tracer, or the workload, wrote to standard error.
+fn said(output: &JobOutput) -> String {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let lines: Vec<_> = stderr.trim_end().lines().collect();
+    match &lines[lines.len().saturating_sub(SAID_LINES)..] {
+        [] => String::new(),
+        last => format!("; it said: {}", last.join("\n")),
+    }
+}
+
 /// The record that the tracer left of a cell, if it came to that.
 fn record(output: &JobOutput, cell: &Cell) -> Step<Record> {
     let died = |message: String| {
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        let last = stderr.trim_end();
-        let said = if last.is_empty() { String::new() } else { format!("; it said: {last}") };
-        Verdict::because(Outcome::Fail, Reason::TracerDied, format!("{message}{said}"))
+        let message = message + &said(output);
+        Verdict::because(Outcome::Fail, Reason::TracerDied, message)
     };
     match output.exit {
         Exit::Deadline => {
