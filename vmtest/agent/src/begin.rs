@@ -3,13 +3,16 @@
 
 use std::{fs::File, io, os::fd::AsRawFd, time::Duration};
 
-use kernlab_proto::Begin;
+use kernlab_proto::{Begin, GuestMessage};
 use nix::{
     sys::time::TimeSpec,
     time::{ClockId, clock_settime},
 };
 
-use crate::firmware::{self, FirmwareError};
+use crate::{
+    firmware::{self, FirmwareError},
+    parameters::Files,
+};
 
 /// Why a guest can't begin.
 #[derive(Debug, thiserror::Error)]
@@ -22,11 +25,20 @@ pub(crate) enum BeginError {
     Files(#[from] FirmwareError),
 }
 
-pub(crate) fn begin(begin: &Begin) -> Result<(), BeginError> {
+/// What the host is told, if it went well.
+pub(crate) fn begin(begin: &Begin, files: Files) -> Result<GuestMessage, BeginError> {
     add_entropy(&begin.entropy).map_err(BeginError::Entropy)?;
     let time = TimeSpec::from(Duration::from_nanos(begin.unix_time_ns));
     clock_settime(ClockId::CLOCK_REALTIME, time).map_err(BeginError::Clock)?;
-    Ok(firmware::install()?)
+    let why = match files {
+        Files::ByPort => "the kernel's command line says so".to_owned(),
+        Files::ByFirmware => match firmware::install() {
+            Ok(()) => return Ok(GuestMessage::Done),
+            Err(error @ (FirmwareError::Ports(_) | FirmwareError::NoDevice)) => error.to_string(),
+            Err(error) => return Err(error.into()),
+        },
+    };
+    Ok(GuestMessage::FilesWanted { why })
 }
 
 /// `struct rand_pool_info`, include/uapi/linux/random.h, with our bytes in its tail.

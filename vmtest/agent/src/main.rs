@@ -53,6 +53,7 @@ fn main() {
 fn serve() -> Result<(), AgentError> {
     let setup = Setup::prepare();
     let mut port = Port::open(&setup.parameters.port)?;
+    let files = setup.parameters.files;
     match modules::load_all(Path::new("/modules")) {
         Ok(()) => port.send(&GuestMessage::Hello(setup.hello()))?,
         Err(refused) => {
@@ -63,7 +64,10 @@ fn serve() -> Result<(), AgentError> {
     }
     loop {
         match port.receive()? {
-            HostMessage::Begin(begin) => port.send(&answer(begin::begin(&begin)))?,
+            HostMessage::Begin(begin) => {
+                let begun = begin::begin(&begin, files);
+                port.send(&begun.unwrap_or_else(|error| answer(Err(error))))?;
+            }
             HostMessage::WriteFile { path, mode, append, bytes } => {
                 let written = write_file(Path::new(&path), mode, append, &bytes);
                 port.send(&answer(written.map_err(|error| format!("write {path}: {error}"))))?;

@@ -5,6 +5,17 @@
 pub(crate) struct Parameters {
     /// `kernlab.port`: the device of the protocol's port, without `/dev/`.
     pub(crate) port: String,
+    /// `kernlab.files`: `port` to have files written by the host, not fetched from QEMU.
+    pub(crate) files: Files,
+}
+
+/// How files get into the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Files {
+    /// From QEMU's `fw_cfg` device, where that can be used.
+    ByFirmware,
+    /// Through the protocol's port.
+    ByPort,
 }
 
 impl Parameters {
@@ -15,7 +26,10 @@ impl Parameters {
             .filter_map(|word| word.strip_prefix("kernlab.port="))
             .next_back()
             .unwrap_or("ttyS1");
-        Parameters { port: port.to_owned() }
+        let by_port =
+            command_line.split_ascii_whitespace().any(|word| word == "kernlab.files=port");
+        let files = if by_port { Files::ByPort } else { Files::ByFirmware };
+        Parameters { port: port.to_owned(), files }
     }
 }
 
@@ -32,5 +46,11 @@ mod tests {
         ] {
             assert_eq!(Parameters::parse(line).port, port, "{line}");
         }
+    }
+
+    #[test]
+    fn files_come_from_qemu_unless_it_is_said_otherwise() {
+        assert_eq!(Parameters::parse("quiet kernlab.files=port").files, Files::ByPort);
+        assert_eq!(Parameters::parse("quiet kernlab.files=ports").files, Files::ByFirmware);
     }
 }

@@ -17,7 +17,7 @@ pub trait Direction: Serialize + DeserializeOwned {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HostMessage {
     /// Begin to work, now that the guest is where it will work: the first request, made once;
-    /// answered by `Done` or `Refused`.
+    /// answered by `Done`, `FilesWanted` or `Refused`.
     Begin(Begin),
     /// Write a part of a file; answered by `Done` or `Refused`.
     WriteFile {
@@ -106,6 +106,11 @@ pub enum GuestMessage {
     },
     /// A request without further answer was carried out.
     Done,
+    /// The guest has begun, but has no way to the files that QEMU holds for it: they are to be written.
+    FilesWanted {
+        /// Why.
+        why: String,
+    },
     /// A request was not carried out.
     Refused {
         /// What was tried, and the kernel's answer.

@@ -1,7 +1,7 @@
 //! A machine and its connections, whatever phase its guest is in.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, Read},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     console::{Console, Crash, Log},
-    qemu::{Accelerator, Memory, Monitor, Process, Spawned, check_kernel_image},
+    qemu::{Accelerator, HandedFile, Memory, Monitor, Process, Spawned, check_kernel_image},
 };
 
 /// How long QEMU may take to end, and its console to be read, once its guest is gone.
@@ -37,6 +37,8 @@ pub(super) struct Machine {
     pub(super) connection: Connection,
     pub(super) accelerator: Accelerator,
     pub(super) started: Instant,
+    /// What QEMU holds for the guest.
+    handed: Vec<HandedFile>,
     /// When the last program was started, and the processor time that was used by then.
     at_work: Option<(Instant, Duration)>,
 }
@@ -55,8 +57,8 @@ impl Machine {
         let connection = Connection::new(protocol)
             .map_err(host("could not set up the connection to the guest"))?;
         let accelerator = bootable.accelerator();
-        let at_work = None;
-        Ok(Machine { process, console, monitor, connection, accelerator, started, at_work })
+        let (at_work, handed) = (None, bootable.machine.handed.clone());
+        Ok(Machine { process, console, monitor, connection, accelerator, started, handed, at_work })
     }
 
     /// A program starts now.
@@ -84,7 +86,16 @@ impl Machine {
         let deadline = Instant::now() + waited;
         let begin = HostMessage::Begin(Begin { unix_time_ns, entropy });
         self.send(&begin, deadline, doing, waited)?;
-        self.done(deadline, doing, waited)
+        match self.receive(deadline, doing, waited)? {
+            GuestMessage::Done => Ok(()),
+            // Some ten kilobytes a second, but it works under every kernel.
+            GuestMessage::FilesWanted { .. } => self.handed.clone().iter().try_for_each(|file| {
+                let bytes = fs::read(&file.host).map_err(host)?;
+                self.write_file(&GuestFile { path: file.guest.clone(), mode: 0o755, bytes })
+            }),
+            GuestMessage::Refused { what } => Err(self.fail(LabErrorKind::Refused { what })),
+            other => Err(self.unexpected(doing, &other)),
+        }
     }
 
     /// Lets the agent prepare for being saved.
@@ -210,6 +221,7 @@ impl Machine {
             GuestMessage::Hello(_) => "hello",
             GuestMessage::ModuleRefused { .. } => "refusal of a module",
             GuestMessage::Done => "end of an answer",
+            GuestMessage::FilesWanted { .. } => "wish for files",
             GuestMessage::Refused { .. } => "refusal",
             GuestMessage::Output { .. } => "output, or more of it than was asked for",
             GuestMessage::Exited(_) => "end of a program",

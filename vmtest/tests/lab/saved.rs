@@ -7,7 +7,7 @@ use kernlab_vmtest::{
     qemu::HandedFile,
 };
 
-use crate::workbench::{machine, unruly};
+use crate::workbench::{image, machine, machine_with, program, unruly};
 
 /// How many guests are restored from one state.
 const GUESTS: usize = 20;
@@ -35,6 +35,22 @@ fn every_guest_of_a_state_is_pristine_and_none_repeats_anothers_random_bytes() {
         assert!(here.abs_diff(time) < Duration::from_secs(60), "{time:?} is not {here:?}");
         assert!(guest.kernel_log().unwrap().starts_with(&saved.kernel_log));
     }
+}
+
+#[test]
+fn files_come_by_the_port_where_they_can_not_be_fetched() {
+    let mut machine = machine_with(&image(&program("kernlab-agent"), &[]), &["kernlab.files=port"]);
+    let saved = SavedState::of_boot(&machine, BOOT_TIMEOUT).unwrap();
+    // A short one, because a program would take a minute: whoever runs it runs the agent.
+    let script = format!("#!/init\n{}", "padding\n".repeat(5000));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), script).unwrap();
+    machine.machine.handed =
+        vec![HandedFile { guest: "/tmp/file".to_owned(), host: file.path().to_owned() }];
+    let mut guest = Guest::restore(&machine, &saved).unwrap();
+    let output = guest.run(&Job::new(["/tmp/file"])).unwrap();
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(stdout.contains("PID 1 of kernlab's guests"), "{output:?}");
 }
 
 #[test]
