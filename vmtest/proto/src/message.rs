@@ -106,11 +106,6 @@ pub enum GuestMessage {
     },
     /// A request without further answer was carried out.
     Done,
-    /// The guest has begun, but has no way to the files that QEMU holds for it: they are to be written.
-    FilesWanted {
-        /// Why.
-        why: String,
-    },
     /// A request was not carried out.
     Refused {
         /// What was tried, and the kernel's answer.
@@ -126,6 +121,11 @@ pub enum GuestMessage {
     },
     /// The program has ended, and all its output was sent.
     Exited(RunReport),
+    /// The guest has begun, but has no way to the files that QEMU holds for it: they are to be written.
+    FilesWanted {
+        /// Why.
+        why: String,
+    },
 }
 
 impl Direction for GuestMessage {
