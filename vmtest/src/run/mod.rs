@@ -7,6 +7,7 @@ mod capacity;
 pub mod cell;
 pub mod collect;
 pub mod directory;
+mod leavings;
 mod nextest;
 mod order;
 pub mod plan;
