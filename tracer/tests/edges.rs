@@ -1,7 +1,7 @@
 //! Defects at the edges, where programs meet: the guest's programs are replaced by others, and the cell
 //! says which of them is to blame.
 
-use std::{collections::BTreeMap, env, fs, num::NonZeroU32, path::PathBuf};
+use std::{env, fs, path::PathBuf};
 
 use kernlab_core::{
     cell::Cell,
@@ -44,18 +44,7 @@ fn a_program_that_does_nothing_is_blamed(
         let original = if name == replaced { SOMETHING_ELSE } else { name };
         fs::copy(guest.join(original), programs.join(name)).unwrap();
     }
-    let plan = RunPlan {
-        selectors: vec!["debian-6.1".to_owned()],
-        cells: vec![CELL.to_owned()],
-        unavailable: BTreeMap::new(),
-        guest: programs,
-        object: None,
-        cold: false,
-        update_snapshots: false,
-        repeat: NonZeroU32::MIN,
-        timeout: None,
-        allow: Default::default(),
-    };
+    let plan = RunPlan::of(vec![CELL.to_owned()], programs);
     let run = RunDirectory::open(directory.path().join("run"));
     let runner = Runner::new(Kernels::open().unwrap(), plan, run);
     let report = runner.run(&CELL.parse::<Cell>().unwrap()).unwrap();

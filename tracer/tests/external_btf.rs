@@ -1,7 +1,6 @@
 //! Real kernels whose own BTF is hidden, with BTF in a file: their own, and another's.
 
 use std::{
-    collections::BTreeMap,
     env, fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
@@ -59,18 +58,7 @@ fn run(backend: BackendKind, btf_file: &Path) -> CellReport {
     env::set_current_dir(root.path()).unwrap();
 
     let cell: Cell = format!("external/external/{backend}/{SCENARIO}").parse().unwrap();
-    let plan = RunPlan {
-        selectors: Vec::new(),
-        cells: vec![cell.to_string()],
-        unavailable: BTreeMap::new(),
-        guest,
-        object: None,
-        cold: false,
-        update_snapshots: false,
-        repeat: std::num::NonZeroU32::MIN,
-        timeout: None,
-        allow: Default::default(),
-    };
+    let plan = RunPlan::of(vec![cell.to_string()], guest);
     let directory = RunDirectory::open(root.path().join("run"));
     Runner::new(Kernels::open().unwrap(), plan, directory).run(&cell).unwrap()
 }

@@ -2,7 +2,7 @@
 //!
 //! A harness that passes whatever the programs do is worth nothing: this is the test of the test.
 
-use std::{collections::BTreeMap, env, fs, path::PathBuf};
+use std::{env, fs, path::PathBuf};
 
 use kernlab_core::{
     cell::Cell,
@@ -35,18 +35,7 @@ fn run(scenario: &str, mutation: Option<(&str, &str, &str)>) -> CellReport {
     let tracer = scenario.split('/').next().unwrap();
     let object = source::compile(directory.path(), tracer).unwrap();
     let cell = format!("{WHERE}/{scenario}");
-    let plan = RunPlan {
-        selectors: vec!["debian-6.1".to_owned()],
-        cells: vec![cell.clone()],
-        unavailable: BTreeMap::new(),
-        guest,
-        object: Some(object),
-        cold: false,
-        update_snapshots: false,
-        repeat: std::num::NonZeroU32::MIN,
-        timeout: None,
-        allow: Default::default(),
-    };
+    let plan = RunPlan { object: Some(object), ..RunPlan::of(vec![cell.clone()], guest) };
     let kernels = Kernels::open().unwrap();
     let run = RunDirectory::open(directory.path().to_owned());
     Runner::new(kernels, plan, run).run(&cell.parse::<Cell>().unwrap()).unwrap()

@@ -1,9 +1,7 @@
 //! Guests with two processors: what one of them does must not get lost, nor be counted for the other.
 
 use std::{
-    collections::BTreeMap,
     env, fs,
-    num::NonZeroU32,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
 };
@@ -46,18 +44,7 @@ fn every_processor_is_heard(
     env::set_current_dir(root.path()).unwrap();
 
     let cell: Cell = format!("two/embedded/{backend}/sys_write/{scenario}").parse().unwrap();
-    let plan = RunPlan {
-        selectors: Vec::new(),
-        cells: vec![cell.to_string()],
-        unavailable: BTreeMap::new(),
-        guest,
-        object: None,
-        cold: false,
-        update_snapshots: false,
-        repeat: NonZeroU32::MIN,
-        timeout: None,
-        allow: Default::default(),
-    };
+    let plan = RunPlan::of(vec![cell.to_string()], guest);
     let directory = RunDirectory::open(root.path().join("run"));
     let report = Runner::new(Kernels::open().unwrap(), plan, directory).run(&cell).unwrap();
     assert_eq!(report.outcome, Outcome::Pass, "{report:#?}");

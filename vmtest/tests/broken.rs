@@ -18,7 +18,7 @@ use kernlab_core::{
     cell::Cell,
     outcome::{Outcome, Reason},
 };
-use kernlab_splat::{AllowEntry, AllowList};
+use kernlab_splat::AllowEntry;
 use kernlab_vmtest::{
     kernels::{Kernels, Silent},
     report::{CellReport, Kernel, Report, Run, SCHEMA},
@@ -65,15 +65,7 @@ impl Broken {
         fs::write(guest.join("kernlab-workload"), program).unwrap();
         let plan = RunPlan {
             selectors: vec![kernel.to_owned()],
-            cells: vec![format!("{kernel}/embedded/aya/sys_write/files_and_pipes")],
-            unavailable: Default::default(),
-            guest,
-            object: None,
-            cold: false,
-            update_snapshots: false,
-            repeat: NonZeroU32::MIN,
-            timeout: None,
-            allow: AllowList::default(),
+            ..RunPlan::of(vec![format!("{kernel}/embedded/aya/sys_write/files_and_pipes")], guest)
         };
         Broken { folder, plan }
     }

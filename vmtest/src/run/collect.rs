@@ -88,18 +88,10 @@ mod tests {
     fn a_cell_without_a_report_did_not_run() {
         let root = tempfile::tempdir().unwrap();
         let directory = RunDirectory::create(root.path()).unwrap();
-        let plan = RunPlan {
-            selectors: vec![],
-            cells: vec!["k/masked/aya/t/a".into(), "k/masked/aya/t/b".into()],
-            unavailable: BTreeMap::new(),
-            guest: "/nonexistent".into(),
-            object: None,
-            cold: false,
-            update_snapshots: false,
-            repeat: std::num::NonZeroU32::MIN,
-            timeout: None,
-            allow: Default::default(),
-        };
+        let plan = RunPlan::of(
+            vec!["k/masked/aya/t/a".into(), "k/masked/aya/t/b".into()],
+            "/nonexistent".into(),
+        );
         let mut report = CellReport::of_verdict(&plan.cells[1], Verdict::pass());
         report.release = Some("6.1.0".into());
         let evidence = directory.create_evidence(&plan.cells[1]).unwrap();

@@ -78,16 +78,8 @@ mod tests {
         cells.extend(["gone/masked/aya/inotify/0", "old/masked/aya/inotify/0"].map(str::to_owned));
         let gone = Verdict::because(Outcome::Unavailable, Reason::NotLocked, String::new());
         RunPlan {
-            selectors: Vec::new(),
-            cells,
             unavailable: [("gone".to_owned(), gone)].into(),
-            guest: PathBuf::new(),
-            object: None,
-            cold: false,
-            update_snapshots: false,
-            repeat: NonZeroU32::MIN,
-            timeout: None,
-            allow: Default::default(),
+            ..RunPlan::of(cells, PathBuf::new())
         }
     }
 

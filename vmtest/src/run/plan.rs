@@ -106,6 +106,23 @@ impl Filter {
 impl RunPlan {
     const FILE: &str = "plan.json";
 
+    /// These cells, once each, with the programs of the folder `guest`; everything else as it is where
+    /// a user asks for nothing.
+    pub fn of(cells: Vec<String>, guest: PathBuf) -> Self {
+        RunPlan {
+            selectors: Vec::new(),
+            cells,
+            unavailable: BTreeMap::new(),
+            guest,
+            object: None,
+            cold: false,
+            update_snapshots: false,
+            repeat: NonZeroU32::MIN,
+            timeout: None,
+            allow: AllowList::default(),
+        }
+    }
+
     /// Every attempt at a cell.
     pub fn attempts_at(&self, cell: &str) -> impl Iterator<Item = Attempt> {
         let attempt = |number| Attempt { cell: cell.to_owned(), number };
