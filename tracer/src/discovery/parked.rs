@@ -1,7 +1,7 @@
 //! Threads that stand still while memory is searched for their traces.
 
 use std::{
-    ffi::CString,
+    fs,
     sync::{
         Arc, Mutex,
         mpsc::{Sender, channel},
@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use kernlab_core::discovery::TaskSubject;
-use nix::unistd::{getpid, gettid};
+use nix::unistd::{Pid, getpid, gettid};
 
 use super::peek::Peek;
 
@@ -25,8 +25,12 @@ pub(super) struct Parked {
     stay: Option<Sender<()>>,
 }
 
-/// Starts a thread of this name, which does something first. Returns what is known of it, and what
-/// `prepare` returned.
+/// Starts a thread, which does something first, and gives it this name. Returns what is known of it,
+/// and what `prepare` returned.
+///
+/// A `task_struct` also holds what its thread had in its registers when it went to sleep. So that
+/// names and ids are nowhere but in their fields, no thread learns its own: we give it its name, and
+/// put its id beside the process's.
 pub(super) fn park<T: Send + 'static>(
     name: &str,
     peek: &Arc<Mutex<Peek>>,
@@ -34,30 +38,30 @@ pub(super) fn park<T: Send + 'static>(
 ) -> Result<(Parked, TaskSubject, T)> {
     let (stay, leave) = channel::<()>();
     let (report, reported) = channel();
-    let (comm, peek) = (name.to_owned(), Arc::clone(peek));
+    let peek = Arc::clone(peek);
     let thread = thread::spawn(move || {
-        let ready = introduce(comm, &peek).and_then(|task| Ok((task, prepare()?)));
+        let ready = introduce(&peek).and_then(|who| Ok((who, prepare()?)));
         if report.send(ready).is_ok() {
             // Ends with an error, when the sender is dropped.
             let _ = leave.recv();
         }
     });
     let parked = Parked { thread: Some(thread), stay: Some(stay) };
-    let (task, prepared) = reported
+    let ((thread, address), prepared) = reported
         .recv_timeout(READY)
         .with_context(|| format!("waiting for the thread {name}"))?
         .with_context(|| format!("preparing the thread {name}"))?;
+    fs::write(format!("/proc/self/task/{thread}/comm"), name)
+        .with_context(|| format!("naming the thread {name}"))?;
+    let id = |pid: Pid| pid.as_raw().unsigned_abs();
+    let task = TaskSubject { address, comm: name.to_owned(), pid: id(thread), tgid: id(getpid()) };
     Ok((parked, task, prepared))
 }
 
-/// Names the calling thread, and says who it is.
-fn introduce(comm: String, peek: &Mutex<Peek>) -> Result<TaskSubject> {
-    let name = CString::new(comm.as_str()).context("a name has no zeros")?;
-    nix::sys::prctl::set_name(&name).context("setting the name")?;
-    let id = |pid: nix::unistd::Pid| pid.as_raw().unsigned_abs();
-    let mut peek = peek.lock().expect("no thread panics while it reads memory");
-    let address = peek.current_task()?;
-    Ok(TaskSubject { address, comm, pid: id(gettid()), tgid: id(getpid()) })
+/// The calling thread, and the address of its `struct task_struct`.
+fn introduce(peek: &Mutex<Peek>) -> Result<(Pid, u64)> {
+    let address = peek.lock().expect("no thread panics while it reads memory").current_task()?;
+    Ok((gettid(), address))
 }
 
 impl Drop for Parked {
