@@ -8,10 +8,12 @@ mod spawner;
 mod x86_64;
 
 pub(crate) use self::x86_64::is_measured;
+#[cfg(test)]
+pub(crate) use self::x86_64::placeholder_kernel;
 pub use self::{
     arguments::{Accelerator, HandedFile, MachineSpec, Memory, Port, Verbosity, Wiring},
     binary::{Binary, BinaryError, QEMU_VARIABLE},
     monitor::{Monitor, MonitorError},
     process::{Process, SpawnError, Spawned},
-    x86_64::{KernelImageError, check_kernel_image},
+    x86_64::{KernelImage, KernelImageError, check_kernel_image},
 };

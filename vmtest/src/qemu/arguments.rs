@@ -108,6 +108,24 @@ pub enum Memory<'a> {
     /// What is in this file, which stays as it is: pages are copied when the guest writes to them.
     /// The machine waits to be told the state of its devices.
     Restored(&'a File),
+    /// What is in this file, to which the guest goes on writing. The machine waits as well.
+    Continued(&'a File),
+}
+
+impl<'a> Memory<'a> {
+    /// The file, and what becomes of what the guest writes.
+    pub(super) fn file(self) -> Option<(&'a File, &'static str)> {
+        match self {
+            Memory::Fresh => None,
+            Memory::Kept(file) | Memory::Continued(file) => Some((file, "on")),
+            Memory::Restored(file) => Some((file, "off")),
+        }
+    }
+
+    /// Does the machine wait for a saved state?
+    pub(super) fn waits(self) -> bool {
+        matches!(self, Memory::Restored(_) | Memory::Continued(_))
+    }
 }
 
 /// What the guest's serial ports are connected to.
@@ -197,7 +215,7 @@ impl MachineSpec {
             option("-chardev", format!("socket,id=monitor,fd={MONITOR}").into());
             option("-mon", "chardev=monitor,mode=control".into());
         }
-        if matches!(memory, Memory::Restored(_)) {
+        if memory.waits() {
             option("-incoming", "defer".into());
         }
         for file in &self.handed {
@@ -213,10 +231,9 @@ impl MachineSpec {
             ["-nodefaults", "-no-user-config", "-no-reboot"].map(OsString::from).into();
         let mut option = |name: &str, value: OsString| arguments.extend([name.into(), value]);
         let board = x86_64::board(self.processors);
-        match memory {
-            Memory::Fresh => option("-machine", board.into()),
-            Memory::Kept(_) | Memory::Restored(_) => {
-                let share = if matches!(memory, Memory::Kept(_)) { "on" } else { "off" };
+        match memory.file() {
+            None => option("-machine", board.into()),
+            Some((_, share)) => {
                 option("-machine", format!("{board},memory-backend=memory").into());
                 option(
                     "-object",
@@ -323,6 +340,9 @@ mod tests {
         let arguments = spec.arguments(Wiring::Inherited, Memory::Kept(&file));
         assert!(value_of(&arguments, "-object").ends_with("share=on"));
         assert!(!arguments.contains(&"-incoming".into()));
+        let arguments = spec.arguments(Wiring::Inherited, Memory::Continued(&file));
+        assert!(value_of(&arguments, "-object").ends_with("share=on"));
+        assert_eq!(value_of(&arguments, "-incoming"), "defer");
     }
 
     #[test]

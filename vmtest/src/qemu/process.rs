@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io,
+    io::{self, Write as _},
     os::{
         fd::{AsFd, OwnedFd, RawFd},
         unix::{fs::FileExt, net::UnixStream, process::CommandExt},
@@ -31,12 +31,15 @@ use super::{
     binary::Binary,
     monitor::Monitor,
     spawner,
+    x86_64::{KernelImage, check_kernel_image, placeholder_kernel},
 };
 
 /// How much of what QEMU says about itself is kept, in bytes.
 const DIAGNOSTICS: u64 = 16 * 1024;
 /// The descriptor under which QEMU inherits its end of [`Process::life`], beside the ports'.
 const LIFE: RawFd = 7;
+/// The descriptor under which QEMU inherits a kernel that has no file.
+const KERNEL: RawFd = 8;
 
 /// QEMU could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -97,9 +100,18 @@ impl Process {
             pipe2(OFlag::O_CLOEXEC).map_err(|error| SpawnError::Connect(error.into()))?;
         let stderr = diagnostics.try_clone().map_err(SpawnError::Connect)?;
 
+        let placeholder = placeholder(spec, memory).map_err(SpawnError::Connect)?;
+        let arguments = match placeholder {
+            Some(_) => {
+                let kernel = format!("/proc/self/fd/{KERNEL}").into();
+                let spec = MachineSpec { kernel, ..spec.clone() };
+                spec.arguments(Wiring::Inherited, memory)
+            }
+            None => spec.arguments(Wiring::Inherited, memory),
+        };
         let mut command = Command::new(binary.path());
         command
-            .args(spec.arguments(Wiring::Inherited, memory))
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(stderr)
@@ -111,9 +123,12 @@ impl Process {
             FdMapping { parent_fd: monitor_theirs.into(), child_fd: MONITOR },
             FdMapping { parent_fd: life_theirs, child_fd: LIFE },
         ];
-        if let Memory::Kept(file) | Memory::Restored(file) = memory {
+        if let Some((file, _)) = memory.file() {
             let file = file.try_clone().map_err(SpawnError::Connect)?;
             inherited.push(FdMapping { parent_fd: file.into(), child_fd: MEMORY });
+        }
+        if let Some(file) = placeholder {
+            inherited.push(FdMapping { parent_fd: file.into(), child_fd: KERNEL });
         }
         let execute = |source| SpawnError::Execute { path: binary.path().to_owned(), source };
         command.fd_mappings(inherited).map_err(|error| execute(io::Error::other(error)))?;
@@ -189,6 +204,17 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// What a machine is given for its kernel if it gets that with a saved state. A bzImage is read as
+/// well: what QEMU makes of it depends on what is in it.
+fn placeholder(spec: &MachineSpec, memory: Memory<'_>) -> io::Result<Option<File>> {
+    if !memory.waits() || !matches!(check_kernel_image(&spec.kernel), Ok(KernelImage::Elf)) {
+        return Ok(None);
+    }
+    let mut file = File::from(memfd_create(c"placeholder-kernel", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(&placeholder_kernel())?;
+    Ok(Some(file))
 }
 
 fn reproduce(binary: &Binary, spec: &MachineSpec) -> String {

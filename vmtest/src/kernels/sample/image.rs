@@ -2,7 +2,10 @@
 
 use object::write::Object;
 
-use crate::kernels::{compression::Compression, sample::archive::compress};
+use crate::{
+    kernels::{compression::Compression, sample::archive::compress},
+    qemu::placeholder_kernel,
+};
 
 /// How a bzImage carries its kernel.
 #[derive(Clone, Copy, Debug)]
@@ -17,34 +20,11 @@ pub(crate) enum Payload {
 
 /// An uncompressed kernel of this release.
 pub(crate) fn vmlinux(release: &str, has_pvh: bool) -> Vec<u8> {
-    const HEADER: u64 = 64;
-    const SEGMENT: u64 = 56;
-    let mut note = Vec::new();
-    if has_pvh {
-        for word in [4_u32, 4, 18] {
-            note.extend(word.to_le_bytes());
-        }
-        note.extend(b"Xen\0");
-        note.extend(0x0100_0000_u32.to_le_bytes());
+    let mut kernel = placeholder_kernel();
+    if !has_pvh {
+        let note = kernel.windows(4).position(|name| name == b"Xen\0").unwrap();
+        kernel[note..note + 3].copy_from_slice(b"GNU");
     }
-    let mut kernel = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
-    kernel.extend(2_u16.to_le_bytes()); // executable
-    kernel.extend(62_u16.to_le_bytes()); // x86-64
-    kernel.extend(1_u32.to_le_bytes());
-    for word in [0_u64, HEADER, 0] {
-        kernel.extend(word.to_le_bytes()); // entry, segments, sections
-    }
-    kernel.extend(0_u32.to_le_bytes());
-    for half in [HEADER, SEGMENT, 1, 0, 0, 0] {
-        kernel.extend((half as u16).to_le_bytes());
-    }
-    kernel.extend(4_u32.to_le_bytes()); // a segment of notes
-    kernel.extend(4_u32.to_le_bytes());
-    let length = note.len() as u64;
-    for word in [HEADER + SEGMENT, 0, 0, length, length, 4] {
-        kernel.extend(word.to_le_bytes());
-    }
-    kernel.extend(note);
     kernel.extend(b"Linux version %s (made up)\0");
     kernel.extend(format!("Linux version {release} (made up) #1\0").as_bytes());
     // Something to compress, and more than a decompressor's smallest buffer.
