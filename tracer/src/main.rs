@@ -23,8 +23,14 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, Subcommand};
 use kernlab_aya::AyaBackend;
-use kernlab_core::{backend::Backend, cell::BackendKind, scenario::Scenario};
+use kernlab_core::{
+    backend::Backend, cell::BackendKind, facts::KernelFacts, plan::functions_asked, record::Record,
+    scenario::Scenario,
+};
 use kernlab_libbpf::LibbpfBackend;
+use nix::sys::signal::{Signal, raise};
+
+use crate::workload::Idle;
 
 /// The descriptor on which the agent expects a program's result: `kernlab_agent`'s result pipe.
 const RESULT_FD: i32 = 3;
@@ -49,6 +55,16 @@ enum Command {
         /// Load this BPF object instead of the one compiled in.
         #[arg(long)]
         object: Option<PathBuf>,
+        /// Take type information from this file: raw BTF.
+        #[arg(long)]
+        btf: Option<PathBuf>,
+        /// The workload program.
+        #[arg(long, default_value = "/bin/kernlab-workload")]
+        workload: PathBuf,
+    },
+    /// Gather what is known of the kernel, search its memory where it has no type information, start the
+    /// workload and stop (SIGSTOP): a guest that is saved now need not do it again. Then run what standard input says: a backend, a blank, TRACER/SCENARIO.
+    StandBy {
         /// Take type information from this file: raw BTF.
         #[arg(long)]
         btf: Option<PathBuf>,
@@ -92,9 +108,38 @@ fn scenario(id: &str) -> Result<&'static Scenario, String> {
 }
 
 fn main() -> Result<()> {
-    let (backend, scenario, object, btf, workload) = match Arguments::parse().command {
+    match Arguments::parse().command {
         Command::Run { backend, scenario, object, btf, workload } => {
-            (backend, scenario, object, btf, workload)
+            let object = object
+                .map(|path| fs::read(&path).with_context(|| format!("reading {}", path.display())))
+                .transpose()?;
+            let backend = make(backend, object);
+            let result = result_pipe()?;
+            let facts = || facts::live(btf.as_deref());
+            let workload = || Idle::start(&workload);
+            let backend = backend.as_ref();
+            let record = run::record(backend, scenario, facts, discovery::search, workload)?;
+            write(&record, result)
+        }
+        Command::StandBy { btf, workload } => {
+            let result = result_pipe()?;
+            let facts = facts::live(btf.as_deref())?;
+            let found = (btf.is_some() || facts.btf.is_none())
+                .then(|| discovery::search(&facts, &all_functions_asked()));
+            let idle = Idle::start(&workload)?;
+            raise(Signal::SIGSTOP).context("stopping")?;
+            let work = io::read_to_string(io::stdin()).context("reading what to trace")?;
+            let (backend, scenario) = work
+                .split_once(' ')
+                .and_then(|(backend, id)| Some((backend.parse().ok()?, Scenario::by_id(id)?)))
+                .with_context(|| format!("{work:?} is no backend and scenario"))?;
+            let backend = make(backend, None);
+            let search = |facts: &KernelFacts, asked: &[&str]| {
+                found.clone().unwrap_or_else(|| discovery::search(facts, asked))
+            };
+            let backend = backend.as_ref();
+            let record = run::record(backend, scenario, || Ok(facts), search, || Ok(idle))?;
+            write(&record, result)
         }
         Command::Cost { backend, scenario, bpftrace, calls } => {
             let result = result_pipe()?;
@@ -104,32 +149,41 @@ fn main() -> Result<()> {
                 let backend = backend.map(|backend| make(backend, None));
                 cost::measure(backend.as_deref(), scenario, &facts::live(None)?, calls)?
             };
-            return serde_json::to_writer(result, &cost).context("writing the cost");
+            serde_json::to_writer(result, &cost).context("writing the cost")
         }
-        Command::Write { calls } => return cost::write(calls),
+        Command::Write { calls } => cost::write(calls),
         Command::Examine => {
             let result = result_pipe()?;
             let examination = examine::examine()?;
-            return serde_json::to_writer(result, &examination).context("writing the dossier");
+            serde_json::to_writer(result, &examination).context("writing the dossier")
         }
         Command::Needs => {
             let needs = needs::of_all_objects()?;
-            return serde_json::to_writer(io::stdout().lock(), &needs).context("printing");
+            serde_json::to_writer(io::stdout().lock(), &needs).context("printing")
         }
-        Command::Btf => return btf(),
+        Command::Btf => btf(),
         Command::Functions => {
             let mut result = result_pipe()?;
             let functions = examine::functions()?;
-            return result.write_all(functions.as_bytes()).context("writing the functions");
+            result.write_all(functions.as_bytes()).context("writing the functions")
         }
-    };
-    let object = object
-        .map(|path| fs::read(&path).with_context(|| format!("reading {}", path.display())))
-        .transpose()?;
-    let backend = make(backend, object);
-    let result = result_pipe()?;
-    let record = run::record(backend.as_ref(), scenario, btf.as_deref(), &workload)?;
-    serde_json::to_writer(result, &record).context("writing the record")
+    }
+}
+
+fn write(record: &Record, result: File) -> Result<()> {
+    serde_json::to_writer(result, record).context("writing the record")
+}
+
+/// The functions whose parameters any plan may ask about.
+fn all_functions_asked() -> Vec<&'static str> {
+    let mut asked: Vec<_> = Scenario::ALL
+        .iter()
+        .flat_map(|scenario| functions_asked(scenario.tracer))
+        .copied()
+        .collect();
+    asked.sort_unstable();
+    asked.dedup();
+    asked
 }
 
 fn make(backend: BackendKind, object: Option<Vec<u8>>) -> Box<dyn Backend> {

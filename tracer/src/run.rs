@@ -1,11 +1,12 @@
 //! From a scenario to a record.
 
-use std::{collections::BTreeMap, fmt, path::Path, time::Instant};
+use std::{collections::BTreeMap, fmt, time::Instant};
 
 use anyhow::{Context as _, Result};
 use kernlab_core::{
     backend::{Backend, BackendError},
     burst::{Burst, Drain, condense},
+    discovery::Discovered,
     event::{Decoder, Event},
     facts::KernelFacts,
     outcome::Reason,
@@ -14,19 +15,25 @@ use kernlab_core::{
     scenario::Scenario,
 };
 
-use crate::{bpf::Loaded, discovery, events, facts, workload::Prepared};
+use crate::{
+    bpf::Loaded,
+    discovery, events,
+    workload::{Idle, Prepared},
+};
 
-/// Plans, traces, and reports whatever came of it.
+/// Plans, traces, and reports whatever came of it. `search` searches memory, `workload` starts the
+/// workload.
 pub(crate) fn record(
     backend: &dyn Backend,
     scenario: &Scenario,
-    btf_file: Option<&Path>,
-    workload: &Path,
+    facts: impl FnOnce() -> Result<KernelFacts>,
+    search: impl Fn(&KernelFacts, &[&str]) -> Discovered,
+    workload: impl FnOnce() -> Result<Idle>,
 ) -> Result<Record> {
     let mut stages = Stages::begin();
-    let mut facts = facts::live(btf_file)?;
+    let mut facts = facts()?;
     stages.end("facts");
-    let planned = plan_with_search(scenario, &mut facts, discovery::search);
+    let planned = plan_with_search(scenario, &mut facts, search);
     stages.end("plan");
     let decision = Decision::of(&planned, &facts);
     let observation = planned.ok().map(|plan| {
@@ -96,13 +103,13 @@ fn trace(
     scenario: &Scenario,
     mut plan: ProbePlan,
     facts: &KernelFacts,
-    workload: &Path,
+    workload: impl FnOnce() -> Result<Idle>,
     stages: &mut Stages,
 ) -> Result<Observation, Failure> {
     let workload_failed = because(Reason::WorkloadFailed);
     let tracer_died = because(Reason::TracerDied);
 
-    let workload = Prepared::start(workload, scenario).map_err(&workload_failed)?;
+    let workload = workload().and_then(|idle| idle.prepare(scenario)).map_err(&workload_failed)?;
     plan.config.tgid = workload.tgid();
     stages.end("prepare workload");
     let loaded_before = Loaded::now().context("listing programs").map_err(&tracer_died)?;

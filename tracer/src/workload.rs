@@ -1,7 +1,7 @@
 //! The traced process, from its first stop to its account.
 
 use std::{
-    io::Read as _,
+    io::{Read as _, Write as _},
     os::fd::{AsFd, BorrowedFd},
     path::Path,
     process::{Child, Command, Stdio},
@@ -18,6 +18,9 @@ use nix::{
     unistd::Pid,
 };
 
+/// A workload that waits to be told its scenario. When this is dropped, it ends without any deed.
+pub(crate) struct Idle(Option<Child>);
+
 /// A workload that stands before its first deed.
 pub(crate) struct Prepared(Child);
 
@@ -29,19 +32,39 @@ pub(crate) struct Working {
     hangup: std::io::PipeReader,
 }
 
-impl Prepared {
-    /// Starts the program and waits until it stops itself.
-    pub(crate) fn start(program: &Path, scenario: &Scenario) -> Result<Self> {
+impl Idle {
+    /// Starts the program.
+    pub(crate) fn start(program: &Path) -> Result<Self> {
         let child = Command::new(program)
-            .arg(scenario.to_string())
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("starting {}", program.display()))?;
+        Ok(Idle(Some(child)))
+    }
+
+    /// Tells it what to do, and waits until it stops itself.
+    pub(crate) fn prepare(mut self, scenario: &Scenario) -> Result<Prepared> {
+        let mut child = self.0.take().context("an idle workload has a process")?;
+        let mut told = child.stdin.take().context("the workload's input is piped")?;
+        // One that has ended already will be met below.
+        let _ = told.write_all(scenario.to_string().as_bytes());
+        drop(told);
         await_stop(pid(&child)).context("preparing the workload")?;
         Ok(Prepared(child))
     }
+}
 
+impl Drop for Idle {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            // Its input ends, so it does. Nobody asks how.
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Prepared {
     pub(crate) fn tgid(&self) -> u32 {
         self.0.id()
     }

@@ -1,5 +1,6 @@
 //! Guests and their lives: `Bootable` -> `Guest<Booting>` -> `Guest<Settled>` -> `Guest<Ready>` -> jobs
-//! -> power-off. A settled guest can be saved; what is restored from that is settled as well.
+//! -> power-off. A settled guest can be saved; what is restored from that is settled as well. So can a
+//! ready one be whose program stands by: `Guest<StandingBy>`.
 //!
 //! A guest is hostile: everything it says is bounded, and every wait for it has a deadline. Times
 //! that callers give are those of a machine with hardware acceleration; they are stretched by
@@ -10,14 +11,16 @@ mod error;
 mod guest;
 mod job;
 mod machine;
+mod memory;
 mod running;
 mod saved;
 
 use std::{path::PathBuf, time::Duration};
 
+pub(crate) use self::memory::for_each_page;
 pub use self::{
     error::{Evidence, LabError, LabErrorKind, Phase},
-    guest::{Booting, Guest, PowerOff, Ready, Settled, Timings},
+    guest::{Booting, Guest, PowerOff, Ready, Settled, StandingBy, Timings},
     job::{Exit, Job, JobOutput, Limits},
     running::Running,
     saved::SavedState,

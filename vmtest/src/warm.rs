@@ -2,7 +2,8 @@
 //! guest of it is restored from that, in a QEMU process of its own, with a pristine kernel.
 //!
 //! What often changes (tracers, workloads) is handed to a guest after it was restored, so that a
-//! saved state lives as long as its kernel, its agent and its QEMU.
+//! saved state lives as long as its kernel, its agent and its QEMU. Where many guests begin with the
+//! same program, one of them is saved again when that stands by, which lives as long as the program.
 
 mod key;
 mod shelf;
@@ -11,7 +12,7 @@ use std::path::PathBuf;
 
 use crate::{
     kernels::{Store, chain},
-    lab::{BOOT_TIMEOUT, Bootable, Guest, LabError, Ready, SavedState},
+    lab::{BOOT_TIMEOUT, Bootable, Guest, Job, LabError, Ready, SavedState, StandingBy},
 };
 
 use self::{
@@ -52,6 +53,46 @@ impl Warm {
         })
     }
 
+    /// A guest in which a program stands by, if one was saved that can be used.
+    pub fn standing_by(
+        &self,
+        bootable: &Bootable,
+        program: &Job,
+        tell: Tell<'_>,
+    ) -> Option<Guest<StandingBy>> {
+        let key = Key::of_standby(bootable, program).ok()?;
+        let state = self.take(&key, bootable, tell)?;
+        let restored = Guest::restore_standby(&without_files(bootable), &state);
+        restored.map_err(|error| self.tell_no_standby(&key, bootable, &error, tell)).ok()
+    }
+
+    /// Makes sure that there is a saved guest in which a program stands by. Where that fails, whoever
+    /// starts the program will learn why.
+    pub fn prepare_standby(&self, bootable: &Bootable, program: &Job, tell: Tell<'_>) {
+        let Ok(key) = Key::of_standby(bootable, program) else { return };
+        if self.take(&key, bootable, tell).is_some() {
+            return;
+        }
+        let _turn = self.store.take_turn(&format!("warm-{key}"));
+        if self.take(&key, bootable, tell).is_some() {
+            return;
+        }
+        let Ok(Some(settled)) = self.state(bootable, tell) else { return };
+        match SavedState::of_standby(bootable, &settled, program) {
+            Ok(state) => self.put(&key, &state, bootable, tell),
+            Err(error) => self.tell_no_standby(&key, bootable, &error, tell),
+        }
+    }
+
+    fn tell_no_standby(&self, key: &Key, bootable: &Bootable, error: &LabError, tell: Tell<'_>) {
+        self.shelf.discard(key);
+        tell(format!(
+            "{}: no guest is saved with its program standing by: {}",
+            name(bootable),
+            chain(error)
+        ));
+    }
+
     /// The folder of a kernel's state; none if this machine can't have one.
     pub fn folder(&self, bootable: &Bootable) -> Option<PathBuf> {
         Key::of(bootable).ok().map(|key| self.shelf.place(&key))
@@ -88,11 +129,15 @@ impl Warm {
             }
             Err(error) => return Err(error),
         };
-        if let Err(error) = self.shelf.put(&key, &state) {
-            tell(format!("{}: a saved guest could not be kept: {error}", name(bootable)));
-        }
+        self.put(&key, &state, bootable, tell);
         drop(turn);
         Ok(Some(state))
+    }
+
+    fn put(&self, key: &Key, state: &SavedState, bootable: &Bootable, tell: Tell<'_>) {
+        if let Err(error) = self.shelf.put(key, state) {
+            tell(format!("{}: a saved guest could not be kept: {error}", name(bootable)));
+        }
     }
 
     fn take(&self, key: &Key, bootable: &Bootable, tell: Tell<'_>) -> Option<SavedState> {
@@ -107,6 +152,13 @@ impl Warm {
             }
         }
     }
+}
+
+/// A guest that was saved with a program has the files that the program was started with.
+fn without_files(bootable: &Bootable) -> Bootable {
+    let mut bare = bootable.clone();
+    bare.machine.handed.clear();
+    bare
 }
 
 /// What a user knows the machine by.

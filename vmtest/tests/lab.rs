@@ -12,6 +12,8 @@ mod jobs;
 mod programs;
 #[path = "lab/saved.rs"]
 mod saved;
+#[path = "lab/standby.rs"]
+mod standby;
 #[path = "lab/suitable.rs"]
 mod suitable;
 #[path = "lab/survivors.rs"]

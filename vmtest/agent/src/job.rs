@@ -1,18 +1,19 @@
 //! Runs one program under supervision.
 
 use std::{
+    io::{PipeWriter, Write as _, pipe},
     os::{fd::AsFd, unix::process::CommandExt},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use command_fds::{CommandFdExt, FdMapping};
-use kernlab_proto::{Exit, GuestMessage, Run, RunReport};
+use kernlab_proto::{Exit, GuestMessage, Proceed, Run, RunReport};
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
-        signal::{SigSet, Signal},
+        signal::{SigSet, Signal, kill},
         signalfd::{SfdFlags, SignalFd},
         wait::WaitStatus,
     },
@@ -32,29 +33,140 @@ const RESULT_FD: i32 = 3;
 /// How long processes may take to die of SIGKILL. Those that take longer are stuck in the kernel.
 const DEATH: Duration = Duration::from_secs(2);
 
-/// Runs the program and sends its output and its end.
-pub(crate) fn run(run: &Run, port: &mut Port) -> Result<(), AgentError> {
-    let refuse = |what: String| GuestMessage::Refused { what };
-    let hidden = match Hidden::cover(&run.hide) {
-        Ok(hidden) => hidden,
-        Err((path, error)) => return Ok(port.send(&refuse(format!("hide {path}: {error}")))?),
-    };
-    let (pipes, ends) = Pipes::new(run.limits).map_err(AgentError::Supervision)?;
-    let answer = match spawn(run, ends) {
-        Ok(child) => {
-            let deadline = Instant::now() + Duration::from_millis(run.deadline_ms);
-            GuestMessage::Exited(supervise(&child, pipes, deadline, port)?)
-        }
-        Err(error) => {
-            let program = run.argv.first().map_or("nothing", String::as_str);
-            refuse(format!("execute {program}: {error}"))
-        }
-    };
-    drop(hidden);
-    Ok(port.send(&answer)?)
+/// A program under way, with all that the agent has of it. What it hides is hidden as long.
+pub(crate) struct Job {
+    child: Pid,
+    pipes: Pipes,
+    /// Where a program that stands by will find its input.
+    input: Option<PipeWriter>,
+    deaths: SignalFd,
+    children: Children,
+    _hidden: Hidden,
 }
 
-fn spawn(run: &Run, ends: ProgramEnds) -> std::io::Result<Child> {
+/// Runs the program and sends its output and its end. If it stands by, says so, and returns it.
+pub(crate) fn run(run: &Run, port: &mut Port) -> Result<Option<Job>, AgentError> {
+    let deadline = Instant::now() + Duration::from_millis(run.deadline_ms);
+    let mut job = match Job::start(run)? {
+        Ok(job) => job,
+        Err(what) => {
+            port.send(&GuestMessage::Refused { what })?;
+            return Ok(None);
+        }
+    };
+    if run.stand_by && job.stood_by(deadline, port)? {
+        port.send(&GuestMessage::StandsBy)?;
+        return Ok(Some(job));
+    }
+    job.finish(deadline, port)?;
+    Ok(None)
+}
+
+/// Lets a program that stands by go on, and sends its output and its end.
+pub(crate) fn proceed(mut job: Job, proceed: &Proceed, port: &mut Port) -> Result<(), AgentError> {
+    let deadline = Instant::now() + Duration::from_millis(proceed.deadline_ms);
+    let given = job.input.take().map_or(Ok(()), |mut input| input.write_all(&proceed.input));
+    // A program that has closed its input, or died meanwhile, will show in how it ends.
+    if let Err(error) = given {
+        eprintln!("kernlab-agent: the program did not take its input: {error}");
+    }
+    // ESRCH: it is gone.
+    let _ = kill(job.child, Signal::SIGCONT);
+    job.finish(deadline, port)
+}
+
+impl Job {
+    /// Starts a program. The inner error is what to tell the host.
+    fn start(run: &Run) -> Result<Result<Self, String>, AgentError> {
+        let hidden = match Hidden::cover(&run.hide) {
+            Ok(hidden) => hidden,
+            Err((path, error)) => return Ok(Err(format!("hide {path}: {error}"))),
+        };
+        let (pipes, ends) = Pipes::new(run.limits).map_err(AgentError::Supervision)?;
+        let (stdin, input) = match run.stand_by.then(pipe).transpose() {
+            Ok(Some((theirs, ours))) => (Stdio::from(theirs), Some(ours)),
+            Ok(None) => (Stdio::null(), None),
+            Err(error) => return Ok(Err(format!("make a pipe: {error}"))),
+        };
+        let deaths = watch_children().map_err(AgentError::Supervision)?;
+        let child = match spawn(run, stdin, ends) {
+            Ok(child) => Pid::from_raw(child.id().cast_signed()),
+            Err(error) => {
+                let program = run.argv.first().map_or("nothing", String::as_str);
+                return Ok(Err(format!("execute {program}: {error}")));
+            }
+        };
+        let children = Children::default();
+        Ok(Ok(Job { child, pipes, input, deaths, children, _hidden: hidden }))
+    }
+
+    /// Forwards output until the program has stopped itself. `false` if it has ended instead, or its
+    /// time is over.
+    fn stood_by(&mut self, deadline: Instant, port: &mut Port) -> Result<bool, AgentError> {
+        loop {
+            if self.children.reap_until_stop(self.child).map_err(AgentError::Supervision)? {
+                while self.pipes.forward(port)? {}
+                return Ok(true);
+            }
+            if self.children.ended.is_some() || Instant::now() >= deadline {
+                return Ok(false);
+            }
+            self.wait(deadline)?;
+            self.pipes.forward(port)?;
+        }
+    }
+
+    /// Forwards output until the program has ended and nobody can write any more, and says how it
+    /// ended.
+    fn finish(mut self, deadline: Instant, port: &mut Port) -> Result<(), AgentError> {
+        let started = Instant::now();
+        // Phase one: the program runs.
+        let mut overdue = false;
+        while self.children.ended.is_none() && !overdue {
+            self.wait(deadline)?;
+            self.pipes.forward(port)?;
+            self.reap()?;
+            overdue = Instant::now() >= deadline;
+        }
+        let duration = started.elapsed();
+
+        // Phase two: it has ended, or must; so must all that it started.
+        let last_moment = Instant::now() + DEATH;
+        kill_everyone();
+        while !self.children.gone && Instant::now() < last_moment {
+            self.reap()?;
+            if !self.children.gone {
+                self.wait(last_moment)?;
+                self.pipes.forward(port)?;
+            }
+        }
+        while self.pipes.forward(port)? {}
+
+        let report = RunReport {
+            exit: match self.children.ended {
+                Some(status) if !overdue => exit_of(status),
+                _ => Exit::Deadline,
+            },
+            duration_us: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
+            dropped: self.pipes.dropped,
+            killed: self.children.killed,
+            stuck: !self.children.gone,
+        };
+        drop(self);
+        Ok(port.send(&GuestMessage::Exited(report))?)
+    }
+
+    fn reap(&mut self) -> Result<(), AgentError> {
+        self.children.reap(self.child).map_err(AgentError::Supervision)
+    }
+
+    /// Waits for output, a change of a child or the deadline.
+    fn wait(&self, deadline: Instant) -> Result<(), AgentError> {
+        wait(&self.deaths, &self.pipes, deadline).map_err(AgentError::Supervision)
+    }
+}
+
+fn spawn(run: &Run, stdin: Stdio, ends: ProgramEnds) -> std::io::Result<Child> {
     let (program, arguments) = run
         .argv
         .split_first()
@@ -66,58 +178,12 @@ fn spawn(run: &Run, ends: ProgramEnds) -> std::io::Result<Child> {
         .envs(run.env.iter().map(|(name, value)| (name, value)))
         .current_dir("/tmp")
         .process_group(0)
-        .stdin(Stdio::null())
+        .stdin(stdin)
         .stdout(ends.stdout)
         .stderr(ends.stderr);
     let result = FdMapping { parent_fd: ends.result, child_fd: RESULT_FD };
     command.fd_mappings(vec![result]).map_err(std::io::Error::other)?;
     command.spawn()
-}
-
-/// Forwards output until the program has ended and nobody can write any more.
-fn supervise(
-    child: &Child,
-    mut pipes: Pipes,
-    deadline: Instant,
-    port: &mut Port,
-) -> Result<RunReport, AgentError> {
-    let started = Instant::now();
-    let child = Pid::from_raw(child.id().cast_signed());
-    let deaths = watch_deaths().map_err(AgentError::Supervision)?;
-    let mut children = Children::default();
-
-    // Phase one: the program runs.
-    let mut overdue = false;
-    while children.ended.is_none() && !overdue {
-        wait(&deaths, &pipes, deadline).map_err(AgentError::Supervision)?;
-        pipes.forward(port)?;
-        children.reap(child).map_err(AgentError::Supervision)?;
-        overdue = Instant::now() >= deadline;
-    }
-    let duration = started.elapsed();
-
-    // Phase two: it has ended, or must; so must all that it started.
-    let last_moment = Instant::now() + DEATH;
-    kill_everyone();
-    while !children.gone && Instant::now() < last_moment {
-        children.reap(child).map_err(AgentError::Supervision)?;
-        if !children.gone {
-            wait(&deaths, &pipes, last_moment).map_err(AgentError::Supervision)?;
-            pipes.forward(port)?;
-        }
-    }
-    while pipes.forward(port)? {}
-
-    Ok(RunReport {
-        exit: match children.ended {
-            Some(status) if !overdue => exit_of(status),
-            _ => Exit::Deadline,
-        },
-        duration_us: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
-        dropped: pipes.dropped,
-        killed: children.killed,
-        stuck: !children.gone,
-    })
 }
 
 fn exit_of(status: WaitStatus) -> Exit {
@@ -128,8 +194,8 @@ fn exit_of(status: WaitStatus) -> Exit {
     }
 }
 
-/// A descriptor that becomes readable when a child ends.
-fn watch_deaths() -> nix::Result<SignalFd> {
+/// A descriptor that becomes readable when a child ends, or stops.
+fn watch_children() -> nix::Result<SignalFd> {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGCHLD);
     // Programs start with an empty mask: the standard library resets it when it executes them.
@@ -137,7 +203,6 @@ fn watch_deaths() -> nix::Result<SignalFd> {
     SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
 }
 
-/// Waits for output, a death or the deadline.
 fn wait(deaths: &SignalFd, pipes: &Pipes, deadline: Instant) -> nix::Result<()> {
     let mut fds: Vec<_> = std::iter::once(deaths.as_fd())
         .chain(pipes.open())

@@ -62,6 +62,7 @@ fn serve() -> Result<(), AgentError> {
             return Ok(port.flush()?);
         }
     }
+    let mut standing_by = None;
     loop {
         match port.receive()? {
             HostMessage::Begin(begin) => {
@@ -72,7 +73,14 @@ fn serve() -> Result<(), AgentError> {
                 let written = write_file(Path::new(&path), mode, append, &bytes);
                 port.send(&answer(written.map_err(|error| format!("write {path}: {error}"))))?;
             }
-            HostMessage::Run(run) => job::run(&run, &mut port)?,
+            HostMessage::Run(run) if standing_by.is_none() => {
+                standing_by = job::run(&run, &mut port)?;
+            }
+            HostMessage::Run(_) => port.send(&answer(Err("run a program: one stands by")))?,
+            HostMessage::Proceed(proceed) => match standing_by.take() {
+                Some(job) => job::proceed(job, &proceed, &mut port)?,
+                None => port.send(&answer(Err("proceed: no program stands by")))?,
+            },
             HostMessage::ReadKernelLog { mark } => kernel_log::send(mark, &mut port)?,
             HostMessage::WorkAhead => port.send(&answer(symbols::sort_table()))?,
             HostMessage::PowerOff => return Ok(()),

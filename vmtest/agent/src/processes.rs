@@ -26,15 +26,25 @@ pub(crate) struct Children {
 impl Children {
     /// Collects all that have ended by now.
     pub(crate) fn reap(&mut self, child: Pid) -> nix::Result<()> {
+        self.collect(child, WaitPidFlag::empty()).map(drop)
+    }
+
+    /// The same, and says whether the awaited child has stopped itself.
+    pub(crate) fn reap_until_stop(&mut self, child: Pid) -> nix::Result<bool> {
+        self.collect(child, WaitPidFlag::WUNTRACED)
+    }
+
+    fn collect(&mut self, child: Pid, flags: WaitPidFlag) -> nix::Result<bool> {
         loop {
-            match waitpid(EVERYONE, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::StillAlive) => return Ok(()),
+            match waitpid(EVERYONE, Some(WaitPidFlag::WNOHANG | flags)) {
+                Ok(WaitStatus::StillAlive) => return Ok(false),
+                Ok(WaitStatus::Stopped(pid, _)) if pid == child => return Ok(true),
                 Ok(status) if status.pid() == Some(child) => self.ended = Some(status),
                 Ok(WaitStatus::Signaled(_, Signal::SIGKILL, _)) => self.killed += 1,
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(Errno::ECHILD) => {
                     self.gone = true;
-                    return Ok(());
+                    return Ok(false);
                 }
                 Err(error) => return Err(error),
             }

@@ -16,8 +16,8 @@ pub trait Direction: Serialize + DeserializeOwned {
 /// A request of the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HostMessage {
-    /// Begin to work, now that the guest is where it will work: the first request, made once;
-    /// answered by `Done`, `FilesWanted` or `Refused`.
+    /// Begin to work, now that the guest is where it will work: the first request after a boot, and
+    /// after each time that the guest was restored; answered by `Done`, `FilesWanted` or `Refused`.
     Begin(Begin),
     /// Write a part of a file; answered by `Done` or `Refused`.
     WriteFile {
@@ -31,7 +31,8 @@ pub enum HostMessage {
         #[serde(with = "crate::packed")]
         bytes: Vec<u8>,
     },
-    /// Run a program; answered by `Output`s and `Exited`, or by `Refused`.
+    /// Run a program; answered by `Output`s and `Exited`, or by `Refused`. A program that is to stand
+    /// by and does is answered by `StandsBy` instead.
     Run(Run),
     /// Write a last line to the kernel's log, [`log_mark`], and read what the log has gained since the
     /// last such request; answered by `Output`s of [`Stream::KernelLog`] and `Done`.
@@ -44,6 +45,8 @@ pub enum HostMessage {
     WorkAhead,
     /// Switch the machine off; not answered.
     PowerOff,
+    /// Let the program that stands by go on; answered as `Run` is.
+    Proceed(Proceed),
 }
 
 /// The line that proves that a kernel's log was read, and up to where.
@@ -79,6 +82,18 @@ pub struct Run {
     pub deadline_ms: u64,
     /// How much output is kept.
     pub limits: Limits,
+    /// The program stops itself (SIGSTOP) when it has done what it would do before any work, and then
+    /// reads from its standard input what its work is. Others have no standard input.
+    pub stand_by: bool,
+}
+
+/// What a program that stands by was waiting for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proceed {
+    /// All that it finds on its standard input.
+    pub input: Vec<u8>,
+    /// After so many milliseconds from now on everything is killed.
+    pub deadline_ms: u64,
 }
 
 /// How many bytes of each stream are sent; the rest is read and thrown away.
@@ -126,6 +141,8 @@ pub enum GuestMessage {
         /// Why.
         why: String,
     },
+    /// The program has stopped itself, and waits for `Proceed`.
+    StandsBy,
 }
 
 impl Direction for GuestMessage {

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use kernlab_proto::{GuestMessage, Hello, HostMessage, Run};
+use kernlab_proto::{GuestMessage, Hello, HostMessage, Proceed, Run};
 
 use super::{
     Bootable,
     connection::ConnectionError,
     error::{LabError, LabErrorKind, Phase},
-    job::{Collected, Job, JobOutput},
-    machine::{ANSWER, ENDING, Machine, last_words},
+    job::{Job, JobOutput},
+    machine::{ANSWER, ENDING, Machine, Work, last_words},
     saved::SavedState,
 };
 use crate::{console::Log, qemu::Memory};
@@ -30,11 +30,15 @@ pub struct Settled {
 /// A guest that works, and waits for requests.
 #[derive(Debug)]
 pub struct Ready {
-    hello: Hello,
+    pub(super) hello: Hello,
     timings: Timings,
     /// What was read of the kernel's log.
     kernel_log: String,
 }
+
+/// A guest in which a program waits for its work.
+#[derive(Debug)]
+pub struct StandingBy(pub(super) Ready);
 
 /// What the stages of a guest's life took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,8 +152,12 @@ impl Guest<Booting> {
 
 impl Guest<Settled> {
     /// A guest that is what another was when it was saved.
-    pub(super) fn restored(bootable: &Bootable, saved: &SavedState) -> Result<Self, LabError> {
-        let mut machine = Machine::start(bootable, Memory::Restored(&saved.memory))?;
+    pub(super) fn restored(
+        bootable: &Bootable,
+        saved: &SavedState,
+        memory: Memory<'_>,
+    ) -> Result<Self, LabError> {
+        let mut machine = Machine::start(bootable, memory)?;
         let spawn = machine.started.elapsed();
         let deadline = Instant::now() + machine.accelerator.patience(ANSWER);
         if let Err(source) = machine.monitor.restore(&saved.devices, deadline) {
@@ -179,7 +187,8 @@ impl Guest<Ready> {
 
     /// Starts a machine as another was when it was saved.
     pub fn restore(bootable: &Bootable, saved: &SavedState) -> Result<Self, LabError> {
-        let mut guest = Guest::restored(bootable, saved)?.begin()?;
+        let memory = Memory::Restored(&saved.memory);
+        let mut guest = Guest::restored(bootable, saved, memory)?.begin()?;
         guest.state.kernel_log = saved.kernel_log.clone();
         Ok(guest)
     }
@@ -196,37 +205,39 @@ impl Guest<Ready> {
 
     /// Runs a program. A program that fails is no error; after an error the guest is gone.
     pub fn run(&mut self, job: &Job) -> Result<JobOutput, LabError> {
-        let started = Instant::now();
-        let machine = &mut self.machine;
-        for file in &job.files {
-            machine.write_file(file)?;
+        let work = self.start_program(job, false)?;
+        self.machine.end_of(work, job)
+    }
+
+    /// Starts a program that does what it can before its work is known, and then stops itself.
+    pub(super) fn stand_by(mut self, program: &Job) -> Result<Guest<StandingBy>, LabError> {
+        let work = self.start_program(program, true)?;
+        match self.machine.receive(work.deadline, work.doing, work.waited)? {
+            GuestMessage::StandsBy => {}
+            GuestMessage::Refused { what } => {
+                return Err(self.machine.fail(LabErrorKind::Refused { what }));
+            }
+            other => return Err(self.machine.unexpected(work.doing, &other)),
         }
-        let doing = "when it had to run a program";
-        let timeout = machine.accelerator.patience(job.timeout);
-        let waited = timeout + machine.accelerator.patience(job.grace);
-        let deadline = Instant::now() + waited;
+        let Guest { machine, state } = self;
+        Ok(Guest { machine, state: StandingBy(state) })
+    }
+
+    fn start_program(&mut self, job: &Job, stand_by: bool) -> Result<Work, LabError> {
+        for file in &job.files {
+            self.machine.write_file(file)?;
+        }
+        let work = self.machine.work(job, "when it had to run a program");
         let run = HostMessage::Run(Run {
             argv: job.argv.clone(),
             env: job.env.clone(),
             hide: job.hide.clone(),
-            deadline_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
+            deadline_ms: work.deadline_ms(),
             limits: job.limits,
+            stand_by,
         });
-        machine.note_work();
-        machine.send(&run, deadline, doing, waited)?;
-        let mut collected = Collected::new(job.limits);
-        loop {
-            match machine.receive(deadline, doing, waited)? {
-                GuestMessage::Output { stream, bytes } if collected.add(stream, &bytes) => {}
-                GuestMessage::Exited(report) => {
-                    return Ok(collected.finish(report, started.elapsed(), machine.running()));
-                }
-                GuestMessage::Refused { what } => {
-                    return Err(machine.fail(LabErrorKind::Refused { what }));
-                }
-                other => return Err(machine.unexpected(doing, &other)),
-            }
-        }
+        self.machine.send(&run, work.deadline, work.doing, work.waited)?;
+        Ok(work)
     }
 
     /// The kernel's log since its boot, as far as it is still there when it is first read:
@@ -249,5 +260,33 @@ impl Guest<Ready> {
         let ended = asked.is_ok() && self.machine.process.wait(deadline).is_some();
         // Dropping it kills it.
         if ended { PowerOff::Clean } else { PowerOff::Killed }
+    }
+}
+
+impl Guest<StandingBy> {
+    /// Starts a machine as another was when it was saved with a program that stood by.
+    pub fn restore_standby(bootable: &Bootable, saved: &SavedState) -> Result<Self, LabError> {
+        let Guest { machine, state } = Guest::restore(bootable, saved)?;
+        Ok(Guest { machine, state: StandingBy(state) })
+    }
+
+    /// What the agent said first.
+    pub fn hello(&self) -> &Hello {
+        &self.state.0.hello
+    }
+
+    /// Lets the program go on with `input`. Of `program`, which stands by, its times and limits count.
+    pub fn proceed(
+        mut self,
+        input: &str,
+        program: &Job,
+    ) -> Result<(Guest<Ready>, JobOutput), LabError> {
+        let work = self.machine.work(program, "when its program had to proceed");
+        let input = input.as_bytes().to_vec();
+        let proceed = HostMessage::Proceed(Proceed { input, deadline_ms: work.deadline_ms() });
+        self.machine.send(&proceed, work.deadline, work.doing, work.waited)?;
+        let output = self.machine.end_of(work, program)?;
+        let Guest { machine, state: StandingBy(state) } = self;
+        Ok((Guest { machine, state }, output))
     }
 }

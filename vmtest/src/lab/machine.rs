@@ -12,7 +12,7 @@ use super::{
     Bootable,
     connection::{Connection, ConnectionError},
     error::{Evidence, LabError, LabErrorKind, Phase},
-    job::GuestFile,
+    job::{Collected, GuestFile, Job, JobOutput},
     running::Running,
 };
 use crate::{
@@ -43,6 +43,23 @@ pub(super) struct Machine {
     at_work: Option<(Instant, Duration)>,
 }
 
+/// A program's work, and how long it may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Work {
+    pub(super) doing: &'static str,
+    started: Instant,
+    timeout: Duration,
+    pub(super) waited: Duration,
+    pub(super) deadline: Instant,
+}
+
+impl Work {
+    /// When the agent kills the program, in milliseconds from the request.
+    pub(super) fn deadline_ms(&self) -> u64 {
+        u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
 impl Machine {
     /// Starts QEMU and listens to it.
     pub(super) fn start(bootable: &Bootable, memory: Memory<'_>) -> Result<Self, LabError> {
@@ -61,9 +78,31 @@ impl Machine {
         Ok(Machine { process, console, monitor, connection, accelerator, started, handed, at_work })
     }
 
-    /// A program starts now.
-    pub(super) fn note_work(&mut self) {
-        self.at_work = Some((Instant::now(), self.process.processor_time()));
+    /// A program is about to do its work.
+    pub(super) fn work(&mut self, job: &Job, doing: &'static str) -> Work {
+        let started = Instant::now();
+        self.at_work = Some((started, self.process.processor_time()));
+        let timeout = self.accelerator.patience(job.timeout);
+        let waited = timeout + self.accelerator.patience(job.grace);
+        Work { doing, started, timeout, waited, deadline: started + waited }
+    }
+
+    /// Collects what the program says until it ends.
+    pub(super) fn end_of(&mut self, work: Work, job: &Job) -> Result<JobOutput, LabError> {
+        let mut collected = Collected::new(job.limits);
+        loop {
+            match self.receive(work.deadline, work.doing, work.waited)? {
+                GuestMessage::Output { stream, bytes } if collected.add(stream, &bytes) => {}
+                GuestMessage::Exited(report) => {
+                    let running = self.running();
+                    return Ok(collected.finish(report, work.started.elapsed(), running));
+                }
+                GuestMessage::Refused { what } => {
+                    return Err(self.fail(LabErrorKind::Refused { what }));
+                }
+                other => return Err(self.unexpected(work.doing, &other)),
+            }
+        }
     }
 
     /// What the guest got of the time since the last program was started.
@@ -225,6 +264,7 @@ impl Machine {
             GuestMessage::Refused { .. } => "refusal",
             GuestMessage::Output { .. } => "output, or more of it than was asked for",
             GuestMessage::Exited(_) => "end of a program",
+            GuestMessage::StandsBy => "program that stands by",
         };
         self.fail(LabErrorKind::Unexpected { doing, message })
     }

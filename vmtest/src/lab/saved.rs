@@ -2,17 +2,22 @@
 
 use std::{
     fs::File,
+    io,
     time::{Duration, Instant},
 };
 
 use kernlab_proto::Hello;
-use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use super::{Bootable, Guest, LabError, error::LabErrorKind, machine::ANSWER};
+use super::{
+    Bootable, Guest, Job, LabError,
+    error::LabErrorKind,
+    machine::{ANSWER, Machine},
+    memory,
+};
 use crate::qemu::Memory;
 
-/// Everything of a guest that had said hello: any number of guests can be restored from it, side by
-/// side.
+/// Everything of a guest that was settled, or in which a program stood by: any number of guests can be
+/// restored from it, side by side.
 #[derive(Debug)]
 pub struct SavedState {
     /// What its agent said.
@@ -25,22 +30,45 @@ pub struct SavedState {
     pub memory: File,
 }
 
+fn no_memory(source: io::Error) -> LabErrorKind {
+    LabErrorKind::Host { what: "could not make memory", source }
+}
+
 impl SavedState {
     /// Boots a guest and saves it at its hello.
     pub fn of_boot(bootable: &Bootable, timeout: Duration) -> Result<SavedState, LabError> {
         let length = u64::from(bootable.machine.memory_mib) << 20;
-        let memory = memfd_create(c"guest-memory", MFdFlags::MFD_CLOEXEC)
-            .map(File::from)
-            .map_err(std::io::Error::from)
-            .and_then(|file| file.set_len(length).map(|()| file))
-            .map_err(|source| LabErrorKind::Host { what: "could not make memory", source })?;
+        let memory = memory::empty(length).map_err(no_memory)?;
         let guest = Guest::start_with(bootable, Memory::Kept(&memory))?.settled(timeout)?;
         let Guest { mut machine, state } = guest;
         machine.work_ahead()?;
         let kernel_log = machine.kernel_log()?;
+        SavedState::of(machine, state.hello, kernel_log, memory)
+    }
+
+    /// Starts a program in a guest that is restored from a settled one, and saves that guest when the
+    /// program stands by.
+    pub fn of_standby(
+        bootable: &Bootable,
+        settled: &SavedState,
+        program: &Job,
+    ) -> Result<SavedState, LabError> {
+        let memory = memory::copy(&settled.memory).map_err(no_memory)?;
+        let guest = Guest::restored(bootable, settled, Memory::Continued(&memory))?.begin()?;
+        let Guest { mut machine, state } = guest.stand_by(program)?;
+        let kernel_log = settled.kernel_log.clone() + &machine.kernel_log()?;
+        SavedState::of(machine, state.0.hello, kernel_log, memory)
+    }
+
+    fn of(
+        mut machine: Machine,
+        hello: Hello,
+        kernel_log: String,
+        memory: File,
+    ) -> Result<SavedState, LabError> {
         let deadline = Instant::now() + machine.accelerator.patience(ANSWER);
         match machine.monitor.save(deadline) {
-            Ok(devices) => Ok(SavedState { hello: state.hello, kernel_log, devices, memory }),
+            Ok(devices) => Ok(SavedState { hello, kernel_log, devices, memory }),
             Err(error) => Err(machine.fail(LabErrorKind::NotSaved(error))),
         }
     }

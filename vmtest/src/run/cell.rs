@@ -23,6 +23,7 @@ use super::{
     milliseconds,
     plan::{Attempt, RunPlan},
     progress::{ProgressEvent, Reporter},
+    standby::{self, BTF, Start},
     warning::Known,
 };
 use crate::{
@@ -43,9 +44,6 @@ pub(crate) const EVENTS_FILE: &str = "events.txt";
 
 /// Where a guest finds the BPF object that it is to load instead of its own.
 const OBJECT: &str = "/tmp/object.o";
-
-/// Where a guest finds BTF that is not its kernel's own.
-const BTF: &str = "/run/btf";
 
 /// How long a scenario may take with acceleration; the slowest needs a tenth of it.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -126,30 +124,22 @@ impl Runner {
         let entry = self.entry(&cell.kernel)?;
         let kernel = self.kernels.prepared(&entry).map_err(unavailable)?;
         let mut tell = |line| reporter.tell(ProgressEvent::Notice(line));
-        let mut bootable = self.bootable(&kernel, &mut tell)?;
-        if cell.btf == BtfMode::External {
-            let host = self.kernels.external_btf(&entry, &kernel).map_err(unavailable)?;
-            bootable.machine.handed.push(HandedFile { guest: BTF.to_owned(), host });
-        }
+        let mut bootable = self.bootable(&entry, &kernel, cell.btf, &mut tell)?;
         bootable.console_file = Some(evidence.join("console.log"));
         clock.lap("prepare");
         self.open_kernel(&entry, &kernel, &mut tell)?;
         clock.lap("first of its kernel");
 
-        let guest = if self.plan.cold {
-            Guest::boot(&bootable, lab::BOOT_TIMEOUT)
-        } else {
-            Warm::of(self.kernels.store()).guest(&bootable, &mut tell)
-        };
-        let mut guest = guest.map_err(|error| lab_verdict(&error, evidence))?;
+        let start = self.start(cell, &bootable, &mut tell);
+        let start = start.map_err(|error| lab_verdict(&error, evidence))?;
         clock.lap("guest");
         reporter.tell(ProgressEvent::Tracing);
-        report.release = Some(guest.hello().release.clone());
-        let worked = guest
-            .run(&self.job(cell))
+        report.release = Some(start.release().to_owned());
+        let worked = start
+            .run()
             .inspect(|_| clock.lap("trace"))
-            .and_then(|output| Ok((output, guest.kernel_log()?.to_owned())));
-        let (output, kernel_log) = match worked {
+            .and_then(|(mut guest, output)| Ok((guest.kernel_log()?.to_owned(), output, guest)));
+        let (kernel_log, output, guest) = match worked {
             Ok(worked) => worked,
             Err(error) => return Err(self.of_lost_guest(cell, &entry, &error, evidence, report)),
         };
@@ -228,7 +218,26 @@ impl Runner {
         })
     }
 
-    /// What the first cell of a kernel does for all others: it boots and saves the guest that they are
+    /// A guest for one cell. `bootable` is the cell's machine.
+    fn start(
+        &self,
+        cell: &Cell,
+        bootable: &Bootable,
+        tell: &mut dyn FnMut(String),
+    ) -> Result<Start, LabError> {
+        let ready = |guest| Start::Ready(guest, self.timed(self.job(cell)));
+        if self.plan.cold {
+            return Guest::boot(bootable, lab::BOOT_TIMEOUT).map(ready);
+        }
+        let warm = Warm::of(self.kernels.store());
+        let tracer = standby::tracer(cell.btf);
+        match warm.standing_by(bootable, &tracer, tell) {
+            Some(guest) => Ok(Start::StandingBy(guest, standby::work(cell), self.timed(tracer))),
+            None => warm.guest(bootable, tell).map(ready),
+        }
+    }
+
+    /// What the first cell of a kernel does for all others: it boots and saves the guests that they are
     /// restored from, and takes the dossier that they are predicted by. The others wait for it.
     fn open_kernel(
         &self,
@@ -247,6 +256,11 @@ impl Runner {
             return Ok(());
         }
         let dossier = self.dossier(entry, kernel, tell);
+        for mode in standby::worthwhile(&self.plan, &entry.id) {
+            let bootable = self.bootable(entry, kernel, mode, tell)?;
+            let warm = Warm::of(self.kernels.store());
+            warm.prepare_standby(&bootable, &standby::tracer(mode), tell);
+        }
         fs::create_dir_all(file.parent().unwrap_or(&file))
             .and_then(|()| write_json(&file, &dossier))
             .map_err(host_io)
@@ -259,7 +273,7 @@ impl Runner {
         kernel: &Unpacked,
         tell: &mut dyn FnMut(String),
     ) -> Option<Dossier> {
-        let bootable = self.bootable(kernel, tell).ok()?;
+        let bootable = self.bootable(entry, kernel, BtfMode::Embedded, tell).ok()?;
         if !self.plan.cold {
             Warm::of(self.kernels.store()).prepare(&bootable, tell).ok()?;
         }
@@ -301,7 +315,14 @@ impl Runner {
         Some(Btf::parse(fs::read(file).ok()?).ok()?.extract(&wanted_types()))
     }
 
-    fn bootable(&self, kernel: &Unpacked, tell: &mut dyn FnMut(String)) -> Step<Bootable> {
+    /// The machine of a kernel, with the files that its cells in this mode need.
+    fn bootable(
+        &self,
+        entry: &Entry,
+        kernel: &Unpacked,
+        mode: BtfMode,
+        tell: &mut dyn FnMut(String),
+    ) -> Step<Bootable> {
         let programs = ["kernlab-tracer", "kernlab-workload", "kernlab-workload-static"];
         let store = self.kernels.store();
         let mut bootable = machine::of_kernel(store, kernel, &self.plan.guest, &programs, tell)
@@ -309,6 +330,10 @@ impl Runner {
         bootable.machine.handed.extend(
             self.plan.object.clone().map(|host| HandedFile { guest: OBJECT.to_owned(), host }),
         );
+        if mode == BtfMode::External {
+            let host = self.kernels.external_btf(entry, kernel).map_err(unavailable)?;
+            bootable.machine.handed.push(HandedFile { guest: BTF.to_owned(), host });
+        }
         Ok(bootable)
     }
 
@@ -319,16 +344,14 @@ impl Runner {
         if self.plan.object.is_some() {
             words.extend(["--object".to_owned(), OBJECT.to_owned()]);
         }
-        if cell.btf == BtfMode::External {
-            words.extend(["--btf".to_owned(), BTF.to_owned()]);
-        }
+        standby::with_types(words, cell.btf)
+    }
+
+    /// A job with the time of a cell.
+    fn timed(&self, job: Job) -> Job {
         let given = self.plan.timeout.map(|seconds| Duration::from_secs(seconds.get().into()));
         let timeout = given.unwrap_or(TIMEOUT);
-        let job = Job::new(words).timeout(timeout).grace(GRACE.min(timeout));
-        match cell.btf {
-            BtfMode::Masked | BtfMode::External => job.hide("/sys/kernel/btf"),
-            BtfMode::Embedded | BtfMode::Absent => job,
-        }
+        job.timeout(timeout).grace(GRACE.min(timeout))
     }
 
     fn judge(

@@ -14,6 +14,7 @@ pub mod plan;
 pub mod progress;
 mod repeated;
 pub mod shards;
+mod standby;
 mod twins;
 mod warning;
 

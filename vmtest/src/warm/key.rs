@@ -4,49 +4,84 @@ use std::{fmt, fs, io, os::unix::fs::MetadataExt, path::Path, sync::OnceLock};
 
 use crate::{
     kernels::Digest,
-    lab::Bootable,
-    qemu::{Memory, is_measured},
+    lab::{Bootable, Job},
+    qemu::{HandedFile, Memory, is_measured},
 };
 
 /// Of the files on the shelf, and of what the agent and the host say to each other before a guest is
 /// saved.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Names a state: different, if anything is different that could matter to a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Key(Digest);
+pub(super) struct Key {
+    /// The digest of all that matters to a settled guest; behind a dot, of what is more in one in which
+    /// a program stands by.
+    place: String,
+    /// What changes often: of all states that differ only in that, the last one is kept.
+    contents: String,
+}
 
 impl Key {
+    /// Of a settled guest.
     pub(super) fn of(bootable: &Bootable) -> io::Result<Self> {
-        let machine = &bootable.machine;
-        let mut text = format!("kernlab {FORMAT}\n{}\n", processor());
-        // QEMU and the kernel are named with what changes when they are written: the way of make(1),
-        // because reading them would cost every cell a tenth of a second.
-        for file in [bootable.qemu.path(), &machine.kernel] {
-            text.push_str(&identity(file)?);
-        }
-        // An initramfs is named after its content, and touched whenever it is used.
-        text.push_str(&format!("{}\n", fs::metadata(&machine.initramfs)?.size()));
-        for argument in machine.guest_arguments(Memory::Fresh) {
-            let argument = argument.to_string_lossy();
-            let words = argument.split(' ').filter(|word| !is_measured(word));
-            text.push_str(&words.collect::<Vec<_>>().join(" "));
-            text.push('\n');
-        }
-        Ok(Key(Digest::of(text.as_bytes())))
+        Ok(Key { place: machine(bootable)?.to_string(), contents: String::new() })
     }
+
+    /// Of a guest in which a program stands by, with all files that it was handed.
+    pub(super) fn of_standby(bootable: &Bootable, program: &Job) -> io::Result<Self> {
+        let settled = Key::of(bootable)?;
+        let mut text = format!("{program:?}\n");
+        let mut contents = String::new();
+        for HandedFile { guest, host } in &bootable.machine.handed {
+            text.push_str(&format!("{guest} {host:?}\n"));
+            let state = fs::metadata(host)?;
+            let (seconds, nanoseconds) = (state.ctime(), state.ctime_nsec());
+            contents.push_str(&format!("{} {} ", state.ino(), state.size()));
+            contents.push_str(&format!("{seconds}.{nanoseconds}\n"));
+        }
+        Ok(Key { place: format!("{settled}.{}", Digest::of(text.as_bytes())), contents })
+    }
+
+    pub(super) fn contents(&self) -> &str {
+        &self.contents
+    }
+
+    /// Is the state in this folder of a guest that began as this one?
+    pub(super) fn is_origin_of(&self, folder: &str) -> bool {
+        folder.strip_prefix(&self.place).is_some_and(|rest| rest.starts_with('.'))
+    }
+}
+
+fn machine(bootable: &Bootable) -> io::Result<Digest> {
+    let machine = &bootable.machine;
+    let mut text = format!("kernlab {FORMAT}\n{}\n", processor());
+    // QEMU and the kernel are named with what changes when they are written: the way of make(1),
+    // because reading them would cost every cell a tenth of a second.
+    for file in [bootable.qemu.path(), &machine.kernel] {
+        text.push_str(&identity(file)?);
+    }
+    // An initramfs is named after its content, and touched whenever it is used.
+    text.push_str(&format!("{}\n", fs::metadata(&machine.initramfs)?.size()));
+    for argument in machine.guest_arguments(Memory::Fresh) {
+        let argument = argument.to_string_lossy();
+        let words = argument.split(' ').filter(|word| !is_measured(word));
+        text.push_str(&words.collect::<Vec<_>>().join(" "));
+        text.push('\n');
+    }
+    Ok(Digest::of(text.as_bytes()))
 }
 
 #[cfg(test)]
 impl Key {
-    pub(super) fn for_test(digest: Digest) -> Self {
-        Key(digest)
+    pub(super) fn for_test(name: &str, contents: &str) -> Self {
+        Key { place: name.to_owned(), contents: contents.to_owned() }
     }
 }
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.place.fmt(f)
     }
 }
 
@@ -75,7 +110,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::qemu::{Accelerator, Binary, HandedFile, MachineSpec};
+    use crate::qemu::{Accelerator, Binary, MachineSpec};
 
     fn bootable(folder: &Path) -> Bootable {
         let file = |name: &str| -> PathBuf {
@@ -97,6 +132,26 @@ mod tests {
         other.machine.handed = vec![HandedFile::program("/nonexistent")];
         other.console_file = Some("/tmp/console".into());
         assert_eq!(Key::of(&plain).unwrap(), Key::of(&other).unwrap());
+    }
+
+    #[test]
+    fn a_program_that_stands_by_is_that_of_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut bootable = bootable(folder.path());
+        let file = folder.path().join("tracer");
+        fs::write(&file, "one").unwrap();
+        bootable.machine.handed = vec![HandedFile::program(&file)];
+        let program = Job::new(["/bin/tracer", "stand-by"]);
+        let key = |program: &Job| Key::of_standby(&bootable, program).unwrap();
+        let first = key(&program);
+        assert_eq!(first, key(&program));
+        let hidden = key(&program.clone().hide("/sys/kernel/btf"));
+        assert_ne!(hidden.to_string(), first.to_string());
+        assert_ne!(Key::of(&bootable).unwrap().to_string(), first.to_string());
+        fs::write(&file, "two").unwrap();
+        let second = key(&program);
+        assert_eq!(second.to_string(), first.to_string(), "both have the same place");
+        assert_ne!(second, first);
     }
 
     #[test]

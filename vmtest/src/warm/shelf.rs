@@ -9,22 +9,14 @@ use std::{
 };
 
 use kernlab_proto::Hello;
-use nix::{
-    errno::Errno,
-    unistd::{Whence, lseek64},
-};
 use serde::{Deserialize, Serialize};
 
 use super::key::Key;
-use crate::lab::SavedState;
+use crate::lab::{SavedState, for_each_page};
 
 /// Room for the states of all kernels, in bytes on the disk. Those that were not used for the
 /// longest time go first.
 const ROOM: u64 = 8 << 30;
-/// The unit of a guest's memory, in bytes. Many are empty, and holes in the file.
-const PAGE: usize = 4096;
-/// Bytes read at once.
-const PIECE: usize = 256 * PAGE;
 
 const NOTE: &str = "state.json";
 const DEVICES: &str = "devices";
@@ -33,6 +25,8 @@ const MEMORY: &str = "memory";
 /// A state's note: what belongs to it, and how to tell that it is still that.
 #[derive(Debug, Serialize, Deserialize)]
 struct Note {
+    /// See [`Key::contents`].
+    contents: String,
     hello: Hello,
     kernel_log: String,
     devices: u32,
@@ -89,8 +83,9 @@ impl Shelf {
     /// Opens a state: it stays usable if it is removed meanwhile.
     pub(super) fn take(&self, key: &Key) -> Taken {
         let place = self.place(key);
-        match read(&place) {
-            Ok(state) => Taken::Whole(state),
+        match read(&place, key.contents()) {
+            Ok(Some(state)) => Taken::Whole(state),
+            Ok(None) => Taken::Nothing,
             Err(_) if !place.exists() => Taken::Nothing,
             Err(why) => Taken::Damaged(why.to_string()),
         }
@@ -100,16 +95,22 @@ impl Shelf {
     pub(super) fn put(&self, key: &Key, state: &SavedState) -> io::Result<()> {
         fs::create_dir_all(&self.folder)?;
         let scratch = tempfile::Builder::new().prefix(".new-").tempdir_in(&self.folder)?;
-        write(scratch.path(), state)?;
+        write(scratch.path(), key.contents(), state)?;
         self.discard(key);
         fs::rename(scratch.keep(), self.place(key))?;
         self.make_room(ROOM)
     }
 
-    /// Removes a state. Guests that run from it are not disturbed.
+    /// Removes a state, and those of guests that were restored from it. Guests that run from them are
+    /// not disturbed.
     pub(super) fn discard(&self, key: &Key) {
         // Whoever finds the rest of it finds it damaged, and removes it as well.
         let _ = fs::remove_dir_all(self.place(key));
+        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            if key.is_origin_of(&entry.file_name().to_string_lossy()) {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
     }
 
     /// Removes what was not used for the longest time, and what processes that were killed left.
@@ -153,9 +154,13 @@ enum Damage {
     Checksum(&'static str),
 }
 
-fn read(place: &Path) -> Result<SavedState, Damage> {
+/// None if the state is of other contents.
+fn read(place: &Path, contents: &str) -> Result<Option<SavedState>, Damage> {
     let path = place.join(NOTE);
     let mut note: Note = serde_json::from_slice(&fs::read(&path)?)?;
+    if note.contents != contents {
+        return Ok(None);
+    }
     let devices = fs::read(place.join(DEVICES))?;
     if crc32fast::hash(&devices) != note.devices {
         return Err(Damage::Checksum(DEVICES));
@@ -174,16 +179,17 @@ fn read(place: &Path) -> Result<SavedState, Damage> {
     } else {
         return Err(Damage::Checksum(MEMORY));
     }
-    Ok(SavedState { hello: note.hello, kernel_log: note.kernel_log, devices, memory })
+    Ok(Some(SavedState { hello: note.hello, kernel_log: note.kernel_log, devices, memory }))
 }
 
-fn write(place: &Path, state: &SavedState) -> io::Result<()> {
+fn write(place: &Path, contents: &str, state: &SavedState) -> io::Result<()> {
     let path = place.join(MEMORY);
     let memory = File::options().create_new(true).read(true).write(true).open(path)?;
     memory.set_len(state.memory.metadata()?.len())?;
     let checksum = for_each_page(&state.memory, |offset, page| memory.write_all_at(page, offset))?;
     fs::write(place.join(DEVICES), &state.devices)?;
     let note = Note {
+        contents: contents.to_owned(),
         hello: state.hello.clone(),
         kernel_log: state.kernel_log.clone(),
         devices: crc32fast::hash(&state.devices),
@@ -193,48 +199,9 @@ fn write(place: &Path, state: &SavedState) -> io::Result<()> {
     fs::write(place.join(NOTE), serde_json::to_vec(&note)?)
 }
 
-/// Hands every page that isn't empty to `use_page`, with its offset, and returns a checksum of them all.
-fn for_each_page(
-    file: &File,
-    mut use_page: impl FnMut(u64, &[u8]) -> io::Result<()>,
-) -> io::Result<u32> {
-    const EMPTY: [u8; PAGE] = [0; PAGE];
-    let mut checksum = crc32fast::Hasher::new();
-    let mut buffer = vec![0; PIECE];
-    let mut at = 0;
-    while let Some(data) = seek(file, at, Whence::SeekData)? {
-        let end = seek(file, data, Whence::SeekHole)?.unwrap_or(data);
-        at = data - data % PAGE as u64;
-        while at < end {
-            let length = usize::try_from(end - at).unwrap_or(PIECE).min(PIECE);
-            let piece = &mut buffer[..length];
-            file.read_exact_at(piece, at)?;
-            for page in piece.chunks(PAGE) {
-                if page != &EMPTY[..page.len()] {
-                    checksum.update(&at.to_le_bytes());
-                    checksum.update(page);
-                    use_page(at, page)?;
-                }
-                at += page.len() as u64;
-            }
-        }
-    }
-    Ok(checksum.finalize())
-}
-
-/// Where data or a hole begins; none if there is no more of it.
-fn seek(file: &File, from: u64, whence: Whence) -> io::Result<Option<u64>> {
-    match lseek64(file, from.cast_signed(), whence) {
-        Ok(at) => Ok(Some(at.cast_unsigned())),
-        Err(Errno::ENXIO) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::Digest;
 
     const LENGTH: u64 = 64 << 20;
 
@@ -255,7 +222,7 @@ mod tests {
     }
 
     fn key(name: &str) -> Key {
-        Key::for_test(Digest::of(name.as_bytes()))
+        Key::for_test(name, "")
     }
 
     fn shelf_with(names: &[&str]) -> (tempfile::TempDir, Shelf) {
@@ -291,6 +258,32 @@ mod tests {
         memory.write_all_at(b"x", 4096).unwrap();
         let Taken::Damaged(why) = shelf.take(&key("one")) else { panic!("it is believed") };
         assert_eq!(why, "the checksum of its memory is wrong");
+    }
+
+    #[test]
+    fn of_states_with_other_contents_the_last_one_is_kept() {
+        let (_folder, shelf) = shelf_with(&["one"]);
+        let (old, new) = (Key::for_test("two", "old"), Key::for_test("two", "new"));
+        shelf.put(&old, &state()).unwrap();
+        assert!(matches!(shelf.take(&old), Taken::Whole(_)));
+        assert!(matches!(shelf.take(&new), Taken::Nothing));
+        shelf.put(&new, &state()).unwrap();
+        assert!(matches!(shelf.take(&new), Taken::Whole(_)));
+        assert!(matches!(shelf.take(&old), Taken::Nothing));
+        assert!(matches!(shelf.take(&key("one")), Taken::Whole(_)));
+    }
+
+    #[test]
+    fn a_state_is_removed_with_those_that_came_of_it() {
+        let (_folder, shelf) = shelf_with(&["one", "one.program", "one.other", "on", "one1"]);
+        shelf.discard(&key("one.other"));
+        let left = || {
+            ["one", "one.program", "one.other", "on", "one1"]
+                .map(|name| matches!(shelf.take(&key(name)), Taken::Whole(_)))
+        };
+        assert_eq!(left(), [true, true, false, true, true]);
+        shelf.discard(&key("one"));
+        assert_eq!(left(), [false, false, false, true, true]);
     }
 
     #[test]

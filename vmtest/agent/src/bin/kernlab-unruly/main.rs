@@ -58,6 +58,12 @@ fn behave(words: &[&str]) -> io::Result<()> {
         ["identify"] => identify(),
         ["connect"] => connect(),
         ["nothing"] => Ok(()),
+        // Any of these, but only when it is told.
+        ["stand-by"] => {
+            raise(Signal::SIGSTOP)?;
+            let told = io::read_to_string(io::stdin())?;
+            behave(&told.split(' ').collect::<Vec<_>>())
+        }
         // Ways to end.
         ["exit", code] => exit(code.parse().unwrap_or(99)),
         ["abort"] => Ok(raise(Signal::SIGABRT)?),

@@ -1,0 +1,118 @@
+//! Guests whose tracer program has gathered the kernel's facts before it knows what to trace: the
+//! same for all cells of a kernel in a BTF mode.
+
+use std::collections::BTreeMap;
+
+use kernlab_core::cell::{BtfMode, Cell};
+
+use super::plan::RunPlan;
+use crate::lab::{Guest, Job, JobOutput, LabError, Ready, StandingBy};
+
+/// Saving such a guest takes as long as it saves this many cells.
+const WORTHWHILE: usize = 24;
+
+/// Where a guest finds BTF that is not its kernel's own.
+pub(super) const BTF: &str = "/run/btf";
+
+/// A guest that is about to run its cell.
+pub(super) enum Start {
+    /// It is to run this.
+    Ready(Guest<Ready>, Job),
+    /// Its tracer stands by, and waits for this.
+    StandingBy(Guest<StandingBy>, String, Job),
+}
+
+impl Start {
+    pub(super) fn release(&self) -> &str {
+        let hello = match self {
+            Start::Ready(guest, _) => guest.hello(),
+            Start::StandingBy(guest, ..) => guest.hello(),
+        };
+        &hello.release
+    }
+
+    /// Runs the cell's tracer, and returns the guest with what that left.
+    pub(super) fn run(self) -> Result<(Guest<Ready>, JobOutput), LabError> {
+        match self {
+            Start::Ready(mut guest, job) => {
+                let output = guest.run(&job)?;
+                Ok((guest, output))
+            }
+            Start::StandingBy(guest, input, tracer) => guest.proceed(&input, &tracer),
+        }
+    }
+}
+
+/// The tracer program, before it knows what to trace.
+pub(super) fn tracer(mode: BtfMode) -> Job {
+    let words = ["/bin/kernlab-tracer", "stand-by"].map(str::to_owned);
+    with_types(words.into(), mode)
+}
+
+/// What a tracer that stands by is told.
+pub(super) fn work(cell: &Cell) -> String {
+    format!("{} {}", cell.backend, cell.scenario)
+}
+
+/// A job with `words` that finds its kernel's type information as `mode` says.
+pub(super) fn with_types(mut words: Vec<String>, mode: BtfMode) -> Job {
+    if mode == BtfMode::External {
+        words.extend(["--btf", BTF].map(str::to_owned));
+    }
+    let job = Job::new(words);
+    match mode {
+        BtfMode::Masked | BtfMode::External => job.hide("/sys/kernel/btf"),
+        BtfMode::Embedded | BtfMode::Absent => job,
+    }
+}
+
+/// The BTF modes in which so many cells of a kernel run that a guest is worth saving.
+pub(super) fn worthwhile(plan: &RunPlan, kernel: &str) -> Vec<BtfMode> {
+    // Cells with an object of their own are handed that beside the programs.
+    if plan.cold || plan.object.is_some() {
+        return Vec::new();
+    }
+    let mut attempts: BTreeMap<BtfMode, usize> = BTreeMap::new();
+    for cell in plan.cells.iter().filter_map(|cell| cell.parse::<Cell>().ok()) {
+        if cell.kernel == kernel {
+            *attempts.entry(cell.btf).or_default() += plan.repeat.get() as usize;
+        }
+    }
+    attempts.into_iter().filter(|&(_, count)| count >= WORTHWHILE).map(|(mode, _)| mode).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+
+    fn plan(cells: &[(&str, usize)]) -> RunPlan {
+        let cells = cells.iter().flat_map(|&(cell, count)| vec![cell.to_owned(); count]).collect();
+        RunPlan::of(cells, "/guest".into())
+    }
+
+    const EMBEDDED: &str = "debian-6.1/embedded/aya/sys_write/threads";
+    const MASKED: &str = "debian-6.1/masked/aya/sys_write/threads";
+    const OTHER: &str = "debian-6.12/masked/aya/sys_write/threads";
+
+    #[test]
+    fn a_guest_is_saved_for_many_cells_of_one_kernel_and_mode() {
+        let many = plan(&[(EMBEDDED, WORTHWHILE), (MASKED, WORTHWHILE - 1), (OTHER, WORTHWHILE)]);
+        assert_eq!(worthwhile(&many, "debian-6.1"), [BtfMode::Embedded]);
+        assert_eq!(worthwhile(&many, "debian-6.12"), [BtfMode::Masked]);
+        let often =
+            RunPlan { repeat: NonZeroU32::new(WORTHWHILE as u32).unwrap(), ..plan(&[(MASKED, 1)]) };
+        assert_eq!(worthwhile(&often, "debian-6.1"), [BtfMode::Masked]);
+    }
+
+    #[test]
+    fn none_is_where_cells_have_something_of_their_own() {
+        let many = plan(&[(EMBEDDED, WORTHWHILE)]);
+        let cold = RunPlan { cold: true, ..many.clone() };
+        let given = RunPlan { object: Some("/object.o".into()), ..many };
+        for plan in [cold, given] {
+            assert_eq!(worthwhile(&plan, "debian-6.1"), []);
+        }
+    }
+}
