@@ -155,15 +155,6 @@ pub enum ErrorKind {
         /// The paths.
         looked_for: String,
     },
-    /// What it is built from is not what it was when it was built.
-    #[error(
-        "what it is built from, or the compiler, changed while it was in use: run `cargo xtask \
-         kernels build {id}`, then this again"
-    )]
-    BuildIsStale {
-        /// The entry's id.
-        id: String,
-    },
     /// It could not be built.
     #[error(transparent)]
     Build(#[from] BuildError),
@@ -236,7 +227,6 @@ impl ErrorKind {
             ErrorKind::Image { .. } => Reason::NotAKernel,
             ErrorKind::NoBtfFile => Reason::MissingBtf,
             ErrorKind::Btf { .. } => Reason::ForeignBtf,
-            ErrorKind::BuildIsStale { .. } => Reason::BuildFailed,
             ErrorKind::Build(error) => error.reason(),
             ErrorKind::Read { .. } | ErrorKind::NoHostKernel { .. } | ErrorKind::Store(_) => {
                 Reason::HostIo

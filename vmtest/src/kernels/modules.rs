@@ -18,16 +18,17 @@ use super::{
 pub(crate) const MAX_MODULE: u64 = 256 << 20;
 
 /// The modules of one kernel.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Modules {
     pub(crate) builtin: BTreeSet<String>,
     pub(crate) supply: Supply,
 }
 
 /// Where modules come from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) enum Supply {
     /// The kernel has none, or nobody knows where they are.
+    #[default]
     None,
     /// A tree such as `/lib/modules/RELEASE`, by name.
     Tree(BTreeMap<String, PathBuf>),

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     build::{Recipe, Tree},
     document::DocumentError,
@@ -15,7 +17,7 @@ use super::{
     matrix::{BuildSource, Entry, Matrix, Origin, Source, TreeSource},
     mirror::Mirrors,
     modules::Modules,
-    observer::{Event, Observer, Silent},
+    observer::{Event, Observer},
     select::{SelectError, select},
     store::{Store, StoreError},
     unpack,
@@ -91,7 +93,7 @@ pub struct Fetched<'a> {
 pub const UNKNOWN_RELEASE: &str = "unknown";
 
 /// A kernel that can be booted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Unpacked {
     /// The entry's id.
     pub id: String,
@@ -101,7 +103,8 @@ pub struct Unpacked {
     pub image: Image,
     /// The configuration it was built with, if that is known.
     pub config: Option<PathBuf>,
-    /// Its modules.
+    /// Its modules. The guests of a run load none, so its plan has none.
+    #[serde(skip)]
     pub modules: Modules,
     /// Mebibytes of memory that its guests have.
     pub memory_mib: u32,
@@ -110,7 +113,7 @@ pub struct Unpacked {
 }
 
 /// What QEMU boots: at least one of the two is there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Image {
     /// The image as distributions ship it. Absent if an uncompressed kernel was given as a file.
     pub bzimage: Option<PathBuf>,
@@ -321,19 +324,6 @@ impl Kernels {
         let btf = file.ok_or(ErrorKind::NoBtfFile);
         btf.and_then(|file| external_btf::raw(&self.store, file, &kernel.release))
             .map_err(|kind| kind.of(&entry.id))
-    }
-
-    /// The same for a kernel that was prepared before: nothing is built any more, which would take
-    /// minutes.
-    pub fn prepared(&self, entry: &Entry) -> Result<Unpacked, Error> {
-        match &entry.source {
-            Source::Build(_) => {
-                let id = &entry.id;
-                let built = self.built(entry).map(|unpacked| unpacked.with_machine_of(entry));
-                built.ok_or_else(|| ErrorKind::BuildIsStale { id: id.clone() }.of(id))
-            }
-            _ => self.prepare(entry, &Silent),
-        }
     }
 
     /// Asks the repositories what these entries are now. No lock is written; what had to be

@@ -122,7 +122,7 @@ impl Runner {
         let host_io = |error: std::io::Error| infra(Reason::HostIo, &error);
         let mut clock = Clock::default();
         let entry = self.entry(&cell.kernel)?;
-        let kernel = self.kernels.prepared(&entry).map_err(unavailable)?;
+        let kernel = self.kernel(&entry)?;
         let mut tell = |line| reporter.tell(ProgressEvent::Notice(line));
         let mut bootable = self.bootable(&entry, &kernel, cell.btf, &mut tell)?;
         bootable.console_file = Some(evidence.join("console.log"));
@@ -218,6 +218,20 @@ impl Runner {
         })
     }
 
+    fn kernel(&self, entry: &Entry) -> Step<Unpacked> {
+        match self.plan.kernels.get(&entry.id) {
+            Some(kernel) => Ok(kernel.clone()),
+            None => self.kernels.prepare(entry, &Silent).map_err(unavailable),
+        }
+    }
+
+    fn external_btf(&self, entry: &Entry, kernel: &Unpacked) -> Step<PathBuf> {
+        match self.plan.external_btf.get(&entry.id) {
+            Some(file) => Ok(file.clone()),
+            None => self.kernels.external_btf(entry, kernel).map_err(unavailable),
+        }
+    }
+
     /// A guest for one cell. `bootable` is the cell's machine.
     fn start(
         &self,
@@ -261,9 +275,12 @@ impl Runner {
             let warm = Warm::of(self.kernels.store());
             warm.prepare_standby(&bootable, &standby::tracer(mode), tell);
         }
-        fs::create_dir_all(file.parent().unwrap_or(&file))
-            .and_then(|()| write_json(&file, &dossier))
-            .map_err(host_io)
+        fs::create_dir_all(file.parent().unwrap_or(&file)).map_err(host_io)?;
+        if entry.btf_file.is_some() {
+            let types = self.external_types(entry, kernel);
+            write_json(&self.directory.external_types(&entry.id), &types).map_err(host_io)?;
+        }
+        write_json(&file, &dossier).map_err(host_io)
     }
 
     /// None if it can't be had. Where that is because there is no guest, every cell can say why.
@@ -296,22 +313,22 @@ impl Runner {
     }
 
     /// What the kernel's dossier lets expect of a cell.
-    fn predict(&self, cell: &Cell, entry: &Entry, dossier: &Dossier) -> Option<Decision> {
+    fn predict(&self, cell: &Cell, dossier: &Dossier) -> Option<Decision> {
         let types = match cell.btf {
             BtfMode::Embedded | BtfMode::Absent => GivenTypes::Own,
             BtfMode::Masked => GivenTypes::None,
             BtfMode::External => {
-                // The guest has used this file: it is there, and it is BTF.
-                let extract = self.external_types(entry)?;
+                let file = self.directory.external_types(&cell.kernel);
+                let extract = read_json::<Option<Extract>>(&file).ok()?.flatten()?;
                 return Some(dossier.predict(cell.scenario, GivenTypes::File(&extract)));
             }
         };
         Some(dossier.predict(cell.scenario, types))
     }
 
-    fn external_types(&self, entry: &Entry) -> Option<Extract> {
-        let kernel = self.kernels.prepare(entry, &Silent).ok()?;
-        let file = self.kernels.external_btf(entry, &kernel).ok()?;
+    /// None if the file is not there, or no BTF: the cells that need it say so.
+    fn external_types(&self, entry: &Entry, kernel: &Unpacked) -> Option<Extract> {
+        let file = self.external_btf(entry, kernel).ok()?;
         Some(Btf::parse(fs::read(file).ok()?).ok()?.extract(&wanted_types()))
     }
 
@@ -331,7 +348,7 @@ impl Runner {
             self.plan.object.clone().map(|host| HandedFile { guest: OBJECT.to_owned(), host }),
         );
         if mode == BtfMode::External {
-            let host = self.kernels.external_btf(entry, kernel).map_err(unavailable)?;
+            let host = self.external_btf(entry, kernel)?;
             bootable.machine.handed.push(HandedFile { guest: BTF.to_owned(), host });
         }
         Ok(bootable)
@@ -369,7 +386,7 @@ impl Runner {
         let mut with_types = None;
         if let Some(dossier) = self.kept_dossier(cell)? {
             with_types = Some(dossier.predict(cell.scenario, GivenTypes::Own));
-            report.predicted = self.predict(cell, entry, &dossier);
+            report.predicted = self.predict(cell, &dossier);
         }
         let shared_name = golden::shared_name(cell.scenario);
         let shared = golden::read(&self.snapshots, &shared_name).map_err(host_io)?;

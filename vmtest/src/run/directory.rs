@@ -74,6 +74,11 @@ impl RunDirectory {
         self.0.join("dossiers").join(format!("{kernel}.json"))
     }
 
+    /// The types of a kernel that its cells are given in a file, as far as plans ask for them.
+    pub(super) fn external_types(&self, kernel: &str) -> PathBuf {
+        self.dossier(&format!("{kernel}.external"))
+    }
+
     /// Makes the folder of a cell's evidence.
     pub fn create_evidence(&self, cell: &str) -> io::Result<PathBuf> {
         let directory = self.0.join(Self::evidence(cell));

@@ -37,7 +37,7 @@ use self::{
 };
 use crate::{
     golden, judge,
-    kernels::{DocumentError, Entry, Kernels, Observer, SelectError, chain},
+    kernels::{DocumentError, Entry, Kernels, Observer, SelectError, Unpacked, chain},
     report::{self, CellReport, Report, Run, SCHEMA, Tally},
     splat,
 };
@@ -134,10 +134,15 @@ pub fn run(kernels: &Kernels, options: &Options, show: &dyn Show) -> Result<Outc
         .map_err(|source| failed("create a folder", &kernels.root().join("target"), source))?;
     let at = |action, source| failed(action, directory.path(), source);
 
-    let Prepared { unavailable, releases } = prepare(kernels, &entries, show);
+    let Prepared { kernels: prepared, external_btf, unavailable } =
+        prepare(kernels, &entries, show);
+    let release = |(id, kernel): (&String, &Unpacked)| (id.clone(), kernel.release.clone());
+    let releases = prepared.iter().map(release).collect();
     let plan = RunPlan {
         selectors: options.kernels.clone(),
         cells,
+        kernels: prepared,
+        external_btf,
         unavailable,
         guest: options.guest.clone(),
         object: None,
@@ -221,8 +226,9 @@ pub struct Outcomes {
 /// What came of making kernels bootable, by id.
 #[derive(Default)]
 struct Prepared {
+    kernels: BTreeMap<String, Unpacked>,
+    external_btf: BTreeMap<String, PathBuf>,
     unavailable: BTreeMap<String, Verdict>,
-    releases: BTreeMap<String, String>,
 }
 
 /// Makes every kernel bootable, and says which can't be.
@@ -232,7 +238,13 @@ fn prepare(kernels: &Kernels, entries: &[Entry], observer: &dyn Show) -> Prepare
         let id = entry.id.clone();
         match kernels.prepare(entry, observer) {
             Ok(kernel) => {
-                prepared.releases.insert(id, kernel.release);
+                // Where that fails, the cells that need it say why.
+                if let Some(Ok(btf)) =
+                    entry.btf_file.as_ref().map(|_| kernels.external_btf(entry, &kernel))
+                {
+                    prepared.external_btf.insert(id.clone(), btf);
+                }
+                prepared.kernels.insert(id, kernel);
             }
             Err(error) => {
                 let verdict = Verdict::because(Outcome::Unavailable, error.reason(), chain(&error));

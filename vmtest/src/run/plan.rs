@@ -15,15 +15,19 @@ use kernlab_core::{
 use kernlab_splat::AllowList;
 use serde::{Deserialize, Serialize};
 
-use crate::kernels::Entry;
+use crate::kernels::{Entry, Unpacked};
 
 /// The cells of a run, written down before the first one starts: the census counts against it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunPlan {
     /// What selects kernels, as it was given.
     pub selectors: Vec<String>,
     /// Every cell asked for, `kernel/btf/backend/tracer/scenario`.
     pub cells: Vec<String>,
+    /// The kernels as they were when the run began, by id. Cells prepare one that is not here.
+    pub kernels: BTreeMap<String, Unpacked>,
+    /// For those that are given BTF in a file, that as raw BTF.
+    pub external_btf: BTreeMap<String, PathBuf>,
     /// Kernels that can't be had, with the verdict that all their cells get.
     pub unavailable: BTreeMap<String, Verdict>,
     /// The folder of the programs that run in guests.
@@ -112,6 +116,8 @@ impl RunPlan {
         RunPlan {
             selectors: Vec::new(),
             cells,
+            kernels: BTreeMap::new(),
+            external_btf: BTreeMap::new(),
             unavailable: BTreeMap::new(),
             guest,
             object: None,
