@@ -9,6 +9,7 @@ mod examine;
 mod facts;
 mod needs;
 mod run;
+mod standby;
 mod symbols;
 mod trial;
 mod workload;
@@ -23,14 +24,10 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, Subcommand};
 use kernlab_aya::AyaBackend;
-use kernlab_core::{
-    backend::Backend, cell::BackendKind, facts::KernelFacts, plan::functions_asked, record::Record,
-    scenario::Scenario,
-};
+use kernlab_core::{backend::Backend, cell::BackendKind, record::Record, scenario::Scenario};
 use kernlab_libbpf::LibbpfBackend;
-use nix::sys::signal::{Signal, raise};
 
-use crate::workload::Idle;
+use crate::{standby::Standby, workload::Idle};
 
 /// The descriptor on which the agent expects a program's result: `kernlab_agent`'s result pipe.
 const RESULT_FD: i32 = 3;
@@ -123,23 +120,9 @@ fn main() -> Result<()> {
         }
         Command::StandBy { btf, workload } => {
             let result = result_pipe()?;
-            let facts = facts::live(btf.as_deref())?;
-            let found = (btf.is_some() || facts.btf.is_none())
-                .then(|| discovery::search(&facts, &all_functions_asked()));
-            let idle = Idle::start(&workload)?;
-            raise(Signal::SIGSTOP).context("stopping")?;
-            let work = io::read_to_string(io::stdin()).context("reading what to trace")?;
-            let (backend, scenario) = work
-                .split_once(' ')
-                .and_then(|(backend, id)| Some((backend.parse().ok()?, Scenario::by_id(id)?)))
-                .with_context(|| format!("{work:?} is no backend and scenario"))?;
-            let backend = make(backend, None);
-            let search = |facts: &KernelFacts, asked: &[&str]| {
-                found.clone().unwrap_or_else(|| discovery::search(facts, asked))
-            };
-            let backend = backend.as_ref();
-            let record = run::record(backend, scenario, || Ok(facts), search, || Ok(idle))?;
-            write(&record, result)
+            let standby = Standby::prepare(btf.as_deref(), &workload)?;
+            let (backend, scenario) = Standby::await_work()?;
+            write(&standby.record(make(backend, None).as_ref(), scenario)?, result)
         }
         Command::Cost { backend, scenario, bpftrace, calls } => {
             let result = result_pipe()?;
@@ -172,18 +155,6 @@ fn main() -> Result<()> {
 
 fn write(record: &Record, result: File) -> Result<()> {
     serde_json::to_writer(result, record).context("writing the record")
-}
-
-/// The functions whose parameters any plan may ask about.
-fn all_functions_asked() -> Vec<&'static str> {
-    let mut asked: Vec<_> = Scenario::ALL
-        .iter()
-        .flat_map(|scenario| functions_asked(scenario.tracer))
-        .copied()
-        .collect();
-    asked.sort_unstable();
-    asked.dedup();
-    asked
 }
 
 fn make(backend: BackendKind, object: Option<Vec<u8>>) -> Box<dyn Backend> {

@@ -17,7 +17,7 @@ use kernlab_core::{
 
 use crate::{
     bpf::Loaded,
-    discovery, events,
+    events,
     workload::{Idle, Prepared},
 };
 

@@ -2,7 +2,7 @@
 
 use kernlab_proto::{
     CHUNK, Decoder, Exit, FrameError, GuestMessage, HostMessage, Limits, MAX_ANSWER, MAX_REQUEST,
-    Run, RunReport, Stream, VERSION, encode,
+    Proceed, Run, RunReport, Stream, VERSION, encode,
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -25,14 +25,19 @@ fn host_message() -> impl Strategy<Value = HostMessage> {
     let write = (".*", any::<u32>(), any::<bool>(), vec(any::<u8>(), 0..200)).prop_map(
         |(path, mode, append, bytes)| HostMessage::WriteFile { path, mode, append, bytes },
     );
-    let run = (vec(".*", 0..5), vec((".*", ".*"), 0..4), vec(".*", 0..3), any::<[u64; 4]>())
-        .prop_map(|(argv, env, hide, [deadline_ms, stdout, stderr, result])| {
+    let words = (vec(".*", 0..5), vec((".*", ".*"), 0..4), vec(".*", 0..3));
+    let run = (words, any::<[u64; 4]>(), any::<bool>()).prop_map(
+        |((argv, env, hide), [deadline_ms, stdout, stderr, result], stand_by)| {
             let limits = Limits { stdout, stderr, result };
-            HostMessage::Run(Run { argv, env, hide, deadline_ms, limits })
-        });
+            HostMessage::Run(Run { argv, env, hide, deadline_ms, limits, stand_by })
+        },
+    );
+    let proceed = (vec(any::<u8>(), 0..200), any::<u64>())
+        .prop_map(|(input, deadline_ms)| HostMessage::Proceed(Proceed { input, deadline_ms }));
     prop_oneof![
         write,
         run,
+        proceed,
         any::<u64>().prop_map(|mark| HostMessage::ReadKernelLog { mark }),
         Just(HostMessage::PowerOff)
     ]
