@@ -2,6 +2,7 @@
 
 use std::{
     env, fs,
+    num::NonZeroU32,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
 };
@@ -19,6 +20,8 @@ use rstest::rstest;
 
 /// CO-RE relocations, fields of many structures, and nothing about BTF in the account.
 const SCENARIO: &str = "socket_write/tcp4";
+/// So often that a guest is saved in which the tracer stands by.
+const OFTEN: NonZeroU32 = NonZeroU32::new(20).unwrap();
 
 fn kernel(id: &str) -> (Kernels, Entry, Unpacked) {
     let kernels = Kernels::open().unwrap();
@@ -38,8 +41,13 @@ fn raw_btf(id: &str) -> PathBuf {
     kernels.external_btf(&entry, &kernel).unwrap()
 }
 
-/// Runs the scenario on Debian's 6.1 with this BTF file.
+/// Runs the scenario on Debian's 6.1 with this BTF file, in a guest of its own.
 fn run(backend: BackendKind, btf_file: &Path) -> CellReport {
+    run_one_of(&[("external", backend)], NonZeroU32::MIN, btf_file)
+}
+
+/// Runs the scenario in the first of these modes, in a run in which all of them are repeated so often.
+fn run_one_of(cells: &[(&str, BackendKind)], repeat: NonZeroU32, btf_file: &Path) -> CellReport {
     let guest = env::var_os("KERNLAB_GUEST")
         .map(PathBuf::from)
         .expect("KERNLAB_GUEST names the guest programs: run this by `cargo xtask test`");
@@ -50,15 +58,17 @@ fn run(backend: BackendKind, btf_file: &Path) -> CellReport {
     symlink(sources.join("fixtures"), root.path().join("fixtures")).unwrap();
     let matrix = format!(
         "schema = 1\n[[kernel]]\nid = \"external\"\narch = \"x86_64\"\ntier = \"default\"\n\
-         btf = [\"external\"]\nbtf_file = {btf_file:?}\nwhy = \"a test\"\n\
+         btf = [\"masked\", \"external\"]\nbtf_file = {btf_file:?}\nwhy = \"a test\"\n\
          source = {{ kind = \"file\", image = {:?} }}\n",
         vmlinux(&kernel)
     );
     fs::write(root.path().join("kernels.toml"), matrix).unwrap();
     env::set_current_dir(root.path()).unwrap();
 
-    let cell: Cell = format!("external/external/{backend}/{SCENARIO}").parse().unwrap();
-    let plan = RunPlan::of(vec![cell.to_string()], guest);
+    let cells = cells.iter().map(|(mode, backend)| format!("external/{mode}/{backend}/{SCENARIO}"));
+    let cells: Vec<String> = cells.collect();
+    let cell: Cell = cells[0].parse().unwrap();
+    let plan = RunPlan { repeat, ..RunPlan::of(cells, guest) };
     let directory = RunDirectory::open(root.path().join("run"));
     Runner::new(Kernels::open().unwrap(), plan, directory).run(&cell).unwrap()
 }
@@ -72,6 +82,25 @@ fn a_file_that_fits_does_what_the_kernels_own_does(
     let plan = serde_json::to_string(&report.plan).unwrap();
     assert!(plan.contains(r#""types":"core""#), "{plan}");
     assert!(plan.contains(r#""layout":"external""#), "{plan}");
+}
+
+#[rstest]
+fn so_does_it_for_a_tracer_that_stood_by(
+    #[values(BackendKind::Libbpf, BackendKind::Aya)] backend: BackendKind,
+) {
+    let report = run_one_of(&[("external", backend)], OFTEN, &raw_btf("debian-6.1"));
+    assert_eq!(report.outcome, Outcome::Pass, "{report:#?}");
+    let plan = serde_json::to_string(&report.plan).unwrap();
+    assert!(plan.contains(r#""layout":"external""#), "{plan}");
+    // Its types were read before.
+    assert_eq!(report.stages_ms["trace/facts"], 0);
+}
+
+#[test]
+fn a_foreign_file_is_no_matter_of_cells_that_do_not_use_it() {
+    let cells = [("masked", BackendKind::Aya), ("external", BackendKind::Aya)];
+    let report = run_one_of(&cells, OFTEN, &vmlinux(&kernel("debian-5.10").2));
+    assert_eq!(report.outcome, Outcome::Pass, "{report:#?}");
 }
 
 #[rstest]

@@ -271,7 +271,8 @@ impl Runner {
         }
         let dossier = self.dossier(entry, kernel, tell);
         for mode in standby::worthwhile(&self.plan, &entry.id) {
-            let bootable = self.bootable(entry, kernel, mode, tell)?;
+            // The cells of a mode that has no machine say why.
+            let Ok(bootable) = self.bootable(entry, kernel, mode, tell) else { continue };
             let warm = Warm::of(self.kernels.store());
             warm.prepare_standby(&bootable, &standby::tracer(mode), tell);
         }
