@@ -15,8 +15,9 @@ const SIZE_BUFFER: libc::c_int = 10;
 /// Sends what came since the last time, and the mark: `<priority>[time] text` a line.
 pub(crate) fn send(mark: u64, port: &mut Port) -> Result<(), AgentError> {
     // Every open file of /dev/kmsg has a rate limit of its own, so this line is never left out. The
-    // kernel keeps a line back until it has an end.
-    fs::write("/dev/kmsg", log_mark(mark) + "\n").map_err(AgentError::LogMark)?;
+    // kernel keeps a line back until it has an end. Information is not printed on the console, where
+    // every character costs a trap.
+    fs::write("/dev/kmsg", format!("<6>{}\n", log_mark(mark))).map_err(AgentError::LogMark)?;
     for bytes in read().map_err(AgentError::KernelLog)?.chunks(CHUNK) {
         port.send(&GuestMessage::Output { stream: Stream::KernelLog, bytes: bytes.to_vec() })?;
     }
