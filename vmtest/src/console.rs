@@ -38,6 +38,10 @@ struct State {
     first_byte: Option<Instant>,
     /// The guest's end is closed and everything was read.
     ended: bool,
+    /// Bytes that arrived.
+    received: u64,
+    /// Where they are shown at once.
+    shown: Option<File>,
 }
 
 impl Console {
@@ -55,6 +59,19 @@ impl Console {
     /// Waits for the first byte, the end or the deadline; says when the first byte came.
     pub fn first_byte(&self, deadline: Instant) -> Option<Instant> {
         self.wait(deadline, |state| state.first_byte.is_some() || state.ended).first_byte
+    }
+
+    /// From now on, shows what is printed on `terminal` as well, or no longer. Returns how many bytes
+    /// there were before.
+    pub fn show_on(&self, terminal: Option<File>) -> u64 {
+        let mut state = self.state();
+        state.shown = terminal;
+        state.received
+    }
+
+    /// Waits until more than so many bytes were printed; `false` at the end or the deadline.
+    pub fn has_more_than(&self, bytes: u64, deadline: Instant) -> bool {
+        self.wait(deadline, |state| state.received > bytes || state.ended).received > bytes
     }
 
     /// Whether the guest's end is closed.
@@ -105,6 +122,11 @@ fn read(mut connection: UnixStream, mut file: Option<File>, shared: &Shared) {
         update(&mut |state| {
             state.first_byte.get_or_insert_with(Instant::now);
             state.log.append(bytes);
+            state.received += bytes.len() as u64;
+            // Nobody has to look.
+            if state.shown.as_mut().is_some_and(|shown| shown.write_all(bytes).is_err()) {
+                state.shown = None;
+            }
         });
         let kept = usize::try_from(room).map_or(length, |room| length.min(room));
         room -= kept as u64;

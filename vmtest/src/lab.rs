@@ -21,7 +21,7 @@ pub(crate) use self::memory::for_each_page;
 pub use self::{
     error::{Evidence, LabError, LabErrorKind, Phase},
     guest::{Booting, Guest, PowerOff, Ready, Settled, StandingBy, Timings},
-    job::{Exit, Job, JobOutput, Limits},
+    job::{Exit, Job, JobOutput, Limits, TerminalSize},
     running::Running,
     saved::SavedState,
 };

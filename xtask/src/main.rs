@@ -43,6 +43,8 @@ enum Command {
     Exec(tool::Words),
     /// Render the report of a run, or compare two: as text, Markdown, HTML, JUnit's XML, or for GitHub.
     Report(tool::Words),
+    /// Be at the console of a kernel: a shell of this machine, and with `--gdb` a debugger.
+    Shell(tool::Words),
     Splat(splat::Args),
     Workflows(workflows::Args),
     Pages(pages::Args),
@@ -59,6 +61,7 @@ fn main() -> Exit {
         Command::Deps(words) => tool::run_with_guest("deps", &words),
         Command::Exec(words) => tool::run_with_guest("exec", &words),
         Command::Report(words) => tool::run("report", &words),
+        Command::Shell(words) => tool::run_with_guest("shell", &words),
         Command::Splat(args) => splat::run(&args),
         Command::Workflows(args) => workflows::run(&args),
         Command::Pages(args) => pages::run(&args),

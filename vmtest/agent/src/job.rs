@@ -26,6 +26,7 @@ use crate::{
     mounts::Hidden,
     port::Port,
     processes::{Children, kill_everyone},
+    terminal,
 };
 
 /// The descriptor on which a program writes its result.
@@ -176,11 +177,13 @@ fn spawn(run: &Run, stdin: Stdio, ends: ProgramEnds) -> std::io::Result<Child> {
         .args(arguments)
         .env_clear()
         .envs(run.env.iter().map(|(name, value)| (name, value)))
-        .current_dir("/tmp")
-        .process_group(0)
-        .stdin(stdin)
-        .stdout(ends.stdout)
-        .stderr(ends.stderr);
+        .current_dir("/tmp");
+    match run.terminal {
+        Some(size) => terminal::give(&mut command, size)?,
+        None => {
+            command.process_group(0).stdin(stdin).stdout(ends.stdout).stderr(ends.stderr);
+        }
+    }
     let result = FdMapping { parent_fd: ends.result, child_fd: RESULT_FD };
     command.fd_mappings(vec![result]).map_err(std::io::Error::other)?;
     command.spawn()

@@ -18,6 +18,7 @@ mod power;
 mod processes;
 mod setup;
 mod symbols;
+mod terminal;
 
 use std::{fs::File, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
 

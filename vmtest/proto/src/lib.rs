@@ -16,5 +16,5 @@ mod packed;
 pub use frame::{Decoder, FrameError, MAX_ANSWER, MAX_REQUEST, VERSION, encode};
 pub use message::{
     Begin, CHUNK, Direction, Exit, GuestMessage, Hello, HostMessage, Limits, Proceed, Run,
-    RunReport, Stream, log_mark,
+    RunReport, Stream, TerminalSize, log_mark,
 };

@@ -85,6 +85,18 @@ pub struct Run {
     /// The program stops itself (SIGSTOP) when it has done what it would do before any work, and then
     /// reads from its standard input what its work is. Others have no standard input.
     pub stand_by: bool,
+    /// The program's standard streams are the guest's console, which is its controlling terminal. The
+    /// agent writes a line there first: what is sent to the console before that is lost.
+    pub terminal: Option<TerminalSize>,
+}
+
+/// What a terminal has room for, in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TerminalSize {
+    /// From top to bottom.
+    pub rows: u16,
+    /// From left to right.
+    pub columns: u16,
 }
 
 /// What a program that stands by was waiting for.

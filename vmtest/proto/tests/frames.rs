@@ -2,7 +2,7 @@
 
 use kernlab_proto::{
     CHUNK, Decoder, Exit, FrameError, GuestMessage, HostMessage, Limits, MAX_ANSWER, MAX_REQUEST,
-    Proceed, Run, RunReport, Stream, VERSION, encode,
+    Proceed, Run, RunReport, Stream, TerminalSize, VERSION, encode,
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -29,7 +29,8 @@ fn host_message() -> impl Strategy<Value = HostMessage> {
     let run = (words, any::<[u64; 4]>(), any::<bool>()).prop_map(
         |((argv, env, hide), [deadline_ms, stdout, stderr, result], stand_by)| {
             let limits = Limits { stdout, stderr, result };
-            HostMessage::Run(Run { argv, env, hide, deadline_ms, limits, stand_by })
+            let terminal = stand_by.then_some(TerminalSize { rows: 24, columns: u16::MAX });
+            HostMessage::Run(Run { argv, env, hide, deadline_ms, limits, stand_by, terminal })
         },
     );
     let proceed = (vec(any::<u8>(), 0..200), any::<u64>())

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-pub use kernlab_proto::{Exit, Limits};
+pub use kernlab_proto::{Exit, Limits, TerminalSize};
 use kernlab_proto::{RunReport, Stream};
 
 use super::{machine::ANSWER, running::Running};

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     io::{self, Read},
+    os::unix::net::UnixStream,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -33,6 +34,8 @@ const LAST_LINES: usize = 40;
 pub(super) struct Machine {
     pub(super) process: Process,
     pub(super) console: Console,
+    /// What is written here is typed on the guest's console.
+    pub(super) keyboard: UnixStream,
     pub(super) monitor: Monitor,
     pub(super) connection: Connection,
     pub(super) accelerator: Accelerator,
@@ -69,13 +72,26 @@ impl Machine {
         let Spawned { process, console, protocol, monitor } =
             spawned.map_err(LabErrorKind::Spawn)?;
         let host = |what| move |source: io::Error| LabErrorKind::Host { what, source };
+        let keyboard = console
+            .try_clone()
+            .map_err(host("could not set up the connection to the guest's console"))?;
         let console = Console::capture(console, bootable.console_file.as_deref())
             .map_err(host("could not write the console's log"))?;
         let connection = Connection::new(protocol)
             .map_err(host("could not set up the connection to the guest"))?;
         let accelerator = bootable.accelerator();
         let (at_work, handed) = (None, bootable.machine.handed.clone());
-        Ok(Machine { process, console, monitor, connection, accelerator, started, handed, at_work })
+        Ok(Machine {
+            process,
+            console,
+            keyboard,
+            monitor,
+            connection,
+            accelerator,
+            started,
+            handed,
+            at_work,
+        })
     }
 
     /// A program is about to do its work.

@@ -67,6 +67,9 @@ pub struct MachineSpec {
     pub verbosity: Verbosity,
     /// Files that the agent finds when it begins to work. They are no part of a saved state.
     pub handed: Vec<HandedFile>,
+    /// Where a debugger of the kernel may connect: a character device of QEMU's, `tcp:localhost:1234` or
+    /// `unix:PATH,server=on,wait=off`.
+    pub debugger: Option<String>,
     /// More words for the kernel's command line, at its end. Words after `--` go to PID 1.
     pub kernel_words: Vec<String>,
 }
@@ -197,6 +200,7 @@ impl MachineSpec {
             processors: 1,
             verbosity: Verbosity::Warnings,
             handed: Vec::new(),
+            debugger: None,
             kernel_words: Vec::new(),
         }
     }
@@ -220,6 +224,9 @@ impl MachineSpec {
         }
         for file in &self.handed {
             option("-fw_cfg", file.option());
+        }
+        if let Some(device) = &self.debugger {
+            option("-gdb", device.into());
         }
         arguments
     }

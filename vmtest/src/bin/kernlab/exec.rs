@@ -51,7 +51,7 @@ pub(crate) struct Arguments {
     command: Vec<String>,
 }
 
-fn handed(text: &str) -> Result<HandedFile, String> {
+pub(crate) fn handed(text: &str) -> Result<HandedFile, String> {
     let (host, guest) = text.split_once('=').ok_or("expected HERE=THERE")?;
     if !guest.starts_with('/') || guest.len() > HandedFile::LONGEST {
         let longest = HandedFile::LONGEST;
@@ -178,7 +178,7 @@ fn worse(one: Exit, other: Exit) -> Exit {
     std::cmp::max_by_key(one, other, rank)
 }
 
-fn complain(heading: &str, error: &(dyn Error + 'static), exit: Exit) -> Exit {
+pub(crate) fn complain(heading: &str, error: &(dyn Error + 'static), exit: Exit) -> Exit {
     eprintln!("error: {heading}{}", chain(error));
     exit
 }

@@ -8,6 +8,7 @@ mod kernels;
 mod matrix;
 mod report;
 mod run;
+mod shell;
 mod show;
 
 use std::process::ExitCode;
@@ -40,6 +41,8 @@ enum Command {
     Report(report::Arguments),
     /// Boot kernels, run every tracer in them, compare its events with the golden snapshots.
     Run(run::Arguments),
+    /// Be at the console of a kernel, with a shell of this machine.
+    Shell(shell::Arguments),
 }
 
 /// The exit codes of every command.
@@ -75,5 +78,6 @@ fn main() -> ExitCode {
         Command::Matrix(arguments) => matrix::run(&arguments).into(),
         Command::Report(arguments) => report::run(&arguments).into(),
         Command::Run(arguments) => run::run(arguments).into(),
+        Command::Shell(arguments) => shell::run(&arguments).into(),
     }
 }

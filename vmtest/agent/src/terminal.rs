@@ -1,0 +1,44 @@
+//! The console as a program's terminal.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write as _},
+    os::{
+        fd::AsRawFd as _,
+        unix::{fs::OpenOptionsExt as _, process::CommandExt as _},
+    },
+    process::Command,
+};
+
+use kernlab_proto::TerminalSize;
+use nix::unistd::setsid;
+
+nix::ioctl_write_ptr_bad!(set_window_size, libc::TIOCSWINSZ, libc::winsize);
+nix::ioctl_write_int_bad!(set_controlling_terminal, libc::TIOCSCTTY);
+
+/// Gives a program the console, in a session of its own, and says there that it has it.
+pub(crate) fn give(command: &mut Command, size: TerminalSize) -> io::Result<()> {
+    let active = fs::read_to_string("/sys/class/tty/console/active")?;
+    // The last one is what /dev/console stands for.
+    let device = active.split_ascii_whitespace().next_back().unwrap_or("ttyS0");
+    let mut terminal = File::options()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NOCTTY)
+        .open(format!("/dev/{device}"))?;
+    let TerminalSize { rows: ws_row, columns: ws_col } = size;
+    let window = libc::winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the structure is what the call reads.
+    unsafe { set_window_size(terminal.as_raw_fd(), &window) }?;
+    writeln!(terminal, "kernlab: {} has the console", command.get_program().display())?;
+    command.stdin(terminal.try_clone()?).stdout(terminal.try_clone()?).stderr(terminal);
+    // SAFETY: both calls are async-signal-safe, and nothing is allocated.
+    unsafe {
+        command.pre_exec(|| {
+            setsid()?;
+            set_controlling_terminal(libc::STDIN_FILENO, 0)?;
+            Ok(())
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,210 @@
+//! `kernlab shell`: somebody at the console of a guest.
+
+use std::{
+    error::Error,
+    fs::File,
+    io::{self, IsTerminal as _, Read as _, Write as _},
+    os::{fd::AsFd as _, unix::net::UnixStream},
+    path::PathBuf,
+    process, thread,
+    time::Duration,
+};
+
+use clap::Args;
+use kernlab_vmtest::{
+    kernels::{Entry, Kernels, OpenError},
+    lab::{self, Guest, LabError, TerminalSize},
+    machine,
+    program::{Program, ProgramError},
+    qemu::HandedFile,
+    splat::Complaints,
+    warm::Warm,
+};
+use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+
+use crate::{Exit, exec::complain, exec::handed, show::Terminal};
+
+/// Be at the console of a kernel: with a shell of this machine, and the lab's own programs.
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// Which kernel: an id, the path of an image, or another selector that names exactly one.
+    #[arg(long, value_name = "SEL")]
+    kernel: String,
+    /// The folder of the programs that run in guests.
+    #[arg(long, env = "KERNLAB_GUEST", value_name = "DIR")]
+    guest: PathBuf,
+    /// The shell: a program of this machine. Else busybox, where it is installed, or /bin/sh.
+    #[arg(long, value_name = "PROGRAM")]
+    program: Option<PathBuf>,
+    /// One more file, as an executable: its path here, and its absolute path in the guest.
+    #[arg(long = "file", value_name = "HERE=THERE", value_parser = handed)]
+    files: Vec<HandedFile>,
+    /// Let a debugger connect, at a character device of QEMU's: `tcp:localhost:1234` if none is named,
+    /// or `unix:PATH,server=on,wait=off`.
+    #[arg(
+        long,
+        value_name = "DEVICE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "tcp:localhost:1234"
+    )]
+    gdb: Option<String>,
+    /// Boot a guest, instead of restoring a saved one.
+    #[arg(long)]
+    cold: bool,
+}
+
+/// What ends the guest, whatever it does: Ctrl-], as in telnet(1).
+const LEAVE: u8 = 0x1d;
+/// What ends a shell: Ctrl-D.
+const END_OF_INPUT: u8 = 0x04;
+/// A user goes home in the evening.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+pub(crate) fn run(arguments: &Arguments) -> Exit {
+    let kernels = match Kernels::open() {
+        Ok(kernels) => kernels,
+        Err(error @ OpenError::Store(_)) => return complain("", &error, Exit::Infrastructure),
+        Err(error) => return complain("", &error, Exit::Usage),
+    };
+    let entry = match kernels.select(std::slice::from_ref(&arguments.kernel)) {
+        Ok(mut entries) if entries.len() == 1 => entries.remove(0),
+        Ok(entries) => {
+            let ids: Vec<_> = entries.into_iter().map(|entry| entry.id).collect();
+            let (selector, count) = (&arguments.kernel, ids.len());
+            eprintln!("error: {selector:?} means {count} kernels: name one of {}", ids.join(", "));
+            return Exit::Usage;
+        }
+        Err(error) => return complain("", &error, Exit::Usage),
+    };
+    let shell = match Shell::find(arguments.program.clone()) {
+        Ok(shell) => shell,
+        Err(error) => return complain("", &error, Exit::Usage),
+    };
+    match visit(&kernels, &entry, &shell, arguments) {
+        Ok(exit) => exit,
+        Err(error) => complain("", error.as_ref(), Exit::Infrastructure),
+    }
+}
+
+/// A program that talks to somebody.
+struct Shell {
+    program: Program,
+    arguments: Vec<String>,
+}
+
+impl Shell {
+    fn find(given: Option<PathBuf>) -> Result<Self, ProgramError> {
+        if let Some(path) = given {
+            return Ok(Shell { program: Program::find(&path)?, arguments: Vec::new() });
+        }
+        if let Some(busybox) = Program::in_path("busybox") {
+            let arguments = vec!["sh".to_owned()];
+            return Ok(Shell { program: Program::find(&busybox)?, arguments });
+        }
+        eprintln!("note: no busybox here: the guest's shell is /bin/sh, without ls and others");
+        Ok(Shell { program: Program::find("/bin/sh".as_ref())?, arguments: Vec::new() })
+    }
+}
+
+fn visit(
+    kernels: &Kernels,
+    entry: &Entry,
+    shell: &Shell,
+    arguments: &Arguments,
+) -> Result<Exit, Box<dyn Error>> {
+    let kernel = kernels.prepare(entry, &Terminal::new())?;
+    let store = kernels.store();
+    let mut tell = |news: String| eprintln!("note: {news}");
+    let programs = ["kernlab-tracer", "kernlab-workload", "kernlab-workload-static"];
+    let mut bootable = machine::of_kernel(store, &kernel, &arguments.guest, &programs, &mut tell)?;
+    bootable.machine.handed.extend(shell.program.files());
+    bootable.machine.handed.extend(arguments.files.iter().cloned());
+    bootable.machine.debugger = arguments.gdb.clone();
+    let guest = match arguments.cold {
+        true => Guest::boot(&bootable, lab::BOOT_TIMEOUT),
+        false => Warm::of(store).guest(&bootable, &mut tell),
+    };
+    let mut guest = guest.map_err(Box::<LabError>::from)?;
+    eprintln!("{}, {}; Ctrl-] ends it", entry.id, guest.hello().release);
+    if let Some(device) = &arguments.gdb {
+        let image = kernel.image.fastest().display();
+        eprintln!("a debugger may connect to {device}: gdb {image}, then `target remote`");
+    }
+    let mut job = shell.program.job(shell.arguments.iter().cloned()).timeout(DAY);
+    for name in ["TERM", "LANG"] {
+        if let Ok(value) = std::env::var(name) {
+            job = job.env(name, value);
+        }
+    }
+    let screen = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    let terminal = RawTerminal::begin()?;
+    let modes = terminal.modes.clone();
+    let ended = guest.run_at_terminal(&job, size(), screen, |console| {
+        thread::spawn(move || type_in(console, modes.as_ref()));
+    });
+    drop(terminal);
+    let _ = ended?;
+    let kernel_log = guest.kernel_log()?.to_owned();
+    let complaints = Complaints::of(&kernel_log, "");
+    for splat in complaints.splats() {
+        eprintln!("{}", complaints.verdict(splat).message);
+    }
+    Ok(if complaints.splats().is_empty() { Exit::Success } else { Exit::Failure })
+}
+
+/// Hands on what is typed until there is no more of it, or the guest is to end.
+fn type_in(mut console: UnixStream, modes: Option<&Termios>) {
+    let mut buffer = [0; 1024];
+    while let Ok(length @ 1..) = io::stdin().read(&mut buffer) {
+        let typed = &buffer[..length];
+        if modes.is_some() && typed.contains(&LEAVE) {
+            restore(modes);
+            eprintln!();
+            // QEMU ends with us.
+            process::exit(0);
+        }
+        if console.write_all(typed).is_err() {
+            return;
+        }
+    }
+    // The guest may be gone by now.
+    let _ = console.write_all(&[END_OF_INPUT]);
+}
+
+/// The user's terminal, which hands on every key as it is until this is dropped. Nothing is changed
+/// where the input is no terminal.
+struct RawTerminal {
+    modes: Option<Termios>,
+}
+
+impl RawTerminal {
+    fn begin() -> io::Result<Self> {
+        if !io::stdin().is_terminal() {
+            return Ok(RawTerminal { modes: None });
+        }
+        let modes = tcgetattr(io::stdin())?;
+        let mut raw = modes.clone();
+        cfmakeraw(&mut raw);
+        tcsetattr(io::stdin(), SetArg::TCSANOW, &raw)?;
+        Ok(RawTerminal { modes: Some(modes) })
+    }
+}
+
+impl Drop for RawTerminal {
+    fn drop(&mut self) {
+        restore(self.modes.as_ref());
+    }
+}
+
+fn restore(modes: Option<&Termios>) {
+    if let Some(modes) = modes {
+        // There is nobody left to tell.
+        let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, modes);
+    }
+}
+
+fn size() -> TerminalSize {
+    let (rows, columns) = console::Term::stdout().size_checked().unwrap_or((24, 80));
+    TerminalSize { rows, columns }
+}
