@@ -40,7 +40,7 @@ pub(crate) struct Job {
     pipes: Pipes,
     /// Where a program that stands by will find its input.
     input: Option<PipeWriter>,
-    deaths: SignalFd,
+    changes: SignalFd,
     children: Children,
     _hidden: Hidden,
 }
@@ -89,7 +89,7 @@ impl Job {
             Ok(None) => (Stdio::null(), None),
             Err(error) => return Ok(Err(format!("make a pipe: {error}"))),
         };
-        let deaths = watch_children().map_err(AgentError::Supervision)?;
+        let changes = watch_children().map_err(AgentError::Supervision)?;
         let child = match spawn(run, stdin, ends) {
             Ok(child) => Pid::from_raw(child.id().cast_signed()),
             Err(error) => {
@@ -98,7 +98,7 @@ impl Job {
             }
         };
         let children = Children::default();
-        Ok(Ok(Job { child, pipes, input, deaths, children, _hidden: hidden }))
+        Ok(Ok(Job { child, pipes, input, changes, children, _hidden: hidden }))
     }
 
     /// Forwards output until the program has stopped itself. `false` if it has ended instead, or its
@@ -163,7 +163,7 @@ impl Job {
 
     /// Waits for output, a change of a child or the deadline.
     fn wait(&self, deadline: Instant) -> Result<(), AgentError> {
-        wait(&self.deaths, &self.pipes, deadline).map_err(AgentError::Supervision)
+        wait(&self.changes, &self.pipes, deadline).map_err(AgentError::Supervision)
     }
 }
 
@@ -206,8 +206,8 @@ fn watch_children() -> nix::Result<SignalFd> {
     SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
 }
 
-fn wait(deaths: &SignalFd, pipes: &Pipes, deadline: Instant) -> nix::Result<()> {
-    let mut fds: Vec<_> = std::iter::once(deaths.as_fd())
+fn wait(changes: &SignalFd, pipes: &Pipes, deadline: Instant) -> nix::Result<()> {
+    let mut fds: Vec<_> = std::iter::once(changes.as_fd())
         .chain(pipes.open())
         .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
         .collect();
@@ -218,6 +218,6 @@ fn wait(deaths: &SignalFd, pipes: &Pipes, deadline: Instant) -> nix::Result<()> 
         Ok(_) | Err(Errno::EINTR) => {}
         Err(error) => return Err(error),
     }
-    while deaths.read_signal()?.is_some() {}
+    while changes.read_signal()?.is_some() {}
     Ok(())
 }
