@@ -2,7 +2,6 @@
 
 use std::{
     env, fs,
-    num::NonZeroU32,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
 };
@@ -10,6 +9,7 @@ use std::{
 use kernlab_core::{
     cell::{BackendKind, Cell},
     outcome::{Outcome, Reason},
+    scenario::Scenario,
 };
 use kernlab_vmtest::{
     kernels::{Entry, Kernels, Silent, Unpacked},
@@ -20,8 +20,6 @@ use rstest::rstest;
 
 /// CO-RE relocations, fields of many structures, and nothing about BTF in the account.
 const SCENARIO: &str = "socket_write/tcp4";
-/// So often that a guest is saved in which the tracer stands by.
-const OFTEN: NonZeroU32 = NonZeroU32::new(20).unwrap();
 
 fn kernel(id: &str) -> (Kernels, Entry, Unpacked) {
     let kernels = Kernels::open().unwrap();
@@ -43,11 +41,18 @@ fn raw_btf(id: &str) -> PathBuf {
 
 /// Runs the scenario on Debian's 6.1 with this BTF file, in a guest of its own.
 fn run(backend: BackendKind, btf_file: &Path) -> CellReport {
-    run_one_of(&[("external", backend)], NonZeroU32::MIN, btf_file)
+    let cell = format!("external/external/{backend}/{SCENARIO}");
+    run_one_of(&cell, vec![cell.clone()], btf_file)
 }
 
-/// Runs the scenario in the first of these modes, in a run in which all of them are repeated so often.
-fn run_one_of(cells: &[(&str, BackendKind)], repeat: NonZeroU32, btf_file: &Path) -> CellReport {
+/// All cells of a backend and of both modes: so many that guests are saved in which the tracer stands by.
+fn all_cells(backend: BackendKind) -> Vec<String> {
+    let of = |mode| Scenario::ALL.iter().map(move |id| format!("external/{mode}/{backend}/{id}"));
+    ["masked", "external"].into_iter().flat_map(of).collect()
+}
+
+/// Runs one of these cells of a run.
+fn run_one_of(cell: &str, cells: Vec<String>, btf_file: &Path) -> CellReport {
     let guest = env::var_os("KERNLAB_GUEST")
         .map(PathBuf::from)
         .expect("KERNLAB_GUEST names the guest programs: run this by `cargo xtask test`");
@@ -65,10 +70,8 @@ fn run_one_of(cells: &[(&str, BackendKind)], repeat: NonZeroU32, btf_file: &Path
     fs::write(root.path().join("kernels.toml"), matrix).unwrap();
     env::set_current_dir(root.path()).unwrap();
 
-    let cells = cells.iter().map(|(mode, backend)| format!("external/{mode}/{backend}/{SCENARIO}"));
-    let cells: Vec<String> = cells.collect();
-    let cell: Cell = cells[0].parse().unwrap();
-    let plan = RunPlan { repeat, ..RunPlan::of(cells, guest) };
+    let cell: Cell = cell.parse().unwrap();
+    let plan = RunPlan::of(cells, guest);
     let directory = RunDirectory::open(root.path().join("run"));
     Runner::new(Kernels::open().unwrap(), plan, directory).run(&cell).unwrap()
 }
@@ -88,7 +91,8 @@ fn a_file_that_fits_does_what_the_kernels_own_does(
 fn so_does_it_for_a_tracer_that_stood_by(
     #[values(BackendKind::Libbpf, BackendKind::Aya)] backend: BackendKind,
 ) {
-    let report = run_one_of(&[("external", backend)], OFTEN, &raw_btf("debian-6.1"));
+    let cell = format!("external/external/{backend}/{SCENARIO}");
+    let report = run_one_of(&cell, all_cells(backend), &raw_btf("debian-6.1"));
     assert_eq!(report.outcome, Outcome::Pass, "{report:#?}");
     let plan = serde_json::to_string(&report.plan).unwrap();
     assert!(plan.contains(r#""layout":"external""#), "{plan}");
@@ -98,8 +102,9 @@ fn so_does_it_for_a_tracer_that_stood_by(
 
 #[test]
 fn a_foreign_file_is_no_matter_of_cells_that_do_not_use_it() {
-    let cells = [("masked", BackendKind::Aya), ("external", BackendKind::Aya)];
-    let report = run_one_of(&cells, OFTEN, &vmlinux(&kernel("debian-5.10").2));
+    let cell = format!("external/masked/aya/{SCENARIO}");
+    let foreign = vmlinux(&kernel("debian-5.10").2);
+    let report = run_one_of(&cell, all_cells(BackendKind::Aya), &foreign);
     assert_eq!(report.outcome, Outcome::Pass, "{report:#?}");
 }
 

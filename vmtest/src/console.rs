@@ -38,10 +38,8 @@ struct State {
     first_byte: Option<Instant>,
     /// The guest's end is closed and everything was read.
     ended: bool,
-    /// Bytes that arrived.
-    received: u64,
-    /// Where they are shown at once.
-    shown: Option<File>,
+    /// Where it is shown at once.
+    screen: Option<Arc<File>>,
 }
 
 impl Console {
@@ -61,17 +59,10 @@ impl Console {
         self.wait(deadline, |state| state.first_byte.is_some() || state.ended).first_byte
     }
 
-    /// From now on, shows what is printed on `terminal` as well, or no longer. Returns how many bytes
-    /// there were before.
-    pub fn show_on(&self, terminal: Option<File>) -> u64 {
-        let mut state = self.state();
-        state.shown = terminal;
-        state.received
-    }
-
-    /// Waits until more than so many bytes were printed; `false` at the end or the deadline.
-    pub fn has_more_than(&self, bytes: u64, deadline: Instant) -> bool {
-        self.wait(deadline, |state| state.received > bytes || state.ended).received > bytes
+    /// From now on, shows what is printed on `screen` as well, or no longer. A screen that takes
+    /// nothing holds the guest up.
+    pub fn show_on(&self, screen: Option<File>) {
+        self.state().screen = screen.map(Arc::new);
     }
 
     /// Whether the guest's end is closed.
@@ -119,15 +110,14 @@ fn read(mut connection: UnixStream, mut file: Option<File>, shared: &Shared) {
             Err(_) => break,
         };
         let bytes = &buffer[..length];
+        let mut screen = None;
         update(&mut |state| {
             state.first_byte.get_or_insert_with(Instant::now);
             state.log.append(bytes);
-            state.received += bytes.len() as u64;
-            // Nobody has to look.
-            if state.shown.as_mut().is_some_and(|shown| shown.write_all(bytes).is_err()) {
-                state.shown = None;
-            }
+            screen = state.screen.clone();
         });
+        // Nobody has to look, and who doesn't keeps nobody from the log.
+        let _ = screen.map(|screen| (&*screen).write_all(bytes));
         let kept = usize::try_from(room).map_or(length, |room| length.min(room));
         room -= kept as u64;
         // A full disk costs the file, not the verdict: the log in memory has the same lines.

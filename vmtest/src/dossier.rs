@@ -7,7 +7,7 @@ use std::{io, time::Duration};
 use kernlab_core::btf::BtfError;
 use serde::de::DeserializeOwned;
 
-pub use self::archive::{Archive, How, of};
+pub use self::archive::{Archive, How, of, of_kernel};
 use crate::{
     kernels::{Kernels, StoreError, Unpacked, chain},
     lab::{BOOT_TIMEOUT, Exit, Guest, Job, LabError, Limits},

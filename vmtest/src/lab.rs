@@ -10,6 +10,7 @@ mod connection;
 mod error;
 mod guest;
 mod job;
+mod keyboard;
 mod machine;
 mod memory;
 mod running;
@@ -22,6 +23,7 @@ pub use self::{
     error::{Evidence, LabError, LabErrorKind, Phase},
     guest::{Booting, Guest, PowerOff, Ready, Settled, StandingBy, Timings},
     job::{Exit, Job, JobOutput, Limits, TerminalSize},
+    keyboard::Keyboard,
     running::Running,
     saved::SavedState,
 };

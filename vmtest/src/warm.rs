@@ -10,6 +10,8 @@ mod shelf;
 
 use std::path::PathBuf;
 
+use kernlab_core::outcome::Outcome;
+
 use crate::{
     kernels::{Store, chain},
     lab::{BOOT_TIMEOUT, Bootable, Guest, Job, LabError, Ready, SavedState, StandingBy},
@@ -43,54 +45,66 @@ impl Warm {
             return Guest::boot(bootable, BOOT_TIMEOUT);
         };
         Guest::restore(bootable, &state).or_else(|error| {
+            // What keeps QEMU from starting at all is no fault of the state.
+            let guest = Guest::boot(bootable, BOOT_TIMEOUT)?;
             tell(format!(
                 "{}: a saved guest can't be used, so one is booted: {}",
                 name(bootable),
                 chain(&error)
             ));
             self.forget(bootable);
-            Guest::boot(bootable, BOOT_TIMEOUT)
+            Ok(guest)
         })
     }
 
-    /// A guest in which a program stands by, if one was saved that can be used.
+    /// A guest in which a program stands by, if one was saved that can be restored. An error is one of
+    /// a guest that was, and in which the program has already done something.
     pub fn standing_by(
         &self,
         bootable: &Bootable,
         program: &Job,
         tell: Tell<'_>,
-    ) -> Option<Guest<StandingBy>> {
-        let key = Key::of_standby(bootable, program).ok()?;
-        let state = self.take(&key, bootable, tell)?;
-        let restored = Guest::restore_standby(&without_files(bootable), &state);
-        restored.map_err(|error| self.tell_no_standby(&key, bootable, &error, tell)).ok()
+    ) -> Result<Option<Guest<StandingBy>>, LabError> {
+        let Ok(key) = Key::of_standby(bootable, program) else { return Ok(None) };
+        let Some(state) = self.take(&key, bootable, tell) else { return Ok(None) };
+        match Guest::restore_standby(&without_files(bootable), &state) {
+            Ok(guest) => Ok(Some(guest)),
+            Err(error) if error.is_about_restoring() => {
+                self.shelf.discard(&key);
+                let (name, why) = (name(bootable), chain(&error));
+                tell(format!("{name}: a guest with its program standing by can't be used: {why}"));
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
-    /// Makes sure that there is a saved guest in which a program stands by. Where that fails, whoever
-    /// starts the program will learn why.
-    pub fn prepare_standby(&self, bootable: &Bootable, program: &Job, tell: Tell<'_>) {
-        let Ok(key) = Key::of_standby(bootable, program) else { return };
+    /// Makes sure that there is a saved guest in which a program stands by. Where there can be none, it
+    /// is told why, unless the program crashed the kernel, which is an error.
+    pub fn prepare_standby(
+        &self,
+        bootable: &Bootable,
+        program: &Job,
+        tell: Tell<'_>,
+    ) -> Result<(), LabError> {
+        let Ok(key) = Key::of_standby(bootable, program) else { return Ok(()) };
         if self.take(&key, bootable, tell).is_some() {
-            return;
+            return Ok(());
         }
         let _turn = self.store.take_turn(&format!("warm-{key}"));
         if self.take(&key, bootable, tell).is_some() {
-            return;
+            return Ok(());
         }
-        let Ok(Some(settled)) = self.state(bootable, tell) else { return };
+        let Some(settled) = self.state(bootable, tell)? else { return Ok(()) };
         match SavedState::of_standby(bootable, &settled, program) {
             Ok(state) => self.put(&key, &state, bootable, tell),
-            Err(error) => self.tell_no_standby(&key, bootable, &error, tell),
+            Err(error) if error.outcome() == Outcome::KernelCrash => return Err(error),
+            Err(error) => {
+                let (name, why) = (name(bootable), chain(&error));
+                tell(format!("{name}: no guest is saved with its program standing by: {why}"));
+            }
         }
-    }
-
-    fn tell_no_standby(&self, key: &Key, bootable: &Bootable, error: &LabError, tell: Tell<'_>) {
-        self.shelf.discard(key);
-        tell(format!(
-            "{}: no guest is saved with its program standing by: {}",
-            name(bootable),
-            chain(error)
-        ));
+        Ok(())
     }
 
     /// The folder of a kernel's state; none if this machine can't have one.
@@ -121,7 +135,10 @@ impl Warm {
         if let Some(state) = self.take(&key, bootable, tell) {
             return Ok(Some(state));
         }
-        let state = match SavedState::of_boot(bootable, BOOT_TIMEOUT) {
+        // Whoever may debug a guest has no part in others.
+        let mut plain = bootable.clone();
+        plain.machine.debugger = None;
+        let state = match SavedState::of_boot(&plain, BOOT_TIMEOUT) {
             Ok(state) => state,
             Err(error) if error.is_about_saving() => {
                 tell(format!("{}: guests are booted each time: {}", name(bootable), chain(&error)));

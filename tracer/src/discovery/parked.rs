@@ -28,9 +28,9 @@ pub(super) struct Parked {
 /// Starts a thread, which does something first, and gives it this name. Returns what is known of it,
 /// and what `prepare` returned.
 ///
-/// A `task_struct` also holds what its thread had in its registers when it went to sleep. So that
-/// names and ids are nowhere but in their fields, no thread learns its own: we give it its name, and
-/// put its id beside the process's.
+/// A `task_struct` also holds what its thread had in its registers when it went to sleep. So that what
+/// is looked for is nowhere but in its field, no thread ever has its name, or both of its ids: we give
+/// it the name, and put the ids together.
 pub(super) fn park<T: Send + 'static>(
     name: &str,
     peek: &Arc<Mutex<Peek>>,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use command_fds::{CommandFdExt, FdMapping};
-use kernlab_proto::{Exit, GuestMessage, Proceed, Run, RunReport};
+use kernlab_proto::{Exit, GuestMessage, Input, Proceed, Run, RunReport};
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
@@ -55,9 +55,14 @@ pub(crate) fn run(run: &Run, port: &mut Port) -> Result<Option<Job>, AgentError>
             return Ok(None);
         }
     };
-    if run.stand_by && job.stood_by(deadline, port)? {
-        port.send(&GuestMessage::StandsBy)?;
-        return Ok(Some(job));
+    match run.input {
+        Input::None => {}
+        Input::Later if job.stood_by(deadline, port)? => {
+            port.send(&GuestMessage::StandsBy)?;
+            return Ok(Some(job));
+        }
+        Input::Later => {}
+        Input::Terminal(_) => port.send(&GuestMessage::AtTerminal)?,
     }
     job.finish(deadline, port)?;
     Ok(None)
@@ -84,7 +89,7 @@ impl Job {
             Err((path, error)) => return Ok(Err(format!("hide {path}: {error}"))),
         };
         let (pipes, ends) = Pipes::new(run.limits).map_err(AgentError::Supervision)?;
-        let (stdin, input) = match run.stand_by.then(pipe).transpose() {
+        let (stdin, input) = match (run.input == Input::Later).then(pipe).transpose() {
             Ok(Some((theirs, ours))) => (Stdio::from(theirs), Some(ours)),
             Ok(None) => (Stdio::null(), None),
             Err(error) => return Ok(Err(format!("make a pipe: {error}"))),
@@ -178,9 +183,9 @@ fn spawn(run: &Run, stdin: Stdio, ends: ProgramEnds) -> std::io::Result<Child> {
         .env_clear()
         .envs(run.env.iter().map(|(name, value)| (name, value)))
         .current_dir("/tmp");
-    match run.terminal {
-        Some(size) => terminal::give(&mut command, size)?,
-        None => {
+    match run.input {
+        Input::Terminal(size) => terminal::give(&mut command, size)?,
+        Input::None | Input::Later => {
             command.process_group(0).stdin(stdin).stdout(ends.stdout).stderr(ends.stderr);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Write as _},
+    io,
     os::{
         fd::AsRawFd as _,
         unix::{fs::OpenOptionsExt as _, process::CommandExt as _},
@@ -16,12 +16,12 @@ use nix::unistd::setsid;
 nix::ioctl_write_ptr_bad!(set_window_size, libc::TIOCSWINSZ, libc::winsize);
 nix::ioctl_write_int_bad!(set_controlling_terminal, libc::TIOCSCTTY);
 
-/// Gives a program the console, in a session of its own, and says there that it has it.
+/// Gives a program the console, in a session of its own.
 pub(crate) fn give(command: &mut Command, size: TerminalSize) -> io::Result<()> {
     let active = fs::read_to_string("/sys/class/tty/console/active")?;
     // The last one is what /dev/console stands for.
     let device = active.split_ascii_whitespace().next_back().unwrap_or("ttyS0");
-    let mut terminal = File::options()
+    let terminal = File::options()
         .read(true)
         .write(true)
         .custom_flags(libc::O_NOCTTY)
@@ -30,7 +30,6 @@ pub(crate) fn give(command: &mut Command, size: TerminalSize) -> io::Result<()> 
     let window = libc::winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: the structure is what the call reads.
     unsafe { set_window_size(terminal.as_raw_fd(), &window) }?;
-    writeln!(terminal, "kernlab: {} has the console", command.get_program().display())?;
     command.stdin(terminal.try_clone()?).stdout(terminal.try_clone()?).stderr(terminal);
     // SAFETY: both calls are async-signal-safe, and nothing is allocated.
     unsafe {

@@ -15,6 +15,6 @@ mod packed;
 
 pub use frame::{Decoder, FrameError, MAX_ANSWER, MAX_REQUEST, VERSION, encode};
 pub use message::{
-    Begin, CHUNK, Direction, Exit, GuestMessage, Hello, HostMessage, Limits, Proceed, Run,
+    Begin, CHUNK, Direction, Exit, GuestMessage, Hello, HostMessage, Input, Limits, Proceed, Run,
     RunReport, Stream, TerminalSize, log_mark,
 };

@@ -31,8 +31,8 @@ pub enum HostMessage {
         #[serde(with = "crate::packed")]
         bytes: Vec<u8>,
     },
-    /// Run a program; answered by `Output`s and `Exited`, or by `Refused`. A program that is to stand
-    /// by and does is answered by `StandsBy` instead.
+    /// Run a program; answered by `Output`s and `Exited`, or by `Refused`. One that stands by is
+    /// answered by `StandsBy` instead; one at the terminal first by `AtTerminal`.
     Run(Run),
     /// Write a last line to the kernel's log, [`log_mark`], and read what the log has gained since the
     /// last such request; answered by `Output`s of [`Stream::KernelLog`] and `Done`.
@@ -82,12 +82,20 @@ pub struct Run {
     pub deadline_ms: u64,
     /// How much output is kept.
     pub limits: Limits,
-    /// The program stops itself (SIGSTOP) when it has done what it would do before any work, and then
-    /// reads from its standard input what its work is. Others have no standard input.
-    pub stand_by: bool,
-    /// The program's standard streams are the guest's console, which is its controlling terminal. The
-    /// agent writes a line there first: what is sent to the console before that is lost.
-    pub terminal: Option<TerminalSize>,
+    /// What it reads, and when.
+    pub input: Input,
+}
+
+/// A program's standard input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Input {
+    /// There is none.
+    None,
+    /// The program stops itself (SIGSTOP) when it has done what it can before it knows its work, and
+    /// reads that when it proceeds.
+    Later,
+    /// All standard streams are the guest's console, as a controlling terminal of this size.
+    Terminal(TerminalSize),
 }
 
 /// What a terminal has room for, in characters.
@@ -102,7 +110,7 @@ pub struct TerminalSize {
 /// What a program that stands by was waiting for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proceed {
-    /// All that it finds on its standard input.
+    /// All that it finds on its standard input. A request is shorter than what a pipe holds.
     pub input: Vec<u8>,
     /// After so many milliseconds from now on everything is killed.
     pub deadline_ms: u64,
@@ -155,6 +163,8 @@ pub enum GuestMessage {
     },
     /// The program has stopped itself, and waits for `Proceed`.
     StandsBy,
+    /// The program has the console: what was typed there before is lost.
+    AtTerminal,
 }
 
 impl Direction for GuestMessage {

@@ -1,8 +1,8 @@
 //! Whatever the peer sends: a message, or an error; never a panic, never a wait for nothing.
 
 use kernlab_proto::{
-    CHUNK, Decoder, Exit, FrameError, GuestMessage, HostMessage, Limits, MAX_ANSWER, MAX_REQUEST,
-    Proceed, Run, RunReport, Stream, TerminalSize, VERSION, encode,
+    CHUNK, Decoder, Exit, FrameError, GuestMessage, HostMessage, Input, Limits, MAX_ANSWER,
+    MAX_REQUEST, Proceed, Run, RunReport, Stream, TerminalSize, VERSION, encode,
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -26,11 +26,13 @@ fn host_message() -> impl Strategy<Value = HostMessage> {
         |(path, mode, append, bytes)| HostMessage::WriteFile { path, mode, append, bytes },
     );
     let words = (vec(".*", 0..5), vec((".*", ".*"), 0..4), vec(".*", 0..3));
-    let run = (words, any::<[u64; 4]>(), any::<bool>()).prop_map(
-        |((argv, env, hide), [deadline_ms, stdout, stderr, result], stand_by)| {
+    let terminal = |(rows, columns)| Input::Terminal(TerminalSize { rows, columns });
+    let input =
+        prop_oneof![Just(Input::None), Just(Input::Later), any::<(u16, u16)>().prop_map(terminal)];
+    let run = (words, any::<[u64; 4]>(), input).prop_map(
+        |((argv, env, hide), [deadline_ms, stdout, stderr, result], input)| {
             let limits = Limits { stdout, stderr, result };
-            let terminal = stand_by.then_some(TerminalSize { rows: 24, columns: u16::MAX });
-            HostMessage::Run(Run { argv, env, hide, deadline_ms, limits, stand_by, terminal })
+            HostMessage::Run(Run { argv, env, hide, deadline_ms, limits, input })
         },
     );
     let proceed = (vec(any::<u8>(), 0..200), any::<u64>())

@@ -54,7 +54,16 @@ pub fn of(
     observer: &dyn Observer,
     tell: &mut dyn FnMut(String),
 ) -> Result<Archive, DossierError> {
-    let kernel = kernels.prepare(entry, observer)?;
+    of_kernel(kernels, kernels.prepare(entry, observer)?, how, tell)
+}
+
+/// The same of a kernel that was prepared.
+pub fn of_kernel(
+    kernels: &Kernels,
+    kernel: Unpacked,
+    how: How<'_>,
+    tell: &mut dyn FnMut(String),
+) -> Result<Archive, DossierError> {
     let path = kernel.image.fastest();
     let image = File::open(path).and_then(|mut file| Digest::of_reader(&mut file));
     let (image, _) = image.map_err(|source| unreadable(path, source))?;

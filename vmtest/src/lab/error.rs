@@ -3,7 +3,7 @@
 use std::{error::Error, fmt, io, process::ExitStatus, time::Duration};
 
 use kernlab_core::outcome::{Outcome, Reason, Verdict};
-use kernlab_proto::FrameError;
+use kernlab_proto::{Exit, FrameError};
 
 use super::running::Running;
 use crate::{
@@ -136,6 +136,17 @@ pub enum LabErrorKind {
          said is not known"
     )]
     LogNotRead,
+    /// A program ended before it was at what it was started for.
+    #[error("the program ended early ({exit:?}): {said}")]
+    EndedEarly {
+        /// How.
+        exit: Exit,
+        /// What it said last.
+        said: String,
+    },
+    /// The kernel complained where nothing was to happen.
+    #[error("the kernel complained: {0}")]
+    Complained(String),
     /// The agent could not do what it was asked to.
     #[error("the guest could not {what}")]
     Refused {
@@ -172,6 +183,11 @@ impl LabError {
         matches!(*self.kind, LabErrorKind::NotSaved(_))
     }
 
+    /// Was a guest never there, because it could not be restored?
+    pub(crate) fn is_about_restoring(&self) -> bool {
+        matches!(*self.kind, LabErrorKind::NotRestored { .. })
+    }
+
     /// What went wrong.
     pub fn kind(&self) -> &LabErrorKind {
         &self.kind
@@ -187,6 +203,7 @@ impl LabError {
         match *self.kind {
             LabErrorKind::Crashed { phase: Phase::Work, .. } => Outcome::KernelCrash,
             LabErrorKind::Silent { .. } => Outcome::Timeout,
+            LabErrorKind::Complained(_) => Outcome::KernelWarning,
             LabErrorKind::Crashed { phase: Phase::Boot, .. }
             | LabErrorKind::QemuMissing(_)
             | LabErrorKind::Spawn(_)
@@ -202,6 +219,7 @@ impl LabError {
             | LabErrorKind::Unsendable(_)
             | LabErrorKind::LogNotRead
             | LabErrorKind::Unexpected { .. }
+            | LabErrorKind::EndedEarly { .. }
             | LabErrorKind::Refused { .. } => Outcome::Infra,
         }
     }
@@ -224,7 +242,8 @@ impl LabError {
             | LabErrorKind::Garbage { .. }
             | LabErrorKind::LogNotRead
             | LabErrorKind::Unexpected { .. } => Reason::ConnectionLost,
-            LabErrorKind::Refused { .. } => Reason::TracerDied,
+            LabErrorKind::Complained(_) => Reason::KernelWarned,
+            LabErrorKind::EndedEarly { .. } | LabErrorKind::Refused { .. } => Reason::TracerDied,
         }
     }
 

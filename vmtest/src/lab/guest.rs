@@ -2,17 +2,17 @@
 
 use std::{
     fs::File,
-    os::unix::net::UnixStream,
     time::{Duration, Instant},
 };
 
-use kernlab_proto::{GuestMessage, Hello, HostMessage, Proceed, Run, TerminalSize};
+use kernlab_proto::{GuestMessage, Hello, HostMessage, Input, Proceed, Run, TerminalSize};
 
 use super::{
     Bootable,
     connection::ConnectionError,
     error::{LabError, LabErrorKind, Phase},
     job::{Job, JobOutput},
+    keyboard::Keyboard,
     machine::{ANSWER, ENDING, Machine, Work, last_words},
     saved::SavedState,
 };
@@ -43,17 +43,6 @@ pub struct Ready {
 /// A guest in which a program waits for its work.
 #[derive(Debug)]
 pub struct StandingBy(pub(super) Ready);
-
-/// How a program runs.
-#[derive(Clone, Copy, Debug)]
-enum How {
-    /// Nobody talks to it.
-    Alone,
-    /// It is told what to do later.
-    StandingBy,
-    /// It has the console.
-    AtTerminal(TerminalSize),
-}
 
 /// What the stages of a guest's life took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,28 +209,26 @@ impl Guest<Ready> {
 
     /// Runs a program. A program that fails is no error; after an error the guest is gone.
     pub fn run(&mut self, job: &Job) -> Result<JobOutput, LabError> {
-        let work = self.start_program(job, How::Alone)?;
+        let work = self.start_program(job, Input::None)?;
         self.machine.end_of(work, job)
     }
 
-    /// Runs a program at a terminal: what it prints on the guest's console is shown on `screen`, and
-    /// `type_in` is given what the guest's console reads, as soon as it does.
+    /// Runs a program at a terminal: what is printed on the guest's console is shown on `screen`, and
+    /// what is typed on `keyboard` is typed there.
     pub fn run_at_terminal(
         &mut self,
         job: &Job,
         size: TerminalSize,
         screen: File,
-        type_in: impl FnOnce(UnixStream),
+        keyboard: &Keyboard,
     ) -> Result<JobOutput, LabError> {
-        let before = self.machine.console.show_on(Some(screen));
-        let work = self.start_program(job, How::AtTerminal(size))?;
-        let deadline = Instant::now() + self.machine.accelerator.patience(ANSWER);
-        // If nothing is printed the agent says why.
-        if self.machine.console.has_more_than(before, deadline) {
-            let keyboard = self.machine.keyboard.try_clone();
-            let host = |source| LabErrorKind::Host { what: "could not type on a console", source };
-            type_in(keyboard.map_err(host)?);
-        }
+        self.machine.console.show_on(Some(screen));
+        let work = self.start_program(job, Input::Terminal(size))?;
+        self.machine.answered(work, &GuestMessage::AtTerminal)?;
+        let connected =
+            self.machine.keyboard.try_clone().and_then(|console| keyboard.connect(console));
+        connected
+            .map_err(|source| LabErrorKind::Host { what: "could not type on a console", source })?;
         let output = self.machine.end_of(work, job)?;
         self.machine.console.show_on(None);
         Ok(output)
@@ -249,19 +236,13 @@ impl Guest<Ready> {
 
     /// Starts a program that does what it can before its work is known, and then stops itself.
     pub(super) fn stand_by(mut self, program: &Job) -> Result<Guest<StandingBy>, LabError> {
-        let work = self.start_program(program, How::StandingBy)?;
-        match self.machine.receive(work.deadline, work.doing, work.waited)? {
-            GuestMessage::StandsBy => {}
-            GuestMessage::Refused { what } => {
-                return Err(self.machine.fail(LabErrorKind::Refused { what }));
-            }
-            other => return Err(self.machine.unexpected(work.doing, &other)),
-        }
+        let work = self.start_program(program, Input::Later)?;
+        self.machine.answered(work, &GuestMessage::StandsBy)?;
         let Guest { machine, state } = self;
         Ok(Guest { machine, state: StandingBy(state) })
     }
 
-    fn start_program(&mut self, job: &Job, how: How) -> Result<Work, LabError> {
+    fn start_program(&mut self, job: &Job, input: Input) -> Result<Work, LabError> {
         for file in &job.files {
             self.machine.write_file(file)?;
         }
@@ -272,11 +253,7 @@ impl Guest<Ready> {
             hide: job.hide.clone(),
             deadline_ms: work.deadline_ms(),
             limits: job.limits,
-            stand_by: matches!(how, How::StandingBy),
-            terminal: match how {
-                How::AtTerminal(size) => Some(size),
-                How::Alone | How::StandingBy => None,
-            },
+            input,
         });
         self.machine.send(&run, work.deadline, work.doing, work.waited)?;
         Ok(work)

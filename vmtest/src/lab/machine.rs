@@ -27,6 +27,8 @@ pub(super) const ENDING: Duration = Duration::from_secs(3);
 pub(super) const ANSWER: Duration = Duration::from_secs(5);
 /// The longest kernel log that is taken, in bytes: more than any kernel's buffer.
 const KERNEL_LOG: usize = 8 << 20;
+/// How much a program may say before it does what it was started for, in bytes.
+const SAID: usize = 64 << 10;
 /// Lines of the console in a report.
 const LAST_LINES: usize = 40;
 
@@ -101,6 +103,29 @@ impl Machine {
         let timeout = self.accelerator.patience(job.timeout);
         let waited = timeout + self.accelerator.patience(job.grace);
         Work { doing, started, timeout, waited, deadline: started + waited }
+    }
+
+    /// Waits for the answer that a program was started as it should be. One that ends instead may have
+    /// said why.
+    pub(super) fn answered(&mut self, work: Work, expected: &GuestMessage) -> Result<(), LabError> {
+        let mut said = Vec::new();
+        loop {
+            match self.receive(work.deadline, work.doing, work.waited)? {
+                answer if answer == *expected => return Ok(()),
+                GuestMessage::Output { stream: Stream::Stderr, bytes } if said.len() < SAID => {
+                    said.extend(bytes);
+                }
+                GuestMessage::Output { .. } => {}
+                GuestMessage::Exited(report) => {
+                    let said = String::from_utf8_lossy(&said).trim().to_owned();
+                    return Err(self.fail(LabErrorKind::EndedEarly { exit: report.exit, said }));
+                }
+                GuestMessage::Refused { what } => {
+                    return Err(self.fail(LabErrorKind::Refused { what }));
+                }
+                other => return Err(self.unexpected(work.doing, &other)),
+            }
+        }
     }
 
     /// Collects what the program says until it ends.
@@ -281,6 +306,7 @@ impl Machine {
             GuestMessage::Output { .. } => "output, or more of it than was asked for",
             GuestMessage::Exited(_) => "end of a program",
             GuestMessage::StandsBy => "program that stands by",
+            GuestMessage::AtTerminal => "program at the terminal",
         };
         self.fail(LabErrorKind::Unexpected { doing, message })
     }

@@ -47,7 +47,7 @@ impl SavedState {
     }
 
     /// Starts a program in a guest that is restored from a settled one, and saves that guest when the
-    /// program stands by.
+    /// program stands by, unless the kernel complained meanwhile.
     pub fn of_standby(
         bootable: &Bootable,
         settled: &SavedState,
@@ -56,7 +56,12 @@ impl SavedState {
         let memory = memory::copy(&settled.memory).map_err(no_memory)?;
         let guest = Guest::restored(bootable, settled, Memory::Continued(&memory))?.begin()?;
         let Guest { mut machine, state } = guest.stand_by(program)?;
-        let kernel_log = settled.kernel_log.clone() + &machine.kernel_log()?;
+        let news = machine.kernel_log()?;
+        if let Some(splat) = kernlab_splat::scan(&news).into_iter().next() {
+            // It would be said again of every guest that is restored from this one.
+            return Err(machine.fail(LabErrorKind::Complained(splat.title)));
+        }
+        let kernel_log = settled.kernel_log.clone() + &news;
         SavedState::of(machine, state.0.hello, kernel_log, memory)
     }
 

@@ -193,6 +193,8 @@ pub(crate) fn placeholder_kernel() -> Vec<u8> {
     }
     kernel.extend(code);
     kernel.extend(note);
+    // QEMU looks for other formats in so many bytes.
+    kernel.resize(8 << 10, 0);
     kernel
 }
 

@@ -127,7 +127,7 @@ impl Runner {
         let mut bootable = self.bootable(&entry, &kernel, cell.btf, &mut tell)?;
         bootable.console_file = Some(evidence.join("console.log"));
         clock.lap("prepare");
-        self.open_kernel(&entry, &kernel, &mut tell)?;
+        self.open_kernel(&entry, &kernel, evidence, &mut tell)?;
         clock.lap("first of its kernel");
 
         let start = self.start(cell, &bootable, &mut tell);
@@ -239,16 +239,18 @@ impl Runner {
         bootable: &Bootable,
         tell: &mut dyn FnMut(String),
     ) -> Result<Start, LabError> {
-        let ready = |guest| Start::Ready(guest, self.timed(self.job(cell)));
-        if self.plan.cold {
-            return Guest::boot(bootable, lab::BOOT_TIMEOUT).map(ready);
-        }
         let warm = Warm::of(self.kernels.store());
-        let tracer = standby::tracer(cell.btf);
-        match warm.standing_by(bootable, &tracer, tell) {
-            Some(guest) => Ok(Start::StandingBy(guest, standby::work(cell), self.timed(tracer))),
-            None => warm.guest(bootable, tell).map(ready),
+        if standby::is_worthwhile(&self.plan, &cell.kernel, cell.btf) {
+            let tracer = standby::tracer(cell.btf);
+            if let Some(guest) = warm.standing_by(bootable, &tracer, tell)? {
+                return Ok(Start::StandingBy(guest, standby::work(cell), self.timed(tracer)));
+            }
         }
+        let guest = match self.plan.cold {
+            true => Guest::boot(bootable, lab::BOOT_TIMEOUT),
+            false => warm.guest(bootable, tell),
+        };
+        Ok(Start::Ready(guest?, self.timed(self.job(cell))))
     }
 
     /// What the first cell of a kernel does for all others: it boots and saves the guests that they are
@@ -257,6 +259,7 @@ impl Runner {
         &self,
         entry: &Entry,
         kernel: &Unpacked,
+        evidence: &Path,
         tell: &mut dyn FnMut(String),
     ) -> Step<()> {
         let file = self.directory.dossier(&entry.id);
@@ -270,18 +273,37 @@ impl Runner {
             return Ok(());
         }
         let dossier = self.dossier(entry, kernel, tell);
-        for mode in standby::worthwhile(&self.plan, &entry.id) {
-            // The cells of a mode that has no machine say why.
-            let Ok(bootable) = self.bootable(entry, kernel, mode, tell) else { continue };
-            let warm = Warm::of(self.kernels.store());
-            warm.prepare_standby(&bootable, &standby::tracer(mode), tell);
+        let external = self.directory.external_types(&entry.id);
+        for file in [&file, &external] {
+            fs::create_dir_all(file.parent().unwrap_or(file)).map_err(host_io)?;
         }
-        fs::create_dir_all(file.parent().unwrap_or(&file)).map_err(host_io)?;
         if entry.btf_file.is_some() {
             let types = self.external_types(entry, kernel);
-            write_json(&self.directory.external_types(&entry.id), &types).map_err(host_io)?;
+            write_json(&external, &types).map_err(host_io)?;
         }
-        write_json(&file, &dossier).map_err(host_io)
+        let prepared = self.prepare_standby(entry, kernel, evidence, tell);
+        write_json(&file, &dossier).map_err(host_io)?;
+        prepared
+    }
+
+    /// Saves the guests that many cells begin in. An error is of a kernel that crashed meanwhile.
+    fn prepare_standby(
+        &self,
+        entry: &Entry,
+        kernel: &Unpacked,
+        evidence: &Path,
+        tell: &mut dyn FnMut(String),
+    ) -> Step<()> {
+        let is_worthwhile = |mode: &BtfMode| standby::is_worthwhile(&self.plan, &entry.id, *mode);
+        for mode in BtfMode::ALL.into_iter().filter(is_worthwhile) {
+            // The cells of a mode that has no machine say why.
+            let Ok(mut bootable) = self.bootable(entry, kernel, mode, tell) else { continue };
+            bootable.console_file = Some(evidence.join(format!("standby-{mode}.log")));
+            let warm = Warm::of(self.kernels.store());
+            warm.prepare_standby(&bootable, &standby::tracer(mode), tell)
+                .map_err(|error| lab_verdict(&error, evidence))?;
+        }
+        Ok(())
     }
 
     /// None if it can't be had. Where that is because there is no guest, every cell can say why.
@@ -296,7 +318,7 @@ impl Runner {
             Warm::of(self.kernels.store()).prepare(&bootable, tell).ok()?;
         }
         let how = How { guest: &self.plan.guest, cold: self.plan.cold, again: false };
-        match dossier::of(&self.kernels, entry, how, &Silent, tell) {
+        match dossier::of_kernel(&self.kernels, kernel.clone(), how, tell) {
             Ok(archive) => Some(archive.dossier),
             Err(error) => {
                 let why = chain(&error);

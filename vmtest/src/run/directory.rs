@@ -76,7 +76,7 @@ impl RunDirectory {
 
     /// The types of a kernel that its cells are given in a file, as far as plans ask for them.
     pub(super) fn external_types(&self, kernel: &str) -> PathBuf {
-        self.dossier(&format!("{kernel}.external"))
+        self.0.join("dossiers/external").join(format!("{kernel}.json"))
     }
 
     /// Makes the folder of a cell's evidence.

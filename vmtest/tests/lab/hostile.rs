@@ -83,6 +83,7 @@ fn run_error(answers: &[GuestMessage], script: &str) -> LabError {
 #[case::nothing_that_was_asked(&[GuestMessage::Done])]
 #[case::hello_again(&[hello()])]
 #[case::standing_by(&[GuestMessage::StandsBy])]
+#[case::at_the_terminal(&[GuestMessage::AtTerminal])]
 #[case::more_than_allowed(&[output(Stream::Stdout, 600), output(Stream::Stdout, 600)])]
 #[case::output_of_another_kind(&[output(Stream::KernelLog, 1)])]
 fn an_answer_that_is_none_breaks_the_protocol(#[case] answers: &[GuestMessage]) {

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, fs, time::Duration};
 
+use kernlab_core::outcome::Outcome;
 use kernlab_vmtest::{
     kernels::Store,
     lab::{BOOT_TIMEOUT, Bootable, Exit, Guest, JobOutput, LabErrorKind, SavedState},
@@ -54,10 +55,29 @@ fn a_program_that_does_something_else_is_not_saved(#[case] words: &[&str]) {
     let settled = SavedState::of_boot(&machine, BOOT_TIMEOUT).unwrap();
     let program = unruly(words).timeout(Duration::from_secs(1));
     let error = SavedState::of_standby(&machine, &settled, &program).unwrap_err();
-    assert!(matches!(error.kind(), LabErrorKind::Unexpected { .. }), "{error}");
+    assert!(matches!(error.kind(), LabErrorKind::EndedEarly { .. }), "{error}");
     // Where it was started is as it was.
     let mut guest = Guest::restore(&machine, &settled).unwrap();
     assert_eq!(guest.run(&unruly(&["exit", "3"])).unwrap().exit, Exit::Code(3));
+}
+
+#[test]
+fn a_kernel_that_complained_meanwhile_is_not_saved() {
+    let machine = machine();
+    let settled = SavedState::of_boot(&machine, BOOT_TIMEOUT).unwrap();
+    let program = unruly(&["stand-by", "warn"]);
+    let error = SavedState::of_standby(&machine, &settled, &program).unwrap_err();
+    assert!(matches!(error.kind(), LabErrorKind::Complained(_)), "{error}");
+    assert_eq!(error.outcome(), Outcome::KernelWarning);
+}
+
+#[test]
+fn a_program_that_crashes_the_kernel_is_no_notice() {
+    let folder = tempfile::tempdir().unwrap();
+    let warm = Warm::of(&Store::open(folder.path()).unwrap());
+    let program = unruly(&["stand-by", "crash"]);
+    let prepared = warm.prepare_standby(&machine(), &program, &mut |line| panic!("{line}"));
+    assert_eq!(prepared.unwrap_err().outcome(), Outcome::KernelCrash);
 }
 
 #[test]
@@ -72,10 +92,11 @@ fn a_saved_program_is_that_of_its_file() {
     let mut told = Vec::new();
     let mut exit = || {
         let mut tell = |line| told.push(line);
-        let guest = warm.standing_by(&machine, &program, &mut tell)?;
+        let guest = warm.standing_by(&machine, &program, &mut tell).unwrap()?;
         Some(guest.proceed("exit 5", &program).unwrap().1.exit)
     };
-    let prepare = || warm.prepare_standby(&machine, &program, &mut |line| panic!("{line}"));
+    let prepare =
+        || warm.prepare_standby(&machine, &program, &mut |line| panic!("{line}")).unwrap();
 
     assert_eq!(exit(), None, "nobody has saved one");
     prepare();

@@ -3,8 +3,8 @@
 use std::{
     error::Error,
     fs::File,
-    io::{self, IsTerminal as _, Read as _, Write as _},
-    os::{fd::AsFd as _, unix::net::UnixStream},
+    io::{self, IsTerminal as _, Read as _},
+    os::fd::AsFd as _,
     path::PathBuf,
     process, thread,
     time::Duration,
@@ -13,7 +13,7 @@ use std::{
 use clap::Args;
 use kernlab_vmtest::{
     kernels::{Entry, Kernels, OpenError},
-    lab::{self, Guest, LabError, TerminalSize},
+    lab::{self, Guest, Keyboard, LabError, TerminalSize},
     machine,
     program::{Program, ProgramError},
     qemu::HandedFile,
@@ -21,6 +21,7 @@ use kernlab_vmtest::{
     warm::Warm,
 };
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use tempfile::NamedTempFile;
 
 use crate::{Exit, exec::complain, exec::handed, show::Terminal};
 
@@ -56,9 +57,9 @@ pub(crate) struct Arguments {
 
 /// What ends the guest, whatever it does: Ctrl-], as in telnet(1).
 const LEAVE: u8 = 0x1d;
-/// What ends a shell: Ctrl-D.
-const END_OF_INPUT: u8 = 0x04;
-/// A user goes home in the evening.
+/// Where a guest finds what was piped in.
+const SCRIPT: &str = "/run/script";
+/// A user goes home in the evening. Emulated guests have four times as long.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(crate) fn run(arguments: &Arguments) -> Exit {
@@ -120,6 +121,12 @@ fn visit(
     let mut bootable = machine::of_kernel(store, &kernel, &arguments.guest, &programs, &mut tell)?;
     bootable.machine.handed.extend(shell.program.files());
     bootable.machine.handed.extend(arguments.files.iter().cloned());
+    let script = piped()?;
+    let handed = |file: &NamedTempFile| HandedFile {
+        guest: SCRIPT.to_owned(),
+        host: file.path().to_owned(),
+    };
+    bootable.machine.handed.extend(script.as_ref().map(handed));
     bootable.machine.debugger = arguments.gdb.clone();
     let guest = match arguments.cold {
         true => Guest::boot(&bootable, lab::BOOT_TIMEOUT),
@@ -131,18 +138,22 @@ fn visit(
         let image = kernel.image.fastest().display();
         eprintln!("a debugger may connect to {device}: gdb {image}, then `target remote`");
     }
-    let mut job = shell.program.job(shell.arguments.iter().cloned()).timeout(DAY);
+    let mut words = shell.arguments.clone();
+    words.extend(script.is_some().then(|| SCRIPT.to_owned()));
+    let mut job = shell.program.job(words).timeout(DAY);
     for name in ["TERM", "LANG"] {
         if let Ok(value) = std::env::var(name) {
             job = job.env(name, value);
         }
     }
     let screen = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    let keyboard = Keyboard::default();
     let terminal = RawTerminal::begin()?;
-    let modes = terminal.modes.clone();
-    let ended = guest.run_at_terminal(&job, size(), screen, |console| {
-        thread::spawn(move || type_in(console, modes.as_ref()));
-    });
+    if let Some(modes) = terminal.modes.clone() {
+        let keyboard = keyboard.clone();
+        thread::spawn(move || type_on(&keyboard, &modes));
+    }
+    let ended = guest.run_at_terminal(&job, size(), screen, &keyboard);
     drop(terminal);
     let _ = ended?;
     let kernel_log = guest.kernel_log()?.to_owned();
@@ -153,23 +164,32 @@ fn visit(
     Ok(if complaints.splats().is_empty() { Exit::Success } else { Exit::Failure })
 }
 
-/// Hands on what is typed until there is no more of it, or the guest is to end.
-fn type_in(mut console: UnixStream, modes: Option<&Termios>) {
+/// What is piped in, as a file: a terminal would lose some of a long text, and take some of its bytes for
+/// keys.
+fn piped() -> io::Result<Option<NamedTempFile>> {
+    if io::stdin().is_terminal() {
+        return Ok(None);
+    }
+    let mut file = NamedTempFile::new()?;
+    io::copy(&mut io::stdin(), &mut file)?;
+    Ok(Some(file))
+}
+
+/// Hands keys on until the user leaves, or the guest is gone.
+fn type_on(keyboard: &Keyboard, modes: &Termios) {
     let mut buffer = [0; 1024];
     while let Ok(length @ 1..) = io::stdin().read(&mut buffer) {
-        let typed = &buffer[..length];
-        if modes.is_some() && typed.contains(&LEAVE) {
+        let keys = &buffer[..length];
+        if keys.contains(&LEAVE) {
             restore(modes);
             eprintln!();
             // QEMU ends with us.
             process::exit(0);
         }
-        if console.write_all(typed).is_err() {
+        if keyboard.press(keys).is_err() {
             return;
         }
     }
-    // The guest may be gone by now.
-    let _ = console.write_all(&[END_OF_INPUT]);
 }
 
 /// The user's terminal, which hands on every key as it is until this is dropped. Nothing is changed
@@ -193,15 +213,13 @@ impl RawTerminal {
 
 impl Drop for RawTerminal {
     fn drop(&mut self) {
-        restore(self.modes.as_ref());
+        self.modes.iter().for_each(restore);
     }
 }
 
-fn restore(modes: Option<&Termios>) {
-    if let Some(modes) = modes {
-        // There is nobody left to tell.
-        let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, modes);
-    }
+fn restore(modes: &Termios) {
+    // There is nobody left to tell.
+    let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, modes);
 }
 
 fn size() -> TerminalSize {

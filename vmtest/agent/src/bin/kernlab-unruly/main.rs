@@ -58,8 +58,11 @@ fn behave(words: &[&str]) -> io::Result<()> {
         ["identify"] => identify(),
         ["connect"] => connect(),
         ["nothing"] => Ok(()),
-        // Any of these, but only when it is told.
-        ["stand-by"] => {
+        // Any of these, and another when it is told.
+        ["stand-by", first @ ..] => {
+            if !first.is_empty() {
+                behave(first)?;
+            }
             raise(Signal::SIGSTOP)?;
             let told = io::read_to_string(io::stdin())?;
             behave(&told.split(' ').collect::<Vec<_>>())

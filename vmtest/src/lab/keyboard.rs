@@ -1,0 +1,60 @@
+//! What somebody types on a guest's console.
+
+use std::{
+    io::{self, Write as _},
+    os::unix::net::UnixStream,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// Keys for a guest, from whatever thread. What is typed before a program has the console is kept for it.
+#[derive(Clone, Debug, Default)]
+pub struct Keyboard(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    console: Option<UnixStream>,
+    kept: Vec<u8>,
+}
+
+impl Keyboard {
+    /// Types these bytes. An error says that the guest is gone.
+    pub fn press(&self, keys: &[u8]) -> io::Result<()> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut state.console {
+            Some(console) => console.write_all(keys),
+            None => {
+                state.kept.extend_from_slice(keys);
+                Ok(())
+            }
+        }
+    }
+
+    /// A program has the console from now on.
+    pub(super) fn connect(&self, mut console: UnixStream) -> io::Result<()> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        console.write_all(&std::mem::take(&mut state.kept))?;
+        state.console = Some(console);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+
+    #[test]
+    fn what_is_typed_early_comes_first() {
+        let keyboard = Keyboard::default();
+        keyboard.press(b"ear").unwrap();
+        keyboard.press(b"ly ").unwrap();
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        keyboard.connect(ours).unwrap();
+        keyboard.press(b"late").unwrap();
+        drop(keyboard);
+        let mut typed = String::new();
+        theirs.read_to_string(&mut typed).unwrap();
+        assert_eq!(typed, "early late");
+    }
+}
