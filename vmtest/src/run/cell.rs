@@ -127,7 +127,7 @@ impl Runner {
         let mut bootable = self.bootable(&entry, &kernel, cell.btf, &mut tell)?;
         bootable.console_file = Some(evidence.join("console.log"));
         clock.lap("prepare");
-        self.open_kernel(&entry, &kernel, evidence, &mut tell)?;
+        self.open_kernel(&entry, &kernel, &mut tell)?;
         clock.lap("first of its kernel");
 
         let start = self.start(cell, &bootable, &mut tell);
@@ -242,6 +242,13 @@ impl Runner {
         let warm = Warm::of(self.kernels.store());
         if standby::is_worthwhile(&self.plan, &cell.kernel, cell.btf) {
             let tracer = standby::tracer(cell.btf);
+            // Nobody waits for the first cell of a mode, nor tries again what it could not do.
+            if self.directory.is_first(&format!("standby-{}-{}", cell.kernel, cell.btf)) {
+                let mut bootable = bootable.clone();
+                bootable.console_file =
+                    bootable.console_file.map(|file| file.with_file_name("standby.log"));
+                warm.prepare_standby(&bootable, &tracer, tell)?;
+            }
             if let Some(guest) = warm.standing_by(bootable, &tracer, tell)? {
                 return Ok(Start::StandingBy(guest, standby::work(cell), self.timed(tracer)));
             }
@@ -253,13 +260,12 @@ impl Runner {
         Ok(Start::Ready(guest?, self.timed(self.job(cell))))
     }
 
-    /// What the first cell of a kernel does for all others: it boots and saves the guests that they are
+    /// What the first cell of a kernel does for all others: it boots and saves the guest that they are
     /// restored from, and takes the dossier that they are predicted by. The others wait for it.
     fn open_kernel(
         &self,
         entry: &Entry,
         kernel: &Unpacked,
-        evidence: &Path,
         tell: &mut dyn FnMut(String),
     ) -> Step<()> {
         let file = self.directory.dossier(&entry.id);
@@ -281,29 +287,7 @@ impl Runner {
             let types = self.external_types(entry, kernel);
             write_json(&external, &types).map_err(host_io)?;
         }
-        let prepared = self.prepare_standby(entry, kernel, evidence, tell);
-        write_json(&file, &dossier).map_err(host_io)?;
-        prepared
-    }
-
-    /// Saves the guests that many cells begin in. An error is of a kernel that crashed meanwhile.
-    fn prepare_standby(
-        &self,
-        entry: &Entry,
-        kernel: &Unpacked,
-        evidence: &Path,
-        tell: &mut dyn FnMut(String),
-    ) -> Step<()> {
-        let is_worthwhile = |mode: &BtfMode| standby::is_worthwhile(&self.plan, &entry.id, *mode);
-        for mode in BtfMode::ALL.into_iter().filter(is_worthwhile) {
-            // The cells of a mode that has no machine say why.
-            let Ok(mut bootable) = self.bootable(entry, kernel, mode, tell) else { continue };
-            bootable.console_file = Some(evidence.join(format!("standby-{mode}.log")));
-            let warm = Warm::of(self.kernels.store());
-            warm.prepare_standby(&bootable, &standby::tracer(mode), tell)
-                .map_err(|error| lab_verdict(&error, evidence))?;
-        }
-        Ok(())
+        write_json(&file, &dossier).map_err(host_io)
     }
 
     /// None if it can't be had. Where that is because there is no guest, every cell can say why.

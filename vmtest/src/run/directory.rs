@@ -1,7 +1,8 @@
 //! Where a run leaves its plan, its evidence and its report.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     os::unix::fs::symlink,
     path::{Component, Path, PathBuf},
 };
@@ -77,6 +78,12 @@ impl RunDirectory {
     /// The types of a kernel that its cells are given in a file, as far as plans ask for them.
     pub(super) fn external_types(&self, kernel: &str) -> PathBuf {
         self.0.join("dossiers/external").join(format!("{kernel}.json"))
+    }
+
+    /// Is this the first time that any process of the run asks this of `what`?
+    pub(super) fn is_first(&self, what: &str) -> bool {
+        let folder = self.0.join("first");
+        fs::create_dir_all(&folder).and_then(|()| File::create_new(folder.join(what))).is_ok()
     }
 
     /// Makes the folder of a cell's evidence.

@@ -26,15 +26,19 @@ pub(super) fn tool_config(run: &Path) -> OsString {
 }
 
 /// One cell of each kernel starts before all others, since it boots what these are restored from: no
-/// processor waits for the last boot while there are cells of other kernels. Then come those that took
-/// longest in the run `before`, so that no long one is left for the end.
+/// processor waits for the last boot while there are cells of other kernels. Then comes one of each BTF
+/// mode, which may save another guest. Then come those that took longest in the run `before`, so that no
+/// long one is left for the end.
 fn priorities(plan: &RunPlan, before: Option<&Report>) -> String {
-    let kernel = |cell: &str| cell.split('/').next().unwrap_or_default().to_owned();
-    let mut kernels = BTreeSet::new();
-    let available = |cell: &&String| !plan.unavailable.contains_key(&kernel(cell));
+    let parts = |cell: &str, count| cell.split('/').take(count).collect::<Vec<_>>().join("/");
+    let available = |cell: &&String| !plan.unavailable.contains_key(&parts(cell, 1));
     let cells: Vec<&String> = plan.cells.iter().filter(available).collect();
-    let (first, mut others): (Vec<&String>, Vec<&String>) =
-        cells.into_iter().partition(|cell| kernels.insert(kernel(cell)));
+    let (mut kernels, mut modes) = (BTreeSet::new(), BTreeSet::new());
+    let (of_kernels, others): (Vec<&String>, Vec<&String>) =
+        cells.into_iter().partition(|cell| kernels.insert(parts(cell, 1)));
+    modes.extend(of_kernels.iter().map(|cell| parts(cell, 2)));
+    let (of_modes, mut others): (Vec<&String>, Vec<&String>) =
+        others.into_iter().partition(|cell| modes.insert(parts(cell, 2)));
 
     let took: BTreeMap<String, u64> = before
         .iter()
@@ -47,7 +51,7 @@ fn priorities(plan: &RunPlan, before: Option<&Report>) -> String {
     others.truncate(plan.cells.len() / SLOW_PART);
 
     let mut text = String::new();
-    for (priority, cells) in [(100, first), (50, others)] {
+    for (priority, cells) in [(100, of_kernels), (75, of_modes), (50, others)] {
         if !cells.is_empty() {
             let tests: Vec<_> = cells.iter().map(|cell| format!("test(={cell})")).collect();
             let filter = tests.join(" | ");
@@ -75,7 +79,9 @@ mod tests {
     fn plan() -> RunPlan {
         let cell = |number| format!("new/masked/aya/inotify/{number}");
         let mut cells: Vec<_> = (0..20).map(cell).collect();
-        cells.extend(["gone/masked/aya/inotify/0", "old/masked/aya/inotify/0"].map(str::to_owned));
+        let others =
+            ["gone/masked/aya/inotify/0", "old/masked/aya/inotify/0", "old/embedded/aya/inotify/0"];
+        cells.extend(others.map(str::to_owned));
         let gone = Verdict::because(Outcome::Unavailable, Reason::NotLocked, String::new());
         RunPlan {
             unavailable: [("gone".to_owned(), gone)].into(),
@@ -105,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_of_each_kernel_starts_first_and_then_the_slowest() {
+    fn cells_of_each_kernel_and_mode_start_first_and_then_the_slowest() {
         let before = report(&[
             ("new/masked/aya/inotify/0", 900),
             ("new/masked/aya/inotify/3", 300),
@@ -117,6 +123,10 @@ mod tests {
         [[profile.default.overrides]]
         filter = "test(=new/masked/aya/inotify/0) | test(=old/masked/aya/inotify/0)"
         priority = 100
+
+        [[profile.default.overrides]]
+        filter = "test(=old/embedded/aya/inotify/0)"
+        priority = 75
 
         [[profile.default.overrides]]
         filter = "test(=new/masked/aya/inotify/5) | test(=new/masked/aya/inotify/7)"

@@ -7,8 +7,8 @@ use super::plan::RunPlan;
 use crate::lab::{Guest, Job, JobOutput, LabError, Ready, StandingBy};
 
 /// Cells of a kernel in one BTF mode from which on such a guest is saved, which takes half a second under
-/// emulation. It saves each of them a sixth of that.
-const WORTHWHILE: usize = 12;
+/// emulation. It saves each of them a third of that.
+const WORTHWHILE: usize = 6;
 
 /// Where a guest finds BTF that is not its kernel's own.
 pub(super) const BTF: &str = "/run/btf";
