@@ -150,3 +150,36 @@ impl RunPlan {
         Ok(serde_json::from_slice(&fs::read(directory.join(Self::FILE))?)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::{Image, Modules};
+
+    #[test]
+    fn cells_boot_the_kernels_that_were_prepared() {
+        let image = Image { bzimage: None, vmlinux: Some("/store/vmlinux".into()) };
+        let kernel = Unpacked {
+            id: "k".to_owned(),
+            release: "6.1.0".to_owned(),
+            image: image.clone(),
+            config: None,
+            modules: Modules::default(),
+            memory_mib: 300,
+            processors: 2,
+        };
+        let plan = RunPlan {
+            kernels: [("k".to_owned(), kernel)].into(),
+            external_btf: [("k".to_owned(), "/store/btf".into())].into(),
+            ..RunPlan::of(vec!["k/external/aya/sys_write/threads".to_owned()], "/guest".into())
+        };
+        let folder = tempfile::tempdir().unwrap();
+        plan.write(folder.path()).unwrap();
+        let read = RunPlan::read(folder.path()).unwrap();
+        let kernel = &read.kernels["k"];
+        assert_eq!((&kernel.image, kernel.memory_mib, kernel.processors), (&image, 300, 2));
+        assert_eq!(kernel.release, "6.1.0");
+        assert_eq!(read.external_btf["k"], Path::new("/store/btf"));
+        assert_eq!(read.cells, plan.cells);
+    }
+}
