@@ -280,14 +280,13 @@ impl Runner {
         }
         let dossier = self.dossier(entry, kernel, tell);
         let external = self.directory.external_types(&entry.id);
-        for file in [&file, &external] {
-            fs::create_dir_all(file.parent().unwrap_or(file)).map_err(host_io)?;
-        }
+        let folder = |file: &Path| fs::create_dir_all(file.parent().unwrap_or(file));
         if entry.btf_file.is_some() {
+            folder(&external).map_err(host_io)?;
             let types = self.external_types(entry, kernel);
             write_json(&external, &types).map_err(host_io)?;
         }
-        write_json(&file, &dossier).map_err(host_io)
+        folder(&file).and_then(|()| write_json(&file, &dossier)).map_err(host_io)
     }
 
     /// None if it can't be had. Where that is because there is no guest, every cell can say why.
