@@ -60,7 +60,8 @@ enum Command {
         workload: PathBuf,
     },
     /// Gather what is known of the kernel, search its memory where it has no type information, start the
-    /// workload and stop (SIGSTOP): a guest that is saved now need not do it again. Then run what standard input says: a backend, a blank, TRACER/SCENARIO.
+    /// workload and stop (SIGSTOP): a guest that is saved now need not do it again. Then run what
+    /// standard input says: a backend, a blank, TRACER/SCENARIO.
     StandBy {
         /// Take type information from this file: raw BTF.
         #[arg(long)]
