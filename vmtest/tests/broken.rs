@@ -73,8 +73,8 @@ impl Broken {
     fn run(&self) -> CellReport {
         let kernels = Kernels::open().unwrap();
         // What the first test of all waits for is not the cell's time.
-        let entries = kernels.select(&self.plan.selectors).unwrap();
-        kernels.prepare(&entries[0], &Silent).unwrap();
+        let entry = kernels.entry(&self.plan.selectors[0]).unwrap();
+        kernels.prepare(entry, &Silent).unwrap();
         let directory = RunDirectory::open(self.folder.path().to_owned());
         let cell: Cell = self.plan.cells[0].parse().unwrap();
         let started = Instant::now();

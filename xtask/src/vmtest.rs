@@ -26,6 +26,13 @@ pub(crate) struct Args {
     /// or the path of an image. Repeatable; without it, every kernel of the default tier.
     #[arg(long = "kernel", value_name = "SEL", action = ArgAction::Append)]
     kernels: Vec<String>,
+    /// Which kernels of a release. Without it, those of the default tier, and all of a release that
+    /// has none there.
+    #[arg(long)]
+    tier: Option<Tier>,
+    /// Take only kernels that are in kernels.lock, instead of adding what it lacks.
+    #[arg(long)]
+    locked: bool,
     /// Only the tracers of this backend.
     #[arg(long)]
     backend: Option<Backend>,
@@ -68,6 +75,13 @@ enum Backend {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
+enum Tier {
+    Default,
+    Extended,
+    All,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum Btf {
     Embedded,
     Masked,
@@ -95,6 +109,7 @@ impl Args {
         for kernel in &self.kernels {
             option("kernel", Some(kernel.into()));
         }
+        option("tier", self.tier.map(word));
         option("backend", self.backend.map(word));
         option("scenario", self.scenario.as_ref().map(Into::into));
         option("btf", self.btf.map(word));
@@ -104,6 +119,7 @@ impl Args {
         option("timeout", self.timeout.map(|seconds| seconds.to_string().into()));
         option("report", self.report.as_ref().map(Into::into));
         for (name, given) in [
+            ("locked", self.locked),
             ("cold", self.cold),
             ("update-snapshots", self.update_snapshots),
             ("timings", self.timings),
@@ -138,7 +154,7 @@ mod tests {
     #[case::often("--kernel 6.1 --repeat 20")]
     #[case::a_filter("--backend aya --scenario inotify/* --btf masked")]
     #[case::everything(
-        "--kernel all --backend libbpf --scenario * --btf embedded --partition 1/4 --jobs 2 --timeout 3 --report out --cold \
+        "--kernel all --tier extended --backend libbpf --scenario * --btf embedded --partition 1/4 --jobs 2 --timeout 3 --report out --locked --cold \
          --update-snapshots --timings"
     )]
     fn the_tool_gets_what_was_asked_for(#[case] line: &str) {
@@ -150,6 +166,7 @@ mod tests {
     #[rstest]
     #[case("--backend bcc")]
     #[case("--btf no")]
+    #[case("--tier some")]
     #[case("--jobs 0")]
     #[case("--repeat 0")]
     #[case("--timeout 0")]

@@ -3,6 +3,7 @@
 use std::{
     num::NonZeroUsize,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -10,7 +11,7 @@ use kernlab_core::cell::BackendKind;
 
 use super::{Named, Report, Summary};
 use crate::{
-    kernels::{self, Entry, Event, Kernels, Observer, SelectError, Silent},
+    kernels::{self, Entry, Event, Kernels, Observer, SelectError, Selection, Silent},
     machine::{self, MachineError},
     report::Tally,
     run::{self, Options, RunError, Show, plan::Filter, plan::RunPlan, progress::ProgressEvent},
@@ -22,8 +23,8 @@ use crate::{
 pub struct MatrixBench {
     /// The kernels and where they are.
     pub kernels: Kernels,
-    /// What selects kernels; none for the default tier.
-    pub selectors: Vec<String>,
+    /// Which kernels.
+    pub selection: Selection,
     /// The folder of the programs that run in guests.
     pub guest: PathBuf,
     /// How often everything is run.
@@ -58,7 +59,7 @@ pub enum MatrixError {
 /// Runs in turn: everything; the cells of one backend and of the other; everything after the saved
 /// guests were thrown away. `observe` is called before each round with its number, counted from 1.
 pub fn matrix(bench: &MatrixBench, mut observe: impl FnMut(usize)) -> Result<Report, MatrixError> {
-    let entries = bench.kernels.select(&bench.selectors)?;
+    let entries = bench.kernels.select(&bench.selection)?.entries;
     // What is downloaded, built or saved for the first time belongs to no round.
     let (_, cells, jobs) = run(bench, None)?;
     let mut all = Vec::new();
@@ -100,13 +101,14 @@ fn run(
     backend: Option<BackendKind>,
 ) -> Result<(Duration, usize, usize), MatrixError> {
     let options = Options {
-        kernels: bench.selectors.clone(),
+        kernels: bench.selection.clone(),
         filter: Filter { backend, ..Filter::default() },
         guest: bench.guest.clone(),
         ..Options::default()
     };
+    let notices: Arc<dyn Show> = Arc::new(Notices);
     let started = Instant::now();
-    let outcomes = run::run(&bench.kernels, &options, &Notices)?;
+    let outcomes = run::run(&bench.kernels, &options, &notices)?;
     let took = started.elapsed();
     let report = outcomes.report;
     if report.run.exit_code != 0 {

@@ -1,12 +1,13 @@
 //! Why a kernel can't be had.
 
-use std::{io, path::PathBuf};
+use std::{fmt, io, path::PathBuf, sync::Arc};
 
 use kernlab_core::outcome::Reason;
 
 use super::{
-    build::BuildError, digest::Digest, download::TransferError, external_btf::ExternalBtfError,
-    modules::ModuleError, package::PackageError, store::StoreError, vmlinux::ImageError,
+    build::BuildError, digest::Digest, document::DocumentError, download::TransferError,
+    external_btf::ExternalBtfError, modules::ModuleError, package::PackageError, store::StoreError,
+    update::UpdateError, vmlinux::ImageError,
 };
 
 /// A kernel can't be had, or can't be used.
@@ -23,12 +24,20 @@ pub struct Error {
 /// What happened to a kernel.
 #[derive(Debug, thiserror::Error)]
 pub enum ErrorKind {
-    /// Nobody resolved it yet.
-    #[error("not in the lock: run `cargo xtask kernels update {id}`")]
+    /// It is not in the lock, and may not be added.
+    #[error("not in the lock, {refusal}: run `cargo xtask kernels update {id}`")]
     NotLocked {
         /// The entry's id.
         id: String,
+        /// Why it was not resolved.
+        refusal: LockRefusal,
     },
+    /// It is not in the lock, and its repository could not tell what it is.
+    #[error("not in the lock, and it could not be resolved")]
+    Unresolved(#[source] Arc<UpdateError>),
+    /// The lock can't be read again.
+    #[error(transparent)]
+    Lock(#[from] DocumentError),
     /// It was resolved from another source than the entry names now.
     #[error(
         "the lock is of {locked:?}, the entry says {entry:?}: run `cargo xtask kernels update {id}`"
@@ -163,6 +172,24 @@ pub enum ErrorKind {
     Store(#[from] StoreError),
 }
 
+/// Why an entry that is not in the lock was not resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockRefusal {
+    /// `--locked`, or the environment.
+    LockedOnly,
+    /// No repository is asked.
+    Offline,
+}
+
+impl fmt::Display for LockRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LockRefusal::LockedOnly => "which --locked or KERNLAB_LOCKED keeps as it is",
+            LockRefusal::Offline => "and no repository is asked while KERNLAB_OFFLINE is set",
+        })
+    }
+}
+
 /// What one address said.
 #[derive(Debug)]
 pub struct Attempt {
@@ -214,9 +241,10 @@ impl ErrorKind {
         Error { kernel: kernel.to_owned(), kind: self }
     }
 
-    fn reason(&self) -> Reason {
+    pub(super) fn reason(&self) -> Reason {
         match self {
             ErrorKind::NotLocked { .. } | ErrorKind::LockIsStale { .. } => Reason::NotLocked,
+            ErrorKind::Unresolved(error) => error.reason(),
             ErrorKind::Unreachable { .. }
             | ErrorKind::Vanished { .. }
             | ErrorKind::Offline { .. } => Reason::Unreachable,
@@ -228,9 +256,10 @@ impl ErrorKind {
             ErrorKind::NoBtfFile => Reason::MissingBtf,
             ErrorKind::Btf { .. } => Reason::ForeignBtf,
             ErrorKind::Build(error) => error.reason(),
-            ErrorKind::Read { .. } | ErrorKind::NoHostKernel { .. } | ErrorKind::Store(_) => {
-                Reason::HostIo
-            }
+            ErrorKind::Read { .. }
+            | ErrorKind::NoHostKernel { .. }
+            | ErrorKind::Lock(_)
+            | ErrorKind::Store(_) => Reason::HostIo,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The format of `kernels.lock`: what each entry of the matrix resolved to.
 //!
-//! Only `kernels update` writes a lock; everything else reads it.
+//! An entry that the lock lacks is added when it is first needed; only `kernels update` changes what
+//! is locked.
 
 use std::{collections::BTreeMap, fmt, path::Path};
 
@@ -196,6 +197,16 @@ impl Lock {
         kernels.into_iter().for_each(|kernel| self.insert(kernel));
     }
 
+    /// Makes these changes.
+    pub fn apply(&mut self, changes: Vec<Change>) {
+        for Change { id, new, .. } in changes {
+            match new {
+                Some(kernel) => self.insert(kernel),
+                None => drop(self.kernels.remove(&id)),
+            }
+        }
+    }
+
     /// Drops what no longer belongs to an entry.
     pub fn retain(&mut self, mut keep: impl FnMut(&LockedKernel) -> bool) {
         self.kernels.retain(|_, kernel| keep(kernel));
@@ -206,9 +217,12 @@ impl Lock {
         self.kernels.values()
     }
 
-    /// The text of the file, with the kernels in the order of these ids.
+    /// The text of the file, with the kernels in the order of these ids, and then all others.
     pub fn render<'a>(&self, order: impl Iterator<Item = &'a str>) -> String {
-        let kernels = order.filter_map(|id| self.kernels.get(id)).cloned().collect();
+        let mut left: BTreeMap<&str, &LockedKernel> =
+            self.kernels.iter().map(|(id, kernel)| (id.as_str(), kernel)).collect();
+        let mut kernels: Vec<_> = order.filter_map(|id| left.remove(id)).cloned().collect();
+        kernels.extend(left.into_values().cloned());
         let table = LockTable { schema: toml::Spanned::new(0..0, SCHEMA), kernels };
         match toml::to_string(&table) {
             Ok(text) => format!("{HEADER}{text}"),

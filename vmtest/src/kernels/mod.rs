@@ -4,9 +4,9 @@
 //! Entry --resolve--> Resolved --fetch--> Fetched --unpack--> Unpacked
 //! ```
 //!
-//! [`Kernels::select`] picks entries, `resolve` reads the lock, `fetch` brings what is locked into
-//! the [`Store`], `unpack` makes it bootable. Only [`Kernels::update`] asks repositories what they
-//! have, and only it writes a lock.
+//! [`Kernels::select`] picks entries, `resolve` reads the lock and adds what it lacks, `fetch` brings
+//! what is locked into the [`Store`], `unpack` makes it bootable. Only [`Kernels::update`] changes what
+//! is locked.
 
 mod add;
 mod apt;
@@ -21,9 +21,11 @@ mod download;
 mod error;
 mod external_btf;
 mod fetch;
+mod first_use;
 mod garbage;
 mod local;
 mod lock;
+mod lock_file;
 mod manifest;
 mod matrix;
 mod mirror;
@@ -45,7 +47,6 @@ mod update;
 mod vmlinux;
 mod yum;
 
-pub(crate) use self::document::Document;
 pub use self::{
     add::{AddError, Proposal, Request, Wishes, nearest},
     build::{
@@ -56,8 +57,10 @@ pub use self::{
     digest::Digest,
     document::{DocumentError, Position},
     download::OFFLINE_VARIABLE,
-    error::{Attempt, Error, ErrorKind, chain},
+    error::{Attempt, Error, ErrorKind, LockRefusal, chain},
+    first_use::LOCKED_VARIABLE,
     lock::{Change, Lock, LockedFile, LockedKernel, Place, Role},
+    lock_file::LockFileError,
     matrix::{
         Arch, BuildSource, DebSource, Deviation, Entry, FileSource, Matrix, Origin, Release,
         RpmFolder, RpmSource, Source, Tier, TreeSource, UrlSource,
@@ -65,8 +68,9 @@ pub use self::{
     modules::{Module, ModuleError, ModuleSet, Modules},
     observer::{Event, Observer, Silent},
     phases::{Fetched, Image, Kernels, OpenError, Resolved, State, UNKNOWN_RELEASE, Unpacked},
-    select::{SelectError, select},
+    select::{Chosen, LeftOut, SelectError, Selection, Tiers, select},
     store::{Item, Kind, Object, Store, StoreError, Sweep},
     update::{RepositoryError, Unresolved, Update, UpdateError},
     vmlinux::ImageError,
 };
+pub(crate) use self::{document::Document, store::lock_within};

@@ -2,6 +2,8 @@
 
 use std::{error::Error, path::Path};
 
+use super::{lock::LockedKernel, lock_file::LockFileError, matrix::Source};
+
 /// Is told what happens; shows it, or not.
 ///
 /// Several kernels may be fetched at once, so events name theirs.
@@ -14,6 +16,27 @@ pub trait Observer: Sync {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
+    /// Another process adds to the lock: this one waits for it.
+    WaitForLock,
+    /// The entry is not in the lock: its repository is asked.
+    Resolve {
+        /// Where it comes from.
+        source: &'a Source,
+    },
+    /// The entry was resolved and added to the lock.
+    Locked {
+        /// What it is now.
+        kernel: &'a LockedKernel,
+        /// The lock.
+        file: &'a Path,
+    },
+    /// The entry was resolved, and the lock can't be written: this holds for this process only.
+    NotLocked {
+        /// What it is now.
+        kernel: &'a LockedKernel,
+        /// Why.
+        error: &'a LockFileError,
+    },
     /// Another process is downloading a file: this one waits for it.
     Wait {
         /// The last part of its path.
@@ -42,6 +65,8 @@ pub enum Event<'a> {
         /// Why.
         error: &'a dyn Error,
     },
+    /// It can be booted, or can't be had.
+    Ready,
     /// The packages are being unpacked. Not said where that was done before.
     Unpack,
     /// Another process is building the kernel: this one waits for it.

@@ -1,6 +1,10 @@
 //! The life of a kernel, each phase a type: what can't be done yet does not compile.
 
-use std::path::{Path, PathBuf};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -11,14 +15,16 @@ use super::{
     error::{Error, ErrorKind},
     external_btf,
     fetch::{Fetcher, StoredPackage, is_stored, stored},
+    first_use::{FirstUse, LOCKED_VARIABLE},
     local,
     lock::{Lock, LockedKernel},
+    lock_file::LockFileError,
     manifest,
     matrix::{BuildSource, Entry, Matrix, Origin, Source, TreeSource},
     mirror::Mirrors,
     modules::Modules,
     observer::{Event, Observer},
-    select::{SelectError, select},
+    select::{Chosen, SelectError, Selection, select},
     store::{Store, StoreError},
     unpack,
     update::{self, Update},
@@ -39,6 +45,9 @@ pub struct Kernels {
     pub(super) mirrors: Mirrors,
     pub(super) store: Store,
     pub(super) client: Client,
+    pub(super) first_use: Arc<FirstUse>,
+    /// Whether nothing may be added to the lock.
+    pub(super) locked_only: bool,
     /// `/`, but in tests.
     machine: PathBuf,
 }
@@ -78,7 +87,7 @@ pub enum State {
 #[must_use]
 pub struct Resolved<'a> {
     entry: &'a Entry,
-    locked: Option<&'a LockedKernel>,
+    locked: Option<LockedKernel>,
 }
 
 /// An entry whose packages are in the store.
@@ -86,7 +95,7 @@ pub struct Resolved<'a> {
 #[must_use]
 pub struct Fetched<'a> {
     entry: &'a Entry,
-    packages: Option<(&'a LockedKernel, Vec<StoredPackage>)>,
+    packages: Option<(LockedKernel, Vec<StoredPackage>)>,
 }
 
 /// The release of an image that doesn't tell its own.
@@ -122,6 +131,20 @@ pub struct Image {
 }
 
 impl Unpacked {
+    /// A kernel of this release, for tests that boot none.
+    #[cfg(test)]
+    pub(crate) fn sample(id: &str, release: &str) -> Self {
+        Unpacked {
+            id: id.to_owned(),
+            release: release.to_owned(),
+            image: Image { bzimage: None, vmlinux: Some("/store/vmlinux".into()) },
+            config: None,
+            modules: Modules::default(),
+            memory_mib: super::matrix::MEMORY_MIB,
+            processors: super::matrix::PROCESSORS,
+        }
+    }
+
     fn with_machine_of(self, entry: &Entry) -> Self {
         Unpacked { memory_mib: entry.memory_mib, processors: entry.processors, ..self }
     }
@@ -176,7 +199,23 @@ impl Kernels {
         let mirrors = Mirrors::of_machine(&matrix, machine);
         let machine = machine.to_owned();
         let root = root.to_owned();
-        Ok(Kernels { root, matrix, lock, local_lock, mirrors, store, client, machine })
+        Ok(Kernels {
+            root,
+            matrix,
+            lock,
+            local_lock,
+            mirrors,
+            store,
+            client,
+            first_use: Arc::default(),
+            locked_only: env::var(LOCKED_VARIABLE).is_ok_and(|value| !matches!(&*value, "" | "0")),
+            machine,
+        })
+    }
+
+    /// The same kernels; an entry that is not in the lock is an error.
+    pub fn locked_only(self) -> Self {
+        Kernels { locked_only: true, ..self }
     }
 
     /// The same kernels; what would be downloaded is an error.
@@ -199,15 +238,20 @@ impl Kernels {
         &self.store
     }
 
-    /// The entries that selectors name, in the order of the matrix; those of the default tier if
-    /// there are none.
-    pub fn select(&self, selectors: &[String]) -> Result<Vec<Entry>, SelectError> {
-        select(&self.matrix, selectors)
+    /// The entries that a selection names, in the order of the matrix.
+    pub fn select(&self, selection: &Selection) -> Result<Chosen, SelectError> {
+        select(&self.matrix, selection)
+    }
+
+    /// The entry of this id, if it is one of the matrix.
+    pub fn entry(&self, id: &str) -> Option<&Entry> {
+        self.matrix.entries.iter().find(|entry| entry.id == id)
     }
 
     /// What is locked for an entry, if the lock is of its source.
-    pub fn locked(&self, entry: &Entry) -> Option<&LockedKernel> {
-        locked_in(&self.lock, &self.local_lock, entry)
+    pub fn locked(&self, entry: &Entry) -> Option<LockedKernel> {
+        let locked = locked_in(&self.lock, &self.local_lock, entry);
+        locked.cloned().or_else(|| self.first_use.get(entry))
     }
 
     /// What is known of an entry without asking anybody.
@@ -217,29 +261,31 @@ impl Kernels {
             (source, None) if source.is_locked() => State::Unresolved,
             (Source::Build(_), _) if self.built(entry).is_some() => State::Stored,
             (Source::Build(_), _) => State::Unbuilt,
-            (_, Some(kernel)) if is_stored(&self.store, kernel) => State::Stored,
+            (_, Some(kernel)) if is_stored(&self.store, &kernel) => State::Stored,
             (_, _) => State::Locked,
         }
     }
 
-    /// Looks an entry up in the lock.
-    pub fn resolve<'a>(&'a self, entry: &'a Entry) -> Result<Resolved<'a>, Error> {
-        let locked = match entry.source.is_locked() {
-            false => None,
-            true => {
-                let locked = self
-                    .lock_of(entry)
-                    .get(&entry.id)
-                    .ok_or_else(|| ErrorKind::NotLocked { id: entry.id.clone() }.of(&entry.id))?;
-                if !locked.is_of(entry) {
-                    let stale = ErrorKind::LockIsStale {
-                        id: entry.id.clone(),
-                        locked: locked.source.clone(),
-                        entry: entry.source.to_string(),
-                    };
-                    return Err(stale.of(&entry.id));
-                }
-                Some(locked)
+    /// Looks an entry up in the lock. One that is not there is resolved, and added to it.
+    pub fn resolve<'a>(
+        &self,
+        entry: &'a Entry,
+        observer: &dyn Observer,
+    ) -> Result<Resolved<'a>, Error> {
+        let locked = match (entry.source.is_locked(), self.lock_of(entry).get(&entry.id)) {
+            (false, _) => None,
+            (true, Some(locked)) if locked.is_of(entry) => Some(locked.clone()),
+            (true, Some(stale)) => {
+                let stale = ErrorKind::LockIsStale {
+                    id: entry.id.clone(),
+                    locked: stale.source.clone(),
+                    entry: entry.source.to_string(),
+                };
+                return Err(stale.of(&entry.id));
+            }
+            (true, None) => {
+                let resolved = self.first_use.resolve(self, entry, observer);
+                Some(resolved.map_err(|kind| kind.of(&entry.id))?)
             }
         };
         Ok(Resolved { entry, locked })
@@ -247,10 +293,9 @@ impl Kernels {
 
     /// The kernel of an entry that is built here, if it was built before.
     pub fn built(&self, entry: &Entry) -> Option<Unpacked> {
-        let locked = self.resolve(entry).ok()?.locked;
-        let packages = match locked {
-            None => Vec::new(),
-            Some(kernel) => stored(&self.store, kernel)?,
+        let packages = match entry.source.is_locked() {
+            false => Vec::new(),
+            true => stored(&self.store, &self.locked(entry)?)?,
         };
         self.recipe(entry, &packages)?.find(&self.store)
     }
@@ -277,7 +322,10 @@ impl Kernels {
     ) -> Result<Fetched<'a>, Error> {
         let Resolved { entry, locked } = resolved;
         let fetcher = self.fetcher(observer);
-        let fetch = |kernel| Ok((kernel, fetcher.fetch(kernel)?));
+        let fetch = |kernel: LockedKernel| {
+            let packages = fetcher.fetch(&kernel)?;
+            Ok((kernel, packages))
+        };
         let packages =
             locked.map(fetch).transpose().map_err(|kind: ErrorKind| kind.of(&entry.id))?;
         Ok(Fetched { entry, packages })
@@ -300,10 +348,10 @@ impl Kernels {
                     Some(recipe) => {
                         recipe.prepare(&self.store, &|event| observer.observe(id, event))
                     }
-                    None => Err(ErrorKind::NotLocked { id: id.clone() }),
+                    None => unreachable!("a fetched source has a package or is on this machine"),
                 }
             }
-            (_, None) => Err(ErrorKind::NotLocked { id: id.clone() }),
+            (_, None) => unreachable!("an entry that is locked was fetched with its packages"),
             (_, Some((kernel, packages))) => {
                 let mut announce = || observer.observe(id, Event::Unpack);
                 unpack::unpack(&self.store, id, &kernel.release, packages, &mut announce)
@@ -314,8 +362,11 @@ impl Kernels {
 
     /// All steps from an entry to a kernel that can be booted.
     pub fn prepare(&self, entry: &Entry, observer: &dyn Observer) -> Result<Unpacked, Error> {
-        let unpacked = self.unpack(&self.fetch(self.resolve(entry)?, observer)?, observer)?;
-        Ok(unpacked.with_machine_of(entry))
+        let resolved = self.resolve(entry, observer);
+        let fetched = resolved.and_then(|resolved| self.fetch(resolved, observer));
+        let unpacked = fetched.and_then(|fetched| self.unpack(&fetched, observer));
+        observer.observe(&entry.id, Event::Ready);
+        Ok(unpacked?.with_machine_of(entry))
     }
 
     /// Raw BTF for the mode `external`, from the file that the entry names.
@@ -333,7 +384,7 @@ impl Kernels {
     }
 
     /// Writes what [`Kernels::update`] found into the locks.
-    pub fn write_locks(&self, update: &Update) -> Result<(), StoreError> {
+    pub fn write_locks(&self, update: &Update) -> Result<(), LockFileError> {
         update::write_locks(self, update)
     }
 

@@ -1,6 +1,10 @@
 //! Which entries of the matrix are meant.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::Path,
+};
 
 use globset::Glob;
 
@@ -37,9 +41,17 @@ pub enum SelectError {
     /// A path to nothing.
     #[error("there is no kernel image {0:?}: a name with a slash is the path of one")]
     NoSuchFile(String),
-    /// The matrix has no entry of the default tier.
-    #[error("no kernel is of the default tier: name one with --kernel")]
-    NothingByDefault,
+    /// The matrix has no entry of the tier.
+    #[error("no kernel is of the {0} tier: name one with --kernel")]
+    NothingOfTier(&'static str),
+    /// A release has no entry of the tier.
+    #[error("no kernel of {release} is of the {tier} tier: `--tier all` takes all of them")]
+    NotOfTier {
+        /// What was asked for.
+        release: String,
+        /// The tier.
+        tier: &'static str,
+    },
 }
 
 fn suggest(near: &[String]) -> String {
@@ -49,22 +61,93 @@ fn suggest(near: &[String]) -> String {
     }
 }
 
-/// The entries that selectors name, each once, in the order of the matrix, then those that are not
-/// in it: paths, and `host`. Without selectors, the default tier.
-///
-/// A selector is `all`, an id, a glob of ids, a release or its beginning (`6` means all of 6.x),
-/// `host`, or the path of an image.
-pub fn select(matrix: &Matrix, selectors: &[String]) -> Result<Vec<Entry>, SelectError> {
+/// Which kernels are asked for: what names them, and how much a name means.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Each is `all`, an id, a glob of ids, a release or its beginning (`6` means all of 6.x), `host`,
+    /// or the path of an image. None for the default tier.
+    pub selectors: Vec<String>,
+    /// Which entries a release means, or no selector at all.
+    pub tiers: Tiers,
+}
+
+/// Which entries of a release are meant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tiers {
+    /// Those of the default tier, and all of a release that has none there.
+    #[default]
+    Preferred,
+    /// Those of this tier.
+    Only(Tier),
+    /// All.
+    All,
+}
+
+/// What a selection names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chosen {
+    /// Each entry once, in the order of the matrix, then those that are not in it.
+    pub entries: Vec<Entry>,
+    /// Entries of a release that was named which its tier leaves out.
+    pub left_out: Vec<String>,
+}
+
+impl Selection {
+    /// Entries of any tier.
+    pub fn of(selectors: &[String]) -> Self {
+        Selection { selectors: selectors.to_owned(), tiers: Tiers::All }
+    }
+}
+
+impl Chosen {
+    /// One line on what a release was taken not to mean.
+    pub fn notice(&self) -> Option<LeftOut<'_>> {
+        (!self.left_out.is_empty()).then_some(LeftOut(&self.left_out))
+    }
+}
+
+/// Says which entries of a release are left out.
+#[derive(Debug)]
+pub struct LeftOut<'a>(&'a [String]);
+
+impl fmt::Display for LeftOut<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let LeftOut(ids) = self;
+        write!(f, "left out: {}; --tier all has all tiers of a release", ids.join(", "))
+    }
+}
+
+/// The entries that a selection names, each once, in the order of the matrix, then those that are not
+/// in it: paths, and `host`.
+pub fn select(matrix: &Matrix, selection: &Selection) -> Result<Chosen, SelectError> {
+    let Selection { selectors, tiers } = selection;
     if selectors.is_empty() {
-        let entries = matrix.entries.iter().filter(|entry| entry.tier == Tier::Default);
-        let entries: Vec<_> = entries.cloned().collect();
-        return if entries.is_empty() { Err(SelectError::NothingByDefault) } else { Ok(entries) };
+        let is_meant = |entry: &&Entry| match tiers {
+            Tiers::Preferred => entry.tier == Tier::Default,
+            Tiers::Only(tier) => entry.tier == *tier,
+            Tiers::All => true,
+        };
+        let entries: Vec<_> = matrix.entries.iter().filter(is_meant).cloned().collect();
+        if entries.is_empty() {
+            return Err(SelectError::NothingOfTier(tiers.name()));
+        }
+        return Ok(Chosen { entries, left_out: Vec::new() });
     }
     let mut chosen = BTreeSet::new();
+    let mut left_out = BTreeSet::new();
     let mut added = Vec::<Entry>::new();
     for selector in selectors {
         match one(matrix, selector)? {
             Selected::Entries(positions) => chosen.extend(positions),
+            Selected::Release(positions) => {
+                let (meant, others) = tiers.divide(matrix, positions);
+                if meant.is_empty() {
+                    let (release, tier) = (selector.clone(), tiers.name());
+                    return Err(SelectError::NotOfTier { release, tier });
+                }
+                chosen.extend(meant);
+                left_out.extend(others);
+            }
             Selected::Added(entry) if added.iter().any(|other| other.source == entry.source) => {}
             Selected::Added(mut entry) => {
                 let taken =
@@ -79,11 +162,43 @@ pub fn select(matrix: &Matrix, selectors: &[String]) -> Result<Vec<Entry>, Selec
             }
         }
     }
+    let left_out =
+        left_out.difference(&chosen).map(|&position| matrix.entries[position].id.clone());
+    let left_out = left_out.collect();
     let chosen = chosen.into_iter().map(|position| matrix.entries[position].clone());
-    Ok(chosen.chain(added).collect())
+    Ok(Chosen { entries: chosen.chain(added).collect(), left_out })
+}
+
+impl Tiers {
+    fn name(self) -> &'static str {
+        match self {
+            Tiers::Preferred => Tier::Default.name(),
+            Tiers::Only(tier) => tier.name(),
+            Tiers::All => "any",
+        }
+    }
+
+    /// Divides entries of releases, named by their positions, into those meant and the others.
+    fn divide(self, matrix: &Matrix, positions: Vec<usize>) -> (Vec<usize>, Vec<usize>) {
+        let entry = |position: &usize| &matrix.entries[*position];
+        let mut has_default = BTreeMap::new();
+        for position in &positions {
+            let has_default = has_default.entry(&entry(position).release).or_insert(false);
+            *has_default |= entry(position).tier == Tier::Default;
+        }
+        positions.iter().partition(|position| match self {
+            Tiers::All => true,
+            Tiers::Only(tier) => entry(position).tier == tier,
+            Tiers::Preferred => {
+                entry(position).tier == Tier::Default || !has_default[&entry(position).release]
+            }
+        })
+    }
 }
 
 enum Selected {
+    /// Positions in the matrix of the entries of a release.
+    Release(Vec<usize>),
     /// Positions in the matrix.
     Entries(Vec<usize>),
     /// An entry that is not in the matrix.
@@ -98,7 +213,12 @@ fn one(matrix: &Matrix, selector: &str) -> Result<Selected, SelectError> {
     let found = match selector.parse::<Release>() {
         _ if selector == "all" => matching(&|_| true),
         Ok(series) => {
-            matching(&|entry| entry.release.as_ref().is_some_and(|r| r.is_within(&series)))
+            let of_series =
+                matching(&|entry| entry.release.as_ref().is_some_and(|r| r.is_within(&series)));
+            if !of_series.is_empty() {
+                return Ok(Selected::Release(of_series));
+            }
+            of_series
         }
         Err(_) if selector.contains(['*', '?', '[', '{']) => {
             let glob = Glob::new(selector).map_err(|error| SelectError::BadGlob {
@@ -198,13 +318,17 @@ mod tests {
         Matrix { entries: entries.map(entry).into(), ..Matrix::default() }
     }
 
+    fn chosen(selectors: &[&str], tiers: Tiers) -> Result<Chosen, SelectError> {
+        let selectors = selectors.iter().map(ToString::to_string).collect();
+        select(&matrix(), &Selection { selectors, tiers })
+    }
+
     fn ids(selectors: &[&str]) -> Result<Vec<String>, SelectError> {
-        let selectors: Vec<_> = selectors.iter().map(ToString::to_string).collect();
-        Ok(select(&matrix(), &selectors)?.into_iter().map(|entry| entry.id).collect())
+        let entries = chosen(selectors, Tiers::All)?.entries;
+        Ok(entries.into_iter().map(|entry| entry.id).collect())
     }
 
     #[rstest]
-    #[case(&[], "debian-5.10 debian-6.1 debian-6.12 debian-backports")]
     #[case(&["6.1"], "debian-6.1 debian-6.1-rt")]
     #[case(&["6"], "debian-6.1 debian-6.1-rt debian-6.12")]
     #[case(&["6.12", "5"], "debian-5.10 ubuntu-5.15 debian-6.12")]
@@ -236,7 +360,42 @@ mod tests {
 
     #[test]
     fn an_empty_default_tier_is_an_error() {
-        assert_eq!(select(&Matrix::default(), &[]), Err(SelectError::NothingByDefault));
+        let error = select(&Matrix::default(), &Selection::default());
+        assert_eq!(error, Err(SelectError::NothingOfTier("default")));
+    }
+
+    #[rstest]
+    #[case::no_selector(&[], Tiers::Preferred, "debian-5.10 debian-6.1 debian-6.12 debian-backports", "")]
+    #[case::no_selector(&[], Tiers::Only(Tier::Extended), "ubuntu-5.15 debian-6.1-rt", "")]
+    #[case::no_selector(
+        &[], Tiers::All,
+        "debian-5.10 ubuntu-5.15 debian-6.1 debian-6.1-rt debian-6.12 debian-backports", ""
+    )]
+    #[case::a_release(&["6.1"], Tiers::Preferred, "debian-6.1", "debian-6.1-rt")]
+    #[case::a_release_of_the_extended_tier(&["5.15"], Tiers::Preferred, "ubuntu-5.15", "")]
+    #[case::each_release_by_itself(&["5"], Tiers::Preferred, "debian-5.10 ubuntu-5.15", "")]
+    #[case::a_tier(&["6.1"], Tiers::Only(Tier::Extended), "debian-6.1-rt", "debian-6.1")]
+    #[case::all_tiers(&["6.1"], Tiers::All, "debian-6.1 debian-6.1-rt", "")]
+    #[case::an_id_is_meant(&["debian-6.1-rt"], Tiers::Preferred, "debian-6.1-rt", "")]
+    #[case::a_glob_is_meant(&["debian-6.1*"], Tiers::Only(Tier::Default), "debian-6.1 debian-6.1-rt debian-6.12", "")]
+    #[case::named_besides(&["6.1", "debian-6.1-rt"], Tiers::Preferred, "debian-6.1 debian-6.1-rt", "")]
+    fn tiers_say_how_much_a_release_means(
+        #[case] selectors: &[&str],
+        #[case] tiers: Tiers,
+        #[case] expected: &str,
+        #[case] left_out: &str,
+    ) {
+        let chosen = chosen(selectors, tiers).unwrap();
+        let ids: Vec<_> = chosen.entries.into_iter().map(|entry| entry.id).collect();
+        assert_eq!(ids.join(" "), expected);
+        assert_eq!(chosen.left_out.join(" "), left_out);
+    }
+
+    #[test]
+    fn a_release_without_an_entry_of_the_tier() {
+        let error = chosen(&["5.15"], Tiers::Only(Tier::Default)).unwrap_err();
+        let expected = "no kernel of 5.15 is of the default tier: `--tier all` takes all of them";
+        assert_eq!(error.to_string(), expected);
     }
 
     #[test]

@@ -22,6 +22,7 @@ use super::{
     leavings::{keep_output, record, said, stages_in_the_guest},
     milliseconds,
     plan::{Attempt, RunPlan},
+    preparation,
     progress::{ProgressEvent, Reporter},
     standby::{self, BTF, Start},
     warning::Known,
@@ -30,7 +31,7 @@ use crate::{
     dossier::{self, How},
     golden,
     judge::{self, Golden, Judgement, judge},
-    kernels::{self, Deviation, Entry, Kernels, Silent, Unpacked, chain},
+    kernels::{self, Deviation, Entry, Kernels, Selection, Silent, Unpacked, chain},
     lab::{self, Bootable, Guest, Job, JobOutput, LabError},
     machine,
     qemu::HandedFile,
@@ -52,7 +53,7 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Everything that all cells of a run have in common.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Runner {
     kernels: Kernels,
     plan: RunPlan,
@@ -92,8 +93,12 @@ impl Runner {
     pub fn run_attempt(&self, cell: &Cell, number: u32) -> std::io::Result<CellReport> {
         let id = cell.to_string();
         let attempt = Attempt { cell: id.clone(), number }.to_string();
-        let began = Instant::now();
         let reporter = Reporter::from_environment(&attempt);
+        if self.plan.pending.contains(&cell.kernel) {
+            reporter.tell(ProgressEvent::Waiting);
+            return self.when_ready(&cell.kernel).run_attempt(cell, number);
+        }
+        let began = Instant::now();
         reporter.tell(ProgressEvent::Booting);
         let evidence = self.directory.create_evidence(&attempt)?;
 
@@ -107,6 +112,19 @@ impl Runner {
         write_json(&evidence.join(CELL_FILE), &report)?;
         reporter.tell(ProgressEvent::Finished { outcome: report.outcome, reason: report.reason });
         Ok(report)
+    }
+
+    /// The same runner when this kernel, which the run prepares meanwhile, is not pending any more.
+    fn when_ready(&self, kernel: &str) -> Runner {
+        let mut runner = self.clone();
+        runner.plan.pending.remove(kernel);
+        match preparation::wait_for(&self.directory, kernel) {
+            Ok(prepared) => prepared.note(kernel, &mut runner.plan),
+            Err(verdict) => {
+                runner.plan.unavailable.insert(kernel.to_owned(), verdict);
+            }
+        }
+        runner
     }
 
     fn attempt(
@@ -209,9 +227,9 @@ impl Runner {
 
     fn entry(&self, id: &str) -> Step<Entry> {
         // The selectors of the run know kernels that the matrix does not: `host`, and paths.
-        let selected = self.kernels.select(&self.plan.selectors);
+        let selected = self.kernels.select(&Selection::of(&self.plan.selectors));
         let selected = selected.map_err(|error| infra(Reason::NotLocked, &error))?;
-        selected.into_iter().find(|entry| entry.id == id).ok_or_else(|| {
+        selected.entries.into_iter().find(|entry| entry.id == id).ok_or_else(|| {
             let message =
                 format!("kernel {id} was in the matrix when the run began and is not now");
             Verdict::because(Outcome::Infra, Reason::NotLocked, message)

@@ -10,7 +10,7 @@ use super::{
     repeated,
 };
 use crate::{
-    kernels::UNKNOWN_RELEASE,
+    kernels::{UNKNOWN_RELEASE, Unpacked},
     report::{CellReport, Kernel},
 };
 
@@ -43,10 +43,11 @@ pub fn cells(directory: &RunDirectory, plan: &RunPlan) -> io::Result<Vec<CellRep
 }
 
 /// A cell whose guest ran another kernel than the one that the run prepared for it says nothing about
-/// its own, whatever it says. `releases` are those of the run's kernels, by id.
-pub(super) fn expect_releases(cells: &mut [CellReport], releases: &BTreeMap<String, String>) {
+/// its own, whatever it says. `kernels` are those of the run, by id.
+pub(super) fn expect_releases(cells: &mut [CellReport], kernels: &BTreeMap<String, Unpacked>) {
     for cell in cells {
-        let (Some(told), Some(expected)) = (&cell.release, releases.get(&cell.kernel)) else {
+        let expected = kernels.get(&cell.kernel).map(|kernel| &kernel.release);
+        let (Some(told), Some(expected)) = (&cell.release, expected) else {
             continue;
         };
         if told != expected && expected != UNKNOWN_RELEASE {
@@ -116,9 +117,9 @@ mod tests {
     ) {
         let mut cell = CellReport::of_verdict("k/masked/aya/t/a", Verdict::pass());
         cell.release = Some(told.to_owned());
-        let releases = BTreeMap::from([("k".to_owned(), prepared.to_owned())]);
+        let kernels = BTreeMap::from([("k".to_owned(), Unpacked::sample("k", prepared))]);
         let mut cells = [cell];
-        expect_releases(&mut cells, &releases);
+        expect_releases(&mut cells, &kernels);
         assert_eq!(cells[0].reason, expected, "{}", cells[0].message);
     }
 }

@@ -70,6 +70,11 @@ impl RunDirectory {
         Path::new("cells").join(cell)
     }
 
+    /// What came of making a kernel bootable while the run went on.
+    pub(super) fn preparation(&self, kernel: &str) -> PathBuf {
+        self.0.join("kernels").join(format!("{kernel}.json"))
+    }
+
     /// The dossier of a kernel, by which its cells' plans are predicted.
     pub fn dossier(&self, kernel: &str) -> PathBuf {
         self.0.join("dossiers").join(format!("{kernel}.json"))

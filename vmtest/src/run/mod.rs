@@ -11,6 +11,7 @@ mod leavings;
 mod nextest;
 mod order;
 pub mod plan;
+mod preparation;
 pub mod progress;
 mod repeated;
 pub mod shards;
@@ -19,25 +20,26 @@ mod twins;
 mod warning;
 
 use std::{
-    collections::BTreeMap,
     io,
     num::NonZeroU32,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use kernlab_core::outcome::{Outcome, Verdict};
+use kernlab_core::outcome::Outcome;
 
 use self::{
     directory::{RunDirectory, write_json},
     nextest::{Ended, Nextest},
     plan::{Filter, RunPlan},
+    preparation::Preparation,
     progress::{Listener, ProgressEvent},
     shards::Partition,
 };
 use crate::{
     golden, judge,
-    kernels::{DocumentError, Entry, Kernels, Observer, SelectError, Unpacked, chain},
+    kernels::{DocumentError, Kernels, Observer, SelectError, Selection},
     report::{self, CellReport, Report, Run, SCHEMA, Tally},
     splat,
 };
@@ -45,8 +47,8 @@ use crate::{
 /// What a user asks for.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// What selects kernels; none for the default tier.
-    pub kernels: Vec<String>,
+    /// Which kernels.
+    pub kernels: Selection,
     /// Which of their cells.
     pub filter: Filter,
     /// The folder of the programs that run in guests.
@@ -100,7 +102,7 @@ pub enum RunError {
 }
 
 /// What happens during a run, for whoever shows it.
-pub trait Show: Observer + Sync {
+pub trait Show: Observer + Send + Sync {
     /// The run is about to start.
     fn begin(&self, directory: &Path, plan: &RunPlan);
     /// Something that the user should know.
@@ -112,13 +114,21 @@ pub trait Show: Observer + Sync {
 }
 
 /// Runs what is asked for, and leaves the report in the folder of the run.
-pub fn run(kernels: &Kernels, options: &Options, show: &dyn Show) -> Result<Outcomes, RunError> {
+pub fn run(
+    kernels: &Kernels,
+    options: &Options,
+    show: &Arc<dyn Show>,
+) -> Result<Outcomes, RunError> {
     let started = jiff::Timestamp::now();
     let clock = Instant::now();
     if !options.guest.join("kernlab-agent").is_file() {
         return Err(RunError::NoGuestPrograms(options.guest.clone()));
     }
-    let entries = kernels.select(&options.kernels)?;
+    let chosen = kernels.select(&options.kernels)?;
+    if let Some(left_out) = chosen.notice() {
+        show.notice(&left_out.to_string());
+    }
+    let entries = chosen.entries;
     let allow = splat::allow_list(kernels.root())?;
     let cells = options.filter.cells(&entries);
     let cells = match options.partition {
@@ -134,30 +144,23 @@ pub fn run(kernels: &Kernels, options: &Options, show: &dyn Show) -> Result<Outc
         .map_err(|source| failed("create a folder", &kernels.root().join("target"), source))?;
     let at = |action, source| failed(action, directory.path(), source);
 
-    let Prepared { kernels: prepared, external_btf, unavailable } =
-        prepare(kernels, &entries, show);
-    let release = |(id, kernel): (&String, &Unpacked)| (id.clone(), kernel.release.clone());
-    let releases = prepared.iter().map(release).collect();
-    let plan = RunPlan {
-        selectors: options.kernels.clone(),
-        cells,
-        kernels: prepared,
-        external_btf,
-        unavailable,
-        guest: options.guest.clone(),
-        object: None,
+    let mut plan = RunPlan {
+        selectors: options.kernels.selectors.clone(),
         cold: options.cold,
         update_snapshots: options.update_snapshots,
         repeat: options.repeat.unwrap_or(NonZeroU32::MIN),
         timeout: options.timeout,
         allow,
+        ..RunPlan::of(cells, options.guest.clone())
     };
+    let preparation = Preparation::begin(kernels, &entries, &directory, &mut plan, &**show)
+        .map_err(|source| at("note which kernels are not ready", source))?;
     plan.write(directory.path()).map_err(|source| at("write the plan", source))?;
     show.begin(directory.path(), &plan);
 
     let most_memory = entries.iter().map(|entry| entry.memory_mib).max().unwrap_or_default();
     let jobs = options.jobs.unwrap_or_else(|| capacity::guests(most_memory));
-    order::write(&plan, before.as_ref(), directory.path())
+    order::write(&plan, &preparation.builds(), before.as_ref(), directory.path())
         .map_err(|source| at("write the cells' order", source))?;
     let listener = Listener::bind().map_err(|source| at("listen for progress", source))?;
     let nextest = Nextest {
@@ -167,6 +170,7 @@ pub fn run(kernels: &Kernels, options: &Options, show: &dyn Show) -> Result<Outc
         jobs,
         update_snapshots: options.update_snapshots,
     };
+    preparation.start(kernels, &directory, show);
     let ended = std::thread::scope(|scope| {
         scope.spawn(|| {
             while let Some(progress) = listener.next() {
@@ -179,6 +183,9 @@ pub fn run(kernels: &Kernels, options: &Options, show: &dyn Show) -> Result<Outc
         ended.and_then(|ended| hung_up.map(|()| ended).map_err(|error| error.to_string()))
     });
     show.end();
+    preparation::settle(&mut plan, &directory)
+        .and_then(|()| plan.write(directory.path()))
+        .map_err(|source| at("note what came of the kernels", source))?;
     let mut cells = collect::cells(&directory, &plan)
         .map_err(|source| at("read the cells' reports", source))?;
     if cells.iter().all(|cell| cell.outcome == Outcome::NotRun) {
@@ -191,7 +198,7 @@ pub fn run(kernels: &Kernels, options: &Options, show: &dyn Show) -> Result<Outc
         judge_against_new_snapshots(kernels.root(), &directory, &mut cells)
             .map_err(|source| at("judge again", source))?;
     }
-    collect::expect_releases(&mut cells, &releases);
+    collect::expect_releases(&mut cells, &plan.kernels);
     twins::compare(&directory, &mut cells).map_err(|source| at("compare backends", source))?;
     report::census(&plan.cells, &cells)?;
 
@@ -221,38 +228,6 @@ pub struct Outcomes {
     pub report: Report,
     /// Where the evidence is.
     pub directory: RunDirectory,
-}
-
-/// What came of making kernels bootable, by id.
-#[derive(Default)]
-struct Prepared {
-    kernels: BTreeMap<String, Unpacked>,
-    external_btf: BTreeMap<String, PathBuf>,
-    unavailable: BTreeMap<String, Verdict>,
-}
-
-/// Makes every kernel bootable, and says which can't be.
-fn prepare(kernels: &Kernels, entries: &[Entry], observer: &dyn Show) -> Prepared {
-    let mut prepared = Prepared::default();
-    for entry in entries {
-        let id = entry.id.clone();
-        match kernels.prepare(entry, observer) {
-            Ok(kernel) => {
-                // Where that fails, the cells that need it say why.
-                if let Some(Ok(btf)) =
-                    entry.btf_file.as_ref().map(|_| kernels.external_btf(entry, &kernel))
-                {
-                    prepared.external_btf.insert(id.clone(), btf);
-                }
-                prepared.kernels.insert(id, kernel);
-            }
-            Err(error) => {
-                let verdict = Verdict::because(Outcome::Unavailable, error.reason(), chain(&error));
-                prepared.unavailable.insert(id, verdict);
-            }
-        }
-    }
-    prepared
 }
 
 /// Cells that wrote snapshots all passed their own. Where two of them saw different events, the one

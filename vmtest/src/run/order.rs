@@ -14,8 +14,14 @@ use crate::report::Report;
 const FILE: &str = "nextest.toml";
 
 /// Writes nextest's configuration of a run: <https://nexte.st/docs/configuration/test-priorities>.
-pub(super) fn write(plan: &RunPlan, before: Option<&Report>, run: &Path) -> io::Result<()> {
-    fs::write(run.join(FILE), priorities(plan, before))
+/// `builds` are the pending kernels that have to be built.
+pub(super) fn write(
+    plan: &RunPlan,
+    builds: &BTreeSet<String>,
+    before: Option<&Report>,
+    run: &Path,
+) -> io::Result<()> {
+    fs::write(run.join(FILE), priorities(plan, before) + &pending(plan, builds))
 }
 
 /// Names that file to nextest.
@@ -31,7 +37,10 @@ pub(super) fn tool_config(run: &Path) -> OsString {
 /// long one is left for the end.
 fn priorities(plan: &RunPlan, before: Option<&Report>) -> String {
     let parts = |cell: &str, count| cell.split('/').take(count).collect::<Vec<_>>().join("/");
-    let available = |cell: &&String| !plan.unavailable.contains_key(&parts(cell, 1));
+    let available = |cell: &&String| {
+        let kernel = parts(cell, 1);
+        !plan.unavailable.contains_key(&kernel) && !plan.pending.contains(&kernel)
+    };
     let cells: Vec<&String> = plan.cells.iter().filter(available).collect();
     let (mut kernels, mut modes) = (BTreeSet::new(), BTreeSet::new());
     let (of_kernels, others): (Vec<&String>, Vec<&String>) =
@@ -63,6 +72,29 @@ fn priorities(plan: &RunPlan, before: Option<&Report>) -> String {
     }
     text
 }
+
+/// Cells of kernels that are not ready start after all others, those of kernels that have to be built
+/// last, and one of each of these kernels before its others. They wait inside, and have the time for it.
+fn pending(plan: &RunPlan, builds: &BTreeSet<String>) -> String {
+    let mut text = String::new();
+    for kernel in &plan.pending {
+        let priority = if builds.contains(kernel) { -75 } else { -25 };
+        let of_kernel = format!("test(/^{}\\//)", kernel.replace('.', "\\.").replace('+', "\\+"));
+        let first = plan.cells.iter().find(|cell| cell.split('/').next() == Some(kernel));
+        let first = first.map(|cell| (format!("test(={cell})"), priority + 1));
+        for (filter, priority) in first.into_iter().chain([(of_kernel, priority)]) {
+            let _ = writeln!(
+                text,
+                "[[profile.default.overrides]]\nfilter = {filter:?}\npriority = {priority}\n\
+                 slow-timeout = {{ period = \"60s\", terminate-after = {MINUTES}, grace-period = \"15s\" }}\n"
+            );
+        }
+    }
+    text
+}
+
+/// How long a cell that waits for its kernel may take: longer than it waits.
+const MINUTES: u32 = 200;
 
 /// One of so many cells counts as slow.
 const SLOW_PART: usize = 10;
@@ -138,5 +170,33 @@ mod tests {
     fn without_an_earlier_run_only_the_first_cells_are_known() {
         let text = priorities(&plan(), None);
         assert!(text.contains("priority = 100") && !text.contains("priority = 50"), "{text}");
+    }
+
+    #[test]
+    fn kernels_that_are_not_ready_come_last() {
+        let mut plan = plan();
+        plan.pending = ["new".to_owned(), "old".to_owned()].into();
+        assert_eq!(priorities(&plan, None), "");
+        insta::assert_snapshot!(pending(&plan, &["new".to_owned()].into()), @r#"
+        [[profile.default.overrides]]
+        filter = "test(=new/masked/aya/inotify/0)"
+        priority = -74
+        slow-timeout = { period = "60s", terminate-after = 200, grace-period = "15s" }
+
+        [[profile.default.overrides]]
+        filter = "test(/^new\\//)"
+        priority = -75
+        slow-timeout = { period = "60s", terminate-after = 200, grace-period = "15s" }
+
+        [[profile.default.overrides]]
+        filter = "test(=old/masked/aya/inotify/0)"
+        priority = -24
+        slow-timeout = { period = "60s", terminate-after = 200, grace-period = "15s" }
+
+        [[profile.default.overrides]]
+        filter = "test(/^old\\//)"
+        priority = -25
+        slow-timeout = { period = "60s", terminate-after = 200, grace-period = "15s" }
+        "#);
     }
 }

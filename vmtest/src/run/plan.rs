@@ -1,7 +1,7 @@
 //! What a run was asked for.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt, fs, io,
     num::NonZeroU32,
     path::{Path, PathBuf},
@@ -28,6 +28,8 @@ pub struct RunPlan {
     pub kernels: BTreeMap<String, Unpacked>,
     /// For those that are given BTF in a file, that as raw BTF.
     pub external_btf: BTreeMap<String, PathBuf>,
+    /// Kernels that the run prepares while it goes on: their cells wait for them.
+    pub pending: BTreeSet<String>,
     /// Kernels that can't be had, with the verdict that all their cells get.
     pub unavailable: BTreeMap<String, Verdict>,
     /// The folder of the programs that run in guests.
@@ -118,6 +120,7 @@ impl RunPlan {
             cells,
             kernels: BTreeMap::new(),
             external_btf: BTreeMap::new(),
+            pending: BTreeSet::new(),
             unavailable: BTreeMap::new(),
             guest,
             object: None,
@@ -154,20 +157,11 @@ impl RunPlan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::{Image, Modules};
 
     #[test]
     fn cells_boot_the_kernels_that_were_prepared() {
-        let image = Image { bzimage: None, vmlinux: Some("/store/vmlinux".into()) };
-        let kernel = Unpacked {
-            id: "k".to_owned(),
-            release: "6.1.0".to_owned(),
-            image: image.clone(),
-            config: None,
-            modules: Modules::default(),
-            memory_mib: 300,
-            processors: 2,
-        };
+        let kernel = Unpacked { memory_mib: 300, processors: 2, ..Unpacked::sample("k", "6.1.0") };
+        let image = kernel.image.clone();
         let plan = RunPlan {
             kernels: [("k".to_owned(), kernel)].into(),
             external_btf: [("k".to_owned(), "/store/btf".into())].into(),

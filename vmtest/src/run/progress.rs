@@ -31,6 +31,8 @@ pub struct Progress {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProgressEvent {
+    /// Its kernel is not ready yet.
+    Waiting,
     /// Its guest is being started.
     Booting,
     /// The guest is ready and the tracer runs.

@@ -22,9 +22,9 @@ pub(crate) fn kernel() -> &'static Unpacked {
     static UNPACKED: OnceLock<Unpacked> = OnceLock::new();
     UNPACKED.get_or_init(|| {
         let kernels = Kernels::open().expect("the matrix can be read");
-        let entries = kernels.select(&[KERNEL.to_owned()]).expect("the matrix has the kernel");
+        let entry = kernels.entry(KERNEL).expect("the matrix has the kernel");
         kernels
-            .prepare(&entries[0], &Silent)
+            .prepare(entry, &Silent)
             .unwrap_or_else(|error| panic!("{KERNEL} can't be had: {}", chain(&error)))
     })
 }

@@ -13,12 +13,15 @@ use kernlab_vmtest::{
     bench::{
         self, BootBench, Comparison, Kept, MatrixBench, PeersBench, Report, SoakBench, TracersBench,
     },
-    kernels::{Kernels, Silent, chain},
+    kernels::{Selection, Silent, chain},
     machine,
     program::Program,
 };
 
-use crate::Exit;
+use crate::{
+    Exit,
+    selection::{self, Selected},
+};
 
 /// What to measure.
 #[derive(Debug, Subcommand)]
@@ -59,9 +62,8 @@ pub(crate) struct Subject {
 
 #[derive(Debug, Args)]
 pub(crate) struct Several {
-    /// Which kernels, as for `vmtest`; those of the default tier if not given.
-    #[arg(long = "kernel", value_name = "SEL")]
-    kernels: Vec<String>,
+    #[command(flatten)]
+    selected: Selected,
     /// How often to run everything.
     #[arg(long, value_name = "N", default_value = "3")]
     rounds: NonZeroUsize,
@@ -83,7 +85,9 @@ pub(crate) fn run(command: &Command) -> Exit {
     match done {
         Ok(()) => Exit::Success,
         Err(Failure { exit, message }) => {
-            eprintln!("error: {message}");
+            if let Some(message) = message {
+                eprintln!("error: {message}");
+            }
             exit
         }
     }
@@ -91,15 +95,16 @@ pub(crate) fn run(command: &Command) -> Exit {
 
 struct Failure {
     exit: Exit,
-    message: String,
+    /// None if it was said already.
+    message: Option<String>,
 }
 
 fn infrastructure(error: &(dyn Error + 'static)) -> Failure {
-    Failure { exit: Exit::Infrastructure, message: chain(error) }
+    Failure { exit: Exit::Infrastructure, message: Some(chain(error)) }
 }
 
 fn usage(message: String) -> Failure {
-    Failure { exit: Exit::Usage, message }
+    Failure { exit: Exit::Usage, message: Some(message) }
 }
 
 #[derive(Clone, Copy)]
@@ -120,8 +125,8 @@ fn compare(old: &Path, new: &Path) -> Result<(), Failure> {
 
 fn matrix(arguments: &Several) -> Result<(), Failure> {
     let bench = MatrixBench {
-        kernels: Kernels::open().map_err(|error| usage(chain(&error)))?,
-        selectors: arguments.kernels.clone(),
+        kernels: arguments.selected.open().map_err(|exit| Failure { exit, message: None })?,
+        selection: arguments.selected.selection(),
         guest: guest_programs()?,
         rounds: arguments.rounds,
     };
@@ -140,10 +145,9 @@ fn guest_programs() -> Result<PathBuf, Failure> {
 
 fn measure(benchmark: Benchmark, arguments: &Subject) -> Result<(), Failure> {
     let guest = guest_programs()?;
-    let kernels = Kernels::open().map_err(|error| usage(chain(&error)))?;
-    let entries = kernels
-        .select(std::slice::from_ref(&arguments.kernel))
-        .map_err(|error| usage(chain(&error)))?;
+    let kernels = selection::open().map_err(|exit| Failure { exit, message: None })?;
+    let selection = Selection::of(std::slice::from_ref(&arguments.kernel));
+    let entries = kernels.select(&selection).map_err(|error| usage(chain(&error)))?.entries;
     let [entry] = entries.as_slice() else {
         let message = format!("{} names {} kernels, expected one", arguments.kernel, entries.len());
         return Err(usage(message));
@@ -201,7 +205,7 @@ fn publish(report: &Report, json: Option<&Path>) -> Result<(), Failure> {
         let text = serde_json::to_string_pretty(report).map_err(|error| infrastructure(&error))?;
         fs::write(file, text + "\n").map_err(|error| Failure {
             exit: Exit::Infrastructure,
-            message: format!("could not write {}: {error}", file.display()),
+            message: Some(format!("could not write {}: {error}", file.display())),
         })?;
     }
     Ok(())

@@ -17,21 +17,16 @@ use kernlab_core::{
 };
 use kernlab_vmtest::{
     dossier::{self, Archive, How},
-    kernels::{
-        Config, Kernels, OpenError, Requirement, Scope, Silent, Standing as OptionStanding, chain,
-        requirements,
-    },
+    kernels::{Config, Requirement, Scope, Standing as OptionStanding, chain, requirements},
 };
 
-use crate::Exit;
+use crate::{Exit, kernels::Progress, selection::Selected};
 
 /// Show what each tracer depends on, and what each kernel has of it.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
-    /// An id, a release, a glob, `host`, `all`, or the path of an image. Those of the default tier if
-    /// none is named.
-    #[arg(long = "kernel", value_name = "SEL")]
-    kernels: Vec<String>,
+    #[command(flatten)]
+    selected: Selected,
     /// Only this tracer.
     #[arg(long, value_parser = tracer)]
     tracer: Option<Tracer>,
@@ -49,14 +44,9 @@ fn tracer(name: &str) -> Result<Tracer, String> {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Exit {
-    let kernels = match Kernels::open() {
-        Ok(kernels) => kernels,
-        Err(error @ OpenError::Store(_)) => return complain(&error, Exit::Infrastructure),
-        Err(error) => return complain(&error, Exit::Usage),
-    };
-    let entries = match kernels.select(&arguments.kernels) {
-        Ok(entries) => entries,
-        Err(error) => return complain(&error, Exit::Usage),
+    let (kernels, entries) = match arguments.selected.entries() {
+        Ok(found) => found,
+        Err(exit) => return exit,
     };
     let objects = match of_objects(&arguments.guest) {
         Ok(objects) => objects,
@@ -65,12 +55,13 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
             return Exit::Infrastructure;
         }
     };
+    let progress = Progress::new();
     let mut exit = Exit::Success;
     let mut archives: BTreeMap<String, Archive> = BTreeMap::new();
     for entry in &entries {
         let how = How { guest: &arguments.guest, cold: false, again: false };
         let mut tell = |line: String| eprintln!("note: {line}");
-        match dossier::of(&kernels, entry, how, &Silent, &mut tell) {
+        match dossier::of(&kernels, entry, how, &progress, &mut tell) {
             Ok(archive) => drop(archives.insert(entry.id.clone(), archive)),
             Err(error) => {
                 eprint!("{} is left out: ", entry.id);

@@ -9,7 +9,7 @@ use std::{
 
 use clap::Args;
 use kernlab_vmtest::{
-    kernels::{Entry, Kernels, OpenError, chain},
+    kernels::{Entry, Kernels, chain},
     lab::{self, Guest, JobOutput, LabError, Limits},
     machine,
     program::Program,
@@ -18,16 +18,14 @@ use kernlab_vmtest::{
     warm::Warm,
 };
 
-use crate::{Exit, show::Terminal};
+use crate::{Exit, selection::Selected, show::Terminal};
 
 /// Run a program of this machine in each kernel: its output, its exit code, and what the kernel
 /// complained of come back.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
-    /// An id, a release, a glob, `host`, `all`, or the path of an image. Those of the default tier if
-    /// none is named.
-    #[arg(long = "kernel", value_name = "SEL")]
-    kernels: Vec<String>,
+    #[command(flatten)]
+    selected: Selected,
     /// The folder of the programs that run in guests.
     #[arg(long, env = "KERNLAB_GUEST", value_name = "DIR")]
     guest: PathBuf,
@@ -63,14 +61,9 @@ pub(crate) fn handed(text: &str) -> Result<HandedFile, String> {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Exit {
-    let kernels = match Kernels::open() {
-        Ok(kernels) => kernels,
-        Err(error @ OpenError::Store(_)) => return complain("", &error, Exit::Infrastructure),
-        Err(error) => return complain("", &error, Exit::Usage),
-    };
-    let entries = match kernels.select(&arguments.kernels) {
-        Ok(entries) => entries,
-        Err(error) => return complain("", &error, Exit::Usage),
+    let (kernels, entries) = match arguments.selected.entries() {
+        Ok(found) => found,
+        Err(exit) => return exit,
     };
     let program = match Program::find(arguments.command[0].as_ref()) {
         Ok(program) => program,

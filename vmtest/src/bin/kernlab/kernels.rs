@@ -16,11 +16,14 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use kernlab_vmtest::kernels::{Entry, Kernels, OpenError, State, chain};
+use kernlab_vmtest::kernels::{Entry, Kernels, LockedKernel, Selection, State, chain};
 use serde::Serialize;
 
-use self::progress::Progress;
-use crate::Exit;
+pub(crate) use self::progress::Progress;
+use crate::{
+    Exit,
+    selection::{self, Scope},
+};
 
 /// What to do with the kernels.
 #[derive(Debug, Subcommand)]
@@ -77,36 +80,32 @@ pub(crate) struct Fetch {
     /// means the same for every command.
     #[arg(long)]
     offline: bool,
+    #[command(flatten)]
+    scope: Scope,
 }
 
 /// Runs the command and says on standard error what went wrong.
 pub(crate) fn run(command: &Command) -> Exit {
     let opened = match command {
-        Command::Gc(_) => Kernels::open_alone(),
-        _ => Kernels::open(),
+        Command::Gc(_) => selection::open_alone(),
+        _ => selection::open(),
     };
     let kernels = match opened {
         Ok(kernels) => kernels,
-        Err(error) => {
-            complain(&error);
-            return match error {
-                OpenError::Place(_) | OpenError::Document(_) => Exit::Usage,
-                OpenError::Store(_) => Exit::Infrastructure,
-            };
-        }
+        Err(exit) => return exit,
     };
     match command {
         Command::List(list) => run_list(&kernels, list),
         Command::Update(update) => run_update(&kernels, update),
-        Command::Fetch(fetch) if fetch.offline => run_fetch(&kernels.offline(), fetch),
-        Command::Fetch(fetch) => run_fetch(&kernels, fetch),
-        Command::Build(build) => build::run(&kernels, build),
-        Command::Check(check) => check::run(&kernels, check),
+        Command::Fetch(fetch) if fetch.offline => run_fetch(kernels.offline(), fetch),
+        Command::Fetch(fetch) => run_fetch(kernels, fetch),
+        Command::Build(build) => build::run(kernels, build),
+        Command::Check(check) => check::run(kernels, check),
         Command::Unbuilt(unbuilt) => build::run_unbuilt(&kernels, unbuilt),
         Command::Gc(gc) => gc::run(&kernels, gc),
-        Command::Dossier(dossier) => dossier::run(&kernels, dossier),
+        Command::Dossier(dossier) => dossier::run(kernels, dossier),
         Command::Add(add) => add::run(&kernels, add),
-        Command::Diff(diff) => diff::run(&kernels, diff),
+        Command::Diff(diff) => diff::run(kernels, diff),
     }
 }
 
@@ -131,8 +130,8 @@ fn complain(error: &dyn Error) {
 struct Row<'a> {
     id: &'a str,
     release: Option<String>,
-    locked: Option<&'a str>,
-    version: Option<&'a str>,
+    locked: Option<String>,
+    version: Option<String>,
     tier: &'static str,
     btf: Vec<&'static str>,
     source: String,
@@ -146,12 +145,12 @@ fn row<'a>(kernels: &'a Kernels, entry: &'a Entry) -> Row<'a> {
     Row {
         id: &entry.id,
         release: entry.release.as_ref().map(ToString::to_string),
-        locked: locked.map(|kernel| kernel.release.as_str()),
-        version: locked.map(|kernel| kernel.version.as_str()),
+        locked: locked.as_ref().map(|kernel| kernel.release.clone()),
+        version: locked.as_ref().map(|kernel| kernel.version.clone()),
         tier: entry.tier.name(),
         btf: entry.btf.iter().map(|mode| mode.name()).collect(),
         source: entry.source.to_string(),
-        size: locked.map(|kernel| kernel.size()),
+        size: locked.as_ref().map(LockedKernel::size),
         state: kernels.state(entry),
         why: &entry.why,
     }
@@ -188,7 +187,7 @@ fn table(rows: &[Row<'_>]) -> String {
         [
             row.id.to_owned(),
             row.release.clone().unwrap_or_else(|| "-".to_owned()),
-            row.version.unwrap_or("-").to_owned(),
+            row.version.clone().unwrap_or_else(|| "-".to_owned()),
             row.tier.to_owned(),
             row.btf.join(","),
             state(row.state).to_owned(),
@@ -221,8 +220,8 @@ fn run_update(kernels: &Kernels, arguments: &Update) -> Exit {
     let all = ["all".to_owned()];
     let selectors =
         if arguments.selectors.is_empty() { &all[..] } else { &arguments.selectors[..] };
-    let entries = match kernels.select(selectors) {
-        Ok(entries) => entries,
+    let entries = match kernels.select(&Selection::of(selectors)) {
+        Ok(chosen) => chosen.entries,
         Err(error) => {
             complain(&error);
             return Exit::Usage;
@@ -256,13 +255,11 @@ fn run_update(kernels: &Kernels, arguments: &Update) -> Exit {
     if update.unresolved.is_empty() { Exit::Success } else { Exit::Infrastructure }
 }
 
-fn run_fetch(kernels: &Kernels, arguments: &Fetch) -> Exit {
-    let entries = match kernels.select(&arguments.selectors) {
+fn run_fetch(kernels: Kernels, arguments: &Fetch) -> Exit {
+    let kernels = arguments.scope.limit(kernels);
+    let entries = match arguments.scope.entries(&kernels, &arguments.selectors) {
         Ok(entries) => entries,
-        Err(error) => {
-            complain(&error);
-            return Exit::Usage;
-        }
+        Err(exit) => return exit,
     };
     let progress = Progress::new();
     let mut exit = Exit::Success;

@@ -8,6 +8,7 @@ mod kernels;
 mod matrix;
 mod report;
 mod run;
+mod selection;
 mod shell;
 mod show;
 

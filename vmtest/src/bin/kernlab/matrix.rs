@@ -5,20 +5,19 @@ use std::{num::NonZeroUsize, path::PathBuf};
 use clap::{ArgGroup, Args};
 use kernlab_core::outcome::Severity;
 use kernlab_vmtest::{
-    kernels::{Kernels, chain},
+    kernels::chain,
     report::{Tally, table},
     run::{plan::Filter, shards},
 };
 use serde::Serialize;
 
-use crate::Exit;
+use crate::{Exit, kernels::Progress, selection::Selected};
 
 #[derive(Args, Debug)]
 #[command(group(ArgGroup::new("part").required(true).args(["shards", "merge"])))]
 pub(crate) struct Arguments {
-    /// Kernels: an id, a release, a glob, or `all`; the default tier without one.
-    #[arg(long = "kernel", value_name = "SEL")]
-    kernels: Vec<String>,
+    #[command(flatten)]
+    selected: Selected,
     /// Divide the matrix, and print the parts in the form that a GitHub workflow's `matrix` takes.
     #[arg(long, value_name = "N")]
     shards: Option<NonZeroUsize>,
@@ -37,16 +36,19 @@ struct Include {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Exit {
-    let kernels = match Kernels::open() {
-        Ok(kernels) => kernels,
-        Err(error) => return complain(&error, Exit::Usage),
-    };
-    let entries = match kernels.select(&arguments.kernels) {
-        Ok(entries) => entries,
-        Err(error) => return complain(&error, Exit::Usage),
+    let (kernels, entries) = match arguments.selected.entries() {
+        Ok(found) => found,
+        Err(exit) => return exit,
     };
     let cells = Filter::default().cells(&entries);
     let Some(into) = &arguments.into else {
+        // The machines that run the shards get one lock, which says the same to each.
+        let progress = Progress::new();
+        for entry in &entries {
+            if let Err(error) = kernels.resolve(entry, &progress) {
+                eprintln!("warning: {}", chain(&error));
+            }
+        }
         let count = arguments.shards.map_or(1, NonZeroUsize::get);
         let include = Include { include: shards::shards(&cells, count) };
         return match serde_json::to_string(&include) {

@@ -5,6 +5,7 @@ use std::{
     fs, io,
     num::{NonZeroU32, NonZeroUsize},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use clap::Args;
@@ -14,19 +15,18 @@ use kernlab_core::{
     outcome::Severity,
 };
 use kernlab_vmtest::{
-    kernels::{Kernels, OpenError, chain},
+    kernels::chain,
     report::{Tally, predictions, table, timings},
-    run::{self, Options, Outcomes, RunError, plan::Filter, shards::Partition},
+    run::{self, Options, Outcomes, RunError, Show, plan::Filter, shards::Partition},
 };
 
-use crate::{Exit, show::Terminal};
+use crate::{Exit, selection::Selected, show::Terminal};
 
 /// Boot kernels, run every tracer in them, compare its events with the golden snapshots.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
-    /// An id, a release, a glob, `host`, `all`, or the path of an image.
-    #[arg(long = "kernel", value_name = "SEL")]
-    kernels: Vec<String>,
+    #[command(flatten)]
+    selected: Selected,
     /// The folder of the programs that run in guests.
     #[arg(long, env = "KERNLAB_GUEST", value_name = "DIR")]
     guest: PathBuf,
@@ -71,13 +71,12 @@ fn glob(text: &str) -> Result<GlobMatcher, globset::Error> {
 
 /// Runs the matrix and says on standard output what came of it.
 pub(crate) fn run(arguments: Arguments) -> Exit {
-    let kernels = match Kernels::open() {
+    let kernels = match arguments.selected.open() {
         Ok(kernels) => kernels,
-        Err(error @ OpenError::Store(_)) => return complain(&error, Exit::Infrastructure),
-        Err(error) => return complain(&error, Exit::Usage),
+        Err(exit) => return exit,
     };
     let options = Options {
-        kernels: arguments.kernels,
+        kernels: arguments.selected.selection(),
         filter: Filter {
             backend: arguments.backend,
             btf: arguments.btf,
@@ -91,7 +90,8 @@ pub(crate) fn run(arguments: Arguments) -> Exit {
         repeat: arguments.repeat,
         timeout: arguments.timeout,
     };
-    let show = Terminal::new();
+    let terminal = Arc::new(Terminal::new());
+    let show: Arc<dyn Show> = Arc::clone(&terminal) as _;
     let Outcomes { report, directory } = match run::run(&kernels, &options, &show) {
         Ok(outcomes) => outcomes,
         Err(error @ (RunError::Select(_) | RunError::Allow(_) | RunError::NoCells)) => {
@@ -99,7 +99,7 @@ pub(crate) fn run(arguments: Arguments) -> Exit {
         }
         Err(error) => return complain(&error, Exit::Infrastructure),
     };
-    println!("\n{}", table::matrix(&report, show.width()));
+    println!("\n{}", table::matrix(&report, terminal.width()));
     let unsupported = predictions::unsupported(&report);
     if !unsupported.is_empty() {
         println!("{unsupported}");

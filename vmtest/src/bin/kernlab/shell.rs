@@ -12,7 +12,7 @@ use std::{
 
 use clap::Args;
 use kernlab_vmtest::{
-    kernels::{Entry, Kernels, OpenError},
+    kernels::{Entry, Kernels},
     lab::{self, Guest, Keyboard, LabError, TerminalSize},
     machine,
     program::{Program, ProgramError},
@@ -23,7 +23,13 @@ use kernlab_vmtest::{
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use tempfile::NamedTempFile;
 
-use crate::{Exit, exec::complain, exec::handed, show::Terminal};
+use crate::{
+    Exit,
+    exec::complain,
+    exec::handed,
+    selection::{self, Scope},
+    show::Terminal,
+};
 
 /// Be at the console of a kernel: with a shell of this machine, and the lab's own programs.
 #[derive(Args, Debug)]
@@ -31,6 +37,8 @@ pub(crate) struct Arguments {
     /// Which kernel: an id, the path of an image, or another selector that names exactly one.
     #[arg(long, value_name = "SEL")]
     kernel: String,
+    #[command(flatten)]
+    scope: Scope,
     /// The folder of the programs that run in guests.
     #[arg(long, env = "KERNLAB_GUEST", value_name = "DIR")]
     guest: PathBuf,
@@ -63,12 +71,11 @@ const SCRIPT: &str = "/run/script";
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(crate) fn run(arguments: &Arguments) -> Exit {
-    let kernels = match Kernels::open() {
-        Ok(kernels) => kernels,
-        Err(error @ OpenError::Store(_)) => return complain("", &error, Exit::Infrastructure),
-        Err(error) => return complain("", &error, Exit::Usage),
+    let kernels = match selection::open() {
+        Ok(kernels) => arguments.scope.limit(kernels),
+        Err(exit) => return exit,
     };
-    let entry = match kernels.select(std::slice::from_ref(&arguments.kernel)) {
+    let entry = match arguments.scope.entries(&kernels, std::slice::from_ref(&arguments.kernel)) {
         Ok(mut entries) if entries.len() == 1 => entries.remove(0),
         Ok(entries) => {
             let ids: Vec<_> = entries.into_iter().map(|entry| entry.id).collect();
@@ -76,7 +83,7 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
             eprintln!("error: {selector:?} means {count} kernels: name one of {}", ids.join(", "));
             return Exit::Usage;
         }
-        Err(error) => return complain("", &error, Exit::Usage),
+        Err(exit) => return exit,
     };
     let shell = match Shell::find(arguments.program.clone()) {
         Ok(shell) => shell,

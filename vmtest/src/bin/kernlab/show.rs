@@ -2,7 +2,7 @@
 //! is done and for each cell that failed.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::IsTerminal as _,
     path::Path,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -30,8 +30,12 @@ struct State {
     running: BTreeMap<String, &'static str>,
     /// What is left of each kernel.
     kernels: BTreeMap<String, KernelState>,
-    /// How many bytes of the current download there will be.
-    download: Option<(String, u64)>,
+    /// What is being done to make each kernel ready.
+    preparing: BTreeMap<String, String>,
+    /// The file of each kernel that is being downloaded, and its size in bytes.
+    downloads: BTreeMap<String, (String, u64)>,
+    /// Kernels of which it was said that cells wait for them.
+    awaited: BTreeSet<String>,
 }
 
 struct KernelState {
@@ -73,16 +77,15 @@ impl Terminal {
     }
 
     fn redraw(&self, state: &State) {
-        let cells: Vec<String> =
-            state.running.iter().map(|(cell, stage)| format!("{stage} {cell}")).collect();
-        self.bar.set_message(cells.join("  "));
+        let kernels = state.preparing.iter().map(|(kernel, doing)| format!("{kernel}: {doing}"));
+        let cells = state.running.iter().map(|(cell, stage)| format!("{stage} {cell}"));
+        self.bar.set_message(cells.chain(kernels).collect::<Vec<_>>().join("  "));
     }
 }
 
 impl Show for Terminal {
     fn begin(&self, _directory: &Path, plan: &RunPlan) {
         let mut state = self.state();
-        state.download = None;
         let attempts: Vec<_> = plan.attempts().map(|attempt| attempt.to_string()).collect();
         for cell in &attempts {
             let kernel = state.kernels.entry(kernel_of(cell)).or_insert_with(|| KernelState {
@@ -115,6 +118,15 @@ impl Show for Terminal {
         let mut state = self.state();
         match event {
             ProgressEvent::Notice(line) => self.line(line),
+            ProgressEvent::Waiting => {
+                let kernel = kernel_of(cell);
+                if self.bar.is_hidden() && state.awaited.insert(kernel.clone()) {
+                    let doing = state.preparing.get(&kernel);
+                    let doing = doing.map_or("not begun", String::as_str);
+                    self.line(&format!("cells wait for {kernel}: {doing}"));
+                }
+                state.running.insert(cell.to_owned(), "waits:");
+            }
             ProgressEvent::Booting => {
                 state.running.insert(cell.to_owned(), "boots");
                 if let Some(kernel) = state.kernels.get_mut(&kernel_of(cell)) {
@@ -177,28 +189,37 @@ impl Observer for Terminal {
                     "{kernel}: downloading {file}, {:.1} MB",
                     size.saturating_sub(done) as f64 / 1e6
                 ));
-                state.download = Some((file.to_owned(), size));
+                state.preparing.insert(kernel.to_owned(), format!("downloading {file}"));
+                state.downloads.insert(kernel.to_owned(), (file.to_owned(), size));
             }
             kernels::Event::Progress { done } => {
-                if let Some((file, size)) = &state.download {
+                if let Some((file, size)) = state.downloads.get(kernel) {
                     let percent = done * 100 / (*size).max(1);
-                    self.bar.set_message(format!("{kernel}: {file} {percent} %"));
-                    self.bar.tick();
+                    let doing = format!("downloading {file}, {percent} %");
+                    state.preparing.insert(kernel.to_owned(), doing);
                 }
             }
             kernels::Event::AddressFailed { url, error } => {
                 self.line(&format!("{kernel}: {url}: {error}; trying the next address"));
             }
-            kernels::Event::Unpack => self.line(&format!("{kernel}: unpacking")),
+            kernels::Event::Unpack => {
+                self.line(&format!("{kernel}: unpacking"));
+                state.preparing.insert(kernel.to_owned(), "unpacking".to_owned());
+            }
+            kernels::Event::Ready => {
+                state.preparing.remove(kernel);
+                state.downloads.remove(kernel);
+            }
             build => {
                 if let Some(line) = self.building.line(&build, !self.bar.is_hidden()) {
                     self.line(&format!("{kernel}: {line}"));
                 }
                 if let Some(message) = self.building.message(&build) {
-                    self.bar.set_message(format!("{kernel}: {message}"));
-                    self.bar.tick();
+                    state.preparing.insert(kernel.to_owned(), message);
                 }
             }
         }
+        self.redraw(&state);
+        self.bar.tick();
     }
 }

@@ -21,14 +21,15 @@ use super::{
     download::TransferError,
     error::{Error, chain},
     lock::LockedKernel,
+    lock_file::{LockFile, LockFileError},
     manifest,
     matrix::{
         Arch, Entry, FileSource, MEMORY_MIB, Origin, PROCESSORS, Release, Source, Tier, UrlSource,
     },
     observer::Observer,
-    phases::{Kernels, LOCAL_LOCK_FILE, LOCK_FILE, OVERLAY_FILE},
+    phases::{Kernels, OVERLAY_FILE},
     store::StoreError,
-    update::{self, Update},
+    update::Update,
 };
 use crate::places::MATRIX_FILE;
 
@@ -66,6 +67,9 @@ pub enum AddError {
     /// The entry would not be read as it was meant.
     #[error("the entry would be read back as another one: write it into {0} by hand")]
     Misread(PathBuf),
+    /// The lock can't be changed.
+    #[error(transparent)]
+    Lock(#[from] LockFileError),
     /// A file can't be written.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -293,14 +297,10 @@ impl Proposal {
                 return Err(other.map_or_else(AddError::from, |_| AddError::Misread(file)));
             }
         };
-        if self.locked.is_some() {
-            let (lock, name) = match self.entry.origin {
-                Origin::Shared => (&self.kernels.lock, LOCK_FILE),
-                _ => (&self.kernels.local_lock, LOCAL_LOCK_FILE),
-            };
-            let order = matrix.entries.iter().filter(|entry| entry.origin == self.entry.origin);
-            let order = order.map(|entry| entry.id.as_str());
-            update::replace(&root.join(name), &lock.render(order))?;
+        if let Some(locked) = &self.locked {
+            let locked = LockedKernel { id: self.entry.id.clone(), ..locked.clone() };
+            let lock = LockFile::open(root, &self.kernels.store, self.entry.origin, || {})?;
+            lock.change(&matrix, |lock| lock.insert(locked))?;
         }
         fs::rename(&scratch, &file).map_err(|source| StoreError::io("write", &file, source))?;
         Ok(())

@@ -30,6 +30,7 @@ pub(crate) use garbage::Wanted;
 pub use garbage::{Item, Kind, Sweep};
 pub use object::Object;
 pub(crate) use object::Partial;
+pub(crate) use turn::{Turn, lock_within};
 use usage::Usage;
 
 const PARTS: [&str; 5] = ["objects", "partial", "artifacts", "scratch", "locks"];

@@ -63,7 +63,11 @@ fn busy(path: &Path, patience: Duration) -> StoreError {
 
 /// Locks a file, or gives up. flock(2) has no deadline, so a thread waits in it; one that is given
 /// up on ends when it gets the lock, and closes the file with it.
-fn lock_within(file: File, patience: Duration, wait: impl FnOnce()) -> io::Result<Option<File>> {
+pub(crate) fn lock_within(
+    file: File,
+    patience: Duration,
+    wait: impl FnOnce(),
+) -> io::Result<Option<File>> {
     match file.try_lock() {
         Ok(()) => return Ok(Some(file)),
         Err(std::fs::TryLockError::WouldBlock) => {}

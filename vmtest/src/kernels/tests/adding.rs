@@ -39,9 +39,9 @@ fn a_package_becomes_an_entry_that_can_be_used_before_it_is_written(
     let after = fs::read_to_string(lab.path(MATRIX_FILE)).unwrap();
     assert_eq!(after, format!("{}\n\n{}", before.trim_end(), proposal.text()));
     let kernels = lab.open();
-    let entry = kernels.select(&[id.to_owned()]).unwrap().remove(0);
-    assert_eq!(entry, proposal.entry);
-    assert_eq!(kernels.state(&entry), State::Stored);
+    let entry = kernels.entry(id).unwrap();
+    assert_eq!(*entry, proposal.entry);
+    assert_eq!(kernels.state(entry), State::Stored);
 }
 
 #[test]
@@ -85,8 +85,8 @@ fn what_is_at_an_address_is_added_with_its_digest() {
     assert!(proposal.text().contains(&Digest::of(&image()).to_string()), "{}", proposal.text());
     proposal.write().unwrap();
     let kernels = lab.open();
-    let entry = kernels.select(&["url-6.1".to_owned()]).unwrap().remove(0);
-    assert_eq!(kernels.prepare(&entry, &Silent).unwrap().release, RELEASE);
+    let entry = kernels.entry("url-6.1").unwrap();
+    assert_eq!(kernels.prepare(entry, &Silent).unwrap().release, RELEASE);
 }
 
 #[test]

@@ -72,9 +72,9 @@ fn a_source_is_locked_downloaded_and_unpacked(
     assert_eq!((locked.files[0].role, locked.release.as_str()), (Role::Source, "5.10.262"));
     assert_eq!(entry.release, Some("5.10".parse().unwrap()));
     assert_eq!(kernels.state(entry), State::Unbuilt);
-    let fetched = kernels.fetch(kernels.resolve(entry).unwrap(), &Silent).unwrap();
+    let fetched = kernels.fetch(kernels.resolve(entry, &Silent).unwrap(), &Silent).unwrap();
     drop(fetched);
-    let packages = stored(kernels.store(), locked).unwrap();
+    let packages = stored(kernels.store(), &locked).unwrap();
     let scratch = lab.path("scratch");
     fs::create_dir(&scratch).unwrap();
     let root = tree(&packages[0]).bring(kernels.store(), &scratch).unwrap();

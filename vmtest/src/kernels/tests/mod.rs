@@ -3,6 +3,7 @@
 mod adding;
 mod building;
 mod fetching;
+mod first_use;
 mod rpm;
 mod updating;
 mod url;

@@ -4,15 +4,10 @@ mod deb;
 mod rpm;
 mod url;
 
-use std::{
-    collections::HashMap,
-    fs,
-    io::{self, Write as _},
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::HashMap, io, sync::Arc};
 
 use jiff::Timestamp;
+use kernlab_core::outcome::Reason;
 
 use super::{
     closure::ClosureError,
@@ -20,13 +15,13 @@ use super::{
     download::TransferError,
     error::{ErrorKind, chain},
     lock::{Change, Lock, LockedKernel},
+    lock_file::{LockFile, LockFileError},
     matrix::{BuildSource, DebSource, Entry, Origin, RpmSource, Source, TreeSource},
     mirror::{Mirror, variable},
     observer::Observer,
-    phases::{Kernels, LOCAL_LOCK_FILE, LOCK_FILE},
+    phases::Kernels,
     rpm::{XmlError, proof::ProofError},
     signature::{KeyError, SignatureError},
-    store::StoreError,
 };
 
 /// What an update found.
@@ -155,6 +150,17 @@ pub enum RepositoryError {
     Index(#[from] IndexError),
 }
 
+impl UpdateError {
+    /// The code that the cells of a kernel report that this kept from being locked.
+    pub(super) fn reason(&self) -> Reason {
+        match self {
+            UpdateError::Repository { .. } | UpdateError::Address { .. } => Reason::Unreachable,
+            UpdateError::Fetch(kind) => kind.reason(),
+            UpdateError::Closure(_) | UpdateError::Key(_) => Reason::NotLocked,
+        }
+    }
+}
+
 fn tried(attempts: &[(String, RepositoryError)], repository: &str) -> String {
     if attempts.is_empty() {
         return format!(": none is known; name one in {}", variable(repository));
@@ -191,13 +197,7 @@ pub(super) fn update(kernels: &Kernels, entries: &[Entry], observer: &dyn Observ
         unresolved: Vec::new(),
         bypassed: Vec::new(),
     };
-    let mut resolver = Resolver {
-        kernels,
-        observer,
-        now: Timestamp::now(),
-        suites: HashMap::new(),
-        repositories: HashMap::new(),
-    };
+    let mut repositories = Repositories::default();
     for entry in entries.iter().filter(|entry| entry.source.is_locked()) {
         let lock = match entry.origin {
             Origin::Shared => &mut update.shared.new,
@@ -205,44 +205,42 @@ pub(super) fn update(kernels: &Kernels, entries: &[Entry], observer: &dyn Observ
             Origin::AdHoc => continue,
         };
         let old = lock.get(&entry.id);
-        match resolver.resolve(entry, old) {
+        match repositories.resolve(kernels, entry, old, observer) {
             // A lock that says the same with another date would only be noise.
             Ok(kernel) if old.is_some_and(|old| old.same_files(&kernel)) => {}
             Ok(kernel) => lock.insert(kernel),
             Err(error) => update.unresolved.push(Unresolved { id: entry.id.clone(), error }),
         }
     }
-    let of_suites = resolver.suites.into_values().flatten().flat_map(|suite| suite.bypassed);
-    update.bypassed.extend(of_suites);
-    let repositories = resolver.repositories.into_values().flatten();
-    update.bypassed.extend(repositories.flat_map(|repository| repository.bypassed));
+    update.bypassed.extend(repositories.bypassed());
     update.bypassed.sort_by(|(a, _), (b, _)| a.cmp(b));
     update
 }
 
-/// Asks every repository once.
-struct Resolver<'a> {
-    kernels: &'a Kernels,
-    observer: &'a dyn Observer,
-    now: Timestamp,
+/// What repositories said: each is asked once.
+#[derive(Default)]
+pub(super) struct Repositories {
     /// By what an entry's source says, without the package.
     suites: HashMap<String, Result<deb::Suite, Arc<UpdateError>>>,
     repositories: HashMap<String, Result<rpm::Repository, Arc<UpdateError>>>,
 }
 
-impl Resolver<'_> {
-    fn resolve(
+impl Repositories {
+    /// What an entry is now. `old` is what is locked for it.
+    pub(super) fn resolve(
         &mut self,
+        kernels: &Kernels,
         entry: &Entry,
         old: Option<&LockedKernel>,
+        observer: &dyn Observer,
     ) -> Result<LockedKernel, Arc<UpdateError>> {
-        let Resolver { kernels, observer, now, .. } = *self;
         match &entry.source {
             Source::Deb(source)
             | Source::Build(BuildSource { tree: TreeSource::Deb(source), .. }) => {
                 let place = DebSource { package: String::new(), ..source.clone() };
                 let key = format!("{} {}", entry.arch.debian(), Source::Deb(place));
-                let read = || deb::Suite::read(kernels, entry, source, now).map_err(Arc::new);
+                let read =
+                    || deb::Suite::read(kernels, entry, source, Timestamp::now()).map_err(Arc::new);
                 let suite = self.suites.entry(key).or_insert_with(read);
                 let suite = suite.as_ref().map_err(Arc::clone)?;
                 suite.resolve(entry, source).map_err(Arc::new)
@@ -274,6 +272,12 @@ impl Resolver<'_> {
             }
         }
     }
+
+    fn bypassed(self) -> impl Iterator<Item = (String, RepositoryError)> {
+        let of_suites = self.suites.into_values().flatten().flat_map(|suite| suite.bypassed);
+        let repositories = self.repositories.into_values().flatten();
+        of_suites.chain(repositories.flat_map(|repository| repository.bypassed))
+    }
 }
 
 /// What the first address tells that has a repository in good order, and what was wrong at those
@@ -304,29 +308,13 @@ fn get(
     document.map_err(|source| RepositoryError::Transfer { path: path.to_owned(), source })
 }
 
-pub(super) fn write_locks(kernels: &Kernels, update: &Update) -> Result<(), StoreError> {
-    let files = [
-        (&update.shared, Origin::Shared, kernels.root.join(LOCK_FILE)),
-        (&update.local, Origin::Local, kernels.root.join(LOCAL_LOCK_FILE)),
-    ];
-    for (locks, origin, path) in files {
-        if locks.old == locks.new {
-            continue;
+pub(super) fn write_locks(kernels: &Kernels, update: &Update) -> Result<(), LockFileError> {
+    for (locks, origin) in [(&update.shared, Origin::Shared), (&update.local, Origin::Local)] {
+        let changes = locks.old.changes(&locks.new);
+        if !changes.is_empty() {
+            let file = LockFile::open(&kernels.root, &kernels.store, origin, || {})?;
+            file.change(&kernels.matrix, |lock| lock.apply(changes))?;
         }
-        let entries = kernels.matrix.entries.iter().filter(|entry| entry.origin == origin);
-        replace(&path, &locks.new.render(entries.map(|entry| entry.id.as_str())))?;
     }
     Ok(())
-}
-
-/// Writes a file so that a reader sees the old text or the new one, whole.
-pub(super) fn replace(path: &Path, text: &str) -> Result<(), StoreError> {
-    let scratch = PathBuf::from(format!("{}.new", path.display()));
-    let write = || {
-        let mut file = fs::File::create(&scratch)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&scratch, path)
-    };
-    write().map_err(|source| StoreError::io("write", path, source))
 }

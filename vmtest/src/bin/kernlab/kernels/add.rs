@@ -5,6 +5,7 @@ use std::{
     fs,
     io::{self, BufRead as _, IsTerminal as _, Write as _},
     path::Path,
+    sync::Arc,
 };
 
 use clap::Args;
@@ -17,13 +18,13 @@ use kernlab_core::{
 };
 use kernlab_vmtest::{
     dossier::{self, How},
-    kernels::{AddError, Kernels, Proposal, Request, Tier, Wishes, nearest},
+    kernels::{AddError, Kernels, Proposal, Request, Selection, Tier, Wishes, nearest},
     report::{
         Tally,
         regression::{Regression, Side},
         table,
     },
-    run::{self, Options, Outcomes, plan::Filter},
+    run::{self, Options, Outcomes, Show, plan::Filter},
 };
 
 use super::{complain, guest_programs, progress::Progress};
@@ -160,12 +161,13 @@ fn compare(kernels: &Kernels, proposal: &Proposal, guest: &Path) -> Exit {
     let neighbour = nearest(kernels, entry).cloned();
     let selected = neighbour.iter().chain([entry]).map(|entry| entry.id.clone());
     let options = Options {
-        kernels: selected.collect(),
+        kernels: Selection::of(&selected.collect::<Vec<_>>()),
         filter: Filter::default(),
         guest: guest.to_owned(),
         ..Options::default()
     };
-    let show = Terminal::new();
+    let terminal = Arc::new(Terminal::new());
+    let show: Arc<dyn Show> = Arc::clone(&terminal) as _;
     let Outcomes { report, directory } = match run::run(kernels, &options, &show) {
         Ok(outcomes) => outcomes,
         Err(error) => {
@@ -173,7 +175,7 @@ fn compare(kernels: &Kernels, proposal: &Proposal, guest: &Path) -> Exit {
             return Exit::Infrastructure;
         }
     };
-    println!("\n{}", table::matrix(&report, show.width()));
+    println!("\n{}", table::matrix(&report, terminal.width()));
     print!("{}", table::findings(&report));
     println!("{}", table::summary(&report));
     if let Some(neighbour) = neighbour {

@@ -5,13 +5,15 @@ use kernlab_core::outcome::Reason;
 use kernlab_vmtest::kernels::{Entry, Kernels, Source, State, Unpacked};
 
 use super::{complain, progress::Progress};
-use crate::Exit;
+use crate::{Exit, selection::Scope};
 
 #[derive(Debug, Args)]
 pub(crate) struct Build {
     /// Which kernels, of those whose source is `build`: releases, ids, globs.
     #[arg(value_name = "KERNEL", required = true)]
     selectors: Vec<String>,
+    #[command(flatten)]
+    scope: Scope,
 }
 
 #[derive(Debug, Args)]
@@ -19,6 +21,8 @@ pub(crate) struct Unbuilt {
     /// Which kernels.
     #[arg(value_name = "KERNEL")]
     selectors: Vec<String>,
+    #[command(flatten)]
+    scope: Scope,
 }
 
 fn is_built_here(entry: &Entry) -> bool {
@@ -26,13 +30,11 @@ fn is_built_here(entry: &Entry) -> bool {
 }
 
 /// Builds what was not built before. Fails if a source can't be built.
-pub(super) fn run(kernels: &Kernels, arguments: &Build) -> Exit {
-    let entries = match kernels.select(&arguments.selectors) {
+pub(super) fn run(kernels: Kernels, arguments: &Build) -> Exit {
+    let kernels = arguments.scope.limit(kernels);
+    let entries = match arguments.scope.entries(&kernels, &arguments.selectors) {
         Ok(entries) => entries,
-        Err(error) => {
-            complain(&error);
-            return Exit::Usage;
-        }
+        Err(exit) => return exit,
     };
     let entries: Vec<_> = entries.iter().filter(|entry| is_built_here(entry)).collect();
     if entries.is_empty() {
@@ -76,7 +78,8 @@ fn files(kernel: &Unpacked) -> String {
 /// which then looks for what that takes.
 pub(super) fn run_unbuilt(kernels: &Kernels, arguments: &Unbuilt) -> Exit {
     // What is wrong with the selectors, the command that they are for says.
-    let entries = kernels.select(&arguments.selectors).unwrap_or_default();
+    let chosen = kernels.select(&arguments.scope.of(&arguments.selectors));
+    let entries = chosen.map_or_else(|_| Vec::new(), |chosen| chosen.entries);
     for entry in entries.iter().filter(|entry| is_built_here(entry)) {
         if kernels.state(entry) != State::Stored {
             let btf = if entry.has_btf() { "with BTF" } else { "without BTF" };

@@ -4,11 +4,11 @@ use std::{error::Error, fmt::Write as _, path::Path};
 
 use clap::Args;
 use kernlab_vmtest::kernels::{
-    Config, Examined, ImageTraits, Kernels, Silent, Suitability, Unmet, examine,
+    Config, Examined, ImageTraits, Kernels, Suitability, Unmet, examine,
 };
 
-use super::complain;
-use crate::Exit;
+use super::{complain, progress::Progress};
+use crate::{Exit, selection::Scope};
 
 #[derive(Debug, Args)]
 pub(crate) struct Check {
@@ -16,17 +16,20 @@ pub(crate) struct Check {
     /// matrix: an id, a release, a glob, `host`.
     #[arg(value_name = "IMAGE|CONFIG|KERNEL", required = true)]
     subjects: Vec<String>,
+    #[command(flatten)]
+    scope: Scope,
 }
 
 /// Looks at each, and says what it lacks. Fails if one of them is of no use.
-pub(super) fn run(kernels: &Kernels, arguments: &Check) -> Exit {
+pub(super) fn run(kernels: Kernels, arguments: &Check) -> Exit {
+    let kernels = &arguments.scope.limit(kernels);
     let mut exit = Exit::Success;
     for subject in &arguments.subjects {
         let examined = match Path::new(subject).is_file() {
             true => examine(Path::new(subject))
                 .map(|examined| vec![(subject.clone(), examined)])
                 .map_err(|error| (error.into(), Exit::Usage)),
-            false => of_matrix(kernels, subject),
+            false => of_matrix(kernels, subject, &arguments.scope),
         };
         let (examined, found) = match examined {
             Ok(examined) => (examined, Exit::Success),
@@ -58,13 +61,18 @@ fn worse(one: Exit, other: Exit) -> Exit {
 
 type Failed = (Box<dyn Error>, Exit);
 
-fn of_matrix(kernels: &Kernels, selector: &str) -> Result<Vec<(String, Examined)>, Failed> {
-    let entries =
-        kernels.select(&[selector.to_owned()]).map_err(|error| (error.into(), Exit::Usage))?;
+fn of_matrix(
+    kernels: &Kernels,
+    selector: &str,
+    scope: &Scope,
+) -> Result<Vec<(String, Examined)>, Failed> {
+    let chosen = kernels.select(&scope.of(&[selector.to_owned()]));
+    let entries = chosen.map_err(|error| (error.into(), Exit::Usage))?.entries;
+    let progress = Progress::new();
     let mut all = Vec::new();
     for entry in &entries {
         let infrastructure = |error: Box<dyn Error>| (error, Exit::Infrastructure);
-        let kernel = kernels.prepare(entry, &Silent).map_err(|e| infrastructure(e.into()))?;
+        let kernel = kernels.prepare(entry, &progress).map_err(|e| infrastructure(e.into()))?;
         let mut examined = examine(kernel.image.fastest()).map_err(|e| infrastructure(e.into()))?;
         if let Some(path) = &kernel.config {
             examined.config = examine(path).map_err(|e| infrastructure(e.into()))?.config;

@@ -4,11 +4,11 @@ use clap::Args;
 use kernlab_core::dossier::diff::{Difference, WholeDifference};
 use kernlab_vmtest::{
     dossier::{self, DossierError, How},
-    kernels::{Entry, Kernels, Silent, Tier},
+    kernels::{Entry, Kernels, Selection, Tier},
 };
 use serde::Serialize;
 
-use super::{complain, guest_programs, show};
+use super::{complain, guest_programs, progress::Progress, show};
 use crate::Exit;
 
 #[derive(Debug, Args)]
@@ -23,6 +23,9 @@ pub(crate) struct Diff {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// Take only kernels that are in kernels.lock, instead of adding what it lacks.
+    #[arg(long)]
+    locked: bool,
 }
 
 /// The JSON.
@@ -35,7 +38,8 @@ struct Output {
     all: Option<WholeDifference>,
 }
 
-pub(super) fn run(kernels: &Kernels, arguments: &Diff) -> Exit {
+pub(super) fn run(kernels: Kernels, arguments: &Diff) -> Exit {
+    let kernels = &if arguments.locked { kernels.locked_only() } else { kernels };
     let Some(guest) = guest_programs("diff") else { return Exit::Usage };
     let mut entries = Vec::new();
     for selector in [&arguments.old, &arguments.new] {
@@ -73,9 +77,10 @@ fn compare(
     all: bool,
 ) -> Result<Output, DossierError> {
     let mut tell = |line: String| eprintln!("note: {line}");
+    let progress = Progress::new();
     let (ids, entries) = ((old.id.clone(), new.id.clone()), (old, new));
-    let old = dossier::of(kernels, entries.0, how, &Silent, &mut tell)?;
-    let new = dossier::of(kernels, entries.1, how, &Silent, &mut tell)?;
+    let old = dossier::of(kernels, entries.0, how, &progress, &mut tell)?;
+    let new = dossier::of(kernels, entries.1, how, &progress, &mut tell)?;
     let difference = Difference::between(&old.dossier, &new.dossier);
     let all = match all {
         false => None,
@@ -98,9 +103,8 @@ fn render(Output { old, new, difference, all }: &Output) -> String {
 
 /// The kernel that is meant: where several are, the only one of the default tier.
 fn one(kernels: &Kernels, selector: &str) -> Result<Entry, String> {
-    let found = kernels
-        .select(std::slice::from_ref(&selector.to_owned()))
-        .map_err(|error| error.to_string())?;
+    let selection = Selection::of(std::slice::from_ref(&selector.to_owned()));
+    let found = kernels.select(&selection).map_err(|error| error.to_string())?.entries;
     let by_default: Vec<_> = found.iter().filter(|entry| entry.tier == Tier::Default).collect();
     match (&found[..], &by_default[..]) {
         ([entry], _) => Ok(entry.clone()),

@@ -12,12 +12,12 @@ use kernlab_core::{
 };
 use kernlab_vmtest::{
     dossier::{self, How},
-    kernels::{Kernels, Silent},
+    kernels::Kernels,
 };
 use serde::Serialize;
 
-use super::{complain, guest_programs, show};
-use crate::Exit;
+use super::{complain, guest_programs, progress::Progress, show};
+use crate::{Exit, selection::Scope};
 
 #[derive(Debug, Args)]
 pub(crate) struct Dossier {
@@ -33,6 +33,8 @@ pub(crate) struct Dossier {
     /// Write each kernel's dossier into this folder, as test data: `ID.json`.
     #[arg(long, value_name = "DIR")]
     trim: Option<PathBuf>,
+    #[command(flatten)]
+    scope: Scope,
 }
 
 /// One kernel in the JSON.
@@ -45,21 +47,20 @@ struct Row {
 
 /// Shows each dossier, taking it first where need be. Fails if BTF contradicts what the kernel's
 /// memory says.
-pub(super) fn run(kernels: &Kernels, arguments: &Dossier) -> Exit {
+pub(super) fn run(kernels: Kernels, arguments: &Dossier) -> Exit {
     let Some(guest) = guest_programs("dossier") else { return Exit::Usage };
-    let entries = match kernels.select(&arguments.selectors) {
+    let kernels = &arguments.scope.limit(kernels);
+    let entries = match arguments.scope.entries(kernels, &arguments.selectors) {
         Ok(entries) => entries,
-        Err(error) => {
-            complain(&error);
-            return Exit::Usage;
-        }
+        Err(exit) => return exit,
     };
+    let progress = Progress::new();
     let mut exit = Exit::Success;
     let mut rows = Vec::new();
     for entry in &entries {
         let mut tell = |line: String| eprintln!("note: {line}");
         let how = How { guest: &guest, cold: false, again: arguments.again };
-        let archive = match dossier::of(kernels, entry, how, &Silent, &mut tell) {
+        let archive = match dossier::of(kernels, entry, how, &progress, &mut tell) {
             Ok(archive) => archive,
             Err(error) => {
                 eprint!("{}: ", entry.id);

@@ -1,0 +1,230 @@
+//! Kernels that are downloaded, unpacked or built while cells of others run.
+//!
+//! The run prepares them in the background and holds a lock for each until it has left in its folder
+//! what came of it. A cell of such a kernel waits for that lock: it notices as well that the run ended.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io,
+    path::PathBuf,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use kernlab_core::outcome::{Outcome, Reason, Verdict};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Show,
+    directory::{RunDirectory, read_json, write_json},
+    plan::RunPlan,
+};
+use crate::kernels::{Entry, Kernels, Source, State, Unpacked, chain, lock_within};
+
+/// How long a cell waits for its kernel: longer than anything takes that the preparation itself does
+/// not end.
+const DEADLINE: Duration = Duration::from_secs(3 * 60 * 60);
+
+/// By how much building a kernel gives way to cells that run beside it.
+const NICENESS: libc::c_int = 10;
+
+/// What came of making a kernel bootable.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Prepared {
+    /// It can be booted.
+    Bootable {
+        kernel: Box<Unpacked>,
+        /// Raw BTF for the mode `external`, if the entry names a file that can be used.
+        external_btf: Option<PathBuf>,
+    },
+    /// It can't be had: the verdict of all its cells.
+    Unavailable(Verdict),
+}
+
+impl Prepared {
+    fn of(kernels: &Kernels, entry: &Entry, show: &dyn Show) -> Self {
+        match kernels.prepare(entry, show) {
+            Ok(kernel) => {
+                let external =
+                    entry.btf_file.as_ref().map(|_| kernels.external_btf(entry, &kernel));
+                // Where the file can't be used, the cells that need it say why.
+                let external_btf = external.and_then(Result::ok);
+                Prepared::Bootable { kernel: Box::new(kernel), external_btf }
+            }
+            Err(error) => Prepared::Unavailable(Verdict::because(
+                Outcome::Unavailable,
+                error.reason(),
+                chain(&error),
+            )),
+        }
+    }
+
+    /// Writes into the plan what is known now.
+    pub(super) fn note(self, id: &str, plan: &mut RunPlan) {
+        match self {
+            Prepared::Bootable { kernel, external_btf } => {
+                plan.external_btf.extend(external_btf.map(|btf| (id.to_owned(), btf)));
+                plan.kernels.insert(id.to_owned(), *kernel);
+            }
+            Prepared::Unavailable(verdict) => {
+                plan.unavailable.insert(id.to_owned(), verdict);
+            }
+        }
+    }
+}
+
+/// The kernels of a run that are prepared while it goes on.
+pub(super) struct Preparation {
+    downloads: Vec<Pending>,
+    builds: Vec<Pending>,
+}
+
+/// One of them. Its lock is free when the value is dropped, and when the process dies.
+struct Pending {
+    entry: Entry,
+    _lock: File,
+}
+
+impl Preparation {
+    /// Prepares what is on this machine, and returns the rest. The plan says which is which.
+    pub(super) fn begin(
+        kernels: &Kernels,
+        entries: &[Entry],
+        directory: &RunDirectory,
+        plan: &mut RunPlan,
+        show: &dyn Show,
+    ) -> io::Result<Self> {
+        let mut preparation = Preparation { downloads: Vec::new(), builds: Vec::new() };
+        for entry in entries {
+            let later = match kernels.state(entry) {
+                State::Stored | State::Local => None,
+                State::Unbuilt => Some(&mut preparation.builds),
+                State::Unresolved if matches!(entry.source, Source::Build(_)) => {
+                    Some(&mut preparation.builds)
+                }
+                State::Locked | State::Unresolved => Some(&mut preparation.downloads),
+            };
+            match later {
+                None => Prepared::of(kernels, entry, show).note(&entry.id, plan),
+                Some(later) => {
+                    let lock = lock_file(directory, &entry.id)?;
+                    lock.try_lock()?;
+                    plan.pending.insert(entry.id.clone());
+                    later.push(Pending { entry: entry.clone(), _lock: lock });
+                }
+            }
+        }
+        Ok(preparation)
+    }
+
+    /// The kernels that take longest, which have to be built.
+    pub(super) fn builds(&self) -> BTreeSet<String> {
+        self.builds.iter().map(|pending| pending.entry.id.clone()).collect()
+    }
+
+    /// Prepares all others in the background: downloads one after the other, and builds beside them.
+    /// What is still going on when the process ends goes on in the next run.
+    pub(super) fn start(self, kernels: &Kernels, directory: &RunDirectory, show: &Arc<dyn Show>) {
+        for (pending, niceness) in [(self.downloads, 0), (self.builds, NICENESS)] {
+            let (kernels, directory) = (kernels.clone(), directory.clone());
+            let show = Arc::clone(show);
+            thread::spawn(move || {
+                give_way(niceness);
+                for Pending { entry, _lock } in pending {
+                    let prepared = Prepared::of(&kernels, &entry, &*show);
+                    if let Err(error) = write_json(&directory.preparation(&entry.id), &prepared) {
+                        show.notice(&format!("{}: cannot keep what it is: {error}", entry.id));
+                    }
+                }
+            });
+        }
+    }
+}
+
+/// Lets this thread, and the programs that it starts, give way to others.
+fn give_way(niceness: libc::c_int) {
+    // SAFETY: setpriority(2) takes no pointers. On Linux, process 0 means the calling thread.
+    let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, niceness) };
+    // Nothing depends on it but who is first.
+    let _ = result;
+}
+
+/// What became of the plan's pending kernels, as far as it is known when the cells have ended.
+pub(super) fn settle(plan: &mut RunPlan, directory: &RunDirectory) -> io::Result<()> {
+    let pending = std::mem::take(&mut plan.pending);
+    for id in pending {
+        match read_json::<Prepared>(&directory.preparation(&id))? {
+            Some(prepared) => prepared.note(&id, plan),
+            None => drop(plan.pending.insert(id)),
+        }
+    }
+    Ok(())
+}
+
+/// Waits until a pending kernel is prepared.
+pub(super) fn wait_for(directory: &RunDirectory, id: &str) -> Result<Prepared, Verdict> {
+    let infra = |message: String| Verdict::because(Outcome::Infra, Reason::HostIo, message);
+    let lock = lock_file(directory, id).and_then(|file| lock_within(file, DEADLINE, || {}));
+    if lock.map_err(|error| infra(error.to_string()))?.is_none() {
+        let minutes = DEADLINE.as_secs() / 60;
+        return Err(infra(format!("kernel {id} was not ready after {minutes} minutes")));
+    }
+    let prepared = read_json(&directory.preparation(id));
+    prepared
+        .map_err(|error| infra(error.to_string()))?
+        .ok_or_else(|| infra(format!("the preparation of kernel {id} ended without a result")))
+}
+
+fn lock_file(directory: &RunDirectory, id: &str) -> io::Result<File> {
+    let path = directory.preparation(id).with_extension("lock");
+    fs::create_dir_all(path.parent().unwrap_or(&path))?;
+    File::options().create(true).truncate(false).write(true).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run() -> (tempfile::TempDir, RunDirectory, RunPlan) {
+        let root = tempfile::tempdir().unwrap();
+        let directory = RunDirectory::create(root.path()).unwrap();
+        let mut plan = RunPlan::of(Vec::new(), "/guest".into());
+        plan.pending.insert("k-6.1".to_owned());
+        (root, directory, plan)
+    }
+
+    fn unavailable() -> Prepared {
+        let verdict = Verdict::because(Outcome::Unavailable, Reason::Unreachable, "no address");
+        Prepared::Unavailable(verdict)
+    }
+
+    #[test]
+    fn a_cell_waits_for_its_kernel() {
+        let (_root, directory, mut plan) = run();
+        let lock = lock_file(&directory, "k-6.1").unwrap();
+        lock.try_lock().unwrap();
+        let waiting = thread::spawn({
+            let directory = directory.clone();
+            move || wait_for(&directory, "k-6.1")
+        });
+        write_json(&directory.preparation("k-6.1"), &unavailable()).unwrap();
+        drop(lock);
+        let Prepared::Unavailable(verdict) = waiting.join().unwrap().unwrap() else { panic!() };
+        assert_eq!(verdict.reason, Some(Reason::Unreachable));
+        settle(&mut plan, &directory).unwrap();
+        assert_eq!((plan.unavailable["k-6.1"].clone(), plan.pending.len()), (verdict, 0));
+    }
+
+    #[test]
+    fn a_preparation_that_ends_without_a_result_is_noticed() {
+        let (_root, directory, mut plan) = run();
+        let verdict = wait_for(&directory, "k-6.1").unwrap_err();
+        assert_eq!(verdict.outcome, Outcome::Infra);
+        assert!(verdict.message.contains("k-6.1 ended without a result"), "{}", verdict.message);
+        settle(&mut plan, &directory).unwrap();
+        assert_eq!(plan.pending.len(), 1);
+    }
+}
