@@ -160,7 +160,7 @@ pub fn run(
 
     let most_memory = entries.iter().map(|entry| entry.memory_mib).max().unwrap_or_default();
     let jobs = options.jobs.unwrap_or_else(|| capacity::guests(most_memory));
-    order::write(&plan, &preparation.builds(), before.as_ref(), directory.path())
+    order::write(&plan, &preparation.order(), before.as_ref(), directory.path())
         .map_err(|source| at("write the cells' order", source))?;
     let listener = Listener::bind().map_err(|source| at("listen for progress", source))?;
     let nextest = Nextest {

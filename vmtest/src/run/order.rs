@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,
     fmt::Write as _,
-    fs, io,
+    fs, io, iter,
     path::Path,
 };
 
@@ -14,14 +14,14 @@ use crate::report::Report;
 const FILE: &str = "nextest.toml";
 
 /// Writes nextest's configuration of a run: <https://nexte.st/docs/configuration/test-priorities>.
-/// `builds` are the pending kernels that have to be built.
+/// `pending_order` are the plan's pending kernels.
 pub(super) fn write(
     plan: &RunPlan,
-    builds: &BTreeSet<String>,
+    pending_order: &[String],
     before: Option<&Report>,
     run: &Path,
 ) -> io::Result<()> {
-    fs::write(run.join(FILE), priorities(plan, before) + &pending(plan, builds))
+    fs::write(run.join(FILE), priorities(plan, before) + &pending(plan, pending_order))
 }
 
 /// Names that file to nextest.
@@ -73,16 +73,18 @@ fn priorities(plan: &RunPlan, before: Option<&Report>) -> String {
     text
 }
 
-/// Cells of kernels that are not ready start after all others, those of kernels that have to be built
-/// last, and one of each of these kernels before its others. They wait inside, and have the time for it.
-fn pending(plan: &RunPlan, builds: &BTreeSet<String>) -> String {
+/// Cells of kernels that are not ready start after all others, kernel by kernel, and one of each before
+/// its others. They wait inside, and have the time for it.
+fn pending(plan: &RunPlan, order: &[String]) -> String {
     let mut text = String::new();
-    for kernel in &plan.pending {
-        let priority = if builds.contains(kernel) { -75 } else { -25 };
-        let of_kernel = format!("test(/^{}\\//)", kernel.replace('.', "\\.").replace('+', "\\+"));
+    let priorities = (LOWEST..0).rev().step_by(2).chain(iter::repeat(LOWEST));
+    for (kernel, priority) in order.iter().zip(priorities) {
+        let name = kernel.replace('.', "\\.").replace('+', "\\+");
+        let of_kernel = format!("test(/^{name}\\//)");
         let first = plan.cells.iter().find(|cell| cell.split('/').next() == Some(kernel));
-        let first = first.map(|cell| (format!("test(={cell})"), priority + 1));
-        for (filter, priority) in first.into_iter().chain([(of_kernel, priority)]) {
+        let first = first.map(|cell| (format!("test(={cell})"), priority));
+        for (filter, priority) in first.into_iter().chain([(of_kernel, (priority - 1).max(LOWEST))])
+        {
             let _ = writeln!(
                 text,
                 "[[profile.default.overrides]]\nfilter = {filter:?}\npriority = {priority}\n\
@@ -92,6 +94,9 @@ fn pending(plan: &RunPlan, builds: &BTreeSet<String>) -> String {
     }
     text
 }
+
+/// The lowest priority that nextest knows.
+const LOWEST: i32 = -100;
 
 /// How long a cell that waits for its kernel may take: longer than it waits.
 const MINUTES: u32 = 200;
@@ -177,25 +182,25 @@ mod tests {
         let mut plan = plan();
         plan.pending = ["new".to_owned(), "old".to_owned()].into();
         assert_eq!(priorities(&plan, None), "");
-        insta::assert_snapshot!(pending(&plan, &["new".to_owned()].into()), @r#"
-        [[profile.default.overrides]]
-        filter = "test(=new/masked/aya/inotify/0)"
-        priority = -74
-        slow-timeout = { period = "60s", terminate-after = 200, grace-period = "15s" }
-
-        [[profile.default.overrides]]
-        filter = "test(/^new\\//)"
-        priority = -75
-        slow-timeout = { period = "60s", terminate-after = 200, grace-period = "15s" }
-
+        insta::assert_snapshot!(pending(&plan, &["old".to_owned(), "new".to_owned()]), @r#"
         [[profile.default.overrides]]
         filter = "test(=old/masked/aya/inotify/0)"
-        priority = -24
+        priority = -1
         slow-timeout = { period = "60s", terminate-after = 200, grace-period = "15s" }
 
         [[profile.default.overrides]]
         filter = "test(/^old\\//)"
-        priority = -25
+        priority = -2
+        slow-timeout = { period = "60s", terminate-after = 200, grace-period = "15s" }
+
+        [[profile.default.overrides]]
+        filter = "test(=new/masked/aya/inotify/0)"
+        priority = -3
+        slow-timeout = { period = "60s", terminate-after = 200, grace-period = "15s" }
+
+        [[profile.default.overrides]]
+        filter = "test(/^new\\//)"
+        priority = -4
         slow-timeout = { period = "60s", terminate-after = 200, grace-period = "15s" }
         "#);
     }

@@ -4,7 +4,6 @@
 //! what came of it. A cell of such a kernel waits for that lock: it notices as well that the run ended.
 
 use std::{
-    collections::BTreeSet,
     fs::{self, File},
     io,
     path::PathBuf,
@@ -117,12 +116,15 @@ impl Preparation {
                 }
             }
         }
+        // A repository that can't be reached keeps no kernel waiting whose address is known.
+        preparation.downloads.sort_by_key(|pending| kernels.locked(&pending.entry).is_none());
         Ok(preparation)
     }
 
-    /// The kernels that take longest, which have to be built.
-    pub(super) fn builds(&self) -> BTreeSet<String> {
-        self.builds.iter().map(|pending| pending.entry.id.clone()).collect()
+    /// The ids of the kernels that are not ready, those first that probably will be first.
+    pub(super) fn order(&self) -> Vec<String> {
+        let pending = self.downloads.iter().chain(&self.builds);
+        pending.map(|pending| pending.entry.id.clone()).collect()
     }
 
     /// Prepares all others in the background: downloads one after the other, and builds beside them.
