@@ -11,6 +11,9 @@ pub const MATRIX_FILE: &str = "kernels.toml";
 /// Names the store of downloaded and unpacked kernels.
 pub const STORE_VARIABLE: &str = "KERNLAB_STORE";
 
+/// Names the directory of another matrix than the checkout's: `kernels.toml`, its locks and keys.
+pub const MATRIX_VARIABLE: &str = "KERNLAB_MATRIX";
+
 /// A place that could not be determined.
 #[derive(Debug, thiserror::Error)]
 pub enum PlaceError {
@@ -32,6 +35,11 @@ pub enum PlaceError {
 pub fn repository_root() -> Result<PathBuf, PlaceError> {
     let start = env::current_dir().map_err(PlaceError::NoCurrentDirectory)?;
     root_above(&start).ok_or(PlaceError::NoRoot { start })
+}
+
+/// The directory of the matrix, if the environment names one.
+pub fn matrix_directory() -> Option<PathBuf> {
+    env::var_os(MATRIX_VARIABLE).filter(|name| !name.is_empty()).map(PathBuf::from)
 }
 
 fn root_above(start: &Path) -> Option<PathBuf> {

@@ -172,6 +172,40 @@ fn a_source_that_can_t_be_built_fails_and_a_machine_that_can_t_build_says_so() {
     assert!(stderr.contains("none of ready is built here"), "{stderr}");
 }
 
+#[test]
+fn what_a_build_lacks_is_installed_if_the_user_agreed() {
+    let checkout = Checkout::new();
+    checkout.write("bin/bison", "#!/bin/sh\nexit 1\n");
+    checkout.write("good", "#!/bin/sh\necho 'made up 1.0'\n");
+    let build = |installer: &str| {
+        let mut command = checkout.command(&["build", "mine"]);
+        let output = command.env("KERNLAB_BUILD_TOOLS", installer).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, stderr) = build("false");
+    assert_eq!(code, Some(3), "{stderr}");
+    assert!(stderr.contains("mine: that was not installed; log: /"), "{stderr}");
+    assert!(stderr.contains("this machine can't build kernels, it lacks bison: "), "{stderr}");
+
+    let (good, bison) = (checkout.path("good"), checkout.path("bin/bison"));
+    let (code, stderr) = build(&format!("cp '{}' '{}'", good.display(), bison.display()));
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stderr.contains("mine: installing what its build takes; log: /"), "{stderr}");
+    assert_eq!(checkout.state(), "stored");
+
+    // Not for a source that can't be had.
+    let checkout = Checkout::new();
+    checkout.write("bin/bison", "#!/bin/sh\nexit 1\n");
+    let url = "http://127.0.0.1:1/linux-6.1.tar.xz";
+    let tree = format!("{{ kind = \"url\", url = \"{url}\", sha256 = \"{}\" }}", "0".repeat(64));
+    let matrix = MATRIX.replace("{ kind = \"folder\", path = \"linux\" }", &tree);
+    checkout.write("kernels.toml", &matrix);
+    let mut command = checkout.command(&["build", "mine"]);
+    let output = command.env("KERNLAB_BUILD_TOOLS", "touch installed").output().unwrap();
+    assert!(!checkout.path("installed").exists(), "{output:?}");
+    assert_ne!(output.status.code(), Some(0));
+}
+
 /// Waits until a build is compiling, and returns the end of a pipe whose other end it holds.
 fn compiling(checkout: &Checkout) -> (Child, File) {
     let fifo = checkout.path("linux/fifo");

@@ -65,7 +65,7 @@ impl FirstUse {
             return Err(ErrorKind::NotLocked { id: entry.id.clone(), refusal });
         }
         let wait = || observe(Event::WaitForLock);
-        let file = LockFile::open(&kernels.root, &kernels.store, entry.origin, wait)?;
+        let file = LockFile::open(&kernels.directory, &kernels.store, entry.origin, wait)?;
         let lock = file.read()?;
         if let Some(kernel) = lock.get(&entry.id).filter(|kernel| kernel.is_of(entry)) {
             state.kernels.insert(entry.id.clone(), Ok(kernel.clone()));

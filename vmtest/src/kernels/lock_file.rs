@@ -35,12 +35,12 @@ pub(super) struct LockFile {
 impl LockFile {
     /// Waits until no other process changes the lock of these entries; calls `wait` if it has to.
     pub(super) fn open(
-        root: &Path,
+        directory: &Path,
         store: &Store,
         origin: Origin,
         wait: impl FnOnce(),
     ) -> Result<Self, StoreError> {
-        let path = root.join(match origin {
+        let path = directory.join(match origin {
             Origin::Shared => LOCK_FILE,
             Origin::Local | Origin::AdHoc => LOCAL_LOCK_FILE,
         });

@@ -11,6 +11,7 @@
 mod add;
 mod apt;
 mod build;
+mod build_tools;
 mod check;
 mod closure;
 mod compression;
@@ -53,6 +54,7 @@ pub use self::{
         BuildError, Config, ConfigError, Dropped, Lacking, Requirement, Scope, Standing, Value,
         requirements,
     },
+    build_tools::INSTALLER_VARIABLE,
     check::{CheckError, Examined, ImageTraits, Suitability, Unmet, examine},
     digest::Digest,
     document::{DocumentError, Position},

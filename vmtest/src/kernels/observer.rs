@@ -69,6 +69,18 @@ pub enum Event<'a> {
     Ready,
     /// The packages are being unpacked. Not said where that was done before.
     Unpack,
+    /// What a build lacks is being installed.
+    InstallTools {
+        /// Gets all that is said.
+        log: &'a Path,
+    },
+    /// It could not be installed.
+    ToolsNotInstalled {
+        /// Has all that was said.
+        log: &'a Path,
+        /// Why it could not even be begun.
+        error: Option<&'a dyn Error>,
+    },
     /// Another process is building the kernel: this one waits for it.
     WaitForBuild,
     /// The kernel is being built. Not said where that was done before.

@@ -9,7 +9,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    build::{Recipe, Tree},
+    build::{BuildError, Recipe, Tree},
+    build_tools,
     document::DocumentError,
     download::Client,
     error::{Error, ErrorKind},
@@ -29,7 +30,7 @@ use super::{
     unpack,
     update::{self, Update},
 };
-use crate::places::{MATRIX_FILE, PlaceError, repository_root, store_directory};
+use crate::places::{MATRIX_FILE, PlaceError, matrix_directory, repository_root, store_directory};
 
 pub(super) const OVERLAY_FILE: &str = "kernels.local.toml";
 pub(super) const LOCK_FILE: &str = "kernels.lock";
@@ -38,7 +39,9 @@ pub(super) const LOCAL_LOCK_FILE: &str = "kernels.local.lock";
 /// The kernels of a checkout on this machine.
 #[derive(Clone, Debug)]
 pub struct Kernels {
-    pub(super) root: PathBuf,
+    checkout: PathBuf,
+    /// Where the matrix and its locks are.
+    pub(super) directory: PathBuf,
     pub(super) matrix: Matrix,
     pub(super) lock: Lock,
     pub(super) local_lock: Lock,
@@ -177,19 +180,25 @@ impl Kernels {
     }
 
     fn open_with(store: Store) -> Result<Self, OpenError> {
-        let root = repository_root()?;
-        Ok(Kernels::at(&root, store, Path::new("/"), Client::new())?)
+        let checkout = repository_root()?;
+        let directory = match matrix_directory() {
+            Some(directory) => std::path::absolute(&directory).unwrap_or(directory),
+            None => checkout.clone(),
+        };
+        let kernels = Kernels::at(&directory, store, Path::new("/"), Client::new())?;
+        Ok(Kernels { checkout, ..kernels })
     }
 
     pub(super) fn at(
-        root: &Path,
+        directory: &Path,
         store: Store,
         machine: &Path,
         client: Client,
     ) -> Result<Self, DocumentError> {
-        let mut matrix = manifest::read_matrix(&root.join(MATRIX_FILE), &root.join(OVERLAY_FILE))?;
-        let lock = Lock::read(&root.join(LOCK_FILE))?;
-        let local_lock = Lock::read(&root.join(LOCAL_LOCK_FILE))?;
+        let mut matrix =
+            manifest::read_matrix(&directory.join(MATRIX_FILE), &directory.join(OVERLAY_FILE))?;
+        let lock = Lock::read(&directory.join(LOCK_FILE))?;
+        let local_lock = Lock::read(&directory.join(LOCAL_LOCK_FILE))?;
         for entry in &mut matrix.entries {
             if entry.release.is_none() {
                 let locked = locked_in(&lock, &local_lock, entry);
@@ -198,9 +207,9 @@ impl Kernels {
         }
         let mirrors = Mirrors::of_machine(&matrix, machine);
         let machine = machine.to_owned();
-        let root = root.to_owned();
         Ok(Kernels {
-            root,
+            checkout: directory.to_owned(),
+            directory: directory.to_owned(),
             matrix,
             lock,
             local_lock,
@@ -225,7 +234,12 @@ impl Kernels {
 
     /// The root of the checkout.
     pub fn root(&self) -> &Path {
-        &self.root
+        &self.checkout
+    }
+
+    /// Where the matrix and its locks are.
+    pub fn matrix_directory(&self) -> &Path {
+        &self.directory
     }
 
     /// The matrix, with the releases that the lock knows filled in.
@@ -346,7 +360,16 @@ impl Kernels {
                 let packages = packages.as_ref().map_or(&[][..], |(_, packages)| packages);
                 match self.recipe(entry, packages) {
                     Some(recipe) => {
-                        recipe.prepare(&self.store, &|event| observer.observe(id, event))
+                        let observe = |event: Event<'_>| observer.observe(id, event);
+                        let build = || recipe.prepare(&self.store, &observe);
+                        match build() {
+                            Err(ErrorKind::Build(BuildError::ToolsMissing { .. }))
+                                if build_tools::install(&self.store, id, observer) =>
+                            {
+                                build()
+                            }
+                            other => other,
+                        }
                     }
                     None => unreachable!("a fetched source has a package or is on this machine"),
                 }

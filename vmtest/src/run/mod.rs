@@ -165,6 +165,7 @@ pub fn run(
     let listener = Listener::bind().map_err(|source| at("listen for progress", source))?;
     let nextest = Nextest {
         root: kernels.root(),
+        matrix: kernels.matrix_directory(),
         run: directory.path(),
         progress: &listener.path(),
         jobs,

@@ -24,11 +24,14 @@ use signal_hook::{
 };
 
 use super::{directory::RUN_VARIABLE, order, progress::SOCKET_VARIABLE};
+use crate::places::MATRIX_VARIABLE;
 
 /// One invocation.
 pub(super) struct Nextest<'a> {
     /// The checkout.
     pub(super) root: &'a Path,
+    /// Where the matrix is.
+    pub(super) matrix: &'a Path,
     /// The folder of the run.
     pub(super) run: &'a Path,
     /// Where cells tell their progress.
@@ -67,6 +70,7 @@ impl Nextest<'_> {
             .arg("--tool-config-file")
             .arg(order::tool_config(self.run))
             .current_dir(self.root)
+            .env(MATRIX_VARIABLE, self.matrix)
             .env(RUN_VARIABLE, self.run)
             .env(SOCKET_VARIABLE, self.progress)
             // A cell writes its snapshot or compares with it; nothing is left for a later review.

@@ -42,6 +42,13 @@ impl Building {
                 *locked(&self.told) = Some(Instant::now());
                 Some(format!("building, which takes minutes; log: {}", log.display()))
             }
+            Event::InstallTools { log } => {
+                Some(format!("installing what its build takes; log: {}", log.display()))
+            }
+            Event::ToolsNotInstalled { log, error } => {
+                let why = error.map(|error| format!(": {}", chain(error))).unwrap_or_default();
+                Some(format!("that was not installed{why}; log: {}", log.display()))
+            }
             Event::WaitForBuild => Some("waiting for another process that builds it".to_owned()),
             Event::OptionLost { difference } => {
                 Some(format!("an option came out otherwise: {difference}"))

@@ -268,7 +268,7 @@ impl Proposal {
             Origin::Shared => MATRIX_FILE,
             Origin::Local | Origin::AdHoc => OVERLAY_FILE,
         };
-        self.kernels.root.join(name)
+        self.kernels.directory.join(name)
     }
 
     /// The entry as it will be written.
@@ -278,7 +278,7 @@ impl Proposal {
 
     /// Writes entry and lock. The entry is written only if it is read back as it was meant.
     pub fn write(&self) -> Result<(), AddError> {
-        let (root, file) = (&self.kernels.root, self.file());
+        let (directory, file) = (&self.kernels.directory, self.file());
         let text = match fs::read_to_string(&file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => "schema = 1\n".to_owned(),
             other => other.map_err(|source| StoreError::io("read", &file, source))?,
@@ -287,8 +287,8 @@ impl Proposal {
         let scratch = file.with_extension("toml.new");
         fs::write(&scratch, &text).map_err(|source| StoreError::io("write", &scratch, source))?;
         let read = match self.entry.origin {
-            Origin::Shared => manifest::read_matrix(&scratch, &root.join(OVERLAY_FILE)),
-            _ => manifest::read_matrix(&root.join(MATRIX_FILE), &scratch),
+            Origin::Shared => manifest::read_matrix(&scratch, &directory.join(OVERLAY_FILE)),
+            _ => manifest::read_matrix(&directory.join(MATRIX_FILE), &scratch),
         };
         let matrix = match read {
             Ok(matrix) if matrix.entries.contains(&self.entry) => matrix,
@@ -299,7 +299,7 @@ impl Proposal {
         };
         if let Some(locked) = &self.locked {
             let locked = LockedKernel { id: self.entry.id.clone(), ..locked.clone() };
-            let lock = LockFile::open(root, &self.kernels.store, self.entry.origin, || {})?;
+            let lock = LockFile::open(directory, &self.kernels.store, self.entry.origin, || {})?;
             lock.change(&matrix, |lock| lock.insert(locked))?;
         }
         fs::rename(&scratch, &file).map_err(|source| StoreError::io("write", &file, source))?;

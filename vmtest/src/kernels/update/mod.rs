@@ -312,7 +312,7 @@ pub(super) fn write_locks(kernels: &Kernels, update: &Update) -> Result<(), Lock
     for (locks, origin) in [(&update.shared, Origin::Shared), (&update.local, Origin::Local)] {
         let changes = locks.old.changes(&locks.new);
         if !changes.is_empty() {
-            let file = LockFile::open(&kernels.root, &kernels.store, origin, || {})?;
+            let file = LockFile::open(&kernels.directory, &kernels.store, origin, || {})?;
             file.change(&kernels.matrix, |lock| lock.apply(changes))?;
         }
     }
