@@ -129,6 +129,19 @@ impl Client {
         Ok(document)
     }
 
+    /// A file from its beginning, of which no more is downloaded than is read.
+    pub(crate) fn beginning(
+        &self,
+        url: &str,
+        limit: u64,
+    ) -> Result<impl Read + use<>, TransferError> {
+        let response = self.request(url, 0)?;
+        match response.status() {
+            StatusCode::OK => Ok(response.into_body().into_reader().take(limit)),
+            status => Err(TransferError::Status(status)),
+        }
+    }
+
     /// How large a file is, in bytes.
     pub(crate) fn size(&self, url: &str) -> Result<u64, TransferError> {
         let agent = self.agent.as_ref().ok_or(TransferError::Offline)?;

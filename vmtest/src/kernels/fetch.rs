@@ -7,7 +7,7 @@ use super::{
     error::{Attempt, ErrorKind},
     lock::{LockedFile, LockedKernel, Place},
     matrix::Matrix,
-    mirror::{Mirror, Mirrors},
+    mirror::{Mirror, Mirrors, Wanted},
     observer::{Event, Observer},
     store::{Object, Store},
 };
@@ -90,7 +90,11 @@ impl Fetcher<'_> {
         match &file.place {
             Place::Url(url) => vec![Mirror { url: url.clone(), is_dated: false }],
             Place::Repository { repository, path } => {
-                let mirrors = self.mirrors.of(self.matrix, repository, kernel.snapshot.as_deref());
+                let wanted = match kernel.snapshot.as_deref() {
+                    Some(date) if kernel.pinned => Wanted::At(date),
+                    fallback => Wanted::Now { fallback },
+                };
+                let mirrors = self.mirrors.of(self.matrix, repository, wanted);
                 let file = |mirror: Mirror| Mirror { url: mirror.file(path), ..mirror };
                 mirrors.into_iter().map(file).collect()
             }

@@ -73,6 +73,7 @@ impl FirstUse {
         }
         observe(Event::Resolve { source: &entry.source });
         let resolved = state.repositories.resolve(kernels, entry, lock.get(&entry.id), observer);
+        let resolved = resolved.map(|resolution| resolution.kernel);
         state.kernels.insert(entry.id.clone(), resolved.clone());
         let kernel = resolved.map_err(ErrorKind::Unresolved)?;
         let added = file.change(&kernels.matrix, |lock| lock.insert(kernel.clone()));

@@ -42,6 +42,9 @@ pub struct LockedKernel {
     /// A date at which the public snapshot archive has the files: `20261121T001241Z`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<String>,
+    /// Whether the entry pins that date: then nothing but a dated archive has the files.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pinned: bool,
     /// Packages that this kernel depends on and that its repository no longer offers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
@@ -355,6 +358,7 @@ mod tests {
             release: release.to_owned(),
             version: "1-1".to_owned(),
             snapshot: Some("20261121T001241Z".to_owned()),
+            pinned: false,
             missing: Vec::new(),
             files: vec![LockedFile {
                 role: Role::Image,

@@ -277,7 +277,7 @@ fn entry(
     let source = match table.source.into_inner() {
         SourceTable::Deb(deb) => {
             let repository = known_repository(matrix, &deb.repository).map_err(&invalid)?;
-            signs_index(repository).map_err(&invalid)?;
+            is_usable(repository, &deb).map_err(&invalid)?;
             Source::Deb(deb)
         }
         SourceTable::Rpm(rpm) => {
@@ -300,7 +300,7 @@ fn entry(
             let tree = match build.tree {
                 TreeTable::Deb(deb) => {
                     let repository = known_repository(matrix, &deb.repository);
-                    signs_index(repository.map_err(&invalid)?).map_err(&invalid)?;
+                    is_usable(repository.map_err(&invalid)?, &deb).map_err(&invalid)?;
                     TreeSource::Deb(deb)
                 }
                 TreeTable::Url(url) => {
@@ -367,13 +367,18 @@ fn rpm_source(table: RpmTable) -> Result<RpmSource, String> {
     Ok(RpmSource { repository: table.repository, folder, package: table.package })
 }
 
-fn signs_index(repository: &Repository) -> Result<(), String> {
-    match repository.signs {
-        Signs::Index => Ok(()),
-        Signs::Packages => {
-            Err("a Debian repository that signs only its packages is not supported".to_owned())
-        }
+fn is_usable(repository: &Repository, source: &DebSource) -> Result<(), String> {
+    if repository.signs == Signs::Packages {
+        return Err("a Debian repository that signs only its packages is not supported".to_owned());
     }
+    if source.snapshot.is_some() && repository.snapshot.is_none() {
+        return Err(format!(
+            "the repository {:?} has no dated archive (`snapshot` in its table), so that no date \
+             can be pinned",
+            source.repository
+        ));
+    }
+    Ok(())
 }
 
 fn is_address(source: &UrlSource) -> Result<(), String> {

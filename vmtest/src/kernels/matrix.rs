@@ -8,7 +8,10 @@ use kernlab_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::digest::Digest;
+use super::{
+    digest::Digest,
+    snapshot::{SnapshotDate, SnapshotUrl},
+};
 
 /// All kernels that can be asked for, in the order of `kernels.toml`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -157,6 +160,9 @@ pub struct DebSource {
     pub component: String,
     /// A package or metapackage, or a glob of package names whose newest version is meant.
     pub package: String,
+    /// The date of the distribution's dated archive at which it is meant; the repository of today
+    /// if there is none.
+    pub snapshot: Option<SnapshotDate>,
 }
 
 /// A package of a RPM repository.
@@ -239,12 +245,18 @@ impl Source {
     }
 }
 
+impl fmt::Display for DebSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let DebSource { repository, suite, component, package, snapshot } = self;
+        write!(f, "{repository} {suite} {component} {package}")?;
+        snapshot.map_or(Ok(()), |date| write!(f, " at {date}"))
+    }
+}
+
 impl fmt::Display for TreeSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            TreeSource::Deb(deb) => {
-                write!(f, "deb {} {} {} {}", deb.repository, deb.suite, deb.component, deb.package)
-            }
+            TreeSource::Deb(deb) => write!(f, "deb {deb}"),
             TreeSource::Url(UrlSource { url, sha256 }) => write!(f, "url {url} {sha256}"),
             TreeSource::Archive(path) => write!(f, "archive {}", path.display()),
             TreeSource::Folder(path) => write!(f, "folder {}", path.display()),
@@ -256,9 +268,7 @@ impl fmt::Display for Source {
     /// One line that changes when the source does: a lock remembers it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Source::Deb(deb) => {
-                write!(f, "deb {} {} {} {}", deb.repository, deb.suite, deb.component, deb.package)
-            }
+            Source::Deb(deb) => write!(f, "deb {deb}"),
             Source::Rpm(RpmSource { repository, folder, package }) => {
                 let folder = match folder {
                     RpmFolder::Path(path) | RpmFolder::NamedBy(path) => path,
@@ -328,30 +338,6 @@ pub struct Key {
     pub path: PathBuf,
     /// What the key's fingerprint must be: hexadecimal, upper case.
     pub fingerprint: String,
-}
-
-/// The address of a dated snapshot archive, with a hole for the date.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SnapshotUrl(String);
-
-impl SnapshotUrl {
-    const HOLE: &str = "{timestamp}";
-
-    /// The archive as it was then: `20261121T001241Z`.
-    pub fn at(&self, timestamp: &str) -> String {
-        self.0.replace(Self::HOLE, timestamp)
-    }
-}
-
-impl FromStr for SnapshotUrl {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if !is_http(text) || !text.contains(Self::HOLE) {
-            return Err(format!("expected an http or https address with {} in it", Self::HOLE));
-        }
-        Ok(SnapshotUrl(text.trim_end_matches('/').to_owned()))
-    }
 }
 
 pub(crate) fn is_http(text: &str) -> bool {
@@ -426,15 +412,5 @@ mod tests {
     #[case("linux", None)]
     fn uname_gives_a_release(#[case] uname: &str, #[case] release: Option<&str>) {
         assert_eq!(Release::of_uname(uname).map(|r| r.to_string()).as_deref(), release);
-    }
-
-    #[test]
-    fn a_snapshot_address_needs_a_hole_for_the_date() {
-        let url: SnapshotUrl = "https://snapshot.example.org/debian/{timestamp}/".parse().unwrap();
-        assert_eq!(
-            url.at("20260101T000000Z"),
-            "https://snapshot.example.org/debian/20260101T000000Z"
-        );
-        assert!("https://snapshot.example.org/debian".parse::<SnapshotUrl>().is_err());
     }
 }

@@ -5,13 +5,14 @@ use std::{env, path::Path};
 use super::{
     apt::{self, AptSource},
     matrix::{Matrix, Repository},
+    snapshot::SnapshotUrl,
     yum,
 };
 
 /// What this machine knows of mirrors.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Mirrors {
-    /// The value of `KERNLAB_MIRROR_<REPOSITORY>` for each repository that has one.
+    /// The addresses in `KERNLAB_MIRROR_<REPOSITORY>` for each repository that has such.
     environment: Vec<(String, String)>,
     distributions: Vec<String>,
     apt: Vec<AptSource>,
@@ -22,30 +23,53 @@ pub(crate) struct Mirrors {
 impl Mirrors {
     /// Reads the environment and the package configuration below `root`.
     pub(crate) fn of_machine(matrix: &Matrix, root: &Path) -> Self {
-        let named = matrix.repositories.keys().filter_map(|name| {
-            Some((name.clone(), env::var(variable(name)).ok().filter(|url| !url.is_empty())?))
-        });
+        let mut environment = Vec::new();
+        for name in matrix.repositories.keys() {
+            let urls = env::var(variable(name)).unwrap_or_default();
+            environment.extend(urls.split_whitespace().map(|url| (name.clone(), url.to_owned())));
+        }
         Mirrors {
-            environment: named.collect(),
+            environment,
             distributions: apt::distributions(root),
             apt: apt::sources(root),
             yum: yum::addresses(root),
         }
     }
 
-    /// The addresses of a repository: the environment's and the overlay's, the machine's own where
-    /// it is of the same distribution, the distribution's public ones, the dated snapshot archive.
-    pub(crate) fn of(&self, matrix: &Matrix, name: &str, snapshot: Option<&str>) -> Vec<Mirror> {
+    /// The addresses of a repository as it is now: the environment's and the overlay's, the
+    /// machine's own where it is of the same distribution, the distribution's public ones, and then
+    /// dated archives. Of a repository as it was on a date: dated archives only.
+    ///
+    /// An address of the environment or the overlay is that of a dated archive if it has a hole for
+    /// the date.
+    pub(crate) fn of(&self, matrix: &Matrix, name: &str, wanted: Wanted<'_>) -> Vec<Mirror> {
         let Some(repository) = matrix.repositories.get(name) else {
             return Vec::new();
         };
         let environment = self.environment.iter().filter(|(key, _)| key == name).map(|(_, u)| u);
         let overlay = matrix.mirrors.get(name).into_iter().flatten();
-        let live = environment.chain(overlay).cloned().chain(self.configured(repository));
-        let live = live.chain(repository.public.iter().cloned());
-        let live = live.map(|url| Mirror { url: trim(&url), is_dated: false });
-        let dated = repository.snapshot.as_ref().zip(snapshot).map(|(url, time)| url.at(time));
-        let dated = dated.map(|url| Mirror { url, is_dated: true });
+        let (mut live, mut archives) = (Vec::new(), Vec::new());
+        for url in environment.chain(overlay) {
+            match url.parse::<SnapshotUrl>() {
+                Ok(archive) => archives.push(archive),
+                Err(_) => live.push(url.clone()),
+            }
+        }
+        archives.extend(repository.snapshot.clone());
+        let date = match wanted {
+            Wanted::Now { fallback } => {
+                live.extend(self.configured(repository));
+                live.extend(repository.public.iter().cloned());
+                fallback
+            }
+            Wanted::At(date) => {
+                live.clear();
+                Some(date)
+            }
+        };
+        let live = live.iter().map(|url| Mirror { url: trim(url), is_dated: false });
+        let at = |date| archives.iter().map(move |archive: &SnapshotUrl| archive.at(date));
+        let dated = date.into_iter().flat_map(at).map(|url| Mirror { url, is_dated: true });
         let mut mirrors = Vec::<Mirror>::new();
         for mirror in live.chain(dated) {
             if !mirrors.contains(&mirror) {
@@ -69,6 +93,15 @@ impl Mirrors {
         let yum = yum.filter_map(|address| yum::mirror(address, &repository.archive));
         apt.chain(yum).collect()
     }
+}
+
+/// Which state of a repository is wanted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wanted<'a> {
+    /// Today's; a dated archive may serve with that of this date.
+    Now { fallback: Option<&'a str> },
+    /// That of this date, and no other.
+    At(&'a str),
 }
 
 /// One address of a repository: `dists/...` and `pool/...` are below it.
@@ -120,6 +153,10 @@ mod tests {
         AptSource { uri: uri.to_owned(), components: vec![component.to_owned()] }
     }
 
+    fn now(date: &str) -> Wanted<'_> {
+        Wanted::Now { fallback: Some(date) }
+    }
+
     fn machine(distribution: &str) -> Mirrors {
         Mirrors {
             environment: vec![(
@@ -146,7 +183,7 @@ mod tests {
         let mut matrix = matrix();
         let overlay = vec!["http://overlay.example.org/debian".to_owned()];
         matrix.mirrors.insert("debian".to_owned(), overlay);
-        let mirrors = machine("debian").of(&matrix, "debian", Some("20260101T000000Z"));
+        let mirrors = machine("debian").of(&matrix, "debian", now("20260101T000000Z"));
         let urls: Vec<_> = mirrors.iter().map(|mirror| mirror.url.as_str()).collect();
         assert_eq!(
             urls,
@@ -164,12 +201,36 @@ mod tests {
 
     #[test]
     fn the_machines_mirrors_serve_only_its_own_distribution() {
-        let mirrors = machine("fedora").of(&matrix(), "debian-security", Some("20260101T000000Z"));
+        let mirrors = machine("fedora").of(&matrix(), "debian-security", now("20260101T000000Z"));
         assert_eq!(mirrors.len(), 2);
         assert!(mirrors[1].is_dated);
-        let undated = machine("fedora").of(&matrix(), "debian-security", None);
-        assert_eq!(undated, mirrors[..1]);
-        assert!(machine("debian").of(&matrix(), "unknown", None).is_empty());
+        let undated = Wanted::Now { fallback: None };
+        assert_eq!(machine("fedora").of(&matrix(), "debian-security", undated), mirrors[..1]);
+        assert!(machine("debian").of(&matrix(), "unknown", undated).is_empty());
+    }
+
+    #[test]
+    fn a_date_is_looked_for_in_dated_archives_only() {
+        let mut matrix = matrix();
+        let overlay = [
+            "http://overlay.example.org/debian",
+            "http://overlay.example.org/archive/debian/{timestamp}/",
+        ];
+        matrix.mirrors.insert("debian".to_owned(), overlay.map(str::to_owned).to_vec());
+        let urls = |wanted| -> Vec<_> {
+            let mirrors = machine("debian").of(&matrix, "debian", wanted);
+            mirrors.into_iter().map(|mirror| (mirror.url, mirror.is_dated)).collect()
+        };
+        let archives = [
+            "http://overlay.example.org/archive/debian/20181101T000000Z",
+            "https://snapshot.example.org/debian/20181101T000000Z",
+        ];
+        let archives = archives.map(|url| (url.to_owned(), true));
+        assert_eq!(urls(Wanted::At("20181101T000000Z")), archives);
+        // Without a pinned date they come last.
+        let all = urls(now("20181101T000000Z"));
+        assert_eq!(all[all.len() - 2..], archives);
+        assert!(all[..all.len() - 2].iter().all(|(_, is_dated)| !is_dated));
     }
 
     #[test]

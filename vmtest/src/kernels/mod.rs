@@ -40,6 +40,7 @@ mod rpm;
 mod sample;
 mod select;
 mod signature;
+mod snapshot;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -71,8 +72,13 @@ pub use self::{
     observer::{Event, Observer, Silent},
     phases::{Fetched, Image, Kernels, OpenError, Resolved, State, UNKNOWN_RELEASE, Unpacked},
     select::{Chosen, LeftOut, SelectError, Selection, Tiers, select},
+    signature::SignedBy,
+    snapshot::SnapshotDate,
     store::{Item, Kind, Object, Store, StoreError, Sweep},
-    update::{RepositoryError, Unresolved, Update, UpdateError},
+    update::{
+        RepositoryError, Resolution, Unproven, Unresolved, Unverified, Update, UpdateError,
+        Verification, Verified,
+    },
     vmlinux::ImageError,
 };
 pub(crate) use self::{document::Document, store::lock_within};

@@ -28,7 +28,7 @@ use super::{
     select::{Chosen, SelectError, Selection, select},
     store::{Store, StoreError},
     unpack,
-    update::{self, Update},
+    update::{self, Update, Verification},
 };
 use crate::places::{MATRIX_FILE, PlaceError, matrix_directory, repository_root, store_directory};
 
@@ -404,6 +404,11 @@ impl Kernels {
     /// downloaded for it is in the store.
     pub fn update(&self, entries: &[Entry], observer: &dyn Observer) -> Update {
         update::update(self, entries, observer)
+    }
+
+    /// Asks the repositories whether these entries resolve. No kernel is downloaded for it.
+    pub fn verify(&self, entries: &[Entry]) -> Verification {
+        update::verify(self, entries)
     }
 
     /// Writes what [`Kernels::update`] found into the locks.

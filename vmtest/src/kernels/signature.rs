@@ -2,8 +2,9 @@
 //! `repomd.xml`, the header of an RPM package.
 //!
 //! A document carries the signatures of several keys; one good signature of one expected key is
-//! enough. A key's validity is judged at the time of the signature, so that an archived document
-//! stays good.
+//! enough. What a repository says today must be signed by a key that is valid today. What it said on
+//! a date, and packages, which are signed once and kept for years, must be signed by a key that was
+//! valid when it signed: [`AsOf`] tells the two apart.
 
 use std::{fs, io, path::PathBuf};
 
@@ -14,10 +15,46 @@ use pgp::{
     types::{KeyDetails, Tag, Timestamp},
 };
 
+use serde::Serialize;
+
 use crate::kernels::matrix::Key;
 
 /// How far a signature may be dated into the future: clocks differ.
 const CLOCK_TOLERANCE: u32 = 24 * 60 * 60;
+
+/// The time at which a signature has to be good.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum AsOf {
+    /// Now: the key may not have expired.
+    Now(jiff::Timestamp),
+    /// This date, or now for what is signed once and kept: the key may have expired since it
+    /// signed.
+    Kept(jiff::Timestamp),
+}
+
+impl AsOf {
+    /// Seconds since 1970, as OpenPGP counts them.
+    fn seconds(self) -> u32 {
+        let (AsOf::Now(time) | AsOf::Kept(time)) = self;
+        u32::try_from(time.as_second()).unwrap_or_default()
+    }
+}
+
+/// A key of a repository that signed something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SignedBy {
+    /// The name of the key's file, without its extension.
+    pub name: String,
+    /// Of the primary key.
+    pub fingerprint: String,
+}
+
+/// A document with a good signature.
+#[derive(Debug)]
+pub(crate) struct Signed {
+    pub(crate) text: String,
+    pub(crate) by: Vec<SignedBy>,
+}
 
 /// A key that can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +85,12 @@ pub enum KeyError {
         /// What the matrix says.
         expected: String,
     },
+    /// Nothing that the key says of itself is signed by it, so that nobody can tell when it expires.
+    #[error("the key in {path} has no good signature of its own: its owner and expiry are unknown")]
+    NoSelfSignature {
+        /// The file.
+        path: PathBuf,
+    },
     /// Its owner took it back.
     #[error("the key in {path} is revoked")]
     Revoked {
@@ -76,6 +119,26 @@ pub enum SignatureError {
         /// Who should have.
         expected: String,
     },
+    /// A digest that signatures can be forged with.
+    #[error("the signature is made with {digest}, which is no longer safe")]
+    WeakDigest {
+        /// `SHA1`.
+        digest: String,
+    },
+    /// The key was not valid any more.
+    #[error("the key {name} that signed it expired on {on}")]
+    KeyExpired {
+        /// The name of its file.
+        name: String,
+        /// When.
+        on: jiff::Timestamp,
+    },
+    /// The signature was good for some time only.
+    #[error("the signature expired on {0}")]
+    Expired(jiff::Timestamp),
+    /// It is not signed yet.
+    #[error("the signature is of {0}, which is later than it can be")]
+    FromTheFuture(jiff::Timestamp),
     /// The signature of an expected key does not fit the document.
     #[error("the signature is bad: the document was changed, or the key may not sign it")]
     Bad,
@@ -85,7 +148,7 @@ pub enum SignatureError {
 #[derive(Debug)]
 pub(crate) struct Keyring {
     signers: Vec<Signer>,
-    fingerprints: Vec<String>,
+    keys: Vec<SignedBy>,
 }
 
 /// A key or subkey that may sign, and until when: seconds since 1970.
@@ -93,6 +156,8 @@ pub(crate) struct Keyring {
 struct Signer {
     key: SigningKey,
     expires: Option<u32>,
+    /// Which of the keyring's keys it belongs to.
+    of: SignedBy,
 }
 
 #[derive(Debug)]
@@ -103,22 +168,28 @@ enum SigningKey {
 
 impl Keyring {
     pub(crate) fn load(keys: &[Key]) -> Result<Self, KeyError> {
-        let mut keyring = Keyring { signers: Vec::new(), fingerprints: Vec::new() };
+        let mut keyring = Keyring { signers: Vec::new(), keys: Vec::new() };
         for key in keys {
-            keyring.signers.extend(load_key(key)?);
-            keyring.fingerprints.push(key.fingerprint.clone());
+            let name = key.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let of = SignedBy { name, fingerprint: key.fingerprint.clone() };
+            keyring.signers.extend(load_key(key, &of)?);
+            keyring.keys.push(of);
         }
         Ok(keyring)
     }
 
     /// The text of a document that carries its signatures in itself: `InRelease`.
-    pub(crate) fn verify_inline(&self, document: &[u8]) -> Result<String, SignatureError> {
+    pub(crate) fn verify_inline(
+        &self,
+        document: &[u8],
+        as_of: AsOf,
+    ) -> Result<Signed, SignatureError> {
         let document = std::str::from_utf8(document).map_err(|_| SignatureError::NotText)?;
         let (message, _) = CleartextSignedMessage::from_string(document)
             .map_err(|error| SignatureError::Malformed(Box::new(error)))?;
         let text = message.signed_text();
-        self.verify(message.signatures().iter(), text.as_bytes())?;
-        Ok(text.replace("\r\n", "\n"))
+        let by = self.verify(message.signatures().iter(), text.as_bytes(), as_of)?;
+        Ok(Signed { text: text.replace("\r\n", "\n"), by })
     }
 
     /// The text of a document whose signatures come in a file of their own: `Release.gpg`,
@@ -127,12 +198,15 @@ impl Keyring {
         &self,
         document: &[u8],
         signatures: &[u8],
-    ) -> Result<String, SignatureError> {
+        as_of: AsOf,
+    ) -> Result<Signed, SignatureError> {
         let malformed = |error| SignatureError::Malformed(Box::new(error));
         let (signatures, _) = DetachedSignature::from_armor_many(signatures).map_err(malformed)?;
         let signatures: Vec<_> = signatures.collect::<Result<_, _>>().map_err(malformed)?;
-        self.verify(signatures.iter().map(|detached| &detached.signature), document)?;
-        String::from_utf8(document.to_vec()).map_err(|_| SignatureError::NotText)
+        let signatures = signatures.iter().map(|detached| &detached.signature);
+        let by = self.verify(signatures, document, as_of)?;
+        let text = String::from_utf8(document.to_vec()).map_err(|_| SignatureError::NotText)?;
+        Ok(Signed { text, by })
     }
 
     /// Whether one of these packets, which are not armoured, is a good signature of the document.
@@ -140,7 +214,7 @@ impl Keyring {
         &self,
         document: &[u8],
         packets: &[impl AsRef<[u8]>],
-    ) -> Result<(), SignatureError> {
+    ) -> Result<Vec<SignedBy>, SignatureError> {
         if packets.is_empty() {
             return Err(SignatureError::Unsigned);
         }
@@ -152,32 +226,41 @@ impl Keyring {
                 signatures.push(signature.map_err(malformed)?);
             }
         }
-        self.verify(signatures.iter().map(|detached| &detached.signature), document)
+        let signatures = signatures.iter().map(|detached| &detached.signature);
+        self.verify(signatures, document, AsOf::Kept(jiff::Timestamp::now()))
     }
 
     fn verify<'a>(
         &self,
         signatures: impl Iterator<Item = &'a Signature>,
         document: &[u8],
-    ) -> Result<(), SignatureError> {
-        let mut known = false;
+        as_of: AsOf,
+    ) -> Result<Vec<SignedBy>, SignatureError> {
+        let mut good = Vec::new();
+        let mut known = None;
         let mut strangers = Vec::new();
         for signature in signatures {
-            let ours: Vec<_> = self.signers.iter().filter(|s| s.made(signature)).collect();
-            if ours.iter().any(|signer| signer.accepts(signature, document)) {
-                return Ok(());
+            for signer in self.signers.iter().filter(|signer| signer.made(signature)) {
+                match signer.accepts(signature, document, as_of) {
+                    Ok(()) if good.contains(&signer.of) => {}
+                    Ok(()) => good.push(signer.of.clone()),
+                    Err(error) => known = Some(error),
+                }
             }
-            known |= !ours.is_empty();
             strangers.extend(signature.issuer_key_id().iter().map(ToString::to_string));
         }
-        if known {
-            return Err(SignatureError::Bad);
+        if !good.is_empty() {
+            return Ok(good);
+        }
+        if let Some(error) = known {
+            return Err(error);
         }
         let found = match &strangers[..] {
             [] => "nobody".to_owned(),
             strangers => strangers.join(", "),
         };
-        Err(SignatureError::UnknownSigner { found, expected: self.fingerprints.join(", ") })
+        let expected: Vec<_> = self.keys.iter().map(|key| key.fingerprint.as_str()).collect();
+        Err(SignatureError::UnknownSigner { found, expected: expected.join(", ") })
     }
 }
 
@@ -192,32 +275,60 @@ impl Signer {
             || signature.issuer_fingerprint().contains(&&fingerprint)
     }
 
-    fn accepts(&self, signature: &Signature, document: &[u8]) -> bool {
+    fn accepts(
+        &self,
+        signature: &Signature,
+        document: &[u8],
+        as_of: AsOf,
+    ) -> Result<(), SignatureError> {
         let Some(created) = signature.created().map(Timestamp::as_secs) else {
-            return false;
+            return Err(SignatureError::Bad);
         };
-        let now = Timestamp::now().as_secs();
-        let lifetime = signature.signature_expiration_time().map_or(0, |time| time.as_secs());
         let is_document =
             matches!(signature.typ(), Some(SignatureType::Binary | SignatureType::Text));
-        let is_strong = matches!(
-            signature.hash_alg(),
+        let is_good = match &self.key {
+            SigningKey::Primary(key) => signature.verify(key, document).is_ok(),
+            SigningKey::Subkey(key) => signature.verify(key, document).is_ok(),
+        };
+        if !is_document || !is_good {
+            return Err(SignatureError::Bad);
+        }
+        let digest = signature.hash_alg();
+        if !matches!(
+            digest,
             Some(HashAlgorithm::Sha256 | HashAlgorithm::Sha384 | HashAlgorithm::Sha512)
-        );
-        is_document
-            && is_strong
-            && created <= now.saturating_add(CLOCK_TOLERANCE)
-            && (lifetime == 0 || created.saturating_add(lifetime) >= now)
-            && self.expires.is_none_or(|expires| created < expires)
-            && match &self.key {
-                SigningKey::Primary(key) => signature.verify(key, document).is_ok(),
-                SigningKey::Subkey(key) => signature.verify(key, document).is_ok(),
-            }
+        ) {
+            let digest = digest.map_or_else(|| "nothing".to_owned(), |digest| digest.to_string());
+            return Err(SignatureError::WeakDigest { digest });
+        }
+        let lifetime = signature.signature_expiration_time().map_or(0, |time| time.as_secs());
+        let end = Some(created.saturating_add(lifetime)).filter(|_| lifetime > 0);
+        let time = as_of.seconds();
+        // A key has to be valid when it signs; and now, for what is said of now.
+        let key_time = match as_of {
+            AsOf::Now(_) => created.max(time),
+            AsOf::Kept(_) => created,
+        };
+        if created > time.saturating_add(CLOCK_TOLERANCE) {
+            return Err(SignatureError::FromTheFuture(date(created)));
+        }
+        if let Some(end) = end.filter(|end| *end < time) {
+            return Err(SignatureError::Expired(date(end)));
+        }
+        if let Some(expires) = self.expires.filter(|expires| *expires <= key_time) {
+            let SignedBy { name, .. } = &self.of;
+            return Err(SignatureError::KeyExpired { name: name.clone(), on: date(expires) });
+        }
+        Ok(())
     }
 }
 
+fn date(seconds: u32) -> jiff::Timestamp {
+    jiff::Timestamp::from_second(i64::from(seconds)).unwrap_or_default()
+}
+
 /// The primary key and those subkeys that it vouches for.
-fn load_key(key: &Key) -> Result<Vec<Signer>, KeyError> {
+fn load_key(key: &Key, of: &SignedBy) -> Result<Vec<Signer>, KeyError> {
     let path = || key.path.clone();
     let text =
         fs::read_to_string(&key.path).map_err(|source| KeyError::Read { path: path(), source })?;
@@ -238,8 +349,11 @@ fn load_key(key: &Key) -> Result<Vec<Signer>, KeyError> {
             |s: &&Signature| s.verify_certification(primary, Tag::UserId, &user.id).is_ok();
         user.signatures.iter().filter(by_itself)
     });
-    let expires = own_statements.max_by_key(|s| s.created()).and_then(|s| expiry(primary, s));
-    let mut signers = vec![Signer { key: SigningKey::Primary(primary.clone()), expires }];
+    let newest = own_statements.max_by_key(|s| s.created());
+    let newest = newest.ok_or_else(|| KeyError::NoSelfSignature { path: path() })?;
+    let expires = expiry(primary, newest);
+    let signer = |key, expires| Signer { key, expires, of: of.clone() };
+    let mut signers = vec![signer(SigningKey::Primary(primary.clone()), expires)];
     for subkey in &public.public_subkeys {
         let bindings = || {
             subkey
@@ -259,7 +373,7 @@ fn load_key(key: &Key) -> Result<Vec<Signer>, KeyError> {
         if binding.key_flags().sign() && vouches {
             let own = expiry(&subkey.key, binding);
             let expires = own.into_iter().chain(expires).min();
-            signers.push(Signer { key: SigningKey::Subkey(subkey.key.clone()), expires });
+            signers.push(signer(SigningKey::Subkey(subkey.key.clone()), expires));
         }
     }
     Ok(signers)
@@ -273,10 +387,16 @@ fn expiry(key: &impl KeyDetails, statement: &Signature) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
+
     use super::*;
     use crate::kernels::sample::repository::Author;
 
     const TEXT: &str = "Suite: test\n- dashed: yes\nDate: today\n";
+
+    fn now() -> AsOf {
+        AsOf::Now(jiff::Timestamp::now())
+    }
 
     /// A keyring of one author, and its folder.
     fn keyring(author: &Author) -> (tempfile::TempDir, Result<Keyring, KeyError>) {
@@ -295,8 +415,10 @@ mod tests {
     fn a_document_signed_by_a_subkey_is_good() {
         let author = Author::new();
         let (_folder, keyring) = keyring(&author);
-        let text = keyring.unwrap().verify_inline(author.sign(TEXT).as_bytes()).unwrap();
+        let signed = keyring.unwrap().verify_inline(author.sign(TEXT).as_bytes(), now());
+        let Signed { text, by } = signed.unwrap();
         assert_eq!(text, TEXT);
+        assert_eq!(by, [SignedBy { name: "key".to_owned(), fingerprint: author.fingerprint() }]);
     }
 
     #[test]
@@ -305,9 +427,10 @@ mod tests {
         let (_folder, keyring) = keyring(&author);
         let keyring = keyring.unwrap();
         let signature = author.sign_detached(TEXT, HashAlgorithm::Sha512);
-        let text = keyring.verify_detached(TEXT.as_bytes(), signature.as_bytes()).unwrap();
-        assert_eq!(text, TEXT);
-        let error = keyring.verify_detached(b"Suite: other", signature.as_bytes()).unwrap_err();
+        let signed = keyring.verify_detached(TEXT.as_bytes(), signature.as_bytes(), now()).unwrap();
+        assert_eq!(signed.text, TEXT);
+        let other = b"Suite: other";
+        let error = keyring.verify_detached(other, signature.as_bytes(), now()).unwrap_err();
         assert!(matches!(error, SignatureError::Bad), "{error:?}");
     }
 
@@ -317,7 +440,7 @@ mod tests {
         let (_folder, keyring) = keyring(&author);
         let keyring = keyring.unwrap();
         let document = author.sign(TEXT).replace("today", "to-day");
-        let error = keyring.verify_inline(document.as_bytes()).unwrap_err();
+        let error = keyring.verify_inline(document.as_bytes(), now()).unwrap_err();
         assert!(matches!(error, SignatureError::Bad), "{error:?}");
     }
 
@@ -327,9 +450,9 @@ mod tests {
         let (_folder, keyring) = keyring(&author);
         let keyring = keyring.unwrap();
         let document = format!("Suite: forged\n\n{}", author.sign(TEXT));
-        assert!(keyring.verify_inline(document.as_bytes()).is_err());
+        assert!(keyring.verify_inline(document.as_bytes(), now()).is_err());
         let document = format!("{}\nSuite: forged\n", author.sign(TEXT));
-        if let Ok(text) = keyring.verify_inline(document.as_bytes()) {
+        if let Ok(Signed { text, .. }) = keyring.verify_inline(document.as_bytes(), now()) {
             assert!(!text.contains("forged"), "{text}");
         }
     }
@@ -338,7 +461,8 @@ mod tests {
     fn another_key_is_named() {
         let (author, stranger) = (Author::new(), Author::new());
         let (_folder, keyring) = keyring(&author);
-        let error = keyring.unwrap().verify_inline(stranger.sign(TEXT).as_bytes()).unwrap_err();
+        let error =
+            keyring.unwrap().verify_inline(stranger.sign(TEXT).as_bytes(), now()).unwrap_err();
         assert!(matches!(error, SignatureError::UnknownSigner { .. }), "{error:?}");
         assert!(error.to_string().contains(&author.fingerprint()), "{error}");
     }
@@ -349,31 +473,56 @@ mod tests {
         let author = Author::new();
         let (_folder, keyring) = keyring(&author);
         let keyring = keyring.unwrap();
-        let now = Timestamp::now().as_secs();
+        let today = Timestamp::now().as_secs();
         // No lifetime means for ever.
         for (created, lifetime, good) in [
-            (now - DAY, 2 * DAY, true),
-            (now - DAY, 0, true),
-            (now - 2 * DAY, DAY, false),
-            (now + 2 * DAY, 0, false),
+            (today - DAY, 2 * DAY, true),
+            (today - DAY, 0, true),
+            (today - 2 * DAY, DAY, false),
+            (today + 2 * DAY, 0, false),
         ] {
             let lifetime = pgp::types::Duration::from_secs(lifetime);
             let document = author.sign_once(TEXT, Timestamp::from_secs(created), lifetime);
-            assert_eq!(keyring.verify_inline(document.as_bytes()).is_ok(), good, "{created}");
+            assert_eq!(
+                keyring.verify_inline(document.as_bytes(), now()).is_ok(),
+                good,
+                "{created}"
+            );
         }
     }
 
-    #[test]
-    fn a_key_counts_only_until_it_ends() {
+    #[rstest]
+    // Signed years ago, by a key that was good then and is not any more.
+    #[case(2000, Some(1000), AsOf::Kept(days_ago(1999)), true)]
+    #[case(2000, Some(1000), AsOf::Kept(days_ago(0)), true)]
+    #[case(2000, Some(1000), AsOf::Now(days_ago(0)), false)]
+    #[case(2000, Some(1000), AsOf::Now(days_ago(1001)), true)]
+    // Signed by a key that had ended by then.
+    #[case(2000, Some(2001), AsOf::Kept(days_ago(1999)), false)]
+    #[case(1, Some(2), AsOf::Now(days_ago(0)), false)]
+    // Signed later than what is asked for.
+    #[case(2000, None, AsOf::Kept(days_ago(2003)), false)]
+    #[case(2000, None, AsOf::Kept(days_ago(2000)), true)]
+    #[case(1, None, AsOf::Now(days_ago(0)), true)]
+    fn a_key_counts_only_until_it_ends(
+        #[case] signed: i64,
+        #[case] key_ended: Option<i64>,
+        #[case] as_of: AsOf,
+        #[case] good: bool,
+    ) {
         let author = Author::new();
         let (_folder, keyring) = keyring(&author);
         let mut keyring = keyring.unwrap();
-        let now = Timestamp::now().as_secs();
-        let document = author.sign(TEXT);
-        for (expires, good) in [(Some(now - 60), false), (Some(now + 60), true), (None, true)] {
-            keyring.signers.iter_mut().for_each(|signer| signer.expires = expires);
-            assert_eq!(keyring.verify_inline(document.as_bytes()).is_ok(), good, "{expires:?}");
-        }
+        let seconds = |days| AsOf::Now(days_ago(days)).seconds();
+        keyring.signers.iter_mut().for_each(|signer| signer.expires = key_ended.map(seconds));
+        let created = Timestamp::from_secs(seconds(signed));
+        let document = author.sign_once(TEXT, created, pgp::types::Duration::from_secs(0));
+        let outcome = keyring.verify_inline(document.as_bytes(), as_of);
+        assert_eq!(outcome.is_ok(), good, "{outcome:?}");
+    }
+
+    fn days_ago(days: i64) -> jiff::Timestamp {
+        jiff::Timestamp::now() - jiff::SignedDuration::from_hours(24 * days)
     }
 
     #[test]
@@ -381,9 +530,9 @@ mod tests {
         let (_folder, keyring) = keyring(&Author::new());
         let keyring = keyring.unwrap();
         for document in [&b"Suite: test\n"[..], b"", b"\xff\xfe"] {
-            assert!(keyring.verify_inline(document).is_err());
+            assert!(keyring.verify_inline(document, now()).is_err());
         }
-        assert!(keyring.verify_detached(b"Suite: test\n", b"no armour").is_err());
+        assert!(keyring.verify_detached(b"Suite: test\n", b"no armour", now()).is_err());
     }
 
     #[test]

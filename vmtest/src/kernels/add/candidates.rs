@@ -100,11 +100,16 @@ fn with_package(place: &Source, package: &str) -> Source {
     }
 }
 
-/// Every suite and folder that an entry is from, each once.
+/// Every suite and folder that an entry is from, each once. The newest kernel is looked for, which
+/// is never in the archive of a date.
 fn places(matrix: &Matrix) -> Vec<Source> {
     let mut places: Vec<Source> = Vec::new();
     for entry in &matrix.entries {
-        if !matches!(entry.source, Source::Deb(_) | Source::Rpm(_)) {
+        let is_place = match &entry.source {
+            Source::Deb(deb) => deb.snapshot.is_none(),
+            source => matches!(source, Source::Rpm(_)),
+        };
+        if !is_place {
             continue;
         }
         let place = with_package(&entry.source, "");
@@ -173,7 +178,14 @@ mod tests {
             suite: suite.to_owned(),
             component: "main".to_owned(),
             package: package.to_owned(),
+            snapshot: None,
         })
+    }
+
+    fn dated(suite: &str) -> Source {
+        let Source::Deb(source) = deb(suite, "p") else { unreachable!() };
+        let snapshot = Some("20181101T000000Z".parse().unwrap());
+        Source::Deb(DebSource { snapshot, ..source })
     }
 
     fn matrix() -> Matrix {
@@ -182,7 +194,8 @@ mod tests {
             folder: RpmFolder::Path("8/os".to_owned()),
             package: "kernel".to_owned(),
         });
-        let sources = [deb("old", "p"), deb("new", "p"), deb("new", "q"), rpm, Source::Host];
+        let sources =
+            [deb("old", "p"), dated("older"), deb("new", "p"), deb("new", "q"), rpm, Source::Host];
         let entries = sources.map(|source| blank(source, Origin::Shared)).into();
         Matrix { entries, ..Matrix::default() }
     }

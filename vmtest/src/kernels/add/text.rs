@@ -86,6 +86,9 @@ pub(super) fn entry(entry: &Entry) -> String {
             line("suite", &deb.suite);
             line("component", &deb.component);
             line("package", &deb.package);
+            if let Some(date) = deb.snapshot {
+                line("snapshot", &date.to_string());
+            }
         }
         Source::Rpm(rpm) => {
             line("kind", "rpm");

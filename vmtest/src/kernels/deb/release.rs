@@ -3,7 +3,9 @@
 use jiff::{SignedDuration, Timestamp, civil::DateTime, tz::TimeZone};
 
 use super::control;
-use crate::kernels::{compression::Compression, digest::Digest};
+use crate::kernels::{
+    compression::Compression, digest::Digest, signature::AsOf, snapshot::SnapshotDate,
+};
 
 /// How far the clocks of this machine and of a repository may differ.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_hours(24);
@@ -50,6 +52,14 @@ pub enum ReleaseError {
     /// It is not written yet.
     #[error("the release document is of {0}: this machine's clock is slow")]
     FromTheFuture(Timestamp),
+    /// On the date that is asked for it did not exist yet, or had expired already.
+    #[error("the release document is of {found}, which is not what the suite was on {date}")]
+    OtherDate {
+        /// When it was written.
+        found: Timestamp,
+        /// The pinned date.
+        date: Timestamp,
+    },
     /// No index of that kind.
     #[error("the suite has no index for component {component:?} and architecture {arch:?}")]
     NoIndex {
@@ -84,14 +94,17 @@ impl Release {
         })
     }
 
-    /// Whether it is neither expired nor from the future. What a dated archive shows may have
-    /// expired since.
-    pub(crate) fn check_date(&self, now: Timestamp, is_dated: bool) -> Result<(), ReleaseError> {
-        if self.date > now + CLOCK_TOLERANCE {
-            return Err(ReleaseError::FromTheFuture(self.date));
-        }
-        match self.valid_until {
-            Some(until) if until < now && !is_dated => Err(ReleaseError::Expired(until)),
+    /// Whether it was neither expired nor from the future then.
+    pub(crate) fn check_date(&self, as_of: AsOf) -> Result<(), ReleaseError> {
+        let (AsOf::Now(time) | AsOf::Kept(time)) = as_of;
+        let is_of_the_future = self.date > time + CLOCK_TOLERANCE;
+        let expired = self.valid_until.filter(|until| *until < time);
+        match (as_of, expired) {
+            (AsOf::Kept(date), expired) if is_of_the_future || expired.is_some() => {
+                Err(ReleaseError::OtherDate { found: self.date, date })
+            }
+            (AsOf::Now(_), _) if is_of_the_future => Err(ReleaseError::FromTheFuture(self.date)),
+            (AsOf::Now(_), Some(until)) => Err(ReleaseError::Expired(until)),
             _ => Ok(()),
         }
     }
@@ -115,7 +128,7 @@ impl Release {
     /// A time at which a snapshot archive is sure to show what this document describes: snapshots
     /// are taken several times a day, and nothing leaves a repository within a day.
     pub(crate) fn snapshot(&self) -> String {
-        snapshot_time(self.date + SignedDuration::from_hours(24))
+        SnapshotDate::from(self.date + SignedDuration::from_hours(24)).to_string()
     }
 }
 
@@ -125,11 +138,6 @@ impl IndexFile {
         let folder = self.path.rsplit_once('/').map_or("", |(folder, _)| folder);
         format!("{folder}/by-hash/SHA256/{}", self.sha256)
     }
-}
-
-/// The notation of snapshot archives: `20261121T001241Z`.
-pub(crate) fn snapshot_time(time: Timestamp) -> String {
-    time.strftime("%Y%m%dT%H%M%SZ").to_string()
 }
 
 fn parse_file(line: &str) -> Option<IndexFile> {
@@ -184,22 +192,26 @@ mod tests {
     }
 
     #[rstest]
-    #[case("2026-11-20T01:00:00Z", false, true)]
-    #[case("2026-11-19T01:00:00Z", false, true)]
-    #[case("2026-11-18T00:00:00Z", false, false)]
-    #[case("2026-11-28T00:00:00Z", false, false)]
-    #[case("2026-11-28T00:00:00Z", true, true)]
-    #[case("2026-11-18T00:00:00Z", true, false)]
-    fn dates_are_checked(#[case] now: &str, #[case] is_dated: bool, #[case] good: bool) {
+    #[case("2026-11-20T01:00:00Z", true)]
+    #[case("2026-11-19T01:00:00Z", true)]
+    #[case("2026-11-18T00:00:00Z", false)]
+    #[case("2026-11-27T00:00:00Z", true)]
+    #[case("2026-11-28T00:00:00Z", false)]
+    fn dates_are_checked(#[case] time: &str, #[case] good: bool) {
         let release = Release::parse(&text(), "bookworm-security").unwrap();
-        assert_eq!(release.check_date(time(now), is_dated).is_ok(), good);
+        let now = release.check_date(AsOf::Now(self::time(time)));
+        assert_eq!(now.is_ok(), good, "{now:?}");
+        // What counts is the date that is asked for, however long ago that is.
+        let then = release.check_date(AsOf::Kept(self::time(time)));
+        let expected = ReleaseError::OtherDate { found: release.date, date: self::time(time) };
+        assert_eq!(then, if good { Ok(()) } else { Err(expected) });
     }
 
     #[test]
     fn a_suite_without_an_expiry_does_not_expire() {
         let text = text().replace("Valid-Until", "Was-Valid-Until");
         let release = Release::parse(&text, "bookworm-security").unwrap();
-        assert_eq!(release.check_date(time("2030-01-01T00:00:00Z"), false), Ok(()));
+        assert_eq!(release.check_date(AsOf::Now(time("2030-01-01T00:00:00Z"))), Ok(()));
     }
 
     #[rstest]

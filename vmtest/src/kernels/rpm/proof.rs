@@ -7,12 +7,12 @@ use std::io::{self, Read};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 
-use super::header::tag;
+use super::header::{Header, tag};
 use crate::kernels::{
     compression::read_bounded,
     digest::Digest,
     package::{PackageError, rpm::Preamble},
-    signature::{Keyring, SignatureError},
+    signature::{Keyring, SignatureError, SignedBy},
 };
 
 /// Far more than any kernel package has.
@@ -25,6 +25,7 @@ const SHA256: u64 = 8;
 pub(crate) struct Identity {
     /// `kernel-core-4.18.0-553.el8_10.x86_64`, without an epoch.
     pub(crate) nvra: String,
+    pub(crate) signed_by: Vec<SignedBy>,
 }
 
 /// A package that nobody who is trusted vouches for.
@@ -42,6 +43,11 @@ pub enum ProofError {
     /// The header is signed, the rest is not.
     #[error("the signature of the package says nothing about its payload")]
     PayloadNotSigned,
+    /// The header is signed only together with the payload.
+    #[error(
+        "the header of the package has no signature of its own: only the whole package can be checked"
+    )]
+    HeaderNotSigned,
     /// It is a signed package, but another one.
     #[error("the package is {found}, not {expected}")]
     OtherPackage {
@@ -57,17 +63,10 @@ pub enum ProofError {
 
 /// Checks a package's signatures and its payload.
 pub(crate) fn prove(package: &mut dyn Read, keyring: &Keyring) -> Result<Identity, ProofError> {
-    let Preamble { signatures, header } = Preamble::read(package)?;
-    let encoded = signatures.strings(tag::OPENPGP).into_iter();
-    // What is not base64 is no signature: that of another tag may do.
-    let packets = encoded.filter_map(|text| BASE64_STANDARD.decode(text).ok());
-    let binary = |tag| signatures.binary(tag).map(<[u8]>::to_vec);
-    let of_header: Vec<_> =
-        packets.chain([tag::RSA_HEADER, tag::DSA_HEADER].into_iter().filter_map(binary)).collect();
-    let of_all: Vec<_> = [tag::PGP, tag::GPG].into_iter().filter_map(binary).collect();
-    match header.string(tag::PAYLOAD_DIGEST) {
+    let Signed { header, of_header, of_all } = Signed::read(package)?;
+    let signed_by = match header.string(tag::PAYLOAD_DIGEST) {
         Some(expected) if !of_header.is_empty() => {
-            keyring.verify_packets(header.bytes(), &of_header)?;
+            let signed_by = keyring.verify_packets(header.bytes(), &of_header)?;
             // Since rpm 6 it is a SHA-256 without saying so.
             if !matches!(header.numbers(tag::PAYLOAD_DIGEST_ALGORITHM)[..], [] | [SHA256]) {
                 return Err(ProofError::PayloadNotSigned);
@@ -76,18 +75,59 @@ pub(crate) fn prove(package: &mut dyn Read, keyring: &Keyring) -> Result<Identit
             if expected.parse() != Ok(found) {
                 return Err(ProofError::OtherPayload);
             }
+            signed_by
         }
         _ if !of_all.is_empty() => {
             let payload = read_bounded(package, MAX_PAYLOAD)?;
-            keyring.verify_packets(&[header.bytes(), &payload].concat(), &of_all)?;
+            keyring.verify_packets(&[header.bytes(), &payload].concat(), &of_all)?
         }
         _ if of_header.is_empty() => return Err(SignatureError::Unsigned.into()),
         _ => return Err(ProofError::PayloadNotSigned),
+    };
+    Ok(Identity { nvra: nvra(&header), signed_by })
+}
+
+/// Checks the signature of a package's header, of which no more is read. What the payload is stays
+/// unproven.
+pub(crate) fn prove_header(
+    package: &mut dyn Read,
+    keyring: &Keyring,
+) -> Result<Identity, ProofError> {
+    let Signed { header, of_header, of_all } = Signed::read(package)?;
+    if of_header.is_empty() && !of_all.is_empty() {
+        return Err(ProofError::HeaderNotSigned);
     }
+    let signed_by = keyring.verify_packets(header.bytes(), &of_header)?;
+    Ok(Identity { nvra: nvra(&header), signed_by })
+}
+
+/// A header, and the signatures that come with it.
+struct Signed {
+    header: Header,
+    of_header: Vec<Vec<u8>>,
+    /// Over header and payload.
+    of_all: Vec<Vec<u8>>,
+}
+
+impl Signed {
+    fn read(package: &mut dyn Read) -> Result<Self, ProofError> {
+        let Preamble { signatures, header } = Preamble::read(package)?;
+        let encoded = signatures.strings(tag::OPENPGP).into_iter();
+        // What is not base64 is no signature: that of another tag may do.
+        let packets = encoded.filter_map(|text| BASE64_STANDARD.decode(text).ok());
+        let binary = |tag| signatures.binary(tag).map(<[u8]>::to_vec);
+        let tags = [tag::RSA_HEADER, tag::DSA_HEADER];
+        let of_header = packets.chain(tags.into_iter().filter_map(binary)).collect();
+        let of_all = [tag::PGP, tag::GPG].into_iter().filter_map(binary).collect();
+        Ok(Signed { header, of_header, of_all })
+    }
+}
+
+fn nvra(header: &Header) -> String {
     let text = |tag| header.string(tag).unwrap_or_default();
     let (name, version) = (text(tag::NAME), text(tag::VERSION));
     let (release, arch) = (text(tag::RELEASE), text(tag::ARCH));
-    Ok(Identity { nvra: format!("{name}-{version}-{release}.{arch}") })
+    format!("{name}-{version}-{release}.{arch}")
 }
 
 #[cfg(test)]

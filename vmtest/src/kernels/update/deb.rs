@@ -1,4 +1,4 @@
-//! What a suite of a Debian repository has.
+//! What a suite of a Debian repository has, or had on a date.
 
 use jiff::Timestamp;
 
@@ -8,15 +8,16 @@ use crate::kernels::{
     deb::{
         closure,
         index::Index,
-        release::{IndexFile, Release, snapshot_time},
+        release::{IndexFile, Release},
     },
     digest::Digest,
     download::TransferError,
     lock::{LockedFile, LockedKernel, Place},
     matrix::{DebSource, Entry, Source},
-    mirror::Mirror,
+    mirror::{Mirror, Wanted},
     phases::Kernels,
-    signature::Keyring,
+    signature::{AsOf, Keyring, Signed, SignedBy},
+    snapshot::SnapshotDate,
 };
 
 const MAX_RELEASE: u64 = 16 << 20;
@@ -24,9 +25,16 @@ const MAX_INDEX: u64 = 256 << 20;
 
 /// A suite's index for one architecture; entries of one suite share it.
 pub(super) struct Suite {
-    index: Index,
-    snapshot: String,
+    found: Found,
     pub(super) bypassed: Bypassed,
+}
+
+/// What one address has.
+struct Found {
+    index: Index,
+    /// A date at which dated archives have it.
+    snapshot: String,
+    signed_by: Vec<SignedBy>,
 }
 
 impl Suite {
@@ -39,11 +47,23 @@ impl Suite {
     ) -> Result<Self, UpdateError> {
         let keys = kernels.matrix.repositories.get(&source.repository).map(|r| &r.keys[..]);
         let keyring = Keyring::load(keys.unwrap_or_default())?;
-        let reader = Reader { kernels, source, arch: entry.arch.debian(), keyring: &keyring, now };
-        let mirrors =
-            kernels.mirrors.of(&kernels.matrix, &source.repository, Some(&snapshot_time(now)));
+        let today = SnapshotDate::from(now).to_string();
+        let pinned = source.snapshot.map(|date| date.to_string());
+        let wanted = match &pinned {
+            Some(date) => Wanted::At(date),
+            None => Wanted::Now { fallback: Some(&today) },
+        };
+        let as_of = source.snapshot.map_or(AsOf::Now(now), |date| AsOf::Kept(date.time()));
+        let arch = entry.arch.debian();
+        let reader = Reader { kernels, source, arch, keyring: &keyring, as_of };
+        let mirrors = kernels.mirrors.of(&kernels.matrix, &source.repository, wanted);
         super::first_good(&source.repository, mirrors, |mirror| reader.read(mirror))
-            .map(|((index, snapshot), bypassed)| Suite { index, snapshot, bypassed })
+            .map(|(found, bypassed)| Suite { found, bypassed })
+    }
+
+    /// The keys that signed the suite.
+    pub(super) fn signed_by(&self) -> &[SignedBy] {
+        &self.found.signed_by
     }
 
     pub(super) fn resolve(
@@ -52,8 +72,8 @@ impl Suite {
         source: &DebSource,
     ) -> Result<LockedKernel, UpdateError> {
         let closure = match &entry.source {
-            Source::Build(_) => closure::source(&self.index, &source.package)?,
-            _ => closure::resolve(&self.index, &source.package)?,
+            Source::Build(_) => closure::source(&self.found.index, &source.package)?,
+            _ => closure::resolve(&self.found.index, &source.package)?,
         };
         let files = closure.packages.into_iter().map(|(role, package)| LockedFile {
             role,
@@ -66,7 +86,11 @@ impl Suite {
             source: entry.source.to_string(),
             release: closure.release,
             version: closure.version,
-            snapshot: Some(self.snapshot.clone()),
+            snapshot: Some(match source.snapshot {
+                Some(date) => date.to_string(),
+                None => self.found.snapshot.clone(),
+            }),
+            pinned: source.snapshot.is_some(),
             missing: closure.missing,
             files: files.collect(),
         })
@@ -78,29 +102,30 @@ struct Reader<'a> {
     source: &'a DebSource,
     arch: &'static str,
     keyring: &'a Keyring,
-    now: Timestamp,
+    as_of: AsOf,
 }
 
 impl Reader<'_> {
-    fn read(&self, mirror: &Mirror) -> Result<(Index, String), RepositoryError> {
-        let text = self.signed_release(mirror)?;
+    fn read(&self, mirror: &Mirror) -> Result<Found, RepositoryError> {
+        let Signed { text, by } = self.signed_release(mirror)?;
         let release = Release::parse(&text, &self.source.suite)?;
-        release.check_date(self.now, mirror.is_dated)?;
+        release.check_date(self.as_of)?;
         let (file, compression) = release.index(&self.source.component, self.arch)?;
         let index = self.index(mirror, &release, file, compression)?;
-        Ok((Index::parse(&index)?, release.snapshot()))
+        let index = Index::parse(&index)?;
+        Ok(Found { index, snapshot: release.snapshot(), signed_by: by })
     }
 
-    fn signed_release(&self, mirror: &Mirror) -> Result<String, RepositoryError> {
+    fn signed_release(&self, mirror: &Mirror) -> Result<Signed, RepositoryError> {
         match self.get(mirror, "InRelease", MAX_RELEASE) {
-            Ok(document) => Ok(self.keyring.verify_inline(&document)?),
+            Ok(document) => Ok(self.keyring.verify_inline(&document, self.as_of)?),
             // Old repositories have the signatures in a file of their own.
             Err(RepositoryError::Transfer { source: TransferError::Status(status), .. })
                 if status.is_client_error() =>
             {
                 let document = self.get(mirror, "Release", MAX_RELEASE)?;
                 let signatures = self.get(mirror, "Release.gpg", MAX_RELEASE)?;
-                Ok(self.keyring.verify_detached(&document, &signatures)?)
+                Ok(self.keyring.verify_detached(&document, &signatures, self.as_of)?)
             }
             Err(error) => Err(error),
         }

@@ -3,11 +3,13 @@
 mod deb;
 mod rpm;
 mod url;
+mod verify;
 
 use std::{collections::HashMap, io, sync::Arc};
 
 use jiff::Timestamp;
 use kernlab_core::outcome::Reason;
+use serde::Serialize;
 
 use super::{
     closure::ClosureError,
@@ -21,8 +23,11 @@ use super::{
     observer::Observer,
     phases::Kernels,
     rpm::{XmlError, proof::ProofError},
-    signature::{KeyError, SignatureError},
+    signature::{KeyError, SignatureError, SignedBy},
 };
+
+pub(super) use self::verify::verify;
+pub use self::verify::{Unverified, Verification, Verified};
 
 /// What an update found.
 #[derive(Debug)]
@@ -30,10 +35,42 @@ pub struct Update {
     /// What became of the shared lock, and of the local one.
     shared: Locks,
     local: Locks,
+    /// What each entry was resolved to.
+    pub resolved: Vec<Resolution>,
     /// Entries that stay as they were, because nobody could tell what they are now.
     pub unresolved: Vec<Unresolved>,
     /// Addresses that could not be used although a later one could, and why.
     pub bypassed: Vec<(String, RepositoryError)>,
+}
+
+/// What an entry is, and who says so.
+#[derive(Clone, Debug)]
+pub struct Resolution {
+    /// What would be locked.
+    pub kernel: LockedKernel,
+    /// The keys that vouch for it. None for what the matrix names by its digest.
+    pub signed_by: Vec<SignedBy>,
+    /// What is still to be proven when its files are downloaded.
+    pub unproven: Option<Unproven>,
+}
+
+/// What nobody has proven without the files themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unproven {
+    /// Packages' headers are signed, and say what the payload must be; that was not downloaded.
+    Payload,
+    /// Its address told a size; whether the file has the digest that the matrix names is not known.
+    Content,
+}
+
+/// How far an entry is looked into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Depth {
+    /// As far as it takes to lock it.
+    Lock,
+    /// No file of a kernel is downloaded.
+    Metadata,
 }
 
 #[derive(Debug)]
@@ -194,6 +231,7 @@ pub(super) fn update(kernels: &Kernels, entries: &[Entry], observer: &dyn Observ
     let mut update = Update {
         shared: locks(&kernels.lock, Origin::Shared),
         local: locks(&kernels.local_lock, Origin::Local),
+        resolved: Vec::new(),
         unresolved: Vec::new(),
         bypassed: Vec::new(),
     };
@@ -206,26 +244,51 @@ pub(super) fn update(kernels: &Kernels, entries: &[Entry], observer: &dyn Observ
         };
         let old = lock.get(&entry.id);
         match repositories.resolve(kernels, entry, old, observer) {
-            // A lock that says the same with another date would only be noise.
-            Ok(kernel) if old.is_some_and(|old| old.same_files(&kernel)) => {}
-            Ok(kernel) => lock.insert(kernel),
+            Ok(resolution) => {
+                // A lock that says the same with another date would only be noise.
+                if !old.is_some_and(|old| old.same_files(&resolution.kernel)) {
+                    lock.insert(resolution.kernel.clone());
+                }
+                update.resolved.push(resolution);
+            }
             Err(error) => update.unresolved.push(Unresolved { id: entry.id.clone(), error }),
         }
     }
-    update.bypassed.extend(repositories.bypassed());
-    update.bypassed.sort_by(|(a, _), (b, _)| a.cmp(b));
+    update.bypassed = repositories.bypassed();
     update
 }
 
 /// What repositories said: each is asked once.
-#[derive(Default)]
 pub(super) struct Repositories {
+    depth: Depth,
+    now: Timestamp,
     /// By what an entry's source says, without the package.
     suites: HashMap<String, Result<deb::Suite, Arc<UpdateError>>>,
     repositories: HashMap<String, Result<rpm::Repository, Arc<UpdateError>>>,
 }
 
+impl Default for Repositories {
+    fn default() -> Self {
+        Repositories::new(Depth::Lock)
+    }
+}
+
 impl Repositories {
+    fn new(depth: Depth) -> Self {
+        let (suites, repositories) = (HashMap::new(), HashMap::new());
+        Repositories { depth, now: Timestamp::now(), suites, repositories }
+    }
+
+    /// The addresses that something was wrong with although another one served.
+    fn bypassed(self) -> Bypassed {
+        let suites = self.suites.into_values().flatten().flat_map(|suite| suite.bypassed);
+        let repositories = self.repositories.into_values().flatten();
+        let mut bypassed: Bypassed =
+            suites.chain(repositories.flat_map(|repository| repository.bypassed)).collect();
+        bypassed.sort_by(|(a, _), (b, _)| a.cmp(b));
+        bypassed
+    }
+
     /// What an entry is now. `old` is what is locked for it.
     pub(super) fn resolve(
         &mut self,
@@ -233,28 +296,33 @@ impl Repositories {
         entry: &Entry,
         old: Option<&LockedKernel>,
         observer: &dyn Observer,
-    ) -> Result<LockedKernel, Arc<UpdateError>> {
+    ) -> Result<Resolution, Arc<UpdateError>> {
+        let Repositories { depth, now, .. } = *self;
         match &entry.source {
             Source::Deb(source)
             | Source::Build(BuildSource { tree: TreeSource::Deb(source), .. }) => {
                 let place = DebSource { package: String::new(), ..source.clone() };
                 let key = format!("{} {}", entry.arch.debian(), Source::Deb(place));
-                let read =
-                    || deb::Suite::read(kernels, entry, source, Timestamp::now()).map_err(Arc::new);
+                let read = || deb::Suite::read(kernels, entry, source, now).map_err(Arc::new);
                 let suite = self.suites.entry(key).or_insert_with(read);
                 let suite = suite.as_ref().map_err(Arc::clone)?;
-                suite.resolve(entry, source).map_err(Arc::new)
+                let kernel = suite.resolve(entry, source).map_err(Arc::new)?;
+                let signed_by = suite.signed_by().to_vec();
+                Ok(Resolution { kernel, signed_by, unproven: None })
             }
             Source::Rpm(source) => {
                 let place = RpmSource { package: String::new(), ..source.clone() };
                 let key = format!("{} {}", entry.arch.rpm(), Source::Rpm(place));
-                let read = || rpm::Repository::read(kernels, entry, source).map_err(Arc::new);
+                let read = || rpm::Repository::read(kernels, entry, source, now).map_err(Arc::new);
                 let slot = self.repositories.entry(key).or_insert_with(read);
                 loop {
                     let repository = slot.as_mut().map_err(|error| Arc::clone(error))?;
-                    let resolved = repository.resolve(kernels, entry, source, old, observer);
+                    let resolved = match depth {
+                        Depth::Lock => repository.resolve(kernels, entry, source, old, observer),
+                        Depth::Metadata => repository.verify(kernels, entry, source),
+                    };
                     match resolved.map_err(Arc::new)? {
-                        Ok(kernel) => return Ok(kernel),
+                        Ok(resolution) => return Ok(resolution),
                         Err(lie) => {
                             if let Err(error) = repository.go_on(kernels, entry, source, lie) {
                                 *slot = Err(Arc::new(error));
@@ -265,18 +333,16 @@ impl Repositories {
             }
             Source::Url(source)
             | Source::Build(BuildSource { tree: TreeSource::Url(source), .. }) => {
-                url::resolve(kernels, entry, source, old, observer).map_err(Arc::new)
+                let resolved = match depth {
+                    Depth::Lock => url::resolve(kernels, entry, source, old, observer),
+                    Depth::Metadata => url::verify(kernels, entry, source, old),
+                };
+                resolved.map_err(Arc::new)
             }
             Source::Build(_) | Source::File(_) | Source::Host => {
                 unreachable!("these are not locked")
             }
         }
-    }
-
-    fn bypassed(self) -> impl Iterator<Item = (String, RepositoryError)> {
-        let of_suites = self.suites.into_values().flatten().flat_map(|suite| suite.bypassed);
-        let repositories = self.repositories.into_values().flatten();
-        of_suites.chain(repositories.flat_map(|repository| repository.bypassed))
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::{collections::VecDeque, io::BufReader};
 
-use super::{Bypassed, RepositoryError, UpdateError};
+use jiff::Timestamp;
+
+use super::{Bypassed, RepositoryError, Resolution, Unproven, UpdateError};
 use crate::kernels::{
     closure::Closure,
     compression::{Bounded, Compression},
@@ -10,16 +12,16 @@ use crate::kernels::{
     error::ErrorKind,
     lock::{LockedFile, LockedKernel, Place, Role},
     matrix::{Entry, RpmFolder, RpmSource, Signs},
-    mirror::Mirror,
+    mirror::{Mirror, Wanted},
     observer::Observer,
     phases::Kernels,
     rpm::{
         XmlError, closure,
         primary::{Index, Package},
-        proof::{self, ProofError},
+        proof::{self, Identity, ProofError},
         repomd::Primary,
     },
-    signature::Keyring,
+    signature::{AsOf, Keyring, SignedBy},
     unpack,
 };
 
@@ -28,11 +30,14 @@ const MAX_MIRROR_LIST: u64 = 1 << 16;
 /// As it is downloaded, and as it is read.
 const MAX_PRIMARY: u64 = 512 << 20;
 const MAX_PRIMARY_UNPACKED: u64 = 4 << 30;
+/// Of a package, what comes before its payload.
+const MAX_PREAMBLE: u64 = 128 << 20;
 
 /// A repository's kernels of one architecture; entries of one repository share them.
 pub(super) struct Repository {
     signs: Signs,
     keyring: Keyring,
+    now: Timestamp,
     found: Found,
     /// Mirrors that were not asked yet.
     others: VecDeque<Mirror>,
@@ -45,7 +50,13 @@ struct Found {
     index: Index,
     /// Below the address of the mirror.
     folder: String,
+    /// The keys that signed the index; none where only packages are signed.
+    signed_by: Vec<SignedBy>,
 }
+
+/// What an entry is at one mirror; the inner error is that the mirror's packages are not what it
+/// says they are.
+type AtMirror = Result<Resolution, RepositoryError>;
 
 impl Repository {
     /// Reads a repository at the first address that has it in good order.
@@ -53,15 +64,18 @@ impl Repository {
         kernels: &Kernels,
         entry: &Entry,
         source: &RpmSource,
+        now: Timestamp,
     ) -> Result<Self, UpdateError> {
         let repository = kernels.matrix.repositories.get(&source.repository);
         let keyring = Keyring::load(repository.map(|r| &r.keys[..]).unwrap_or_default())?;
         let signs = repository.map(|repository| repository.signs).unwrap_or_default();
-        let reader = Reader { kernels, source, arch: entry.arch.rpm(), keyring: &keyring, signs };
-        let mut others = kernels.mirrors.of(&kernels.matrix, &source.repository, None).into();
+        let arch = entry.arch.rpm();
+        let reader = Reader { kernels, source, arch, keyring: &keyring, signs, now };
+        let wanted = Wanted::Now { fallback: None };
+        let mut others = kernels.mirrors.of(&kernels.matrix, &source.repository, wanted).into();
         let mut bypassed = Vec::new();
         let found = reader.first_good(&mut others, &mut bypassed)?;
-        Ok(Repository { signs, keyring, found, others, bypassed })
+        Ok(Repository { signs, keyring, now, found, others, bypassed })
     }
 
     /// Goes on to the next good address, since this one was caught lying.
@@ -73,14 +87,14 @@ impl Repository {
         lie: RepositoryError,
     ) -> Result<(), UpdateError> {
         self.bypassed.push((self.found.url.clone(), lie));
-        let (arch, keyring, signs) = (entry.arch.rpm(), &self.keyring, self.signs);
-        let reader = Reader { kernels, source, arch, keyring, signs };
+        let (arch, keyring, signs, now) = (entry.arch.rpm(), &self.keyring, self.signs, self.now);
+        let reader = Reader { kernels, source, arch, keyring, signs, now };
         self.found = reader.first_good(&mut self.others, &mut self.bypassed)?;
         Ok(())
     }
 
     /// What an entry is now. Where only packages are signed, those that are not in the lock are
-    /// downloaded and checked; the inner error is that this mirror's are not what it says.
+    /// downloaded and checked.
     pub(super) fn resolve(
         &self,
         kernels: &Kernels,
@@ -88,17 +102,39 @@ impl Repository {
         source: &RpmSource,
         old: Option<&LockedKernel>,
         observer: &dyn Observer,
-    ) -> Result<Result<LockedKernel, RepositoryError>, UpdateError> {
+    ) -> Result<AtMirror, UpdateError> {
         let closure = closure::resolve(&self.found.index, &source.package)?;
-        let kernel = match self.locked(entry, source, &closure) {
-            Ok(kernel) => kernel,
-            Err(error) => return Ok(Err(error)),
-        };
-        let is_known = old.is_some_and(|old| old.same_files(&kernel));
-        if self.signs == Signs::Index || is_known {
-            return Ok(Ok(kernel));
-        }
-        Ok(self.prove(kernels, &kernel, &closure, observer).map(|()| kernel))
+        let locked = self.locked(entry, source, &closure);
+        Ok(locked.and_then(|kernel| {
+            let is_known = old.is_some_and(|old| old.same_files(&kernel));
+            let signed_by = match self.signs {
+                Signs::Index => self.found.signed_by.clone(),
+                Signs::Packages if is_known => Vec::new(),
+                Signs::Packages => self.prove(kernels, &kernel, &closure, observer)?,
+            };
+            Ok(Resolution { kernel, signed_by, unproven: None })
+        }))
+    }
+
+    /// The same without downloading a package: where only packages are signed, their headers are
+    /// read and checked.
+    pub(super) fn verify(
+        &self,
+        kernels: &Kernels,
+        entry: &Entry,
+        source: &RpmSource,
+    ) -> Result<AtMirror, UpdateError> {
+        let closure = closure::resolve(&self.found.index, &source.package)?;
+        let locked = self.locked(entry, source, &closure);
+        Ok(locked.and_then(|kernel| {
+            let (signed_by, unproven) = match self.signs {
+                Signs::Index => (self.found.signed_by.clone(), None),
+                Signs::Packages => {
+                    (self.prove_headers(kernels, &kernel, &closure)?, Some(Unproven::Payload))
+                }
+            };
+            Ok(Resolution { kernel, signed_by, unproven })
+        }))
     }
 
     fn locked(
@@ -119,6 +155,7 @@ impl Repository {
             release: closure.release.clone(),
             version: closure.version.clone(),
             snapshot: None,
+            pinned: false,
             missing: closure.missing.clone(),
             files: closure.packages.iter().map(file).collect::<Result<_, RepositoryError>>()?,
         })
@@ -131,23 +168,65 @@ impl Repository {
         kernel: &LockedKernel,
         closure: &Closure<Package>,
         observer: &dyn Observer,
-    ) -> Result<(), RepositoryError> {
+    ) -> Result<Vec<SignedBy>, RepositoryError> {
         let stored = kernels.fetcher(observer).fetch(kernel).map_err(Box::new)?;
+        let mut signed_by = Vec::new();
         for (file, (_, package)) in stored.iter().zip(&closure.packages) {
-            let unproven = |source| RepositoryError::Unproven { file: file.file.clone(), source };
             let identity = unpack::read(&kernels.store, file, |mut reader| {
                 proof::prove(&mut reader, &self.keyring)
             });
-            let identity = identity.map_err(Box::<ErrorKind>::new)?.map_err(unproven)?;
-            let (version, release) = (package.version.version(), package.version.release());
-            let expected = format!("{}-{version}-{release}.{}", package.name, package.arch);
-            if identity.nvra != expected {
-                let found = identity.nvra;
-                return Err(unproven(ProofError::OtherPackage { found, expected }));
-            }
+            let identity = identity.map_err(Box::<ErrorKind>::new)?;
+            signed_by.extend(expect(package, &file.file, identity)?);
         }
-        Ok(())
+        Ok(each_once(signed_by))
     }
+
+    /// Checks that the header of every package is signed, and that of the package that the index
+    /// says it is. No more of a package is downloaded.
+    fn prove_headers(
+        &self,
+        kernels: &Kernels,
+        kernel: &LockedKernel,
+        closure: &Closure<Package>,
+    ) -> Result<Vec<SignedBy>, RepositoryError> {
+        let mut signed_by = Vec::new();
+        for (file, (_, package)) in kernel.files.iter().zip(&closure.packages) {
+            let path = file.place.to_string();
+            let beginning =
+                kernels.client.beginning(&format!("{}/{path}", self.found.url), MAX_PREAMBLE);
+            let mut beginning =
+                beginning.map_err(|source| RepositoryError::Transfer { path, source })?;
+            let identity = proof::prove_header(&mut beginning, &self.keyring);
+            signed_by.extend(expect(package, file.name(), identity)?);
+        }
+        Ok(each_once(signed_by))
+    }
+}
+
+/// Who signed a package, if it is the one that the index describes.
+fn expect(
+    package: &Package,
+    file: &str,
+    identity: Result<Identity, ProofError>,
+) -> Result<Vec<SignedBy>, RepositoryError> {
+    let unproven = |source| RepositoryError::Unproven { file: file.to_owned(), source };
+    let Identity { nvra, signed_by } = identity.map_err(unproven)?;
+    let (version, release) = (package.version.version(), package.version.release());
+    let expected = format!("{}-{version}-{release}.{}", package.name, package.arch);
+    match nvra == expected {
+        true => Ok(signed_by),
+        false => Err(unproven(ProofError::OtherPackage { found: nvra, expected })),
+    }
+}
+
+fn each_once(keys: Vec<SignedBy>) -> Vec<SignedBy> {
+    let mut unique = Vec::new();
+    for key in keys {
+        if !unique.contains(&key) {
+            unique.push(key);
+        }
+    }
+    unique
 }
 
 struct Reader<'a> {
@@ -156,6 +235,7 @@ struct Reader<'a> {
     arch: &'static str,
     keyring: &'a Keyring,
     signs: Signs,
+    now: Timestamp,
 }
 
 impl Reader<'_> {
@@ -166,7 +246,7 @@ impl Reader<'_> {
     ) -> Result<Found, UpdateError> {
         while let Some(mirror) = mirrors.pop_front() {
             match self.read(&mirror) {
-                Ok((index, folder)) => return Ok(Found { url: mirror.url, index, folder }),
+                Ok(found) => return Ok(found),
                 Err(error) => bypassed.push((mirror.url, error)),
             }
         }
@@ -174,13 +254,15 @@ impl Reader<'_> {
         Err(UpdateError::Repository { repository, attempts: std::mem::take(bypassed) })
     }
 
-    fn read(&self, mirror: &Mirror) -> Result<(Index, String), RepositoryError> {
+    fn read(&self, mirror: &Mirror) -> Result<Found, RepositoryError> {
         let folder = self.folder(mirror)?;
         let below = |path: &str| format!("{folder}/{path}");
         let repomd = self.get(mirror, &below("repodata/repomd.xml"), MAX_REPOMD)?;
+        let mut signed_by = Vec::new();
         if self.signs == Signs::Index {
             let signature = self.get(mirror, &below("repodata/repomd.xml.asc"), MAX_REPOMD)?;
-            self.keyring.verify_detached(&repomd, &signature)?;
+            let as_of = AsOf::Now(self.now);
+            signed_by = self.keyring.verify_detached(&repomd, &signature, as_of)?.by;
         }
         let path = below("repodata/repomd.xml");
         let primary =
@@ -188,7 +270,7 @@ impl Reader<'_> {
         let path = join(&folder, &primary.path)
             .ok_or_else(|| RepositoryError::OutOfRepository { path: primary.path.clone() })?;
         let index = self.index(mirror, &path, &primary)?;
-        Ok((index, folder))
+        Ok(Found { url: mirror.url.clone(), index, folder, signed_by })
     }
 
     /// The folder that has `repodata/` in it, below the address of the mirror.

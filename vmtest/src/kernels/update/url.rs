@@ -1,8 +1,9 @@
 //! What is at an address.
 
-use super::UpdateError;
+use super::{Resolution, Unproven, UpdateError};
 use crate::kernels::{
     build,
+    download::TransferError,
     lock::{LockedFile, LockedKernel, Place, Role},
     matrix::{Entry, Source, UrlSource},
     observer::Observer,
@@ -17,10 +18,50 @@ pub(super) fn resolve(
     source: &UrlSource,
     old: Option<&LockedKernel>,
     observer: &dyn Observer,
-) -> Result<LockedKernel, UpdateError> {
+) -> Result<Resolution, UpdateError> {
+    let proven = |kernel| Resolution { kernel, signed_by: Vec::new(), unproven: None };
     if let Some(old) = old.filter(|old| old.is_of(entry)) {
-        return Ok(old.clone());
+        return Ok(proven(old.clone()));
     }
+    let mut kernel = described(kernels, entry, source)?;
+    let is_source = kernel.files.iter().all(|file| file.role == Role::Source);
+    for file in kernels.fetcher(observer).fetch(&kernel).map_err(Box::new)? {
+        let release = match is_source {
+            true => build::version_of(&kernels.store, &file),
+            false => unpack::release_of(&kernels.store, &file),
+        };
+        kernel.release = release.map_err(Box::new)?;
+    }
+    kernel.version = kernel.release.clone();
+    Ok(proven(kernel))
+}
+
+/// Asks whether the address has a file, of the size that is locked if it is. Nothing is downloaded.
+pub(super) fn verify(
+    kernels: &Kernels,
+    entry: &Entry,
+    source: &UrlSource,
+    old: Option<&LockedKernel>,
+) -> Result<Resolution, UpdateError> {
+    let mut kernel = described(kernels, entry, source)?;
+    if let Some(old) = old.filter(|old| old.is_of(entry)) {
+        let size = |kernel: &LockedKernel| kernel.files.first().map_or(0, |file| file.size);
+        let (expected, found) = (size(old), size(&kernel));
+        if expected != found {
+            let wrong = TransferError::WrongSize { expected, found };
+            return Err(UpdateError::Address { url: source.url.clone(), source: wrong });
+        }
+        kernel = old.clone();
+    }
+    Ok(Resolution { kernel, signed_by: Vec::new(), unproven: Some(Unproven::Content) })
+}
+
+/// What is known of a file without downloading it: not which release it is of.
+fn described(
+    kernels: &Kernels,
+    entry: &Entry,
+    source: &UrlSource,
+) -> Result<LockedKernel, UpdateError> {
     let role = match &entry.source {
         Source::Build(_) => Role::Source,
         _ => Role::Image,
@@ -31,22 +72,14 @@ pub(super) fn resolve(
         .map_err(|error| UpdateError::Address { url: source.url.clone(), source: error })?;
     let file =
         LockedFile { role, place: Place::Url(source.url.clone()), size, sha256: source.sha256 };
-    let mut kernel = LockedKernel {
+    Ok(LockedKernel {
         id: entry.id.clone(),
         source: entry.source.to_string(),
         release: String::new(),
         version: String::new(),
         snapshot: None,
+        pinned: false,
         missing: Vec::new(),
         files: vec![file],
-    };
-    for file in kernels.fetcher(observer).fetch(&kernel).map_err(Box::new)? {
-        let release = match role {
-            Role::Source => build::version_of(&kernels.store, &file),
-            _ => unpack::release_of(&kernels.store, &file),
-        };
-        kernel.release = release.map_err(Box::new)?;
-    }
-    kernel.version = kernel.release.clone();
-    Ok(kernel)
+    })
 }
