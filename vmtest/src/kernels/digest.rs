@@ -72,6 +72,58 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
+/// The digest of an index, of the kind that its repository tells. Packages are known by their
+/// SHA-256 throughout; documents that lead to them need not be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IndexDigest {
+    Sha256(Digest),
+    Sha512([u8; 64]),
+}
+
+impl IndexDigest {
+    /// A digest of this kind, `sha256` or `sha512` in whatever case; nothing if it is none, or of
+    /// a kind that is not safe.
+    pub(crate) fn parse(kind: &str, text: &str) -> Option<Self> {
+        match kind.to_ascii_lowercase().as_str() {
+            "sha256" => text.parse().ok().map(IndexDigest::Sha256),
+            "sha512" => {
+                let (high, low) = text.split_at_checked(64)?;
+                let halves: [Digest; 2] = [high.parse().ok()?, low.parse().ok()?];
+                let bytes = halves.map(|half| half.0).concat();
+                Some(IndexDigest::Sha512(bytes.try_into().ok()?))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether these bytes have it.
+    pub(crate) fn is_of(&self, bytes: &[u8]) -> bool {
+        match self {
+            IndexDigest::Sha256(digest) => Digest::of(bytes) == *digest,
+            IndexDigest::Sha512(digest) => sha2::Sha512::digest(bytes).as_slice() == digest,
+        }
+    }
+
+    /// The name of its kind in paths: `SHA256`.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            IndexDigest::Sha256(_) => "SHA256",
+            IndexDigest::Sha512(_) => "SHA512",
+        }
+    }
+}
+
+impl fmt::Display for IndexDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            IndexDigest::Sha256(digest) => digest.fmt(f),
+            IndexDigest::Sha512(digest) => {
+                digest.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+    }
+}
+
 /// A digest in the making.
 #[derive(Clone, Default)]
 pub(crate) struct Hasher(sha2::Sha256);
@@ -142,5 +194,20 @@ mod tests {
         reader.read_exact(&mut [0; 1]).unwrap();
         assert_eq!(reader.finish().unwrap(), Digest::of(b"abc"));
         assert_eq!(Digest::of_reader(&mut &b"abc"[..]).unwrap(), (Digest::of(b"abc"), 3));
+    }
+
+    #[test]
+    fn an_index_may_be_known_by_its_sha_512() {
+        // `printf '' | sha512sum`
+        const EMPTY: &str = "cf83e1357eefb8bdf1542850d66d8007d620e4050b5715dc83f4a921d36ce9ce\
+                             47d0d13c5d85f2b0ff8318d2877eec2f63b931bd47417a81a538327af927da3e";
+        let digest = IndexDigest::parse("sha512", EMPTY).unwrap();
+        assert!(digest.is_of(b"") && !digest.is_of(b"x"));
+        assert_eq!((digest.to_string().as_str(), digest.kind()), (EMPTY, "SHA512"));
+        let digest = IndexDigest::parse("SHA256", &Digest::of(b"x").to_string()).unwrap();
+        assert!(digest.is_of(b"x") && !digest.is_of(b""));
+        for (kind, text) in [("sha512", &EMPTY[..64]), ("sha256", EMPTY), ("sha1", &EMPTY[..40])] {
+            assert_eq!(IndexDigest::parse(kind, text), None);
+        }
     }
 }

@@ -16,6 +16,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
+    deb::release::is_flat,
     document::{Document, DocumentError},
     matrix::{
         Arch, BuildSource, DebSource, Deviation, Entry, FileSource, Key, MEMORY_MIB,
@@ -370,6 +371,13 @@ fn rpm_source(table: RpmTable) -> Result<RpmSource, String> {
 fn is_usable(repository: &Repository, source: &DebSource) -> Result<(), String> {
     if repository.signs == Signs::Packages {
         return Err("a Debian repository that signs only its packages is not supported".to_owned());
+    }
+    match (is_flat(&source.suite), source.component.is_empty()) {
+        (true, false) => {
+            return Err("a folder with an index in it has no `component`".to_owned());
+        }
+        (false, true) => return Err("expected a `component`, such as \"main\"".to_owned()),
+        _ => {}
     }
     if source.snapshot.is_some() && repository.snapshot.is_none() {
         return Err(format!(

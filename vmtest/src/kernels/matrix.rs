@@ -154,9 +154,10 @@ pub enum Source {
 pub struct DebSource {
     /// A repository of the matrix.
     pub repository: String,
-    /// `bookworm-security`.
+    /// `bookworm-security`; with a slash at its end, a folder with an index in it.
     pub suite: String,
-    /// `main`.
+    /// `main`; empty for such a folder.
+    #[serde(default)]
     pub component: String,
     /// A package or metapackage, or a glob of package names whose newest version is meant.
     pub package: String,
@@ -248,7 +249,11 @@ impl Source {
 impl fmt::Display for DebSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let DebSource { repository, suite, component, package, snapshot } = self;
-        write!(f, "{repository} {suite} {component} {package}")?;
+        write!(f, "{repository} {suite} ")?;
+        if !component.is_empty() {
+            write!(f, "{component} ")?;
+        }
+        f.write_str(package)?;
         snapshot.map_or(Ok(()), |date| write!(f, " at {date}"))
     }
 }

@@ -5,7 +5,7 @@
 //! configuration) and `linux-modules-RELEASE`; Ubuntu splits off only the modules. Metapackages
 //! such as `linux-image-cloud-amd64` depend on the newest of each.
 
-use globset::Glob;
+use globset::GlobBuilder;
 
 use super::index::{Dependency, Index, Package};
 use crate::kernels::{
@@ -22,6 +22,9 @@ enum Part {
     Base,
 }
 
+/// The ends of names of packages with debugging symbols.
+const DEBUG: [&str; 2] = ["-dbg", "-dbgsym"];
+
 impl Part {
     const PREFIXES: [(&str, Part); 6] = [
         ("linux-image-unsigned-", Part::Image),
@@ -37,8 +40,12 @@ impl Part {
         let (part, rest) = Part::PREFIXES
             .iter()
             .find_map(|(prefix, part)| Some((*part, name.strip_prefix(prefix)?)))?;
-        // Drivers that Ubuntu splits off further: none that a guest has a use for.
-        (!rest.starts_with("extra-")).then_some((part, rest))
+        // Drivers that Ubuntu splits off further, and what debuggers need: none that a guest has a
+        // use for.
+        let is_useless = rest.starts_with("extra-") || DEBUG.iter().any(|end| rest.ends_with(end));
+        // Debian's names for kernels that are not signed, besides the prefixes of later ones.
+        let rest = rest.strip_suffix("-unsigned").unwrap_or(rest);
+        (!is_useless).then_some((part, rest))
     }
 
     fn role(self) -> Role {
@@ -103,9 +110,12 @@ pub(crate) fn newest<'a>(index: &'a Index, package: &str) -> Result<&'a Package,
         let wanted = Dependency { name: package.to_owned(), version: None };
         return index.find(&wanted).ok_or_else(none);
     }
-    let glob = Glob::new(package).map_err(|_| ClosureError::BadGlob(package.to_owned()))?;
-    let glob = glob.compile_matcher();
-    let matching = index.packages().filter(|package| glob.is_match(&package.name));
+    // `{cloud-,}` means a flavour or none.
+    let glob = GlobBuilder::new(package).empty_alternates(true).build();
+    let glob = glob.map_err(|_| ClosureError::BadGlob(package.to_owned()))?.compile_matcher();
+    let is_wanted =
+        |name: &str| glob.is_match(name) && !DEBUG.iter().any(|end| name.ends_with(end));
+    let matching = index.packages().filter(|package| is_wanted(&package.name));
     // The name decides between packages of one version, so that the choice is always the same.
     matching
         .max_by(|a, b| a.version.cmp(&b.version).then_with(|| a.name.cmp(&b.name)))
@@ -322,6 +332,37 @@ mod tests {
         ] {
             assert_eq!(resolve_in(&packages, wanted).unwrap_err().to_string(), expected);
         }
+    }
+
+    #[test]
+    fn a_glob_never_means_debugging_symbols() {
+        let packages = [
+            package("linux-image-4.18.0-2-cloud-amd64", "4.18.10-2", ""),
+            package("linux-image-4.18.0-3-amd64", "4.18.20-2", ""),
+            package("linux-image-4.18.0-3-amd64-dbg", "4.18.20-2", ""),
+            package("linux-image-4.18.0-3-cloud-amd64", "4.18.20-2", ""),
+            package("linux-image-4.18.0-3-rt-amd64", "4.18.20-2", ""),
+        ];
+        for (wanted, expected) in [
+            ("linux-image-4.18.*", "4.18.0-3-rt-amd64"),
+            ("linux-image-4.18.0-3-amd64*", "4.18.0-3-amd64"),
+            // The flavour for virtual machines where there is one.
+            ("linux-image-4.18.0-[0-9]-{cloud-,}amd64", "4.18.0-3-cloud-amd64"),
+        ] {
+            assert_eq!(resolve_in(&packages, wanted).unwrap().release, expected);
+        }
+        let packages = &packages[..3];
+        let closure = resolve_in(packages, "linux-image-4.18.0-[0-9]-{cloud-,}amd64").unwrap();
+        assert_eq!(closure.release, "4.18.0-3-amd64");
+        let error = resolve_in(packages, "linux-image-4.18.0-3-amd64-dbg").unwrap_err();
+        assert!(matches!(error, ClosureError::NoImage { .. }), "{error:?}");
+    }
+
+    #[test]
+    fn a_package_that_is_not_signed_has_the_release_of_the_one_that_is() {
+        let package = package("linux-image-5.5.0-0.bpo.2-amd64-unsigned", "5.5.17-1~bpo10+1", "");
+        let closure = resolve_in(&[package], "linux-image-5.5.*-amd64-unsigned").unwrap();
+        assert_eq!(closure.release, "5.5.0-0.bpo.2-amd64");
     }
 
     #[test]

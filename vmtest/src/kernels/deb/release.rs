@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp, civil::DateTime, tz::TimeZone};
 
 use super::control;
 use crate::kernels::{
-    compression::Compression, digest::Digest, signature::AsOf, snapshot::SnapshotDate,
+    compression::Compression, digest::IndexDigest, signature::AsOf, snapshot::SnapshotDate,
 };
 
 /// How far the clocks of this machine and of a repository may differ.
@@ -24,10 +24,10 @@ pub(crate) struct Release {
 /// A file of which the document tells size and digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct IndexFile {
-    /// Below `dists/SUITE/`.
+    /// Below `dists/SUITE/`, or below the folder of a flat repository.
     pub(crate) path: String,
     pub(crate) size: u64,
-    pub(crate) sha256: Digest,
+    pub(crate) digest: IndexDigest,
 }
 
 /// A `Release` document that can't be used.
@@ -75,7 +75,9 @@ impl Release {
         let stanza = control::stanzas(text).next().ok_or(ReleaseError::Field("Suite"))?;
         let names: Vec<_> =
             ["Suite", "Codename"].into_iter().filter_map(|field| stanza.get(field)).collect();
-        if !names.iter().any(|name| name == suite) {
+        // `buster/updates` calls itself `buster`; a flat repository has no name.
+        let short = suite.split_once('/').map_or(suite, |(name, _)| name);
+        if !is_flat(suite) && !names.iter().any(|name| name == suite || name == short) {
             let found = names.join("/");
             return Err(ReleaseError::OtherSuite { found, expected: suite.to_owned() });
         }
@@ -84,13 +86,16 @@ impl Release {
             None => None,
             Some(text) => Some(parse_date(&text).ok_or(ReleaseError::Field("Valid-Until"))?),
         };
-        let files = stanza.get("SHA256").ok_or(ReleaseError::Field("SHA256"))?;
-        let files = files.lines().filter(|line| !line.trim().is_empty()).map(parse_file);
+        let lists = ["SHA256", "SHA512"].into_iter().map(|kind| (kind, stanza.get(kind)));
+        let list = lists.filter_map(|(kind, list)| Some((kind, list?))).next();
+        let (kind, files) = list.ok_or(ReleaseError::Field("SHA256"))?;
+        let lines = files.lines().filter(|line| !line.trim().is_empty());
+        let files = lines.map(|line| parse_file(kind, line));
         Ok(Release {
             date: date.ok_or(ReleaseError::Field("Date"))?,
             valid_until,
             by_hash: stanza.get("Acquire-By-Hash").as_deref() == Some("yes"),
-            files: files.collect::<Option<_>>().ok_or(ReleaseError::Field("SHA256"))?,
+            files: files.collect::<Option<_>>().ok_or(ReleaseError::Field(kind))?,
         })
     }
 
@@ -109,7 +114,8 @@ impl Release {
         }
     }
 
-    /// The package index, in the best compression that it is offered in.
+    /// The package index, in the best compression that it is offered in. A flat repository has no
+    /// component, and one index for all architectures.
     pub(crate) fn index(
         &self,
         component: &str,
@@ -118,7 +124,11 @@ impl Release {
         [Compression::Xz, Compression::Zstd, Compression::Gzip, Compression::None]
             .into_iter()
             .find_map(|compression| {
-                let path = format!("{component}/binary-{arch}/Packages{}", compression.suffix());
+                let folder = match component {
+                    "" => String::new(),
+                    component => format!("{component}/binary-{arch}/"),
+                };
+                let path = format!("{folder}Packages{}", compression.suffix());
                 let file = self.files.iter().find(|file| file.path == path)?;
                 Some((file, compression))
             })
@@ -135,21 +145,29 @@ impl Release {
 impl IndexFile {
     /// Its address under its digest: `main/binary-amd64/by-hash/SHA256/...`.
     pub(crate) fn path_by_hash(&self) -> String {
-        let folder = self.path.rsplit_once('/').map_or("", |(folder, _)| folder);
-        format!("{folder}/by-hash/SHA256/{}", self.sha256)
+        let folder = self.path.rsplit_once('/').map_or(0, |(folder, _)| folder.len() + 1);
+        format!("{}by-hash/{}/{}", &self.path[..folder], self.digest.kind(), self.digest)
     }
 }
 
-fn parse_file(line: &str) -> Option<IndexFile> {
-    let mut words = line.split_whitespace();
-    let sha256 = words.next()?.parse().ok()?;
-    let size = words.next()?.parse().ok()?;
-    Some(IndexFile { path: words.next()?.to_owned(), size, sha256 })
+/// Whether a suite is a folder with an index in it, instead of one of `dists/`: apt tells them by
+/// the slash at the end.
+pub(crate) fn is_flat(suite: &str) -> bool {
+    suite.ends_with('/')
 }
 
-/// `Fri, 20 Nov 2026 02:11:10 UTC`.
+fn parse_file(kind: &str, line: &str) -> Option<IndexFile> {
+    let mut words = line.split_whitespace();
+    let digest = IndexDigest::parse(kind, words.next()?)?;
+    let size = words.next()?.parse().ok()?;
+    let path = words.next()?;
+    Some(IndexFile { path: path.strip_prefix("./").unwrap_or(path).to_owned(), size, digest })
+}
+
+/// `Fri, 20 Nov 2026 02:11:10 UTC`, or with one of the other ways to say UTC.
 fn parse_date(text: &str) -> Option<Timestamp> {
-    let text = text.strip_suffix("UTC").or(text.strip_suffix("GMT"))?.trim_end();
+    let zones = ["UTC", "GMT", "Z", "+0000"];
+    let text = zones.iter().find_map(|zone| text.strip_suffix(zone))?.trim_end();
     let text = text.split_once(',').map_or(text, |(_weekday, date)| date).trim();
     let time = DateTime::strptime("%d %b %Y %H:%M:%S", text).ok()?;
     Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp())
@@ -214,10 +232,51 @@ mod tests {
         assert_eq!(release.check_date(AsOf::Now(time("2030-01-01T00:00:00Z"))), Ok(()));
     }
 
+    #[test]
+    fn a_suite_of_the_security_archive_of_old_has_a_shorter_name() {
+        let text = text().replace("bookworm-security", "buster");
+        assert!(Release::parse(&text, "buster/updates").is_ok());
+        assert!(Release::parse(&text, "stretch/updates").is_err());
+    }
+
+    #[test]
+    fn a_flat_repository_has_neither_names_nor_components() {
+        // As `apt-ftparchive release .` writes it.
+        let text = format!(
+            "Date: Sat, 15 Aug 2026 18:54:37 +0000\nSHA256:\n {EMPTY}            10142 \
+             Packages\n {EMPTY}             3406 ./Packages.gz\n {EMPTY} 38 Release\n"
+        );
+        let release = Release::parse(&text, "./").unwrap();
+        assert_eq!(release.date, time("2026-08-15T18:54:37Z"));
+        let (file, compression) = release.index("", "amd64").unwrap();
+        assert_eq!((&*file.path, compression), ("Packages.gz", Compression::Gzip));
+        assert_eq!(file.path_by_hash(), format!("by-hash/SHA256/{EMPTY}"));
+        assert!(Release::parse(&text, "stable").is_err());
+    }
+
+    #[test]
+    fn an_index_may_be_described_by_its_sha_512_alone() {
+        let digest = EMPTY.repeat(2);
+        let text = text().replace("SHA256:", "SHA512:").replace(EMPTY, &digest);
+        let release = Release::parse(&text, "bookworm-security").unwrap();
+        let (file, _) = release.index("main", "amd64").unwrap();
+        assert_eq!(file.path_by_hash(), format!("main/binary-amd64/by-hash/SHA512/{digest}"));
+    }
+
+    #[rstest]
+    #[case("Thu, 01 Nov 2018 08:07:00 UTC")]
+    #[case("Thu, 01 Nov 2018 08:07:00 GMT")]
+    #[case("Thu, 01 Nov 2018 08:07:00 Z")]
+    #[case("Thu,  1 Nov 2018  8:07:00 +0000")]
+    fn dates_are_read(#[case] text: &str) {
+        assert_eq!(parse_date(text), Some(time("2018-11-01T08:07:00Z")));
+    }
+
     #[rstest]
     #[case("20 Nov", "20 Now", ReleaseError::Field("Date"))]
     #[case("27 Nov", "27 Now", ReleaseError::Field("Valid-Until"))]
-    #[case("SHA256:", "SHA512:", ReleaseError::Field("SHA256"))]
+    #[case("SHA256:", "SHA1:", ReleaseError::Field("SHA256"))]
+    #[case("SHA256:", "SHA512:", ReleaseError::Field("SHA512"))]
     #[case(" 9 main", " nine main", ReleaseError::Field("SHA256"))]
     fn a_malformed_release_is_refused(
         #[case] from: &str,

@@ -27,7 +27,7 @@ enum Part {
 impl Part {
     fn of(name: &str) -> Option<Part> {
         // Drivers that are split off further, tools, headers: none that a guest has a use for.
-        const OTHERS: [&str; 11] = [
+        const OTHERS: [&str; 12] = [
             "-extra",
             "-internal",
             "-partner",
@@ -39,8 +39,11 @@ impl Part {
             "-debuginfo",
             "-matched",
             "-livepatch",
+            "-macros",
         ];
-        if !name.starts_with("kernel") || OTHERS.iter().any(|other| name.contains(other)) {
+        // Not `kernelshark`.
+        let is_kernel = name == "kernel" || name.starts_with("kernel-");
+        if !is_kernel || OTHERS.iter().any(|other| name.contains(other)) {
             return None;
         }
         Some(match name {
@@ -101,6 +104,7 @@ fn start<'a>(index: &'a Index, package: &str) -> Result<&'a Package, ClosureErro
     // The name decides between packages of one version, so that the choice is always the same.
     index
         .packages()
+        .filter(|candidate| candidate.name == package || Part::of(&candidate.name).is_some())
         .filter(|candidate| glob.is_match(&candidate.name))
         .max_by(|a, b| a.version.cmp(&b.version).then_with(|| a.name.cmp(&b.name)))
         .ok_or_else(|| ClosureError::NoPackage(package.to_owned()))
@@ -237,6 +241,17 @@ mod tests {
         ] {
             assert_eq!(resolve_in(&packages, wanted).unwrap_err().to_string(), expected);
         }
+    }
+
+    #[test]
+    fn a_glob_means_a_part_of_a_kernel() {
+        let of = |name| (name, V, &[][..], &[][..]);
+        // An epoch would make it the newest.
+        let others = ["kernelshark", "kernel-srpm-macros", "kernel-debuginfo", "kernel-devel"];
+        let packages: Vec<_> = others.into_iter().map(of).chain([KERNEL, CORE, MODULES]).collect();
+        assert_eq!(roles(&resolve_in(&packages, "kernel*").unwrap())[0], "Image kernel-core");
+        let error = resolve_in(&packages, "kernel-devel").unwrap_err();
+        assert!(matches!(error, ClosureError::NoImage { .. }), "{error:?}");
     }
 
     #[test]

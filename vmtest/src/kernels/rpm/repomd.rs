@@ -1,14 +1,14 @@
 //! The description of a repository's metadata: `repodata/repomd.xml`.
 
 use super::xml::{Item, XmlError, for_each_item};
-use crate::kernels::{compression::Compression, digest::Digest};
+use crate::kernels::{compression::Compression, digest::IndexDigest};
 
 /// Where the list of packages is, and what it is like.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Primary {
     /// Below the folder that has `repodata/` in it.
     pub(crate) path: String,
-    pub(crate) sha256: Digest,
+    pub(crate) digest: IndexDigest,
     /// In bytes, if the document tells it.
     pub(crate) size: Option<u64>,
     pub(crate) compression: Compression,
@@ -54,16 +54,18 @@ impl Primary {
             None => return Err(wrong("it names no list of packages")),
             Some(data) => data,
         };
-        if data.checksum_type.as_deref() != Some("sha256") {
-            return Err(wrong("the digest of the list of packages is not a SHA-256"));
-        }
+        let kind = data.checksum_type.filter(|kind| matches!(kind.as_str(), "sha256" | "sha512"));
+        let Some(kind) = kind else {
+            return Err(wrong("the digest of the list of packages is no SHA-256 or SHA-512"));
+        };
         let path = data.path.filter(|path| !path.contains("://")).ok_or(wrong("location"))?;
         let compression = match path.rsplit_once('.') {
             Some((_, "xml" | "gz" | "xz" | "zst")) => Compression::of_name(&path),
             _ => return Err(wrong("the list of packages is compressed in an unknown way")),
         };
-        let sha256 = data.checksum.and_then(|digest| digest.parse().ok()).ok_or(wrong("digest"))?;
-        Ok(Primary { path, sha256, size: data.size, compression })
+        let digest = data.checksum.and_then(|digest| IndexDigest::parse(&kind, &digest));
+        let digest = digest.ok_or(wrong("digest"))?;
+        Ok(Primary { path, digest, size: data.size, compression })
     }
 }
 
@@ -98,7 +100,7 @@ mod tests {
         let primary = Primary::parse(document().as_bytes()).unwrap();
         let expected = Primary {
             path: "repodata/p-primary.xml.zst".to_owned(),
-            sha256: EMPTY.parse().unwrap(),
+            digest: IndexDigest::parse("sha256", EMPTY).unwrap(),
             size: Some(851),
             compression: Compression::Zstd,
         };
@@ -109,9 +111,10 @@ mod tests {
     #[case("type=\"primary\"", "type=\"other\"", "it names no list of packages")]
     #[case(
         "type=\"sha256\">e3",
-        "type=\"sha512\">e3",
-        "the digest of the list of packages is not a SHA-256"
+        "type=\"sha1\">e3",
+        "the digest of the list of packages is no SHA-256 or SHA-512"
     )]
+    #[case("type=\"sha256\">e3", "type=\"sha512\">e3", "digest")]
     #[case(EMPTY, "12", "digest")]
     #[case(".xml.zst", ".xml.bz2", "the list of packages is compressed in an unknown way")]
     #[case("repodata/p-", "http://elsewhere.example.org/p-", "location")]

@@ -164,7 +164,7 @@ impl RpmRepository {
         let sha256 = Digest::of(&new).to_string();
         let size = |content: &[u8]| format!("<size>{}</size>", content.len());
         let (before, after) = (size(&old), size(&new));
-        let repomd = repomd.replace(&format!(">{}<", primary.sha256), &format!(">{sha256}<"));
+        let repomd = repomd.replace(&format!(">{}<", primary.digest), &format!(">{sha256}<"));
         fs::write(path, repomd.replacen(&before, &after, 1)).unwrap();
         fs::write(list, new).unwrap();
     }

@@ -8,9 +8,8 @@ use crate::kernels::{
     deb::{
         closure,
         index::Index,
-        release::{IndexFile, Release},
+        release::{IndexFile, Release, is_flat},
     },
-    digest::Digest,
     download::TransferError,
     lock::{LockedFile, LockedKernel, Place},
     matrix::{DebSource, Entry, Source},
@@ -145,7 +144,7 @@ impl Reader<'_> {
             _ => self.get(mirror, &file.path, file.size)?,
         };
         let path = || file.path.clone();
-        if Digest::of(&document) != file.sha256 {
+        if !file.digest.is_of(&document) {
             return Err(RepositoryError::OtherIndex {
                 path: path(),
                 promised_by: "signed release document",
@@ -158,6 +157,11 @@ impl Reader<'_> {
     }
 
     fn get(&self, mirror: &Mirror, path: &str, limit: u64) -> Result<Vec<u8>, RepositoryError> {
-        super::get(self.kernels, mirror, &format!("dists/{}/{path}", self.source.suite), limit)
+        let suite = self.source.suite.as_str();
+        let path = match is_flat(suite) {
+            true => format!("{}{path}", suite.trim_start_matches("./").trim_start_matches('/')),
+            false => format!("dists/{suite}/{path}"),
+        };
+        super::get(self.kernels, mirror, &path, limit)
     }
 }

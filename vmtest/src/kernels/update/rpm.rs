@@ -8,7 +8,6 @@ use super::{Bypassed, RepositoryError, Resolution, Unproven, UpdateError};
 use crate::kernels::{
     closure::Closure,
     compression::{Bounded, Compression},
-    digest::Digest,
     error::ErrorKind,
     lock::{LockedFile, LockedKernel, Place, Role},
     matrix::{Entry, RpmFolder, RpmSource, Signs},
@@ -294,7 +293,7 @@ impl Reader<'_> {
     ) -> Result<Index, RepositoryError> {
         let limit = primary.size.unwrap_or(MAX_PRIMARY).min(MAX_PRIMARY);
         let document = self.get(mirror, path, limit)?;
-        if Digest::of(&document) != primary.sha256 {
+        if !primary.digest.is_of(&document) {
             let path = path.to_owned();
             return Err(RepositoryError::OtherIndex { path, promised_by: "repomd.xml" });
         }
