@@ -390,7 +390,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::kernels::sample::repository::Author;
+    use crate::kernels::sample::author::Author;
 
     const TEXT: &str = "Suite: test\n- dashed: yes\nDate: today\n";
 

@@ -140,7 +140,7 @@ mod tests {
     use crate::kernels::{
         matrix::Key,
         sample::{
-            repository::Author,
+            author::Author,
             rpm::{header, package},
         },
     };

@@ -1,6 +1,7 @@
 //! Packages, images and repositories made up for tests.
 
 pub(crate) mod archive;
+pub(crate) mod author;
 pub(crate) mod image;
 pub(crate) mod repository;
 pub(crate) mod rpm;

@@ -1,4 +1,6 @@
 //! An HTTP server on the loopback, with manners that can be spoilt.
+//!
+//! Knows nothing of this crate: its integration tests use it as well.
 
 use std::{
     collections::{HashMap, VecDeque},

@@ -15,8 +15,9 @@ use super::{
     phases::{LOCAL_LOCK_FILE, LOCK_FILE, OVERLAY_FILE},
     sample::{
         archive::{Entry as Member, compress, deb, tar},
+        author::Author,
         image::{Payload, bzimage, module, vmlinux},
-        repository::{Author, Package, publish, release},
+        repository::{Package, publish, release},
         server::{Manner, Server},
     },
     *,
