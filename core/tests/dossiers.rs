@@ -2,6 +2,7 @@
 //! --trim core/tests/dossiers` wrote.
 
 use std::{
+    collections::BTreeSet,
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
@@ -123,6 +124,26 @@ fn plans_follow_what_changed_between_releases(
     let layout = config("socket_write/tcp4").layout;
     assert_eq!((layout.file_f_op, layout.file_private_data), file);
     assert_eq!(layout.task_struct_files, files);
+}
+
+/// A kernel without BTF has no mode but `absent`.
+#[rstest]
+#[case("vanilla-5.4-nobtf", "vanilla-5.15-nobtf", &["absent"])]
+#[case("vanilla-5.4", "vanilla-5.15-nobtf", &["embedded -> absent", "masked -> absent"])]
+#[case("vanilla-5.4-nobtf", "debian-6.1", &["absent -> embedded", "absent -> masked"])]
+fn changed_plans_name_the_modes_that_the_kernels_have(
+    #[case] old: &str,
+    #[case] new: &str,
+    #[case] expected: &[&str],
+) {
+    let text = Difference::between(&dossier(old), &dossier(new)).to_string();
+    let label = |line: &str| {
+        let (label, _) = line.trim().strip_prefix("planned otherwise (")?.split_once("):")?;
+        Some(label.to_owned())
+    };
+    let labels: BTreeSet<String> = text.lines().filter_map(label).collect();
+    assert!(!labels.is_empty(), "{text}");
+    assert!(labels.iter().all(|label| expected.contains(&&**label)), "{labels:?}: {text}");
 }
 
 #[rstest]

@@ -41,8 +41,12 @@ pub enum Change {
     Plan {
         /// `tracer/name`; all that have this change.
         scenarios: Vec<String>,
-        /// Where: with BTF, or masked.
+        /// In which mode of the new kernel.
         btf: BtfMode,
+        /// With which mode of the old kernel that is compared, if it is another: where only one of the
+        /// two has BTF, the mode of the other one is `absent`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        old_btf: Option<BtfMode>,
         /// What is decided on the old kernel.
         old: String,
         /// What is decided on the new one.
@@ -261,29 +265,50 @@ fn sizes(old: &Dossier, new: &Dossier, dependencies: &Dependencies) -> Vec<Chang
 
 /// Scenarios that are decided otherwise, together where they have the same change.
 fn plans(old: &Dossier, new: &Dossier, tracer: Tracer) -> Vec<Change> {
-    let mut groups: Vec<(Vec<String>, BtfMode, String, String)> = Vec::new();
+    use BtfMode::{Absent, Embedded, Masked};
+    // Masked says nothing more of two kernels without BTF.
+    let modes: &[_] = match (&old.types, &new.types) {
+        (Some(_), Some(_)) => &[(Embedded, Embedded), (Masked, Masked)],
+        (Some(_), None) => &[(Embedded, Absent), (Masked, Absent)],
+        (None, Some(_)) => &[(Absent, Embedded), (Absent, Masked)],
+        (None, None) => &[(Absent, Absent)],
+    };
+    let mut groups = Vec::<Group>::new();
     let of_tracer = || Scenario::ALL.iter().filter(move |scenario| scenario.tracer == tracer);
-    for (btf, types) in [(BtfMode::Embedded, GivenTypes::Own), (BtfMode::Masked, GivenTypes::None)]
-    {
+    for &modes in modes {
         for scenario in of_tracer() {
-            let decided = |dossier: &Dossier| brief(&dossier.predict(scenario, types));
-            let (old, new) = (decided(old), decided(new));
-            if old == new {
+            let decided = |dossier: &Dossier, mode| {
+                let types = if mode == Masked { GivenTypes::None } else { GivenTypes::Own };
+                brief(&dossier.predict(scenario, types))
+            };
+            let decisions = (decided(old, modes.0), decided(new, modes.1));
+            if decisions.0 == decisions.1 {
                 continue;
             }
-            let known = groups.iter_mut().find(|group| (&group.2, &group.3) == (&old, &new));
-            match known {
-                Some(group) if group.1 == btf => group.0.push(scenario.to_string()),
+            match groups.iter_mut().find(|group| group.decisions == decisions) {
+                Some(group) if group.modes == modes => group.scenarios.push(scenario.to_string()),
                 // Masked as with BTF: once is enough.
-                Some(group) if group.0.contains(&scenario.to_string()) => {}
-                _ => groups.push((vec![scenario.to_string()], btf, old, new)),
+                Some(group) if group.scenarios.contains(&scenario.to_string()) => {}
+                _ => groups.push(Group { scenarios: vec![scenario.to_string()], modes, decisions }),
             }
         }
     }
-    groups
-        .into_iter()
-        .map(|(scenarios, btf, old, new)| Change::Plan { scenarios, btf, old, new })
-        .collect()
+    groups.into_iter().map(Group::change).collect()
+}
+
+/// Scenarios with the same change, of the old kernel and of the new one.
+struct Group {
+    scenarios: Vec<String>,
+    modes: (BtfMode, BtfMode),
+    decisions: (String, String),
+}
+
+impl Group {
+    fn change(self) -> Change {
+        let Group { scenarios, modes: (old_btf, btf), decisions: (old, new) } = self;
+        let old_btf = Some(old_btf).filter(|old_btf| *old_btf != btf);
+        Change::Plan { scenarios, btf, old_btf, old, new }
+    }
 }
 
 /// A decision without what differs between modes and says nothing of the kernel.

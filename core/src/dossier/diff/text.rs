@@ -43,8 +43,10 @@ impl fmt::Display for Difference {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Change::Plan { scenarios, btf, old, new } => {
-                write!(f, "planned otherwise ({btf}): {}", Scenarios(scenarios))?;
+            Change::Plan { scenarios, btf, old_btf, old, new } => {
+                f.write_str("planned otherwise (")?;
+                old_btf.iter().try_for_each(|old| write!(f, "{old} -> "))?;
+                write!(f, "{btf}): {}", Scenarios(scenarios))?;
                 match (old.split_once("; "), new.split_once("; ")) {
                     (Some((place, old)), Some((other, new))) if place == other => {
                         write!(f, "\n  {old} -> {new}")

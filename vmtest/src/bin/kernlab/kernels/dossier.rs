@@ -4,6 +4,7 @@ use std::{fs, io, path::PathBuf};
 
 use clap::Args;
 use kernlab_core::{
+    cell::BtfMode,
     discovery::{LayoutReport, ReportedField, ReportedPrototype},
     dossier::{Dossier as Facts, GivenTypes, SymbolState},
     facts::{Trial, wanted_symbols, wanted_tracepoints},
@@ -134,7 +135,11 @@ fn facts(Row { id, dossier, .. }: &Row) -> String {
     missing("no symbols", symbols.collect());
     let tracepoints = wanted_tracepoints().filter(|&name| !dossier.tracepoints.contains_key(name));
     missing("no tracepoints", tracepoints.map(str::to_owned).collect());
-    for (mode, types) in [("embedded", GivenTypes::Own), ("masked", GivenTypes::None)] {
+    let modes: &[_] = match dossier.types {
+        Some(_) => &[(BtfMode::Embedded, GivenTypes::Own), (BtfMode::Masked, GivenTypes::None)],
+        None => &[(BtfMode::Absent, GivenTypes::Own)],
+    };
+    for &(mode, types) in modes {
         let refused =
             Scenario::ALL.iter().filter_map(|scenario| match dossier.predict(scenario, types) {
                 Decision::Unsupported(why) => Some(format!("{scenario} ({})", why.reason)),
