@@ -16,7 +16,7 @@ pub enum BtfMode {
     Masked,
     /// The image was built without.
     Absent,
-    /// The image has none; a file is supplied.
+    /// A file is supplied, whatever the image has.
     External,
 }
 
@@ -32,6 +32,15 @@ impl BtfMode {
             BtfMode::Masked => "masked",
             BtfMode::Absent => "absent",
             BtfMode::External => "external",
+        }
+    }
+
+    /// Whether an image can have this mode: one with type information of its own, or one without.
+    pub fn fits(self, has_btf: bool) -> bool {
+        match self {
+            BtfMode::Embedded | BtfMode::Masked => has_btf,
+            BtfMode::Absent => !has_btf,
+            BtfMode::External => true,
         }
     }
 

@@ -100,6 +100,9 @@ pub enum Reason {
     MissingSymbol,
     /// The plan needs type information and the kernel offers none.
     MissingBtf,
+    /// The image has type information where the BTF mode means that it has none, or none where the
+    /// mode needs some.
+    WrongBtfMode,
     /// A structure lacks a field that the tracer reads.
     MissingField,
     /// The type information that was supplied is not that of the kernel.
@@ -230,6 +233,7 @@ mod tests {
     fn reason_codes_are_kebab_case() {
         assert_eq!(Reason::MissingSymbol.code(), "missing-symbol");
         assert_eq!(Reason::NotAKernel.to_string(), "not-a-kernel");
+        assert_eq!(Reason::WrongBtfMode.code(), "wrong-btf-mode");
     }
 
     #[test]

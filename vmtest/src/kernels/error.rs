@@ -2,7 +2,7 @@
 
 use std::{fmt, io, path::PathBuf, sync::Arc};
 
-use kernlab_core::outcome::Reason;
+use kernlab_core::{cell::BtfMode, outcome::Reason};
 
 use super::{
     build::BuildError, digest::Digest, document::DocumentError, download::TransferError,
@@ -140,6 +140,19 @@ pub enum ErrorKind {
     /// A kernel is to be run with a BTF file and has none.
     #[error("no BTF file: the entry in kernels.toml names none in `btf_file`")]
     NoBtfFile,
+    /// The image has type information where a BTF mode means that it has none, or the reverse.
+    #[error(
+        "the image has {}BTF, so no cell can run in the BTF mode {mode}: {advice}",
+        if *.has_btf { "" } else { "no " }
+    )]
+    BtfMode {
+        /// The mode.
+        mode: BtfMode,
+        /// Whether the image has type information.
+        has_btf: bool,
+        /// What the entry should say, or what to ask for.
+        advice: String,
+    },
     /// A BTF file has no BTF, or that of another kernel.
     #[error("cannot use the BTF of {path}")]
     Btf {
@@ -254,6 +267,7 @@ impl ErrorKind {
             ErrorKind::Package { .. } | ErrorKind::Module(_) => Reason::BadPackage,
             ErrorKind::Image { .. } => Reason::NotAKernel,
             ErrorKind::NoBtfFile => Reason::MissingBtf,
+            ErrorKind::BtfMode { .. } => Reason::WrongBtfMode,
             ErrorKind::Btf { .. } => Reason::ForeignBtf,
             ErrorKind::Build(error) => error.reason(),
             ErrorKind::Read { .. }

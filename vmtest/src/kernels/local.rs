@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     compression::read_bounded,
     digest::Digest,
@@ -20,20 +22,23 @@ use super::{
 const MAX_IMAGE: u64 = 1 << 30;
 
 /// Goes into the key of artifacts: to be raised with every change of how an image is read.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+
+/// What a bzImage was found to be, in its artifact.
+const DESCRIPTION: &str = "image.json";
 
 /// A kernel in files that somebody named.
 pub(crate) fn file(store: &Store, id: &str, source: &FileSource) -> Result<Unpacked, ErrorKind> {
-    let (image, release) = read_image(store, &source.image)?;
-    let image = match &source.vmlinux {
-        None => image,
+    let Inspected { image, release, has_btf } = read_image(store, &source.image)?;
+    let (image, has_btf) = match &source.vmlinux {
+        None => (image, has_btf),
         Some(vmlinux) => {
             let bytes = read(vmlinux)?;
             let kernel = ElfKernel::parse(&bytes).map_err(|e| unusable(vmlinux, e))?;
             if !kernel.has_pvh {
                 return Err(unusable(vmlinux, ImageError::NoPvh));
             }
-            Image { vmlinux: Some(vmlinux.clone()), ..image }
+            (Image { vmlinux: Some(vmlinux.clone()), ..image }, Some(kernel.has_btf))
         }
     };
     if let Some(path) = &source.config {
@@ -48,6 +53,7 @@ pub(crate) fn file(store: &Store, id: &str, source: &FileSource) -> Result<Unpac
         release: release.unwrap_or_else(|| UNKNOWN_RELEASE.to_owned()),
         image,
         config: source.config.clone(),
+        has_btf,
         modules,
         memory_mib: MEMORY_MIB,
         processors: PROCESSORS,
@@ -70,69 +76,104 @@ pub(crate) fn host(store: &Store, id: &str, root: &Path) -> Result<Unpacked, Err
         let looked_for = looked_for.join(", ");
         return Err(ErrorKind::NoHostKernel { release: release.to_owned(), looked_for });
     };
-    let (image, _) = read_image(store, path)?;
+    let Inspected { image, has_btf, .. } = read_image(store, path)?;
     let configs = [root.join(format!("boot/config-{release}")), folder.join("config")];
     Ok(Unpacked {
         id: id.to_owned(),
         release: release.to_owned(),
         image,
         config: configs.into_iter().find(|path| path.is_file()),
+        has_btf,
         modules: if folder.is_dir() { tree(&folder)? } else { Modules::unknown() },
         memory_mib: MEMORY_MIB,
         processors: PROCESSORS,
     })
 }
 
-/// Checks an image and extracts the ELF kernel in it, unless that was done before.
-fn read_image(store: &Store, path: &Path) -> Result<(Image, Option<String>), ErrorKind> {
-    let bytes = read(path)?;
-    let Inspected { release, is_elf, vmlinux } = inspect(&bytes).map_err(|e| unusable(path, e))?;
-    let path = path.to_owned();
-    if is_elf {
-        return Ok((Image { bzimage: None, vmlinux: Some(path) }, release));
-    }
-    let vmlinux = match vmlinux {
-        None => None,
-        Some(vmlinux) => {
-            let key = format!("image {VERSION} {}", Digest::of(&bytes));
-            let key = Digest::of(key.as_bytes()).to_string();
-            let whole = |path: &Path| {
-                let metadata = fs::metadata(path.join("vmlinux")).ok()?;
-                (metadata.len() == vmlinux.len() as u64).then_some(())
-            };
-            let (artifact, ()) = store.artifact(&key, whole, |scratch| {
-                let path = scratch.join("vmlinux");
-                fs::write(&path, &vmlinux).map_err(|e| StoreError::io("write", &path, e))
-            })?;
-            Some(artifact.join("vmlinux"))
-        }
-    };
-    Ok((Image { bzimage: Some(path), vmlinux }, release))
-}
-
-/// Whether these bytes are an image that could be given as a file, and what is in it.
-fn inspect(bytes: &[u8]) -> Result<Inspected, ImageError> {
-    if is_elf(bytes) {
-        let kernel = ElfKernel::parse(bytes)?;
-        return match kernel.has_pvh {
-            true => Ok(Inspected { release: kernel.release, is_elf: true, vmlinux: None }),
-            false => Err(ImageError::NoPvh),
-        };
-    }
-    let image = BzImage::parse(bytes)?;
-    let vmlinux = match image.extract()? {
-        Some(vmlinux) if ElfKernel::parse(&vmlinux)?.has_pvh => Some(vmlinux),
-        _ => None,
-    };
-    Ok(Inspected { release: image.release, is_elf: false, vmlinux })
-}
-
-/// What is in an image.
+/// An image that can be given as a file.
 struct Inspected {
+    image: Image,
     release: Option<String>,
-    is_elf: bool,
-    /// The ELF kernel inside a bzImage, if it can be started directly.
-    vmlinux: Option<Vec<u8>>,
+    has_btf: Option<bool>,
+}
+
+/// Checks an image and extracts the ELF kernel in it, unless that was done before.
+fn read_image(store: &Store, path: &Path) -> Result<Inspected, ErrorKind> {
+    let bytes = read(path)?;
+    let unusable = |source| unusable(path, source);
+    if is_elf(&bytes) {
+        let kernel = ElfKernel::parse(&bytes).map_err(unusable)?;
+        if !kernel.has_pvh {
+            return Err(unusable(ImageError::NoPvh));
+        }
+        let image = Image { bzimage: None, vmlinux: Some(path.to_owned()) };
+        return Ok(Inspected { image, release: kernel.release, has_btf: Some(kernel.has_btf) });
+    }
+    let bzimage = BzImage::parse(&bytes).map_err(unusable)?;
+    let key = format!("image {VERSION} {}", Digest::of(&bytes));
+    let key = Digest::of(key.as_bytes()).to_string();
+    let (artifact, description) = store.artifact(&key, open, |scratch| {
+        extract(&bzimage, scratch).map_err(|refused| match refused {
+            Refused::Image(source) => unusable(source),
+            Refused::Store(error) => error.into(),
+        })
+    })?;
+    let vmlinux = description.vmlinux_size.map(|_| artifact.join(VMLINUX));
+    let image = Image { bzimage: Some(path.to_owned()), vmlinux };
+    Ok(Inspected { image, release: bzimage.release, has_btf: description.has_btf })
+}
+
+/// The ELF kernel inside a bzImage, in its artifact.
+const VMLINUX: &str = "vmlinux";
+
+/// What is in a bzImage.
+#[derive(Serialize, Deserialize)]
+struct Description {
+    /// Whether there is type information; none if the payload can't be looked at.
+    has_btf: Option<bool>,
+    /// The size of the ELF kernel, if it can be started directly and so is in the artifact.
+    vmlinux_size: Option<u64>,
+}
+
+/// The description of an artifact whose files are all there.
+fn open(path: &Path) -> Option<Description> {
+    let text = fs::read(path.join(DESCRIPTION)).ok()?;
+    let description: Description = serde_json::from_slice(&text).ok()?;
+    let is_whole = description.vmlinux_size.is_none_or(|size| {
+        fs::metadata(path.join(VMLINUX)).is_ok_and(|metadata| metadata.len() == size)
+    });
+    is_whole.then_some(description)
+}
+
+enum Refused {
+    Image(ImageError),
+    Store(StoreError),
+}
+
+impl From<ImageError> for Refused {
+    fn from(error: ImageError) -> Self {
+        Refused::Image(error)
+    }
+}
+
+/// Writes what is in a bzImage.
+fn extract(image: &BzImage<'_>, scratch: &Path) -> Result<(), Refused> {
+    let write = |name: &str, content: &[u8]| {
+        let path = scratch.join(name);
+        fs::write(&path, content).map_err(|e| Refused::Store(StoreError::io("write", &path, e)))
+    };
+    let mut description = Description { has_btf: None, vmlinux_size: None };
+    if let Some(vmlinux) = image.extract()? {
+        let kernel = ElfKernel::parse(&vmlinux)?;
+        description.has_btf = Some(kernel.has_btf);
+        if kernel.has_pvh {
+            description.vmlinux_size = Some(vmlinux.len() as u64);
+            write(VMLINUX, &vmlinux)?;
+        }
+    }
+    let text = serde_json::to_vec(&description);
+    let text = text.map_err(|e| Refused::Store(StoreError::io("write", scratch, e.into())))?;
+    write(DESCRIPTION, &text)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ErrorKind> {
@@ -165,7 +206,7 @@ mod tests {
     use crate::kernels::{
         compression::Compression,
         error::chain,
-        sample::image::{Payload, bzimage, module, vmlinux},
+        sample::image::{Payload, bzimage, module, vmlinux, vmlinux_with_btf},
     };
 
     struct Machine {
@@ -218,6 +259,32 @@ mod tests {
         assert_eq!(fs::read(unpacked.image.fastest()).unwrap(), kernel);
         // The second time it comes from the store.
         assert_eq!(machine.file("bzImage").unwrap().image, unpacked.image);
+    }
+
+    #[test]
+    fn an_image_tells_whether_it_has_btf() {
+        let of = |kernel: &[u8]| bzimage(RELEASE, Payload::Compressed(Compression::Xz), kernel);
+        let machine = Machine::new(&[
+            ("with", &of(&vmlinux_with_btf(RELEASE, 1, true))),
+            ("without", &of(&vmlinux(RELEASE, true))),
+            ("unknown", &bzimage(RELEASE, Payload::Bzip2, b"")),
+            ("vmlinux", &vmlinux(RELEASE, true)),
+        ]);
+        for (image, has_btf) in [
+            ("with", Some(true)),
+            ("without", Some(false)),
+            ("unknown", None),
+            ("vmlinux", Some(false)),
+        ] {
+            // The second time the store knows.
+            for _ in 0..2 {
+                assert_eq!(machine.file(image).unwrap().has_btf, has_btf, "{image}");
+            }
+        }
+        // What boots is what counts.
+        let vmlinux = Some(machine.path("vmlinux"));
+        let unpacked = machine.file_with("unknown", |source| source.vmlinux = vmlinux).unwrap();
+        assert_eq!(unpacked.has_btf, Some(false));
     }
 
     #[test]

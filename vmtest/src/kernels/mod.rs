@@ -10,6 +10,7 @@
 
 mod add;
 mod apt;
+mod btf_mode;
 mod build;
 mod build_tools;
 mod check;

@@ -115,6 +115,8 @@ pub struct Unpacked {
     pub image: Image,
     /// The configuration it was built with, if that is known.
     pub config: Option<PathBuf>,
+    /// Whether the image that boots has type information; none if that can't be told.
+    pub has_btf: Option<bool>,
     /// Its modules. The guests of a run load none, so its plan has none.
     #[serde(skip)]
     pub modules: Modules,
@@ -142,6 +144,7 @@ impl Unpacked {
             release: release.to_owned(),
             image: Image { bzimage: None, vmlinux: Some("/store/vmlinux".into()) },
             config: None,
+            has_btf: Some(true),
             modules: Modules::default(),
             memory_mib: super::matrix::MEMORY_MIB,
             processors: super::matrix::PROCESSORS,

@@ -28,7 +28,7 @@ use super::{
 };
 
 /// Goes into the key of artifacts: to be raised with every change of what unpacking makes.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 const MAX_IMAGE: u64 = 1 << 30;
 const MAX_TEXT: u64 = 64 << 20;
@@ -46,6 +46,8 @@ struct Description {
     has_bzimage: bool,
     has_vmlinux: bool,
     has_config: bool,
+    /// Whether the image has type information; none if that can't be told.
+    has_btf: Option<bool>,
     builtin: BTreeSet<String>,
     /// All modules of the packages.
     modules: BTreeSet<String>,
@@ -79,6 +81,7 @@ pub(crate) fn unpack(
             vmlinux: file(description.has_vmlinux, "vmlinux"),
         },
         config: file(description.has_config, "config"),
+        has_btf: description.has_btf,
         modules: Modules {
             builtin: description.builtin,
             supply: Supply::Packages(PackagedModules {
@@ -290,10 +293,12 @@ impl Artifact<'_> {
 
     fn image(&mut self, bytes: &[u8]) -> Result<(), Refused> {
         if is_elf(bytes) {
-            if !ElfKernel::parse(bytes)?.has_pvh {
+            let kernel = ElfKernel::parse(bytes)?;
+            if !kernel.has_pvh {
                 return Err(ImageError::NoPvh.into());
             }
             self.has_image = true;
+            self.description.has_btf = Some(kernel.has_btf);
             self.description.has_vmlinux = true;
             return Ok(self.write("vmlinux", bytes)?);
         }
@@ -301,9 +306,10 @@ impl Artifact<'_> {
         self.has_image = true;
         self.description.has_bzimage = true;
         self.write("bzImage", bytes)?;
-        if let Some(vmlinux) = image.extract()?
-            && ElfKernel::parse(&vmlinux)?.has_pvh
-        {
+        let Some(vmlinux) = image.extract()? else { return Ok(()) };
+        let kernel = ElfKernel::parse(&vmlinux)?;
+        self.description.has_btf = Some(kernel.has_btf);
+        if kernel.has_pvh {
             self.description.has_vmlinux = true;
             self.write("vmlinux", &vmlinux)?;
         }

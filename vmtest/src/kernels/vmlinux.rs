@@ -8,8 +8,8 @@
 use std::io;
 
 use object::{
-    Object as _, ObjectSection as _, elf,
-    read::elf::{ElfFile64, ProgramHeader as _},
+    Object as _, ObjectSection as _, SectionFlags, elf,
+    read::elf::{ElfFile64, ElfSection64, ProgramHeader as _},
 };
 
 use super::compression::Compression;
@@ -169,9 +169,21 @@ impl ElfKernel {
                     .any(|note| note.n_type(endian) == PHYS32_ENTRY && note.name() == b"Xen")
             })
         });
-        let has_btf = elf.section_by_name(".BTF").is_some_and(|section| section.size() > 0);
+        let has_btf = btf_section(&elf).is_some();
         Ok(ElfKernel { release: banner_release(bytes), has_pvh, has_btf })
     }
+}
+
+/// The type information that is loaded with the kernel. A section that `pahole -J` has added to a
+/// finished vmlinux is in the file and not in memory.
+fn btf_section<'a>(
+    elf: &'a ElfFile64<'a, object::Endianness>,
+) -> Option<ElfSection64<'a, 'a, object::Endianness>> {
+    let is_loaded = |section: &ElfSection64<'_, '_, _>| match section.flags() {
+        SectionFlags::Elf { sh_flags, .. } => sh_flags.contains(elf::SHF_ALLOC),
+        _ => false,
+    };
+    elf.section_by_name(".BTF").filter(|section| section.size() > 0 && is_loaded(section))
 }
 
 /// The release in `Linux version 6.1.0-56-cloud-amd64 (builder@host) ...`, which every kernel has
@@ -204,7 +216,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::kernels::sample::image::{Payload, bzimage, vmlinux};
+    use crate::kernels::sample::image::{Payload, bzimage, vmlinux, vmlinux_with_btf};
 
     const RELEASE: &str = "6.1.0-56-cloud-amd64";
 
@@ -243,6 +255,14 @@ mod tests {
         let kernel = ElfKernel::parse(&vmlinux(RELEASE, has_pvh)).unwrap();
         let release = Some(RELEASE.to_owned());
         assert_eq!(kernel, ElfKernel { release, has_pvh, has_btf: false });
+    }
+
+    #[rstest]
+    #[case::as_the_kernel_s_build_adds_it(true)]
+    #[case::as_it_is_added_to_a_finished_kernel(false)]
+    fn only_btf_that_is_loaded_counts(#[case] is_loaded: bool) {
+        let kernel = vmlinux_with_btf(RELEASE, 16, is_loaded);
+        assert_eq!(ElfKernel::parse(&kernel).unwrap().has_btf, is_loaded);
     }
 
     #[test]

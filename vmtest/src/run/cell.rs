@@ -141,6 +141,7 @@ impl Runner {
         let mut clock = Clock::default();
         let entry = self.entry(&cell.kernel)?;
         let kernel = self.kernel(&entry)?;
+        kernel.check_mode(&entry, cell.btf).map_err(unavailable)?;
         let mut tell = |line| reporter.tell(ProgressEvent::Notice(line));
         let mut bootable = self.bootable(&entry, &kernel, cell.btf, &mut tell)?;
         bootable.console_file = Some(evidence.join("console.log"));

@@ -128,7 +128,7 @@ pub fn run(
     if let Some(left_out) = chosen.notice() {
         show.notice(&left_out.to_string());
     }
-    let entries = chosen.entries;
+    let entries = kernels.with_modes_of_images(chosen.entries);
     let allow = splat::allow_list(kernels.root())?;
     let cells = options.filter.cells(&entries);
     let cells = match options.partition {

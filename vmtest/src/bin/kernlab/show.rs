@@ -11,7 +11,7 @@ use std::{
 
 use crate::building::Building;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use kernlab_core::outcome::{Outcome, Severity};
+use kernlab_core::outcome::{Outcome, Reason, Severity};
 use kernlab_vmtest::{
     kernels::{self, Observer},
     run::{Show, plan::RunPlan, progress::ProgressEvent},
@@ -140,12 +140,18 @@ impl Show for Terminal {
                 state.running.remove(cell);
                 self.bar.inc(1);
                 let kernel = kernel_of(cell);
+                // The other modes of the kernel may be all right.
+                let of_mode = *reason == Some(Reason::WrongBtfMode);
                 if outcome.severity() != Severity::Expected {
                     let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
                     let said = |kernel: &KernelState| kernel.counts.contains_key(outcome);
                     match outcome {
                         // A kernel that can't be had: once is enough.
                         Outcome::Unavailable if state.kernels.get(&kernel).is_some_and(said) => {}
+                        Outcome::Unavailable if of_mode => {
+                            let mode = cell.split('/').nth(1).unwrap_or_default();
+                            self.line(&format!("{kernel}/{mode}: {outcome}{reason}"));
+                        }
                         Outcome::Unavailable => self.line(&format!("{kernel}: {outcome}{reason}")),
                         _ => self.line(&format!("{cell}: {outcome}{reason}")),
                     }

@@ -45,7 +45,7 @@ use super::{
 };
 
 /// Goes into every key: to be raised with every change of how a kernel is built.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The file that every kernel built here has, and no other artifact.
 pub(crate) const DESCRIPTION: &str = "build.json";
@@ -67,6 +67,8 @@ pub(super) struct Recipe<'a> {
 #[derive(Debug, Serialize, Deserialize)]
 struct Description {
     release: String,
+    /// Whether the image has type information; none if that can't be told.
+    has_btf: Option<bool>,
     seconds: u64,
     /// The size of every other file in it, for seeing damage.
     sizes: BTreeMap<String, u64>,
@@ -156,12 +158,12 @@ impl Recipe<'_> {
             observe(Event::Made { files, file });
         })?;
         let mut artifact = Artifact { folder: scratch, sizes: BTreeMap::new() };
-        self.keep(&output, &config, &log, &mut artifact)?;
+        let has_btf = self.keep(&output, &config, &log, &mut artifact)?;
         let seconds = began.elapsed().as_secs();
         let release = output.join("include/config/kernel.release");
         let release = fs::read_to_string(&release).map_err(io_error("read", &release))?;
         let release = release.trim().to_owned();
-        let description = Description { release, seconds, sizes: artifact.sizes };
+        let description = Description { release, has_btf, seconds, sizes: artifact.sizes };
         let text = serde_json::to_vec(&description)
             .map_err(|error| io_error("write", scratch)(error.into()))?;
         write(&scratch.join(DESCRIPTION), &text)?;
@@ -200,20 +202,21 @@ impl Recipe<'_> {
         Ok(path)
     }
 
-    /// Takes what is kept out of the folder of the build.
+    /// Takes what is kept out of the folder of the build. Returns whether the image has type
+    /// information, as far as that can be told.
     fn keep(
         &self,
         output: &Path,
         config: &Path,
         log: &Path,
         artifact: &mut Artifact<'_>,
-    ) -> Result<(), BuildError> {
+    ) -> Result<Option<bool>, BuildError> {
         let read = |path: &Path| fs::read(path).map_err(io_error("read", path));
         let bytes = read(&output.join(BZIMAGE))?;
         let image = BzImage::parse(&bytes)?;
         artifact.write("bzImage", &bytes)?;
         artifact.write("config", &read(config)?)?;
-        let Some(vmlinux) = image.extract()? else { return Ok(()) };
+        let Some(vmlinux) = image.extract()? else { return Ok(None) };
         let kernel = ElfKernel::parse(&vmlinux)?;
         if kernel.has_btf != self.btf {
             return Err(BuildError::Btf { has: kernel.has_btf, log: log.to_owned() });
@@ -221,7 +224,7 @@ impl Recipe<'_> {
         if kernel.has_pvh {
             artifact.write("vmlinux", &vmlinux)?;
         }
-        Ok(())
+        Ok(Some(kernel.has_btf))
     }
 
     /// An empty log, which outlives the build. Builds of other keys have others.
@@ -240,6 +243,7 @@ impl Recipe<'_> {
             release: description.release.clone(),
             image: Image { bzimage: file("bzImage"), vmlinux: file("vmlinux") },
             config: file("config"),
+            has_btf: description.has_btf,
             modules: Modules::unknown(),
             memory_mib: MEMORY_MIB,
             processors: PROCESSORS,

@@ -1,6 +1,6 @@
 //! Kernel images and modules: only as much of them as is looked at.
 
-use object::write::Object;
+use object::{SectionKind, write::Object};
 
 use crate::{
     kernels::{compression::Compression, sample::archive::compress},
@@ -30,6 +30,30 @@ pub(crate) fn vmlinux(release: &str, has_pvh: bool) -> Vec<u8> {
     // Something to compress, and more than a decompressor's smallest buffer.
     kernel.extend((0..40_000_u32).flat_map(|number| (number / 7).to_le_bytes()));
     kernel
+}
+
+/// An uncompressed kernel with type information: of one type of this kind, which is loaded, or which
+/// was only added to the file. It can't be started.
+pub(crate) fn vmlinux_with_btf(release: &str, kind: u32, is_loaded: bool) -> Vec<u8> {
+    let (format, architecture) = (object::BinaryFormat::Elf, object::Architecture::X86_64);
+    let mut object = Object::new(format, architecture, object::Endianness::Little);
+    let mut btf = vec![0x9f, 0xeb, 1, 0];
+    for word in [24, 0, 12, 12, 1, 0, kind << 24, 4_u32] {
+        btf.extend(word.to_le_bytes());
+    }
+    btf.push(0);
+    let banner = format!("Linux version {release} (made up) #1\0").into_bytes();
+    let btf_kind = match is_loaded {
+        true => SectionKind::ReadOnlyData,
+        false => SectionKind::Metadata,
+    };
+    for (name, kind, content) in
+        [(".rodata", SectionKind::ReadOnlyData, banner), (".BTF", btf_kind, btf)]
+    {
+        let section = object.add_section(Vec::new(), name.as_bytes().to_vec(), kind);
+        object.append_section_data(section, &content, 1);
+    }
+    object.write().unwrap()
 }
 
 /// A bzImage of this release.
