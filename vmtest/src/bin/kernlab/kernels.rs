@@ -227,6 +227,12 @@ fn run_update(kernels: &Kernels, arguments: &Update) -> Exit {
             return Exit::Usage;
         }
     };
+    if let Some(line) = needs_no_lock(&entries).filter(|_| !arguments.selectors.is_empty()) {
+        println!("{line}");
+        if entries.iter().all(|entry| !entry.source.is_locked()) {
+            return Exit::Success;
+        }
+    }
     let progress = Progress::new();
     let update = kernels.update(&entries, &progress);
     let changes = update.changes();
@@ -253,6 +259,18 @@ fn run_update(kernels: &Kernels, arguments: &Update) -> Exit {
         eprintln!("error: {} is not resolved: {}", unresolved.id, chain(&*unresolved.error));
     }
     if update.unresolved.is_empty() { Exit::Success } else { Exit::Infrastructure }
+}
+
+/// Says which of these entries no lock has anything to say about.
+fn needs_no_lock(entries: &[Entry]) -> Option<String> {
+    let ids = entries.iter().filter(|entry| !entry.source.is_locked());
+    let ids: Vec<_> = ids.map(|entry| entry.id.as_str()).collect();
+    let (need, source) = match ids.len() {
+        0 => return None,
+        1 => ("needs", "its source is"),
+        _ => ("need", "their sources are"),
+    };
+    Some(format!("{} {need} no lock: {source} on this machine", ids.join(", ")))
 }
 
 fn run_fetch(kernels: Kernels, arguments: &Fetch) -> Exit {
