@@ -182,6 +182,13 @@ impl Btf {
         Ok(Btf { bytes, types, strings })
     }
 
+    /// The highest number of a kind (`BTF_KIND_*` of include/uapi/linux/btf.h) that is used. A kernel
+    /// that doesn't know a kind refuses the whole of its BTF.
+    pub fn newest_kind(&self) -> u32 {
+        let kinds = self.types.iter().filter_map(|at| self.u32(*at as usize + 4));
+        kinds.map(|info| info >> 24 & 0x1f).max().unwrap_or_default()
+    }
+
     /// The prototype of a function, if BTF describes one of that name.
     pub fn prototype(&self, function: &str) -> Option<Prototype> {
         self.prototype_of(self.find(&[Kind::Function], function)?)

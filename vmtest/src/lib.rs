@@ -6,6 +6,7 @@ pub mod console;
 pub mod dossier;
 pub mod golden;
 pub mod image;
+mod interruption;
 pub mod judge;
 pub mod kernels;
 pub mod lab;

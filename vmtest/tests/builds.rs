@@ -5,13 +5,21 @@ use std::{
     fs::{self, File},
     os::{
         fd::AsFd as _,
-        unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+        unix::{
+            fs::{OpenOptionsExt as _, PermissionsExt as _, symlink},
+            process::{CommandExt as _, ExitStatusExt as _},
+        },
     },
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::signal::{SigHandler, Signal, kill},
+    unistd::Pid,
+};
+use rstest::rstest;
 
 const MATRIX: &str = r#"schema = 1
 
@@ -42,6 +50,7 @@ olddefconfig:
 \t@true
 bzImage:
 \t@echo '  CC      init/main.o'
+\t@echo 'flags: $(KCFLAGS) $(V), compiler: $(CC)'
 \t@if test -e hold; then exec cat > fifo; fi
 \t@mkdir -p $(O)/arch/x86/boot $(O)/include/config
 \t@cp image $(O)/arch/x86/boot/bzImage
@@ -49,7 +58,12 @@ bzImage:
 ";
 
 /// The programs that a build looks for. `make` is the real one.
-const PROGRAMS: [&str; 5] = ["gcc", "ld", "flex", "bison", "bc"];
+const PROGRAMS: [&str; 10] =
+    ["gcc", "ld", "as", "ar", "nm", "objcopy", "strip", "flex", "bison", "bc"];
+
+/// Says its version, and, as a compiler, which assembler it runs.
+const PROGRAM: &str =
+    "#!/bin/sh\ncase \"$1\" in -print-prog-name=as) echo as;; *) echo 'made up 1.0';; esac\n";
 
 /// A checkout with a matrix and a kernel's source, a store, and programs in front of the machine's.
 struct Checkout(tempfile::TempDir);
@@ -64,9 +78,7 @@ impl Checkout {
         checkout.write("linux/Makefile", MAKEFILE);
         checkout.write("linux/Kconfig", "");
         for program in PROGRAMS {
-            checkout.write(&format!("bin/{program}"), "#!/bin/sh\necho 'made up 1.0'\n");
-            let executable = fs::Permissions::from_mode(0o755);
-            fs::set_permissions(checkout.path(&format!("bin/{program}")), executable).unwrap();
+            checkout.write_program(&format!("bin/{program}"), PROGRAM);
         }
         checkout.write_image();
         checkout
@@ -92,6 +104,17 @@ impl Checkout {
 
     fn write(&self, name: &str, text: &str) {
         fs::write(self.path(name), text).unwrap();
+    }
+
+    fn write_program(&self, name: &str, text: &str) {
+        self.write(name, text);
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// What is in a folder of the store.
+    fn stored(&self, folder: &str) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.path("store").join(folder)).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect()
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -161,11 +184,12 @@ fn a_source_that_can_t_be_built_fails_and_a_machine_that_can_t_build_says_so() {
     assert!(stderr.contains("no_such_image: No such file"), "{stderr}");
     assert_eq!(checkout.state(), "unbuilt");
 
-    checkout.write("bin/bison", "#!/bin/sh\nexit 1\n");
+    checkout.write("bin/bison", "#!/bin/sh\necho 'libfl.so.2: no such file' >&2; exit 127\n");
     let (code, _, stderr) = checkout.kernels(&["build", "mine"]);
     assert_eq!(code, Some(3), "{stderr}");
-    assert!(stderr.contains("this machine can't build kernels, it lacks bison: "), "{stderr}");
-    assert!(stderr.contains("`cargo xtask kernels build mine` installs that"), "{stderr}");
+    let broken = "this machine can't build mine: bison is there and does not work: libfl.so.2: no";
+    assert!(stderr.contains(broken), "{stderr}");
+    assert!(!stderr.contains("installs"), "{stderr}");
 
     let (code, _, stderr) = checkout.kernels(&["build", "ready"]);
     assert_eq!(code, Some(2), "{stderr}");
@@ -174,36 +198,95 @@ fn a_source_that_can_t_be_built_fails_and_a_machine_that_can_t_build_says_so() {
 
 #[test]
 fn what_a_build_lacks_is_installed_if_the_user_agreed() {
-    let checkout = Checkout::new();
-    checkout.write("bin/bison", "#!/bin/sh\nexit 1\n");
-    checkout.write("good", "#!/bin/sh\necho 'made up 1.0'\n");
-    let build = |installer: &str| {
+    let without_bison = || {
+        let checkout = Checkout::new();
+        fs::rename(checkout.path("bin/bison"), checkout.path("bison")).unwrap();
+        // The machine's own is not in the way either.
+        fs::create_dir(checkout.path("tools")).unwrap();
+        let path = std::env::var("PATH").unwrap();
+        for name in ["make", "sh", "cp", "mkdir", "echo", "true", "false", "touch"] {
+            let mut here = path.split(':').map(|directory| Path::new(directory).join(name));
+            let program = here.find(|program| program.is_file()).unwrap();
+            symlink(program, checkout.path("tools").join(name)).unwrap();
+        }
+        checkout
+    };
+    let build = |checkout: &Checkout, installer: &str| {
+        let path = ["bin", "tools"].map(|directory| checkout.path(directory).display().to_string());
         let mut command = checkout.command(&["build", "mine"]);
-        let output = command.env("KERNLAB_BUILD_TOOLS", installer).output().unwrap();
+        command.env("PATH", path.join(":")).env("KERNLAB_BUILD_TOOLS", installer);
+        let output = command.output().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
-    let (code, stderr) = build("false");
+    let checkout = without_bison();
+    let (code, stderr) = build(&checkout, "false");
     assert_eq!(code, Some(3), "{stderr}");
     assert!(stderr.contains("mine: that was not installed; log: /"), "{stderr}");
-    assert!(stderr.contains("this machine can't build kernels, it lacks bison: "), "{stderr}");
+    assert!(stderr.contains("it lacks bison"), "{stderr}");
 
-    let (good, bison) = (checkout.path("good"), checkout.path("bin/bison"));
-    let (code, stderr) = build(&format!("cp '{}' '{}'", good.display(), bison.display()));
+    let (code, stderr) = build(&checkout, "cp bison bin/bison");
     assert_eq!(code, Some(0), "{stderr}");
     assert!(stderr.contains("mine: installing what its build takes; log: /"), "{stderr}");
     assert_eq!(checkout.state(), "stored");
 
     // Not for a source that can't be had.
-    let checkout = Checkout::new();
-    checkout.write("bin/bison", "#!/bin/sh\nexit 1\n");
+    let checkout = without_bison();
     let url = "http://127.0.0.1:1/linux-6.1.tar.xz";
     let tree = format!("{{ kind = \"url\", url = \"{url}\", sha256 = \"{}\" }}", "0".repeat(64));
     let matrix = MATRIX.replace("{ kind = \"folder\", path = \"linux\" }", &tree);
     checkout.write("kernels.toml", &matrix);
-    let mut command = checkout.command(&["build", "mine"]);
-    let output = command.env("KERNLAB_BUILD_TOOLS", "touch installed").output().unwrap();
-    assert!(!checkout.path("installed").exists(), "{output:?}");
-    assert_ne!(output.status.code(), Some(0));
+    let (code, stderr) = build(&checkout, "touch installed");
+    assert!(!checkout.path("installed").exists(), "{stderr}");
+    assert_eq!(code, Some(3), "{stderr}");
+}
+
+#[test]
+fn what_reaches_make_is_cleared_or_makes_another_kernel() {
+    let checkout = Checkout::new();
+    let build = |name: &str, value: &str| {
+        let output = checkout.command(&["build", "mine"]).env(name, value).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{stderr}");
+        stderr
+    };
+    assert!(build("KCFLAGS", "-O0").contains("mine: built in"));
+    let [log] = &checkout.stored("logs")[..] else { panic!() };
+    let log = fs::read_to_string(log).unwrap();
+    assert!(log.contains("\nflags:  , compiler: cc\n"), "{log}");
+    assert!(!build("V", "1").contains("built in"), "the same kernel");
+    assert!(build("LIBRARY_PATH", "/opt/lib").contains("built in"), "another one");
+    checkout.write_program("bin/as", "#!/bin/sh\necho 'made up 2.0'\n");
+    assert!(build("V", "1").contains("built in"), "another assembler");
+}
+
+#[test]
+fn an_entry_names_its_toolchain() {
+    let checkout = Checkout::new();
+    checkout.write_program("gcc-10", PROGRAM);
+    let toolchain = "path = \"linux\" }, toolchain = { cc = \"./gcc-10\", ld = \"ld-2.35\" } }";
+    let matrix = MATRIX.replace("path = \"linux\" } }", toolchain);
+    checkout.write("kernels.toml", &matrix);
+    let (code, _, stderr) = checkout.kernels(&["build", "mine"]);
+    assert_eq!(code, Some(3), "{stderr}");
+    let misnamed = "can't build mine: there is no ld-2.35, which the entry's `toolchain` names\n";
+    assert!(stderr.contains(misnamed), "{stderr}");
+    checkout.write_program("bin/ld-2.35", PROGRAM);
+    let (code, _, stderr) = checkout.kernels(&["build", "mine"]);
+    assert_eq!(code, Some(0), "{stderr}");
+    let [log] = &checkout.stored("logs")[..] else { panic!() };
+    let log = fs::read_to_string(log).unwrap();
+    assert!(log.contains("/gcc-10\n"), "{log}");
+}
+
+#[test]
+fn a_kernel_of_this_machine_needs_no_lock() {
+    let checkout = Checkout::new();
+    let (code, stdout, _) = checkout.kernels(&["update", "ready"]);
+    assert_eq!((code, &*stdout), (Some(0), "ready needs no lock: its source is on this machine\n"));
+    let (code, stdout, _) = checkout.kernels(&["update", "6.1"]);
+    let expected = "mine, ready need no lock: their sources are on this machine\n";
+    assert_eq!((code, &*stdout), (Some(0), expected));
+    assert!(!checkout.path("kernels.lock").exists());
 }
 
 /// Waits until a build is compiling, and returns the end of a pipe whose other end it holds.
@@ -212,10 +295,36 @@ fn compiling(checkout: &Checkout) -> (Child, File) {
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
     checkout.write("linux/hold", "");
     let mut command = checkout.command(&["build", "mine"]);
+    // SAFETY: signal is async-signal-safe, and nothing is allocated.
+    unsafe {
+        // Whoever runs the tests may ignore it: nohup does.
+        command.pre_exec(|| {
+            nix::sys::signal::signal(Signal::SIGHUP, SigHandler::SigDfl)?;
+            Ok(())
+        });
+    }
     let build = command.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     // Opening waits for the other side to be opened.
     let end = File::options().read(true).custom_flags(nix::libc::O_CLOEXEC).open(fifo).unwrap();
     (build, end)
+}
+
+#[rstest]
+#[case(Signal::SIGINT)]
+#[case(Signal::SIGTERM)]
+#[case(Signal::SIGHUP)]
+fn an_interrupted_build_leaves_nothing_but_its_log(#[case] signal: Signal) {
+    let checkout = Checkout::new();
+    let (mut build, compiler) = compiling(&checkout);
+    assert_eq!(checkout.stored("scratch").len(), 1);
+    kill(Pid::from_raw(build.id().cast_signed()), signal).unwrap();
+    let status = build.wait().unwrap();
+    assert_eq!(status.signal(), Some(signal as i32), "{status}");
+    let mut ends = [PollFd::new(compiler.as_fd(), PollFlags::empty())];
+    assert_eq!(poll(&mut ends, PollTimeout::ZERO).unwrap(), 1, "a compiler lives on");
+    assert_eq!(checkout.stored("scratch"), Vec::<PathBuf>::new());
+    assert_eq!(checkout.stored("logs").len(), 1);
+    assert_eq!(checkout.state(), "unbuilt");
 }
 
 #[test]

@@ -31,6 +31,16 @@ fn finds_fields_also_in_anonymous_members() {
 }
 
 #[test]
+fn tells_its_newest_kind() {
+    assert_eq!(Btf::parse(sample()).unwrap().newest_kind(), 13);
+    let mut b = Builder::new();
+    b.add(16, "double", 0, 8, &[]);
+    b.add(1, "int", 0, 4, &[32]);
+    assert_eq!(Btf::parse(b.build()).unwrap().newest_kind(), 16);
+    assert_eq!(Btf::parse(Builder::new().build()).unwrap().newest_kind(), 0);
+}
+
+#[test]
 fn spells_prototypes_as_c_does() {
     let btf = Btf::parse(sample()).unwrap();
     let prototype = btf.prototype("handler").unwrap();

@@ -21,7 +21,7 @@ use super::{
     matrix::{
         Arch, BuildSource, DebSource, Deviation, Entry, FileSource, Key, MEMORY_MIB,
         MEMORY_RANGE_MIB, Matrix, Origin, PROCESSORS, PROCESSORS_RANGE, Repository, RpmFolder,
-        RpmSource, Signs, Source, Tier, TreeSource, UrlSource, is_http,
+        RpmSource, Signs, Source, Tier, Toolchain, TreeSource, UrlSource, is_http,
     },
 };
 
@@ -101,6 +101,8 @@ struct RpmTable {
 struct BuildTable {
     tree: TreeTable,
     config: Option<PathBuf>,
+    #[serde(default)]
+    toolchain: Toolchain,
 }
 
 #[derive(Debug, Deserialize)]
@@ -312,7 +314,8 @@ fn entry(
                 TreeTable::Folder(table) => TreeSource::Folder(folder.join(table.path)),
             };
             let config = build.config.map(|path| folder.join(path));
-            Source::Build(BuildSource { tree, config })
+            let toolchain = build.toolchain.below(folder);
+            Source::Build(BuildSource { tree, config, toolchain })
         }
         SourceTable::Host(HostTable {}) => Source::Host,
     };

@@ -1,5 +1,7 @@
 //! The matrix: which kernels there are, and where each comes from.
 
+mod toolchain;
+
 use std::{collections::BTreeMap, fmt, ops::RangeInclusive, path::PathBuf, str::FromStr};
 
 use kernlab_core::{
@@ -8,6 +10,7 @@ use kernlab_core::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use self::toolchain::Toolchain;
 use super::{
     digest::Digest,
     snapshot::{SnapshotDate, SnapshotUrl},
@@ -217,6 +220,8 @@ pub struct BuildSource {
     pub tree: TreeSource,
     /// Options in the kernel's own format that are laid over the lab's.
     pub config: Option<PathBuf>,
+    /// The programs that build it, where they are not this machine's usual ones.
+    pub toolchain: Toolchain,
 }
 
 /// Where the source of a kernel comes from.

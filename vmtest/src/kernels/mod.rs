@@ -67,7 +67,7 @@ pub use self::{
     lock_file::LockFileError,
     matrix::{
         Arch, BuildSource, DebSource, Deviation, Entry, FileSource, Matrix, Origin, Release,
-        RpmFolder, RpmSource, Source, Tier, TreeSource, UrlSource,
+        RpmFolder, RpmSource, Source, Tier, Toolchain, TreeSource, UrlSource,
     },
     modules::{Module, ModuleError, ModuleSet, Modules},
     observer::{Event, Observer, Silent},

@@ -319,7 +319,7 @@ impl Kernels {
 
     /// How an entry is built, if it is one that is built here.
     fn recipe<'a>(&self, entry: &'a Entry, packages: &'a [StoredPackage]) -> Option<Recipe<'a>> {
-        let Source::Build(BuildSource { tree, config }) = &entry.source else {
+        let Source::Build(BuildSource { tree, config, toolchain }) = &entry.source else {
             return None;
         };
         let tree = match tree {
@@ -328,7 +328,8 @@ impl Kernels {
             TreeSource::Archive(path) => Tree::Archive(path),
             TreeSource::Folder(path) => Tree::Folder(path),
         };
-        Some(Recipe { id: &entry.id, tree, config: config.as_deref(), btf: entry.has_btf() })
+        let (config, btf) = (config.as_deref(), entry.has_btf());
+        Some(Recipe { id: &entry.id, tree, config, btf, toolchain })
     }
 
     /// Brings what is locked into the store; what is there already is not downloaded again.
@@ -366,8 +367,9 @@ impl Kernels {
                         let observe = |event: Event<'_>| observer.observe(id, event);
                         let build = || recipe.prepare(&self.store, &observe);
                         match build() {
-                            Err(ErrorKind::Build(BuildError::ToolsMissing { .. }))
-                                if build_tools::install(&self.store, id, observer) =>
+                            Err(ErrorKind::Build(BuildError::ToolsMissing { lacking, .. }))
+                                if lacking.can_be_installed()
+                                    && build_tools::install(&self.store, id, observer) =>
                             {
                                 build()
                             }

@@ -7,6 +7,7 @@
 
 use std::io;
 
+use kernlab_core::btf::Btf;
 use object::{
     Object as _, ObjectSection as _, SectionFlags, elf,
     read::elf::{ElfFile64, ElfSection64, ProgramHeader as _},
@@ -186,6 +187,13 @@ fn btf_section<'a>(
     elf.section_by_name(".BTF").filter(|section| section.size() > 0 && is_loaded(section))
 }
 
+/// The highest number of a kind that is used in the type information of an ELF kernel.
+pub(super) fn newest_btf_kind(bytes: &[u8]) -> Option<u32> {
+    let elf = ElfFile64::<object::Endianness>::parse(bytes).ok()?;
+    let btf = btf_section(&elf)?.data().ok()?.to_vec();
+    Some(Btf::parse(btf).ok()?.newest_kind())
+}
+
 /// The release in `Linux version 6.1.0-56-cloud-amd64 (builder@host) ...`, which every kernel has
 /// as `linux_banner` (init/version-timestamp.c). A format string of the same beginning has `%s`.
 pub(super) fn banner_release(bytes: &[u8]) -> Option<String> {
@@ -263,6 +271,8 @@ mod tests {
     fn only_btf_that_is_loaded_counts(#[case] is_loaded: bool) {
         let kernel = vmlinux_with_btf(RELEASE, 16, is_loaded);
         assert_eq!(ElfKernel::parse(&kernel).unwrap().has_btf, is_loaded);
+        assert_eq!(newest_btf_kind(&kernel), is_loaded.then_some(16));
+        assert_eq!(newest_btf_kind(&vmlinux(RELEASE, true)), None);
     }
 
     #[test]

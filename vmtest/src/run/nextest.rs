@@ -24,7 +24,10 @@ use signal_hook::{
 };
 
 use super::{directory::RUN_VARIABLE, order, progress::SOCKET_VARIABLE};
-use crate::places::MATRIX_VARIABLE;
+use crate::{
+    interruption::{self, Hold},
+    places::MATRIX_VARIABLE,
+};
 
 /// One invocation.
 pub(super) struct Nextest<'a> {
@@ -102,17 +105,21 @@ impl Nextest<'_> {
 }
 
 /// Passes on to the runner what interrupts us: there is a report all the same.
-struct Interruptions(Signals);
+struct Interruptions {
+    signals: Signals,
+    _hold: Hold,
+}
 
 impl Interruptions {
     /// From here on, until the value is gone, a signal does not end this process.
     fn catch() -> io::Result<Self> {
-        Signals::new([SIGINT, SIGTERM, SIGHUP]).map(Interruptions)
+        let _hold = interruption::hold()?;
+        Ok(Interruptions { signals: Signals::new([SIGINT, SIGTERM, SIGHUP])?, _hold })
     }
 
     /// Waits for the runner, and says whether it was interrupted.
     fn wait(self, runner: &mut Child) -> io::Result<(ExitStatus, bool)> {
-        let Interruptions(mut signals) = self;
+        let Interruptions { mut signals, _hold } = self;
         let handle = signals.handle();
         let pid = Pid::from_raw(runner.id().cast_signed());
         thread::scope(|scope| {

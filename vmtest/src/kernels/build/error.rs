@@ -3,6 +3,7 @@
 use std::{io, path::PathBuf};
 
 use kernlab_core::outcome::Reason;
+use nix::sys::signal::Signal;
 
 use super::{config::ConfigError, survival::Dropped, toolchain::Lacking};
 use crate::kernels::{store::StoreError, vmlinux::ImageError};
@@ -11,15 +12,12 @@ use crate::kernels::{store::StoreError, vmlinux::ImageError};
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// Programs or headers are missing.
-    #[error(
-        "this machine can't build kernels, it lacks {lacking}: `cargo xtask kernels build {id}` \
-         installs that, or says how"
-    )]
+    #[error("this machine can't build {id}: {lacking}{}", installs(.id, .lacking))]
     ToolsMissing {
         /// The entry's id.
         id: String,
-        /// What is missing.
-        lacking: Lacking,
+        /// What is missing, or doesn't work.
+        lacking: Box<Lacking>,
     },
     /// An archive can't be unpacked.
     #[error("cannot unpack {archive}")]
@@ -71,8 +69,23 @@ pub enum BuildError {
     /// The source dropped options that the lab needs.
     #[error("the configuration has lost what the lab needs:\n{0}\nall of it is in {config}", config = .1.display())]
     Dropped(Dropped, PathBuf),
+    /// A compiler does not run the assembler that the entry names.
+    #[error(
+        "{compiler} runs the assembler {}, whatever the entry's `toolchain` says: name a compiler \
+         that looks for its assembler in COMPILER_PATH",
+        .found.display()
+    )]
+    OtherAssembler {
+        /// The compiler.
+        compiler: String,
+        /// The assembler that it runs.
+        found: PathBuf,
+    },
     /// make failed.
-    #[error("`{command}` failed ({status}), all it said is in {log}; the end of it:\n{said}", log = .log.display())]
+    #[error(
+        "`{command}` failed ({status}), all it said is in {log}; from there:{said}",
+        log = .log.display()
+    )]
     Make {
         /// What was run.
         command: String,
@@ -80,8 +93,31 @@ pub enum BuildError {
         status: String,
         /// All that it said.
         log: PathBuf,
-        /// The last lines of that, without those that only tell progress.
+        /// Its lines that tell an error, and the last ones, without those that only tell progress;
+        /// then which versions of its tools the source is known to want.
         said: String,
+    },
+    /// A signal ended the build.
+    #[error("the build was ended by {signal}")]
+    Interrupted {
+        /// Which.
+        signal: Signal,
+    },
+    /// The kernel would refuse its own type information.
+    #[error(
+        "the BTF that {pahole:?} wrote has kinds up to {found}, and this source knows those up to \
+         {known}, so the kernel would refuse all of it: name an older pahole in the entry's \
+         `toolchain`{advice}"
+    )]
+    NewerBtf {
+        /// What pahole says of its version.
+        pahole: String,
+        /// The highest number of a kind in the image.
+        found: u32,
+        /// The highest that the source defines.
+        known: u32,
+        /// Which versions of its tools the source is known to want.
+        advice: String,
     },
     /// make hangs.
     #[error("`{command}` has said nothing for {minutes} minutes and was killed; its log is {log}", log = .log.display())]
@@ -110,14 +146,34 @@ pub enum BuildError {
     Store(#[from] StoreError),
 }
 
+fn installs(id: &str, lacking: &Lacking) -> String {
+    match lacking.can_be_installed() {
+        true => format!(": `cargo xtask kernels build {id}` installs what is missing, or says how"),
+        false => String::new(),
+    }
+}
+
 impl BuildError {
+    /// The same with what the source is known to want, where that may be why.
+    pub(super) fn advised(self, known: impl FnOnce() -> String) -> Self {
+        match self {
+            BuildError::Make { command, status, log, said } => {
+                BuildError::Make { command, status, log, said: said + &known() }
+            }
+            other => other,
+        }
+    }
+
     pub(in crate::kernels) fn reason(&self) -> Reason {
         match self {
             BuildError::ToolsMissing { .. } => Reason::ToolsMissing,
             BuildError::Archive { .. } | BuildError::Escapes { .. } => Reason::BadPackage,
             BuildError::Io { .. } | BuildError::Store(_) => Reason::HostIo,
+            BuildError::Interrupted { .. } => Reason::Interrupted,
             BuildError::NotATree { .. }
             | BuildError::NotClean(_)
+            | BuildError::OtherAssembler { .. }
+            | BuildError::NewerBtf { .. }
             | BuildError::Config { .. }
             | BuildError::Dropped(..)
             | BuildError::Make { .. }

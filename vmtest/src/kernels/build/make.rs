@@ -2,12 +2,14 @@
 
 use std::{
     collections::VecDeque,
+    ffi::{OsStr, OsString},
+    fmt,
     fs::File,
     io::{self, PipeReader, Read as _, Write as _},
     os::{fd::AsFd as _, unix::process::CommandExt as _},
     path::Path,
     process::{Child, Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -20,41 +22,22 @@ use nix::{
     unistd::Pid,
 };
 
-use super::error::{BuildError, io_error};
+use super::{
+    environment::Environment,
+    error::{BuildError, io_error},
+};
+use crate::interruption;
 
 /// The longest step that says nothing is the last link, and with BTF the pass of pahole.
 const SILENCE: Duration = Duration::from_secs(30 * 60);
 /// How much of the end of a log goes into an error.
 const LAST_LINES: usize = 15;
+/// How many lines of a log that tell an error go into one.
+const ERROR_LINES: usize = 10;
+/// How long killed compilers may take to be gone.
+const GONE: Duration = Duration::from_secs(10);
 /// Longer lines are cut: a file name and a message fit.
 const LONGEST_LINE: usize = 4096;
-
-/// Variables that would have a say in what is built.
-const UNWANTED: [&str; 14] = [
-    "ARCH",
-    "CC",
-    "CROSS_COMPILE",
-    "EXTRAVERSION",
-    "INSTALL_PATH",
-    "KBUILD_OUTPUT",
-    "KCFLAGS",
-    "KCONFIG_ALLCONFIG",
-    "KCONFIG_CONFIG",
-    "LLVM",
-    "LOCALVERSION",
-    "MAKEFLAGS",
-    "MFLAGS",
-    "O",
-];
-
-/// Who built it, where and when: always the same, so that the image is.
-const IDENTITY: [(&str, &str); 5] = [
-    ("LC_ALL", "C"),
-    ("KBUILD_BUILD_USER", "builder"),
-    ("KBUILD_BUILD_HOST", "kernlab"),
-    ("KBUILD_BUILD_VERSION", "1"),
-    ("KBUILD_BUILD_TIMESTAMP", "Thu Jan  1 00:00:00 UTC 1970"),
-];
 
 /// A kernel's source and where its build goes.
 pub(super) struct Make<'a> {
@@ -67,12 +50,21 @@ pub(super) struct Make<'a> {
     /// Compilers at a time.
     pub(super) jobs: usize,
     pub(super) silence: Duration,
+    pub(super) environment: Environment,
+    /// Variables of the toolchain, as in `make NAME=value`.
+    pub(super) toolchain: Vec<(&'static str, OsString)>,
 }
 
 impl<'a> Make<'a> {
-    pub(super) fn new(tree: &'a Path, output: &'a Path, log: &'a Path) -> Self {
+    pub(super) fn new(
+        tree: &'a Path,
+        output: &'a Path,
+        log: &'a Path,
+        environment: Environment,
+        toolchain: Vec<(&'static str, OsString)>,
+    ) -> Self {
         let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Make { tree, output, log, jobs, silence: SILENCE }
+        Make { tree, output, log, jobs, silence: SILENCE, environment, toolchain }
     }
 
     /// Makes a target, and calls `made` for every file on the way, with make's word for it:
@@ -89,18 +81,12 @@ impl<'a> Make<'a> {
             .append(true)
             .open(self.log)
             .map_err(io_error("write", self.log))?;
-        let mut last = VecDeque::new();
+        let mut excerpt = Excerpt::default();
         let mut keep = |line: &str| -> io::Result<()> {
             writeln!(log, "{line}")?;
             match progress(line) {
                 Some(file) => made(file),
-                None if line.trim().is_empty() => {}
-                None => {
-                    last.push_back(line.to_owned());
-                    if last.len() > LAST_LINES {
-                        last.pop_front();
-                    }
-                }
+                None => excerpt.add(line),
             }
             Ok(())
         };
@@ -111,25 +97,31 @@ impl<'a> Make<'a> {
             log: self.log.to_owned(),
             said,
         };
-        let (mut running, mut output) = self
-            .start(target, variables)
-            .map_err(|error| failed("it could not be started".to_owned(), format!("  {error}")))?;
-        while let Some(line) = output.line(self.silence).map_err(io_error("read", self.log))? {
-            let Heard::Line(line) = line else {
-                return Err(BuildError::Silent {
+        let (mut running, mut output) = self.start(target, variables).map_err(|error| {
+            failed("it could not be started".to_owned(), format!("\n  {error}"))
+        })?;
+        while let Some(heard) = output.line(self.silence).map_err(io_error("read", self.log))? {
+            let error = match heard {
+                Heard::Line(line) => {
+                    keep(&line).map_err(io_error("write", self.log))?;
+                    continue;
+                }
+                Heard::Nothing => BuildError::Silent {
                     command,
                     minutes: self.silence.as_secs() / 60,
                     log: self.log.to_owned(),
-                });
+                },
+                Heard::Signal(signal) => BuildError::Interrupted { signal },
             };
-            keep(&line).map_err(io_error("write", self.log))?;
+            running.kill();
+            output.wait_for_end(GONE);
+            return Err(error);
         }
         let status = running.0.wait().map_err(io_error("read", self.log))?;
         if status.success() {
             return Ok(());
         }
-        let said: Vec<_> = last.iter().map(|line| format!("  {line}")).collect();
-        Err(failed(status.to_string(), said.join("\n")))
+        Err(failed(status.to_string(), excerpt.to_string()))
     }
 
     fn start(&self, target: &str, variables: &[(&str, &Path)]) -> io::Result<(Running, Output)> {
@@ -137,25 +129,21 @@ impl<'a> Make<'a> {
         let mut command = Command::new("make");
         command.arg("-C").arg(self.tree);
         command.args([format!("-j{}", self.jobs), "--no-print-directory".to_owned()]);
-        let mut assign = |name: &str, value: &Path| {
-            let mut word = std::ffi::OsString::from(format!("{name}="));
+        let mut assign = |name: &str, value: &OsStr| {
+            let mut word = OsString::from(format!("{name}="));
             word.push(value);
             command.arg(word);
         };
-        assign("O", self.output);
+        assign("O", self.output.as_os_str());
         for (name, value) in variables {
+            assign(name, value.as_os_str());
+        }
+        for (name, value) in &self.toolchain {
             assign(name, value);
         }
         command.arg(target);
-        for name in UNWANTED {
-            command.env_remove(name);
-        }
-        command
-            .envs(IDENTITY)
-            .stdin(Stdio::null())
-            .stdout(writer.try_clone()?)
-            .stderr(writer)
-            .process_group(0);
+        self.environment.apply(&mut command);
+        command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer).process_group(0);
         // SAFETY: prctl is async-signal-safe, and nothing is allocated.
         unsafe {
             // However this process ends: make passes the signal on to all that it started.
@@ -171,14 +159,20 @@ impl<'a> Make<'a> {
 /// A build under way; whatever is left of it when this is dropped is killed.
 struct Running(Child);
 
-impl Drop for Running {
-    fn drop(&mut self) {
+impl Running {
+    fn kill(&mut self) {
         if !matches!(self.0.try_wait(), Ok(Some(_))) {
             let group = Pid::from_raw(self.0.id().cast_signed());
             // ESRCH: it has just ended.
             let _ = killpg(group, Signal::SIGKILL);
             let _ = self.0.wait();
         }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.kill();
     }
 }
 
@@ -191,6 +185,7 @@ struct Output {
 enum Heard {
     Line(String),
     Nothing,
+    Signal(Signal),
 }
 
 impl Output {
@@ -202,13 +197,20 @@ impl Output {
                 let length = end.map_or(LONGEST_LINE, |end| end + 1);
                 return Ok(Some(Heard::Line(self.take(length))));
             }
-            let mut fds = [PollFd::new(self.reader.as_fd(), PollFlags::POLLIN)];
+            let wanted = [Some(self.reader.as_fd()), interruption::wake()];
+            let wanted = wanted.into_iter().flatten();
+            let mut fds: Vec<_> = wanted.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
             let timeout = PollTimeout::try_from(silence).unwrap_or(PollTimeout::MAX);
             match poll(&mut fds, timeout) {
                 Ok(0) => return Ok(Some(Heard::Nothing)),
-                Ok(_) => {}
-                Err(Errno::EINTR) => continue,
-                Err(error) => return Err(error.into()),
+                Err(error) if error != Errno::EINTR => return Err(error.into()),
+                _ => {}
+            }
+            if let Some(signal) = interruption::noted() {
+                return Ok(Some(Heard::Signal(signal)));
+            }
+            if !fds[0].any().unwrap_or(false) {
+                continue;
             }
             let mut chunk = [0; 1 << 14];
             match self.reader.read(&mut chunk)? {
@@ -222,11 +224,65 @@ impl Output {
         }
     }
 
+    /// Waits until nobody can say anything any more: until all that was started is gone.
+    fn wait_for_end(&mut self, within: Duration) {
+        let deadline = Instant::now() + within;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let mut fds = [PollFd::new(self.reader.as_fd(), PollFlags::POLLIN)];
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            match poll(&mut fds, timeout) {
+                Err(Errno::EINTR) => {}
+                Ok(1..) if matches!(self.reader.read(&mut [0; 1 << 14]), Ok(1..)) => {}
+                _ => return,
+            }
+        }
+    }
+
     fn take(&mut self, length: usize) -> String {
         let rest = self.buffer.split_off(length.min(self.buffer.len()));
         let line = std::mem::replace(&mut self.buffer, rest);
         String::from_utf8_lossy(&line).trim_end().to_owned()
     }
+}
+
+/// What a failed build said that is worth reading: the lines that tell an error, and the last ones.
+#[derive(Debug, Default)]
+struct Excerpt {
+    errors: Vec<String>,
+    last: VecDeque<String>,
+}
+
+impl Excerpt {
+    fn add(&mut self, line: &str) {
+        if line.trim().is_empty() {
+            return;
+        }
+        if self.errors.len() < ERROR_LINES && tells_error(line) {
+            self.errors.push(line.to_owned());
+        }
+        self.last.push_back(line.to_owned());
+        if self.last.len() > LAST_LINES {
+            self.last.pop_front();
+        }
+    }
+}
+
+impl fmt::Display for Excerpt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in &self.errors {
+            write!(f, "\n  {line}")?;
+        }
+        if !self.errors.is_empty() {
+            f.write_str("\nthe end of the log:")?;
+        }
+        self.last.iter().try_for_each(|line| write!(f, "\n  {line}"))
+    }
+}
+
+/// Whether a compiler, assembler or linker says so in this line. make says `Error 1`.
+fn tells_error(line: &str) -> bool {
+    ["error:", "Error:", "undefined reference to "].iter().any(|mark| line.contains(mark))
 }
 
 /// `CC init/main.o` of a line `  CC      init/main.o`, the form of all that Kbuild says when all is
@@ -258,7 +314,17 @@ mod tests {
         fn make(&self, silence: Duration) -> (Result<(), BuildError>, Vec<String>, String) {
             let path = self.0.path();
             let log = path.join("log");
-            let make = Make { tree: path, output: path, log: &log, jobs: 2, silence };
+            let make = Make {
+                jobs: 2,
+                silence,
+                ..Make::new(
+                    path,
+                    path,
+                    &log,
+                    Environment::of_this_process(),
+                    vec![("CC", "cc".into())],
+                )
+            };
             let mut made = Vec::new();
             let outcome = make
                 .run("all", &[("NAME", Path::new("a b"))], &mut |file| made.push(file.to_owned()));
@@ -271,26 +337,30 @@ mod tests {
     #[test]
     fn what_is_made_is_told_and_all_is_logged() {
         let tree = Tree::new(
-            "all:\n\t@echo '  CC      init/main.o'\n\t@echo \"$(NAME) in $(notdir $(CURDIR)), -$(ARCH)-\"\n",
+            "all:\n\t@echo '  CC      init/main.o'\n\t@echo \"$(NAME) in $(notdir $(CURDIR)) by $(CC)\"\n",
         );
         let (outcome, made, log) = tree.make(LONG);
         outcome.unwrap();
         assert_eq!(made, ["CC      init/main.o"]);
         let folder = tree.0.path().file_name().unwrap().to_string_lossy().into_owned();
-        assert_eq!(log, format!("$ make all\n  CC      init/main.o\na b in {folder}, --\n"));
+        assert_eq!(log, format!("$ make all\n  CC      init/main.o\na b in {folder} by cc\n"));
     }
 
     #[test]
     fn a_failure_shows_the_log_and_its_last_lines() {
         let tree = Tree::new(
-            "all:\n\t@echo '  CC      init/main.o'\n\t@echo 'main.c:3: error: no such thing' >&2; exit 1\n",
+            "all:\n\t@echo '  CC      init/main.o'\n\t@echo 'main.c:3: error: no such thing' >&2\n\
+             \t@for i in $$(seq 40); do echo \"main.c:4: note: $$i\" >&2; done; exit 1\n",
         );
         let (outcome, ..) = tree.make(LONG);
         let error = outcome.unwrap_err().to_string();
         let log = tree.0.path().join("log").display().to_string();
         assert!(error.starts_with("`make all` failed (exit status: 2), "), "{error}");
         assert!(error.contains(&log), "{error}");
-        assert!(error.contains("\n  main.c:3: error: no such thing\n  make: ***"), "{error}");
+        let beginning =
+            "\n  main.c:3: error: no such thing\nthe end of the log:\n  main.c:4: note: 27\n";
+        assert!(error.contains(beginning), "{error}");
+        assert!(error.contains("main.c:4: note: 40\n  make: ***"), "{error}");
         assert!(!error.contains("init/main.o"), "{error}");
     }
 

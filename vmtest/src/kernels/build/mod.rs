@@ -1,18 +1,20 @@
 //! Kernels that are built here.
 //!
 //! A [`Recipe`] says what is built: a source, the lab's fragment of a configuration, perhaps options
-//! of the entry's own, with type information or without. Its key covers all of that and the
-//! compiler, and is what the result is kept under in the store: an artifact like that of an
-//! unpacked package. It is made in a scratch folder, so that a build that fails or is killed leaves
-//! nothing but its log.
+//! of the entry's own, with type information or without. Its key covers all of that and every program
+//! and variable that has a part in it, and is what the result is kept under in the store: an artifact
+//! like that of an unpacked package. It is made in a scratch folder, so that a build that fails or is
+//! interrupted leaves nothing but its log.
 
 mod config;
+mod environment;
 mod error;
 mod fragment;
 mod make;
 mod survival;
 mod toolchain;
 mod tree;
+mod versions;
 
 use std::{
     collections::BTreeMap,
@@ -32,17 +34,18 @@ pub use self::{
     survival::Dropped,
     toolchain::Lacking,
 };
-use self::{error::io_error, make::Make, toolchain::Toolchain};
+use self::{environment::Environment, error::io_error, make::Make, toolchain::Tools};
 use super::{
     digest::Digest,
     error::ErrorKind,
-    matrix::{MEMORY_MIB, PROCESSORS},
+    matrix::{MEMORY_MIB, PROCESSORS, Toolchain},
     modules::Modules,
     observer::Event,
     phases::{Image, Unpacked},
     store::Store,
-    vmlinux::{BzImage, ElfKernel},
+    vmlinux::{self, BzImage, ElfKernel},
 };
+use crate::interruption;
 
 /// Goes into every key: to be raised with every change of how a kernel is built.
 const VERSION: u32 = 2;
@@ -61,6 +64,8 @@ pub(super) struct Recipe<'a> {
     pub(super) config: Option<&'a Path>,
     /// Whether the image has type information.
     pub(super) btf: bool,
+    /// The programs that the entry names.
+    pub(super) toolchain: &'a Toolchain,
 }
 
 /// What the artifact holds.
@@ -85,42 +90,60 @@ struct Inputs {
 impl Recipe<'_> {
     /// The kernel, if it was built before.
     pub(super) fn find(&self, store: &Store) -> Option<Unpacked> {
-        let toolchain = Toolchain::of_this_machine(self.btf).ok()?;
-        let path = store.artifact_path(&self.inputs(store, &toolchain).ok()?.key);
+        let tools = self.tools().ok()?;
+        let path = store.artifact_path(&self.inputs(store, &tools).ok()?.key);
         Some(self.unpacked(&path, open(&path)?))
     }
 
-    /// The kernel, built now if it wasn't before.
+    /// The kernel, built now if it wasn't before. A signal that would end the process does so when
+    /// the build has been cleaned up.
     pub(super) fn prepare(
         &self,
         store: &Store,
         observe: &dyn Fn(Event<'_>),
     ) -> Result<Unpacked, ErrorKind> {
-        let missing = |lacking| BuildError::ToolsMissing { id: self.id.to_owned(), lacking };
-        let toolchain = Toolchain::of_this_machine(self.btf).map_err(missing)?;
-        self.prepare_with(store, &toolchain, observe, || {
-            Ok(toolchain.complete(self.btf).map_err(missing)?)
-        })
+        let missing = |lacking| BuildError::ToolsMissing {
+            id: self.id.to_owned(),
+            lacking: Box::new(lacking),
+        };
+        let tools = self.tools().map_err(missing)?;
+        let mut hold = None;
+        let prepared = self.prepare_with(store, &tools, observe, || {
+            tools.complete().map_err(missing)?;
+            let held = interruption::hold();
+            hold = Some(held.map_err(io_error("hold back signals in", store.root()))?);
+            Ok(())
+        });
+        if hold.take().is_some()
+            && let Some(signal) = interruption::noted()
+        {
+            interruption::resume(signal);
+        }
+        prepared
+    }
+
+    fn tools(&self) -> Result<Tools, Lacking> {
+        Tools::find(self.toolchain, self.btf, Environment::of_this_process())
     }
 
     fn prepare_with(
         &self,
         store: &Store,
-        toolchain: &Toolchain,
+        tools: &Tools,
         observe: &dyn Fn(Event<'_>),
         ready: impl FnOnce() -> Result<(), ErrorKind>,
     ) -> Result<Unpacked, ErrorKind> {
-        let inputs = self.inputs(store, toolchain)?;
+        let inputs = self.inputs(store, tools)?;
         let wait = || observe(Event::WaitForBuild);
         let build = |scratch: &Path| {
             ready()?;
-            self.build(store, &inputs, scratch, observe)
+            self.build(store, &inputs, tools, scratch, observe)
         };
         let (path, description) = store.artifact_announced(&inputs.key, open, wait, build)?;
         Ok(self.unpacked(&path, description))
     }
 
-    fn inputs(&self, store: &Store, toolchain: &Toolchain) -> Result<Inputs, BuildError> {
+    fn inputs(&self, store: &Store, tools: &Tools) -> Result<Inputs, BuildError> {
         let mut fragment = fragment::fragment(self.btf);
         let mut own = None;
         if let Some(path) = self.config {
@@ -131,7 +154,7 @@ impl Recipe<'_> {
             fragment += &text;
         }
         let source = self.tree.digest(store)?;
-        let tools = toolchain.identity();
+        let tools = tools.identity();
         let key = format!("build {VERSION}\n{source}\n{tools}{fragment}");
         Ok(Inputs { fragment, own, key: Digest::of(key.as_bytes()).to_string() })
     }
@@ -140,6 +163,7 @@ impl Recipe<'_> {
         &self,
         store: &Store,
         inputs: &Inputs,
+        tools: &Tools,
         scratch: &Path,
         observe: &dyn Fn(Event<'_>),
     ) -> Result<(), ErrorKind> {
@@ -150,15 +174,18 @@ impl Recipe<'_> {
         fs::create_dir_all(&output).map_err(io_error("write", &output))?;
         observe(Event::Build { log: &log });
         let tree = self.tree.bring(store, &work)?;
-        let make = Make::new(&tree, &output, &log);
-        let config = self.configure(&make, inputs, observe)?;
+        let advised = |error: BuildError| error.advised(|| versions::advice(&tree, tools));
+        let environment = tools.environment(&work.join("tools"))?;
+        let make = Make::new(&tree, &output, &log, environment, tools.variables());
+        let config = self.configure(&make, inputs, observe).map_err(advised)?;
         let mut files = 0;
         make.run("bzImage", &[], &mut |file| {
             files += 1;
             observe(Event::Made { files, file });
-        })?;
+        })
+        .map_err(advised)?;
         let mut artifact = Artifact { folder: scratch, sizes: BTreeMap::new() };
-        let has_btf = self.keep(&output, &config, &log, &mut artifact)?;
+        let has_btf = self.keep(&make, tools, &config, &mut artifact)?;
         let seconds = began.elapsed().as_secs();
         let release = output.join("include/config/kernel.release");
         let release = fs::read_to_string(&release).map_err(io_error("read", &release))?;
@@ -206,20 +233,32 @@ impl Recipe<'_> {
     /// information, as far as that can be told.
     fn keep(
         &self,
-        output: &Path,
+        make: &Make<'_>,
+        tools: &Tools,
         config: &Path,
-        log: &Path,
         artifact: &mut Artifact<'_>,
     ) -> Result<Option<bool>, BuildError> {
         let read = |path: &Path| fs::read(path).map_err(io_error("read", path));
-        let bytes = read(&output.join(BZIMAGE))?;
+        let bytes = read(&make.output.join(BZIMAGE))?;
         let image = BzImage::parse(&bytes)?;
         artifact.write("bzImage", &bytes)?;
         artifact.write("config", &read(config)?)?;
         let Some(vmlinux) = image.extract()? else { return Ok(None) };
         let kernel = ElfKernel::parse(&vmlinux)?;
         if kernel.has_btf != self.btf {
-            return Err(BuildError::Btf { has: kernel.has_btf, log: log.to_owned() });
+            return Err(BuildError::Btf { has: kernel.has_btf, log: make.log.to_owned() });
+        }
+        // pahole is not asked whether the kernel understands it.
+        let known = versions::newest_btf_kind(make.tree);
+        if let (Some(found), Some(known)) = (vmlinux::newest_btf_kind(&vmlinux), known)
+            && found > known
+        {
+            return Err(BuildError::NewerBtf {
+                pahole: tools.version("pahole").unwrap_or_default().to_owned(),
+                found,
+                known,
+                advice: versions::advice(make.tree, tools),
+            });
         }
         if kernel.has_pvh {
             artifact.write("vmlinux", &vmlinux)?;

@@ -14,7 +14,7 @@ use super::*;
 use crate::kernels::{
     chain,
     compression::Compression,
-    sample::image::{Payload, bzimage, vmlinux},
+    sample::image::{Payload, bzimage, vmlinux, vmlinux_with_btf},
 };
 
 const RELEASE: &str = "5.10.262-kernlab";
@@ -79,19 +79,20 @@ impl Lab {
     }
 
     fn prepare(&self) -> Result<Unpacked, ErrorKind> {
-        self.prepare_as(&Toolchain::named("gcc 12"), None, false)
+        self.prepare_as(&Tools::named("gcc 12"), None, false)
     }
 
     fn prepare_as(
         &self,
-        toolchain: &Toolchain,
+        tools: &Tools,
         config: Option<&Path>,
         btf: bool,
     ) -> Result<Unpacked, ErrorKind> {
         let tree = self.tree();
-        let recipe = Recipe { id: "mine", tree: Tree::Folder(&tree), config, btf };
+        let toolchain = &Toolchain::default();
+        let recipe = Recipe { id: "mine", tree: Tree::Folder(&tree), config, btf, toolchain };
         let observe = |event: Event<'_>| self.events.lock().unwrap().push(format!("{event:?}"));
-        recipe.prepare_with(&self.store, toolchain, &observe, || Ok(()))
+        recipe.prepare_with(&self.store, tools, &observe, || Ok(()))
     }
 
     fn events(&self) -> Vec<String> {
@@ -118,7 +119,7 @@ impl Lab {
 fn a_kernel_is_built_once() {
     let lab = Lab::new();
     let unpacked = lab.prepare().unwrap();
-    assert_eq!(unpacked.release, RELEASE);
+    assert_eq!((unpacked.release.as_str(), unpacked.has_btf), (RELEASE, Some(false)));
     assert_eq!(fs::read(unpacked.image.fastest()).unwrap(), vmlinux(RELEASE, true));
     let config = fs::read_to_string(unpacked.config.unwrap()).unwrap();
     assert!(config.contains("\nCONFIG_BPF_SYSCALL=y\n"), "{config}");
@@ -137,9 +138,9 @@ fn a_kernel_is_built_once() {
 #[test]
 fn whatever_matters_makes_another_kernel() {
     let lab = Lab::new();
-    let gcc = Toolchain::named("gcc 12");
+    let gcc = Tools::named("gcc 12");
     let first = lab.prepare().unwrap();
-    lab.prepare_as(&Toolchain::named("gcc 13"), None, false).unwrap();
+    lab.prepare_as(&Tools::named("gcc 13"), None, false).unwrap();
     assert_eq!(lab.runs(), 2, "another compiler");
     let own = lab.path("own.config");
     fs::write(&own, "CONFIG_PREEMPT_RT=y\n").unwrap();
@@ -174,7 +175,7 @@ fn an_option_of_the_entrys_own_that_is_dropped_is_told() {
     let lab = Lab::with("CONFIG_PREEMPT_RT", "true");
     let own = lab.path("own.config");
     fs::write(&own, "CONFIG_PREEMPT_RT=y\nCONFIG_DEBUG_LIST=y\n").unwrap();
-    lab.prepare_as(&Toolchain::named("gcc 12"), Some(&own), false).unwrap();
+    lab.prepare_as(&Tools::named("gcc 12"), Some(&own), false).unwrap();
     let lost: Vec<_> =
         lab.events().into_iter().filter(|event| event.starts_with("OptionLost")).collect();
     assert_eq!(lost, ["OptionLost { difference: \"CONFIG_PREEMPT_RT=y, now n\" }"]);
@@ -184,7 +185,7 @@ fn an_option_of_the_entrys_own_that_is_dropped_is_told() {
 fn a_configuration_that_is_none_is_refused() {
     let lab = Lab::new();
     let own = lab.path("own.config");
-    let prepare = || lab.prepare_as(&Toolchain::named("gcc 12"), Some(&own), false).unwrap_err();
+    let prepare = || lab.prepare_as(&Tools::named("gcc 12"), Some(&own), false).unwrap_err();
     let error = chain(&prepare());
     assert!(error.contains("own.config: No such file"), "{error}");
     fs::write(&own, "<html>").unwrap();
@@ -210,12 +211,30 @@ fn a_compile_error_shows_the_log_and_leaves_nothing_else() {
 #[test]
 fn an_image_against_the_btf_mode_is_refused() {
     let lab = Lab::new();
-    let error = lab.prepare_as(&Toolchain::named("gcc 12"), None, true).unwrap_err();
+    let error = lab.prepare_as(&Tools::named("gcc 12"), None, true).unwrap_err();
     assert!(chain(&error).starts_with("the image has no BTF, against"), "{}", chain(&error));
     lab.write("image", b"a text");
     let error = chain(&lab.prepare().unwrap_err());
     assert!(error.contains("of no use: not a kernel image"), "{error}");
     assert_eq!(lab.artifacts(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn btf_that_the_kernel_would_refuse_is_refused() {
+    let lab = Lab::new();
+    let tools = Tools::named("gcc 12");
+    let with_kind = |kind| {
+        let kernel = vmlinux_with_btf(RELEASE, kind, true);
+        let image = bzimage(RELEASE, Payload::Compressed(Compression::Gzip), &kernel);
+        lab.write("image", &image);
+        lab.prepare_as(&tools, None, true)
+    };
+    fs::create_dir_all(lab.tree().join("include/uapi/linux")).unwrap();
+    lab.write("include/uapi/linux/btf.h", b"#define BTF_KIND_DATASEC\t15\t/* Section */\n");
+    let error = chain(&with_kind(16).unwrap_err());
+    assert!(error.contains("has kinds up to 16, and this source knows those up to 15"), "{error}");
+    assert!(error.contains("name an older pahole in the entry's `toolchain`"), "{error}");
+    assert_eq!(with_kind(15).unwrap().has_btf, Some(true));
 }
 
 #[test]
@@ -260,8 +279,9 @@ fn who_waits_for_another_build_says_so() {
     // As if the kernel were being built by somebody else, who gives up.
     fs::remove_dir_all(&path).unwrap();
     let turn = lab.store.take_turn(key).unwrap();
-    let (tree, gcc) = (lab.tree(), Toolchain::named("gcc 12"));
-    let recipe = Recipe { id: "mine", tree: Tree::Folder(&tree), config: None, btf: false };
+    let (tree, gcc) = (lab.tree(), Tools::named("gcc 12"));
+    let (tree, toolchain) = (Tree::Folder(&tree), &Toolchain::default());
+    let recipe = Recipe { id: "mine", tree, config: None, btf: false, toolchain };
     let (sender, receiver) = mpsc::channel();
     let observe = |event: Event<'_>| drop(sender.send(format!("{event:?}")));
     thread::scope(|scope| {
@@ -278,14 +298,20 @@ fn who_waits_for_another_build_says_so() {
 fn what_is_missing_is_said_before_anything_is_unpacked() {
     let lab = Lab::new();
     let tree = lab.tree();
-    let recipe = Recipe { id: "mine", tree: Tree::Folder(&tree), config: None, btf: false };
-    let lacking =
-        || BuildError::ToolsMissing { id: "mine".to_owned(), lacking: Lacking::of(&["flex"]) };
+    let (tree, toolchain) = (Tree::Folder(&tree), &Toolchain::default());
+    let recipe = Recipe { id: "mine", tree, config: None, btf: false, toolchain };
+    let lacking = || BuildError::ToolsMissing {
+        id: "mine".to_owned(),
+        lacking: Box::new(Lacking::of(&["flex"])),
+    };
     let error = recipe
-        .prepare_with(&lab.store, &Toolchain::named("gcc 12"), &|_| {}, || Err(lacking().into()))
+        .prepare_with(&lab.store, &Tools::named("gcc 12"), &|_| {}, || Err(lacking().into()))
         .unwrap_err();
     let text = chain(&error);
-    assert!(text.contains("it lacks flex: `cargo xtask kernels build mine` installs"), "{text}");
+    assert!(
+        text.contains("can't build mine: it lacks flex: `cargo xtask kernels build mine` installs"),
+        "{text}"
+    );
     assert_eq!(error.of("mine").reason(), Reason::ToolsMissing);
     assert_eq!(lab.artifacts(), Vec::<PathBuf>::new());
 }

@@ -8,13 +8,16 @@ use std::{
 };
 
 use super::error::{BuildError, io_error};
-use crate::kernels::{
-    compression::Compression,
-    digest::{Digest, Hasher},
-    error::ErrorKind,
-    fetch::StoredPackage,
-    store::{Store, StoreError},
-    unpack,
+use crate::{
+    interruption,
+    kernels::{
+        compression::Compression,
+        digest::{Digest, Hasher},
+        error::ErrorKind,
+        fetch::StoredPackage,
+        store::{Store, StoreError},
+        unpack,
+    },
 };
 
 /// Far more than any kernel's source has.
@@ -130,7 +133,7 @@ pub(in crate::kernels) fn version_of(
 }
 
 /// The first lines of a kernel's Makefile: `VERSION = 5`, `PATCHLEVEL = 4`, `SUBLEVEL = 273`.
-fn version_in(makefile: &str) -> Option<String> {
+pub(super) fn version_in(makefile: &str) -> Option<String> {
     let value = |name: &str| {
         let lines = makefile.lines().take(10).filter_map(|line| line.split_once('='));
         let mut values = lines.filter(|(key, _)| key.trim() == name).map(|(_, value)| value.trim());
@@ -156,6 +159,9 @@ fn unpack_archive(name: &str, archive: impl Read, folder: &Path) -> Result<(), B
     let mut archive = tar::Archive::new(reader.take(MAX_SOURCE));
     archive.set_overwrite(false);
     for entry in archive.entries().map_err(unpackable)? {
+        if let Some(signal) = interruption::noted() {
+            return Err(BuildError::Interrupted { signal });
+        }
         let mut entry = entry.map_err(unpackable)?;
         // Refuses members with `..`, and those that would go through a link out of the folder.
         if !entry.unpack_in(folder).map_err(unpackable)? {

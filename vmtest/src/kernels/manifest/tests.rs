@@ -139,6 +139,11 @@ fn a_malformed_file_says_where_and_what(#[case] text: &str, #[case] expected: &s
     "source = { kind = \"build\", tree = { kind = \"git\", path = \"linux\" } }",
     ":12:10: unknown variant `git`, expected one of `deb`, `url`, `archive`, `folder`"
 )]
+#[case::no_such_tool(
+    "a",
+    "source = { kind = \"build\", tree = { kind = \"folder\", path = \"linux\" }, toolchain = { gcc = \"x\" } }",
+    ":12:10: unknown field `gcc`, expected one of `prefix`, `cc`, `hostcc`, `ld`, `as`, `pahole`"
+)]
 #[case::missing("a", "source = { kind = \"file\" }", ":12:10: missing field `image`")]
 #[case::no_source("a", "", ":6:1: missing field `source`")]
 #[case::scenario(
@@ -169,7 +174,8 @@ fn external_btf_is_a_file() {
 #[test]
 fn a_kernel_is_built_with_type_information_or_without() {
     let tree = "tree = { kind = \"folder\", path = \"linux\" }, config = \"own.config\"";
-    let source = format!("source = {{ kind = \"build\", {tree} }}");
+    let toolchain = "toolchain = { prefix = \"gcc-10/bin/\", as = \"as-2.35\" }";
+    let source = format!("source = {{ kind = \"build\", {tree}, {toolchain} }}");
     let entry = |modes| format!("{HEAD}{}", kernel("a", &source).replace("\"embedded\"", modes));
     for (modes, has_btf) in [("\"embedded\", \"masked\"", true), ("\"absent\"", false)] {
         let matrix = matrix(&entry(modes), None).unwrap();
@@ -177,6 +183,11 @@ fn a_kernel_is_built_with_type_information_or_without() {
         let expected = BuildSource {
             tree: TreeSource::Folder("/lab/linux".into()),
             config: Some("/lab/own.config".into()),
+            toolchain: Toolchain {
+                prefix: Some("/lab/gcc-10/bin/".into()),
+                assembler: Some("as-2.35".into()),
+                ..Toolchain::default()
+            },
         };
         assert_eq!(matrix.entries[0].source, Source::Build(expected));
     }

@@ -29,6 +29,10 @@ fn is_built_here(entry: &Entry) -> bool {
     matches!(entry.source, Source::Build(_))
 }
 
+fn names_pahole(entry: &Entry) -> bool {
+    matches!(&entry.source, Source::Build(build) if build.toolchain.pahole.is_some())
+}
+
 /// Builds what was not built before. Fails if a source can't be built.
 pub(super) fn run(kernels: Kernels, arguments: &Build) -> Exit {
     let kernels = arguments.scope.limit(kernels);
@@ -82,7 +86,11 @@ pub(super) fn run_unbuilt(kernels: &Kernels, arguments: &Unbuilt) -> Exit {
     let entries = chosen.map_or_else(|_| Vec::new(), |chosen| chosen.entries);
     for entry in entries.iter().filter(|entry| is_built_here(entry)) {
         if kernels.state(entry) != State::Stored {
-            let btf = if entry.has_btf() { "with BTF" } else { "without BTF" };
+            // One that names its own pahole doesn't need this machine's.
+            let btf = match (entry.has_btf(), names_pahole(entry)) {
+                (true, false) => "with BTF",
+                _ => "without BTF",
+            };
             println!("{} {btf}", entry.id);
         }
     }

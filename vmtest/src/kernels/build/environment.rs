@@ -1,0 +1,114 @@
+//! What of this process's environment reaches a build.
+//!
+//! make takes every environment variable for one of its own, and compilers have theirs, so a build
+//! gets none but these.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fmt::Write as _,
+    process::Command,
+};
+
+/// Variables that don't decide what comes out: where programs are (the key has their versions), and
+/// where they may write.
+const NEUTRAL: [&str; 3] = ["PATH", "HOME", "TMPDIR"];
+
+/// Variables that say where compilers find headers and libraries, and programs theirs. A machine may
+/// need them, so they are passed on, and are part of the key.
+const COVERED: [&str; 5] =
+    ["CPATH", "C_INCLUDE_PATH", "LD_LIBRARY_PATH", "LIBRARY_PATH", "PKG_CONFIG_PATH"];
+
+/// Who built it, where and when: always the same, so that the image is.
+const FIXED: [(&str, &str); 5] = [
+    ("LC_ALL", "C"),
+    ("KBUILD_BUILD_USER", "builder"),
+    ("KBUILD_BUILD_HOST", "kernlab"),
+    ("KBUILD_BUILD_VERSION", "1"),
+    ("KBUILD_BUILD_TIMESTAMP", "Thu Jan  1 00:00:00 UTC 1970"),
+];
+
+/// The environment of a build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Environment(Vec<(String, OsString)>);
+
+impl Environment {
+    /// As much of this process's as builds get.
+    pub(super) fn of_this_process() -> Self {
+        Environment::of(std::env::vars_os())
+    }
+
+    fn of(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        let passed = variables.into_iter().filter_map(|(name, value)| {
+            let name = name.into_string().ok()?;
+            let is_passed = NEUTRAL.contains(&&*name) || COVERED.contains(&&*name);
+            is_passed.then_some((name, value))
+        });
+        let mut passed: Vec<_> = passed.collect();
+        passed.sort();
+        Environment(passed)
+    }
+
+    /// What a variable is set to.
+    pub(super) fn get(&self, name: &str) -> Option<&OsStr> {
+        let variable = self.0.iter().find(|(other, _)| other == name);
+        variable.map(|(_, value)| value.as_os_str())
+    }
+
+    /// The same with this variable.
+    pub(super) fn with(&self, name: &str, value: impl Into<OsString>) -> Self {
+        let mut variables = self.0.clone();
+        variables.retain(|(other, _)| other != name);
+        variables.push((name.to_owned(), value.into()));
+        Environment(variables)
+    }
+
+    /// A line for each variable that may decide what comes out.
+    pub(super) fn identity(&self) -> String {
+        let mut text = String::new();
+        for (name, value) in self.0.iter().filter(|(name, _)| COVERED.contains(&&**name)) {
+            let _ = writeln!(text, "{name}={}", value.display());
+        }
+        text
+    }
+
+    /// Makes this the environment of a command.
+    pub(super) fn apply(&self, command: &mut Command) {
+        command.env_clear().envs(self.0.iter().map(|(name, value)| (name, value))).envs(FIXED);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(variables: &[(&str, &str)]) -> Environment {
+        Environment::of(variables.iter().map(|(name, value)| (name.into(), value.into())))
+    }
+
+    #[test]
+    fn what_may_decide_the_result_is_covered_or_cleared() {
+        let machine = environment(&[
+            ("PATH", "/bin"),
+            ("KCFLAGS", "-O0"),
+            ("V", "1"),
+            ("CPATH", "/opt/elfutils/include"),
+            ("COMPILER_PATH", "/opt/as"),
+        ]);
+        assert_eq!(machine.identity(), "CPATH=/opt/elfutils/include\n");
+        let mut command = Command::new("true");
+        command.env("MAKEFLAGS", "-k");
+        machine.with("COMPILER_PATH", "/ours").apply(&mut command);
+        let set: Vec<_> = command.get_envs().map(|(name, _)| name.to_str().unwrap()).collect();
+        let ours = FIXED.map(|(name, _)| name);
+        let mut expected = [&["COMPILER_PATH", "CPATH", "PATH"][..], &ours].concat();
+        expected.sort();
+        assert_eq!(set, expected);
+    }
+
+    #[test]
+    fn only_what_may_decide_the_result_makes_another_kernel() {
+        let [one, other] = ["/bin", "/opt/bin"].map(|path| environment(&[("PATH", path)]));
+        assert_eq!(one.identity(), other.identity());
+        assert_ne!(one.identity(), environment(&[("LIBRARY_PATH", "/lib")]).identity());
+    }
+}

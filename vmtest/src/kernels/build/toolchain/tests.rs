@@ -1,0 +1,153 @@
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::*;
+
+/// A folder with programs that say which version they are.
+struct Bin(tempfile::TempDir);
+
+impl Bin {
+    fn new(programs: &[&str]) -> Self {
+        let bin = Bin(tempfile::tempdir().unwrap());
+        for program in programs {
+            bin.add(program, &format!("echo '{program} 1.0'"));
+        }
+        bin
+    }
+
+    fn path(&self, program: &str) -> PathBuf {
+        self.0.path().join(program)
+    }
+
+    fn add(&self, program: &str, script: &str) {
+        let path = self.path(program);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// A compiler that looks for its assembler as gcc does.
+    fn add_compiler(&self, name: &str) {
+        let found =
+            "if test -e \"$COMPILER_PATH/as\"; then echo \"$COMPILER_PATH/as\"; else echo as; fi";
+        self.add(name, &format!("case \"$1\" in -print*) {found};; *) echo '{name} 1.0';; esac"));
+    }
+
+    fn environment(&self) -> Environment {
+        Environment::of_this_process().with("PATH", self.0.path())
+    }
+
+    fn find(&self, named: &Toolchain, btf: bool) -> Result<Tools, Lacking> {
+        Tools::find(named, btf, self.environment())
+    }
+}
+
+const USUAL: [&str; 10] =
+    ["make", "flex", "bison", "bc", "ld", "as", "ar", "nm", "objcopy", "strip"];
+
+fn usual() -> Bin {
+    let bin = Bin::new(&USUAL);
+    bin.add_compiler("gcc");
+    bin
+}
+
+#[test]
+fn the_key_has_every_program_with_its_version() {
+    let bin = usual();
+    let identity = bin.find(&Toolchain::default(), false).unwrap().identity();
+    for role in USUAL {
+        assert!(identity.contains(&format!("{role}: {role}: {role} 1.0\n")), "{identity}");
+    }
+    assert!(identity.contains("cc: gcc: gcc 1.0\n"), "{identity}");
+    bin.add("as", "echo 'as 2.0'");
+    let other = bin.find(&Toolchain::default(), false).unwrap().identity();
+    assert_ne!(identity, other, "another assembler");
+}
+
+#[test]
+fn what_the_entry_names_reaches_make() {
+    let bin = usual();
+    let mut named = Toolchain::default();
+    assert_eq!(bin.find(&named, false).unwrap().variables(), []);
+    bin.add_compiler("gcc-10");
+    bin.add("as-2.35", "echo 'as 2.35'");
+    bin.add("pahole-1.20", "echo v1.20");
+    named.cc = Some(bin.path("gcc-10"));
+    named.assembler = Some(bin.path("as-2.35"));
+    named.pahole = Some("pahole-1.20".into());
+    let tools = bin.find(&named, true).unwrap();
+    let gcc = bin.path("gcc-10").into_os_string();
+    let expected = [
+        ("CC", gcc.clone()),
+        ("AS", bin.path("as-2.35").into_os_string()),
+        ("PAHOLE", "pahole-1.20".into()),
+        ("HOSTCC", gcc.clone()),
+    ];
+    assert_eq!(tools.variables(), expected);
+    assert!(tools.identity().contains("as 2.35\n"), "{}", tools.identity());
+    named.hostcc = Some("gcc".into());
+    let variables = bin.find(&named, true).unwrap().variables();
+    assert!(variables.contains(&("HOSTCC", "gcc".into())), "{variables:?}");
+}
+
+#[test]
+fn a_prefix_stands_for_compiler_and_binutils() {
+    let bin = usual();
+    for program in USUAL {
+        bin.add(&format!("old-{program}"), &format!("echo '{program} 0.9'"));
+    }
+    bin.add_compiler("old-gcc");
+    let prefix = bin.path("old-");
+    let named = Toolchain { prefix: Some(prefix.clone()), ..Toolchain::default() };
+    let tools = bin.find(&named, false).unwrap();
+    let variables = tools.variables();
+    assert_eq!(variables[0], ("CROSS_COMPILE", prefix.into_os_string()));
+    assert_eq!(variables.last(), Some(&("HOSTCC", bin.path("old-gcc").into_os_string())));
+    assert!(tools.identity().contains("objcopy 0.9\n"), "{}", tools.identity());
+    assert!(tools.identity().contains("as 0.9\n"), "{}", tools.identity());
+    assert!(tools.identity().contains("flex 1.0\n"), "{}", tools.identity());
+    // A folder is a prefix that ends in a slash.
+    let named = Toolchain { prefix: Some("bin/".into()), ..Toolchain::default() };
+    let below = named.below(Path::new("/lab")).prefix;
+    assert_eq!(prefixed(below.as_deref(), "gcc").to_str(), Some("/lab/bin/gcc"));
+}
+
+#[test]
+fn the_compiler_finds_the_assembler_that_the_entry_names() {
+    let bin = usual();
+    bin.add("as-2.35", "echo 'as 2.35'");
+    let mut named = Toolchain { assembler: Some(bin.path("as-2.35")), ..Toolchain::default() };
+    let folder = bin.path("tools");
+    let tools = bin.find(&named, false).unwrap();
+    let environment = tools.environment(&folder).unwrap();
+    assert_eq!(tools.assembler_of(Path::new("gcc"), &environment), folder.join("as"));
+    assert_eq!(fs::read_link(folder.join("as")).unwrap(), bin.path("as-2.35"));
+    // One that has another built in.
+    bin.add("gcc-own", "echo /usr/lib/own/as");
+    named.cc = Some(bin.path("gcc-own"));
+    let tools = bin.find(&named, false).unwrap();
+    let error = tools.environment(&bin.path("others")).unwrap_err().to_string();
+    assert!(error.contains("gcc-own runs the assembler /usr/lib/own/as"), "{error}");
+}
+
+#[test]
+fn what_is_missing_is_told_from_what_does_not_work() {
+    let bin = usual();
+    fs::remove_file(bin.path("flex")).unwrap();
+    bin.add("pahole", "echo 'error while loading shared libraries: libdwarves.so.1' >&2; exit 127");
+    let named = Toolchain { ld: Some("/opt/old/ld".into()), ..Toolchain::default() };
+    let lacking = bin.find(&named, true).unwrap_err();
+    assert!(lacking.can_be_installed());
+    assert_eq!(
+        lacking.to_string(),
+        "it lacks flex; there is no /opt/old/ld, which the entry's `toolchain` names; pahole is \
+         there and does not work: error while loading shared libraries: libdwarves.so.1 (exit \
+         status: 127)"
+    );
+}
+
+#[test]
+fn a_compiler_tells_whether_a_header_is_there() {
+    // Everything that builds this has a compiler: libbpf is compiled with it.
+    let environment = Environment::of_this_process();
+    assert!(has_header("stdio.h", Path::new("gcc"), &environment));
+    assert!(!has_header("nowhere.h", Path::new("gcc"), &environment));
+}
