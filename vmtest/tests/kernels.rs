@@ -104,6 +104,10 @@ fn what_can_t_be_fetched_says_why() {
     let checkout = Checkout::new();
     let (code, _, stderr) = checkout.kernels(&["fetch"]);
     assert_eq!(code, Some(3));
+    let expected = "could not be resolved: no mirror of \"nowhere\" can be used: none is known";
+    assert!(stderr.contains(expected), "{stderr}");
+    let (code, _, stderr) = checkout.kernels(&["fetch", "--locked"]);
+    assert_eq!(code, Some(3));
     assert!(stderr.contains("run `cargo xtask kernels update newest`"), "{stderr}");
     let (code, _, stderr) = checkout.kernels(&["fetch", "mine"]);
     assert_eq!(code, Some(3));
