@@ -112,7 +112,7 @@ pub(super) fn advice(tree: &Path, tools: &Tools) -> String {
         let _ = write!(
             text,
             "\n{name} {} may be too new: sources before {} want {} or older, unless they have \
-             commit {commit}: {what}. The entry's `toolchain` names another",
+             commit {commit}: {what}. Name an older one in the entry's `toolchain`",
             dotted(&used),
             dotted(before),
             dotted(newest),
@@ -229,7 +229,7 @@ GNU make or later is needed to build the kernel.
         let (tree, tools) = (source("5.4"), Tools::named("gcc (Debian 12.2.0-14) 12.2.0"));
         insta::assert_snapshot!(advice(tree.path(), &tools), @"
         this source is 5.4.7; Documentation/process/changes.rst asks for at least GNU C 4.6, GNU make 3.81, binutils 2.21, pahole 1.16; this build had cc 12.2.0
-        gcc 12.2.0 may be too new: sources before 5.17 want 11 or older, unless they have commit 52a9dab6d892: newer ones end in `use-after-free` errors of tools/lib/subcmd. The entry's `toolchain` names another
+        gcc 12.2.0 may be too new: sources before 5.17 want 11 or older, unless they have commit 52a9dab6d892: newer ones end in `use-after-free` errors of tools/lib/subcmd. Name an older one in the entry's `toolchain`
         ");
         let other = |release: &str, version: &str| {
             advice(source(release).path(), &Tools::named(version)).lines().count()
