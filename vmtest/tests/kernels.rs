@@ -2,7 +2,10 @@
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader, Write as _},
+    net::TcpListener,
     process::{Command, Output},
+    thread,
 };
 
 const MATRIX: &str = r#"schema = 1
@@ -56,6 +59,7 @@ impl Checkout {
             .args(arguments)
             .current_dir(self.0.path())
             .env("KERNLAB_STORE", self.0.path().join("store"))
+            .env("no_proxy", "127.0.0.1")
             .output()
             .unwrap();
         (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
@@ -97,6 +101,59 @@ fn an_update_without_a_mirror_names_the_kernel_and_writes_nothing() {
     assert!(stderr.contains("newest is not resolved: no mirror of \"nowhere\""), "{stderr}");
     assert!(stderr.contains("KERNLAB_MIRROR_NOWHERE"), "{stderr}");
     assert!(!checkout.0.path().join("kernels.lock").exists());
+}
+
+#[test]
+fn an_update_of_all_has_a_line_for_each_kernel() {
+    let (code, stdout, _) = Checkout::new().kernels(&["update", "--all"]);
+    assert_eq!(code, Some(3));
+    let expected = "newest: not resolved\nmine: its files are on this machine\n0 changed, 0 \
+                    unchanged, 1 not resolved\n";
+    assert_eq!(stdout, expected);
+    let (code, _, stderr) = Checkout::new().kernels(&["update", "--all", "newest"]);
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("cannot be used with"), "{stderr}");
+}
+
+#[test]
+fn verifying_shows_every_kernel_and_what_is_not_known() {
+    let checkout = Checkout::new();
+    let (code, stdout, stderr) = checkout.kernels(&["verify", "--all"]);
+    assert_eq!(code, Some(3));
+    let lines: Vec<Vec<&str>> =
+        stdout.lines().map(|line| line.split_whitespace().take(3).collect()).collect();
+    let expected =
+        [["KERNEL", "RESOLVES", "VERSION"], ["newest", "unknown", "-"], ["mine", "local", "-"]];
+    assert_eq!(lines, expected);
+    assert!(stderr.starts_with("error: newest: no mirror of \"nowhere\""), "{stderr}");
+    assert!(!checkout.0.path().join("kernels.lock").exists());
+
+    let (code, stdout, _) = checkout.kernels(&["verify", "mine", "--json"]);
+    assert_eq!(code, Some(0));
+    let rows: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((&rows[0]["id"], &rows[0]["outcome"]), (&"mine".into(), &"local".into()));
+    let (code, _, _) = checkout.kernels(&["verify", "mien"]);
+    assert_eq!(code, Some(2));
+}
+
+#[test]
+fn a_wrong_document_fails_the_verification() {
+    let checkout = Checkout::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    checkout.write("kernels.local.toml", &format!("schema = 1\n[mirror]\nnowhere = [\"{url}\"]\n"));
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = BufReader::new(stream.try_clone().unwrap()).lines();
+        while request.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+        let answer = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>";
+        stream.write_all(answer.as_bytes()).unwrap();
+    });
+    let (code, stdout, stderr) = checkout.kernels(&["verify", "newest", "mine"]);
+    server.join().unwrap();
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stdout.contains("\nnewest  no "), "{stdout}");
+    assert!(stderr.contains("cannot trust the repository: not a signed document"), "{stderr}");
 }
 
 #[test]

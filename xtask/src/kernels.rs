@@ -21,8 +21,8 @@ const MAY_BUILD: [&str; 4] = ["fetch", "check", "diff", "dossier"];
 #[derive(clap::Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Args {
-    /// What `kernlab kernels` takes: `list`, `update`, `fetch`, `build`, `check`, `gc`, `dossier`,
-    /// `diff`, `add`, `--help`.
+    /// What `kernlab kernels` takes: `list`, `update`, `verify`, `fetch`, `build`, `check`, `gc`,
+    /// `dossier`, `diff`, `add`, `--help`.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     rest: Vec<OsString>,
 }

@@ -390,7 +390,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::kernels::sample::author::Author;
+    use crate::kernels::sample::{author::Author, rpm::Signer};
 
     const TEXT: &str = "Suite: test\n- dashed: yes\nDate: today\n";
 
@@ -533,6 +533,54 @@ mod tests {
             assert!(keyring.verify_inline(document, now()).is_err());
         }
         assert!(keyring.verify_detached(b"Suite: test\n", b"no armour", now()).is_err());
+    }
+
+    #[test]
+    fn a_key_that_says_nothing_of_itself_is_refused() {
+        let author = Author::new();
+        let (_folder, keyring) = keyring_of(&author.bare_public_key(), &author.fingerprint());
+        let error = keyring.unwrap_err();
+        assert!(matches!(error, KeyError::NoSelfSignature { .. }), "{error:?}");
+    }
+
+    #[rstest]
+    #[case("rsa2048", "SHA1")]
+    #[case("rsa2048", "SHA512")]
+    #[case("dsa1024", "SHA1")]
+    #[case("dsa2048", "SHA256")]
+    fn the_expiry_of_an_old_key_is_seen_however_it_is_signed(
+        #[case] algorithm: &str,
+        #[case] digest: &str,
+    ) {
+        let (begin, end) = ("2010-01-01T00:00:00Z", "2012-01-01T00:00:00Z");
+        let [begin, end]: [jiff::Timestamp; 2] = [begin, end].map(|time| time.parse().unwrap());
+        let signer = Signer::of_old(algorithm, digest, begin, end);
+        let (_folder, keyring) = keyring_of(&signer.public_key, &signer.fingerprint);
+        let keyring = keyring.unwrap();
+        assert_eq!(keyring.signers[0].expires, Some(AsOf::Now(end).seconds()));
+        let day = jiff::SignedDuration::from_hours(24);
+        let document = signer.sign_inline(TEXT, end - day);
+        for (as_of, good) in [
+            (AsOf::Kept(end), true),
+            (AsOf::Kept(jiff::Timestamp::now()), true),
+            (AsOf::Now(end - day), true),
+            (AsOf::Now(end + day), false),
+        ] {
+            let outcome = keyring.verify_inline(document.as_bytes(), as_of);
+            assert_eq!(outcome.is_ok(), good, "{as_of:?}: {outcome:?}");
+        }
+    }
+
+    #[test]
+    fn a_document_signed_with_sha_1_is_refused() {
+        let begin = "2010-01-01T00:00:00Z".parse().unwrap();
+        let end = "2012-01-01T00:00:00Z".parse().unwrap();
+        let signer = Signer::of_old("rsa2048", "SHA1", begin, end);
+        let (_folder, keyring) = keyring_of(&signer.public_key, &signer.fingerprint);
+        let document = signer.sign_inline_with(TEXT, begin, "SHA1");
+        let error = keyring.unwrap().verify_inline(document.as_bytes(), AsOf::Kept(end));
+        let error = error.unwrap_err().to_string();
+        assert_eq!(error, "the signature is made with SHA1, which is no longer safe");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `kernlab kernels`: list, update, fetch, build, check, gc, dossier, diff, add.
+//! `kernlab kernels`: list, update, verify, fetch, build, check, gc, dossier, diff, add.
 
 mod add;
 mod build;
@@ -7,6 +7,7 @@ mod diff;
 mod dossier;
 mod gc;
 mod progress;
+mod verify;
 
 use std::{
     env,
@@ -16,7 +17,7 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use kernlab_vmtest::kernels::{Entry, Kernels, LockedKernel, Selection, State, chain};
+use kernlab_vmtest::kernels::{Entry, Kernels, LockedKernel, SelectError, Selection, State, chain};
 use serde::Serialize;
 
 pub(crate) use self::progress::Progress;
@@ -32,6 +33,9 @@ pub(crate) enum Command {
     List(List),
     /// Ask the repositories what the kernels are now, and write kernels.lock.
     Update(Update),
+    /// Ask the repositories whether the kernels resolve, and which keys vouch for them. No kernel is
+    /// downloaded, and kernels.lock stays as it is.
+    Verify(verify::Verify),
     /// Download and unpack kernels, so that a run needs no network.
     Fetch(Fetch),
     /// Build kernels from their source, with the options that the lab needs.
@@ -65,6 +69,9 @@ pub(crate) struct Update {
     /// Which kernels: releases, ids, globs. All if none is named.
     #[arg(value_name = "KERNEL")]
     selectors: Vec<String>,
+    /// All kernels, with a line for each that says what it resolves to.
+    #[arg(long, conflicts_with = "selectors")]
+    all: bool,
     /// Show what would change, and write nothing.
     #[arg(long)]
     dry_run: bool,
@@ -97,6 +104,7 @@ pub(crate) fn run(command: &Command) -> Exit {
     match command {
         Command::List(list) => run_list(&kernels, list),
         Command::Update(update) => run_update(&kernels, update),
+        Command::Verify(verify) => verify::run(&kernels, verify),
         Command::Fetch(fetch) if fetch.offline => run_fetch(kernels.offline(), fetch),
         Command::Fetch(fetch) => run_fetch(kernels, fetch),
         Command::Build(build) => build::run(kernels, build),
@@ -194,11 +202,16 @@ fn table(rows: &[Row<'_>]) -> String {
             row.source.clone(),
         ]
     });
-    let lines: Vec<[String; 7]> = [header.map(str::to_owned)].into_iter().chain(cells).collect();
-    let widths: [usize; 7] = std::array::from_fn(|column| {
+    let lines: Vec<_> = [header.map(str::to_owned)].into_iter().chain(cells).collect();
+    columns(&lines)
+}
+
+/// Lines whose cells are below each other.
+fn columns<const N: usize>(lines: &[[String; N]]) -> String {
+    let widths: [usize; N] = std::array::from_fn(|column| {
         lines.iter().map(|line| line[column].len()).max().unwrap_or(0)
     });
-    let render = |line: &[String; 7]| {
+    let render = |line: &[String; N]| {
         let cells: Vec<_> =
             line.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         cells.join("  ").trim_end().to_owned() + "\n"
@@ -216,12 +229,16 @@ fn state(state: State) -> &'static str {
     }
 }
 
-fn run_update(kernels: &Kernels, arguments: &Update) -> Exit {
+/// The entries that selectors name; all of them if there are none.
+fn select_all(kernels: &Kernels, selectors: &[String]) -> Result<Vec<Entry>, SelectError> {
     let all = ["all".to_owned()];
-    let selectors =
-        if arguments.selectors.is_empty() { &all[..] } else { &arguments.selectors[..] };
-    let entries = match kernels.select(&Selection::of(selectors)) {
-        Ok(chosen) => chosen.entries,
+    let selectors = if selectors.is_empty() { &all[..] } else { selectors };
+    Ok(kernels.select(&Selection::of(selectors))?.entries)
+}
+
+fn run_update(kernels: &Kernels, arguments: &Update) -> Exit {
+    let entries = match select_all(kernels, &arguments.selectors) {
+        Ok(entries) => entries,
         Err(error) => {
             complain(&error);
             return Exit::Usage;
@@ -236,6 +253,11 @@ fn run_update(kernels: &Kernels, arguments: &Update) -> Exit {
     let progress = Progress::new();
     let update = kernels.update(&entries, &progress);
     let changes = update.changes();
+    if arguments.all {
+        for entry in &entries {
+            println!("{}", resolved_line(entry, &update));
+        }
+    }
     for change in &changes {
         println!("{change}");
     }
@@ -271,6 +293,26 @@ fn needs_no_lock(entries: &[Entry]) -> Option<String> {
         _ => ("need", "their sources are"),
     };
     Some(format!("{} {need} no lock: {source} on this machine", ids.join(", ")))
+}
+
+/// What an update says of one entry.
+fn resolved_line(entry: &Entry, update: &kernlab_vmtest::kernels::Update) -> String {
+    let id = &entry.id;
+    let Some(resolution) = update.resolved.iter().find(|resolved| resolved.kernel.id == *id) else {
+        return match update.unresolved.iter().any(|unresolved| unresolved.id == *id) {
+            true => format!("{id}: not resolved"),
+            false => format!("{id}: its files are on this machine"),
+        };
+    };
+    let kernel = &resolution.kernel;
+    let signed_by = match &resolution.signed_by[..] {
+        [] => String::new(),
+        keys => {
+            let names: Vec<_> = keys.iter().map(|key| key.name.as_str()).collect();
+            format!(", signed by {}", names.join(" and "))
+        }
+    };
+    format!("{id}: {} ({}){signed_by}", kernel.release, kernel.version)
 }
 
 fn run_fetch(kernels: Kernels, arguments: &Fetch) -> Exit {

@@ -51,6 +51,23 @@ pub(crate) fn deb(data: &[u8]) -> Vec<u8> {
     ar(&[("debian-binary", b"2.0\n"), ("data.tar.xz", &data)])
 }
 
+/// A package of Ubuntu since 22.04, which has zstd in it.
+pub(crate) fn zstd_deb(data: &[u8]) -> Vec<u8> {
+    let control = compress(Compression::Zstd, &tar(&[Entry::File("./control", b"Package: x\n")]));
+    let data = compress(Compression::Zstd, data);
+    let members: [(&str, &[u8]); 3] =
+        [("debian-binary", b"2.0\n"), ("control.tar.zst", &control), ("data.tar.zst", &data)];
+    // ar(5): members begin at even offsets.
+    let mut package = b"!<arch>\n".to_vec();
+    for (name, content) in members {
+        package.extend(ar(&[(name, content)])[8..].iter());
+        if package.len() % 2 == 1 {
+            package.push(b'\n');
+        }
+    }
+    package
+}
+
 pub(crate) fn compress(compression: Compression, bytes: &[u8]) -> Vec<u8> {
     match compression {
         Compression::None => bytes.to_vec(),

@@ -69,6 +69,19 @@ impl Author {
             .unwrap()
     }
 
+    /// The text with a signature of this date.
+    pub(crate) fn sign_at(&self, text: &str, created: jiff::Timestamp) -> String {
+        let created = Timestamp::from_secs(u32::try_from(created.as_second()).unwrap());
+        self.sign_once(text, created, Duration::from_secs(0))
+    }
+
+    /// The key without what it says of itself.
+    pub(crate) fn bare_public_key(&self) -> String {
+        let mut key = self.0.to_public_key();
+        key.details.users.iter_mut().for_each(|user| user.signatures.clear());
+        key.to_armored_string(ArmorOptions::default()).unwrap()
+    }
+
     /// A signature of the primary key as packages have it, without armour.
     pub(crate) fn sign_packet(&self, bytes: &[u8]) -> Vec<u8> {
         let (key, password) = (&self.0.primary_key, Password::empty());

@@ -6,3 +6,4 @@ pub(crate) mod image;
 pub(crate) mod repository;
 pub(crate) mod rpm;
 pub(crate) mod server;
+pub(crate) mod suite;

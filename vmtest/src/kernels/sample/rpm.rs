@@ -44,14 +44,47 @@ pub(crate) struct Signer {
 
 impl Signer {
     pub(crate) fn new() -> Self {
+        Signer::with("rsa2048", &[], "never")
+    }
+
+    /// A key of another time: what it says of itself is signed with this digest.
+    pub(crate) fn of_old(
+        algorithm: &str,
+        digest: &str,
+        begin: jiff::Timestamp,
+        end: jiff::Timestamp,
+    ) -> Self {
+        let seconds = format!("seconds={}", end.as_second() - begin.as_second());
+        let options = ["--faked-system-time", &frozen(begin), "--cert-digest-algo", digest];
+        Signer::with(algorithm, &options, &seconds)
+    }
+
+    fn with(algorithm: &str, options: &[&str], lifetime: &str) -> Self {
         let home = tempfile::tempdir().unwrap();
-        let gpg = |arguments: &[&str]| run(gpg(home.path()).args(arguments));
-        gpg(&["--passphrase", "", "--quick-gen-key", "Kernels <k@example.org>", "rsa2048", "sign"]);
+        let gpg = |arguments: &[&str]| run(gpg(home.path()).args(options).args(arguments));
+        let name = "Kernels <k@example.org>";
+        gpg(&["--passphrase", "", "--quick-gen-key", name, algorithm, "sign", lifetime]);
         let list = gpg(&["--with-colons", "--list-keys"]);
         let line = list.lines().find(|line| line.starts_with("fpr:")).unwrap();
         let fingerprint = line.trim_start_matches("fpr:").trim_matches(':').to_owned();
         let public_key = gpg(&["--armor", "--export"]);
         Signer { home, fingerprint, public_key }
+    }
+
+    /// The text with a signature of this date.
+    pub(crate) fn sign_inline(&self, text: &str, at: jiff::Timestamp) -> String {
+        self.sign_inline_with(text, at, "SHA256")
+    }
+
+    /// The same with another digest.
+    pub(crate) fn sign_inline_with(&self, text: &str, at: jiff::Timestamp, digest: &str) -> String {
+        let file = self.home.path().join("document");
+        fs::write(&file, text).unwrap();
+        let mut gpg = gpg(self.home.path());
+        gpg.args(["--faked-system-time", &frozen(at), "--digest-algo", digest]);
+        // What is refused is to be written first.
+        gpg.args(["--allow-weak-digest-algos", "--output", "-", "--clear-sign"]);
+        run(gpg.arg(file))
     }
 
     /// Signs the header of a package, or with `--rpmv3` its payload too.
@@ -87,6 +120,11 @@ impl Drop for Signer {
         let mut end = Command::new("gpgconf");
         drop(end.env("GNUPGHOME", self.home.path()).args(["--kill", "gpg-agent"]).status());
     }
+}
+
+/// A time as gpg takes it, at which the clock stands still.
+fn frozen(time: jiff::Timestamp) -> String {
+    time.strftime("%Y%m%dT%H%M%S!").to_string()
 }
 
 fn gpg(home: &Path) -> Command {

@@ -2,11 +2,14 @@
 
 mod adding;
 mod building;
+mod dated;
 mod fetching;
 mod first_use;
+mod layouts;
 mod rpm;
 mod updating;
 mod url;
+mod verifying;
 
 use std::{fs, path::PathBuf, time::Duration};
 

@@ -9,11 +9,11 @@ use crate::kernels::sample::rpm::{Rpm, RpmRepository, Signer};
 
 const EL8: &str = "4.18.0-553.el8_10";
 const EL8_RELEASE: &str = "4.18.0-553.el8_10.x86_64";
-const FOLDER: &str = "8/BaseOS/x86_64/os";
+pub(super) const FOLDER: &str = "8/BaseOS/x86_64/os";
 const IMAGE: &str = "Packages/kernel-core-4.18.0-553.el8_10.x86_64.rpm";
 
 /// A checkout whose one entry is of an RPM repository.
-fn lab(signer: &Signer, signs: &str, folder: &str) -> Lab {
+pub(super) fn lab(signer: &Signer, signs: &str, folder: &str) -> Lab {
     let lab = Lab::new();
     lab.write("key.asc", &signer.public_key);
     lab.write(
@@ -39,7 +39,7 @@ source = {{ kind = "rpm", repository = "sample", {folder}, package = "kernel" }}
     lab
 }
 
-fn path() -> String {
+pub(super) fn path() -> String {
     format!("path = \"{FOLDER}\"")
 }
 
@@ -180,7 +180,7 @@ fn fedora_rpm<'a>(
 }
 
 /// The packages of Fedora: zstd throughout, and the modules in two.
-fn fedora(repository: &RpmRepository, signer: &Signer) {
+pub(super) fn fedora(repository: &RpmRepository, signer: &Signer) {
     const RELEASE: &str = "6.19.10-300.fc44.x86_64";
     let uname = |part: &str| format!("kernel{part}-uname-r = {RELEASE}");
     let parts = ["-core", "-modules-core", "-modules"].map(uname);
@@ -200,7 +200,7 @@ fn fedora(repository: &RpmRepository, signer: &Signer) {
     repository.add(&fedora_rpm("kernel-modules", &requires[2..], &requires[..1], files), signer);
 }
 
-const FEDORA_IMAGE: &str = "Packages/kernel-core-6.19.10-300.fc44.x86_64.rpm";
+pub(super) const FEDORA_IMAGE: &str = "Packages/kernel-core-6.19.10-300.fc44.x86_64.rpm";
 
 #[test]
 fn a_repository_that_signs_its_packages() {
