@@ -11,7 +11,7 @@ mod syncsnoop;
 mod sys_write;
 mod user_args;
 
-use std::{fmt, path::PathBuf};
+use std::{collections::BTreeSet, fmt, path::PathBuf};
 
 use kernlab_abi::ProgramConfig;
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,20 @@ pub struct ProbePlan {
     pub btf_file: Option<PathBuf>,
     /// What the programs read at run time; `tgid` is filled in when the traced process is known.
     pub config: ProgramConfig,
+}
+
+impl ProbePlan {
+    /// Does a backend load the same for both plans? They may differ in where programs are attached, and in
+    /// how they are configured.
+    pub fn loads_like(&self, other: &ProbePlan) -> bool {
+        let programs = |plan: &ProbePlan| -> BTreeSet<String> {
+            plan.attach.iter().map(|point| point.program.clone()).collect()
+        };
+        let object = |plan: &ProbePlan| (plan.tracer, plan.buffer, plan.read, plan.types);
+        object(self) == object(other)
+            && self.btf_file == other.btf_file
+            && programs(self) == programs(other)
+    }
 }
 
 /// A program and where it goes.

@@ -11,7 +11,7 @@ pub(crate) use self::{
     assembler::{Assembler, Condition, Register, Width},
     attach::{attach_kprobe, attach_syscall_entry},
     map::{Array, MapKind, create, create_of_type},
-    program::{ProgramKind, load},
+    program::{ProgramKind, load, skipped_runs},
     remaining::Loaded,
 };
 
@@ -42,6 +42,7 @@ enum Command {
     MapLookup = 1,
     ProgramLoad = 5,
     ProgramGetNextId = 11,
+    ObjectGetInfo = 15,
 }
 
 /// # Safety

@@ -10,11 +10,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 /// has room for three million events a second.
 const GATHER_MS: u8 = 1;
 
-/// Waits until events are there or the workload is `done`, and tells whether it is. The host's
+/// Waits until events are there or `workload` is readable, and tells whether that is. The host's
 /// deadline for the cell ends a wait that would never end.
-pub(crate) fn wait(buffer: Vec<BorrowedFd<'_>>, done: BorrowedFd<'_>) -> Result<bool> {
+pub(crate) fn wait(buffer: Vec<BorrowedFd<'_>>, workload: BorrowedFd<'_>) -> Result<bool> {
     let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
-    let mut fds: Vec<_> = [done].into_iter().chain(buffer).map(readable).collect();
+    let mut fds: Vec<_> = [workload].into_iter().chain(buffer).map(readable).collect();
     poll(&mut fds, PollTimeout::NONE).context("waiting for events")?;
     if fds[0].any() == Some(false) {
         poll(&mut fds[..1], GATHER_MS).context("waiting for more events")?;

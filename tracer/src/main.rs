@@ -19,15 +19,19 @@ use std::{
     io::{self, Write as _},
     os::fd::FromRawFd as _,
     path::PathBuf,
+    process,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, Subcommand};
 use kernlab_aya::AyaBackend;
-use kernlab_core::{backend::Backend, cell::BackendKind, record::Record, scenario::Scenario};
+use kernlab_core::{backend::Backend, cell::BackendKind, scenario::Scenario};
 use kernlab_libbpf::LibbpfBackend;
 
-use crate::{standby::Standby, workload::Idle};
+use crate::{
+    run::Fresh,
+    standby::{Implementation, Standby},
+};
 
 /// The descriptor on which the agent expects a program's result: `kernlab_agent`'s result pipe.
 const RESULT_FD: i32 = 3;
@@ -60,8 +64,8 @@ enum Command {
         workload: PathBuf,
     },
     /// Gather what is known of the kernel, search its memory where it has no type information, start the
-    /// workload and stop (SIGSTOP): a guest that is saved now need not do it again. Then run what
-    /// standard input says: a backend, a blank, TRACER/SCENARIO.
+    /// workload, load programs and stop (SIGSTOP): a guest that is saved now need not do it again. Then
+    /// run what standard input says: a backend, a blank, TRACER/SCENARIO.
     StandBy {
         /// Take type information from this file: raw BTF.
         #[arg(long)]
@@ -69,6 +73,9 @@ enum Command {
         /// The workload program.
         #[arg(long, default_value = "/bin/kernlab-workload")]
         workload: PathBuf,
+        /// Load the programs of these tracers.
+        #[arg(long, value_name = "BACKEND/TRACER")]
+        load: Vec<Implementation>,
     },
     /// Measure what tracing costs a program that only writes, and write it to descriptor 3 as JSON.
     Cost {
@@ -113,17 +120,18 @@ fn main() -> Result<()> {
                 .transpose()?;
             let backend = make(backend, object);
             let result = result_pipe()?;
-            let facts = || facts::live(btf.as_deref());
-            let workload = || Idle::start(&workload);
-            let backend = backend.as_ref();
-            let record = run::record(backend, scenario, facts, discovery::search, workload)?;
-            write(&record, result)
+            let mut fresh = Fresh { btf, workload };
+            let record = run::record(backend.as_ref(), scenario, &mut fresh)?;
+            write(serde_json::to_vec(&record), result)
         }
-        Command::StandBy { btf, workload } => {
+        Command::StandBy { btf, workload, load } => {
             let result = result_pipe()?;
-            let standby = Standby::prepare(btf.as_deref(), &workload)?;
+            let mut standby = Standby::prepare(btf.as_deref(), &workload, &load)?;
             let (backend, scenario) = Standby::await_work()?;
-            write(&standby.record(make(backend, None).as_ref(), scenario)?, result)
+            let record = run::record(make(backend, None).as_ref(), scenario, &mut standby)?;
+            write(serde_json::to_vec(&record), result)?;
+            // The kernel closes what was loaded for other scenarios quicker than its owners would.
+            process::exit(0)
         }
         Command::Cost { backend, scenario, bpftrace, calls } => {
             let result = result_pipe()?;
@@ -133,13 +141,13 @@ fn main() -> Result<()> {
                 let backend = backend.map(|backend| make(backend, None));
                 cost::measure(backend.as_deref(), scenario, &facts::live(None)?, calls)?
             };
-            serde_json::to_writer(result, &cost).context("writing the cost")
+            write(serde_json::to_vec(&cost), result)
         }
         Command::Write { calls } => cost::write(calls),
         Command::Examine => {
             let result = result_pipe()?;
             let examination = examine::examine()?;
-            serde_json::to_writer(result, &examination).context("writing the dossier")
+            write(serde_json::to_vec(&examination), result)
         }
         Command::Needs => {
             let needs = needs::of_all_objects()?;
@@ -154,8 +162,9 @@ fn main() -> Result<()> {
     }
 }
 
-fn write(record: &Record, result: File) -> Result<()> {
-    serde_json::to_writer(result, record).context("writing the record")
+/// Hands a result over in one piece: each write(2) wakes the agent, which would send each as a message.
+fn write(json: serde_json::Result<Vec<u8>>, mut result: File) -> Result<()> {
+    result.write_all(&json.context("encoding the result")?).context("writing the result")
 }
 
 fn make(backend: BackendKind, object: Option<Vec<u8>>) -> Box<dyn Backend> {

@@ -1,10 +1,10 @@
 //! From a scenario to a record.
 
-use std::{collections::BTreeMap, fmt, time::Instant};
+use std::{collections::BTreeMap, fmt, path::PathBuf, time::Instant};
 
 use anyhow::{Context as _, Result};
 use kernlab_core::{
-    backend::{Backend, BackendError},
+    backend::{self, Backend, BackendError},
     burst::{Burst, Drain, condense},
     discovery::Discovered,
     event::{Decoder, Event},
@@ -16,28 +16,84 @@ use kernlab_core::{
 };
 
 use crate::{
-    bpf::Loaded,
-    events,
-    workload::{Idle, Prepared},
+    bpf::{self, Loaded},
+    discovery, events, facts,
+    workload::Idle,
 };
 
-/// Plans, traces, and reports whatever came of it. `search` searches memory, `workload` starts the
-/// workload.
+/// Where a tracer has from what it needs.
+pub(crate) trait Resources {
+    /// What is known of the kernel.
+    fn facts(&mut self) -> Result<KernelFacts>;
+
+    /// Searches memory for what type information does not tell.
+    fn search(&self, facts: &KernelFacts, functions: &[&str]) -> Discovered;
+
+    /// The workload, started.
+    fn workload(&mut self) -> Result<Idle>;
+
+    /// The plan's programs, and what is loaded beside them.
+    fn programs(&mut self, backend: &dyn Backend, plan: &ProbePlan) -> Result<Programs, Failure>;
+}
+
+/// A plan's programs.
+pub(crate) struct Programs {
+    /// Attached nowhere.
+    pub(crate) loaded: Box<dyn backend::Programs>,
+    /// What may stay loaded when they are gone.
+    pub(crate) others: Loaded,
+}
+
+impl Programs {
+    /// Loads them.
+    pub(crate) fn load(backend: &dyn Backend, plan: &ProbePlan) -> Result<Self, Failure> {
+        let others = Loaded::now().context("listing programs");
+        let others = others.map_err(because(Reason::TracerDied))?;
+        Ok(Programs { loaded: backend.load(plan)?, others })
+    }
+}
+
+/// All of it from scratch.
+pub(crate) struct Fresh {
+    /// A file with type information that outranks the kernel's own.
+    pub(crate) btf: Option<PathBuf>,
+    /// The workload's program.
+    pub(crate) workload: PathBuf,
+}
+
+impl Resources for Fresh {
+    fn facts(&mut self) -> Result<KernelFacts> {
+        facts::live(self.btf.as_deref())
+    }
+
+    fn search(&self, facts: &KernelFacts, functions: &[&str]) -> Discovered {
+        discovery::search(facts, functions)
+    }
+
+    fn workload(&mut self) -> Result<Idle> {
+        Idle::start(&self.workload)
+    }
+
+    fn programs(&mut self, backend: &dyn Backend, plan: &ProbePlan) -> Result<Programs, Failure> {
+        Programs::load(backend, plan)
+    }
+}
+
+/// Plans, traces, and reports whatever came of it.
 pub(crate) fn record(
     backend: &dyn Backend,
     scenario: &Scenario,
-    facts: impl FnOnce() -> Result<KernelFacts>,
-    search: impl Fn(&KernelFacts, &[&str]) -> Discovered,
-    workload: impl FnOnce() -> Result<Idle>,
+    resources: &mut dyn Resources,
 ) -> Result<Record> {
     let mut stages = Stages::begin();
-    let mut facts = facts()?;
+    let mut facts = resources.facts()?;
     stages.end("facts");
+    let search = |facts: &KernelFacts, functions: &[&str]| resources.search(facts, functions);
     let planned = plan_with_search(scenario, &mut facts, search);
     stages.end("plan");
     let decision = Decision::of(&planned, &facts);
     let observation = planned.ok().map(|plan| {
-        let traced = trace(backend, scenario, plan, &facts, workload, &mut stages);
+        let traced = trace(backend, scenario, plan, &facts, resources, &mut stages);
         traced.unwrap_or_else(|failure| Observation::Failed {
             reason: failure.reason,
             message: failure.to_string(),
@@ -75,7 +131,7 @@ impl Stages {
 }
 
 /// What stopped a trace, and whose fault it is.
-struct Failure {
+pub(crate) struct Failure {
     reason: Reason,
     error: anyhow::Error,
     verifier_log: Option<String>,
@@ -103,18 +159,20 @@ fn trace(
     scenario: &Scenario,
     mut plan: ProbePlan,
     facts: &KernelFacts,
-    workload: impl FnOnce() -> Result<Idle>,
+    resources: &mut dyn Resources,
     stages: &mut Stages,
 ) -> Result<Observation, Failure> {
     let workload_failed = because(Reason::WorkloadFailed);
     let tracer_died = because(Reason::TracerDied);
 
-    let workload = workload().and_then(|idle| idle.prepare(scenario)).map_err(&workload_failed)?;
+    let workload = resources.workload().and_then(|idle| idle.prepare(scenario));
+    let workload = workload.map_err(&workload_failed)?;
     plan.config.tgid = workload.tgid();
     stages.end("prepare workload");
-    let loaded_before = Loaded::now().context("listing programs").map_err(&tracer_died)?;
-    let mut session = backend.open(&plan)?;
-    stages.end("open");
+    let Programs { loaded, others } = resources.programs(backend, &plan)?;
+    stages.end("load");
+    let mut session = loaded.attach(&plan)?;
+    stages.end("attach");
     let mut workload = workload.release().map_err(&workload_failed)?;
 
     let burst = Burst::of(scenario);
@@ -126,23 +184,25 @@ fn trace(
             Some(Drain::AtTheEnd) => Vec::new(),
             Some(Drain::AsTheyCome) | None => session.wait_on(),
         };
-        let done = events::wait(buffer, workload.done()).map_err(&tracer_died)?;
+        let changed = events::wait(buffer, workload.changes()).map_err(&tracer_died)?;
+        let done = changed && workload.is_done().map_err(&workload_failed)?;
         session.consume(&mut keep)?;
         rounds_left -= u64::from(done);
         if rounds_left == 0 {
             break;
         }
         if done {
-            let next = workload.paused().and_then(Prepared::release);
-            workload = next.map_err(&workload_failed)?;
+            workload = workload.paused().release().map_err(&workload_failed)?;
         }
     }
     stages.end("workload");
     // The workload is stopped: every event it caused has been written to the buffer by now.
+    let skipped: Result<Vec<u64>, _> =
+        session.programs().into_iter().map(bpf::skipped_runs).collect();
+    let skipped = skipped.context("counting skipped runs").map_err(&tracer_died)?.iter().sum();
     let tally = session.finish(&mut keep)?;
     let account = workload.account().map_err(&workload_failed)?;
-    let still_loaded =
-        loaded_before.remaining().context("listing programs").map_err(&tracer_died)?;
+    let still_loaded = others.remaining().context("listing programs").map_err(&tracer_died)?;
     stages.end("finish");
 
     let decoder = Decoder::new(scenario, &facts.symbols, plan.config.kernel_address_min);
@@ -157,7 +217,7 @@ fn trace(
     Ok(Observation::Traced {
         events: if burst.is_some() { condense(events) } else { events },
         lost: tally.lost,
-        skipped: tally.skipped,
+        skipped,
         left_behind: tally.left_behind,
         still_loaded,
         account,

@@ -1,32 +1,73 @@
 //! What all scenarios of a kernel begin with, done once, in a guest that is then saved.
 
-use std::{io, path::Path};
+use std::{io, path::Path, str::FromStr};
 
 use anyhow::{Context as _, Result, ensure};
 use kernlab_core::{
-    backend::Backend,
-    cell::BackendKind,
+    backend::{self, Backend},
+    cell::{BackendKind, UnknownName},
     discovery::Discovered,
     facts::{KernelFacts, Trial},
-    plan::functions_asked,
-    record::Record,
-    scenario::Scenario,
+    plan::{ProbePlan, functions_asked, plan_with_search},
+    scenario::{Scenario, Tracer},
 };
 use nix::sys::signal::{Signal, raise};
 
-use crate::{bpf::Loaded, discovery, facts, run, workload::Idle};
+use crate::{
+    bpf::Loaded,
+    discovery, facts, make,
+    run::{Failure, Programs, Resources},
+    workload::Idle,
+};
 
 /// A tracer that does not know its scenario yet.
 pub(crate) struct Standby {
-    facts: KernelFacts,
+    /// What it knows of the kernel, until a record is made of it.
+    facts: Option<KernelFacts>,
     /// What a search of memory found; none where plans have type information, or it missed something.
     found: Option<Discovered>,
-    workload: Idle,
+    workload: Option<Idle>,
+    ahead: Vec<Ahead>,
+    /// Every program in the kernel.
+    loaded: Loaded,
+}
+
+/// Programs that were loaded before a scenario asked for them.
+struct Ahead {
+    backend: BackendKind,
+    plan: ProbePlan,
+    programs: Box<dyn backend::Programs>,
+    own: Loaded,
+}
+
+/// A tracer of one backend, written as `backend/tracer`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Implementation {
+    backend: BackendKind,
+    tracer: Tracer,
+}
+
+impl FromStr for Implementation {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (backend, name) = text.split_once('/').ok_or("expected BACKEND/TRACER")?;
+        let backend = backend.parse().map_err(|error: UnknownName| error.to_string())?;
+        let mut tracers = Scenario::ALL.iter().map(|scenario| scenario.tracer);
+        let tracer = tracers.find(|tracer| tracer.name() == name);
+        let tracer = tracer.ok_or_else(|| format!("no tracer {name}"))?;
+        Ok(Implementation { backend, tracer })
+    }
 }
 
 impl Standby {
-    /// Gathers the kernel's facts, and leaves no program of that in the kernel; then starts the workload.
-    pub(crate) fn prepare(btf: Option<&Path>, workload: &Path) -> Result<Self> {
+    /// Gathers the kernel's facts, and leaves no program of that in the kernel. Then starts the workload,
+    /// and loads the programs of these tracers.
+    pub(crate) fn prepare(
+        btf: Option<&Path>,
+        workload: &Path,
+        tracers: &[Implementation],
+    ) -> Result<Self> {
         let before = Loaded::now().context("listing programs")?;
         let facts = facts::live(btf)?;
         let is_searched = btf.is_some() || facts.btf.is_none();
@@ -39,7 +80,38 @@ impl Standby {
         }
         let remaining = before.remaining().context("listing programs")?;
         ensure!(remaining == 0, "{remaining} programs that were tried are still loaded");
-        Ok(Standby { facts, found, workload: Idle::start(workload)? })
+        let mut workload = Idle::start(workload)?;
+        workload.await_readiness()?;
+        let mut standby = Standby {
+            facts: Some(facts.clone()),
+            found,
+            workload: Some(workload),
+            ahead: Vec::new(),
+            loaded: before,
+        };
+        for &tracer in tracers {
+            standby.load_ahead(tracer, &facts)?;
+        }
+        standby.loaded = Loaded::now().context("listing programs")?;
+        Ok(standby)
+    }
+
+    /// Loads what the scenarios of a tracer need. What the kernel refuses is left to the cells that want
+    /// it: they are refused as well, and say why.
+    fn load_ahead(&mut self, of: Implementation, facts: &KernelFacts) -> Result<()> {
+        let backend = make(of.backend, None);
+        for scenario in Scenario::ALL.iter().filter(|scenario| scenario.tracer == of.tracer) {
+            let search = |facts: &KernelFacts, functions: &[&str]| self.search(facts, functions);
+            let Ok(plan) = plan_with_search(scenario, &mut facts.clone(), search) else { continue };
+            if self.ahead.iter().any(|ahead| ahead.suits(of.backend, &plan)) {
+                continue;
+            }
+            let before = Loaded::now().context("listing programs")?;
+            let Ok(programs) = backend.load(&plan) else { continue };
+            let own = Loaded::now().context("listing programs")?.without(&before);
+            self.ahead.push(Ahead { backend: of.backend, plan, programs, own });
+        }
+        Ok(())
     }
 
     /// Stops until somebody lets the process go on, and reads from standard input what for: a backend,
@@ -51,19 +123,43 @@ impl Standby {
             .and_then(|(backend, id)| Some((backend.parse().ok()?, Scenario::by_id(id)?)))
             .with_context(|| format!("{work:?} is no backend and scenario"))
     }
+}
 
-    /// Plans, traces, and reports whatever came of it.
-    pub(crate) fn record(self, backend: &dyn Backend, scenario: &Scenario) -> Result<Record> {
-        let Standby { facts, found, workload } = self;
-        let search = |facts: &KernelFacts, asked: &[&str]| match &found {
+impl Ahead {
+    fn suits(&self, backend: BackendKind, plan: &ProbePlan) -> bool {
+        self.backend == backend && self.plan.loads_like(plan)
+    }
+}
+
+impl Resources for Standby {
+    fn facts(&mut self) -> Result<KernelFacts> {
+        self.facts.take().context("the facts were taken before")
+    }
+
+    fn search(&self, facts: &KernelFacts, functions: &[&str]) -> Discovered {
+        match &self.found {
             Some(found) => {
                 let mut found = found.clone();
-                found.prototypes.retain(|function, _| asked.contains(&function.as_str()));
+                found.prototypes.retain(|function, _| functions.contains(&function.as_str()));
                 found
             }
-            None => discovery::search(facts, asked),
-        };
-        run::record(backend, scenario, || Ok(facts), search, || Ok(workload))
+            None => discovery::search(facts, functions),
+        }
+    }
+
+    fn workload(&mut self) -> Result<Idle> {
+        self.workload.take().context("the workload was taken before")
+    }
+
+    fn programs(&mut self, backend: &dyn Backend, plan: &ProbePlan) -> Result<Programs, Failure> {
+        let suits = |ahead: &Ahead| ahead.suits(backend.kind(), plan);
+        match self.ahead.iter().position(suits) {
+            Some(index) => {
+                let Ahead { programs, own, .. } = self.ahead.swap_remove(index);
+                Ok(Programs { loaded: programs, others: self.loaded.without(&own) })
+            }
+            None => Programs::load(backend, plan),
+        }
     }
 }
 

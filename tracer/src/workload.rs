@@ -5,59 +5,71 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
     path::Path,
     process::{Child, Command, Stdio},
-    thread::{self, JoinHandle},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use kernlab_core::{account::Account, scenario::Scenario};
 use nix::{
     sys::{
-        signal::{Signal, kill},
+        signal::{SigSet, Signal, kill},
+        signalfd::{SfdFlags, SignalFd},
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::Pid,
 };
 
 /// A workload that waits to be told its scenario. When this is dropped, it ends without any deed.
-pub(crate) struct Idle(Option<Child>);
+pub(crate) struct Idle(Option<Traced>);
 
 /// A workload that stands before its first deed.
-pub(crate) struct Prepared(Child);
+pub(crate) struct Prepared(Traced);
 
 /// A workload that is at work.
-pub(crate) struct Working {
+pub(crate) struct Working(Traced);
+
+/// The process, and what tells that it has stopped, or ended.
+struct Traced {
     child: Child,
-    /// Ends when the workload stops or dies, and hangs up its end of the pipe.
-    watcher: JoinHandle<Result<()>>,
-    hangup: std::io::PipeReader,
+    changes: SignalFd,
 }
 
 impl Idle {
     /// Starts the program.
     pub(crate) fn start(program: &Path) -> Result<Self> {
+        let changes = watch_children().context("watching the workload")?;
         let child = Command::new(program)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("starting {}", program.display()))?;
-        Ok(Idle(Some(child)))
+        Ok(Idle(Some(Traced { child, changes })))
+    }
+
+    /// Waits until it has started, and wants to be told what to do. It says so with an empty line, which
+    /// its account may follow.
+    pub(crate) fn await_readiness(&mut self) -> Result<()> {
+        let traced = self.0.as_mut().context("an idle workload has a process")?;
+        let mut line = [0];
+        let output = traced.child.stdout.as_mut().context("the workload's output is piped")?;
+        output.read_exact(&mut line).context("waiting for the workload to start")
     }
 
     /// Tells it what to do, and waits until it stops itself.
     pub(crate) fn prepare(mut self, scenario: &Scenario) -> Result<Prepared> {
-        let mut child = self.0.take().context("an idle workload has a process")?;
-        let mut told = child.stdin.take().context("the workload's input is piped")?;
+        let mut traced = self.0.take().context("an idle workload has a process")?;
+        let mut told = traced.child.stdin.take().context("the workload's input is piped")?;
         // One that has ended already will be met below.
         let _ = told.write_all(scenario.to_string().as_bytes());
         drop(told);
-        await_stop(pid(&child)).context("preparing the workload")?;
-        Ok(Prepared(child))
+        let stopped = traced.has_stopped(WaitPidFlag::empty()).context("preparing the workload")?;
+        ensure!(stopped, "the workload was waited for in vain");
+        Ok(Prepared(traced))
     }
 }
 
 impl Drop for Idle {
     fn drop(&mut self) {
-        if let Some(mut child) = self.0.take() {
+        if let Some(Traced { mut child, .. }) = self.0.take() {
             // Its input ends, so it does. Nobody asks how.
             let _ = child.wait();
         }
@@ -66,39 +78,37 @@ impl Drop for Idle {
 
 impl Prepared {
     pub(crate) fn tgid(&self) -> u32 {
-        self.0.id()
+        self.0.child.id()
     }
 
     /// Lets it do its deeds.
     pub(crate) fn release(self) -> Result<Working> {
-        let pid = pid(&self.0);
-        let (hangup, held_open) = std::io::pipe().context("creating a pipe")?;
-        kill(pid, Signal::SIGCONT).context("releasing the workload")?;
-        let watcher = thread::spawn(move || {
-            let stopped = await_stop(pid);
-            drop(held_open);
-            stopped
-        });
-        Ok(Working { child: self.0, watcher, hangup })
+        kill(self.0.pid(), Signal::SIGCONT).context("releasing the workload")?;
+        Ok(Working(self.0))
     }
 }
 
 impl Working {
-    /// Becomes readable when the deeds are done.
-    pub(crate) fn done(&self) -> BorrowedFd<'_> {
-        self.hangup.as_fd()
+    /// Becomes readable when the deeds may be done.
+    pub(crate) fn changes(&self) -> BorrowedFd<'_> {
+        self.0.changes.as_fd()
     }
 
-    /// Waits until it stops itself between its deeds.
-    pub(crate) fn paused(self) -> Result<Prepared> {
-        join(self.watcher)?;
-        Ok(Prepared(self.child))
+    /// Are the deeds done, all of them or those of a round? Then the workload has stopped itself.
+    pub(crate) fn is_done(&mut self) -> Result<bool> {
+        // The kernel also tells that a stopped process goes on.
+        while self.0.changes.read_signal().context("watching the workload")?.is_some() {}
+        self.0.has_stopped(WaitPidFlag::WNOHANG)
     }
 
-    /// Waits for the end of the deeds, and takes the account.
+    /// It stands still between its deeds.
+    pub(crate) fn paused(self) -> Prepared {
+        Prepared(self.0)
+    }
+
+    /// Lets a workload end whose deeds are done, and takes its account.
     pub(crate) fn account(self) -> Result<Account> {
-        let Working { mut child, watcher, hangup: _ } = self;
-        join(watcher)?;
+        let Traced { mut child, .. } = self.0;
         kill(pid(&child), Signal::SIGCONT).context("releasing the workload")?;
         let mut text = String::new();
         child
@@ -115,10 +125,18 @@ impl Working {
     }
 }
 
-fn join(watcher: JoinHandle<Result<()>>) -> Result<()> {
-    match watcher.join() {
-        Ok(stopped) => stopped,
-        Err(_) => bail!("the thread that watches the workload panicked"),
+impl Traced {
+    fn pid(&self) -> Pid {
+        pid(&self.child)
+    }
+
+    fn has_stopped(&mut self, flags: WaitPidFlag) -> Result<bool> {
+        let status = waitpid(self.pid(), Some(WaitPidFlag::WUNTRACED | flags));
+        match status.context("waiting for the workload")? {
+            WaitStatus::Stopped(_, Signal::SIGSTOP) => Ok(true),
+            WaitStatus::StillAlive => Ok(false),
+            other => bail!("the workload did not stop itself, but: {other:?}"),
+        }
     }
 }
 
@@ -126,9 +144,12 @@ fn pid(child: &Child) -> Pid {
     Pid::from_raw(child.id().cast_signed())
 }
 
-fn await_stop(pid: Pid) -> Result<()> {
-    match waitpid(pid, Some(WaitPidFlag::WUNTRACED)).context("waiting for the workload")? {
-        WaitStatus::Stopped(_, Signal::SIGSTOP) => Ok(()),
-        other => bail!("the workload did not stop itself, but: {other:?}"),
-    }
+/// A descriptor that becomes readable when a child stops, goes on or ends. A thread that waits would do as
+/// well, but starting and ending it takes as much of an emulated guest as attaching a program.
+fn watch_children() -> nix::Result<SignalFd> {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGCHLD);
+    // The workload starts with an empty mask: the standard library resets it when it executes programs.
+    signals.thread_block()?;
+    SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
 }

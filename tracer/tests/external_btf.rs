@@ -96,8 +96,9 @@ fn so_does_it_for_a_tracer_that_stood_by(
     assert_eq!(report.outcome, Outcome::Pass, "{report:#?}");
     let plan = serde_json::to_string(&report.plan).unwrap();
     assert!(plan.contains(r#""layout":"external""#), "{plan}");
-    // Its types were read before.
-    assert_eq!(report.stages_ms["trace/facts"], 0);
+    // Its types were read before, which takes an emulated guest a tenth of a second. The host may keep the
+    // guest waiting for some milliseconds at any moment.
+    assert!(report.stages_ms["trace/facts"] < 50, "{report:#?}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use aya::{
 };
 use kernlab_abi::ProgramConfig;
 use kernlab_core::{
-    backend::{Backend, BackendError, Session},
+    backend::{Backend, BackendError, Programs, Session},
     cell::BackendKind,
     event::record_size,
     outcome::Reason,
@@ -53,13 +53,12 @@ impl Backend for AyaBackend {
         BackendKind::Aya
     }
 
-    fn open(&self, plan: &ProbePlan) -> Result<Box<dyn Session>, BackendError> {
+    fn load(&self, plan: &ProbePlan) -> Result<Box<dyn Programs>, BackendError> {
         let object = match &self.replacement {
             Some(object) => object,
             None => object(plan.tracer, plan.buffer),
         };
         let mut ebpf = loader_without_btf()?.load(object).map_err(object_failed)?;
-        configure(&mut ebpf, &plan.config)?;
         // The maps stay open until all programs that refer to them are loaded.
         let events = take_map(&mut ebpf, "events")?;
         let events = EventBuffer::open(events, plan.buffer, record_size(plan.tracer))?;
@@ -74,13 +73,29 @@ impl Backend for AyaBackend {
         for point in plan.attach.iter().filter(|point| loaded.insert(&point.program)) {
             load(&mut ebpf, point)?;
         }
-        let attached =
-            plan.attach.iter().map(|point| attach(&mut ebpf, point)).collect::<Result<_, _>>()?;
         let programs = loaded
             .into_iter()
             .map(|program| descriptor(&ebpf, program))
             .collect::<Result<_, _>>()?;
-        Ok(Box::new(AyaSession { attached, programs, events, emitted, pending, totals }))
+        let session =
+            AyaSession { attached: Vec::new(), programs, events, emitted, pending, totals };
+        Ok(Box::new(AyaPrograms { ebpf, session }))
+    }
+}
+
+/// Loaded programs, with the session that they will have.
+struct AyaPrograms {
+    ebpf: Ebpf,
+    session: AyaSession,
+}
+
+impl Programs for AyaPrograms {
+    fn attach(self: Box<Self>, plan: &ProbePlan) -> Result<Box<dyn Session>, BackendError> {
+        let AyaPrograms { mut ebpf, mut session } = *self;
+        configure(&mut ebpf, &plan.config)?;
+        session.attached =
+            plan.attach.iter().map(|point| attach(&mut ebpf, point)).collect::<Result<_, _>>()?;
+        Ok(Box::new(session))
     }
 }
 

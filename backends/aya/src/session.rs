@@ -1,13 +1,10 @@
 //! Programs that are at work.
 
-use std::{
-    fs, io,
-    os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
-};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use aya::maps::{MapData, MapError, PerCpuArray};
 use kernlab_core::{
-    backend::{BackendError, Session, Tally, skipped_runs},
+    backend::{BackendError, Session, Tally},
     outcome::Reason,
 };
 
@@ -31,14 +28,6 @@ impl AyaSession {
         Ok(self.emitted.get(&0, 0)?.iter().sum())
     }
 
-    /// Runs that the kernel left out, over all programs.
-    fn skipped(&self) -> io::Result<u64> {
-        self.programs.iter().try_fold(0, |sum, program| {
-            let fdinfo = fs::read_to_string(format!("/proc/self/fdinfo/{}", program.as_raw_fd()))?;
-            Ok(sum + skipped_runs(&fdinfo))
-        })
-    }
-
     fn left_behind(&self) -> Result<u64, MapError> {
         self.pending.as_ref().map_or(Ok(0), |pending| pending.count())
     }
@@ -47,6 +36,10 @@ impl AyaSession {
 impl Session for AyaSession {
     fn wait_on(&self) -> Vec<BorrowedFd<'_>> {
         self.events.wait_on()
+    }
+
+    fn programs(&self) -> Vec<BorrowedFd<'_>> {
+        self.programs.iter().map(|program| program.as_fd()).collect()
     }
 
     fn consume(&mut self, sink: &mut dyn FnMut(&[u8])) -> Result<(), BackendError> {
@@ -61,14 +54,10 @@ impl Session for AyaSession {
         }
         self.events.consume(sink);
         let unread = |error| failed("reading the maps", Reason::LoadFailed, error);
-        let skipped = self
-            .skipped()
-            .map_err(|error| failed("counting skipped runs", Reason::LoadFailed, error))?;
         let counted = self.totals.as_ref().map_or(Ok(0), |totals| totals.hand_over(sink));
         let received = self.events.received() + counted.map_err(unread)?;
         Ok(Tally {
             lost: self.emitted().map_err(unread)?.saturating_sub(received),
-            skipped,
             left_behind: self.left_behind().map_err(unread)?,
         })
     }

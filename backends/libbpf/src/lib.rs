@@ -5,16 +5,22 @@ mod object;
 mod session;
 pub mod source;
 
-use std::{borrow::Cow, fs, io};
+use std::{
+    borrow::Cow,
+    fs, io,
+    os::fd::{AsFd as _, AsRawFd as _},
+};
 
 use kernlab_core::{
-    backend::{Backend, BackendError, Session},
+    backend::{Backend, BackendError, Programs, Session},
     cell::BackendKind,
     elf::file_offset,
     outcome::Reason,
     plan::{ProbePlan, Target, UserFunction},
 };
-use libbpf_rs::{Link, MapCore as _, MapFlags, ObjectBuilder, ProgramMut, TracepointCategory};
+use libbpf_rs::{
+    Link, MapCore as _, MapFlags, Object, ObjectBuilder, ProgramMut, TracepointCategory,
+};
 
 pub use object::embedded_objects;
 
@@ -45,7 +51,7 @@ impl Backend for LibbpfBackend {
         BackendKind::Libbpf
     }
 
-    fn open(&self, plan: &ProbePlan) -> Result<Box<dyn Session>, BackendError> {
+    fn load(&self, plan: &ProbePlan) -> Result<Box<dyn Programs>, BackendError> {
         log::capture();
         let stage = |what: &str| format!("{what} the {} object", plan.tracer);
         let object = builder(plan)
@@ -53,20 +59,28 @@ impl Backend for LibbpfBackend {
             .map_err(|source| failure(stage("opening"), Reason::LoadFailed, source))?
             .load()
             .map_err(|source| failure(stage("loading"), Reason::LoadFailed, source))?;
+        try_features(&object);
+        // The buffer is there before the first program can write to it.
+        Ok(Box::new(LibbpfSession::new(object, plan)?))
+    }
+}
 
-        let config = object::map(&object, "config")?;
+impl Programs for LibbpfSession {
+    fn attach(self: Box<Self>, plan: &ProbePlan) -> Result<Box<dyn Session>, BackendError> {
+        log::capture();
+        let config = object::map(self.object(), "config")?;
         config
             .update(&0u32.to_ne_bytes(), object::bytes_of_config(&plan.config), MapFlags::ANY)
-            .map_err(|source| failure(stage("configuring"), Reason::LoadFailed, source))?;
-
-        // The buffer is there before the first program can write to it.
-        let session = LibbpfSession::new(object, plan)?;
+            .map_err(|source| {
+                let stage = format!("configuring the {} object", plan.tracer);
+                failure(stage, Reason::LoadFailed, source)
+            })?;
         let links = plan
             .attach
             .iter()
             .map(|point| {
                 let stage = || format!("attaching {} to {}", point.program, point.target);
-                let program = session
+                let program = self
                     .object()
                     .progs_mut()
                     .find(|program| program.name() == point.program.as_str())
@@ -80,7 +94,18 @@ impl Backend for LibbpfBackend {
                     .map_err(|source| failure(stage(), Reason::AttachRefused, source))
             })
             .collect::<Result<Vec<Link>, BackendError>>()?;
-        Ok(Box::new(session.attached(links)))
+        Ok(Box::new(self.attached(links)))
+    }
+}
+
+/// Lets libbpf find out now what it would find out when a program is attached or a map is read: it tries
+/// each feature once, and remembers. Programs may be loaded in a guest that is then saved.
+fn try_features(object: &Object) {
+    let _ = libbpf_rs::num_possible_cpus();
+    if let Some(program) = object.progs_mut().next() {
+        // No program is a perf event, so this is refused, and not before libbpf has looked how those
+        // are attached to.
+        let _ = program.attach_perf_event(program.as_fd().as_raw_fd());
     }
 }
 

@@ -2,14 +2,13 @@
 
 use std::{
     cell::RefCell,
-    fs,
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
     rc::Rc,
 };
 
 use kernlab_abi::PERF_PAGES;
 use kernlab_core::{
-    backend::{BackendError, Session, Tally, skipped_runs},
+    backend::{BackendError, Session, Tally},
     event::record_size,
     outcome::Reason,
     plan::{BufferKind, ProbePlan},
@@ -104,17 +103,6 @@ impl LibbpfSession {
             .sum())
     }
 
-    /// Runs that the kernel left out, over all programs.
-    fn skipped(&self) -> Result<u64, BackendError> {
-        self.object.progs().try_fold(0, |sum, program| {
-            let path = format!("/proc/self/fdinfo/{}", program.as_fd().as_raw_fd());
-            let fdinfo = fs::read_to_string(path).map_err(|source| {
-                failure("counting skipped runs".to_owned(), Reason::LoadFailed, source.into())
-            })?;
-            Ok(sum + skipped_runs(&fdinfo))
-        })
-    }
-
     /// Hands over what the programs counted, and returns how many records that were. A tracer that
     /// doesn't count has no such map.
     fn hand_over_totals(&self, sink: &mut dyn FnMut(&[u8])) -> Result<u64, BackendError> {
@@ -151,6 +139,14 @@ impl Session for LibbpfSession {
         vec![unsafe { BorrowedFd::borrow_raw(fd) }]
     }
 
+    fn programs(&self) -> Vec<BorrowedFd<'_>> {
+        let descriptor = |program: libbpf_rs::Program<'_>| {
+            // SAFETY: the object owns the descriptor and outlives the borrow.
+            unsafe { BorrowedFd::borrow_raw(program.as_fd().as_raw_fd()) }
+        };
+        self.object.progs().map(descriptor).collect()
+    }
+
     fn consume(&mut self, sink: &mut dyn FnMut(&[u8])) -> Result<(), BackendError> {
         match &self.buffer {
             Buffer::Ring(ring) => ring.consume(),
@@ -167,6 +163,6 @@ impl Session for LibbpfSession {
         self.consume(sink)?;
         let received = self.received.borrow().count + self.hand_over_totals(sink)?;
         let lost = self.emitted()?.saturating_sub(received);
-        Ok(Tally { lost, skipped: self.skipped()?, left_behind: self.left_behind() })
+        Ok(Tally { lost, left_behind: self.left_behind() })
     }
 }

@@ -1,6 +1,6 @@
 //! Loads programs.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 
@@ -25,6 +25,41 @@ struct LoadAttributes {
     log: u64,
     kernel_version: u32,
     flags: u32,
+}
+
+/// `struct bpf_prog_info`, include/uapi/linux/bpf.h, up to the field that we read. Kernels that know less
+/// of it leave the rest as it is, and insist that it is zero.
+#[repr(C, align(8))]
+#[derive(Default)]
+struct ProgramInfo {
+    others: [[u64; 13]; 2],
+    recursion_misses: u64,
+}
+
+/// `BPF_OBJ_GET_INFO_BY_FD`'s part of `union bpf_attr`.
+#[repr(C)]
+struct InfoAttributes {
+    fd: u32,
+    info_size: u32,
+    info: u64,
+}
+
+/// How often the kernel did not run a program where it should have (`bpf_prog_get_info_by_fd`,
+/// kernel/bpf/syscall.c).
+///
+/// A program is not run inside of itself, or of a bpf(2) call, on the same CPU. From 7.2 on, those on
+/// syscall tracepoints can be preempted (`trace_call_bpf_faultable`, kernel/trace/bpf_trace.c): while
+/// a thread stands inside of a program, it is not run for the others. Kernels before 5.12 don't count.
+pub(crate) fn skipped_runs(program: BorrowedFd<'_>) -> Result<u64, Errno> {
+    let mut info = ProgramInfo::default();
+    let mut attributes = InfoAttributes {
+        fd: program.as_raw_fd().cast_unsigned(),
+        info_size: size_of::<ProgramInfo>() as u32,
+        info: std::ptr::from_mut(&mut info) as u64,
+    };
+    // SAFETY: the kernel writes at most `info_size` bytes of integers to `info`, which outlives the call.
+    unsafe { bpf(Command::ObjectGetInfo, &mut attributes) }?;
+    Ok(info.recursion_misses)
 }
 
 /// A program that the verifier accepted.
@@ -55,4 +90,20 @@ fn running_version() -> u32 {
     let mut next = || numbers.next().unwrap_or(0);
     let (version, patch_level, sub_level) = (next(), next(), next());
     version << 16 | patch_level << 8 | sub_level.min(255)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::offset_of;
+
+    use super::*;
+
+    /// As the kernel's headers have them.
+    #[test]
+    fn the_count_is_where_the_kernel_writes_it() {
+        assert_eq!(
+            offset_of!(ProgramInfo, recursion_misses),
+            offset_of!(libbpf_sys::bpf_prog_info, recursion_misses)
+        );
+    }
 }

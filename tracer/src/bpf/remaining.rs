@@ -40,6 +40,11 @@ impl Loaded {
         }
     }
 
+    /// Those that are not in `others`.
+    pub(crate) fn without(&self, Loaded(others): &Loaded) -> Loaded {
+        Loaded(self.0.difference(others).copied().collect())
+    }
+
     /// How many have come since, and stay. The kernel lets go of a program some time after its last
     /// user has (an RCU grace period, a work queue), and tells nobody.
     pub(crate) fn remaining(&self) -> Result<u64, Errno> {
@@ -52,5 +57,17 @@ impl Loaded {
             }
             thread::sleep(Duration::from_millis(1));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stays_is_told_from_what_was_there() {
+        let loaded = |ids: &[u32]| Loaded(ids.iter().copied().collect());
+        let Loaded(ours) = loaded(&[1, 2, 5]).without(&loaded(&[1, 3]));
+        assert_eq!(ours, BTreeSet::from([2, 5]));
     }
 }

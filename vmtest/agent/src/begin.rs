@@ -30,6 +30,9 @@ pub(crate) fn begin(begin: &Begin, files: Files) -> Result<GuestMessage, BeginEr
     add_entropy(&begin.entropy).map_err(BeginError::Entropy)?;
     let time = TimeSpec::from(Duration::from_nanos(begin.unix_time_ns));
     clock_settime(ClockId::CLOCK_REALTIME, time).map_err(BeginError::Clock)?;
+    if !begin.has_files {
+        return Ok(GuestMessage::Done);
+    }
     let why = match files {
         Files::ByPort => "the kernel's command line says so".to_owned(),
         Files::ByFirmware => match firmware::install() {

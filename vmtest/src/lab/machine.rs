@@ -164,7 +164,8 @@ impl Machine {
         let unix_time_ns = nanoseconds_since_1970();
         let waited = self.accelerator.patience(ANSWER);
         let deadline = Instant::now() + waited;
-        let begin = HostMessage::Begin(Begin { unix_time_ns, entropy });
+        let has_files = !self.handed.is_empty();
+        let begin = HostMessage::Begin(Begin { unix_time_ns, entropy, has_files });
         self.send(&begin, deadline, doing, waited)?;
         match self.receive(deadline, doing, waited)? {
             GuestMessage::Done => Ok(()),

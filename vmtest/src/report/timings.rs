@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::Report;
 
 /// The stages of a cell in their order; those of the tracer program are parts of `trace`.
-const STAGES: [&str; 13] = [
+const STAGES: [&str; 14] = [
     "prepare",
     "first of its kernel",
     "guest",
@@ -13,7 +13,8 @@ const STAGES: [&str; 13] = [
     "trace/facts",
     "trace/plan",
     "trace/prepare workload",
-    "trace/open",
+    "trace/load",
+    "trace/attach",
     "trace/workload",
     "trace/finish",
     "trace/start and end",

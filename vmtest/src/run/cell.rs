@@ -260,7 +260,7 @@ impl Runner {
     ) -> Result<Start, LabError> {
         let warm = Warm::of(self.kernels.store());
         if standby::is_worthwhile(&self.plan, &cell.kernel, cell.btf) {
-            let tracer = standby::tracer(cell.btf);
+            let tracer = standby::tracer(&self.plan, &cell.kernel, cell.btf);
             // Nobody waits for the first cell of a mode, nor tries again what it could not do.
             if self.directory.is_first(&format!("standby-{}-{}", cell.kernel, cell.btf)) {
                 let mut bootable = bootable.clone();

@@ -1,6 +1,8 @@
 //! Guests whose tracer program has gathered the kernel's facts before it knows what to trace: the
 //! same for all cells of a kernel in a BTF mode.
 
+use std::collections::BTreeSet;
+
 use kernlab_core::cell::{BtfMode, Cell};
 
 use super::plan::RunPlan;
@@ -42,10 +44,21 @@ impl Start {
     }
 }
 
-/// The tracer program, before it knows what to trace.
-pub(super) fn tracer(mode: BtfMode) -> Job {
-    let words = ["/bin/kernlab-tracer", "stand-by"].map(str::to_owned);
-    with_types(words.into(), mode)
+/// The tracer program, before it knows which of the run's cells of a kernel in this mode it will be.
+pub(super) fn tracer(plan: &RunPlan, kernel: &str, mode: BtfMode) -> Job {
+    let mut words: Vec<_> = ["/bin/kernlab-tracer", "stand-by"].map(str::to_owned).into();
+    // Cells are named KERNEL/MODE/BACKEND/TRACER/SCENARIO.
+    let tracers = cells(plan, kernel, mode).filter_map(|rest| Some(rest.rsplit_once('/')?.0));
+    for tracer in tracers.collect::<BTreeSet<_>>() {
+        words.extend(["--load".to_owned(), tracer.to_owned()]);
+    }
+    with_types(words, mode)
+}
+
+/// What comes behind kernel and mode in the names of the run's cells of both.
+fn cells<'a>(plan: &'a RunPlan, kernel: &str, mode: BtfMode) -> impl Iterator<Item = &'a str> {
+    let beginning = format!("{kernel}/{mode}/");
+    plan.cells.iter().filter_map(move |cell| cell.strip_prefix(&beginning))
 }
 
 /// What a tracer that stands by is told.
@@ -72,8 +85,7 @@ pub(super) fn is_worthwhile(plan: &RunPlan, kernel: &str, mode: BtfMode) -> bool
     if plan.cold || plan.object.is_some() || plan.repeat.get() > 1 {
         return false;
     }
-    let beginning = format!("{kernel}/{mode}/");
-    plan.cells.iter().filter(|cell| cell.starts_with(&beginning)).count() >= WORTHWHILE
+    cells(plan, kernel, mode).count() >= WORTHWHILE
 }
 
 #[cfg(test)]

@@ -127,7 +127,8 @@ fn silence_ends() {
 fn an_end_without_a_word_is_no_verdict_on_the_kernel() {
     // Not before it is asked for the program: that is the first byte after the request to begin,
     // whose length is the same from 1972 to 2262.
-    let begin = HostMessage::Begin(Begin { unix_time_ns: 1 << 60, entropy: [0; 32] });
+    let begin =
+        HostMessage::Begin(Begin { unix_time_ns: 1 << 60, entropy: [0; 32], has_files: false });
     let asked = encode(&begin).unwrap().len() + 1;
     let end = format!("head -c {asked} <&4 >/dev/null; exit 0");
     let error = run_error(&[output(Stream::Stdout, 1)], &end);
