@@ -171,3 +171,29 @@ fn all_functions_asked() -> Vec<&'static str> {
     asked.dedup();
     asked
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("aya/sys_write", Ok((BackendKind::Aya, Tracer::SysWrite)))]
+    #[case("libbpf/user_args", Ok((BackendKind::Libbpf, Tracer::UserArgs)))]
+    #[case("aya", Err("expected BACKEND/TRACER"))]
+    #[case("aya/nothing", Err("no tracer nothing"))]
+    #[case("bcc/inotify", Err("bcc"))]
+    fn tracers_are_named_with_their_backend(
+        #[case] text: &str,
+        #[case] expected: Result<(BackendKind, Tracer), &str>,
+    ) {
+        match (text.parse(), expected) {
+            (Ok(Implementation { backend, tracer }), Ok(expected)) => {
+                assert_eq!((backend, tracer), expected);
+            }
+            (Err(error), Err(expected)) => assert!(error.contains(expected), "{error}"),
+            (other, _) => panic!("{other:?}"),
+        }
+    }
+}

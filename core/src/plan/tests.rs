@@ -344,3 +344,21 @@ fn a_socket_is_described_by_its_operations() {
     let refused = plan(scenario("sock_alloc/accept"), &socket_facts(&[], None)).unwrap_err();
     assert_eq!(refused.reason, Reason::MissingSymbol);
 }
+
+#[rstest]
+#[case::another_target("many_args/key_alloc", "many_args/process_vm_rw", true)]
+#[case::the_same_tracer("user_args/eight_ints", "user_args/pie_and_static", true)]
+#[case::another_buffer("sys_write/threads", "sys_write/burst_perf", false)]
+#[case::other_programs("guarded_read/hostile_pointers", "guarded_read/unguarded", false)]
+#[case::another_tracer("sys_write/threads", "user_args/eight_ints", false)]
+fn plans_load_alike_whose_programs_come_from_one_object(
+    #[case] one: &str,
+    #[case] other: &str,
+    #[case] expected: bool,
+) {
+    let mut facts = facts(&["key_alloc", "process_vm_rw", "ksys_write"], None);
+    facts.tracepoints = ["sys_enter_write", "sys_exit_write"].map(str::to_owned).into();
+    let [one, other] = [one, other].map(|id| plan(scenario(id), &facts).unwrap());
+    assert_eq!(one.loads_like(&other), expected);
+    assert!(one.loads_like(&one));
+}
