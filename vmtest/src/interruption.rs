@@ -9,9 +9,10 @@ use std::{
     io,
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
     sync::{
-        OnceLock, PoisonError,
+        Condvar, Mutex, OnceLock, PoisonError,
         atomic::{AtomicI32, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use nix::sys::signal::Signal;
@@ -27,7 +28,9 @@ static NOTED: AtomicI32 = AtomicI32::new(0);
 /// Readable once a signal was noted.
 static PIPE: OnceLock<(io::PipeReader, io::PipeWriter)> = OnceLock::new();
 /// Taken while holds are counted.
-static COUNTING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+static COUNTING: Mutex<()> = Mutex::new(());
+/// Told of every hold that is gone.
+static RELEASED: Condvar = Condvar::new();
 
 /// As long as this lives, a signal does not end the process.
 #[derive(Debug)]
@@ -51,9 +54,26 @@ pub(crate) fn hold() -> io::Result<Hold> {
     Ok(Hold(()))
 }
 
+impl Hold {
+    /// Makes all other work that holds signals back stop, as if a signal had come, and waits until it
+    /// has cleaned up. Returns whether it has.
+    pub(crate) fn stop_others(&self, within: Duration) -> bool {
+        if HOLDS.load(Ordering::SeqCst) > 1 {
+            note(SIGTERM);
+        }
+        let counting = COUNTING.lock().unwrap_or_else(PoisonError::into_inner);
+        let others = |_: &mut ()| HOLDS.load(Ordering::SeqCst) > 1;
+        let waited = RELEASED.wait_timeout_while(counting, within, others);
+        let (_counting, result) = waited.unwrap_or_else(PoisonError::into_inner);
+        !result.timed_out()
+    }
+}
+
 impl Drop for Hold {
     fn drop(&mut self) {
+        let _counting = COUNTING.lock().unwrap_or_else(PoisonError::into_inner);
         HOLDS.fetch_sub(1, Ordering::SeqCst);
+        RELEASED.notify_all();
     }
 }
 
@@ -113,5 +133,50 @@ fn drain() -> io::Result<()> {
     match PIPE.get() {
         Some((reader, _)) => io::Read::read_exact(&mut &*reader, &mut [0]),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use nix::{
+        poll::{PollFd, PollFlags, PollTimeout, poll},
+        sys::signal::raise,
+    };
+
+    use super::*;
+
+    /// Work that ends when it is told to.
+    fn work(hold: Hold) -> Signal {
+        let mut wake = [PollFd::new(wake().unwrap(), PollFlags::POLLIN)];
+        poll(&mut wake, PollTimeout::from(20_000_u16)).unwrap();
+        let signal = noted().unwrap();
+        drop(hold);
+        signal
+    }
+
+    #[test]
+    fn a_signal_stops_the_work_and_not_the_process() {
+        let working = hold().unwrap();
+        let ours = hold().unwrap();
+        let worker = thread::spawn(move || work(working));
+        raise(Signal::SIGINT).unwrap();
+        assert_eq!(worker.join().unwrap(), Signal::SIGINT);
+        // As long as something else holds it back.
+        resume(Signal::SIGINT);
+        drop(ours);
+    }
+
+    #[test]
+    fn who_ends_makes_others_stop_first() {
+        let (working, ours) = (hold().unwrap(), hold().unwrap());
+        let worker = thread::spawn(move || work(working));
+        assert!(ours.stop_others(Duration::from_secs(20)));
+        assert_eq!(worker.join().unwrap(), Signal::SIGTERM);
+        let idle = hold().unwrap();
+        assert!(!ours.stop_others(Duration::from_millis(10)), "it does not listen");
+        drop(idle);
+        assert!(ours.stop_others(Duration::ZERO), "nobody is left");
     }
 }

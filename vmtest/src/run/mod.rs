@@ -38,7 +38,7 @@ use self::{
     shards::Partition,
 };
 use crate::{
-    golden, judge,
+    golden, interruption, judge,
     kernels::{DocumentError, Kernels, Observer, SelectError, Selection},
     report::{self, CellReport, Report, Run, SCHEMA, Tally},
     splat,
@@ -113,6 +113,9 @@ pub trait Show: Observer + Send + Sync {
     fn end(&self);
 }
 
+/// How long builds that are told to stop may take to remove what they have made.
+const CLEANED_UP: Duration = Duration::from_secs(60);
+
 /// Runs what is asked for, and leaves the report in the folder of the run.
 pub fn run(
     kernels: &Kernels,
@@ -171,6 +174,8 @@ pub fn run(
         jobs,
         update_snapshots: options.update_snapshots,
     };
+    // From here on a signal ends the cells, and there is a report all the same.
+    let hold = interruption::hold().map_err(|source| at("hold back signals", source))?;
     preparation.start(kernels, &directory, show);
     let ended = std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -184,6 +189,8 @@ pub fn run(
         ended.and_then(|ended| hung_up.map(|()| ended).map_err(|error| error.to_string()))
     });
     show.end();
+    // A build that still goes on has no cell that waits for it.
+    hold.stop_others(CLEANED_UP);
     preparation::settle(&mut plan, &directory)
         .and_then(|()| plan.write(directory.path()))
         .map_err(|source| at("note what came of the kernels", source))?;

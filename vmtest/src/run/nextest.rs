@@ -24,10 +24,7 @@ use signal_hook::{
 };
 
 use super::{directory::RUN_VARIABLE, order, progress::SOCKET_VARIABLE};
-use crate::{
-    interruption::{self, Hold},
-    places::MATRIX_VARIABLE,
-};
+use crate::places::MATRIX_VARIABLE;
 
 /// One invocation.
 pub(super) struct Nextest<'a> {
@@ -105,21 +102,17 @@ impl Nextest<'_> {
 }
 
 /// Passes on to the runner what interrupts us: there is a report all the same.
-struct Interruptions {
-    signals: Signals,
-    _hold: Hold,
-}
+struct Interruptions(Signals);
 
 impl Interruptions {
     /// From here on, until the value is gone, a signal does not end this process.
     fn catch() -> io::Result<Self> {
-        let _hold = interruption::hold()?;
-        Ok(Interruptions { signals: Signals::new([SIGINT, SIGTERM, SIGHUP])?, _hold })
+        Signals::new([SIGINT, SIGTERM, SIGHUP]).map(Interruptions)
     }
 
     /// Waits for the runner, and says whether it was interrupted.
     fn wait(self, runner: &mut Child) -> io::Result<(ExitStatus, bool)> {
-        let Interruptions { mut signals, _hold } = self;
+        let Interruptions(mut signals) = self;
         let handle = signals.handle();
         let pid = Pid::from_raw(runner.id().cast_signed());
         thread::scope(|scope| {
@@ -146,9 +139,11 @@ mod tests {
     use nix::sys::signal::raise;
 
     use super::*;
+    use crate::interruption;
 
     #[test]
     fn an_interruption_reaches_the_runner() {
+        let _hold = interruption::hold().unwrap();
         let interruptions = Interruptions::catch().unwrap();
         let mut runner = Command::new("sleep").arg("60").spawn().unwrap();
         raise(Signal::SIGTERM).unwrap();
@@ -158,6 +153,7 @@ mod tests {
 
     #[test]
     fn a_runner_that_ends_by_itself_was_not_interrupted() {
+        let _hold = interruption::hold().unwrap();
         let interruptions = Interruptions::catch().unwrap();
         let mut runner = Command::new("true").spawn().unwrap();
         let (status, interrupted) = interruptions.wait(&mut runner).unwrap();

@@ -20,7 +20,10 @@ use super::{
     directory::{RunDirectory, read_json, write_json},
     plan::RunPlan,
 };
-use crate::kernels::{Entry, Kernels, Source, State, Unpacked, chain, lock_within};
+use crate::{
+    interruption,
+    kernels::{Entry, Kernels, Source, State, Unpacked, chain, lock_within},
+};
 
 /// How long a cell waits for its kernel: longer than anything takes that the preparation itself does
 /// not end.
@@ -136,6 +139,9 @@ impl Preparation {
             thread::spawn(move || {
                 give_way(niceness);
                 for Pending { entry, _lock } in pending {
+                    if interruption::noted().is_some() {
+                        return;
+                    }
                     let prepared = Prepared::of(&kernels, &entry, &*show);
                     if let Err(error) = write_json(&directory.preparation(&entry.id), &prepared) {
                         show.notice(&format!("{}: cannot keep what it is: {error}", entry.id));

@@ -112,7 +112,10 @@ impl Recipe<'_> {
             tools.complete().map_err(missing)?;
             let held = interruption::hold();
             hold = Some(held.map_err(io_error("hold back signals in", store.root()))?);
-            Ok(())
+            match interruption::noted() {
+                Some(signal) => Err(BuildError::Interrupted { signal }.into()),
+                None => Ok(()),
+            }
         });
         if hold.take().is_some()
             && let Some(signal) = interruption::noted()
