@@ -10,7 +10,7 @@ use kernlab_core::{
     event::{Decoder, Event},
     facts::KernelFacts,
     outcome::Reason,
-    plan::{ProbePlan, plan_with_search},
+    plan::{ProbePlan, Unsupported, plan_with_search},
     record::{Decision, Observation, Record},
     scenario::Scenario,
 };
@@ -28,6 +28,11 @@ pub(crate) trait Resources {
 
     /// Searches memory for what type information does not tell.
     fn search(&self, facts: &KernelFacts, functions: &[&str]) -> Discovered;
+
+    /// Decides from the facts how to trace the scenario, and adds to them what that took to find out.
+    fn plan(&self, scenario: &Scenario, facts: &mut KernelFacts) -> Result<ProbePlan, Unsupported> {
+        plan_with_search(scenario, facts, |facts, functions| self.search(facts, functions))
+    }
 
     /// The workload, started.
     fn workload(&mut self) -> Result<Idle>;
@@ -88,8 +93,7 @@ pub(crate) fn record(
     let mut stages = Stages::begin();
     let mut facts = resources.facts()?;
     stages.end("facts");
-    let search = |facts: &KernelFacts, functions: &[&str]| resources.search(facts, functions);
-    let planned = plan_with_search(scenario, &mut facts, search);
+    let planned = resources.plan(scenario, &mut facts);
     stages.end("plan");
     let decision = Decision::of(&planned, &facts);
     let observation = planned.ok().map(|plan| {

@@ -8,7 +8,7 @@ use kernlab_core::{
     cell::{BackendKind, UnknownName},
     discovery::Discovered,
     facts::{KernelFacts, Trial},
-    plan::{ProbePlan, functions_asked, plan_with_search},
+    plan::{ProbePlan, Unsupported, functions_asked, plan_with_search},
     scenario::{Scenario, Tracer},
 };
 use nix::sys::signal::{Signal, raise};
@@ -27,9 +27,17 @@ pub(crate) struct Standby {
     /// What a search of memory found; none where plans have type information, or it missed something.
     found: Option<Discovered>,
     workload: Option<Idle>,
+    planned: Vec<Planned>,
     ahead: Vec<Ahead>,
     /// Every program in the kernel.
     loaded: Loaded,
+}
+
+/// What was decided before a scenario was asked for.
+struct Planned {
+    scenario: &'static Scenario,
+    plan: Result<ProbePlan, Unsupported>,
+    discovered: Option<Discovered>,
 }
 
 /// Programs that were loaded before a scenario asked for them.
@@ -86,23 +94,29 @@ impl Standby {
             facts: Some(facts.clone()),
             found,
             workload: Some(workload),
+            planned: Vec::new(),
             ahead: Vec::new(),
             loaded: before,
         };
         for &tracer in tracers {
-            standby.load_ahead(tracer, &facts)?;
+            standby.prepare_for(tracer, &facts)?;
         }
         standby.loaded = Loaded::now().context("listing programs")?;
         Ok(standby)
     }
 
-    /// Loads what the scenarios of a tracer need. What the kernel refuses is left to the cells that want
+    /// Plans the scenarios of a tracer, and loads what they need. What the kernel refuses is left to the cells that want
     /// it: they are refused as well, and say why.
-    fn load_ahead(&mut self, of: Implementation, facts: &KernelFacts) -> Result<()> {
+    fn prepare_for(&mut self, of: Implementation, facts: &KernelFacts) -> Result<()> {
         let backend = make(of.backend, None);
         for scenario in Scenario::ALL.iter().filter(|scenario| scenario.tracer == of.tracer) {
-            let search = |facts: &KernelFacts, functions: &[&str]| self.search(facts, functions);
-            let Ok(plan) = plan_with_search(scenario, &mut facts.clone(), search) else { continue };
+            let mut facts = facts.clone();
+            let plan = self.plan(scenario, &mut facts);
+            if self.planned.iter().all(|planned| planned.scenario != scenario) {
+                let (plan, discovered) = (plan.clone(), facts.discovered);
+                self.planned.push(Planned { scenario, plan, discovered });
+            }
+            let Ok(plan) = plan else { continue };
             if self.ahead.iter().any(|ahead| ahead.suits(of.backend, &plan)) {
                 continue;
             }
@@ -144,6 +158,18 @@ impl Resources for Standby {
                 found
             }
             None => discovery::search(facts, functions),
+        }
+    }
+
+    fn plan(&self, scenario: &Scenario, facts: &mut KernelFacts) -> Result<ProbePlan, Unsupported> {
+        match self.planned.iter().find(|planned| planned.scenario == scenario) {
+            Some(planned) => {
+                facts.discovered = planned.discovered.clone();
+                planned.plan.clone()
+            }
+            None => {
+                plan_with_search(scenario, facts, |facts, functions| self.search(facts, functions))
+            }
         }
     }
 
