@@ -12,12 +12,17 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::invocation::Invocation;
+use crate::{
+    invocation::{Invocation, Running},
+    setup::{self, Consent, Purpose},
+};
 
 /// The architecture of the guests, as rustc names it.
 const GUEST_TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The packages whose programs go into the guest.
 const GUEST_PACKAGES: [&str; 3] = ["kernlab-agent", "kernlab-tracer", "kernlab-fixtures"];
+/// Built for the BPF target only: builds for the host leave it out.
+pub(crate) const BPF_PACKAGE: &str = "kernlab-aya-ebpf";
 /// The program that does the heavy work.
 const HOST_TOOL: &str = "kernlab";
 /// Names the folder of the guest's programs to whatever boots guests.
@@ -44,6 +49,20 @@ impl GuestPrograms {
 #[derive(Debug)]
 pub(crate) struct HostTool(PathBuf);
 
+/// Makes sure that nothing is missing, and builds everything that it takes to boot kernels.
+///
+/// The host tool needs nothing that is installed for that: it is built beside the installation, and
+/// beside the guest's programs, which have folders of their own.
+pub(crate) fn after_setup(consent: Consent, purpose: Purpose) -> Result<(GuestPrograms, HostTool)> {
+    let started = setup::ensure_beside(consent, purpose, HostToolBuild::start)?;
+    let host_tool = match started {
+        Some(build) => build,
+        None => HostToolBuild::start()?,
+    };
+    let guest = guest_programs()?;
+    Ok((guest, host_tool.finish()?))
+}
+
 /// Builds the static programs that run in the guest.
 ///
 /// Flags and profile of their own put them in folders of their own: the host's builds stay fresh.
@@ -54,26 +73,43 @@ pub(crate) fn guest_programs() -> Result<GuestPrograms> {
     let build = Invocation::cargo(["build", "--profile", "guest", "--target", GUEST_TARGET])
         .args(packages)
         .env(variable, flags);
-    let programs = cargo_build("the guest's programs", &build)?;
+    let build = CargoBuild::start("the guest's programs", &build, Beside::Nothing)?;
+    let programs = build.finish()?;
     let mut folders = programs.iter().filter_map(|program| program.parent());
     let folder = folders.next().context("cargo built no program for the guest")?;
     ensure!(folders.all(|other| other == folder), "cargo put the guest's programs in many folders");
     Ok(GuestPrograms(folder.to_owned()))
 }
 
-/// Builds the host tool.
+/// Builds the host tool, and the test binary whose tests are the cells.
 pub(crate) fn host_tool() -> Result<HostTool> {
-    build_host_tool(&["--bin", HOST_TOOL])
+    HostToolBuild(CargoBuild::start("the host tool", &host_tool_build(), Beside::Nothing)?).finish()
 }
 
-/// Builds the host tool and the test binary whose tests are the cells.
-pub(crate) fn host_tool_with_cells() -> Result<HostTool> {
-    build_host_tool(&["--bin", HOST_TOOL, "--test", "cells"])
+/// A build of the host tool that runs beside something else.
+#[must_use = "ends at once if it is not waited for"]
+pub(crate) struct HostToolBuild(CargoBuild);
+
+impl HostToolBuild {
+    pub(crate) fn start() -> Result<Self> {
+        CargoBuild::start("the host tool", &host_tool_build(), Beside::SomethingElse)
+            .map(HostToolBuild)
+    }
+
+    pub(crate) fn finish(self) -> Result<HostTool> {
+        find_host_tool(self.0.finish()?)
+    }
 }
 
-fn build_host_tool(targets: &[&str]) -> Result<HostTool> {
-    let build = Invocation::cargo(["build", "--package", "kernlab-vmtest"]);
-    let programs = cargo_build("the host tool", &build.args(targets.iter().copied()))?;
+/// All of the workspace is selected, and of that these two: so cargo compiles their dependencies with
+/// the features that everything else of the workspace asks for too, tests included, and compiles them
+/// once.
+fn host_tool_build() -> Invocation {
+    Invocation::cargo(["build", "--workspace", "--exclude", BPF_PACKAGE])
+        .args(["--bin", HOST_TOOL, "--test", "cells"])
+}
+
+fn find_host_tool(programs: Vec<PathBuf>) -> Result<HostTool> {
     let is_tool = |program: &PathBuf| program.file_name() == Some(HOST_TOOL.as_ref());
     let tool = programs.into_iter().find(is_tool);
     tool.map(HostTool).with_context(|| format!("cargo built no program `{HOST_TOOL}`"))
@@ -109,26 +145,46 @@ impl HostTool {
     }
 }
 
-/// Runs `cargo build` and returns the executables that it made or found fresh.
+/// What goes on while a build runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Beside {
+    /// The terminal is cargo's.
+    Nothing,
+    /// The terminal is somebody else's.
+    SomethingElse,
+}
+
+/// A `cargo build` that runs.
 ///
-/// On a terminal cargo shows its progress. Elsewhere only errors, and one line if it takes long.
-fn cargo_build(what: &str, build: &Invocation) -> Result<Vec<PathBuf>> {
-    let mut build = build.clone().args(["--message-format", "json-render-diagnostics"]);
-    let on_terminal = io::stderr().is_terminal();
-    if !on_terminal {
-        build = build.args(["--quiet"]);
+/// Cargo shows its progress if it has a terminal for itself. Elsewhere there are only errors, and one
+/// line if it takes long.
+struct CargoBuild {
+    what: &'static str,
+    shows_progress: bool,
+    running: Running,
+}
+
+impl CargoBuild {
+    fn start(what: &'static str, build: &Invocation, beside: Beside) -> Result<Self> {
+        let shows_progress = beside == Beside::Nothing && io::stderr().is_terminal();
+        let build = build.clone().args(["--message-format", "json-render-diagnostics"]);
+        let build = if shows_progress { build } else { build.args(["--quiet"]) };
+        Ok(CargoBuild { what, shows_progress, running: build.start_captured()? })
     }
-    let running = build.start_captured()?;
-    let messages = match running.wait(PATIENCE)? {
-        Some(messages) => messages,
-        None => {
-            if !on_terminal {
-                eprintln!("building {what} (minutes the first time)");
+
+    /// The executables that it made or found fresh.
+    fn finish(self) -> Result<Vec<PathBuf>> {
+        let messages = match self.running.wait(PATIENCE)? {
+            Some(messages) => messages,
+            None => {
+                if !self.shows_progress {
+                    eprintln!("building {} (minutes the first time)", self.what);
+                }
+                self.running.finish(BUILD_DEADLINE)?
             }
-            running.finish(BUILD_DEADLINE)?
-        }
-    };
-    executables(&messages)
+        };
+        executables(&messages)
+    }
 }
 
 /// The executables that `cargo build --message-format json` names.

@@ -78,7 +78,7 @@ impl Invocation {
     }
 
     /// Starts it; what it prints to stdout is captured, the rest goes to our terminal.
-    pub(crate) fn start_captured(&self) -> Result<Running<'_>> {
+    pub(crate) fn start_captured(&self) -> Result<Running> {
         self.start(self.expression().stdin_null().stdout_capture())
     }
 
@@ -94,22 +94,22 @@ impl Invocation {
         }
     }
 
-    fn start(&self, expression: Expression) -> Result<Running<'_>> {
+    fn start(&self, expression: Expression) -> Result<Running> {
         let handle = expression
             .start()
             .with_context(|| format!("failed to start `{}`: is it installed?", self.program))?;
-        Ok(Running { invocation: self, handle })
+        Ok(Running { invocation: self.clone(), handle })
     }
 }
 
-/// A started invocation.
-#[must_use = "is waited for by nobody else"]
-pub(crate) struct Running<'a> {
-    invocation: &'a Invocation,
+/// A started invocation. It is ended with this value, if it still runs then.
+#[must_use = "ends at once if it is not waited for"]
+pub(crate) struct Running {
+    invocation: Invocation,
     handle: Handle,
 }
 
-impl Running<'_> {
+impl Running {
     /// Waits a while: `None` if it still runs then, otherwise what was captured of its stdout.
     pub(crate) fn wait(&self, patience: Duration) -> Result<Option<String>> {
         let Running { invocation, handle } = self;
@@ -128,9 +128,16 @@ impl Running<'_> {
         if let Some(stdout) = self.wait(deadline)? {
             return Ok(stdout);
         }
-        let Running { invocation, handle } = self;
+        let Running { invocation, handle } = &self;
         handle.kill().with_context(|| format!("failed to end `{invocation}`"))?;
         bail!("`{invocation}` did not finish within {} s", deadline.as_secs());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Nothing happens to a process that has ended; and nothing can be done about one that stays.
+        let _ = self.handle.kill();
     }
 }
 
@@ -183,6 +190,21 @@ mod tests {
         assert_eq!(error.to_string(), "`sh -c 'exit 7'` failed (exit status: 7)");
         let error = Invocation::new("/no/such/program").read(SOON).unwrap_err();
         assert_eq!(error.to_string(), "failed to start `/no/such/program`: is it installed?");
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        let pipe = pipe.to_str().unwrap();
+        Invocation::new("mkfifo").args([pipe]).run(SOON).unwrap();
+        // The reader of a pipe meets its end once the process that has it open for writing is gone.
+        let writer = Invocation::new("sh").args(["-c", &format!("exec sleep 60 >{pipe}")]);
+        let writer = writer.start_captured().unwrap();
+        let reader = Invocation::new("cat").args([pipe]).start_captured().unwrap();
+        assert_eq!(reader.wait(Duration::from_millis(50)).unwrap(), None);
+        drop(writer);
+        assert_eq!(reader.finish(SOON).unwrap(), "");
     }
 
     #[test]

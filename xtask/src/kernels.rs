@@ -31,13 +31,12 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
     let help = args.rest.iter().any(|word| word == "--help" || word == "-h");
     let command = args.rest.first().filter(|_| !help).and_then(|word| word.to_str());
     let command = command.unwrap_or_default();
-    let guest = if BOOT.contains(&command) {
-        setup::ensure(Consent::Ask, Purpose::Work)?;
-        Some(build::guest_programs()?)
+    let (guest, tool) = if BOOT.contains(&command) {
+        let (guest, tool) = build::after_setup(Consent::Ask, Purpose::Work)?;
+        (Some(guest), tool)
     } else {
-        None
+        (None, build::host_tool()?)
     };
-    let tool = build::host_tool()?;
     let selectors: Vec<_> = args.rest.iter().skip(1).filter(|word| !is_option(word)).collect();
     if command == BUILDS {
         equip(&tool, &selectors)?;

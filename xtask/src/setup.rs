@@ -14,9 +14,10 @@ use distribution::Distribution;
 use machine::Machine;
 use plan::{Plan, Step};
 pub(crate) use requirement::Purpose;
-use requirement::Requirement;
+use requirement::{C_COMPILER, Requirement};
 
 mod apt_source;
+mod archive;
 mod detect;
 mod distribution;
 mod machine;
@@ -66,7 +67,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
     if missing.is_empty() {
         return Ok(Exit::Success);
     }
-    let plan = Plan::new(&missing, &Distribution::of_this_machine(), machine::is_root());
+    let plan = plan(&missing);
     println!("\n{}", describe(&plan));
     Ok(Exit::Failure)
 }
@@ -74,30 +75,60 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
 /// Makes sure that nothing is missing for a purpose. When nothing is, this takes a moment and prints
 /// nothing.
 pub(crate) fn ensure(consent: Consent, purpose: Purpose) -> Result<()> {
+    ensure_beside(consent, purpose, || Ok(())).map(drop)
+}
+
+/// The same, and starts something that runs beside the installation, if there is one: what takes a C
+/// compiler and nothing else of what the purpose requires.
+pub(crate) fn ensure_beside<T>(
+    consent: Consent,
+    purpose: Purpose,
+    start: impl FnOnce() -> Result<T>,
+) -> Result<Option<T>> {
     let survey = survey(purpose);
     let missing = missing(&survey);
     if missing.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     eprintln!("This machine lacks:");
     for requirement in &missing {
         eprintln!("  {:15} {}", requirement.name, requirement.why);
     }
-    let distribution = Distribution::of_this_machine();
-    let plan = Plan::new(&missing, &distribution, machine::is_root());
+    let plan = plan(&missing);
     eprintln!("\n{}", describe(&plan));
     if !plan.by_hand.is_empty() {
         bail!("do first what is to be done by hand, then run this again");
     }
     agree(purpose, consent)?;
+    let can_compile = missing.iter().all(|requirement| requirement.name != C_COMPILER);
+    let beside = if can_compile { Some(start()?) } else { None };
     for step in &plan.steps {
         eprintln!("==> {step}");
-        match step {
-            Step::Run(command, deadline) => command.run(*deadline)?,
-            Step::RustSource { or_debian } => rust_source::install(*or_debian)?,
+        step.run()?;
+    }
+    expect_nothing_missing(purpose)?;
+    Ok(beside)
+}
+
+impl Step {
+    fn run(&self) -> Result<()> {
+        match self {
+            Step::Run(command, deadline) => command.run(*deadline),
+            Step::RustSource { or_debian } => rust_source::install(*or_debian),
+            Step::Download { archive, otherwise, deadline } => match archive::install(archive) {
+                Ok(()) => Ok(()),
+                Err(error) => {
+                    eprintln!("{error:#}\n==> {otherwise}");
+                    otherwise.run(*deadline)
+                }
+            },
         }
     }
-    expect_nothing_missing(purpose)
+}
+
+fn plan(missing: &[&Requirement]) -> Plan {
+    let distribution = Distribution::of_this_machine();
+    Plan::new(missing, &distribution, machine::is_root(), env::consts::ARCH)
 }
 
 /// Looks for everything that a purpose requires, all at the same time.
@@ -135,7 +166,7 @@ fn describe(plan: &Plan) -> String {
 }
 
 /// Whether this is a machine that nobody sits at, as CI systems say it of themselves.
-pub(crate) fn in_ci() -> bool {
+fn in_ci() -> bool {
     env::var("CI").is_ok_and(|ci| matches!(ci.as_str(), "true" | "1"))
 }
 

@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::{
     build,
     exit::Exit,
-    setup::{self, Consent, Purpose},
+    setup::{Consent, Purpose},
 };
 
 /// What a command of the host tool takes, `--help` included.
@@ -26,7 +26,6 @@ pub(crate) fn run(command: &str, words: &Words) -> Result<Exit> {
 
 /// A command that boots kernels: what that takes is installed and built.
 pub(crate) fn run_with_guest(command: &str, words: &Words) -> Result<Exit> {
-    setup::ensure(Consent::Ask, Purpose::Work)?;
-    let guest = build::guest_programs()?;
-    Err(build::host_tool()?.exec(command, &words.rest, Some(&guest)))
+    let (guest, tool) = build::after_setup(Consent::Ask, Purpose::Work)?;
+    Err(tool.exec(command, &words.rest, Some(&guest)))
 }

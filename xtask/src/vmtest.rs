@@ -16,7 +16,7 @@ use crate::{
     build,
     exit::Exit,
     kernels,
-    setup::{self, Consent, Purpose},
+    setup::{Consent, Purpose},
 };
 
 /// Boot kernels, run every tracer in them, compare its events with the golden snapshots.
@@ -90,9 +90,7 @@ enum Btf {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Exit> {
-    setup::ensure(Consent::Ask, Purpose::Work)?;
-    let guest = build::guest_programs()?;
-    let tool = build::host_tool_with_cells()?;
+    let (guest, tool) = build::after_setup(Consent::Ask, Purpose::Work)?;
     kernels::try_to_equip(&tool, &args.kernels);
     Err(tool.exec("run", &args.to_words(), Some(&guest)))
 }

@@ -14,12 +14,11 @@ use crate::{exit::Exit, invocation::Invocation, workspace};
 ///
 /// shellcheck is not run by us: actionlint asks it about the scripts in workflows, and says nothing
 /// where it is missing.
-const PROGRAMS: [&str; 3] = ["actionlint", "shellcheck", "zizmor"];
+pub(crate) const PROGRAMS: [&str; 3] = ["actionlint", "shellcheck", "zizmor"];
 /// Each takes less than a second.
 const DEADLINE: Duration = Duration::from_secs(60);
-/// Gets all of them, in the versions that CI has, to where they are looked for first.
-const INSTALL: &str = "python3 -m venv target/linters && \
-                       target/linters/bin/pip install --require-hashes -r .github/linters.txt";
+/// Where they are looked for first.
+const ENVIRONMENT: &str = "target/linters";
 
 /// Check the workflows in `.github` with actionlint and zizmor.
 #[derive(clap::Args, Debug)]
@@ -33,10 +32,13 @@ struct Linters {
 }
 
 pub(crate) fn run(_: &Args) -> Result<Exit> {
-    let linters = match Linters::find(&folders()) {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let path: Vec<_> = env::split_paths(&path).collect();
+    let linters = match Linters::find(&folders(&workspace::root(), &path)) {
         Ok(linters) => linters,
         Err(missing) => {
-            eprintln!("error: {}", explain(&missing));
+            let missing = missing.join(", no ");
+            eprintln!("error: no {missing} here: run `cargo xtask setup`");
             return Ok(Exit::Infrastructure);
         }
     };
@@ -51,20 +53,23 @@ pub(crate) fn run(_: &Args) -> Result<Exit> {
     Ok(exit)
 }
 
-/// What is not here, and how to get it; none if everything is.
-pub(crate) fn missing() -> Option<String> {
-    Linters::find(&folders()).err().map(|missing| explain(&missing))
+/// Which of the programs are not here; none if all are.
+pub(crate) fn missing(workspace: &Path, path: &[PathBuf]) -> Option<Vec<&'static str>> {
+    Linters::find(&folders(workspace, path)).err()
 }
 
-fn explain(missing: &[&str]) -> String {
-    format!("no {} here; to get it, run `{INSTALL}`", missing.join(", no "))
+/// What gets all of them, in pinned versions, to where they are looked for first.
+pub(crate) fn install() -> Invocation {
+    let environment = format!("python3 -m venv {ENVIRONMENT}");
+    let packages = format!("{ENVIRONMENT}/bin/pip install --require-hashes -r .github/linters.txt");
+    let script = format!("{environment} && {packages}");
+    Invocation::new("sh").args(["-c".to_owned(), script]).directory(&workspace::root())
 }
 
 /// Where programs are looked for.
-fn folders() -> Vec<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let ours = workspace::root().join("target/linters/bin");
-    [ours].into_iter().chain(env::split_paths(&path)).collect()
+fn folders(workspace: &Path, path: &[PathBuf]) -> Vec<PathBuf> {
+    let ours = workspace.join(ENVIRONMENT).join("bin");
+    [ours].into_iter().chain(path.iter().cloned()).collect()
 }
 
 impl Linters {
@@ -107,19 +112,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_told_and_how_ci_gets_it_too() {
+    fn what_is_missing_is_told() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("zizmor"), "").unwrap();
-        let missing = Linters::find(&[folder.path().to_owned()]).err().unwrap();
-        assert_eq!(missing, ["actionlint", "shellcheck"]);
-        let told = explain(&missing);
-        assert!(told.starts_with("no actionlint, no shellcheck here; "), "{told}");
-        for place in [".github/linters.txt", ".github/workflows/ci.yml", ".ci/run"] {
-            let text = fs::read_to_string(workspace::root().join(place)).unwrap();
-            for command in INSTALL.split(" && ") {
-                assert!(text.contains(command), "{place} has {command:?}");
-            }
-        }
+        let path = [folder.path().to_owned()];
+        assert_eq!(missing(folder.path(), &path).unwrap(), ["actionlint", "shellcheck"]);
+    }
+
+    #[test]
+    fn what_setup_installs_is_found() {
+        let checkout = tempfile::tempdir().unwrap();
+        let bin = checkout.path().join(ENVIRONMENT).join("bin");
+        fs::create_dir_all(&bin).unwrap();
+        PROGRAMS.iter().for_each(|name| fs::write(bin.join(name), "").unwrap());
+        assert_eq!(missing(checkout.path(), &[]), None);
+        assert!(install().to_string().contains(&format!(" {ENVIRONMENT} && ")));
     }
 
     #[test]

@@ -29,6 +29,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("kernlab-agent", &["kernlab-proto"]),
     ("kernlab-splat", &[]),
     ("kernlab-vmtest", &["kernlab-core", "kernlab-proto", "kernlab-splat"]),
+    ("kernlab-cells", &["kernlab-core", "kernlab-vmtest"]),
     ("xtask", &["kernlab-splat"]),
 ];
 

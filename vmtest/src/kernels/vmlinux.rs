@@ -20,7 +20,7 @@ const MAX_KERNEL: u64 = 1 << 30;
 
 /// The type of the note that holds the PVH entry point: `XEN_ELFNOTE_PHYS32_ENTRY` of
 /// `include/xen/interface/elfnote.h`.
-const PHYS32_ENTRY: elf::NoteType = elf::NoteType(18);
+const PHYS32_ENTRY: u32 = 18;
 
 /// A file that is not a kernel which can be booted here.
 #[derive(Debug, thiserror::Error)]

@@ -65,7 +65,9 @@ impl Nextest<'_> {
         let mut command = Command::new(&cargo);
         command
             .args(["nextest", "run", "--profile", "kernlab"])
-            .args(["--package", "kernlab-vmtest", "--test", "cells"])
+            // With the features of the whole workspace, as everything else is built that runs on
+            // the host: nothing is compiled a second time.
+            .args(["--workspace", "--exclude", "kernlab-aya-ebpf", "--test", "cells"])
             .args(["--no-fail-fast", "--test-threads", &self.jobs.to_string()])
             .arg("--tool-config-file")
             .arg(order::tool_config(self.run))

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{machine::Machine, requirement::Crate};
+use crate::workflows;
 
 /// The oldest clang that compiles the BPF programs.
 const CLANG_MINIMUM: u32 = 14;
@@ -99,6 +100,27 @@ pub(crate) fn rust_source(machine: &Machine) -> Detection {
     if lock.is_file() { found(lock) } else { absent(&lock.display().to_string()) }
 }
 
+/// What checks the workflows: in an environment of our own, or on the path.
+pub(crate) fn linters(machine: &Machine) -> Detection {
+    match workflows::missing(&machine.workspace, &machine.path) {
+        None => Detection::Found(workflows::PROGRAMS.join(", ")),
+        Some(missing) => Detection::Missing(format!("no {}", missing.join(", no "))),
+    }
+}
+
+/// Python with what makes environments, which Debian has in a package of its own. Where the linters
+/// are here already, nothing is to be made.
+pub(crate) fn python_environments(machine: &Machine) -> Detection {
+    if let Detection::Found(linters) = linters(machine) {
+        return Detection::Found(format!("not needed for {linters}"));
+    }
+    let Some(python) = machine.program("python3") else { return absent("python3") };
+    match machine.answer(&python, &["-c", "import ensurepip, venv"]) {
+        Some(_) => found(python),
+        None => absent("ensurepip or venv for python3"),
+    }
+}
+
 fn found(path: impl AsRef<Path>) -> Detection {
     Detection::Found(path.as_ref().display().to_string())
 }
@@ -133,7 +155,8 @@ mod tests {
             options.open(folder.path().join(program)).unwrap();
         }
         let path = vec![folder.path().to_owned()];
-        (folder, Machine { path, clang: None, qemu: None })
+        let workspace = folder.path().join("workspace");
+        (folder, Machine { path, clang: None, qemu: None, workspace })
     }
 
     fn name(detection: Detection) -> String {
@@ -163,6 +186,17 @@ mod tests {
     }
 
     #[test]
+    fn who_has_the_linters_needs_no_python() {
+        let (_folder, bare) = machine(&["zizmor"]);
+        assert_eq!(name(linters(&bare)), "no actionlint, no shellcheck");
+        assert_eq!(name(python_environments(&bare)), "no python3");
+        let (_folder, machine) = machine(&["actionlint", "shellcheck", "zizmor"]);
+        for detection in [linters(&machine), python_environments(&machine)] {
+            assert!(matches!(detection, Detection::Found(_)), "{detection:?}");
+        }
+    }
+
+    #[test]
     fn an_empty_machine_lacks_everything() {
         let (_folder, machine) = machine(&[]);
         for requirement in super::super::requirement::ALL {
@@ -178,8 +212,13 @@ mod tests {
     #[case::incompatible("bpf-linker 0.11.0", false)]
     #[case::silent("", false)]
     fn versions_are_judged(#[case] answer: &str, #[case] expected: bool) {
-        let wanted =
-            Crate { name: "bpf-linker", version: "0.10.1", minimum: (0, 10, 1), options: &[] };
+        let wanted = Crate {
+            name: "bpf-linker",
+            version: "0.10.1",
+            minimum: (0, 10, 1),
+            options: &[],
+            archive: None,
+        };
         let detection = judge_version(Path::new("/bin/bpf-linker"), answer, &wanted);
         assert_eq!(matches!(detection, Detection::Found(_)), expected, "{detection:?}");
     }

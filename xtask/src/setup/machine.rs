@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::invocation::Invocation;
+use crate::{invocation::Invocation, workspace};
 
 /// No program that is asked about itself takes this long, however busy the machine.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
@@ -21,6 +21,8 @@ pub(crate) struct Machine {
     pub(crate) clang: Option<String>,
     /// `$KERNLAB_QEMU`: the emulator that the user insists on.
     pub(crate) qemu: Option<String>,
+    /// The checkout of this repository.
+    pub(crate) workspace: PathBuf,
 }
 
 impl Machine {
@@ -32,6 +34,7 @@ impl Machine {
             path: env::split_paths(&path).collect(),
             clang: set("CLANG"),
             qemu: set("KERNLAB_QEMU"),
+            workspace: workspace::root(),
         }
     }
 

@@ -3,13 +3,22 @@
 use std::time::Duration;
 
 use super::{
+    archive::Archive,
     distribution::{Distribution, PackageManager},
-    requirement::{Origin, Packages, Requirement},
+    requirement::{Crate, Origin, Packages, Requirement},
 };
-use crate::invocation::Invocation;
+use crate::{invocation::Invocation, workflows};
 
 /// Downloads and compilation on a slow and busy machine.
 const STEP_DEADLINE: Duration = Duration::from_secs(2 * 60 * 60);
+/// These programs work for milliseconds, and are waited for while they are compiled: their projects'
+/// profiles are the wrong way round here.
+const QUICK_PROFILE: [(&str, &str); 4] = [
+    ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
+    ("CARGO_PROFILE_RELEASE_DEBUG", "0"),
+    ("CARGO_PROFILE_RELEASE_LTO", "off"),
+    ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
+];
 
 /// What setup will do, and what it leaves to the user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,11 +39,25 @@ pub(crate) enum Step {
         /// Where rustup can't, Debian's package of the same release does.
         or_debian: bool,
     },
+    /// Gets a program as its project released it.
+    Download {
+        /// Where it is, and what it is.
+        archive: Archive,
+        /// What makes the program where the archive can't be had.
+        otherwise: Invocation,
+        /// Of that command.
+        deadline: Duration,
+    },
 }
 
 impl Plan {
-    /// How `missing` requirements are met on a machine.
-    pub(crate) fn new(missing: &[&Requirement], distribution: &Distribution, root: bool) -> Self {
+    /// How `missing` requirements are met on a machine of this architecture, as Rust names it.
+    pub(crate) fn new(
+        missing: &[&Requirement],
+        distribution: &Distribution,
+        root: bool,
+        architecture: &str,
+    ) -> Self {
         let mut plan = Plan::default();
         let packages = missing.iter().filter_map(|requirement| match requirement.origin {
             Origin::Packages(packages) => Some((*requirement, packages)),
@@ -47,12 +70,19 @@ impl Plan {
                 Origin::RustSource => {
                     plan.steps.push(Step::RustSource { or_debian: distribution.id == "debian" });
                 }
-                Origin::Crate(wanted) => plan.steps.push(Step::Run(
-                    Invocation::cargo(["install", "--locked", "--version", wanted.version])
-                        .args(wanted.options.iter().copied())
-                        .args(["--force", wanted.name]),
-                    STEP_DEADLINE,
-                )),
+                Origin::Linters => {
+                    plan.steps.push(Step::Run(workflows::install(), STEP_DEADLINE));
+                }
+                Origin::Crate(wanted) => {
+                    let compile = compile(wanted);
+                    let archive = wanted.archive.filter(|_| architecture == "x86_64");
+                    plan.steps.push(match archive {
+                        Some(archive) => {
+                            Step::Download { archive, otherwise: compile, deadline: STEP_DEADLINE }
+                        }
+                        None => Step::Run(compile, STEP_DEADLINE),
+                    });
+                }
             }
         }
         plan
@@ -101,6 +131,13 @@ impl Plan {
     }
 }
 
+fn compile(wanted: Crate) -> Invocation {
+    let install = Invocation::cargo(["install", "--locked", "--version", wanted.version])
+        .args(wanted.options.iter().copied())
+        .args(["--force", wanted.name]);
+    QUICK_PROFILE.iter().fold(install, |install, (name, value)| install.env(name, *value))
+}
+
 impl std::fmt::Display for Step {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -108,6 +145,10 @@ impl std::fmt::Display for Step {
             Step::RustSource { or_debian } => {
                 f.write_str("rustup component add rust-src")?;
                 if *or_debian { f.write_str(" (or Debian's package of it)") } else { Ok(()) }
+            }
+            Step::Download { archive, otherwise, .. } => {
+                let Archive { url, sha256, .. } = archive;
+                write!(f, "get {url}\n    if its SHA-256 is {sha256}, otherwise\n    {otherwise}")
             }
         }
     }
@@ -144,7 +185,7 @@ mod tests {
     #[case("nixos", false)]
     fn a_bare_machine(#[case] id: &str, #[case] root: bool) {
         let everything = needs(Purpose::Test);
-        let plan = Plan::new(&everything, &distribution(id), root);
+        let plan = Plan::new(&everything, &distribution(id), root, "x86_64");
         insta::assert_snapshot!(format!("bare_{id}"), render(&plan));
     }
 
@@ -153,18 +194,52 @@ mod tests {
     #[case("fedora", false)]
     #[case("arch", true)]
     fn a_machine_that_is_to_build_kernels(#[case] id: &str, #[case] root: bool) {
-        let plan = Plan::new(&needs(Purpose::BuildBtf), &distribution(id), root);
+        let plan = Plan::new(&needs(Purpose::BuildBtf), &distribution(id), root, "x86_64");
         insta::assert_snapshot!(format!("builds_{id}"), render(&plan));
     }
 
     #[test]
     fn only_what_is_missing_is_touched() {
-        assert_eq!(Plan::new(&[], &distribution("debian"), true), Plan::default());
-        let linker = requirement::ALL.iter().filter(|need| need.name == "bpf-linker");
-        let plan = Plan::new(&linker.collect::<Vec<_>>(), &distribution("debian"), false);
-        assert_eq!(
-            render(&plan),
-            "run: cargo install --locked --version 0.10.1 --force bpf-linker\n"
+        let plan = Plan::new(&[], &distribution("debian"), true, "x86_64");
+        assert_eq!(plan, Plan::default());
+        let rendered = plan_for("bpf-linker", "x86_64");
+        assert!(rendered.starts_with("run: CARGO_PROFILE_RELEASE_OPT_LEVEL="), "{rendered}");
+        assert!(
+            rendered.ends_with(" cargo install --locked --version 0.10.1 --force bpf-linker\n"),
+            "{rendered}"
         );
+        assert_eq!(rendered.lines().count(), 1);
+    }
+
+    #[rstest]
+    #[case::with_a_release("cargo-nextest", "x86_64", true)]
+    #[case::another_architecture("cargo-nextest", "aarch64", false)]
+    #[case::without_a_release("bpf-linker", "x86_64", false)]
+    fn releases_are_for_one_architecture(
+        #[case] name: &str,
+        #[case] architecture: &str,
+        #[case] downloaded: bool,
+    ) {
+        let rendered = plan_for(name, architecture);
+        assert_eq!(rendered.starts_with("run: get https://"), downloaded, "{rendered}");
+        assert!(rendered.contains("cargo install --locked"), "{rendered}");
+    }
+
+    /// A release is of the version that is compiled where it can't be had.
+    #[rstest]
+    fn releases_have_the_version_that_is_pinned() {
+        for requirement in requirement::ALL {
+            let Origin::Crate(Crate { version, archive: Some(archive), .. }) = requirement.origin
+            else {
+                continue;
+            };
+            assert!(archive.url.contains(&format!("-{version}-x86_64-")), "{}", archive.url);
+            assert_eq!(archive.sha256.len(), 64, "{}", archive.url);
+        }
+    }
+
+    fn plan_for(name: &str, architecture: &str) -> String {
+        let needs = requirement::ALL.iter().filter(|need| need.name == name).collect::<Vec<_>>();
+        render(&Plan::new(&needs, &distribution("debian"), false, architecture))
     }
 }

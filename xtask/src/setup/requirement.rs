@@ -1,13 +1,22 @@
 //! What a machine must have, how to see that it does, and where to get it.
 
 use super::{
+    archive::Archive,
     detect::{self, Detection},
     machine::Machine,
 };
 
 /// Reads the bitcode of the pinned rustc: `rust-toolchain.toml` and this line change together.
-const BPF_LINKER: Crate =
-    Crate { name: "bpf-linker", version: "0.10.1", minimum: (0, 10, 1), options: &[] };
+///
+/// Its releases are LLVM in the main, more than two hundred megabytes; compiled here, it uses that of
+/// rustc.
+const BPF_LINKER: Crate = Crate {
+    name: "bpf-linker",
+    version: "0.10.1",
+    minimum: (0, 10, 1),
+    options: &[],
+    archive: None,
+};
 /// Runs the tests, one process each. Older ones don't know all of `.config/nextest.toml`.
 const NEXTEST: Crate = Crate {
     name: "cargo-nextest",
@@ -15,6 +24,23 @@ const NEXTEST: Crate = Crate {
     minimum: (0, 9, 100),
     // Without the part that updates itself, which takes long to compile.
     options: &["--no-default-features", "--features", "default-no-update"],
+    archive: Some(Archive {
+        url: "https://github.com/nextest-rs/nextest/releases/download/cargo-nextest-0.9.143/cargo-nextest-0.9.143-x86_64-unknown-linux-musl.tar.gz",
+        sha256: "6d891c18105ec2d33f6e441a4f92b7ccab47ba263e22055c8bb66884243f3389",
+        member: "cargo-nextest",
+    }),
+};
+/// Checks the licences of dependencies, and whether advisories concern them.
+const DENY: Crate = Crate {
+    name: "cargo-deny",
+    version: "0.20.2",
+    minimum: (0, 20, 0),
+    options: &[],
+    archive: Some(Archive {
+        url: "https://github.com/EmbarkStudios/cargo-deny/releases/download/0.20.2/cargo-deny-0.20.2-x86_64-unknown-linux-musl.tar.gz",
+        sha256: "9f12ed4c49936e09b48bf862b595cde2fe64fcbd9d74dfacac6131ca824c8d5f",
+        member: "cargo-deny-0.20.2-x86_64-unknown-linux-musl/cargo-deny",
+    }),
 };
 
 /// One thing that building or running needs.
@@ -57,10 +83,12 @@ impl Purpose {
 pub(crate) enum Origin {
     /// From the distribution, under these names.
     Packages(Packages),
-    /// Compiled by cargo.
+    /// Downloaded from its release, or compiled by cargo.
     Crate(Crate),
     /// A component of the Rust toolchain.
     RustSource,
+    /// Python packages, in an environment of their own.
+    Linters,
 }
 
 /// What distributions call the packages of one requirement.
@@ -81,7 +109,13 @@ pub(crate) struct Crate {
     pub(crate) minimum: (u32, u32, u32),
     /// Further options of `cargo install`.
     pub(crate) options: &'static [&'static str],
+    /// The same program as its project released it, for x86-64. What can't be had, or is not this
+    /// file, is compiled.
+    pub(crate) archive: Option<Archive>,
 }
+
+/// What the host tool is built with.
+pub(crate) const C_COMPILER: &str = "C compiler";
 
 /// Everything that is needed, in the order in which it is told.
 pub(crate) const ALL: &[Requirement] = &[
@@ -104,7 +138,7 @@ pub(crate) const ALL: &[Requirement] = &[
         detect: detect::clang,
     },
     Requirement {
-        name: "C compiler",
+        name: C_COMPILER,
         why: "compiles libbpf",
         purpose: Purpose::Work,
         origin: Origin::Packages(Packages { apt: &["gcc"], dnf: &["gcc"], pacman: &["gcc"] }),
@@ -187,6 +221,31 @@ pub(crate) const ALL: &[Requirement] = &[
             let programs = ["rpmbuild", "rpmsign", "createrepo_c", "gpg", "gpg-agent"];
             detect::programs(machine, &programs)
         },
+    },
+    Requirement {
+        name: "cargo-deny",
+        why: "checks licences and advisories of dependencies",
+        purpose: Purpose::Test,
+        origin: Origin::Crate(DENY),
+        detect: |machine| detect::crate_program(machine, &DENY),
+    },
+    Requirement {
+        name: "Python's venv",
+        why: "makes the environment of the workflows' linters",
+        purpose: Purpose::Test,
+        origin: Origin::Packages(Packages {
+            apt: &["python3-venv"],
+            dnf: &["python3", "python3-pip"],
+            pacman: &["python"],
+        }),
+        detect: detect::python_environments,
+    },
+    Requirement {
+        name: "linters",
+        why: "check the workflows in .github",
+        purpose: Purpose::Test,
+        origin: Origin::Linters,
+        detect: detect::linters,
     },
     Requirement {
         name: "gcc and make",

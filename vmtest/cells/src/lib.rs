@@ -1,7 +1,8 @@
 //! One test per cell of the matrix, named `kernel/btf/backend/tracer/scenario`.
 //!
 //! `cargo xtask vmtest` plans a run and starts these tests through nextest. Without a planned run
-//! there are none.
+//! there are none. They are a package of their own so that a run waits for no crate that only other
+//! tests need.
 
 use std::{env, process::ExitCode, sync::Arc};
 
@@ -16,7 +17,8 @@ use kernlab_vmtest::{
 };
 use libtest_mimic::{Arguments, Failed, Trial};
 
-fn main() -> ExitCode {
+/// The program of the test target.
+pub fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     // nextest names one cell; of thousands, the others need not be made.
     let only = arguments.filter.as_deref().filter(|_| arguments.exact);

@@ -1,0 +1,7 @@
+//! The cells of a planned run: see the crate.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kernlab_cells::main()
+}
