@@ -47,7 +47,10 @@ impl GuestPrograms {
 
 /// A built host tool: kernels, guests, reports are its business.
 #[derive(Debug)]
-pub(crate) struct HostTool(PathBuf);
+pub(crate) struct HostTool {
+    program: PathBuf,
+    environment: Vec<(&'static str, String)>,
+}
 
 /// Makes sure that nothing is missing, and builds everything that it takes to boot kernels.
 ///
@@ -112,18 +115,25 @@ fn host_tool_build() -> Invocation {
 fn find_host_tool(programs: Vec<PathBuf>) -> Result<HostTool> {
     let is_tool = |program: &PathBuf| program.file_name() == Some(HOST_TOOL.as_ref());
     let tool = programs.into_iter().find(is_tool);
-    tool.map(HostTool).with_context(|| format!("cargo built no program `{HOST_TOOL}`"))
+    let tool = tool.map(|program| HostTool { program, environment: Vec::new() });
+    tool.with_context(|| format!("cargo built no program `{HOST_TOOL}`"))
 }
 
 impl HostTool {
+    /// The same tool, with a variable in its environment.
+    pub(crate) fn with(mut self, variable: &'static str, value: String) -> Self {
+        self.environment.push((variable, value));
+        self
+    }
+
     /// What the tool prints, for questions that it answers at once.
     pub(crate) fn ask(&self, words: &[OsString]) -> Result<String> {
-        let output = Command::new(&self.0)
+        let output = Command::new(&self.program)
             .args(words)
             .stderr(Stdio::inherit())
             .output()
-            .with_context(|| format!("failed to start {}", self.0.display()))?;
-        ensure!(output.status.success(), "{} failed ({})", self.0.display(), output.status);
+            .with_context(|| format!("failed to start {}", self.program.display()))?;
+        ensure!(output.status.success(), "{} failed ({})", self.program.display(), output.status);
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
@@ -135,13 +145,13 @@ impl HostTool {
         args: &[impl AsRef<OsStr>],
         guest: Option<&GuestPrograms>,
     ) -> anyhow::Error {
-        let mut tool = Command::new(&self.0);
-        tool.arg(command).args(args);
+        let mut tool = Command::new(&self.program);
+        tool.arg(command).args(args).envs(self.environment.iter().cloned());
         if let Some(GuestPrograms(folder)) = guest {
             tool.env(GUEST_VARIABLE, folder);
         }
         let error = tool.exec();
-        anyhow::Error::new(error).context(format!("failed to start {}", self.0.display()))
+        anyhow::Error::new(error).context(format!("failed to start {}", self.program.display()))
     }
 }
 

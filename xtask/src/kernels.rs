@@ -12,10 +12,10 @@ use crate::{
 
 /// The commands that boot kernels, and so need the guest's programs.
 const BOOT: [&str; 3] = ["add", "diff", "dossier"];
-/// The command that only builds kernels.
-const BUILDS: &str = "build";
 /// Commands that build a kernel where its source asks for it.
-const MAY_BUILD: [&str; 4] = ["fetch", "check", "diff", "dossier"];
+const BUILD: [&str; 5] = ["build", "fetch", "check", "diff", "dossier"];
+/// Tells the tool the command that installs what building kernels takes.
+const INSTALLER_VARIABLE: &str = "KERNLAB_BUILD_TOOLS";
 
 /// List, resolve, fetch, build and examine kernels.
 #[derive(clap::Args)]
@@ -37,12 +37,12 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
     } else {
         (None, build::host_tool()?)
     };
-    let selectors: Vec<_> = args.rest.iter().skip(1).filter(|word| !is_option(word)).collect();
-    if command == BUILDS {
-        equip(&tool, &selectors)?;
-    } else if MAY_BUILD.contains(&command) {
-        try_to_equip(&tool, &selectors);
-    }
+    let tool = if BUILD.contains(&command) {
+        let selectors: Vec<_> = args.rest.iter().skip(1).filter(|word| !is_option(word)).collect();
+        with_installer(tool, &selectors)?
+    } else {
+        tool
+    };
     Err(tool.exec("kernels", &args.rest, guest.as_ref()))
 }
 
@@ -50,21 +50,22 @@ fn is_option(word: &OsString) -> bool {
     word.to_string_lossy().starts_with('-')
 }
 
-/// Installs what it takes to build those of the selected kernels that are not built yet. Without
-/// such, nothing happens.
-fn equip(tool: &HostTool, selectors: &[impl Into<OsString> + Clone]) -> Result<()> {
+/// Lets the tool install what building kernels takes, if some of the selected have to be built, this
+/// machine lacks something of that, and the user agrees. It does so when it has the source of one.
+pub(crate) fn with_installer(
+    tool: HostTool,
+    selectors: &[impl Into<OsString> + Clone],
+) -> Result<HostTool> {
     let words = ["kernels", "unbuilt"].map(OsString::from).into_iter();
     let words: Vec<_> = words.chain(selectors.iter().cloned().map(Into::into)).collect();
-    match purpose(&tool.ask(&words)?) {
-        Some(purpose) => setup::ensure(Consent::Ask, purpose),
-        None => Ok(()),
-    }
-}
-
-/// The same for commands to which such a kernel is one of many: they go on without it, and say so.
-pub(crate) fn try_to_equip(tool: &HostTool, selectors: &[impl Into<OsString> + Clone]) {
-    if let Err(error) = equip(tool, selectors) {
-        eprintln!("warning: kernels from source can't be built here: {error:#}");
+    let Some(purpose) = purpose(&tool.ask(&words)?) else { return Ok(tool) };
+    match setup::may_install(purpose) {
+        Ok(false) => Ok(tool),
+        Ok(true) => Ok(tool.with(INSTALLER_VARIABLE, setup::installer(purpose)?)),
+        Err(error) => {
+            eprintln!("warning: kernels from source can't be built here: {error:#}");
+            Ok(tool)
+        }
     }
 }
 

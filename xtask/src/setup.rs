@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum as _;
 
 use crate::exit::Exit;
 use detect::Detection;
@@ -37,6 +38,9 @@ pub(crate) struct Args {
     /// Also what it takes to build kernels from their source.
     #[arg(long)]
     builds: bool,
+    /// Only what this takes.
+    #[arg(long, hide = true, conflicts_with = "builds")]
+    only: Option<Purpose>,
 }
 
 /// Whether the user agreed to installing things.
@@ -50,7 +54,10 @@ pub(crate) enum Consent {
 
 pub(crate) fn run(args: &Args) -> Result<Exit> {
     let builds = args.builds.then_some(Purpose::BuildBtf);
-    let purposes: Vec<_> = [Purpose::Test].into_iter().chain(builds).collect();
+    let purposes: Vec<_> = match args.only {
+        Some(purpose) => vec![purpose],
+        None => [Purpose::Test].into_iter().chain(builds).collect(),
+    };
     if !args.check {
         let consent = if args.yes { Consent::Given } else { Consent::Ask };
         purposes.iter().try_for_each(|&purpose| ensure(consent, purpose))?;
@@ -90,15 +97,7 @@ pub(crate) fn ensure_beside<T>(
     if missing.is_empty() {
         return Ok(None);
     }
-    eprintln!("This machine lacks:");
-    for requirement in &missing {
-        eprintln!("  {:15} {}", requirement.name, requirement.why);
-    }
-    let plan = plan(&missing);
-    eprintln!("\n{}", describe(&plan));
-    if !plan.by_hand.is_empty() {
-        bail!("do first what is to be done by hand, then run this again");
-    }
+    let plan = announce(&missing)?;
     agree(purpose, consent)?;
     let can_compile = missing.iter().all(|requirement| requirement.name != C_COMPILER);
     let beside = if can_compile { Some(start()?) } else { None };
@@ -108,6 +107,39 @@ pub(crate) fn ensure_beside<T>(
     }
     expect_nothing_missing(purpose)?;
     Ok(beside)
+}
+
+/// Whether something is missing for a purpose that may be installed later: the user is asked now.
+pub(crate) fn may_install(purpose: Purpose) -> Result<bool> {
+    let survey = survey(purpose);
+    let missing = missing(&survey);
+    if missing.is_empty() {
+        return Ok(false);
+    }
+    announce(&missing)?;
+    agree(purpose, Consent::Ask).map(|()| true)
+}
+
+/// The command that installs what a purpose requires and asks nobody, in a shell's words.
+pub(crate) fn installer(purpose: Purpose) -> Result<String> {
+    let program = env::current_exe().context("failed to find this program")?;
+    let program = program.to_str().context("the path of this program is not in UTF-8")?;
+    let purpose = purpose.to_possible_value().context("this purpose has no name")?;
+    Ok(shlex::try_join([program, "setup", "--yes", "--only", purpose.get_name()])?)
+}
+
+/// Says what is missing and how it would be installed, if it can be.
+fn announce(missing: &[&Requirement]) -> Result<Plan> {
+    eprintln!("This machine lacks:");
+    for requirement in missing {
+        eprintln!("  {:15} {}", requirement.name, requirement.why);
+    }
+    let plan = plan(missing);
+    eprintln!("\n{}", describe(&plan));
+    if !plan.by_hand.is_empty() {
+        bail!("do first what is to be done by hand, then run this again");
+    }
+    Ok(plan)
 }
 
 impl Step {

@@ -91,7 +91,7 @@ enum Btf {
 
 pub(crate) fn run(args: &Args) -> Result<Exit> {
     let (guest, tool) = build::after_setup(Consent::Ask, Purpose::Work)?;
-    kernels::try_to_equip(&tool, &args.kernels);
+    let tool = kernels::with_installer(tool, &args.kernels)?;
     Err(tool.exec("run", &args.to_words(), Some(&guest)))
 }
 

@@ -1,5 +1,7 @@
 //! What a machine must have, how to see that it does, and where to get it.
 
+use clap::ValueEnum;
+
 use super::{
     archive::Archive,
     detect::{self, Detection},
@@ -58,7 +60,7 @@ pub(crate) struct Requirement {
 }
 
 /// When something is needed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Purpose {
     /// To build and to run.
     Work,
