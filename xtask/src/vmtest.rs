@@ -91,11 +91,17 @@ enum Btf {
 
 pub(crate) fn run(args: &Args) -> Result<Exit> {
     let (guest, tool) = build::after_setup(Consent::Ask, Purpose::Work)?;
-    let tool = kernels::with_installer(tool, &args.kernels)?;
+    let tool = kernels::with_installer(tool, &args.selection())?;
     Err(tool.exec("run", &args.to_words(), Some(&guest)))
 }
 
 impl Args {
+    /// The kernels asked for, as the commands of `kernels` take them.
+    fn selection(&self) -> Vec<OsString> {
+        let tier = self.tier.map(|tier| ["--tier".into(), word(tier)]);
+        self.kernels.iter().map(Into::into).chain(tier.into_iter().flatten()).collect()
+    }
+
     /// The command line that clap would read as these arguments.
     fn to_words(&self) -> Vec<OsString> {
         let mut words = Vec::new();
