@@ -181,7 +181,7 @@ fn btf_section<'a>(
     elf: &'a ElfFile64<'a, object::Endianness>,
 ) -> Option<ElfSection64<'a, 'a, object::Endianness>> {
     let is_loaded = |section: &ElfSection64<'_, '_, _>| match section.flags() {
-        SectionFlags::Elf { sh_flags, .. } => sh_flags.contains(elf::SHF_ALLOC),
+        SectionFlags::Elf { sh_flags, .. } => sh_flags & u64::from(elf::SHF_ALLOC) != 0,
         _ => false,
     };
     elf.section_by_name(".BTF").filter(|section| section.size() > 0 && is_loaded(section))
