@@ -40,6 +40,8 @@ impl LockFile {
         origin: Origin,
         wait: impl FnOnce(),
     ) -> Result<Self, StoreError> {
+        // The same file by another path, such as that of a symbolic link, is the same file.
+        let directory = fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned());
         let path = directory.join(match origin {
             Origin::Shared => LOCK_FILE,
             Origin::Local | Origin::AdHoc => LOCAL_LOCK_FILE,
@@ -79,5 +81,46 @@ fn replace(path: &Path, text: &str) -> Result<(), StoreError> {
         file.sync_all()?;
         fs::rename(&scratch, path)
     };
-    write().map_err(|source| StoreError::io("write", path, source))
+    write().map_err(|source| {
+        // It stays only if the file system refuses that as well.
+        let _ = fs::remove_file(&scratch);
+        StoreError::io("write", path, source)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_checkout_has_one_lock_whatever_its_path() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(root.path().join("store")).unwrap();
+        let (checkout, link) = (root.path().join("checkout"), root.path().join("link"));
+        fs::create_dir(&checkout).unwrap();
+        symlink(&checkout, &link).unwrap();
+        let open =
+            |path: &Path, wait: &dyn Fn()| LockFile::open(path, &store, Origin::Shared, wait);
+        let file = open(&checkout, &|| unreachable!("nobody else has it")).unwrap();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let wait = || sender.send(()).unwrap();
+            let other = scope.spawn(move || open(&link, &wait).map(drop));
+            receiver.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
+            drop(file);
+            other.join().unwrap().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_file_that_can_t_be_replaced_leaves_no_other() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("kernels.lock");
+        fs::create_dir_all(path.join("in the way")).unwrap();
+        replace(&path, "text").unwrap_err();
+        let left: Vec<_> = fs::read_dir(root.path()).unwrap().map(|e| e.unwrap().path()).collect();
+        assert_eq!(left, [path]);
+    }
 }
