@@ -6,8 +6,8 @@ use kernlab_core::{cell::BtfMode, outcome::Reason};
 
 use super::{
     build::BuildError, digest::Digest, document::DocumentError, download::TransferError,
-    external_btf::ExternalBtfError, modules::ModuleError, package::PackageError, store::StoreError,
-    update::UpdateError, vmlinux::ImageError,
+    external_btf::ExternalBtfError, lock::LockedKernel, matrix::Entry, modules::ModuleError,
+    package::PackageError, store::StoreError, update::UpdateError, vmlinux::ImageError,
 };
 
 /// A kernel can't be had, or can't be used.
@@ -250,6 +250,15 @@ impl Error {
 }
 
 impl ErrorKind {
+    /// The lock has another source for an entry than the matrix.
+    pub(super) fn stale_lock(entry: &Entry, locked: &LockedKernel) -> Self {
+        ErrorKind::LockIsStale {
+            id: entry.id.clone(),
+            locked: locked.source.clone(),
+            entry: entry.source.to_string(),
+        }
+    }
+
     pub(crate) fn of(self, kernel: &str) -> Error {
         Error { kernel: kernel.to_owned(), kind: self }
     }

@@ -67,12 +67,17 @@ impl FirstUse {
         let wait = || observe(Event::WaitForLock);
         let file = LockFile::open(&kernels.directory, &kernels.store, entry.origin, wait)?;
         let lock = file.read()?;
-        if let Some(kernel) = lock.get(&entry.id).filter(|kernel| kernel.is_of(entry)) {
-            state.kernels.insert(entry.id.clone(), Ok(kernel.clone()));
-            return Ok(kernel.clone());
+        match lock.get(&entry.id) {
+            Some(kernel) if kernel.is_of(entry) => {
+                state.kernels.insert(entry.id.clone(), Ok(kernel.clone()));
+                return Ok(kernel.clone());
+            }
+            // Another process has read a matrix that says something else of this entry.
+            Some(stale) => return Err(ErrorKind::stale_lock(entry, stale)),
+            None => {}
         }
         observe(Event::Resolve { source: &entry.source });
-        let resolved = state.repositories.resolve(kernels, entry, lock.get(&entry.id), observer);
+        let resolved = state.repositories.resolve(kernels, entry, None, observer);
         let resolved = resolved.map(|resolution| resolution.kernel);
         state.kernels.insert(entry.id.clone(), resolved.clone());
         let kernel = resolved.map_err(ErrorKind::Unresolved)?;

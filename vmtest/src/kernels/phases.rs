@@ -293,12 +293,7 @@ impl Kernels {
             (false, _) => None,
             (true, Some(locked)) if locked.is_of(entry) => Some(locked.clone()),
             (true, Some(stale)) => {
-                let stale = ErrorKind::LockIsStale {
-                    id: entry.id.clone(),
-                    locked: stale.source.clone(),
-                    entry: entry.source.to_string(),
-                };
-                return Err(stale.of(&entry.id));
+                return Err(ErrorKind::stale_lock(entry, stale).of(&entry.id));
             }
             (true, None) => {
                 let resolved = self.first_use.resolve(self, entry, observer);

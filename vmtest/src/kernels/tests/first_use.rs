@@ -86,6 +86,20 @@ fn adding_keeps_what_else_is_locked() {
 }
 
 #[test]
+fn what_another_process_locked_of_another_source_does_not_move() {
+    let lab = published();
+    // This process read the matrix and the lock before both were changed.
+    let kernels = lab.open();
+    lab.update();
+    let text = fs::read_to_string(lab.path(LOCK_FILE)).unwrap();
+    let text = text.replace("source = \"deb ", "source = \"deb other ");
+    lab.write(LOCK_FILE, &text);
+    let error = prepare(&kernels, &Seen::default()).unwrap_err();
+    assert!(chain(&error).contains("deb other "), "{}", chain(&error));
+    assert_eq!(fs::read_to_string(lab.path(LOCK_FILE)).unwrap(), text);
+}
+
+#[test]
 fn of_processes_at_once_one_resolves() {
     let lab = published();
     let seen = Seen::default();
