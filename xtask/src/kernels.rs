@@ -38,16 +38,27 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
         (None, build::host_tool()?)
     };
     let tool = if BUILD.contains(&command) {
-        let selectors: Vec<_> = args.rest.iter().skip(1).filter(|word| !is_option(word)).collect();
-        with_installer(tool, &selectors)?
+        with_installer(tool, &selection(args.rest.get(1..).unwrap_or_default()))?
     } else {
         tool
     };
     Err(tool.exec("kernels", &args.rest, guest.as_ref()))
 }
 
-fn is_option(word: &OsString) -> bool {
-    word.to_string_lossy().starts_with('-')
+/// The words of a command line that say which kernels are meant: selectors, and the tier.
+fn selection(words: &[OsString]) -> Vec<OsString> {
+    let mut words = words.iter();
+    let mut selection = Vec::new();
+    while let Some(word) = words.next() {
+        let text = word.to_string_lossy();
+        if text == "--tier" {
+            selection.push(word.clone());
+            selection.extend(words.next().cloned());
+        } else if text.starts_with("--tier=") || !text.starts_with('-') {
+            selection.push(word.clone());
+        }
+    }
+    selection
 }
 
 /// Lets the tool install what building kernels takes, if some of the selected have to be built, this
@@ -94,5 +105,17 @@ mod tests {
         #[case] expected: Option<Purpose>,
     ) {
         assert_eq!(purpose(unbuilt), expected);
+    }
+
+    #[rstest]
+    #[case("5.15 debian-*", "5.15 debian-*")]
+    #[case("--locked 5.15 --json", "5.15")]
+    #[case("5.15 --tier all", "5.15 --tier all")]
+    #[case("--tier=extended --locked", "--tier=extended")]
+    #[case("--tier", "--tier")]
+    fn the_value_of_an_option_is_no_selector(#[case] given: &str, #[case] expected: &str) {
+        let given: Vec<OsString> = given.split(' ').map(Into::into).collect();
+        let expected: Vec<OsString> = expected.split(' ').map(Into::into).collect();
+        assert_eq!(selection(&given), expected);
     }
 }

@@ -168,6 +168,15 @@ mod tests {
     }
 
     #[rstest]
+    #[case("", "")]
+    #[case("--backend aya --kernel 5.15 --tier extended --kernel 6.1", "5.15 6.1 --tier extended")]
+    fn the_tier_says_which_kernels_are_meant(#[case] line: &str, #[case] expected: &str) {
+        let line = ["vmtest"].into_iter().chain(line.split_whitespace());
+        let words = Line::parse_from(line).args.selection();
+        assert_eq!(words, expected.split_whitespace().collect::<Vec<_>>());
+    }
+
+    #[rstest]
     #[case("--backend bcc")]
     #[case("--btf no")]
     #[case("--tier some")]
