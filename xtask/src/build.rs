@@ -27,6 +27,8 @@ pub(crate) const BPF_PACKAGE: &str = "kernlab-aya-ebpf";
 const HOST_TOOL: &str = "kernlab";
 /// Names the folder of the guest's programs to whatever boots guests.
 pub(crate) const GUEST_VARIABLE: &str = "KERNLAB_GUEST";
+/// Names the test binary of the cells to whatever runs them, which then needs no cargo to find it.
+const CELLS_VARIABLE: &str = "KERNLAB_CELLS";
 /// A first build takes minutes on a small machine, and longer on a busy one.
 const BUILD_DEADLINE: Duration = Duration::from_secs(2 * 60 * 60);
 /// A build that takes longer is announced where cargo shows no progress of its own.
@@ -114,9 +116,12 @@ fn host_tool_build() -> Invocation {
 
 fn find_host_tool(programs: Vec<PathBuf>) -> Result<HostTool> {
     let is_tool = |program: &PathBuf| program.file_name() == Some(HOST_TOOL.as_ref());
-    let tool = programs.into_iter().find(is_tool);
-    let tool = tool.map(|program| HostTool { program, environment: Vec::new() });
-    tool.with_context(|| format!("cargo built no program `{HOST_TOOL}`"))
+    let (tools, cells): (Vec<_>, Vec<_>) = programs.into_iter().partition(is_tool);
+    let tool = tools.into_iter().next();
+    let program = tool.with_context(|| format!("cargo built no program `{HOST_TOOL}`"))?;
+    let cells = cells.first().and_then(|cells| cells.to_str());
+    let environment = cells.map(|cells| (CELLS_VARIABLE, cells.to_owned()));
+    Ok(HostTool { program, environment: environment.into_iter().collect() })
 }
 
 impl HostTool {

@@ -11,6 +11,7 @@ mod leavings;
 mod nextest;
 mod order;
 pub mod plan;
+pub mod prebuilt;
 mod preparation;
 pub mod progress;
 mod repeated;

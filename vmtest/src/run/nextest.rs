@@ -23,7 +23,7 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use super::{directory::RUN_VARIABLE, order, progress::SOCKET_VARIABLE};
+use super::{directory::RUN_VARIABLE, order, prebuilt, progress::SOCKET_VARIABLE};
 use crate::places::MATRIX_VARIABLE;
 
 /// One invocation.
@@ -65,9 +65,7 @@ impl Nextest<'_> {
         let mut command = Command::new(&cargo);
         command
             .args(["nextest", "run", "--profile", "kernlab"])
-            // With the features of the whole workspace, as everything else is built that runs on
-            // the host: nothing is compiled a second time.
-            .args(["--workspace", "--exclude", "kernlab-aya-ebpf", "--test", "cells"])
+            .args(prebuilt::arguments(self.root, &cargo))
             .args(["--no-fail-fast", "--test-threads", &self.jobs.to_string()])
             .arg("--tool-config-file")
             .arg(order::tool_config(self.run))

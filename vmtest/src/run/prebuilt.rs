@@ -1,0 +1,216 @@
+//! What nextest asks cargo for before it starts the first cell: the workspace and its test binary. Asking
+//! takes as long as several cells, and `cargo xtask` has built that binary a moment ago. So the answers are
+//! kept, and nextest reads them: `nextest run --help`, "Reuse build options".
+
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    fs::{self, File},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::SystemTime,
+};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// Names the test binary whose tests are the cells, freshly built.
+pub const CELLS_VARIABLE: &str = "KERNLAB_CELLS";
+
+/// What has cargo build the test binary of the cells: with the features of the whole workspace, as
+/// everything else is built that runs on the host, so that nothing is compiled a second time.
+const CELLS: [&str; 5] = ["--workspace", "--exclude", "kernlab-aya-ebpf", "--test", "cells"];
+
+/// nextest's name of that binary.
+const BINARY: &str = "kernlab-vmtest::cells";
+
+/// The arguments that tell nextest which tests there are: with what cargo said before if that is certain to
+/// be true still, else for nextest to ask again.
+pub(super) fn arguments(root: &Path, cargo: &OsStr) -> Vec<OsString> {
+    let kept =
+        env::var_os(CELLS_VARIABLE).and_then(|cells| kept(root, cargo, Path::new(&cells)).ok());
+    match kept {
+        Some([workspace, binaries]) => vec![
+            "--cargo-metadata".into(),
+            workspace.into(),
+            "--binaries-metadata".into(),
+            binaries.into(),
+        ],
+        None => CELLS.map(OsString::from).into(),
+    }
+}
+
+/// The files with the answers: what cargo says of the workspace, and which test binary is ours.
+fn kept(root: &Path, cargo: &OsStr, cells: &Path) -> io::Result<[PathBuf; 2]> {
+    let folder = root.join("target").join("kernlab-nextest");
+    let (workspace, binaries) = (folder.join("workspace.json"), folder.join("binaries.json"));
+    let ask = |words: &[&str]| {
+        answer(Command::new(cargo).args(words).current_dir(root).stdin(Stdio::null()))
+    };
+    let is_fresh = written(&workspace)
+        .and_then(|written| is_newer_than_inputs(written, root))
+        .unwrap_or(false);
+    if !is_fresh {
+        let text = ask(&["metadata", "--format-version", "1", "--all-features"])?;
+        keep(&workspace, &text)?;
+    }
+    let is_listed = |text: Vec<u8>| binary(&text).is_some_and(|binary| binary == cells);
+    if !is_fresh || !fs::read(&binaries).is_ok_and(is_listed) {
+        let package = ask(&["pkgid", "--package", "kernlab-vmtest"])?;
+        let package = String::from_utf8_lossy(&package);
+        keep(&binaries, list(package.trim(), &root.join("target"), cells).to_string().as_bytes())?;
+    }
+    Ok([workspace, binaries])
+}
+
+/// The list of test binaries with one in it, in the form of `nextest list --list-type binaries-only`:
+/// `BinaryListSummary` of the crate nextest-metadata.
+fn list(package: &str, target: &Path, cells: &Path) -> Value {
+    json!({
+        "rust-build-meta": {
+            "target-directory": target,
+            "base-output-directories": [],
+            "non-test-binaries": {},
+            "linked-paths": [],
+        },
+        "rust-binaries": {
+            BINARY: {
+                "binary-id": BINARY,
+                "binary-name": "cells",
+                "package-id": package,
+                "kind": "test",
+                "binary-path": cells,
+                "build-platform": "target",
+            },
+        },
+    })
+}
+
+fn answer(ask: &mut Command) -> io::Result<Vec<u8>> {
+    let output = ask.stderr(Stdio::null()).output()?;
+    match output.status.success() {
+        true => Ok(output.stdout),
+        false => Err(io::Error::other(format!("cargo failed: {}", output.status))),
+    }
+}
+
+/// Other runs may read the file at any moment.
+fn keep(file: &Path, text: &[u8]) -> io::Result<()> {
+    let folder = file.parent().unwrap_or(file);
+    fs::create_dir_all(folder)?;
+    let mut fresh = tempfile::NamedTempFile::new_in(folder)?;
+    fresh.write_all(text)?;
+    fresh.persist(file).map(drop).map_err(|error| error.error)
+}
+
+/// What nextest's list of test binaries says of that of the cells.
+fn binary(list: &[u8]) -> Option<PathBuf> {
+    let list: Value = serde_json::from_slice(list).ok()?;
+    let binary = &list["rust-binaries"][BINARY]["binary-path"];
+    Some(binary.as_str()?.into())
+}
+
+/// The part of the workspace's manifest that names others.
+#[derive(Deserialize)]
+struct Manifest {
+    workspace: Members,
+}
+
+#[derive(Deserialize)]
+struct Members {
+    members: Vec<String>,
+}
+
+/// Where cargo finds targets that a package's manifest does not name.
+const TARGETS: [&str; 5] = ["src", "src/bin", "tests", "examples", "benches"];
+
+/// Has nothing changed that cargo's answer depends on?
+fn is_newer_than_inputs(answer: SystemTime, root: &Path) -> io::Result<bool> {
+    let manifest = root.join("Cargo.toml");
+    let Manifest { workspace: Members { members } } =
+        toml::from_str(&fs::read_to_string(&manifest)?).map_err(io::Error::other)?;
+    let mut inputs = vec![manifest, root.join("Cargo.lock")];
+    for member in members {
+        let member = root.join(member);
+        inputs.push(member.join("Cargo.toml"));
+        // A folder's time tells whether files came or went.
+        inputs.extend(TARGETS.map(|name| member.join(name)).into_iter().filter(|it| it.exists()));
+    }
+    let times = inputs.iter().map(|input| written(input)).collect::<io::Result<Vec<_>>>()?;
+    Ok(times.into_iter().all(|time| time < answer))
+}
+
+fn written(file: &Path) -> io::Result<SystemTime> {
+    File::open(file)?.metadata()?.modified()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use rstest::rstest;
+
+    use super::*;
+
+    /// A workspace with a cargo that counts how often it is asked for what.
+    struct Workspace(tempfile::TempDir);
+
+    impl Workspace {
+        fn new() -> Self {
+            let workspace = Workspace(tempfile::tempdir().unwrap());
+            let root = workspace.0.path();
+            fs::create_dir(root.join("vmtest")).unwrap();
+            fs::write(root.join("Cargo.toml"), "[workspace]\nmembers = [\"vmtest\"]\n").unwrap();
+            fs::write(root.join("vmtest/Cargo.toml"), "[package]\n").unwrap();
+            fs::write(root.join("Cargo.lock"), "").unwrap();
+            fs::create_dir(root.join("vmtest/tests")).unwrap();
+            fs::write(root.join("cargo"), "#!/bin/sh\necho $1 >> asked\necho answer\n").unwrap();
+            let executable = fs::Permissions::from_mode(0o755);
+            fs::set_permissions(root.join("cargo"), executable).unwrap();
+            workspace
+        }
+
+        /// What cargo is asked for, the binary being this one.
+        fn asked_for(&self, cells: &str) -> String {
+            let root = self.0.path();
+            let _ = fs::remove_file(root.join("asked"));
+            let [_, list] = kept(root, root.join("cargo").as_os_str(), Path::new(cells)).unwrap();
+            assert_eq!(binary(&fs::read(list).unwrap()).as_deref(), Some(Path::new(cells)));
+            let asked = fs::read_to_string(root.join("asked")).unwrap_or_default();
+            asked.split_whitespace().collect::<Vec<_>>().join(" ")
+        }
+
+        /// Gives a file a time that is later than that of all others.
+        fn touch(&self, file: &str) {
+            let file = File::open(self.0.path().join(file)).unwrap();
+            file.set_modified(SystemTime::now() + std::time::Duration::from_secs(1)).unwrap();
+        }
+    }
+
+    #[test]
+    fn cargo_is_asked_once() {
+        let workspace = Workspace::new();
+        assert_eq!(workspace.asked_for("/t/cells-1"), "metadata pkgid");
+        assert_eq!(workspace.asked_for("/t/cells-1"), "");
+    }
+
+    #[rstest]
+    #[case("Cargo.toml")]
+    #[case("Cargo.lock")]
+    #[case("vmtest/Cargo.toml")]
+    #[case::a_new_test("vmtest/tests")]
+    fn cargo_is_asked_again_when_the_workspace_changes(#[case] changed: &str) {
+        let workspace = Workspace::new();
+        workspace.asked_for("/t/cells-1");
+        workspace.touch(changed);
+        assert_eq!(workspace.asked_for("/t/cells-1"), "metadata pkgid");
+    }
+
+    #[test]
+    fn another_build_of_the_binary_changes_only_its_place() {
+        let workspace = Workspace::new();
+        workspace.asked_for("/t/cells-1");
+        assert_eq!(workspace.asked_for("/t/cells-2"), "pkgid");
+    }
+}
