@@ -4,8 +4,10 @@
 //! machine, in microseconds. Addresses are not in it: no plan decides anything by them.
 
 mod dependencies;
+#[cfg(feature = "diff")]
 pub mod diff;
 mod kallsyms;
+#[cfg(feature = "diff")]
 pub mod standing;
 mod state;
 

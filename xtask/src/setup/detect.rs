@@ -80,6 +80,15 @@ pub(crate) fn library(machine: &Machine, file: &str) -> Detection {
     machine.library(file).map_or_else(|| absent(file), found)
 }
 
+/// Libraries that the C compiler links: all of them, or it is told which are not there.
+pub(crate) fn libraries(machine: &Machine, files: &[&str]) -> Detection {
+    let absent = files.iter().filter(|file| machine.library(file).is_none());
+    match absent.copied().collect::<Vec<_>>().join(", no ") {
+        none if none.is_empty() => Detection::Found(files.join(", ")),
+        some => Detection::Missing(format!("no {some}")),
+    }
+}
+
 /// A header that the C compiler finds.
 pub(crate) fn header(machine: &Machine, name: &str) -> Detection {
     let Some(compiler) = machine.program("gcc") else { return absent("gcc") };

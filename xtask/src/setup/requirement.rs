@@ -179,6 +179,17 @@ pub(crate) const ALL: &[Requirement] = &[
         },
     },
     Requirement {
+        name: "libelf",
+        why: "is linked by what compiles the BPF programs written in C",
+        purpose: Purpose::Work,
+        origin: Origin::Packages(Packages {
+            apt: &["libelf-dev", "zlib1g-dev"],
+            dnf: &["elfutils-libelf-devel", "zlib-devel"],
+            pacman: &["libelf", "zlib"],
+        }),
+        detect: |machine| detect::libraries(machine, &["libelf.so", "libz.so"]),
+    },
+    Requirement {
         name: "static libc",
         why: "is linked into the guest's programs",
         purpose: Purpose::Work,
