@@ -9,9 +9,9 @@ use std::{
 
 use super::{
     error::{ErrorKind, LockRefusal},
-    lock::LockedKernel,
-    lock_file::LockFile,
-    matrix::Entry,
+    lock::{Lock, LockedKernel},
+    lock_file::{LockFile, LockFileError},
+    matrix::{BuildSource, Entry, Source, TreeSource},
     observer::{Event, Observer},
     phases::Kernels,
     update::{Repositories, UpdateError},
@@ -22,12 +22,10 @@ pub const LOCKED_VARIABLE: &str = "KERNLAB_LOCKED";
 
 /// What this process resolved so far.
 #[derive(Default)]
-pub(super) struct FirstUse(Mutex<Resolved>);
-
-#[derive(Default)]
-struct Resolved {
-    repositories: Repositories,
-    kernels: HashMap<String, Result<LockedKernel, Arc<UpdateError>>>,
+pub(super) struct FirstUse {
+    kernels: Mutex<HashMap<String, Result<LockedKernel, Arc<UpdateError>>>>,
+    /// By the name of the repository, so that none waits for what another one doesn't answer.
+    repositories: Mutex<HashMap<String, Arc<Mutex<Repositories>>>>,
 }
 
 impl std::fmt::Debug for FirstUse {
@@ -39,12 +37,11 @@ impl std::fmt::Debug for FirstUse {
 impl FirstUse {
     /// What this process resolved an entry to.
     pub(super) fn get(&self, entry: &Entry) -> Option<LockedKernel> {
-        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let kernel = state.kernels.get(&entry.id)?.as_ref().ok()?;
-        kernel.is_of(entry).then(|| kernel.clone())
+        self.known(entry)?.ok().filter(|kernel| kernel.is_of(entry))
     }
 
-    /// Resolves an entry that the lock lacks, unless this process or another one has done so.
+    /// Resolves an entry that the lock lacks, unless this process or another one has done so. While its
+    /// repository is asked, entries of others can be resolved and locked.
     pub(super) fn resolve(
         &self,
         kernels: &Kernels,
@@ -52,9 +49,8 @@ impl FirstUse {
         observer: &dyn Observer,
     ) -> Result<LockedKernel, ErrorKind> {
         let observe = |event: Event<'_>| observer.observe(&entry.id, event);
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = state.kernels.get(&entry.id) {
-            return known.clone().map_err(ErrorKind::Unresolved);
+        if let Some(known) = self.known(entry) {
+            return known.map_err(ErrorKind::Unresolved);
         }
         let refusal = match (kernels.locked_only, kernels.client.is_offline()) {
             (true, _) => Some(LockRefusal::LockedOnly),
@@ -64,28 +60,84 @@ impl FirstUse {
         if let Some(refusal) = refusal {
             return Err(ErrorKind::NotLocked { id: entry.id.clone(), refusal });
         }
+        let place = LockFile::of(&kernels.directory, entry.origin);
         let wait = || observe(Event::WaitForLock);
-        let file = LockFile::open(&kernels.directory, &kernels.store, entry.origin, wait)?;
-        let lock = file.read()?;
-        match lock.get(&entry.id) {
-            Some(kernel) if kernel.is_of(entry) => {
-                state.kernels.insert(entry.id.clone(), Ok(kernel.clone()));
-                return Ok(kernel.clone());
-            }
-            // Another process has read a matrix that says something else of this entry.
-            Some(stale) => return Err(ErrorKind::stale_lock(entry, stale)),
-            None => {}
+        let _turn = place.take_entry(&kernels.store, &entry.id, wait)?;
+        // Another thread may have resolved it meanwhile, or another process.
+        if let Some(known) = self.known(entry) {
+            return known.map_err(ErrorKind::Unresolved);
+        }
+        if let Some(kernel) = locked_since(&place.read()?, entry)? {
+            self.keep(entry, Ok(kernel.clone()));
+            return Ok(kernel);
         }
         observe(Event::Resolve { source: &entry.source });
-        let resolved = state.repositories.resolve(kernels, entry, None, observer);
+        let repository = self.repository(entry);
+        let resolved = repository
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .resolve(kernels, entry, None, observer);
         let resolved = resolved.map(|resolution| resolution.kernel);
-        state.kernels.insert(entry.id.clone(), resolved.clone());
-        let kernel = resolved.map_err(ErrorKind::Unresolved)?;
-        let added = file.change(&kernels.matrix, |lock| lock.insert(kernel.clone()));
-        observe(match &added {
-            Ok(()) => Event::Locked { kernel: &kernel, file: file.path() },
-            Err(error) => Event::NotLocked { kernel: &kernel, error },
+        if let Err(error) = &resolved {
+            self.keep(entry, Err(Arc::clone(error)));
+        }
+        let mut kernel = resolved.map_err(ErrorKind::Unresolved)?;
+        let mut moved = Ok(None);
+        let added = place.open(&kernels.store, || {}).map_err(LockFileError::from);
+        let added = added.and_then(|file| {
+            file.change(&kernels.matrix, |lock| {
+                moved = locked_since(lock, entry);
+                if let Ok(None) = &moved {
+                    lock.insert(kernel.clone());
+                }
+            })
         });
+        match moved? {
+            // An update was faster.
+            Some(locked) => kernel = locked,
+            None => observe(match &added {
+                Ok(()) => Event::Locked { kernel: &kernel, file: place.path() },
+                Err(error) => Event::NotLocked { kernel: &kernel, error },
+            }),
+        }
+        self.keep(entry, Ok(kernel.clone()));
         Ok(kernel)
+    }
+
+    fn known(&self, entry: &Entry) -> Option<Result<LockedKernel, Arc<UpdateError>>> {
+        self.kernels.lock().unwrap_or_else(PoisonError::into_inner).get(&entry.id).cloned()
+    }
+
+    fn keep(&self, entry: &Entry, resolved: Result<LockedKernel, Arc<UpdateError>>) {
+        let mut kernels = self.kernels.lock().unwrap_or_else(PoisonError::into_inner);
+        kernels.insert(entry.id.clone(), resolved);
+    }
+
+    /// What is known of the repository of an entry.
+    fn repository(&self, entry: &Entry) -> Arc<Mutex<Repositories>> {
+        let name = match &entry.source {
+            Source::Deb(source)
+            | Source::Build(BuildSource { tree: TreeSource::Deb(source), .. }) => {
+                &source.repository
+            }
+            Source::Rpm(source) => &source.repository,
+            Source::Url(source)
+            | Source::Build(BuildSource { tree: TreeSource::Url(source), .. }) => &source.url,
+            Source::Build(_) | Source::File(_) | Source::Host => {
+                unreachable!("these are not locked")
+            }
+        };
+        let mut repositories = self.repositories.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(repositories.entry(name.clone()).or_default())
+    }
+}
+
+/// What a lock, which this process has not read before, has for an entry.
+fn locked_since(lock: &Lock, entry: &Entry) -> Result<Option<LockedKernel>, ErrorKind> {
+    match lock.get(&entry.id) {
+        Some(kernel) if kernel.is_of(entry) => Ok(Some(kernel.clone())),
+        // Another process has read a matrix that says something else of this entry.
+        Some(stale) => Err(ErrorKind::stale_lock(entry, stale)),
+        None => Ok(None),
     }
 }

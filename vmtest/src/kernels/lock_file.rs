@@ -26,29 +26,51 @@ pub enum LockFileError {
     Store(#[from] StoreError),
 }
 
-/// A lock file that no other process of this machine changes as long as this value lives.
+/// A lock file of a checkout.
 pub(super) struct LockFile {
     path: PathBuf,
+}
+
+/// One that no other process of this machine changes as long as this value lives.
+pub(super) struct OpenLockFile<'a> {
+    file: &'a LockFile,
     _turn: Turn,
 }
 
 impl LockFile {
-    /// Waits until no other process changes the lock of these entries; calls `wait` if it has to.
-    pub(super) fn open(
-        directory: &Path,
-        store: &Store,
-        origin: Origin,
-        wait: impl FnOnce(),
-    ) -> Result<Self, StoreError> {
+    /// The lock of these entries.
+    pub(super) fn of(directory: &Path, origin: Origin) -> Self {
         // The same file by another path, such as that of a symbolic link, is the same file.
         let directory = fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned());
-        let path = directory.join(match origin {
+        let name = match origin {
             Origin::Shared => LOCK_FILE,
             Origin::Local | Origin::AdHoc => LOCAL_LOCK_FILE,
-        });
-        let name = Digest::of(path.as_os_str().as_encoded_bytes());
-        let turn = store.take_turn_announced(&format!("lock-file-{name}"), wait)?;
-        Ok(LockFile { path, _turn: turn })
+        };
+        LockFile { path: directory.join(name) }
+    }
+
+    /// Waits until no other process changes it; calls `wait` if it has to.
+    pub(super) fn open(
+        &self,
+        store: &Store,
+        wait: impl FnOnce(),
+    ) -> Result<OpenLockFile<'_>, StoreError> {
+        let turn = store.take_turn_announced(&format!("lock-file-{}", self.digest()), wait)?;
+        Ok(OpenLockFile { file: self, _turn: turn })
+    }
+
+    /// Waits until no other process is about to add this entry; calls `wait` if it has to.
+    pub(super) fn take_entry(
+        &self,
+        store: &Store,
+        id: &str,
+        wait: impl FnOnce(),
+    ) -> Result<Turn, StoreError> {
+        store.take_turn_announced(&format!("lock-entry-{}-{id}", self.digest()), wait)
+    }
+
+    fn digest(&self) -> Digest {
+        Digest::of(self.path.as_os_str().as_encoded_bytes())
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -58,17 +80,23 @@ impl LockFile {
     pub(super) fn read(&self) -> Result<Lock, DocumentError> {
         Lock::read(&self.path)
     }
+}
 
+impl OpenLockFile<'_> {
     /// Changes what the file says now, which may be more than this process once read.
     pub(super) fn change(
         &self,
         matrix: &Matrix,
         change: impl FnOnce(&mut Lock),
     ) -> Result<(), LockFileError> {
-        let mut lock = self.read()?;
+        let mut lock = self.file.read()?;
+        let before = lock.clone();
         change(&mut lock);
+        if lock == before {
+            return Ok(());
+        }
         let order = matrix.entries.iter().map(|entry: &Entry| entry.id.as_str());
-        Ok(replace(&self.path, &lock.render(order))?)
+        Ok(replace(&self.file.path, &lock.render(order))?)
     }
 }
 
@@ -101,16 +129,16 @@ mod tests {
         let (checkout, link) = (root.path().join("checkout"), root.path().join("link"));
         fs::create_dir(&checkout).unwrap();
         symlink(&checkout, &link).unwrap();
-        let open =
-            |path: &Path, wait: &dyn Fn()| LockFile::open(path, &store, Origin::Shared, wait);
-        let file = open(&checkout, &|| unreachable!("nobody else has it")).unwrap();
+        let [file, other] = [&checkout, &link].map(|path| LockFile::of(path, Origin::Shared));
+        let file = file.open(&store, || unreachable!("no other process has it")).unwrap();
         let (sender, receiver) = std::sync::mpsc::channel();
         std::thread::scope(|scope| {
-            let wait = || sender.send(()).unwrap();
-            let other = scope.spawn(move || open(&link, &wait).map(drop));
+            let (other, store) = (&other, &store);
+            let waiting =
+                scope.spawn(move || other.open(store, || sender.send(()).unwrap()).map(drop));
             receiver.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
             drop(file);
-            other.join().unwrap().unwrap();
+            waiting.join().unwrap().unwrap();
         });
     }
 

@@ -299,7 +299,8 @@ impl Proposal {
         };
         if let Some(locked) = &self.locked {
             let locked = LockedKernel { id: self.entry.id.clone(), ..locked.clone() };
-            let lock = LockFile::open(directory, &self.kernels.store, self.entry.origin, || {})?;
+            let lock = LockFile::of(directory, self.entry.origin);
+            let lock = lock.open(&self.kernels.store, || {})?;
             lock.change(&matrix, |lock| lock.insert(locked))?;
         }
         fs::rename(&scratch, &file).map_err(|source| StoreError::io("write", &file, source))?;

@@ -164,3 +164,29 @@ fn a_repository_out_of_reach_is_told_with_what_each_address_said() {
     assert!(text.contains("http://127.0.0.1:") && text.contains("answered 404"), "{text}");
     assert!(!lab.path(LOCK_FILE).exists());
 }
+
+#[test]
+fn a_repository_that_says_nothing_keeps_no_other_from_being_locked() {
+    let lab = published();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let matrix = fs::read_to_string(lab.path(MATRIX_FILE)).unwrap();
+    let tables = matrix[matrix.find("[repository").unwrap()..].replace("sample", "silent");
+    lab.write(MATRIX_FILE, &format!("{matrix}{}", tables.replace("newest", "awaited")));
+    let address = format!("http://{}", silent.local_addr().unwrap());
+    let overlay = fs::read_to_string(lab.path(OVERLAY_FILE)).unwrap();
+    lab.write(OVERLAY_FILE, &format!("{overlay}silent = [{address:?}]\n"));
+    let kernels = lab.open();
+    let (awaited, newest) = (kernels.entry("awaited").unwrap(), kernels.entry("newest").unwrap());
+    std::thread::scope(|scope| {
+        let awaited = scope.spawn(|| kernels.prepare(awaited, &Silent).unwrap_err());
+        let asked = silent.accept().unwrap();
+        // One thread of this process, and another process.
+        kernels.prepare(newest, &Silent).unwrap();
+        fs::remove_file(lab.path(LOCK_FILE)).unwrap();
+        prepare(&lab.open(), &Seen::default()).unwrap();
+        assert!(!awaited.is_finished());
+        drop((asked, silent));
+        assert_eq!(awaited.join().unwrap().reason(), Reason::Unreachable);
+    });
+    assert!(Lock::read(&lab.path(LOCK_FILE)).unwrap().get("newest").is_some());
+}

@@ -378,8 +378,9 @@ pub(super) fn write_locks(kernels: &Kernels, update: &Update) -> Result<(), Lock
     for (locks, origin) in [(&update.shared, Origin::Shared), (&update.local, Origin::Local)] {
         let changes = locks.old.changes(&locks.new);
         if !changes.is_empty() {
-            let file = LockFile::open(&kernels.directory, &kernels.store, origin, || {})?;
-            file.change(&kernels.matrix, |lock| lock.apply(changes))?;
+            let file = LockFile::of(&kernels.directory, origin);
+            file.open(&kernels.store, || {})?
+                .change(&kernels.matrix, |lock| lock.apply(changes))?;
         }
     }
     Ok(())
