@@ -23,7 +23,7 @@ pub const CELLS_VARIABLE: &str = "KERNLAB_CELLS";
 const CELLS: [&str; 5] = ["--workspace", "--exclude", "kernlab-aya-ebpf", "--test", "cells"];
 
 /// nextest's name of that binary.
-const BINARY: &str = "kernlab-vmtest::cells";
+const BINARY: &str = "kernlab-cells::cells";
 
 /// The arguments that tell nextest which tests there are: with what cargo said before if that is certain to
 /// be true still, else for nextest to ask again.
@@ -57,7 +57,7 @@ fn kept(root: &Path, cargo: &OsStr, cells: &Path) -> io::Result<[PathBuf; 2]> {
     }
     let is_listed = |text: Vec<u8>| binary(&text).is_some_and(|binary| binary == cells);
     if !is_fresh || !fs::read(&binaries).is_ok_and(is_listed) {
-        let package = ask(&["pkgid", "--package", "kernlab-vmtest"])?;
+        let package = ask(&["pkgid", "--package", "kernlab-cells"])?;
         let package = String::from_utf8_lossy(&package);
         keep(&binaries, list(package.trim(), &root.join("target"), cells).to_string().as_bytes())?;
     }
