@@ -23,7 +23,7 @@ const SCENARIO: &str = "socket_write/tcp4";
 
 fn kernel(id: &str) -> (Kernels, Entry, Unpacked) {
     let kernels = Kernels::open().unwrap();
-    let entry = kernels.select(&[id.to_owned()]).unwrap().remove(0);
+    let entry = kernels.entry(id).unwrap().clone();
     let unpacked = kernels.prepare(&entry, &Silent).unwrap();
     (kernels, entry, unpacked)
 }

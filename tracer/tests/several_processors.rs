@@ -27,7 +27,7 @@ fn every_processor_is_heard(
         .map(PathBuf::from)
         .expect("KERNLAB_GUEST names the guest programs: run this by `cargo xtask test`");
     let kernels = Kernels::open().unwrap();
-    let entry = kernels.select(&["debian-6.1".to_owned()]).unwrap().remove(0);
+    let entry = kernels.entry("debian-6.1").unwrap().clone();
     let kernel = kernels.prepare(&entry, &Silent).unwrap();
     let vmlinux = kernel.image.vmlinux.expect("Debian's kernels have a PVH entry point");
 

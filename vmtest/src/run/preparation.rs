@@ -138,18 +138,35 @@ impl Preparation {
             let show = Arc::clone(show);
             thread::spawn(move || {
                 give_way(niceness);
-                for Pending { entry, _lock } in pending {
-                    if interruption::noted().is_some() {
-                        return;
+                let prepare = |entry: &Entry| Prepared::of(&kernels, entry, &*show);
+                work_off(pending, prepare, |id, prepared| {
+                    if let Err(error) = write_json(&directory.preparation(id), prepared) {
+                        show.notice(&format!("{id}: cannot keep what it is: {error}"));
                     }
-                    let prepared = Prepared::of(&kernels, &entry, &*show);
-                    if let Err(error) = write_json(&directory.preparation(&entry.id), &prepared) {
-                        show.notice(&format!("{}: cannot keep what it is: {error}", entry.id));
-                    }
-                }
+                });
             });
         }
     }
+}
+
+/// Prepares one kernel after the other, and keeps what comes of it, until the run is interrupted. Then
+/// cells go on waiting until they are ended: that a build was interrupted is no verdict on them.
+fn work_off(
+    pending: Vec<Pending>,
+    prepare: impl Fn(&Entry) -> Prepared,
+    keep: impl Fn(&str, &Prepared),
+) {
+    let mut pending = pending.into_iter();
+    for Pending { entry, _lock } in pending.by_ref() {
+        let prepared = prepare(&entry);
+        if interruption::noted().is_some() {
+            // Until the process ends.
+            std::mem::forget(_lock);
+            break;
+        }
+        keep(&entry.id, &prepared);
+    }
+    pending.for_each(std::mem::forget);
 }
 
 /// Lets this thread, and the programs that it starts, give way to others.
@@ -195,6 +212,7 @@ fn lock_file(directory: &RunDirectory, id: &str) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::{Arch, Origin, Tier};
 
     fn run() -> (tempfile::TempDir, RunDirectory, RunPlan) {
         let root = tempfile::tempdir().unwrap();
@@ -234,5 +252,43 @@ mod tests {
         assert!(verdict.message.contains("k-6.1 ended without a result"), "{}", verdict.message);
         settle(&mut plan, &directory).unwrap();
         assert_eq!(plan.pending.len(), 1);
+    }
+
+    fn pending(directory: &RunDirectory, id: &str) -> Pending {
+        let lock = lock_file(directory, id).unwrap();
+        lock.try_lock().unwrap();
+        let entry = Entry {
+            id: id.to_owned(),
+            release: None,
+            arch: Arch::X86_64,
+            tier: Tier::Extended,
+            source: Source::Host,
+            btf: Vec::new(),
+            btf_file: None,
+            memory_mib: 256,
+            processors: 1,
+            why: String::new(),
+            deviations: Vec::new(),
+            origin: Origin::AdHoc,
+        };
+        Pending { entry, _lock: lock }
+    }
+
+    #[test]
+    fn an_interrupted_preparation_is_no_verdict() {
+        let (_root, directory, _) = run();
+        let all = ["k-6.0", "k-6.1", "k-6.2"].map(|id| pending(&directory, id)).into();
+        let _hold = interruption::hold().unwrap();
+        let kept = std::cell::RefCell::new(Vec::new());
+        let prepare = |entry: &Entry| {
+            if entry.id == "k-6.1" {
+                nix::sys::signal::raise(nix::sys::signal::Signal::SIGTERM).unwrap();
+            }
+            unavailable()
+        };
+        work_off(all, prepare, |id, _| kept.borrow_mut().push(id.to_owned()));
+        assert_eq!(kept.into_inner(), ["k-6.0"]);
+        let is_free = |id| lock_file(&directory, id).unwrap().try_lock().is_ok();
+        assert_eq!(["k-6.0", "k-6.1", "k-6.2"].map(is_free), [true, false, false]);
     }
 }
