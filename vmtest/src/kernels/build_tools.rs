@@ -7,6 +7,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use super::{
@@ -17,10 +18,17 @@ use super::{
 /// The command that installs them, in a shell's words. `cargo xtask` sets it when the user has agreed.
 pub const INSTALLER_VARIABLE: &str = "KERNLAB_BUILD_TOOLS";
 
+/// Whether this process has tried it.
+static TRIED: AtomicBool = AtomicBool::new(false);
+
 /// Installs what a build lacks. Whether it did: without the user's consent it does nothing.
 pub(super) fn install(store: &Store, kernel: &str, observer: &dyn Observer) -> bool {
     let command = env::var(INSTALLER_VARIABLE).ok().and_then(|command| shlex::split(&command));
     let Some([program, arguments @ ..]) = command.as_deref() else { return false };
+    // What failed for one kernel is not tried again for the next.
+    if TRIED.swap(true, Ordering::SeqCst) {
+        return false;
+    }
     let log = store.root().join("logs/build-tools.log");
     observer.observe(kernel, Event::InstallTools { log: &log });
     match run(program, arguments, &log) {

@@ -76,7 +76,7 @@ impl Client {
     /// A client that goes through the proxy that the environment names, if it names one; or
     /// nowhere, if the environment forbids it.
     pub(crate) fn new() -> Self {
-        match std::env::var_os(OFFLINE_VARIABLE).is_some_and(|value| !value.is_empty()) {
+        match super::is_set(OFFLINE_VARIABLE) {
             true => Client::offline(),
             false => Client::with(SILENCE, ureq::Proxy::try_from_env()),
         }

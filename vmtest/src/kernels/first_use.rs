@@ -17,7 +17,7 @@ use super::{
     update::{Repositories, UpdateError},
 };
 
-/// Forbids adding to the lock, when it is set to anything but an empty text or `0`.
+/// Forbids adding to the lock, unless it is empty, `0`, `no`, `false` or `off`.
 pub const LOCKED_VARIABLE: &str = "KERNLAB_LOCKED";
 
 /// What this process resolved so far.

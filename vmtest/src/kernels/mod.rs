@@ -83,3 +83,9 @@ pub use self::{
     vmlinux::ImageError,
 };
 pub(crate) use self::{document::Document, store::lock_within};
+
+/// Whether a variable of the environment switches something on: it says neither nothing nor no.
+fn is_set(variable: &str) -> bool {
+    let no = ["", "0", "no", "false", "off"];
+    std::env::var_os(variable).is_some_and(|value| no.iter().all(|no| value != *no))
+}

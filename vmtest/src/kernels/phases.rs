@@ -1,7 +1,6 @@
 //! The life of a kernel, each phase a type: what can't be done yet does not compile.
 
 use std::{
-    env,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -220,7 +219,7 @@ impl Kernels {
             store,
             client,
             first_use: Arc::default(),
-            locked_only: env::var(LOCKED_VARIABLE).is_ok_and(|value| !matches!(&*value, "" | "0")),
+            locked_only: super::is_set(LOCKED_VARIABLE),
             machine,
         })
     }

@@ -21,6 +21,7 @@ mod twins;
 mod warning;
 
 use std::{
+    collections::BTreeSet,
     io,
     num::NonZeroU32,
     path::{Path, PathBuf},
@@ -139,6 +140,10 @@ pub fn run(
         Some(partition) => partition.of(cells),
         None => cells,
     };
+    // A kernel of which the filter and the partition leave no cell is not prepared.
+    let wanted: BTreeSet<&str> = cells.iter().map(|cell| cell.kernel.as_str()).collect();
+    let entries: Vec<_> =
+        entries.into_iter().filter(|entry| wanted.contains(entry.id.as_str())).collect();
     let cells: Vec<String> = cells.iter().map(ToString::to_string).collect();
     if cells.is_empty() {
         return Err(RunError::NoCells);

@@ -114,6 +114,15 @@ fn without_the_pin_the_same_document_is_refused() {
 }
 
 #[test]
+fn a_date_that_is_yet_to_come_is_refused() {
+    let lab = lab(Some("21181101T000000Z"));
+    suite().publish(&lab.server, &lab.author, &packages());
+    let [error] = &lab.update()[..] else { panic!() };
+    assert!(error.contains("21181101T000000Z is yet to come"), "{error}");
+    assert_eq!(lab.server.requests(), [""; 0]);
+}
+
+#[test]
 fn a_changed_pin_makes_the_lock_stale() {
     let lab = lab(Some(DATE));
     suite().publish(&lab.server, &lab.author, &packages());

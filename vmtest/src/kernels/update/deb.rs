@@ -46,6 +46,9 @@ impl Suite {
     ) -> Result<Self, UpdateError> {
         let keys = kernels.matrix.repositories.get(&source.repository).map(|r| &r.keys[..]);
         let keyring = Keyring::load(keys.unwrap_or_default())?;
+        if let Some(date) = source.snapshot.filter(|date| date.time() > now) {
+            return Err(UpdateError::Future { date });
+        }
         let today = SnapshotDate::from(now).to_string();
         let pinned = source.snapshot.map(|date| date.to_string());
         let wanted = match &pinned {

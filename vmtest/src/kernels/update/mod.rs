@@ -24,6 +24,7 @@ use super::{
     phases::Kernels,
     rpm::{XmlError, proof::ProofError},
     signature::{KeyError, SignatureError, SignedBy},
+    snapshot::SnapshotDate,
 };
 
 pub(super) use self::verify::verify;
@@ -105,6 +106,12 @@ pub enum UpdateError {
     /// The keys that the matrix names can't be used.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// An entry pins a date that is yet to come.
+    #[error("{date} is yet to come: pin a date of which a dated archive has the suite")]
+    Future {
+        /// The date.
+        date: SnapshotDate,
+    },
     /// An address can't be asked.
     #[error("cannot ask {url} for its size")]
     Address {
@@ -193,7 +200,9 @@ impl UpdateError {
         match self {
             UpdateError::Repository { .. } | UpdateError::Address { .. } => Reason::Unreachable,
             UpdateError::Fetch(kind) => kind.reason(),
-            UpdateError::Closure(_) | UpdateError::Key(_) => Reason::NotLocked,
+            UpdateError::Closure(_) | UpdateError::Key(_) | UpdateError::Future { .. } => {
+                Reason::NotLocked
+            }
         }
     }
 }
