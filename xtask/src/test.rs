@@ -93,14 +93,14 @@ fn stages(bpf_target_folder: &str) -> Vec<Stage> {
         stage("workflows", Invocation::cargo(["xtask", "workflows"])),
         stage(
             "licences",
-            Invocation::cargo(["deny", "--all-features", "check", "bans", "licenses", "sources"]),
+            Invocation::cargo(["deny", "--all-features", "check", "--hide-inclusion-graph"])
+                .args(["bans", "licenses", "sources"]),
         ),
         Stage {
             lack: advisories_missing,
             ..stage(
                 "advisories",
-                Invocation::cargo(["deny", "--all-features", "check"])
-                    .args(["--disable-fetch", "advisories"]),
+                Invocation::cargo(["deny", "--all-features", "check", "advisories"]),
             )
         },
         stage("lints", on_host(&["clippy", "--all-targets"]).args(["--", "-D", "warnings"])),
