@@ -60,7 +60,8 @@ pub(crate) fn missing(workspace: &Path, path: &[PathBuf]) -> Option<Vec<&'static
 
 /// What gets all of them, in pinned versions, to where they are looked for first.
 pub(crate) fn install() -> Invocation {
-    let environment = format!("python3 -m venv {ENVIRONMENT}");
+    // An environment that was interrupted while it was made has no pip: it is made anew.
+    let environment = format!("python3 -m venv --clear {ENVIRONMENT}");
     let packages = format!("{ENVIRONMENT}/bin/pip install --require-hashes -r .github/linters.txt");
     let script = format!("{environment} && {packages}");
     Invocation::new("sh").args(["-c".to_owned(), script]).directory(&workspace::root())
