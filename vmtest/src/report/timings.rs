@@ -90,8 +90,8 @@ mod tests {
             },
             kernels: vec![],
             cells: vec![
-                cell("k/masked/aya/t/a", &[("guest", 100), ("trace", 900), ("trace/open", 300)]),
-                cell("k/masked/aya/t/b", &[("guest", 200), ("trace", 700), ("trace/open", 500)]),
+                cell("k/masked/aya/t/a", &[("guest", 100), ("trace", 900), ("trace/attach", 300)]),
+                cell("k/masked/aya/t/b", &[("guest", 200), ("trace", 700), ("trace/attach", 500)]),
                 cell("k/masked/aya/t/c", &[("guest", 100)]),
             ],
         };
