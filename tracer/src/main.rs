@@ -130,6 +130,7 @@ fn main() -> Result<()> {
             let (backend, scenario) = Standby::await_work()?;
             let record = run::record(make(backend, None).as_ref(), scenario, &mut standby)?;
             write(serde_json::to_vec(&record), result)?;
+            standby.end_workload();
             // The kernel closes what was loaded for other scenarios quicker than its owners would.
             process::exit(0)
         }

@@ -128,6 +128,11 @@ impl Standby {
         Ok(())
     }
 
+    /// Lets the workload end and waits for that, if no scenario took it: one that is unsupported does not.
+    pub(crate) fn end_workload(&mut self) {
+        drop(self.workload.take());
+    }
+
     /// Stops until somebody lets the process go on, and reads from standard input what for: a backend,
     /// a blank, `TRACER/SCENARIO`.
     pub(crate) fn await_work() -> Result<(BackendKind, &'static Scenario)> {
