@@ -2,7 +2,9 @@
 //! 4.18 would refuse.
 
 use std::{
-    env, fs,
+    env,
+    fmt::Write as _,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -11,20 +13,6 @@ use anyhow::{Context as _, Result, bail};
 
 #[path = "build/check.rs"]
 mod check;
-
-/// One object per tracer, named as the binaries of `ebpf`.
-const OBJECTS: [&str; 10] = [
-    "sys_write",
-    "sock_alloc",
-    "socket_write",
-    "inotify",
-    "many_args",
-    "filetop",
-    "filelife",
-    "syncsnoop",
-    "user_args",
-    "guarded_read",
-];
 
 /// The event buffers, and the features of `ebpf` that select them.
 const VARIANTS: [(&str, &str); 2] = [("ring", ""), ("perf", "perf")];
@@ -44,10 +32,12 @@ fn build() -> Result<()> {
     find_library_source(&rustc)?;
     let out_dir = PathBuf::from(variable("OUT_DIR")?);
     let target_dir = target_dir(&out_dir)?;
+    let tracers = tracers()?;
+    let mut table = "&[\n".to_owned();
     for (variant, features) in VARIANTS {
         let compiled = out_dir.join(variant);
         compile(features, &compiled, &target_dir)?;
-        for name in OBJECTS {
+        for name in &tracers {
             let path = compiled.join(name);
             let object =
                 fs::read(&path).with_context(|| format!("can't read {}", path.display()))?;
@@ -56,9 +46,23 @@ fn build() -> Result<()> {
             // A copy, for what cargo leaves here is a hard link into the shared target directory.
             let path = out_dir.join(format!("{name}.{variant}.o"));
             fs::write(&path, object).with_context(|| format!("can't write {}", path.display()))?;
+            writeln!(table, "    ({name:?}, {variant:?}, aya::include_bytes_aligned!({path:?})),")?;
         }
     }
-    Ok(())
+    table.push(']');
+    fs::write(out_dir.join("objects.rs"), table).context("can't write objects.rs")
+}
+
+/// The names of all programs, sorted: one object per tracer, named as the binaries of `ebpf`.
+fn tracers() -> Result<Vec<String>> {
+    let bins = "ebpf/src/bin";
+    let mut names = Vec::new();
+    for entry in fs::read_dir(bins).with_context(|| format!("can't list {bins}"))? {
+        let name = entry.with_context(|| format!("can't list {bins}"))?.file_name();
+        names.extend(name.to_string_lossy().strip_suffix(".rs").map(str::to_owned));
+    }
+    names.sort();
+    Ok(names)
 }
 
 fn variable(name: &str) -> Result<String> {
@@ -104,7 +108,7 @@ fn target_dir(out_dir: &Path) -> Result<PathBuf> {
     Ok(outer.join("ebpf"))
 }
 
-/// Compiles all programs and puts the objects into the folder `objects`.
+/// Compiles all programs and puts the objects into the directory `objects`.
 fn compile(features: &str, objects: &Path, target_dir: &Path) -> Result<()> {
     let architecture = variable("CARGO_CFG_TARGET_ARCH")?;
     let rustflags = [

@@ -7,60 +7,46 @@ use std::{
     fs,
     hash::{DefaultHasher, Hash, Hasher as _},
     path::{Path, PathBuf},
+    process::Command,
 };
 
-use anyhow::{Context as _, Result, bail};
-use libbpf_cargo::SkeletonBuilder;
+use anyhow::{Context as _, Result, bail, ensure};
+use object::build::elf::{Builder, SectionData};
 
-const TRACERS: [&str; 10] = [
-    "sys_write",
-    "sock_alloc",
-    "socket_write",
-    "inotify",
-    "many_args",
-    "filetop",
-    "filelife",
-    "syncsnoop",
-    "user_args",
-    "guarded_read",
-];
+const PROGRAMS: &str = "src/bpf";
+
 const BUFFERS: [(&str, &[&str]); 2] = [("ring", &["-DKERNLAB_RING"]), ("perf", &[])];
 const TYPES: [(&str, &[&str]); 2] = [("core", &["-DKERNLAB_CORE"]), ("layout", &[])];
 
 fn main() -> Result<()> {
     let out = PathBuf::from(env::var_os("OUT_DIR").context("OUT_DIR is not set")?);
-    let abi = Path::new("../../core/abi");
-    for input in [Path::new("src/bpf"), &abi.join("src")] {
+    let abi = fs::canonicalize("../../core/abi/include").context("finding the ABI's header")?;
+    for input in [Path::new(PROGRAMS), &abi] {
         println!("cargo:rerun-if-changed={}", input.display());
     }
     println!("cargo:rerun-if-env-changed=CLANG");
     println!("cargo:rerun-if-env-changed=PATH");
 
-    write_abi_header(abi, &out.join("abi.h"))?;
     let clang = clang()?;
     let libbpf = env::var("DEP_BPF_INCLUDE").context("libbpf-sys did not tell its headers")?;
     println!("cargo:rustc-env=KERNLAB_CLANG={}", clang.display());
     println!("cargo:rustc-env=KERNLAB_LIBBPF_INCLUDE={libbpf}");
-    let headers = headers(&out)?;
+    let headers = headers(&abi)?;
     let mut table = "&[\n".to_owned();
-    for tracer in TRACERS {
+    for tracer in tracers()? {
         for (buffer, buffer_args) in BUFFERS {
             for (types, types_args) in TYPES {
                 let object = out.join(format!("{tracer}.{buffer}.{types}.o"));
                 // Newer compilers default to v3, whose 32-bit jumps are unknown before 5.1.
                 let mut args: Vec<OsString> =
-                    vec!["-mcpu=v2".into(), "-Wall".into(), "-Werror".into(), "-I".into()];
-                args.extend([out.clone().into(), "-I".into(), OsString::from(&libbpf)]);
+                    ["-mcpu=v2", "-Wall", "-Werror", "-O2", "-g"].map(OsString::from).to_vec();
+                args.extend(["-I".into(), abi.clone().into(), "-I".into(), (&libbpf).into()]);
                 args.extend(buffer_args.iter().chain(types_args).map(OsString::from));
-                let source = format!("src/bpf/{tracer}.bpf.c");
+                let source = format!("{PROGRAMS}/{tracer}.bpf.c");
                 let text = fs::read(&source).with_context(|| format!("reading {source}"))?;
                 once_for((&text, &headers, &clang, &args), &object, || {
-                    SkeletonBuilder::new()
-                        .source(&source)
-                        .obj(&object)
-                        .clang(&clang)
-                        .clang_args(&args)
-                        .build()
+                    compile(&clang, &args, &source, &object)
+                        .and_then(|()| strip_debug_information(&object))
                         .with_context(|| format!("compiling {source} ({buffer}, {types})"))
                 })?;
                 writeln!(
@@ -72,6 +58,51 @@ fn main() -> Result<()> {
     }
     table.push(']');
     fs::write(out.join("objects.rs"), table).context("writing objects.rs")
+}
+
+/// The names of all programs, sorted.
+fn tracers() -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(PROGRAMS).with_context(|| format!("listing {PROGRAMS}"))? {
+        let name = entry.with_context(|| format!("listing {PROGRAMS}"))?.file_name();
+        names.extend(name.to_string_lossy().strip_suffix(".bpf.c").map(str::to_owned));
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn compile(clang: &Path, args: &[OsString], source: &str, object: &Path) -> Result<()> {
+    let mut command = Command::new(clang);
+    command.args(["-target", "bpf", "-fno-stack-protector", "-fno-addrsig"]).args(args);
+    let output = command
+        .args(["-c", source, "-o"])
+        .arg(object)
+        .output()
+        .with_context(|| format!("starting {}", clang.display()))?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+/// Keeps the BTF that `-g` asks for, and drops the DWARF that comes with it: guests get the objects.
+fn strip_debug_information(file: &Path) -> Result<()> {
+    let whole = fs::read(file)?;
+    let mut elf = Builder::read(&*whole)?;
+    for section in &mut elf.sections {
+        let name = section.name.to_string();
+        // libbpf skips relocations of BTF.
+        section.delete =
+            [".debug_", ".rel.debug_", ".rel.BTF"].iter().any(|start| name.starts_with(start));
+    }
+    elf.delete_orphans();
+    // LLVM has one table for the names of symbols and sections, the builder wants another.
+    let names = elf.sections.add();
+    names.name = ".shstrtab".into();
+    names.sh_type = object::elf::SHT_STRTAB;
+    names.data = SectionData::SectionString;
+    let mut stripped = Vec::new();
+    elf.write(&mut stripped)?;
+    fs::write(file, stripped)?;
+    Ok(())
 }
 
 /// Makes `object` unless it was made of the same before: who edits one program waits for that one.
@@ -88,10 +119,10 @@ fn once_for(inputs: impl Hash, object: &Path, make: impl FnOnce() -> Result<()>)
 }
 
 /// What any of the programs may include.
-fn headers(out: &Path) -> Result<Vec<Vec<u8>>> {
-    let mut headers = vec![out.join("abi.h")];
-    for entry in fs::read_dir("src/bpf").context("listing src/bpf")? {
-        let path = entry.context("listing src/bpf")?.path();
+fn headers(abi: &Path) -> Result<Vec<Vec<u8>>> {
+    let mut headers = vec![abi.join("abi.h")];
+    for entry in fs::read_dir(PROGRAMS).with_context(|| format!("listing {PROGRAMS}"))? {
+        let path = entry.with_context(|| format!("listing {PROGRAMS}"))?.path();
         headers.extend(path.extension().is_some_and(|extension| extension == "h").then_some(path));
     }
     headers.sort();
@@ -99,49 +130,6 @@ fn headers(out: &Path) -> Result<Vec<Vec<u8>>> {
         .iter()
         .map(|path| fs::read(path).with_context(|| format!("reading {}", path.display())))
         .collect()
-}
-
-/// The C side's view of `kernlab_abi`, made from its source.
-fn write_abi_header(abi: &Path, header: &Path) -> Result<()> {
-    let config = cbindgen::Config {
-        language: cbindgen::Language::C,
-        style: cbindgen::Style::Tag,
-        no_includes: true,
-        pragma_once: true,
-        export: cbindgen::ExportConfig {
-            include: [
-                "ProgramConfig",
-                "SysWriteEvent",
-                "PendingWrite",
-                "SockAllocEvent",
-                "SocketWriteEvent",
-                "PendingSocketWrite",
-                "InotifyEvent",
-                "CallEvent",
-                "SyncEvent",
-                "UserCallEvent",
-                "PendingCall",
-                "ReadEvent",
-                "FileKey",
-                "FileTotals",
-                "PendingTransfer",
-                "FileLifeEvent",
-                "PendingUnlink",
-            ]
-            .map(str::to_owned)
-            .to_vec(),
-            ..Default::default()
-        },
-        ..Default::default()
-    };
-    cbindgen::Builder::new()
-        .with_config(config)
-        .with_src(abi.join("src/lib.rs"))
-        .with_src(abi.join("src/file.rs"))
-        .generate()
-        .context("generating abi.h from core/abi")?
-        .write_to_file(header);
-    Ok(())
 }
 
 /// `$CLANG`, or the newest clang on the path.
@@ -153,7 +141,7 @@ fn clang() -> Result<PathBuf> {
     let names = (14..=40).rev().map(|version| format!("clang-{version}"));
     for name in names.chain(["clang".to_owned()]) {
         if let Some(found) =
-            env::split_paths(&path).map(|folder| folder.join(&name)).find(|path| path.is_file())
+            env::split_paths(&path).map(|dir| dir.join(&name)).find(|path| path.is_file())
         {
             return Ok(found);
         }

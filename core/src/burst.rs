@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::{
-    account::Account,
+    ground_truth::GroundTruth,
     event::{Action, Event},
     normalise::normalise,
     plan::BufferKind,
@@ -66,14 +66,14 @@ impl Burst {
     }
 
     /// What must come of the burst, as text.
-    pub fn expected(&self, account: &Account) -> String {
-        balance(writes(&account.did), self.drain == Drain::AtTheEnd)
+    pub fn expected(&self, ground_truth: &GroundTruth) -> String {
+        balance(writes(&ground_truth.events), self.drain == Drain::AtTheEnd)
     }
 
     /// What came of it, in the words of [`Burst::expected`] if all is well: every write arrived or was
     /// reported lost.
-    pub fn observed(&self, events: &[Event], account: &Account, lost: u64) -> String {
-        let (captured, done) = (writes(events), writes(&account.did));
+    pub fn observed(&self, events: &[Event], ground_truth: &GroundTruth, lost: u64) -> String {
+        let (captured, done) = (writes(events), writes(&ground_truth.events));
         let mut text = if captured + lost == done {
             balance(done, lost > 0)
         } else {
@@ -81,11 +81,11 @@ impl Burst {
         };
         let strays: Vec<Event> = events
             .iter()
-            .filter(|event| !account.did.iter().any(|did| part_of(event, did)))
+            .filter(|event| !ground_truth.events.iter().any(|did| part_of(event, did)))
             .cloned()
             .collect();
         if !strays.is_empty() {
-            let _ = write!(text, "never done:\n{}", normalise(&strays, &account.names));
+            let _ = write!(text, "never done:\n{}", normalise(&strays, &ground_truth.names));
         }
         text
     }
@@ -152,7 +152,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::account::NameClass;
+    use crate::ground_truth::NameClass;
 
     fn did(tid: u32, action: Action) -> Event {
         Event { pid: 1, tid, comm: "writer".to_owned(), action }
@@ -207,14 +207,14 @@ mod tests {
         #[case] lost: u64,
         #[case] expected: &str,
     ) {
-        let account = Account {
-            did: vec![writes_of(2, 10, 1, 10), writes_of(3, 10, 1, 10)],
-            ..Account::default()
+        let ground_truth = GroundTruth {
+            events: vec![writes_of(2, 10, 1, 10), writes_of(3, 10, 1, 10)],
+            ..GroundTruth::default()
         };
         let events = [writes_of(2, 10, 1, 10), writes_of(3, of_second, 1, of_second)];
-        assert_eq!(BURSTS[0].observed(&events, &account, lost), expected);
+        assert_eq!(BURSTS[0].observed(&events, &ground_truth, lost), expected);
         assert_eq!(
-            (BURSTS[0].expected(&account), BURSTS[2].expected(&account)),
+            (BURSTS[0].expected(&ground_truth), BURSTS[2].expected(&ground_truth)),
             (ALL.into(), SOME.into())
         );
     }
@@ -230,9 +230,9 @@ mod tests {
     )]
     #[case::twice(write(2, 4), "tid=<a> comm=writer write fd=3 count=4 ret=4")]
     fn what_was_never_done_is_shown(#[case] stray: Event, #[case] shown: &str) {
-        let mut account = Account { did: vec![writes_of(2, 10, 1, 10)], ..Account::default() };
-        account.names.add(NameClass::Task, 2, "a").unwrap();
-        let text = BURSTS[0].observed(&[stray], &account, 0);
+        let mut ground_truth = GroundTruth { events: vec![writes_of(2, 10, 1, 10)], ..GroundTruth::default() };
+        ground_truth.names.add(NameClass::Task, 2, "a").unwrap();
+        let text = BURSTS[0].observed(&[stray], &ground_truth, 0);
         assert!(text.ends_with(&format!("never done:\npid=1 {shown}\n")), "{text}");
     }
 }

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     calls::{
-        ARGUMENTS, Call, Deed, Notification, QUESTIONS, Question, TARGET_BYTES, entry_function,
+        ARGUMENTS, Call, FileAction, Notification, QUESTIONS, Question, TARGET_BYTES, entry_function,
         notifying_function,
     },
     comparison::{LayoutReport, ReportedField, ReportedPrototype},

@@ -8,7 +8,7 @@ mod dependencies;
 pub mod diff;
 mod kallsyms;
 #[cfg(feature = "diff")]
-pub mod standing;
+pub mod availability;
 mod state;
 
 use std::{
@@ -26,7 +26,7 @@ pub use self::{
 use crate::{
     btf::{Extract, Types},
     discovery::Discovered,
-    facts::{Asked, KernelFacts, Trial, wanted_symbols, wanted_tracepoints, wanted_types},
+    facts::{QueryLog, KernelFacts, ProbeResult, wanted_symbols, wanted_tracepoints, wanted_types},
     plan::{ProbePlan, Unsupported, plan_with_search},
     record::Decision,
     scenario::Scenario,
@@ -69,15 +69,15 @@ pub struct Dossier {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Features {
     /// Can a `BPF_MAP_TYPE_RINGBUF` be created?
-    pub ring_buffer: Trial,
+    pub ring_buffer: ProbeResult,
     /// May a kprobe program call `bpf_probe_read_kernel`?
-    pub probe_read_kernel: Trial,
+    pub probe_read_kernel: ProbeResult,
     /// Can programs be attached to functions in user space?
     pub uprobes: bool,
     /// Helpers by name, without `bpf_`: may a kprobe program call them?
-    pub helpers: BTreeMap<String, Trial>,
+    pub helpers: BTreeMap<String, ProbeResult>,
     /// Map types by name, `ringbuf` for example: can such a map be created?
-    pub maps: BTreeMap<String, Trial>,
+    pub maps: BTreeMap<String, ProbeResult>,
 }
 
 /// What a dossier is taken of: one with another list lacks something, and is taken anew.
@@ -180,7 +180,7 @@ impl Dossier {
             probe_read_kernel: self.features.probe_read_kernel,
             uprobes: self.features.uprobes,
             five_level_paging: self.five_level_paging,
-            asked: Asked::default(),
+            asked: QueryLog::default(),
         }
     }
 

@@ -42,15 +42,15 @@ pub struct KernelFacts {
     /// a plan needs it: [`KernelFacts::lacks_layout`].
     pub discovered: Option<Discovered>,
     /// Can a `BPF_MAP_TYPE_RINGBUF` be created?
-    pub ring_buffer: Trial,
+    pub ring_buffer: ProbeResult,
     /// May a kprobe program call `bpf_probe_read_kernel`?
-    pub probe_read_kernel: Trial,
+    pub probe_read_kernel: ProbeResult,
     /// Can programs be attached to functions in user space?
     pub uprobes: bool,
     /// Does the processor run with five-level page tables?
     pub five_level_paging: bool,
     /// What was asked so far: what a plan depends on.
-    pub asked: Asked,
+    pub asked: QueryLog,
 }
 
 /// Something that a plan wants to know of a kernel.
@@ -69,9 +69,9 @@ pub enum Dependency {
 
 /// Remembers every question. It changes no answer.
 #[derive(Clone, Debug, Default)]
-pub struct Asked(RefCell<BTreeSet<Dependency>>);
+pub struct QueryLog(RefCell<BTreeSet<Dependency>>);
 
-impl Asked {
+impl QueryLog {
     fn note(&self, dependency: Dependency) {
         self.0.borrow_mut().insert(dependency);
     }
@@ -207,7 +207,7 @@ fn not_searched(what: &str) -> Unsupported {
 /// The answer to a feature probe. Features are tried, never inferred from a release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Trial {
+pub enum ProbeResult {
     /// It worked.
     Yes,
     /// The kernel refused it as something that it doesn't know.
@@ -216,20 +216,20 @@ pub enum Trial {
     CouldNotTell(i32),
 }
 
-impl fmt::Display for Trial {
+impl fmt::Display for ProbeResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Trial::Yes => f.write_str("yes"),
-            Trial::No => f.write_str("no"),
-            Trial::CouldNotTell(errno) => write!(f, "could not tell (errno {errno})"),
+            ProbeResult::Yes => f.write_str("yes"),
+            ProbeResult::No => f.write_str("no"),
+            ProbeResult::CouldNotTell(errno) => write!(f, "could not tell (errno {errno})"),
         }
     }
 }
 
-impl Trial {
+impl ProbeResult {
     /// Only a clear yes is one.
     pub fn is_yes(self) -> bool {
-        self == Trial::Yes
+        self == ProbeResult::Yes
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Nothing here performs I/O, knows QEMU or knows a BPF loader.
 
-pub mod account;
+pub mod ground_truth;
 pub mod arch;
 pub mod backend;
 pub mod bpf;

@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, net::SocketAddr};
 
 use crate::{
-    account::{NameClass, Names},
+    ground_truth::{NameClass, Names},
     event::{Action, Event, Value},
 };
 

@@ -20,7 +20,7 @@ use crate::{
     arch,
     burst::Burst,
     discovery::Discovered,
-    facts::{KernelFacts, Trial},
+    facts::{KernelFacts, ProbeResult},
     function::Function,
     outcome::Reason,
     scenario::{Scenario, Tracer},
@@ -227,7 +227,7 @@ pub fn plan_with_search(
         facts.discovered = Some(search(facts, asked));
     }
     if let (Some(discovered), Some(btf)) = (&facts.discovered, &facts.btf) {
-        discovered.vouch_for(btf)?;
+        discovered.check_btf(btf)?;
     }
     plan(scenario, facts).or_else(|refusal| {
         if !facts.lacks_layout(&refusal) {
@@ -249,13 +249,13 @@ pub fn functions_asked(tracer: Tracer) -> &'static [&'static str] {
 /// The ring buffer where there is one, unless the scenario is about one of the two.
 fn buffer(burst: Option<&Burst>, facts: &KernelFacts) -> Result<BufferKind, Unsupported> {
     match (burst.map(|burst| burst.buffer), facts.ring_buffer) {
-        (None | Some(BufferKind::Ring), Trial::Yes) => Ok(BufferKind::Ring),
+        (None | Some(BufferKind::Ring), ProbeResult::Yes) => Ok(BufferKind::Ring),
         (None | Some(BufferKind::Perf), _) => Ok(BufferKind::Perf),
-        (Some(BufferKind::Ring), Trial::No) => Err(Unsupported::new(
+        (Some(BufferKind::Ring), ProbeResult::No) => Err(Unsupported::new(
             Reason::HelperUnavailable,
             "the kernel has no ring buffer (BPF_MAP_TYPE_RINGBUF)",
         )),
-        (Some(BufferKind::Ring), Trial::CouldNotTell(errno)) => Err(Unsupported::new(
+        (Some(BufferKind::Ring), ProbeResult::CouldNotTell(errno)) => Err(Unsupported::new(
             Reason::HelperUnavailable,
             format!("creating a ring buffer failed with errno {errno}: there may be none"),
         )),

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    account::Account,
+    ground_truth::GroundTruth,
     cell::{BackendKind, Cell},
     discovery::Discovered,
     event::Event,
@@ -129,7 +129,8 @@ pub enum Observation {
         /// Programs that are still in the kernel after the session.
         still_loaded: u64,
         /// What the workload says.
-        account: Account,
+        #[serde(rename = "account")]
+        ground_truth: GroundTruth,
     },
     /// Something failed on the way.
     Failed {

@@ -13,7 +13,7 @@ use kernlab_core::{
     dossier::{
         Dossier, GivenTypes, dependencies_of,
         diff::{Difference, explain},
-        standing::standings,
+        availability::availabilities,
     },
     facts::{Dependency, wanted_functions, wanted_symbols, wanted_tracepoints},
     needs::{Needs, ObjectNeeds},
@@ -27,8 +27,8 @@ fn read(path: &Path) -> Dossier {
 }
 
 fn dossier(id: &str) -> Dossier {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dossiers");
-    read(&folder.join(format!("{id}.json")))
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dossiers");
+    read(&dir.join(format!("{id}.json")))
 }
 
 fn id(path: &Path) -> String {
@@ -230,7 +230,7 @@ fn kernels_stand_to_what_tracers_depend_on() {
     ];
     let dossiers = ["debian-5.10", "debian-6.1-rt", "debian-6.19"].map(|id| (id, dossier(id)));
     let kernels = dossiers.iter().map(|(id, dossier)| (*id, dossier)).collect();
-    let all = standings(&kernels, &objects);
+    let all = availabilities(&kernels, &objects);
     let text: String = all[&Tracer::Filelife].iter().map(ToString::to_string).collect();
     insta::assert_snapshot!(text);
 }

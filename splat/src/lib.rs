@@ -14,14 +14,14 @@ use serde::{Deserialize, Serialize};
 
 mod allow;
 mod body;
-mod choose;
+mod guilty_frame;
 mod clean;
 mod frame;
 mod headline;
 mod kind;
 mod message;
 mod part;
-mod plumbing;
+mod skip_list;
 mod prefix;
 mod scan;
 mod title;

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::HashSet};
 use crate::{
     Kind, Splat,
     body::{self, Body, access},
-    choose,
+    guilty_frame,
     clean::clean,
     frame::{could_begin_a_frame, frame, instruction_pointer},
     headline::{Headline, Role, Title, could_begin, headline},
@@ -176,7 +176,7 @@ struct Told<'a> {
 
 impl<'a> Told<'a> {
     fn new(message: &Message<'a>, headline: &Headline<'a>, body: &Body<'a>) -> Self {
-        let frame = choose::frame(headline, body);
+        let frame = guilty_frame::frame(headline, body);
         let splat = Splat {
             title: title(headline, body, frame),
             kind: headline.kind,

@@ -8,21 +8,21 @@ use std::{fs, path::Path};
 
 use kernlab_splat::{Splat, scan};
 
-/// A file of the folder.
+/// A file of the directory.
 struct Case {
     name: String,
     expected: Vec<String>,
     log: Vec<u8>,
 }
 
-/// All files of the folder, by name.
+/// All files of the directory, by name.
 fn cases() -> Vec<Case> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
     let mut files = Vec::new();
-    for group in fs::read_dir(folder).expect("the folder is there") {
-        let group = group.expect("a folder can be listed").path();
-        let of_group = fs::read_dir(&group).expect("cases are in folders");
-        files.extend(of_group.map(|file| file.expect("a folder can be listed").path()));
+    for group in fs::read_dir(dir).expect("the directory is there") {
+        let group = group.expect("a directory can be listed").path();
+        let of_group = fs::read_dir(&group).expect("cases are in directories");
+        files.extend(of_group.map(|file| file.expect("a directory can be listed").path()));
     }
     files.sort();
     files.iter().map(|file| case(file)).collect()
@@ -66,7 +66,7 @@ fn every_log_has_its_splats_and_no_others() {
 }
 
 #[test]
-fn the_folder_has_every_kind_and_what_is_none() {
+fn the_dir_has_every_kind_and_what_is_none() {
     let cases = cases();
     let negatives = cases.iter().filter(|case| case.expected.is_empty()).count();
     assert!(cases.len() >= 150, "{} cases", cases.len());

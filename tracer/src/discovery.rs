@@ -3,7 +3,7 @@
 mod capture;
 mod parked;
 mod peek;
-mod prepared;
+mod subjects;
 mod prototypes;
 
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ use kernlab_core::{
     plan::ReadHelper,
 };
 
-use self::{capture::Reading, peek::Peek, prepared::Prepared};
+use self::{capture::Reading, peek::Peek, subjects::ProbeSubjects};
 
 /// Whatever can be found: all fields, and the parameters of the functions that are asked about. A
 /// search that can't be made finds nothing, and says why.
@@ -33,7 +33,7 @@ fn attempt(facts: &KernelFacts, asked: &[&str]) -> Result<Discovered> {
     let peek = Peek::open(helper, kernel_address_min).context("preparing to read memory")?;
     let peek = Arc::new(Mutex::new(peek));
     let listed = facts.symbols.get(SOCKET_FILE_OPS).copied();
-    let prepared = Prepared::new(&peek, kernel_address_min, listed)?;
+    let prepared = ProbeSubjects::new(&peek, kernel_address_min, listed)?;
     let mut discovered = {
         let mut peek = peek.lock().expect("no thread panics while it reads memory");
         let discovered = discover(&mut *peek, prepared.subjects());

@@ -12,7 +12,7 @@ use kernlab_core::{
     btf::Btf,
     discovery::QUESTIONS,
     dossier::{BtfIdentity, Dossier, Examination, Features, SCHEMA, function_names, pick_symbols},
-    facts::{Trial, wanted_symbols, wanted_types},
+    facts::{ProbeResult, wanted_symbols, wanted_types},
     tracepoint::parse_format,
 };
 
@@ -48,8 +48,8 @@ pub(crate) fn examine() -> Result<Examination> {
             .tracepoints
             .iter()
             .map(|name| {
-                let folder = facts::tracepoint(name).context("a tracepoint is gone")?;
-                let format = fs::read_to_string(folder.join("format"))
+                let dir = facts::tracepoint(name).context("a tracepoint is gone")?;
+                let format = fs::read_to_string(dir.join("format"))
                     .with_context(|| format!("reading the format of {name}"))?;
                 Ok((name.clone(), parse_format(&format)))
             })
@@ -68,6 +68,6 @@ pub(crate) fn functions() -> Result<String> {
     Ok(function_names(&kallsyms).into_iter().flat_map(|name| [name, "\n"]).collect())
 }
 
-fn tried(all: &[(u32, &str)], trial: fn(u32) -> Trial) -> BTreeMap<String, Trial> {
+fn tried(all: &[(u32, &str)], trial: fn(u32) -> ProbeResult) -> BTreeMap<String, ProbeResult> {
     all.iter().map(|&(number, name)| (name.to_owned(), trial(number))).collect()
 }

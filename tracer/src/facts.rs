@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use kernlab_core::{
     btf::{Btf, Types},
-    facts::{Asked, KernelFacts, wanted_tracepoints},
+    facts::{QueryLog, KernelFacts, wanted_tracepoints},
 };
 
 use crate::{arch, symbols, trial};
@@ -32,7 +32,7 @@ pub(crate) fn live(btf_file: Option<&Path>) -> Result<KernelFacts> {
         probe_read_kernel: trial::probe_read_kernel(),
         uprobes: Path::new("/sys/bus/event_source/devices/uprobe/type").exists(),
         five_level_paging,
-        asked: Asked::default(),
+        asked: QueryLog::default(),
     })
 }
 
@@ -42,12 +42,12 @@ fn tracepoints() -> BTreeSet<String> {
     wanted_tracepoints().filter(exists).map(str::to_owned).collect()
 }
 
-/// The folder of a system call's tracepoint, looked for where tracefs may be mounted.
+/// The directory of a system call's tracepoint, looked for where tracefs may be mounted.
 pub(crate) fn tracepoint(name: &str) -> Option<PathBuf> {
     ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"]
         .into_iter()
         .map(|tracefs| Path::new(tracefs).join("events/syscalls").join(name))
-        .find(|folder| folder.exists())
+        .find(|dir| dir.exists())
 }
 
 /// BTF from a file, or the kernel's own.
@@ -61,7 +61,7 @@ fn btf(file: Option<&Path>) -> Result<Option<Btf>> {
     bytes.map(parse).transpose()
 }
 
-/// The kernel's own BTF as far as user space sees it: one without, or with the folder hidden, has none.
+/// The kernel's own BTF as far as user space sees it: one without, or with the directory hidden, has none.
 pub(crate) fn btf_bytes() -> Result<Option<Vec<u8>>> {
     match fs::read(BTF) {
         Ok(bytes) => Ok(Some(bytes)),

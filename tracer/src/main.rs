@@ -9,7 +9,7 @@ mod examine;
 mod facts;
 mod needs;
 mod run;
-mod standby;
+mod primed;
 mod symbols;
 mod trial;
 mod workload;
@@ -30,7 +30,7 @@ use kernlab_libbpf::LibbpfBackend;
 
 use crate::{
     run::Fresh,
-    standby::{Implementation, Standby},
+    primed::{Implementation, PrimedTracer},
 };
 
 /// The descriptor on which the agent expects a program's result: `kernlab_agent`'s result pipe.
@@ -66,7 +66,7 @@ enum Command {
     /// Gather what is known of the kernel, search its memory where it has no type information, start the
     /// workload, load programs and stop (SIGSTOP): a guest that is saved now need not do it again. Then
     /// run what standard input says: a backend, a blank, TRACER/SCENARIO.
-    StandBy {
+    Prime {
         /// Take type information from this file: raw BTF.
         #[arg(long)]
         btf: Option<PathBuf>,
@@ -124,13 +124,13 @@ fn main() -> Result<()> {
             let record = run::record(backend.as_ref(), scenario, &mut fresh)?;
             write(serde_json::to_vec(&record), result)
         }
-        Command::StandBy { btf, workload, load } => {
+        Command::Prime { btf, workload, load } => {
             let result = result_pipe()?;
-            let mut standby = Standby::prepare(btf.as_deref(), &workload, &load)?;
-            let (backend, scenario) = Standby::await_work()?;
-            let record = run::record(make(backend, None).as_ref(), scenario, &mut standby)?;
+            let mut primed = PrimedTracer::prepare(btf.as_deref(), &workload, &load)?;
+            let (backend, scenario) = PrimedTracer::await_work()?;
+            let record = run::record(make(backend, None).as_ref(), scenario, &mut primed)?;
             write(serde_json::to_vec(&record), result)?;
-            standby.end_workload();
+            primed.end_workload();
             // The kernel closes what was loaded for other scenarios quicker than its owners would.
             process::exit(0)
         }

@@ -205,7 +205,7 @@ fn trace(
         session.programs().into_iter().map(bpf::skipped_runs).collect();
     let skipped = skipped.context("counting skipped runs").map_err(&tracer_died)?.iter().sum();
     let tally = session.finish(&mut keep)?;
-    let account = workload.account().map_err(&workload_failed)?;
+    let ground_truth = workload.ground_truth().map_err(&workload_failed)?;
     let still_loaded = others.remaining().context("listing programs").map_err(&tracer_died)?;
     stages.end("finish");
 
@@ -224,6 +224,6 @@ fn trace(
         skipped,
         left_behind: tally.left_behind,
         still_loaded,
-        account,
+        ground_truth,
     })
 }

@@ -1,28 +1,28 @@
 //! Tries what the kernel's BPF can do.
 
-use kernlab_core::facts::Trial;
+use kernlab_core::facts::ProbeResult;
 use nix::errno::Errno;
 
 use crate::bpf::{
     Assembler, FUNC_PROBE_READ_KERNEL, MapKind, ProgramKind, Register, create, create_of_type, load,
 };
 
-fn answer<T>(result: Result<T, Errno>) -> Trial {
+fn answer<T>(result: Result<T, Errno>) -> ProbeResult {
     match result {
-        Ok(_) => Trial::Yes,
+        Ok(_) => ProbeResult::Yes,
         // An unknown map type, or an unknown helper.
-        Err(Errno::EINVAL) => Trial::No,
-        Err(errno) => Trial::CouldNotTell(errno as i32),
+        Err(Errno::EINVAL) => ProbeResult::No,
+        Err(errno) => ProbeResult::CouldNotTell(errno as i32),
     }
 }
 
 /// Creates a ring buffer.
-pub(crate) fn ring_buffer() -> Trial {
+pub(crate) fn ring_buffer() -> ProbeResult {
     answer(create(MapKind::RingBuffer, 0, 0, 4096))
 }
 
 /// Loads a kprobe program that calls the helper.
-pub(crate) fn probe_read_kernel() -> Trial {
+pub(crate) fn probe_read_kernel() -> ProbeResult {
     let mut program = Assembler::default();
     program
         .copy(Register::R1, Register::Frame)
@@ -36,7 +36,7 @@ pub(crate) fn probe_read_kernel() -> Trial {
 }
 
 /// Creates the smallest map of a type.
-pub(crate) fn map_type(number: u32) -> Trial {
+pub(crate) fn map_type(number: u32) -> ProbeResult {
     let (key_size, value_size, max_entries) = match number {
         // What they hold is a descriptor.
         3 | 4 => (4, 4, 1),
@@ -51,11 +51,11 @@ pub(crate) fn map_type(number: u32) -> Trial {
 
 /// Loads a kprobe program that calls a helper with whatever is in the registers. The verifier refuses
 /// an unknown helper before it looks at those, and with another error.
-pub(crate) fn helper(number: u32) -> Trial {
+pub(crate) fn helper(number: u32) -> ProbeResult {
     let mut program = Assembler::default();
     program.call(number).set(Register::R0, 0).exit();
     match load(ProgramKind::Kprobe, &program.finish()) {
-        Err(Errno::EACCES) => Trial::Yes,
+        Err(Errno::EACCES) => ProbeResult::Yes,
         other => answer(other),
     }
 }

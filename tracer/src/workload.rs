@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use kernlab_core::{account::Account, scenario::Scenario};
+use kernlab_core::{ground_truth::GroundTruth, scenario::Scenario};
 use nix::{
     sys::{
         signal::{SigSet, Signal, kill},
@@ -107,7 +107,7 @@ impl Working {
     }
 
     /// Lets a workload end whose deeds are done, and takes its account.
-    pub(crate) fn account(self) -> Result<Account> {
+    pub(crate) fn ground_truth(self) -> Result<GroundTruth> {
         let Traced { mut child, .. } = self.0;
         kill(pid(&child), Signal::SIGCONT).context("releasing the workload")?;
         let mut text = String::new();

@@ -9,7 +9,7 @@ use kernlab_core::{
 };
 use kernlab_vmtest::{
     kernels::Kernels,
-    run::{cell::Runner, directory::RunDirectory, plan::RunPlan},
+    run::{cell::Runner, dir::RunDir, plan::RunPlan},
 };
 use rstest::rstest;
 
@@ -37,15 +37,15 @@ fn a_program_that_does_nothing_is_blamed(
     let guest = env::var_os("KERNLAB_GUEST")
         .map(PathBuf::from)
         .expect("KERNLAB_GUEST names the guest programs: run this by `cargo xtask test`");
-    let directory = tempfile::tempdir().unwrap();
-    let programs = directory.path().join("guest");
+    let dir = tempfile::tempdir().unwrap();
+    let programs = dir.path().join("guest");
     fs::create_dir(&programs).unwrap();
     for name in ["kernlab-agent", "kernlab-tracer", "kernlab-workload", "kernlab-workload-static"] {
         let original = if name == replaced { SOMETHING_ELSE } else { name };
         fs::copy(guest.join(original), programs.join(name)).unwrap();
     }
     let plan = RunPlan::of(vec![CELL.to_owned()], programs);
-    let run = RunDirectory::open(directory.path().join("run"));
+    let run = RunDir::open(dir.path().join("run"));
     let runner = Runner::new(Kernels::open().unwrap(), plan, run);
     let report = runner.run(&CELL.parse::<Cell>().unwrap()).unwrap();
     assert_eq!((report.outcome, report.reason), (outcome, Some(reason)), "{report:#?}");

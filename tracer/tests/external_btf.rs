@@ -14,7 +14,7 @@ use kernlab_core::{
 use kernlab_vmtest::{
     kernels::{Entry, Kernels, Silent, Unpacked},
     report::CellReport,
-    run::{cell::Runner, directory::RunDirectory, plan::RunPlan},
+    run::{cell::Runner, dir::RunDir, plan::RunPlan},
 };
 use rstest::rstest;
 
@@ -72,8 +72,8 @@ fn run_one_of(cell: &str, cells: Vec<String>, btf_file: &Path) -> CellReport {
 
     let cell: Cell = cell.parse().unwrap();
     let plan = RunPlan::of(cells, guest);
-    let directory = RunDirectory::open(root.path().join("run"));
-    Runner::new(Kernels::open().unwrap(), plan, directory).run(&cell).unwrap()
+    let dir = RunDir::open(root.path().join("run"));
+    Runner::new(Kernels::open().unwrap(), plan, dir).run(&cell).unwrap()
 }
 
 #[rstest]

@@ -17,7 +17,7 @@ use kernlab_vmtest::{
     dossier::{self, How},
     kernels::{Entry, Kernels, Silent, State, chain},
 };
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Failed, ProbeResult};
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     let tests = kernels.matrix().entries.iter().map(|entry| {
         let here = matches!(kernels.state(entry), State::Stored | State::Local);
         let tested = entry.clone();
-        Trial::test(entry.id.clone(), move || agrees(&tested)).with_ignored_flag(!here)
+        ProbeResult::test(entry.id.clone(), move || agrees(&tested)).with_ignored_flag(!here)
     });
     libtest_mimic::run(&arguments, tests.collect()).exit_code()
 }
@@ -41,10 +41,10 @@ fn agrees(entry: &Entry) -> Result<(), Failed> {
         .map(PathBuf::from)
         .ok_or("KERNLAB_GUEST names the guest programs: run this by `cargo xtask test`")?;
     let kernels = Kernels::open().map_err(|error| chain(&error))?;
-    let mut tell = |line: String| println!("{line}");
-    let how = How { guest: &guest, cold: false, again: true };
+    let mut notify = |line: String| println!("{line}");
+    let how = How { guest: &guest, cold: false, refresh: true };
     let archive =
-        dossier::of(&kernels, entry, how, &Silent, &mut tell).map_err(|error| chain(&error))?;
+        dossier::of(&kernels, entry, how, &Silent, &mut notify).map_err(|error| chain(&error))?;
     let report = archive.layout();
     let contradictions = report.contradictions();
     let missing: Vec<_> =
@@ -68,8 +68,8 @@ fn is_found_everywhere(what: &str) -> bool {
 
 /// A kernel of another release than the one in the test data has every right to differ.
 fn is_test_data(id: &str, dossier: Dossier) -> Result<(), Failed> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/tests/dossiers");
-    let Ok(json) = fs::read(folder.join(format!("{id}.json"))) else { return Ok(()) };
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/tests/dossiers");
+    let Ok(json) = fs::read(dir.join(format!("{id}.json"))) else { return Ok(()) };
     let kept = Dossier::from_json(&json).map_err(|error| chain(&error))?;
     if kept.release == dossier.release && kept != dossier {
         return Err(format!(

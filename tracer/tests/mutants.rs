@@ -12,7 +12,7 @@ use kernlab_libbpf::source;
 use kernlab_vmtest::{
     kernels::Kernels,
     report::CellReport,
-    run::{cell::Runner, directory::RunDirectory, plan::RunPlan},
+    run::{cell::Runner, dir::RunDir, plan::RunPlan},
 };
 use rstest::rstest;
 
@@ -24,20 +24,20 @@ fn run(scenario: &str, mutation: Option<(&str, &str, &str)>) -> CellReport {
     let guest = env::var_os("KERNLAB_GUEST")
         .map(PathBuf::from)
         .expect("KERNLAB_GUEST names the guest programs: run this by `cargo xtask test`");
-    let directory = tempfile::tempdir().unwrap();
-    source::copy(directory.path()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    source::copy(dir.path()).unwrap();
     if let Some((file, from, to)) = mutation {
-        let path = directory.path().join(file);
+        let path = dir.path().join(file);
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.contains(from), "{file} has no {from:?} to break");
         fs::write(&path, text.replace(from, to)).unwrap();
     }
     let tracer = scenario.split('/').next().unwrap();
-    let object = source::compile(directory.path(), tracer).unwrap();
+    let object = source::compile(dir.path(), tracer).unwrap();
     let cell = format!("{WHERE}/{scenario}");
     let plan = RunPlan { object: Some(object), ..RunPlan::of(vec![cell.clone()], guest) };
     let kernels = Kernels::open().unwrap();
-    let run = RunDirectory::open(directory.path().to_owned());
+    let run = RunDir::open(dir.path().to_owned());
     Runner::new(kernels, plan, run).run(&cell.parse::<Cell>().unwrap()).unwrap()
 }
 

@@ -12,7 +12,7 @@ use kernlab_core::{
 };
 use kernlab_vmtest::{
     kernels::{Kernels, Silent},
-    run::{cell::Runner, directory::RunDirectory, plan::RunPlan},
+    run::{cell::Runner, dir::RunDir, plan::RunPlan},
 };
 use rstest::rstest;
 
@@ -45,7 +45,7 @@ fn every_processor_is_heard(
 
     let cell: Cell = format!("two/embedded/{backend}/sys_write/{scenario}").parse().unwrap();
     let plan = RunPlan::of(vec![cell.to_string()], guest);
-    let directory = RunDirectory::open(root.path().join("run"));
-    let report = Runner::new(Kernels::open().unwrap(), plan, directory).run(&cell).unwrap();
+    let dir = RunDir::open(root.path().join("run"));
+    let report = Runner::new(Kernels::open().unwrap(), plan, dir).run(&cell).unwrap();
     assert_eq!(report.outcome, Outcome::Pass, "{report:#?}");
 }

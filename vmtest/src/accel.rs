@@ -29,7 +29,7 @@ const KVM: &str = "/dev/kvm";
 
 /// Who executes, and how the user should hear of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Decision {
+pub struct AccelChoice {
     /// Who executes.
     pub accelerator: Accelerator,
     /// One line for the user, if this was found out just now and is not what one would hope for.
@@ -44,7 +44,7 @@ pub enum AccelError {
     UnknownWish(String),
     /// Several processes want to know, and one of them never finishes.
     #[error("could not wait for the process that finds out about acceleration")]
-    Turn(#[source] StoreError),
+    StoreLock(#[source] StoreError),
     /// The guest that was to show it could not be started, with or without acceleration.
     #[error("could not find out about acceleration")]
     Probe(#[source] LabError),
@@ -58,31 +58,31 @@ pub fn decide(
     qemu: &Binary,
     kernel: &Unpacked,
     image: &Initramfs,
-) -> Result<Decision, AccelError> {
+) -> Result<AccelChoice, AccelError> {
     let wish = env::var_os(ACCEL_VARIABLE).unwrap_or_default();
     if let Some(accelerator) = wished(&wish.to_string_lossy())? {
-        return Ok(Decision { accelerator, news: None });
+        return Ok(AccelChoice { accelerator, news: None });
     }
     // Each process finds this out anew: a container may lack the device, or the rights to it.
     if let Err(error) = probe::open_device(Path::new(KVM)) {
-        return Ok(Decision { accelerator: Accelerator::Tcg, news: without_device(&error) });
+        return Ok(AccelChoice { accelerator: Accelerator::Tcg, news: without_device(&error) });
     }
     let memory = Memory::at(store.root().join("accelerator.json"));
     let circumstances = Circumstances::of_host(qemu, Path::new(KVM));
     if let Some(accelerator) = memory.recall(&circumstances) {
-        return Ok(Decision { accelerator, news: None });
+        return Ok(AccelChoice { accelerator, news: None });
     }
-    let _turn = store.take_turn("accelerator").map_err(AccelError::Turn)?;
+    let _lock = store.lock("accelerator").map_err(AccelError::StoreLock)?;
     // Somebody else may have found out while we waited.
     if let Some(accelerator) = memory.recall(&circumstances) {
-        return Ok(Decision { accelerator, news: None });
+        return Ok(AccelChoice { accelerator, news: None });
     }
     let finding =
         probe::boot(qemu, kernel.image.fastest(), &image.path).map_err(AccelError::Probe)?;
     if finding != Finding::Mute {
         memory.remember(&circumstances, finding.accelerator());
     }
-    Ok(Decision { accelerator: finding.accelerator(), news: news_of(&finding) })
+    Ok(AccelChoice { accelerator: finding.accelerator(), news: news_of(&finding) })
 }
 
 fn wished(wish: &str) -> Result<Option<Accelerator>, AccelError> {

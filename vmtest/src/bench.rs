@@ -3,7 +3,7 @@
 mod boot;
 mod compare;
 mod matrix;
-mod peers;
+mod baselines;
 mod soak;
 mod tracers;
 
@@ -15,7 +15,7 @@ pub use self::{
     boot::{BootBench, boot},
     compare::{CompareError, Comparison, Kept},
     matrix::{MatrixBench, MatrixError, matrix},
-    peers::{PeersBench, PeersError, peers},
+    baselines::{BaselineBench, BaselineError, baselines},
     soak::{SoakBench, SoakError, soak},
     tracers::{TracersBench, TracersError, tracers},
 };

@@ -140,8 +140,8 @@ mod tests {
 
     #[test]
     fn everything_is_captured_until_the_end() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("console.log");
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("console.log");
         let (mut guest, ours) = UnixStream::pair().unwrap();
         let console = Console::capture(ours, Some(&file)).unwrap();
         assert_eq!(console.first_byte(Instant::now()), None);

@@ -12,7 +12,7 @@ use crate::{
     kernels::{Kernels, StoreError, Unpacked, chain},
     lab::{BOOT_TIMEOUT, Exit, Guest, Job, LabError, Limits},
     machine::{self, MachineError},
-    warm::Warm,
+    checkpoints::Checkpoints,
 };
 
 /// How long an examination may take with acceleration; it needs a tenth of that.
@@ -74,9 +74,9 @@ fn ask_for_json<T: DeserializeOwned>(
     kernels: &Kernels,
     kernel: &Unpacked,
     how: How<'_>,
-    tell: &mut dyn FnMut(String),
+    notify: &mut dyn FnMut(String),
 ) -> Result<T, DossierError> {
-    let answer = ask(question, TIMEOUT, kernels, kernel, how, tell)?;
+    let answer = ask(question, TIMEOUT, kernels, kernel, how, notify)?;
     serde_json::from_slice(&answer).map_err(|error| DossierError::Examination {
         what: format!("gave an answer that can't be read: {}", chain(&error)),
         said: String::new(),
@@ -90,13 +90,13 @@ fn ask(
     kernels: &Kernels,
     kernel: &Unpacked,
     how: How<'_>,
-    tell: &mut dyn FnMut(String),
+    notify: &mut dyn FnMut(String),
 ) -> Result<Vec<u8>, DossierError> {
     let store = kernels.store();
-    let bootable = machine::of_kernel(store, kernel, how.guest, &["kernlab-tracer"], tell)?;
+    let bootable = machine::of_kernel(store, kernel, how.guest, &["kernlab-tracer"], notify)?;
     let mut guest = match how.cold {
         true => Guest::boot(&bootable, BOOT_TIMEOUT)?,
-        false => Warm::of(store).guest(&bootable, tell)?,
+        false => Checkpoints::of(store).guest(&bootable, notify)?,
     };
     let limits = Limits { stdout: 64 << 10, stderr: 64 << 10, result: ROOM };
     let job = Job::new(["/bin/kernlab-tracer", question]).timeout(timeout).limits(limits);

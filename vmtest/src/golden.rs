@@ -8,8 +8,8 @@ use std::{
 
 use kernlab_core::scenario::Scenario;
 
-/// The folder of snapshots in a checkout.
-pub fn directory(root: &Path) -> PathBuf {
+/// The directory of snapshots in a checkout.
+pub fn dir(root: &Path) -> PathBuf {
     root.join("fixtures/snapshots")
 }
 
@@ -19,16 +19,16 @@ pub fn shared_name(scenario: &Scenario) -> String {
 }
 
 /// The text of a snapshot; none if there is none of that name.
-pub fn read(directory: &Path, name: &str) -> io::Result<Option<String>> {
-    match fs::read_to_string(path(directory, name)) {
+pub fn read(dir: &Path, name: &str) -> io::Result<Option<String>> {
+    match fs::read_to_string(path(dir, name)) {
         Ok(file) => Ok(Some(contents(&file).to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-fn path(directory: &Path, name: &str) -> PathBuf {
-    directory.join(format!("{name}.snap"))
+fn path(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!("{name}.snap"))
 }
 
 /// What follows insta's header of `---`, metadata, `---`.
@@ -42,17 +42,17 @@ fn contents(file: &str) -> &str {
 ///
 /// insta decides by `INSTA_UPDATE` whether it writes, so the process must run with
 /// `INSTA_UPDATE=always`; without, nothing is written and the error says that.
-pub fn write(directory: &Path, name: &str, text: &str) -> Result<(), NotWritten> {
+pub fn write(dir: &Path, name: &str, text: &str) -> Result<(), NotWritten> {
     // insta reports a snapshot that it did not write by panicking.
     panic::catch_unwind(|| {
         let mut settings = insta::Settings::new();
-        settings.set_snapshot_path(directory);
+        settings.set_snapshot_path(dir);
         settings.set_prepend_module_to_snapshot(false);
         settings.set_omit_expression(true);
         settings.bind(|| insta::assert_snapshot!(name, text));
     })
     .map_err(|_| NotWritten)?;
-    match read(directory, name) {
+    match read(dir, name) {
         Ok(Some(written)) if written == text => Ok(()),
         _ => Err(NotWritten),
     }
@@ -60,7 +60,7 @@ pub fn write(directory: &Path, name: &str, text: &str) -> Result<(), NotWritten>
 
 /// A snapshot could not be written.
 #[derive(Debug, thiserror::Error)]
-#[error("the snapshot was not written: is INSTA_UPDATE=always, and the folder writable?")]
+#[error("the snapshot was not written: is INSTA_UPDATE=always, and the directory writable?")]
 pub struct NotWritten;
 
 #[cfg(test)]
@@ -76,7 +76,7 @@ mod tests {
     fn every_golden_snapshot_belongs_to_a_scenario() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let names: Vec<String> = Scenario::ALL.iter().map(shared_name).collect();
-        for entry in fs::read_dir(directory(root)).unwrap() {
+        for entry in fs::read_dir(dir(root)).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             let name = name.strip_suffix(".snap").unwrap_or_else(|| panic!("stray file {name}"));
             let scenario = name.split('@').next().unwrap();

@@ -26,7 +26,7 @@ pub enum ImageError {
     /// The image can't be written.
     #[error("could not write the guest's initramfs to {path}")]
     Write {
-        /// The folder or file on the host.
+        /// The directory or file on the host.
         path: PathBuf,
         /// Why.
         source: io::Error,
@@ -91,8 +91,8 @@ fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
 mod tests {
     use super::*;
 
-    fn base(folder: &Path) -> Base {
-        let agent = folder.join("agent");
+    fn base(dir: &Path) -> Base {
+        let agent = dir.join("agent");
         fs::write(&agent, b"\x7fELF agent").unwrap();
         Base::new(&agent).unwrap()
     }
@@ -110,10 +110,10 @@ mod tests {
 
     #[test]
     fn modules_follow_in_an_archive_of_their_own() {
-        let folder = tempfile::tempdir().unwrap();
-        let module = folder.path().join("virtio.ko");
+        let dir = tempfile::tempdir().unwrap();
+        let module = dir.path().join("virtio.ko");
         fs::write(&module, b"module").unwrap();
-        let image = base(folder.path()).with_modules(&[module]).unwrap();
+        let image = base(dir.path()).with_modules(&[module]).unwrap();
         let expected = [
             "dev",
             "dev/console",

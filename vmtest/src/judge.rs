@@ -71,9 +71,9 @@ pub fn judge(scenario: &Scenario, record: &Record, golden: Golden<'_>) -> Judgem
         }
         (
             _,
-            Some(Observation::Traced { events, lost, skipped, left_behind, still_loaded, account }),
+            Some(Observation::Traced { events, lost, skipped, left_behind, still_loaded, ground_truth }),
         ) => {
-            if let Err(clash) = account.names.check() {
+            if let Err(clash) = ground_truth.names.check() {
                 return Judgement::of(Verdict::because(
                     Outcome::Infra,
                     Reason::WorkloadFailed,
@@ -82,10 +82,10 @@ pub fn judge(scenario: &Scenario, record: &Record, golden: Golden<'_>) -> Judgem
             }
             let (observed, done, lost) = match Burst::of(scenario) {
                 // Its text has the balance of what was lost.
-                Some(burst) => (burst.observed(events, account, *lost), burst.expected(account), 0),
+                Some(burst) => (burst.observed(events, ground_truth, *lost), burst.expected(ground_truth), 0),
                 None => (
-                    normalise(events, &account.names),
-                    normalise(&account.did, &account.names),
+                    normalise(events, &ground_truth.names),
+                    normalise(&ground_truth.events, &ground_truth.names),
                     *lost,
                 ),
             };
@@ -218,10 +218,10 @@ mod tests {
     use std::collections::BTreeMap;
 
     use kernlab_core::{
-        account::{Account, NameClass},
+        ground_truth::{GroundTruth, NameClass},
         cell::BackendKind,
         event::{Action, Event},
-        facts::{LayoutSource, Trial},
+        facts::{LayoutSource, ProbeResult},
         plan::{BufferKind, ReadHelper, TypeSource, Unsupported},
     };
     use rstest::rstest;
@@ -240,14 +240,14 @@ mod tests {
             read: ReadHelper::Split,
             types: TypeSource::Core,
             layout: LayoutSource::Btf,
-            ring_buffer: Trial::Yes,
+            ring_buffer: ProbeResult::Yes,
         }
     }
 
     fn traced(events: Vec<Event>, did: Vec<Event>, missed: Missed) -> Record {
         let Missed { lost, skipped, left_behind, still_loaded } = missed;
-        let mut account = Account { did, ..Account::default() };
-        account.names.add(NameClass::Task, 7, "workload").unwrap();
+        let mut ground_truth = GroundTruth { events: did, ..GroundTruth::default() };
+        ground_truth.names.add(NameClass::Task, 7, "workload").unwrap();
         Record {
             backend: BackendKind::Aya,
             scenario: "sys_write/threads".into(),
@@ -260,7 +260,7 @@ mod tests {
                 skipped,
                 left_behind,
                 still_loaded,
-                account,
+                ground_truth,
             }),
             stages_us: BTreeMap::new(),
         }
@@ -348,12 +348,12 @@ mod tests {
     #[test]
     fn two_tasks_of_one_name_are_never_a_pass() {
         let mut record = traced(vec![write(3)], vec![write(3)], NOTHING);
-        let Some(Observation::Traced { account, .. }) = &mut record.observation else {
+        let Some(Observation::Traced { ground_truth, .. }) = &mut record.observation else {
             unreachable!("made above")
         };
         let named = |id| format!(r#"{{"first": {id}, "last": {id}, "name": "workload"}}"#);
         let names = format!(r#"{{"task": [{}, {}]}}"#, named(7), named(8));
-        account.names = serde_json::from_str(&names).unwrap();
+        ground_truth.names = serde_json::from_str(&names).unwrap();
         let verdict = judge(scenario(), &record, Golden::default()).verdict;
         assert_eq!(
             (verdict.outcome, verdict.reason),
@@ -379,11 +379,11 @@ mod tests {
         #[case] verdict: Verdict,
         #[case] expected: Option<Reason>,
     ) {
-        let weighed = against_prediction(verdict, predicted.as_ref(), Some(&plan()));
-        assert_eq!(weighed.reason, expected);
+        let applied = against_prediction(verdict, predicted.as_ref(), Some(&plan()));
+        assert_eq!(applied.reason, expected);
         if expected == Some(Reason::PredictionDiffers) {
             assert_eq!(
-                weighed.message,
+                applied.message,
                 "predicted unsupported (missing-symbol): no f; observed supported, at  \
                  (buffer ring, reads split, types core, layout btf)"
             );
@@ -405,8 +405,8 @@ mod tests {
         #[case] expected: Outcome,
     ) {
         let verdict = Verdict::because(Outcome::Unsupported, reason, "no offset");
-        let weighed = against_types(verdict, with_types.as_ref());
-        assert_eq!((weighed.outcome, weighed.reason), (expected, Some(reason)));
+        let applied = against_types(verdict, with_types.as_ref());
+        assert_eq!((applied.outcome, applied.reason), (expected, Some(reason)));
     }
 
     fn refusal() -> Unsupported {

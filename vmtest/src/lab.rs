@@ -1,10 +1,10 @@
-//! Guests and their lives: `Bootable` -> `Guest<Booting>` -> `Guest<Settled>` -> `Guest<Ready>` -> jobs
+//! Guests and their lives: `Bootable` -> `Guest<Booting>` -> `Guest<Booted>` -> `Guest<Ready>` -> jobs
 //! -> power-off. A settled guest can be saved; what is restored from that is settled as well. So can a
-//! ready one be whose program stands by: `Guest<StandingBy>`.
+//! ready one be whose program stands by: `Guest<Primed>`.
 //!
 //! A guest is hostile: everything it says is bounded, and every wait for it has a deadline. Times
 //! that callers give are those of a machine with hardware acceleration; they are stretched by
-//! [`Accelerator::patience`] where the guest's instructions are translated.
+//! [`Accelerator::timeout`] where the guest's instructions are translated.
 
 mod connection;
 mod error;
@@ -13,19 +13,19 @@ mod job;
 mod keyboard;
 mod machine;
 mod memory;
-mod running;
-mod saved;
+mod cpu_time;
+mod checkpoint;
 
 use std::{path::PathBuf, time::Duration};
 
 pub(crate) use self::memory::for_each_page;
 pub use self::{
-    error::{Evidence, LabError, LabErrorKind, Phase},
-    guest::{Booting, Guest, PowerOff, Ready, Settled, StandingBy, Timings},
+    error::{GuestEvidence, LabError, LabErrorKind, Phase},
+    guest::{Booting, Guest, PowerOff, Ready, Booted, Primed, Timings},
     job::{Exit, Job, JobOutput, Limits, TerminalSize},
     keyboard::Keyboard,
-    running::Running,
-    saved::SavedState,
+    cpu_time::CpuTime,
+    checkpoint::Checkpoint,
 };
 use crate::qemu::{Accelerator, Binary, MachineSpec};
 

@@ -9,7 +9,7 @@ use crate::{
     image::{Contents, ImageError, ImageStore},
     kernels::{Store, Unpacked},
     lab::Bootable,
-    qemu::{Binary, BinaryError, HandedFile, MachineSpec},
+    qemu::{Binary, BinaryError, InjectedFile, MachineSpec},
 };
 
 /// Why there is no machine.
@@ -36,26 +36,26 @@ impl MachineError {
     }
 }
 
-/// A machine with this kernel, and with these programs of the folder `guest` in its `/bin`. `tell`
+/// A machine with this kernel, and with these programs of the directory `guest` in its `/bin`. `notify`
 /// hears what was found out about acceleration.
 pub fn of_kernel(
     store: &Store,
     kernel: &Unpacked,
     guest: &Path,
     programs: &[&str],
-    tell: &mut dyn FnMut(String),
+    notify: &mut dyn FnMut(String),
 ) -> Result<Bootable, MachineError> {
     let contents = Contents { agent: guest.join("kernlab-agent"), modules: Vec::new() };
     let image = ImageStore::of(store).image_of(&contents)?;
     let qemu = Binary::find()?;
     let decision = accel::decide(store, &qemu, kernel, &image)?;
     if let Some(news) = decision.news {
-        tell(news);
+        notify(news);
     }
     let mut machine = MachineSpec::new(decision.accelerator, kernel.image.fastest(), &image.path);
     machine.memory_mib = kernel.memory_mib;
     machine.processors = kernel.processors;
-    machine.handed =
-        programs.iter().map(|program| HandedFile::program(guest.join(program))).collect();
+    machine.injected =
+        programs.iter().map(|program| InjectedFile::program(guest.join(program))).collect();
     Ok(Bootable::new(qemu, machine))
 }

@@ -14,7 +14,7 @@ use object::{
     read::elf::{FileHeader as _, ProgramHeader as _},
 };
 
-use crate::{lab::Job, qemu::HandedFile};
+use crate::{lab::Job, qemu::InjectedFile};
 
 /// Where a guest has the libraries. A path of its own, because those of distributions are too long
 /// for QEMU to hand over.
@@ -66,7 +66,7 @@ pub enum ProgramError {
         library: String,
     },
     /// QEMU has no room for the name.
-    #[error("the path {0} is too long for a guest: at most {longest} bytes", longest = HandedFile::LONGEST)]
+    #[error("the path {0} is too long for a guest: at most {longest} bytes", longest = InjectedFile::LONGEST)]
     LongPath(String),
 }
 
@@ -84,28 +84,28 @@ impl Program {
             None => Vec::new(),
         };
         let program = Program { path: path.to_owned(), linker, libraries };
-        match program.files().into_iter().find(|file| file.guest.len() > HandedFile::LONGEST) {
+        match program.files().into_iter().find(|file| file.guest.len() > InjectedFile::LONGEST) {
             Some(file) => Err(ProgramError::LongPath(file.guest)),
             None => Ok(program),
         }
     }
 
     /// What a guest has to be handed.
-    pub fn files(&self) -> Vec<HandedFile> {
+    pub fn files(&self) -> Vec<InjectedFile> {
         let linker = self
             .linker
             .iter()
-            .map(|linker| HandedFile { guest: linker.display().to_string(), host: linker.clone() });
-        let libraries = self.libraries.iter().map(|(name, host)| HandedFile {
+            .map(|linker| InjectedFile { guest: linker.display().to_string(), host: linker.clone() });
+        let libraries = self.libraries.iter().map(|(name, host)| InjectedFile {
             guest: format!("{LIBRARIES}/{name}"),
             host: host.clone(),
         });
-        [HandedFile::program(&self.path)].into_iter().chain(linker).chain(libraries).collect()
+        [InjectedFile::program(&self.path)].into_iter().chain(linker).chain(libraries).collect()
     }
 
     /// The job that runs it in a guest that was handed its files.
     pub fn job(&self, arguments: impl IntoIterator<Item = String>) -> Job {
-        let name = HandedFile::program(&self.path).guest;
+        let name = InjectedFile::program(&self.path).guest;
         let job = Job::new([name].into_iter().chain(arguments)).env("PATH", "/bin");
         Program::with_libraries(job)
     }
@@ -118,7 +118,7 @@ impl Program {
     /// The program of this name in `PATH`, if there is one.
     pub fn in_path(name: &str) -> Option<PathBuf> {
         let path = env::var_os("PATH")?;
-        env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.is_file())
+        env::split_paths(&path).map(|dir| dir.join(name)).find(|path| path.is_file())
     }
 }
 

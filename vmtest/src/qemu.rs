@@ -11,7 +11,7 @@ pub(crate) use self::x86_64::is_measured;
 #[cfg(test)]
 pub(crate) use self::x86_64::placeholder_kernel;
 pub use self::{
-    arguments::{Accelerator, HandedFile, MachineSpec, Memory, Port, Verbosity, Wiring},
+    arguments::{Accelerator, InjectedFile, MachineSpec, Memory, Port, Verbosity, Wiring},
     binary::{Binary, BinaryError, QEMU_VARIABLE},
     monitor::{Monitor, MonitorError},
     process::{Process, SpawnError, Spawned},

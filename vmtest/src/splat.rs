@@ -28,22 +28,22 @@ const EXCERPT: usize = 12;
 
 /// The splats of a guest, and the log that has them.
 #[derive(Debug)]
-pub struct Complaints<'a> {
+pub struct GuestSplats<'a> {
     /// The name of the log among the evidence.
     file: &'static str,
     log: &'a str,
     splats: Vec<Splat>,
 }
 
-impl<'a> Complaints<'a> {
+impl<'a> GuestSplats<'a> {
     /// Those of the kernel's log, or of the console where only that has any: what a kernel says when
     /// it dies reaches no program.
     pub fn of(kernel_log: &'a str, console: &'a str) -> Self {
         let splats = scan(kernel_log);
         if splats.is_empty() {
-            return Complaints { file: "console.log", log: console, splats: scan(console) };
+            return GuestSplats { file: "console.log", log: console, splats: scan(console) };
         }
-        Complaints { file: "kernel.log", log: kernel_log, splats }
+        GuestSplats { file: "kernel.log", log: kernel_log, splats }
     }
 
     /// In the order of the log.
@@ -92,15 +92,15 @@ mod tests {
         #[case] console: &str,
         #[case] expected: &[Outcome],
     ) {
-        let complaints = Complaints::of(kernel_log, console);
-        let outcomes = complaints.splats().iter().map(|splat| complaints.verdict(splat).outcome);
+        let guest_splats = GuestSplats::of(kernel_log, console);
+        let outcomes = guest_splats.splats().iter().map(|splat| guest_splats.verdict(splat).outcome);
         assert_eq!(outcomes.collect::<Vec<_>>(), expected);
     }
 
     #[test]
     fn the_message_has_title_place_and_excerpt() {
-        let complaints = Complaints::of(WARNING, "");
-        let verdict = complaints.verdict(&complaints.splats()[0]);
+        let guest_splats = GuestSplats::of(WARNING, "");
+        let verdict = guest_splats.verdict(&guest_splats.splats()[0]);
         let (head, excerpt) = verdict.message.split_once('\n').unwrap();
         assert_eq!(head, "WARNING in do_it [warning], line 2 of kernel.log:");
         assert_eq!(excerpt, WARNING.lines().nth(1).unwrap());
@@ -112,8 +112,8 @@ mod tests {
             "[    1.000001] WARNING: CPU: 0 PID: 9 at a.c:7 {}\u{1b}[2J",
             "x".repeat(1 << 20)
         );
-        let complaints = Complaints::of(&log, "");
-        let message = complaints.verdict(&complaints.splats()[0]).message;
+        let guest_splats = GuestSplats::of(&log, "");
+        let message = guest_splats.verdict(&guest_splats.splats()[0]).message;
         assert!(message.len() < 1000 && !message.contains('\u{1b}'), "{} bytes", message.len());
     }
 

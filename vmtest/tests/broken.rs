@@ -22,7 +22,7 @@ use kernlab_splat::AllowEntry;
 use kernlab_vmtest::{
     kernels::{Kernels, Silent},
     report::{CellReport, Kernel, Report, Run, SCHEMA},
-    run::{cell::Runner, directory::RunDirectory, plan::RunPlan},
+    run::{cell::Runner, dir::RunDir, plan::RunPlan},
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -32,9 +32,9 @@ use rstest::rstest;
 
 const KERNEL: &str = "debian-6.1";
 
-/// A run with one cell, in a folder that is gone with this.
+/// A run with one cell, in a directory that is gone with this.
 struct Broken {
-    folder: tempfile::TempDir,
+    scratch: tempfile::TempDir,
     plan: RunPlan,
 }
 
@@ -49,8 +49,8 @@ impl Broken {
         let given = env::var_os("KERNLAB_GUEST")
             .map(PathBuf::from)
             .expect("KERNLAB_GUEST names the guest's programs: run this by `cargo xtask test`");
-        let folder = tempfile::tempdir().unwrap();
-        let guest = folder.path().join("guest");
+        let scratch = tempfile::tempdir().unwrap();
+        let guest = scratch.path().join("guest");
         fs::create_dir(&guest).unwrap();
         for (name, of) in [
             ("kernlab-agent", "kernlab-agent"),
@@ -60,14 +60,14 @@ impl Broken {
         ] {
             std::os::unix::fs::symlink(given.join(of), guest.join(name)).unwrap();
         }
-        let mut program = fs::read(given.join("kernlab-unruly")).unwrap();
+        let mut program = fs::read(given.join("kernlab-fault-agent")).unwrap();
         program.extend(format!("\nbehaviour: {behaviour}").bytes());
         fs::write(guest.join("kernlab-workload"), program).unwrap();
         let plan = RunPlan {
             selectors: vec![kernel.to_owned()],
             ..RunPlan::of(vec![format!("{kernel}/embedded/aya/sys_write/files_and_pipes")], guest)
         };
-        Broken { folder, plan }
+        Broken { scratch, plan }
     }
 
     fn run(&self) -> CellReport {
@@ -75,10 +75,10 @@ impl Broken {
         // What the first test of all waits for is not the cell's time.
         let entry = kernels.entry(&self.plan.selectors[0]).unwrap();
         kernels.prepare(entry, &Silent).unwrap();
-        let directory = RunDirectory::open(self.folder.path().to_owned());
+        let dir = RunDir::open(self.scratch.path().to_owned());
         let cell: Cell = self.plan.cells[0].parse().unwrap();
         let started = Instant::now();
-        let report = Runner::new(kernels, self.plan.clone(), directory).run(&cell).unwrap();
+        let report = Runner::new(kernels, self.plan.clone(), dir).run(&cell).unwrap();
         println!("{:.1} s: {report:#?}", started.elapsed().as_secs_f64());
         for name in ["kernel.log", "console.log", "stderr.txt"] {
             println!("{name}:\n{}", self.evidence(name));
@@ -107,8 +107,8 @@ impl Broken {
     }
 
     fn evidence(&self, name: &str) -> String {
-        let folder = self.folder.path().join("cells").join(&self.plan.cells[0]);
-        fs::read_to_string(folder.join(name)).unwrap_or_default()
+        let scratch = self.scratch.path().join("cells").join(&self.plan.cells[0]);
+        fs::read_to_string(scratch.join(name)).unwrap_or_default()
     }
 }
 

@@ -71,8 +71,8 @@ struct Checkout(tempfile::TempDir);
 impl Checkout {
     fn new() -> Self {
         let checkout = Checkout(tempfile::tempdir().unwrap());
-        for folder in ["linux", "bin"] {
-            fs::create_dir(checkout.path(folder)).unwrap();
+        for dir in ["linux", "bin"] {
+            fs::create_dir(checkout.path(dir)).unwrap();
         }
         checkout.write("kernels.toml", MATRIX);
         checkout.write("linux/Makefile", MAKEFILE);
@@ -111,9 +111,9 @@ impl Checkout {
         fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// What is in a folder of the store.
-    fn stored(&self, folder: &str) -> Vec<PathBuf> {
-        let entries = fs::read_dir(self.path("store").join(folder)).unwrap();
+    /// What is in a directory of the store.
+    fn stored(&self, dir: &str) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.path("store").join(dir)).unwrap();
         entries.map(|entry| entry.unwrap().path()).collect()
     }
 
@@ -205,14 +205,14 @@ fn what_a_build_lacks_is_installed_if_the_user_agreed() {
         fs::create_dir(checkout.path("tools")).unwrap();
         let path = std::env::var("PATH").unwrap();
         for name in ["make", "sh", "cp", "mkdir", "echo", "true", "false", "touch"] {
-            let mut here = path.split(':').map(|directory| Path::new(directory).join(name));
+            let mut here = path.split(':').map(|dir| Path::new(dir).join(name));
             let program = here.find(|program| program.is_file()).unwrap();
             symlink(program, checkout.path("tools").join(name)).unwrap();
         }
         checkout
     };
     let build = |checkout: &Checkout, installer: &str| {
-        let path = ["bin", "tools"].map(|directory| checkout.path(directory).display().to_string());
+        let path = ["bin", "tools"].map(|dir| checkout.path(dir).display().to_string());
         let mut command = checkout.command(&["build", "mine"]);
         command.env("PATH", path.join(":")).env("KERNLAB_BUILD_TOOLS", installer);
         let output = command.output().unwrap();
@@ -330,7 +330,7 @@ fn an_interrupted_build_leaves_nothing_but_its_log(#[case] signal: Signal) {
 #[test]
 fn a_killed_build_leaves_neither_a_result_nor_a_compiler() {
     let checkout = Checkout::new();
-    // What the folder holds besides the source is there from the beginning: it belongs to the key.
+    // What the directory holds besides the source is there from the beginning: it belongs to the key.
     let (mut build, compiler) = compiling(&checkout);
     build.kill().unwrap();
     build.wait().unwrap();

@@ -8,14 +8,14 @@ use std::{
 
 use rstest::rstest;
 
-/// Runs the tool in `directory` with a store and guest programs of its own.
-fn kernlab(directory: &Path, words: &[&str]) -> Output {
-    fs::write(directory.join("kernlab-agent"), "").unwrap();
+/// Runs the tool in `dir` with a store and guest programs of its own.
+fn kernlab(dir: &Path, words: &[&str]) -> Output {
+    fs::write(dir.join("kernlab-agent"), "").unwrap();
     Command::new(env!("CARGO_BIN_EXE_kernlab"))
         .args(words)
-        .current_dir(directory)
-        .env("KERNLAB_STORE", directory.join("store"))
-        .env("KERNLAB_GUEST", directory)
+        .current_dir(dir)
+        .env("KERNLAB_STORE", dir.join("store"))
+        .env("KERNLAB_GUEST", dir)
         .output()
         .unwrap()
 }
@@ -24,13 +24,13 @@ fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// A folder with a copy of the matrix.
+/// A directory with a copy of the matrix.
 fn copy_of_checkout() -> tempfile::TempDir {
-    let directory = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     for file in ["kernels.toml", "kernels.lock"] {
-        fs::copy(checkout().join(file), directory.path().join(file)).unwrap();
+        fs::copy(checkout().join(file), dir.path().join(file)).unwrap();
     }
-    directory
+    dir
 }
 
 #[rstest]
@@ -53,23 +53,23 @@ fn copy_of_checkout() -> tempfile::TempDir {
 )]
 #[case::no_such_mode(&["run", "--btf", "hidden"], "unknown BTF mode \"hidden\"")]
 fn bad_usage_ends_with_2(#[case] words: &[&str], #[case] message: &str) {
-    let directory = copy_of_checkout();
-    let output = kernlab(directory.path(), words);
+    let dir = copy_of_checkout();
+    let output = kernlab(dir.path(), words);
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{stderr}");
     assert!(stderr.contains(message), "{stderr}");
-    assert!(!directory.path().join("target").exists(), "a run was begun");
+    assert!(!dir.path().join("target").exists(), "a run was begun");
 }
 
 #[test]
 fn a_malformed_matrix_is_named_with_its_line() {
-    let directory = copy_of_checkout();
-    let file = directory.path().join("kernels.toml");
+    let dir = copy_of_checkout();
+    let file = dir.path().join("kernels.toml");
     let text = fs::read_to_string(&file).unwrap();
     let line = text.lines().position(|line| line.starts_with("tier")).unwrap() + 1;
     let broken = text.replacen("tier = \"extended\"", "tier = \"sometimes\"", 1);
     fs::write(&file, broken).unwrap();
-    let output = kernlab(directory.path(), &["run"]);
+    let output = kernlab(dir.path(), &["run"]);
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{stderr}");
     assert!(stderr.contains(&format!("kernels.toml:{line}")), "line {line}: {stderr}");
@@ -78,17 +78,17 @@ fn a_malformed_matrix_is_named_with_its_line() {
 
 #[test]
 fn outside_of_a_checkout_there_is_nothing_to_run() {
-    let directory = tempfile::tempdir().unwrap();
-    let output = kernlab(directory.path(), &["run"]);
+    let dir = tempfile::tempdir().unwrap();
+    let output = kernlab(dir.path(), &["run"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8(output.stderr).unwrap().contains("inside a checkout of kernlab"));
 }
 
 #[test]
 fn missing_guest_programs_end_with_3() {
-    let directory = copy_of_checkout();
+    let dir = copy_of_checkout();
     let nowhere = ["run", "--guest", "/nonexistent", "--kernel", "debian-6.1"];
-    let output = kernlab(directory.path(), &nowhere);
+    let output = kernlab(dir.path(), &nowhere);
     assert_eq!(output.status.code(), Some(3));
     assert!(String::from_utf8(output.stderr).unwrap().contains("`cargo xtask vmtest` builds them"));
 }

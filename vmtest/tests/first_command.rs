@@ -4,10 +4,10 @@
 //! The repository is a replica on the loopback with a key of its own, in Ubuntu's layout. The kernel in
 //! it, and the one that comes out of the build, is Debian's 6.1: what is tested is the way to it.
 
-#[path = "../src/kernels/sample/author.rs"]
+#[path = "../src/kernels/test_support/author.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod author;
-#[path = "../src/kernels/sample/server.rs"]
+#[path = "../src/kernels/test_support/server.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod server;
 
@@ -57,14 +57,14 @@ const PROGRAM: &str =
 
 /// A directory with a matrix, a kernel's source and a store, and the repository.
 struct Newcomer {
-    directory: tempfile::TempDir,
+    dir: tempfile::TempDir,
     server: Server,
 }
 
 impl Newcomer {
     fn new() -> Self {
         let newcomer =
-            Newcomer { directory: tempfile::tempdir().unwrap(), server: Server::start() };
+            Newcomer { dir: tempfile::tempdir().unwrap(), server: Server::start() };
         let kernels = Kernels::open().unwrap();
         let kernel = kernels.prepare(kernels.entry("debian-6.1").unwrap(), &Silent).unwrap();
         let image = kernel.image.bzimage.as_ref().unwrap();
@@ -131,7 +131,7 @@ impl Newcomer {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
+        self.dir.path().join(name)
     }
 
     fn write(&self, name: &str, text: &str) {
@@ -141,7 +141,7 @@ impl Newcomer {
     }
 
     /// `vmtest --kernel 5.4` of one scenario.
-    fn run(&self, options: &[&str]) -> Running {
+    fn run(&self, options: &[&str]) -> RunningTool {
         let guest = env::var_os("KERNLAB_GUEST")
             .expect("KERNLAB_GUEST names the guest's programs: run this by `cargo xtask test`");
         let path = env::var("PATH").unwrap();
@@ -150,7 +150,7 @@ impl Newcomer {
             .arg(self.path("report"))
             .args(options)
             .env("KERNLAB_GUEST", guest)
-            .env("KERNLAB_MATRIX", self.directory.path())
+            .env("KERNLAB_MATRIX", self.dir.path())
             .env("KERNLAB_STORE", self.path("store"))
             .env("PATH", format!("{}:{path}", self.path("bin").display()))
             .env_remove("KERNLAB_LOCKED")
@@ -166,7 +166,7 @@ impl Newcomer {
         thread::spawn(move || {
             stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
         });
-        Running { child, lines, seen: String::new() }
+        RunningTool { child, lines, seen: String::new() }
     }
 }
 
@@ -223,13 +223,13 @@ fn deb(files: &[(&str, &[u8])]) -> Vec<u8> {
 }
 
 /// The command, and what it said so far.
-struct Running {
+struct RunningTool {
     child: Child,
     lines: Receiver<String>,
     seen: String,
 }
 
-impl Running {
+impl RunningTool {
     /// Waits for a line that begins so, unless there was one.
     fn expect(&mut self, beginning: &str) {
         while !self.seen.lines().any(|line| line.starts_with(beginning)) {
@@ -251,7 +251,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningTool {
     fn drop(&mut self) {
         // It passes the signal on to what it started.
         let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());

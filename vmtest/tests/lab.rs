@@ -12,8 +12,8 @@ mod jobs;
 mod programs;
 #[path = "lab/saved.rs"]
 mod saved;
-#[path = "lab/standby.rs"]
-mod standby;
+#[path = "lab/primed.rs"]
+mod primed;
 #[path = "lab/suitable.rs"]
 mod suitable;
 #[path = "lab/survivors.rs"]

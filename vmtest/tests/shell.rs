@@ -16,7 +16,7 @@ use nix::{
 use wait_timeout::ChildExt as _;
 
 /// How long a shell may take to do what it was told to.
-const PATIENCE: Duration = Duration::from_secs(120);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// `kernlab shell` with the shell that every machine has.
 fn shell(input: impl Into<Stdio>, more: &[&str]) -> Child {
@@ -32,7 +32,7 @@ fn shell(input: impl Into<Stdio>, more: &[&str]) -> Child {
 
 /// How it ended.
 fn ended(mut shell: Child) -> i32 {
-    let status = shell.wait_timeout(PATIENCE).unwrap();
+    let status = shell.wait_timeout(LOCK_TIMEOUT).unwrap();
     shell.kill().ok();
     status.expect("the shell does not end").code().unwrap()
 }
@@ -114,8 +114,8 @@ fn one_key_leaves_whatever_the_guest_does() {
 
 #[test]
 fn a_debugger_stops_the_kernel_and_lets_it_go() {
-    let folder = tempfile::tempdir().unwrap();
-    let socket = folder.path().join("gdb");
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("gdb");
     let terminal = openpty(None, None).unwrap();
     let mut keys = File::from(terminal.master);
     let device = format!("--gdb=unix:{},server=on,wait=off", socket.display());
@@ -126,7 +126,7 @@ fn a_debugger_stops_the_kernel_and_lets_it_go() {
 
     // https://sourceware.org/gdb/current/onlinedocs/gdb.html/Remote-Protocol.html
     let mut debugger = UnixStream::connect(socket).unwrap();
-    debugger.set_read_timeout(Some(PATIENCE)).unwrap();
+    debugger.set_read_timeout(Some(LOCK_TIMEOUT)).unwrap();
     let mut ask = |packet: &str, is_answer: fn(&str) -> bool| {
         let sum = packet.bytes().fold(0_u8, u8::wrapping_add);
         write!(debugger, "${packet}#{sum:02x}").unwrap();

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 use crate::{
-    invocation::{Invocation, Running},
+    invocation::{Invocation, ChildProcess},
     setup::{self, Consent, Purpose},
 };
 
@@ -25,24 +25,24 @@ const GUEST_PACKAGES: [&str; 3] = ["kernlab-agent", "kernlab-tracer", "kernlab-f
 pub(crate) const BPF_PACKAGE: &str = "kernlab-aya-ebpf";
 /// The program that does the heavy work.
 const HOST_TOOL: &str = "kernlab";
-/// Names the folder of the guest's programs to whatever boots guests.
+/// Names the directory of the guest's programs to whatever boots guests.
 pub(crate) const GUEST_VARIABLE: &str = "KERNLAB_GUEST";
 /// Names the test binary of the cells to whatever runs them, which then needs no cargo to find it.
 const CELLS_VARIABLE: &str = "KERNLAB_CELLS";
 /// A first build takes minutes on a small machine, and longer on a busy one.
 const BUILD_DEADLINE: Duration = Duration::from_secs(2 * 60 * 60);
 /// A build that takes longer is announced where cargo shows no progress of its own.
-const PATIENCE: Duration = Duration::from_secs(5);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A folder with the programs of the guest.
+/// A directory with the programs of the guest.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct GuestPrograms(PathBuf);
 
 impl GuestPrograms {
-    /// The folder, for the environment of a command that is also shown.
-    pub(crate) fn folder_name(&self) -> Result<String> {
-        let GuestPrograms(folder) = self;
-        let name = folder.to_str().context("the path of the guest's programs is not in UTF-8")?;
+    /// The directory, for the environment of a command that is also shown.
+    pub(crate) fn dir_name(&self) -> Result<String> {
+        let GuestPrograms(dir) = self;
+        let name = dir.to_str().context("the path of the guest's programs is not in UTF-8")?;
         Ok(name.to_owned())
     }
 }
@@ -57,7 +57,7 @@ pub(crate) struct HostTool {
 /// Makes sure that nothing is missing, and builds everything that it takes to boot kernels.
 ///
 /// The host tool needs nothing that is installed for that: it is built beside the installation, and
-/// beside the guest's programs, which have folders of their own.
+/// beside the guest's programs, which have directories of their own.
 pub(crate) fn after_setup(consent: Consent, purpose: Purpose) -> Result<(GuestPrograms, HostTool)> {
     let started = setup::ensure_beside(consent, purpose, HostToolBuild::start)?;
     let host_tool = match started {
@@ -70,7 +70,7 @@ pub(crate) fn after_setup(consent: Consent, purpose: Purpose) -> Result<(GuestPr
 
 /// Builds the static programs that run in the guest.
 ///
-/// Flags and profile of their own put them in folders of their own: the host's builds stay fresh.
+/// Flags and profile of their own put them in directories of their own: the host's builds stay fresh.
 pub(crate) fn guest_programs() -> Result<GuestPrograms> {
     let packages = GUEST_PACKAGES.iter().flat_map(|package| ["--package", package]);
     let (variable, flags) =
@@ -80,10 +80,10 @@ pub(crate) fn guest_programs() -> Result<GuestPrograms> {
         .env(variable, flags);
     let build = CargoBuild::start("the guest's programs", &build, Beside::Nothing)?;
     let programs = build.finish()?;
-    let mut folders = programs.iter().filter_map(|program| program.parent());
-    let folder = folders.next().context("cargo built no program for the guest")?;
-    ensure!(folders.all(|other| other == folder), "cargo put the guest's programs in many folders");
-    Ok(GuestPrograms(folder.to_owned()))
+    let mut dirs = programs.iter().filter_map(|program| program.parent());
+    let dir = dirs.next().context("cargo built no program for the guest")?;
+    ensure!(dirs.all(|other| other == dir), "cargo put the guest's programs in many directories");
+    Ok(GuestPrograms(dir.to_owned()))
 }
 
 /// Builds the host tool, and the test binary whose tests are the cells.
@@ -132,9 +132,9 @@ impl HostTool {
     }
 
     /// What the tool prints, for questions that it answers at once.
-    pub(crate) fn ask(&self, words: &[OsString]) -> Result<String> {
+    pub(crate) fn ask(&self, args: &[OsString]) -> Result<String> {
         let output = Command::new(&self.program)
-            .args(words)
+            .args(args)
             .stderr(Stdio::inherit())
             .output()
             .with_context(|| format!("failed to start {}", self.program.display()))?;
@@ -152,8 +152,8 @@ impl HostTool {
     ) -> anyhow::Error {
         let mut tool = Command::new(&self.program);
         tool.arg(command).args(args).envs(self.environment.iter().cloned());
-        if let Some(GuestPrograms(folder)) = guest {
-            tool.env(GUEST_VARIABLE, folder);
+        if let Some(GuestPrograms(dir)) = guest {
+            tool.env(GUEST_VARIABLE, dir);
         }
         let error = tool.exec();
         anyhow::Error::new(error).context(format!("failed to start {}", self.program.display()))
@@ -176,7 +176,7 @@ enum Beside {
 struct CargoBuild {
     what: &'static str,
     shows_progress: bool,
-    running: Running,
+    running: ChildProcess,
 }
 
 impl CargoBuild {
@@ -189,7 +189,7 @@ impl CargoBuild {
 
     /// The executables that it made or found fresh.
     fn finish(self) -> Result<Vec<PathBuf>> {
-        let messages = match self.running.wait(PATIENCE)? {
+        let messages = match self.running.wait(LOCK_TIMEOUT)? {
             Some(messages) => messages,
             None => {
                 if !self.shows_progress {

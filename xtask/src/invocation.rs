@@ -12,30 +12,30 @@ use duct::{Expression, Handle};
 
 use crate::workspace;
 
-/// A program with its arguments, environment and folder. Its display form can be pasted in a shell.
+/// A program with its arguments, environment and directory. Its display form can be pasted in a shell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "does nothing until it is run"]
 pub(crate) struct Invocation {
     program: String,
     args: Vec<String>,
     environment: Vec<(String, String)>,
-    directory: Option<PathBuf>,
+    dir: Option<PathBuf>,
 }
 
 impl Invocation {
-    /// `program` without arguments, in the current folder.
+    /// `program` without arguments, in the current directory.
     pub(crate) fn new(program: impl Into<String>) -> Self {
         Invocation {
             program: program.into(),
             args: Vec::new(),
             environment: Vec::new(),
-            directory: None,
+            dir: None,
         }
     }
 
-    /// A cargo command in the workspace's root folder, wherever the user stands.
+    /// A cargo command in the workspace's root directory, wherever the user stands.
     pub(crate) fn cargo<S: Into<String>>(args: impl IntoIterator<Item = S>) -> Self {
-        Invocation::new("cargo").args(args).directory(&workspace::root())
+        Invocation::new("cargo").args(args).dir(&workspace::root())
     }
 
     /// Adds arguments.
@@ -50,9 +50,9 @@ impl Invocation {
         self
     }
 
-    /// Sets the folder to run in.
-    pub(crate) fn directory(mut self, directory: &Path) -> Self {
-        self.directory = Some(directory.to_owned());
+    /// Sets the directory to run in.
+    pub(crate) fn dir(mut self, dir: &Path) -> Self {
+        self.dir = Some(dir.to_owned());
         self
     }
 
@@ -78,7 +78,7 @@ impl Invocation {
     }
 
     /// Starts it; what it prints to stdout is captured, the rest goes to our terminal.
-    pub(crate) fn start_captured(&self) -> Result<Running> {
+    pub(crate) fn start_captured(&self) -> Result<ChildProcess> {
         self.start(self.expression().stdin_null().stdout_capture())
     }
 
@@ -88,33 +88,33 @@ impl Invocation {
             .environment
             .iter()
             .fold(expression, |expression, (name, value)| expression.env(name, value));
-        match &self.directory {
-            Some(directory) => expression.dir(directory),
+        match &self.dir {
+            Some(dir) => expression.dir(dir),
             None => expression,
         }
     }
 
-    fn start(&self, expression: Expression) -> Result<Running> {
+    fn start(&self, expression: Expression) -> Result<ChildProcess> {
         let handle = expression
             .start()
             .with_context(|| format!("failed to start `{}`: is it installed?", self.program))?;
-        Ok(Running { invocation: self.clone(), handle })
+        Ok(ChildProcess { invocation: self.clone(), handle })
     }
 }
 
 /// A started invocation. It is ended with this value, if it still runs then.
 #[must_use = "ends at once if it is not waited for"]
-pub(crate) struct Running {
+pub(crate) struct ChildProcess {
     invocation: Invocation,
     handle: Handle,
 }
 
-impl Running {
+impl ChildProcess {
     /// Waits a while: `None` if it still runs then, otherwise what was captured of its stdout.
-    pub(crate) fn wait(&self, patience: Duration) -> Result<Option<String>> {
-        let Running { invocation, handle } = self;
+    pub(crate) fn wait(&self, timeout: Duration) -> Result<Option<String>> {
+        let ChildProcess { invocation, handle } = self;
         let output = handle
-            .wait_timeout(patience)
+            .wait_timeout(timeout)
             .with_context(|| format!("failed to wait for `{invocation}`"))?;
         let Some(output) = output else { return Ok(None) };
         if !output.status.success() {
@@ -128,13 +128,13 @@ impl Running {
         if let Some(stdout) = self.wait(deadline)? {
             return Ok(stdout);
         }
-        let Running { invocation, handle } = &self;
+        let ChildProcess { invocation, handle } = &self;
         handle.kill().with_context(|| format!("failed to end `{invocation}`"))?;
         bail!("`{invocation}` did not finish within {} s", deadline.as_secs());
     }
 }
 
-impl Drop for Running {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
         // Nothing happens to a process that has ended; and nothing can be done about one that stays.
         let _ = self.handle.kill();
@@ -194,8 +194,8 @@ mod tests {
 
     #[test]
     fn what_nobody_waits_for_is_ended() {
-        let folder = tempfile::tempdir().unwrap();
-        let pipe = folder.path().join("pipe");
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
         let pipe = pipe.to_str().unwrap();
         Invocation::new("mkfifo").args([pipe]).run(SOON).unwrap();
         // The reader of a pipe meets its end once the process that has it open for writing is gone.

@@ -46,14 +46,14 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
 }
 
 /// The words of a command line that say which kernels are meant: selectors, and the tier.
-fn selection(words: &[OsString]) -> Vec<OsString> {
-    let mut words = words.iter();
+fn selection(args: &[OsString]) -> Vec<OsString> {
+    let mut args = args.iter();
     let mut selection = Vec::new();
-    while let Some(word) = words.next() {
+    while let Some(word) = args.next() {
         let text = word.to_string_lossy();
         if text == "--tier" {
             selection.push(word.clone());
-            selection.extend(words.next().cloned());
+            selection.extend(args.next().cloned());
         } else if text.starts_with("--tier=") || !text.starts_with('-') {
             selection.push(word.clone());
         }
@@ -67,9 +67,9 @@ pub(crate) fn with_installer(
     tool: HostTool,
     selectors: &[impl Into<OsString> + Clone],
 ) -> Result<HostTool> {
-    let words = ["kernels", "unbuilt"].map(OsString::from).into_iter();
-    let words: Vec<_> = words.chain(selectors.iter().cloned().map(Into::into)).collect();
-    let Some(purpose) = purpose(&tool.ask(&words)?) else { return Ok(tool) };
+    let args = ["kernels", "unbuilt"].map(OsString::from).into_iter();
+    let args: Vec<_> = args.chain(selectors.iter().cloned().map(Into::into)).collect();
+    let Some(purpose) = purpose(&tool.ask(&args)?) else { return Ok(tool) };
     match setup::may_install(purpose) {
         Ok(false) => Ok(tool),
         Ok(true) => Ok(tool.with(INSTALLER_VARIABLE, setup::installer(purpose)?)),

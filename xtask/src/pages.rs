@@ -34,17 +34,17 @@ pub(crate) fn run(_: &Args) -> Result<Exit> {
     let tool = build::host_tool()?;
     // Not in /tmp: a browser that is packed in a container sees its own.
     let target = workspace::root().join("target");
-    let folder = tempfile::Builder::new()
+    let dir = tempfile::Builder::new()
         .prefix("pages-")
         .tempdir_in(&target)
-        .with_context(|| format!("failed to make a folder in {}", target.display()))?;
+        .with_context(|| format!("failed to make a directory in {}", target.display()))?;
     let mut exit = Exit::Success;
-    for (name, page) in pages(&tool, folder.path())? {
-        write(folder.path(), "page.html", &with_probe(&page)?)?;
+    for (name, page) in pages(&tool, dir.path())? {
+        write(dir.path(), "page.html", &with_probe(&page)?)?;
         for width in WIDTHS {
-            let frame = write(folder.path(), "frame.html", &frame_of("page.html", width))?;
+            let frame = write(dir.path(), "frame.html", &frame_of("page.html", width))?;
             let found = open(&browser, &frame)?;
-            let told = complaints(&found).unwrap_or("it did not get to the end of the probe");
+            let told = problems(&found).unwrap_or("it did not get to the end of the probe");
             println!("{name}, {width} pixels wide: {}", if told == "none" { "ok" } else { told });
             if told != "none" {
                 exit = Exit::Failure;
@@ -65,29 +65,29 @@ fn explain() -> String {
 
 fn browser() -> Option<String> {
     let path = env::var_os("PATH").unwrap_or_default();
-    let folders: Vec<_> = env::split_paths(&path).collect();
-    let mut paths = BROWSERS.iter().flat_map(|name| folders.iter().map(move |f| f.join(name)));
+    let dirs: Vec<_> = env::split_paths(&path).collect();
+    let mut paths = BROWSERS.iter().flat_map(|name| dirs.iter().map(move |f| f.join(name)));
     paths.find(|path| path.is_file())?.into_os_string().into_string().ok()
 }
 
 /// The page of a run in which something is wrong, and that of a comparison.
-fn pages(tool: &HostTool, folder: &Path) -> Result<[(&'static str, String); 2]> {
+fn pages(tool: &HostTool, dir: &Path) -> Result<[(&'static str, String); 2]> {
     let mut report = report();
-    let run = write(folder, "run.json", &report.to_string())?;
+    let run = write(dir, "run.json", &report.to_string())?;
     // What failed before and still does is shown, and is no error. What can't be told is one.
     if let Some(cells) = report["cells"].as_array_mut() {
         cells.retain(|cell| cell["outcome"] != "infra");
     }
-    let known = write(folder, "known.json", &report.to_string())?;
-    let ask = |words: &[&str]| tool.ask(&words.iter().map(Into::into).collect::<Vec<_>>());
+    let known = write(dir, "known.json", &report.to_string())?;
+    let ask = |args: &[&str]| tool.ask(&args.iter().map(Into::into).collect::<Vec<_>>());
     Ok([
         ("a run", ask(&["report", "--format", "html", &run])?),
         ("a comparison", ask(&["report", "diff", "--format", "html", &known, &known])?),
     ])
 }
 
-fn write(folder: &Path, name: &str, content: &str) -> Result<String> {
-    let path = folder.join(name);
+fn write(dir: &Path, name: &str, content: &str) -> Result<String> {
+    let path = dir.join(name);
     fs::write(&path, content).with_context(|| format!("failed to write {}", path.display()))?;
     path.into_os_string().into_string().ok().context("the repository's path is not in UTF-8")
 }
@@ -160,7 +160,7 @@ fn open(browser: &str, page: &str) -> Result<String> {
 }
 
 /// What the probe left.
-fn complaints(document: &str) -> Option<&str> {
+fn problems(document: &str) -> Option<&str> {
     let (_, rest) = document.split_once("data-probe=\"")?;
     Some(rest.split_once('"')?.0)
 }
@@ -172,8 +172,8 @@ mod tests {
     #[test]
     fn what_the_probe_left_is_found() {
         let document = "<html lang=\"en\" data-probe=\"a; b\"><head>";
-        assert_eq!(complaints(document), Some("a; b"));
-        assert_eq!(complaints("<html lang=\"en\">"), None);
+        assert_eq!(problems(document), Some("a; b"));
+        assert_eq!(problems("<html lang=\"en\">"), None);
     }
 
     #[test]

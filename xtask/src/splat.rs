@@ -136,16 +136,16 @@ link = \"https://example.org/1\"
         json: bool,
         check: bool,
     ) -> Result<(String, Exit)> {
-        let folder = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
         let file = |name: &str, text: &str| {
-            let path = folder.path().join(name);
+            let path = dir.path().join(name);
             fs::write(&path, text).unwrap();
             path
         };
         let allow = allow.map(|text| file("splats.toml", text));
         let args = Args { file: file("console.log", log), json, check, allow };
         let (text, exit) = answer(&args)?;
-        Ok((text.replace(&format!("{}/", folder.path().display()), ""), exit))
+        Ok((text.replace(&format!("{}/", dir.path().display()), ""), exit))
     }
 
     #[test]

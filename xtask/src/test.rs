@@ -47,7 +47,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
     setup::ensure(Consent::Ask, Purpose::Test)?;
     let mut summary = Vec::new();
     let mut exit = Exit::Success;
-    for stage in stages(&bpf_target_folder()?) {
+    for stage in stages(&bpf_target_dir()?) {
         if let Some(lack) = (stage.lack)() {
             summary.push(format!("left out {:8} {}: {lack}", "", stage.name));
             continue;
@@ -75,7 +75,7 @@ impl Stage {
     fn run(&self) -> Result<()> {
         let mut command = self.command.clone();
         if self.boots_kernels {
-            command = command.env(GUEST_VARIABLE, build::guest_programs()?.folder_name()?);
+            command = command.env(GUEST_VARIABLE, build::guest_programs()?.dir_name()?);
         }
         println!("==> {}: {command}", self.name);
         command.run(STAGE_DEADLINE)
@@ -83,7 +83,7 @@ impl Stage {
 }
 
 /// What is checked, cheapest first.
-fn stages(bpf_target_folder: &str) -> Vec<Stage> {
+fn stages(bpf_target_dir: &str) -> Vec<Stage> {
     let host_packages = ["--workspace", "--exclude", BPF_PACKAGE];
     let on_host = |args: &[&str]| Invocation::cargo(args.iter().copied()).args(host_packages);
     let stage = |name, command| Stage { name, command, lack: || None, boots_kernels: false };
@@ -107,10 +107,10 @@ fn stages(bpf_target_folder: &str) -> Vec<Stage> {
         stage(
             "lints of the BPF programs",
             // The core library is built from source, which stable compilers do for themselves only.
-            // In the folder and profile in which they are compiled: what compiling takes is there.
+            // In the directory and profile in which they are compiled: what compiling takes is there.
             Invocation::cargo(["clippy", "--release", "--package", BPF_PACKAGE])
                 .args(["--target", BPF_TARGET, "--config", "profile.release.debug=false"])
-                .args(["-Z", "build-std=core", "--target-dir", bpf_target_folder])
+                .args(["-Z", "build-std=core", "--target-dir", bpf_target_dir])
                 .args(["--", "-D", "warnings"])
                 .env("RUSTC_BOOTSTRAP", "1"),
         ),
@@ -128,13 +128,13 @@ fn stages(bpf_target_folder: &str) -> Vec<Stage> {
     ]
 }
 
-/// A folder apart from that of the host's builds: `RUSTC_BOOTSTRAP` would make cargo rebuild what they
+/// A directory apart from that of the host's builds: `RUSTC_BOOTSTRAP` would make cargo rebuild what they
 /// share. Here, what compiling the programs takes is there already, or is used then.
-fn bpf_target_folder() -> Result<String> {
+fn bpf_target_dir() -> Result<String> {
     let us = env::current_exe().context("failed to find our own program")?;
-    let target = us.ancestors().nth(2).context("our own program is in no target folder")?;
-    let folder = target.join("ebpf");
-    folder.into_os_string().into_string().ok().context("the target folder's path is not in UTF-8")
+    let target = us.ancestors().nth(2).context("our own program is in no target directory")?;
+    let dir = target.join("ebpf");
+    dir.into_os_string().into_string().ok().context("the target directory's path is not in UTF-8")
 }
 
 /// Fetches the advisories; why they are not here, if that fails. They come from GitHub, which not

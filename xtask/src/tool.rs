@@ -20,12 +20,12 @@ pub(crate) struct Words {
 }
 
 /// A command that only reads.
-pub(crate) fn run(command: &str, words: &Words) -> Result<Exit> {
-    Err(build::host_tool()?.exec(command, &words.rest, None))
+pub(crate) fn run(command: &str, args: &Words) -> Result<Exit> {
+    Err(build::host_tool()?.exec(command, &args.rest, None))
 }
 
 /// A command that boots kernels: what that takes is installed and built.
-pub(crate) fn run_with_guest(command: &str, words: &Words) -> Result<Exit> {
+pub(crate) fn run_with_guest(command: &str, args: &Words) -> Result<Exit> {
     let (guest, tool) = build::after_setup(Consent::Ask, Purpose::Work)?;
-    Err(tool.exec(command, &words.rest, Some(&guest)))
+    Err(tool.exec(command, &args.rest, Some(&guest)))
 }

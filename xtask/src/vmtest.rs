@@ -63,7 +63,7 @@ pub(crate) struct Args {
     /// Say where the time of the cells went, stage by stage.
     #[arg(long)]
     timings: bool,
-    /// Copy the report to this folder.
+    /// Copy the report to this directory.
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
 }
@@ -92,7 +92,7 @@ enum Btf {
 pub(crate) fn run(args: &Args) -> Result<Exit> {
     let (guest, tool) = build::after_setup(Consent::Ask, Purpose::Work)?;
     let tool = kernels::with_installer(tool, &args.selection())?;
-    Err(tool.exec("run", &args.to_words(), Some(&guest)))
+    Err(tool.exec("run", &args.to_args(), Some(&guest)))
 }
 
 impl Args {
@@ -103,11 +103,11 @@ impl Args {
     }
 
     /// The command line that clap would read as these arguments.
-    fn to_words(&self) -> Vec<OsString> {
-        let mut words = Vec::new();
+    fn to_args(&self) -> Vec<OsString> {
+        let mut args = Vec::new();
         let mut option = |name: &str, value: Option<OsString>| {
             if let Some(value) = value {
-                words.extend([format!("--{name}").into(), value]);
+                args.extend([format!("--{name}").into(), value]);
             }
         };
         for kernel in &self.kernels {
@@ -128,9 +128,9 @@ impl Args {
             ("update-snapshots", self.update_snapshots),
             ("timings", self.timings),
         ] {
-            words.extend(given.then(|| format!("--{name}").into()));
+            args.extend(given.then(|| format!("--{name}").into()));
         }
-        words
+        args
     }
 }
 
@@ -163,8 +163,8 @@ mod tests {
     )]
     fn the_tool_gets_what_was_asked_for(#[case] line: &str) {
         let given = line.split_whitespace().collect::<Vec<_>>();
-        let words = Line::parse_from(["vmtest"].iter().chain(&given)).args.to_words();
-        assert_eq!(words, given);
+        let args = Line::parse_from(["vmtest"].iter().chain(&given)).args.to_args();
+        assert_eq!(args, given);
     }
 
     #[rstest]
@@ -172,8 +172,8 @@ mod tests {
     #[case("--backend aya --kernel 5.15 --tier extended --kernel 6.1", "5.15 6.1 --tier extended")]
     fn the_tier_says_which_kernels_are_meant(#[case] line: &str, #[case] expected: &str) {
         let line = ["vmtest"].into_iter().chain(line.split_whitespace());
-        let words = Line::parse_from(line).args.selection();
-        assert_eq!(words, expected.split_whitespace().collect::<Vec<_>>());
+        let args = Line::parse_from(line).args.selection();
+        assert_eq!(args, expected.split_whitespace().collect::<Vec<_>>());
     }
 
     #[rstest]

@@ -34,7 +34,7 @@ struct Linters {
 pub(crate) fn run(_: &Args) -> Result<Exit> {
     let path = env::var_os("PATH").unwrap_or_default();
     let path: Vec<_> = env::split_paths(&path).collect();
-    let linters = match Linters::find(&folders(&workspace::root(), &path)) {
+    let linters = match Linters::find(&dirs(&workspace::root(), &path)) {
         Ok(linters) => linters,
         Err(missing) => {
             let missing = missing.join(", no ");
@@ -55,7 +55,7 @@ pub(crate) fn run(_: &Args) -> Result<Exit> {
 
 /// Which of the programs are not here; none if all are.
 pub(crate) fn missing(workspace: &Path, path: &[PathBuf]) -> Option<Vec<&'static str>> {
-    Linters::find(&folders(workspace, path)).err()
+    Linters::find(&dirs(workspace, path)).err()
 }
 
 /// What gets all of them, in pinned versions, to where they are looked for first.
@@ -64,20 +64,20 @@ pub(crate) fn install() -> Invocation {
     let environment = format!("python3 -m venv --clear {ENVIRONMENT}");
     let packages = format!("{ENVIRONMENT}/bin/pip install --require-hashes -r .github/linters.txt");
     let script = format!("{environment} && {packages}");
-    Invocation::new("sh").args(["-c".to_owned(), script]).directory(&workspace::root())
+    Invocation::new("sh").args(["-c".to_owned(), script]).dir(&workspace::root())
 }
 
 /// Where programs are looked for.
-fn folders(workspace: &Path, path: &[PathBuf]) -> Vec<PathBuf> {
+fn dirs(workspace: &Path, path: &[PathBuf]) -> Vec<PathBuf> {
     let ours = workspace.join(ENVIRONMENT).join("bin");
     [ours].into_iter().chain(path.iter().cloned()).collect()
 }
 
 impl Linters {
     /// Finds all, or tells which are not there.
-    fn find(folders: &[PathBuf]) -> Result<Self, Vec<&'static str>> {
+    fn find(dirs: &[PathBuf]) -> Result<Self, Vec<&'static str>> {
         let find = |name: &str| {
-            let mut paths = folders.iter().map(|folder| folder.join(name));
+            let mut paths = dirs.iter().map(|dir| dir.join(name));
             paths
                 .find(|path| path.is_file())
                 .and_then(|path| path.into_os_string().into_string().ok())
@@ -97,11 +97,11 @@ impl Linters {
         [
             Invocation::new(&self.actionlint)
                 .args(["-shellcheck", &self.shellcheck])
-                .directory(root),
+                .dir(root),
             // What it would ask GitHub about is left out: the answer would differ from day to day.
             Invocation::new(&self.zizmor)
                 .args(["--offline", "--no-progress", "--persona", "pedantic", ".github"])
-                .directory(root),
+                .dir(root),
         ]
     }
 }
@@ -114,10 +114,10 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_told() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("zizmor"), "").unwrap();
-        let path = [folder.path().to_owned()];
-        assert_eq!(missing(folder.path(), &path).unwrap(), ["actionlint", "shellcheck"]);
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("zizmor"), "").unwrap();
+        let path = [dir.path().to_owned()];
+        assert_eq!(missing(dir.path(), &path).unwrap(), ["actionlint", "shellcheck"]);
     }
 
     #[test]
@@ -131,12 +131,12 @@ mod tests {
     }
 
     #[test]
-    fn the_first_folder_that_has_one_is_taken() {
-        let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
-        for (folder, names) in folders.iter().zip([&PROGRAMS[1..], &PROGRAMS[..]]) {
-            names.iter().for_each(|name| fs::write(folder.path().join(name), "").unwrap());
+    fn the_first_dir_that_has_one_is_taken() {
+        let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        for (dir, names) in dirs.iter().zip([&PROGRAMS[1..], &PROGRAMS[..]]) {
+            names.iter().for_each(|name| fs::write(dir.path().join(name), "").unwrap());
         }
-        let paths: Vec<_> = folders.iter().map(|folder| folder.path().to_owned()).collect();
+        let paths: Vec<_> = dirs.iter().map(|dir| dir.path().to_owned()).collect();
         let Ok(linters) = Linters::find(&paths) else { panic!("all of them are there") };
         assert!(Path::new(&linters.actionlint).starts_with(&paths[1]));
         assert!(Path::new(&linters.zizmor).starts_with(&paths[0]));

@@ -5,11 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The folder of the workspace's `Cargo.toml`.
+/// The directory of the workspace's `Cargo.toml`.
 ///
 /// Cargo says at run time where the crate is: a checkout that was moved needs no rebuild.
 pub(crate) fn root() -> PathBuf {
     let xtask =
         env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
-    Path::new(&xtask).parent().expect("xtask is a folder of the workspace").to_owned()
+    Path::new(&xtask).parent().expect("xtask is a directory of the workspace").to_owned()
 }

@@ -1,38 +1,18 @@
 //! The compiled programs.
 
-use aya::include_bytes_aligned;
 use kernlab_core::{plan::BufferKind, scenario::Tracer};
 
-macro_rules! built {
-    ($name:literal) => {
-        include_bytes_aligned!(concat!(env!("OUT_DIR"), "/", $name))
-    };
-}
+/// Tracer, buffer, object.
+static OBJECTS: &[(&str, &str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/objects.rs"));
 
 /// The ELF object with the programs of `tracer` that write into `buffer`.
 pub fn object(tracer: Tracer, buffer: BufferKind) -> &'static [u8] {
-    match (tracer, buffer) {
-        (Tracer::SysWrite, BufferKind::Ring) => built!("sys_write.ring.o"),
-        (Tracer::SysWrite, BufferKind::Perf) => built!("sys_write.perf.o"),
-        (Tracer::SockAlloc, BufferKind::Ring) => built!("sock_alloc.ring.o"),
-        (Tracer::SockAlloc, BufferKind::Perf) => built!("sock_alloc.perf.o"),
-        (Tracer::SocketWrite, BufferKind::Ring) => built!("socket_write.ring.o"),
-        (Tracer::SocketWrite, BufferKind::Perf) => built!("socket_write.perf.o"),
-        (Tracer::Inotify, BufferKind::Ring) => built!("inotify.ring.o"),
-        (Tracer::Inotify, BufferKind::Perf) => built!("inotify.perf.o"),
-        (Tracer::ManyArgs, BufferKind::Ring) => built!("many_args.ring.o"),
-        (Tracer::ManyArgs, BufferKind::Perf) => built!("many_args.perf.o"),
-        (Tracer::Filetop, BufferKind::Ring) => built!("filetop.ring.o"),
-        (Tracer::Filetop, BufferKind::Perf) => built!("filetop.perf.o"),
-        (Tracer::Filelife, BufferKind::Ring) => built!("filelife.ring.o"),
-        (Tracer::Filelife, BufferKind::Perf) => built!("filelife.perf.o"),
-        (Tracer::Syncsnoop, BufferKind::Ring) => built!("syncsnoop.ring.o"),
-        (Tracer::Syncsnoop, BufferKind::Perf) => built!("syncsnoop.perf.o"),
-        (Tracer::UserArgs, BufferKind::Ring) => built!("user_args.ring.o"),
-        (Tracer::UserArgs, BufferKind::Perf) => built!("user_args.perf.o"),
-        (Tracer::GuardedRead, BufferKind::Ring) => built!("guarded_read.ring.o"),
-        (Tracer::GuardedRead, BufferKind::Perf) => built!("guarded_read.perf.o"),
-    }
+    let wanted = (tracer.name(), buffer.name());
+    OBJECTS
+        .iter()
+        .find(|&&(tracer, buffer, _)| (tracer, buffer) == wanted)
+        .map(|&(.., object)| object)
+        .unwrap_or_else(|| panic!("build.rs compiles every variant, {wanted:?} included"))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-/// The folder of the C programs in the checkout that this crate was built from.
+/// The directory of the C programs in the checkout that this crate was built from.
 pub const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/bpf");
 
 /// Compiles `directory/NAME.bpf.c` for a ring buffer and the plan's layout, as the build does, and
@@ -19,7 +19,13 @@ pub fn compile(directory: &Path, name: &str) -> io::Result<PathBuf> {
     let object = directory.join(format!("{name}.o"));
     let output = Command::new(env!("KERNLAB_CLANG"))
         .args(["-target", "bpf", "-mcpu=v2", "-O2", "-g", "-DKERNLAB_RING"])
-        .args(["-I", env!("OUT_DIR"), "-I", env!("KERNLAB_LIBBPF_INCLUDE"), "-c"])
+        .args([
+            "-I",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../../core/abi/include"),
+            "-I",
+            env!("KERNLAB_LIBBPF_INCLUDE"),
+            "-c",
+        ])
         .arg(directory.join(format!("{name}.bpf.c")))
         .arg("-o")
         .arg(&object)

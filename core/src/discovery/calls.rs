@@ -14,7 +14,7 @@ pub struct Question {
     /// Its symbol.
     pub function: &'static str,
     /// What makes the kernel call it.
-    pub deed: Deed,
+    pub action: FileAction,
     /// How many of its arguments are looked at: what the caller left in the place of others may be
     /// equal to one of them.
     pub arguments: usize,
@@ -22,7 +22,7 @@ pub struct Question {
 
 /// Something that a process can do, and that it knows the arguments of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deed {
+pub enum FileAction {
     /// Renaming what an inotify descriptor watches.
     Rename,
     /// mknod(2) of a regular file.
@@ -34,11 +34,11 @@ pub enum Deed {
 /// Every function that a plan may ask about.
 pub const QUESTIONS: [Question; 4] = [
     // Six parameters in all releases that have it, and eight: fs/notify/inotify/inotify_fsnotify.c.
-    Question { function: "inotify_handle_inode_event", deed: Deed::Rename, arguments: 6 },
-    Question { function: "inotify_handle_event", deed: Deed::Rename, arguments: 8 },
+    Question { function: "inotify_handle_inode_event", action: FileAction::Rename, arguments: 6 },
+    Question { function: "inotify_handle_event", action: FileAction::Rename, arguments: 8 },
     // Three parameters or four: fs/namei.c.
-    Question { function: "vfs_create", deed: Deed::Create, arguments: 4 },
-    Question { function: "vfs_unlink", deed: Deed::Unlink, arguments: 4 },
+    Question { function: "vfs_create", action: FileAction::Create, arguments: 4 },
+    Question { function: "vfs_unlink", action: FileAction::Unlink, arguments: 4 },
 ];
 
 /// A call, as it was at the function's entry. What could not be read is zero.
@@ -177,7 +177,7 @@ mod tests {
     const RENAMES: [(u32, u32, &str); 4] = [
         (0x40, 71, "before"),
         (0x80, 71, "after all"),
-        (0x4000_0040, 72, "folder"),
+        (0x4000_0040, 72, "directory"),
         (0x4000_0080, 72, "directory"),
     ];
 

@@ -71,7 +71,7 @@ impl ReportedPrototype {
 impl Discovered {
     /// Checks type information that did not come with the kernel: whatever memory tells, it must
     /// say as well.
-    pub fn vouch_for(&self, btf: &Types) -> Result<(), Unsupported> {
+    pub fn check_btf(&self, btf: &Types) -> Result<(), Unsupported> {
         let foreign = |message| Err(Unsupported::new(Reason::ForeignBtf, message));
         if self.fields.is_empty() {
             let nothing = self.not_found("a field to check the BTF file with");

@@ -246,7 +246,7 @@ fn a_report_names_what_btf_contradicts() {
     let without = LayoutReport::new("6.1.0", None, discovered.clone(), 1);
     assert_eq!(without.contradictions(), [""; 0]);
 
-    let foreign = discovered.vouch_for(&btf).unwrap_err();
+    let foreign = discovered.check_btf(&btf).unwrap_err();
     assert_eq!(foreign.reason, Reason::ForeignBtf);
     assert_eq!(
         foreign.message,
@@ -263,13 +263,13 @@ fn a_btf_file_is_believed_as_far_as_memory_agrees() {
         fields: [("qstr.name".to_owned(), Finding { offset, how: String::new() })].into(),
         ..Discovered::default()
     };
-    assert_eq!(found(8).vouch_for(&btf), Ok(()));
+    assert_eq!(found(8).check_btf(&btf), Ok(()));
     assert_eq!(
-        found(16).vouch_for(&btf).unwrap_err().message,
+        found(16).check_btf(&btf).unwrap_err().message,
         "the BTF file does not describe the running kernel: qstr.name is at offset 8 there, and at \
          16 in memory"
     );
-    let nothing = Discovered::default().vouch_for(&btf).unwrap_err();
+    let nothing = Discovered::default().check_btf(&btf).unwrap_err();
     assert_eq!(nothing.reason, Reason::ForeignBtf);
     assert!(nothing.message.contains("to check the BTF file with"), "{}", nothing.message);
 }

@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     btf::{Btf, Types, sample::Builder},
     discovery::Discovered,
-    facts::{Asked, Trial},
+    facts::{QueryLog, ProbeResult},
 };
 
 pub(super) fn facts(symbols: &[&str], btf: Option<Btf>) -> KernelFacts {
@@ -18,11 +18,11 @@ pub(super) fn facts(symbols: &[&str], btf: Option<Btf>) -> KernelFacts {
         btf: btf.map(Types::from),
         btf_file: None,
         discovered: None,
-        ring_buffer: Trial::Yes,
-        probe_read_kernel: Trial::Yes,
+        ring_buffer: ProbeResult::Yes,
+        probe_read_kernel: ProbeResult::Yes,
         uprobes: true,
         five_level_paging: false,
-        asked: Asked::default(),
+        asked: QueryLog::default(),
     }
 }
 
@@ -162,12 +162,12 @@ fn what_changed_between_releases_is_not_assumed() {
 }
 
 #[rstest]
-#[case(Trial::Yes, Trial::Yes, BufferKind::Ring, ReadHelper::Split)]
-#[case(Trial::No, Trial::No, BufferKind::Perf, ReadHelper::Legacy)]
-#[case(Trial::CouldNotTell(1), Trial::CouldNotTell(1), BufferKind::Perf, ReadHelper::Legacy)]
+#[case(ProbeResult::Yes, ProbeResult::Yes, BufferKind::Ring, ReadHelper::Split)]
+#[case(ProbeResult::No, ProbeResult::No, BufferKind::Perf, ReadHelper::Legacy)]
+#[case(ProbeResult::CouldNotTell(1), ProbeResult::CouldNotTell(1), BufferKind::Perf, ReadHelper::Legacy)]
 fn features_are_used_when_their_trial_said_yes(
-    #[case] ring_buffer: Trial,
-    #[case] probe_read_kernel: Trial,
+    #[case] ring_buffer: ProbeResult,
+    #[case] probe_read_kernel: ProbeResult,
     #[case] buffer: BufferKind,
     #[case] read: ReadHelper,
 ) {
@@ -224,13 +224,13 @@ fn writes_are_traced_where_no_program_is_skipped(
 }
 
 #[rstest]
-#[case("sys_write/burst_ring", Trial::Yes, Ok(BufferKind::Ring))]
-#[case("sys_write/burst_ring", Trial::No, Err(Reason::HelperUnavailable))]
-#[case("sys_write/burst_ring", Trial::CouldNotTell(1), Err(Reason::HelperUnavailable))]
-#[case("sys_write/burst_perf", Trial::Yes, Ok(BufferKind::Perf))]
+#[case("sys_write/burst_ring", ProbeResult::Yes, Ok(BufferKind::Ring))]
+#[case("sys_write/burst_ring", ProbeResult::No, Err(Reason::HelperUnavailable))]
+#[case("sys_write/burst_ring", ProbeResult::CouldNotTell(1), Err(Reason::HelperUnavailable))]
+#[case("sys_write/burst_perf", ProbeResult::Yes, Ok(BufferKind::Perf))]
 fn a_burst_has_the_buffer_that_it_is_about(
     #[case] id: &str,
-    #[case] ring_buffer: Trial,
+    #[case] ring_buffer: ProbeResult,
     #[case] expected: Result<BufferKind, Reason>,
 ) {
     let facts = KernelFacts { ring_buffer, ..facts(&[], None) };

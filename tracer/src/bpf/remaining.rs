@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use super::{Command, bpf};
 
 /// How long the kernel may take to let go of programs that nobody refers to any more.
-const PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Programs by id: those that somebody loaded, and that are in use or attached.
 pub(crate) struct Loaded(BTreeSet<u32>);
@@ -48,7 +48,7 @@ impl Loaded {
     /// How many have come since, and stay. The kernel lets go of a program some time after its last
     /// user has (an RCU grace period, a work queue), and tells nobody.
     pub(crate) fn remaining(&self) -> Result<u64, Errno> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + LOCK_TIMEOUT;
         loop {
             let Loaded(now) = Loaded::now()?;
             let remaining = now.difference(&self.0).count() as u64;

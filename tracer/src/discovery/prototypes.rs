@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use kernlab_core::{
     btf::Prototype,
-    discovery::{Deed, Discovered, Notification, Question, entry_function, notifying_function},
+    discovery::{FileAction, Discovered, Notification, Question, entry_function, notifying_function},
 };
 use nix::{
     sys::{
@@ -35,11 +35,11 @@ pub(super) fn search(
     reading: Reading,
     discovered: &mut Discovered,
 ) -> Result<()> {
-    let folder = Folder::create()?;
+    let dir = Dir::create()?;
     for question in questions {
-        let found = match question.deed {
-            Deed::Rename => renames(question, &folder.0, reading),
-            Deed::Create | Deed::Unlink => entries(question, &folder.0, peek, reading, discovered),
+        let found = match question.action {
+            FileAction::Rename => renames(question, &dir.0, reading),
+            FileAction::Create | FileAction::Unlink => entries(question, &dir.0, peek, reading, discovered),
         };
         let found = found.unwrap_or_else(|error| Err(format!("{error:#}")));
         discovered.note_prototype(question.function, found);
@@ -51,17 +51,17 @@ pub(super) fn search(
 /// delivers.
 fn renames(
     question: &Question,
-    folder: &Path,
+    dir: &Path,
     reading: Reading,
 ) -> Result<Result<Prototype, String>> {
-    let path = |name: &str| folder.join(name);
+    let path = |name: &str| dir.join(name);
     File::create(path("kernlab-before")).context("creating a file")?;
-    fs::create_dir(path("kernlab-folder")).context("creating a folder")?;
+    fs::create_dir(path("kernlab-folder")).context("creating a directory")?;
     let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
-    inotify.add_watch(folder, AddWatchFlags::IN_MOVE).context("watching a folder")?;
+    inotify.add_watch(dir, AddWatchFlags::IN_MOVE).context("watching a directory")?;
     let capture = Capture::start(question.function, reading)?;
     fs::rename(path("kernlab-before"), path("kernlab-after-that")).context("renaming a file")?;
-    fs::rename(path("kernlab-folder"), path("kernlab-moved")).context("renaming a folder")?;
+    fs::rename(path("kernlab-folder"), path("kernlab-moved")).context("renaming a directory")?;
     let calls = capture.finish()?;
     let seen: Vec<_> = inotify
         .read_events()
@@ -79,12 +79,12 @@ fn renames(
 /// Creates or unlinks directory entries, and looks for the addresses of these among the arguments.
 fn entries(
     question: &Question,
-    folder: &Path,
+    dir: &Path,
     peek: &Mutex<Peek>,
     reading: Reading,
     discovered: &Discovered,
 ) -> Result<Result<Prototype, String>> {
-    let paths = ENTRIES.map(|name| folder.join(name));
+    let paths = ENTRIES.map(|name| dir.join(name));
     let create = || {
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;
         paths.iter().try_for_each(|path| mknod(path, SFlag::S_IFREG, mode, 0))
@@ -93,7 +93,7 @@ fn entries(
     let unlink = || paths.iter().try_for_each(fs::remove_file);
 
     let capture = || Capture::start(question.function, reading);
-    let (calls, opened) = if question.deed == Deed::Create {
+    let (calls, opened) = if question.action == FileAction::Create {
         let capture = capture()?;
         create().context("creating files")?;
         let calls = capture.finish()?;
@@ -115,23 +115,23 @@ fn entries(
     });
     let dentries = dentries.collect::<Result<Vec<_>>>()?;
     drop(opened);
-    if question.deed == Deed::Create {
+    if question.action == FileAction::Create {
         unlink().context("unlinking files")?;
     }
     Ok(entry_function(&calls, &dentries, question.arguments))
 }
 
-/// A folder that is removed with what is in it.
-struct Folder(PathBuf);
+/// A directory that is removed with what is in it.
+struct Dir(PathBuf);
 
-impl Folder {
+impl Dir {
     fn create() -> Result<Self> {
         let template = std::env::temp_dir().join("kernlab-calls-XXXXXX");
-        Ok(Folder(mkdtemp(&template).context("creating a folder")?))
+        Ok(Dir(mkdtemp(&template).context("creating a directory")?))
     }
 }
 
-impl Drop for Folder {
+impl Drop for Dir {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.0) {
             eprintln!("could not remove {}: {error}", self.0.display());

@@ -26,7 +26,7 @@ const SIGNATURE: u16 = 0x00;
 /// Selects a little-endian word of feature bits.
 const FEATURES: u16 = 0x01;
 /// Selects the directory of files.
-const DIRECTORY: u16 = 0x19;
+const DIR: u16 = 0x19;
 /// A feature bit: the device copies to memory by itself.
 const HAS_DMA: u32 = 1 << 1;
 /// Bytes of an entry of the directory: size, selector, reserved, name; big-endian.
@@ -63,11 +63,11 @@ pub(crate) fn install() -> Result<(), FirmwareError> {
     ports.select(FEATURES);
     let features = u32::from_le_bytes(ports.take());
     let mut window = (features & HAS_DMA != 0).then(Window::open).transpose();
-    for handed in directory(&ports) {
+    for injected in dir(&ports) {
         let written = match &mut window {
-            Ok(Some(window)) => write(&handed, |copy| window.copy(&ports, &handed, copy)),
+            Ok(Some(window)) => write(&injected, |copy| window.copy(&ports, &injected, copy)),
             // A kernel that keeps physical addresses to itself: byte by byte, then.
-            Ok(None) | Err(_) => write(&handed, |copy| byte_by_byte(&ports, &handed, copy)),
+            Ok(None) | Err(_) => write(&injected, |copy| byte_by_byte(&ports, &injected, copy)),
         };
         written?;
     }
@@ -78,13 +78,13 @@ pub(crate) fn install() -> Result<(), FirmwareError> {
 type Copy<'a> = &'a mut dyn FnMut(&[u8]) -> io::Result<()>;
 
 fn write(
-    handed: &Handed,
+    injected: &Handed,
     fill: impl FnOnce(Copy<'_>) -> io::Result<()>,
 ) -> Result<(), FirmwareError> {
-    let failed = |source| FirmwareError::Write { path: handed.path.clone(), source };
-    let path = Path::new(&handed.path);
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(failed)?;
+    let failed = |source| FirmwareError::Write { path: injected.path.clone(), source };
+    let path = Path::new(&injected.path);
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).map_err(failed)?;
     }
     let mut options = File::options();
     options.create(true).write(true).truncate(true).mode(0o755);
@@ -92,8 +92,8 @@ fn write(
     fill(&mut |bytes| file.write_all(bytes)).map_err(FirmwareError::Copy)
 }
 
-fn directory(ports: &Ports) -> Vec<Handed> {
-    ports.select(DIRECTORY);
+fn dir(ports: &Ports) -> Vec<Handed> {
+    ports.select(DIR);
     let count = u32::from_be_bytes(ports.take());
     (0..count).filter_map(|_| entry(&ports.take())).collect()
 }
@@ -112,9 +112,9 @@ fn entry(bytes: &[u8; ENTRY]) -> Option<Handed> {
     })
 }
 
-fn byte_by_byte(ports: &Ports, handed: &Handed, copy: Copy<'_>) -> io::Result<()> {
-    ports.select(handed.selector);
-    let mut left = handed.size;
+fn byte_by_byte(ports: &Ports, injected: &Handed, copy: Copy<'_>) -> io::Result<()> {
+    ports.select(injected.selector);
+    let mut left = injected.size;
     while left > 0 {
         let bytes = ports.take::<4096>();
         let length = left.min(bytes.len());
@@ -137,8 +137,8 @@ mod tests {
 
     #[test]
     fn our_entries_are_told_by_their_names() {
-        let handed = entry(&raw(b"opt/kernlab/bin/x")).unwrap();
-        assert_eq!((handed.size, handed.selector, handed.path.as_str()), (0x102, 0x21, "/bin/x"));
+        let injected = entry(&raw(b"opt/kernlab/bin/x")).unwrap();
+        assert_eq!((injected.size, injected.selector, injected.path.as_str()), (0x102, 0x21, "/bin/x"));
         for other in [&b"etc/acpi/tables"[..], b"opt/kernlabx", b"opt/kernlab", b"\xff"] {
             assert!(entry(&raw(other)).is_none());
         }

@@ -58,7 +58,7 @@ pub(crate) fn run(run: &Run, port: &mut Port) -> Result<Option<Job>, AgentError>
     match run.input {
         Input::None => {}
         Input::Later if job.stood_by(deadline, port)? => {
-            port.send(&GuestMessage::StandsBy)?;
+            port.send(&GuestMessage::Primed)?;
             return Ok(Some(job));
         }
         Input::Later => {}

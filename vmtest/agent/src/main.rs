@@ -63,7 +63,7 @@ fn serve() -> Result<(), AgentError> {
             return Ok(port.flush()?);
         }
     }
-    let mut standing_by = None;
+    let mut primed = None;
     loop {
         match port.receive()? {
             HostMessage::Begin(begin) => {
@@ -74,11 +74,11 @@ fn serve() -> Result<(), AgentError> {
                 let written = write_file(Path::new(&path), mode, append, &bytes);
                 port.send(&answer(written.map_err(|error| format!("write {path}: {error}"))))?;
             }
-            HostMessage::Run(run) if standing_by.is_none() => {
-                standing_by = job::run(&run, &mut port)?;
+            HostMessage::Run(run) if primed.is_none() => {
+                primed = job::run(&run, &mut port)?;
             }
             HostMessage::Run(_) => port.send(&answer(Err("run a program: one stands by")))?,
-            HostMessage::Proceed(proceed) => match standing_by.take() {
+            HostMessage::Proceed(proceed) => match primed.take() {
                 Some(job) => job::proceed(job, &proceed, &mut port)?,
                 None => port.send(&answer(Err("proceed: no program stands by")))?,
             },
@@ -97,8 +97,8 @@ fn answer(result: Result<(), impl ToString>) -> GuestMessage {
 }
 
 fn write_file(path: &Path, mode: u32, append: bool, bytes: &[u8]) -> std::io::Result<()> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir)?;
     }
     let mut options = File::options();
     options.create(true).mode(mode);

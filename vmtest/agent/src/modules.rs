@@ -10,12 +10,12 @@ pub(crate) struct Refused {
     pub(crate) error: std::io::Error,
 }
 
-/// Loads the modules that `order` in this folder lists, one file name a line, in that order.
+/// Loads the modules that `order` in this directory lists, one file name a line, in that order.
 /// Without such a file there is nothing to load.
-pub(crate) fn load_all(folder: &Path) -> Result<(), Refused> {
-    let order = fs::read_to_string(folder.join("order")).unwrap_or_default();
+pub(crate) fn load_all(dir: &Path) -> Result<(), Refused> {
+    let order = fs::read_to_string(dir.join("order")).unwrap_or_default();
     for module in order.lines() {
-        load(&folder.join(module)).map_err(|error| Refused { module: module.to_owned(), error })?;
+        load(&dir.join(module)).map_err(|error| Refused { module: module.to_owned(), error })?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-/// Source type, folder, file system.
+/// Source type, directory, file system.
 const MOUNTS: [(&str, &str); 7] = [
     ("proc", "/proc"),
     ("sysfs", "/sys"),
@@ -18,24 +18,24 @@ const MOUNTS: [(&str, &str); 7] = [
 /// Mounts them all and returns a note on each that the kernel lacks.
 pub(crate) fn mount_all() -> Vec<String> {
     let mut notes = Vec::new();
-    for (kind, folder) in MOUNTS {
-        let mounted = mount_one(kind, folder);
+    for (kind, dir) in MOUNTS {
+        let mounted = mount_one(kind, dir);
         let mounted = match mounted {
-            // The folder in sysfs exists since 4.1; before, tracefs was only found in debugfs.
+            // The directory in sysfs exists since 4.1; before, tracefs was only found in debugfs.
             Err(_) if kind == "tracefs" => mount_one("debugfs", "/sys/kernel/debug"),
             other => other,
         };
         if let Err(error) = mounted {
-            notes.push(format!("mount {kind} on {folder}: {error}"));
+            notes.push(format!("mount {kind} on {dir}: {error}"));
         }
     }
     notes
 }
 
-fn mount_one(kind: &str, folder: &str) -> nix::Result<()> {
-    // In sysfs folders can't be made: then the mount says what is missing.
-    let _ = fs::create_dir_all(folder);
-    match mount(Some(kind), folder, Some(kind), MsFlags::empty(), None::<&str>) {
+fn mount_one(kind: &str, dir: &str) -> nix::Result<()> {
+    // In sysfs directories can't be made: then the mount says what is missing.
+    let _ = fs::create_dir_all(dir);
+    match mount(Some(kind), dir, Some(kind), MsFlags::empty(), None::<&str>) {
         // Mounted by the kernel itself (CONFIG_DEVTMPFS_MOUNT).
         Err(nix::Error::EBUSY) => Ok(()),
         other => other,
@@ -49,7 +49,7 @@ pub(crate) struct Hidden {
 }
 
 impl Hidden {
-    /// Covers each path: folders with an empty read-only file system, files with `/dev/null`.
+    /// Covers each path: directories with an empty read-only file system, files with `/dev/null`.
     /// The error names the path.
     pub(crate) fn cover(paths: &[String]) -> Result<Self, (String, nix::Error)> {
         let mut hidden = Hidden::default();

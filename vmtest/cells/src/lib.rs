@@ -11,8 +11,8 @@ use kernlab_vmtest::{
     kernels::Kernels,
     run::{
         cell::Runner,
-        directory::{RUN_VARIABLE, RunDirectory},
-        plan::{Attempt, RunPlan},
+        dir::{RUN_VARIABLE, RunDir},
+        plan::{CellAttempt, RunPlan},
     },
 };
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -33,30 +33,30 @@ pub fn main() -> ExitCode {
 }
 
 fn cells(only: Option<&str>) -> Result<Vec<Trial>, String> {
-    let Some(directory) = env::var_os(RUN_VARIABLE) else {
+    let Some(dir) = env::var_os(RUN_VARIABLE) else {
         return Ok(Vec::new());
     };
-    let directory = RunDirectory::open(directory.into());
-    let plan = RunPlan::read(directory.path())
-        .map_err(|error| format!("reading the plan in {}: {error}", directory.path().display()))?;
+    let dir = RunDir::open(dir.into());
+    let plan = RunPlan::read(dir.path())
+        .map_err(|error| format!("reading the plan in {}: {error}", dir.path().display()))?;
     let plan = Arc::new(plan);
     plan.attempts()
-        .map(|Attempt { cell: id, number }| {
-            let name = Attempt { cell: id.clone(), number }.to_string();
+        .map(|CellAttempt { cell: id, number }| {
+            let name = CellAttempt { cell: id.clone(), number }.to_string();
             (name, id, number)
         })
         .filter(|(name, ..)| only.is_none_or(|only| only == name))
         .map(|(name, id, number)| {
             let cell: Cell = id.parse().map_err(|error| format!("{id}: {error}"))?;
-            let (plan, directory) = (Arc::clone(&plan), directory.clone());
-            Ok(Trial::test(name, move || run(&cell, number, &plan, directory)))
+            let (plan, dir) = (Arc::clone(&plan), dir.clone());
+            Ok(Trial::test(name, move || run(&cell, number, &plan, dir)))
         })
         .collect()
 }
 
-fn run(cell: &Cell, number: u32, plan: &RunPlan, directory: RunDirectory) -> Result<(), Failed> {
+fn run(cell: &Cell, number: u32, plan: &RunPlan, dir: RunDir) -> Result<(), Failed> {
     let kernels = Kernels::open().map_err(|error| error.to_string())?;
-    let report = Runner::new(kernels, plan.clone(), directory).run_attempt(cell, number)?;
+    let report = Runner::new(kernels, plan.clone(), dir).run_attempt(cell, number)?;
     if report.outcome.severity() == Severity::Expected {
         println!("{}: {}", report.outcome, report.message);
         return Ok(());

@@ -21,7 +21,7 @@ pub enum HostMessage {
     Begin(Begin),
     /// Write a part of a file; answered by `Done` or `Refused`.
     WriteFile {
-        /// Absolute path; folders that don't exist are made.
+        /// Absolute path; directories that don't exist are made.
         path: String,
         /// Permission bits.
         mode: u32,
@@ -32,7 +32,7 @@ pub enum HostMessage {
         bytes: Vec<u8>,
     },
     /// Run a program; answered by `Output`s and `Exited`, or by `Refused`. One that stands by is
-    /// answered by `StandsBy` instead; one at the terminal first by `AtTerminal`.
+    /// answered by `Primed` instead; one at the terminal first by `AtTerminal`.
     Run(Run),
     /// Write a last line to the kernel's log, [`log_mark`], and read what the log has gained since the
     /// last such request; answered by `Output`s of [`Stream::KernelLog`] and `Done`.
@@ -77,7 +77,7 @@ pub struct Run {
     pub argv: Vec<String>,
     /// The whole environment.
     pub env: Vec<(String, String)>,
-    /// Files and folders that appear empty while the program runs. One that doesn't exist is
+    /// Files and directories that appear empty while the program runs. One that doesn't exist is
     /// hidden already.
     pub hide: Vec<String>,
     /// After so many milliseconds everything is killed.
@@ -164,7 +164,7 @@ pub enum GuestMessage {
         why: String,
     },
     /// The program has stopped itself, and waits for `Proceed`.
-    StandsBy,
+    Primed,
     /// The program has the console: what was typed there before is lost.
     AtTerminal,
 }

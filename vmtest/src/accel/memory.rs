@@ -78,8 +78,8 @@ impl Memory {
     }
 
     fn write(&self, record: &Record) -> io::Result<()> {
-        let folder = self.file.parent().unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        let dir = self.file.parent().unwrap_or(Path::new("."));
+        let mut file = tempfile::NamedTempFile::new_in(dir)?;
         file.write_all(&serde_json::to_vec_pretty(record)?)?;
         file.persist(&self.file)?;
         Ok(())
@@ -101,8 +101,8 @@ mod tests {
 
     #[test]
     fn an_answer_holds_as_long_as_its_circumstances() {
-        let folder = tempfile::tempdir().unwrap();
-        let memory = Memory::at(folder.path().join("accelerator.json"));
+        let dir = tempfile::tempdir().unwrap();
+        let memory = Memory::at(dir.path().join("accelerator.json"));
         let now = circumstances();
         assert_eq!(memory.recall(&now), None);
         memory.remember(&now, Accelerator::Tcg);
@@ -119,8 +119,8 @@ mod tests {
 
     #[test]
     fn a_damaged_memory_is_no_answer() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("accelerator.json");
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("accelerator.json");
         fs::write(&file, b"{\"accelerator\": \"kvm\"").unwrap();
         assert_eq!(Memory::at(file).recall(&circumstances()), None);
     }

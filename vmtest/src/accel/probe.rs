@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// A processor that runs the kernel lets it speak within a tenth of a second.
-const PATIENCE: Duration = Duration::from_secs(4);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(4);
 /// QEMU's translator needs half a second, on a busy machine several times that.
 const TRANSLATED: Duration = Duration::from_secs(20);
 
@@ -48,14 +48,14 @@ struct Patience {
 
 /// Starts a guest with KVM and waits for its first word.
 pub(super) fn boot(qemu: &Binary, kernel: &Path, image: &Path) -> Result<Finding, LabError> {
-    boot_within(qemu, kernel, image, Patience { kvm: PATIENCE, tcg: TRANSLATED })
+    boot_within(qemu, kernel, image, Patience { kvm: LOCK_TIMEOUT, tcg: TRANSLATED })
 }
 
 fn boot_within(
     qemu: &Binary,
     kernel: &Path,
     image: &Path,
-    patience: Patience,
+    timeout: Patience,
 ) -> Result<Finding, LabError> {
     let start = |accelerator| {
         let mut machine = MachineSpec::new(accelerator, kernel, image);
@@ -63,15 +63,15 @@ fn boot_within(
         Guest::start(&Bootable::new(qemu.clone(), machine))
     };
     let mut guest = start(Accelerator::Kvm)?;
-    if guest.first_sign(patience.kvm).is_some() {
+    if guest.first_sign(timeout.kvm).is_some() {
         return Ok(Finding::Runs);
     }
     if let Some(diagnostics) = guest.diagnostics() {
         return Ok(Finding::Refused(diagnostics));
     }
     drop(guest);
-    Ok(match start(Accelerator::Tcg)?.first_sign(patience.tcg) {
-        Some(_) => Finding::Silent(patience.kvm),
+    Ok(match start(Accelerator::Tcg)?.first_sign(timeout.tcg) {
+        Some(_) => Finding::Silent(timeout.kvm),
         None => Finding::Mute,
     })
 }
@@ -86,18 +86,18 @@ mod tests {
 
     /// A shell script in QEMU's place: descriptor 3 is the console.
     fn find(script: &str) -> Finding {
-        let folder = tempfile::tempdir().unwrap();
-        let qemu = folder.path().join("qemu");
+        let dir = tempfile::tempdir().unwrap();
+        let qemu = dir.path().join("qemu");
         fs::write(&qemu, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(&qemu, fs::Permissions::from_mode(0o755)).unwrap();
-        let kernel = folder.path().join("vmlinux");
+        let kernel = dir.path().join("vmlinux");
         let mut header = b"\x7fELF\x02\x01".to_vec();
         header.resize(0x300, 0);
         header[18] = 62;
         fs::write(&kernel, header).unwrap();
-        let patience = Duration::from_millis(500);
-        let patience = Patience { kvm: patience, tcg: patience };
-        boot_within(&Binary::at(qemu), &kernel, Path::new("/image"), patience).unwrap()
+        let timeout = Duration::from_millis(500);
+        let timeout = Patience { kvm: timeout, tcg: timeout };
+        boot_within(&Binary::at(qemu), &kernel, Path::new("/image"), timeout).unwrap()
     }
 
     #[rstest]

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{Named, Report, Summary};
-use crate::lab::{BOOT_TIMEOUT, Bootable, Guest, Job, LabError, Ready, SavedState};
+use crate::lab::{BOOT_TIMEOUT, Bootable, Guest, Job, LabError, Ready, Checkpoint};
 
 /// What to measure with.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ struct Round {
 /// Measures floor, boot, job, cell and restored cell in turn, so that a change of the machine's load meets them
 /// all. `observe` is called before each round with its number, counted from 1.
 pub fn boot(bench: &BootBench, mut observe: impl FnMut(usize)) -> Result<Report, LabError> {
-    let saved = SavedState::of_boot(&bench.bootable, BOOT_TIMEOUT)?;
+    let saved = Checkpoint::of_boot(&bench.bootable, BOOT_TIMEOUT)?;
     let mut rounds = Vec::new();
     for number in 1..=bench.rounds.get() {
         observe(number);
@@ -79,7 +79,7 @@ pub fn boot(bench: &BootBench, mut observe: impl FnMut(usize)) -> Result<Report,
     })
 }
 
-fn round(bootable: &Bootable, saved: &SavedState) -> Result<Round, LabError> {
+fn round(bootable: &Bootable, saved: &Checkpoint) -> Result<Round, LabError> {
     let mut bare = bootable.clone();
     bare.machine.kernel_words.extend(["--".to_owned(), "floor".to_owned()]);
     let floor = Guest::start(&bare)?.ended(BOOT_TIMEOUT)?;

@@ -161,8 +161,8 @@ mod tests {
 
     #[test]
     fn what_was_written_can_be_read() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.json");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.json");
         let summary = Summary { median_ms: 1.0, min_ms: 1.0, max_ms: 1.0, rounds: 1 };
         let report = super::super::Report {
             schema: 1,

@@ -15,7 +15,7 @@ use crate::{
     machine::{self, MachineError},
     report::Tally,
     run::{self, Options, RunError, Show, plan::Filter, plan::RunPlan, progress::ProgressEvent},
-    warm::Warm,
+    checkpoints::Checkpoints,
 };
 
 /// What to run, and how often.
@@ -25,7 +25,7 @@ pub struct MatrixBench {
     pub kernels: Kernels,
     /// Which kernels.
     pub selection: Selection,
-    /// The folder of the programs that run in guests.
+    /// The directory of the programs that run in guests.
     pub guest: PathBuf,
     /// How often everything is run.
     pub rounds: NonZeroUsize,
@@ -51,7 +51,7 @@ pub enum MatrixError {
     Verdicts {
         /// How many cells had which outcome.
         summary: String,
-        /// The folder of the run.
+        /// The directory of the run.
         evidence: PathBuf,
     },
 }
@@ -114,7 +114,7 @@ fn run(
     if report.run.exit_code != 0 {
         return Err(MatrixError::Verdicts {
             summary: Tally::of(&report.cells).to_string(),
-            evidence: outcomes.directory.path().to_owned(),
+            evidence: outcomes.dir.path().to_owned(),
         });
     }
     Ok((took, report.cells.len(), report.run.jobs))
@@ -126,7 +126,7 @@ fn forget(bench: &MatrixBench, entries: &[Entry]) -> Result<(), MatrixError> {
     for entry in entries {
         let kernel = bench.kernels.prepare(entry, &Silent)?;
         let bootable = machine::of_kernel(store, &kernel, &bench.guest, &[], &mut |_| {})?;
-        Warm::of(store).forget(&bootable);
+        Checkpoints::of(store).forget(&bootable);
     }
     Ok(())
 }

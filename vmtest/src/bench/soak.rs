@@ -13,7 +13,7 @@ use super::{Named, Report, Summary};
 use crate::{
     kernels::Store,
     lab::{Bootable, Job, LabError},
-    warm::Warm,
+    checkpoints::Checkpoints,
 };
 
 /// What to restore, and how often.
@@ -68,18 +68,18 @@ pub enum SoakError {
 /// with its number, counted from 1.
 pub fn soak(bench: &SoakBench, mut observe: impl FnMut(usize)) -> Result<Report, SoakError> {
     let guest = |round| move |source| SoakError::Guest { round, source: Box::new(source) };
-    let warm = Warm::of(&bench.store);
-    warm.prepare(&bench.bootable, &mut |_| {}).map_err(guest(0))?;
+    let checkpoints = Checkpoints::of(&bench.store);
+    checkpoints.prepare(&bench.bootable, &mut |_| {}).map_err(guest(0))?;
     // Not those of other kernels: other processes may save and restore them meanwhile.
-    let folder = warm.folder(&bench.bootable).ok_or(SoakError::NoState)?;
-    let before = Belongings::of(&folder)?;
+    let dir = checkpoints.dir(&bench.bootable).ok_or(SoakError::NoState)?;
+    let before = Belongings::of(&dir)?;
     let (mut ready, mut whole) = (Vec::new(), Vec::new());
     for round in 1..=bench.rounds.get() {
         observe(round);
         let began = Instant::now();
         let mut told = None;
-        let mut tell = |line| told = Some(line);
-        let mut restored = warm.guest(&bench.bootable, &mut tell).map_err(guest(round))?;
+        let mut notify = |line| told = Some(line);
+        let mut restored = checkpoints.guest(&bench.bootable, &mut notify).map_err(guest(round))?;
         ready.push(restored.timings().ready);
         // The agent itself: as anything but PID 1 it ends at once.
         restored.run(&Job::new(["/init"])).map_err(guest(round))?;
@@ -89,7 +89,7 @@ pub fn soak(bench: &SoakBench, mut observe: impl FnMut(usize)) -> Result<Report,
             return Err(SoakError::NotRestored { round, told });
         }
     }
-    if let Some(what) = Belongings::of(&folder)?.beyond(&before) {
+    if let Some(what) = Belongings::of(&dir)?.beyond(&before) {
         return Err(SoakError::Left { rounds: bench.rounds.get(), what });
     }
     let of = |times: &[Duration]| {
@@ -119,9 +119,9 @@ struct Belongings {
 }
 
 impl Belongings {
-    fn of(folder: &Path) -> io::Result<Self> {
+    fn of(dir: &Path) -> io::Result<Self> {
         let mut files = BTreeMap::new();
-        list(folder, &mut files)?;
+        list(dir, &mut files)?;
         Ok(Belongings {
             children: children()?,
             descriptors: fs::read_dir("/proc/self/fd")?.count(),
@@ -149,10 +149,10 @@ impl Belongings {
     }
 }
 
-fn list(folder: &Path, files: &mut BTreeMap<PathBuf, u64>) -> io::Result<()> {
+fn list(dir: &Path, files: &mut BTreeMap<PathBuf, u64>) -> io::Result<()> {
     use std::os::unix::fs::MetadataExt as _;
 
-    for entry in fs::read_dir(folder)? {
+    for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let metadata = entry.metadata()?;
         if metadata.is_dir() {
@@ -183,15 +183,15 @@ mod tests {
 
     #[test]
     fn what_is_left_is_found() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("state"), [0; 4096]).unwrap();
-        let before = Belongings::of(folder.path()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("state"), [0; 4096]).unwrap();
+        let before = Belongings::of(dir.path()).unwrap();
         assert_eq!(before.beyond(&before), None);
 
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
-        let file = fs::File::open(folder.path().join("state")).unwrap();
-        fs::write(folder.path().join("state"), [1; 65536]).unwrap();
-        let after = Belongings::of(folder.path()).unwrap();
+        let file = fs::File::open(dir.path().join("state")).unwrap();
+        fs::write(dir.path().join("state"), [1; 65536]).unwrap();
+        let after = Belongings::of(dir.path()).unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
         drop(file);

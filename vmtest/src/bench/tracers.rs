@@ -9,7 +9,7 @@ use crate::{
     kernels::Store,
     lab::{Bootable, Exit, Guest, Job, LabError, Ready},
     program::Program,
-    warm::Warm,
+    checkpoints::Checkpoints,
 };
 
 /// What to measure with.
@@ -82,14 +82,14 @@ pub fn tracers(
     bench: &TracersBench,
     mut observe: impl FnMut(usize),
 ) -> Result<Report, TracersError> {
-    let warm = Warm::of(&bench.store);
+    let checkpoints = Checkpoints::of(&bench.store);
     let mut bootable = bench.bootable.clone();
     let mut tracers: Vec<(&str, By)> =
         TRACED.map(|(name, backend, scenario)| (name, By::Us(backend, scenario))).into();
     let mut beside = "bpftrace (not installed)".to_owned();
     if let Some(bpftrace) = &bench.bpftrace {
         bootable.machine.memory_mib = MEMORY_MIB;
-        bootable.machine.handed.extend(bpftrace.files());
+        bootable.machine.injected.extend(bpftrace.files());
         tracers.push(("bpftrace, perf", By::Bpftrace));
         beside = "bpftrace".to_owned();
     }
@@ -97,7 +97,7 @@ pub fn tracers(
     let mut traced: Vec<Vec<Cost>> = tracers.iter().map(|_| Vec::new()).collect();
     for number in 1..=bench.rounds.get() {
         observe(number);
-        let mut guest = warm.guest(&bootable, &mut |_| {})?;
+        let mut guest = checkpoints.guest(&bootable, &mut |_| {})?;
         // The first program of a guest pays for the translation of all others.
         measure(&mut guest, "warming up", By::Nobody)?;
         untraced.push(measure(&mut guest, "untraced", By::Nobody)?);
@@ -148,20 +148,20 @@ pub fn tracers(
 }
 
 fn measure(guest: &mut Guest<Ready>, which: &'static str, by: By) -> Result<Cost, TracersError> {
-    let mut words = vec!["/bin/kernlab-tracer".to_owned(), "cost".to_owned()];
-    let mut option = |name: &str, value: String| words.extend([name.to_owned(), value]);
+    let mut args = vec!["/bin/kernlab-tracer".to_owned(), "cost".to_owned()];
+    let mut option = |name: &str, value: String| args.extend([name.to_owned(), value]);
     option("--calls", CALLS.to_string());
     let scenario = if let By::Us(_, scenario) = by { scenario } else { TRACED[0].2 };
     option("--scenario", scenario.to_owned());
     let job = match by {
-        By::Nobody => Job::new(words),
+        By::Nobody => Job::new(args),
         By::Us(backend, _) => {
             option("--backend", backend.to_string());
-            Job::new(words)
+            Job::new(args)
         }
         By::Bpftrace => {
             option("--bpftrace", "/bin/bpftrace".to_owned());
-            Program::with_libraries(Job::new(words))
+            Program::with_libraries(Job::new(args))
         }
     };
     let output = guest.run(&job.timeout(TIMEOUT))?;

@@ -25,12 +25,12 @@ const EXAMINATION: &str = "examination.json";
 /// How a kernel is examined.
 #[derive(Clone, Copy, Debug)]
 pub struct How<'a> {
-    /// The folder of the guest's programs.
+    /// The directory of the guest's programs.
     pub guest: &'a Path,
     /// Boot a guest, instead of restoring a saved one.
     pub cold: bool,
     /// Take the dossier anew, even if there is one.
-    pub again: bool,
+    pub refresh: bool,
 }
 
 /// A dossier, and the way to everything else that a kernel is compared by.
@@ -52,9 +52,9 @@ pub fn of(
     entry: &Entry,
     how: How<'_>,
     observer: &dyn Observer,
-    tell: &mut dyn FnMut(String),
+    notify: &mut dyn FnMut(String),
 ) -> Result<Archive, DossierError> {
-    of_kernel(kernels, kernels.prepare(entry, observer)?, how, tell)
+    of_kernel(kernels, kernels.prepare(entry, observer)?, how, notify)
 }
 
 /// The same of a kernel that was prepared.
@@ -62,7 +62,7 @@ pub fn of_kernel(
     kernels: &Kernels,
     kernel: Unpacked,
     how: How<'_>,
-    tell: &mut dyn FnMut(String),
+    notify: &mut dyn FnMut(String),
 ) -> Result<Archive, DossierError> {
     let path = kernel.image.fastest();
     let image = File::open(path).and_then(|mut file| Digest::of_reader(&mut file));
@@ -71,11 +71,11 @@ pub fn of_kernel(
         serde_json::to_string(&Scope::current()).map_err(|error| unreadable(path, error))?;
     let key = Digest::of(format!("dossier {VERSION} {image} {scope}").as_bytes()).to_string();
 
-    let refused = Cell::new(how.again);
-    let whole = |folder: &Path| if refused.get() { None } else { read(folder) };
+    let refused = Cell::new(how.refresh);
+    let whole = |dir: &Path| if refused.get() { None } else { read(dir) };
     let (_, examination) = kernels.store().artifact(&key, whole, |scratch| {
         refused.set(false);
-        let examination: Examination = ask_for_json("examine", kernels, &kernel, how, tell)?;
+        let examination: Examination = ask_for_json("examine", kernels, &kernel, how, notify)?;
         let json = serde_json::to_vec(&examination).map_err(|error| unreadable(path, error))?;
         write(&scratch.join(EXAMINATION), &json)
     })?;
@@ -87,9 +87,9 @@ pub fn of_kernel(
     Ok(Archive { dossier, search_ms, btf, kernel, image })
 }
 
-/// What is in the folder of a dossier, if it is whole.
-fn read(folder: &Path) -> Option<Examination> {
-    let json = fs::read(folder.join(EXAMINATION)).ok()?;
+/// What is in the directory of a dossier, if it is whole.
+fn read(dir: &Path) -> Option<Examination> {
+    let json = fs::read(dir.join(EXAMINATION)).ok()?;
     let examination: Examination = serde_json::from_slice(&json).ok()?;
     (examination.dossier.schema == SCHEMA).then_some(examination)
 }
@@ -121,15 +121,15 @@ impl Archive {
         &self,
         kernels: &Kernels,
         how: How<'_>,
-        tell: &mut dyn FnMut(String),
+        notify: &mut dyn FnMut(String),
     ) -> Result<Whole, DossierError> {
-        let names = self.answer("functions", kernels, how, tell)?;
+        let names = self.answer("functions", kernels, how, notify)?;
         let types = match &self.btf {
             None => None,
             Some(identity) => {
                 let bytes = match embedded_btf(self.kernel.image.fastest(), identity) {
                     Some(bytes) => bytes,
-                    None => self.answer("btf", kernels, how, tell)?,
+                    None => self.answer("btf", kernels, how, notify)?,
                 };
                 let btf = Btf::parse(bytes)
                     .map_err(|error| DossierError::Btf(self.dossier.release.clone(), error))?;
@@ -146,13 +146,13 @@ impl Archive {
         question: &str,
         kernels: &Kernels,
         how: How<'_>,
-        tell: &mut dyn FnMut(String),
+        notify: &mut dyn FnMut(String),
     ) -> Result<Vec<u8>, DossierError> {
         let key = format!("{question} {VERSION} {}", self.image);
         let key = Digest::of(key.as_bytes()).to_string();
-        let whole = |folder: &Path| fs::read(folder.join(question)).ok();
+        let whole = |dir: &Path| fs::read(dir.join(question)).ok();
         let (_, answer) = kernels.store().artifact(&key, whole, |scratch| {
-            let answer = ask(question, LONG_TIMEOUT, kernels, &self.kernel, how, tell)?;
+            let answer = ask(question, LONG_TIMEOUT, kernels, &self.kernel, how, notify)?;
             write(&scratch.join(question), &answer)
         })?;
         Ok(answer)

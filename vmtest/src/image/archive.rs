@@ -11,12 +11,12 @@ use super::ImageError;
 #[derive(Debug, Default)]
 pub(super) struct Archive {
     bytes: Vec<u8>,
-    folders: BTreeSet<String>,
+    dirs: BTreeSet<String>,
     entries: u32,
 }
 
 impl Archive {
-    /// Adds a regular file, and the folders above it.
+    /// Adds a regular file, and the directories above it.
     pub(super) fn file(
         &mut self,
         path: &str,
@@ -27,13 +27,13 @@ impl Archive {
             let length = content.len() as u64;
             return Err(ImageError::TooLong { path: path.to_owned(), length });
         }
-        self.folders_above(path);
+        self.dirs_above(path);
         let entry = self.entry(path).mode(permissions).set_mode_file_type(ModeFileType::Regular);
         self.append(entry, content);
         Ok(())
     }
 
-    /// Adds a character device, and the folders above it.
+    /// Adds a character device, and the directories above it.
     pub(super) fn character_device(
         &mut self,
         path: &str,
@@ -41,7 +41,7 @@ impl Archive {
         major: u32,
         minor: u32,
     ) {
-        self.folders_above(path);
+        self.dirs_above(path);
         let entry = self.entry(path).mode(permissions).set_mode_file_type(ModeFileType::Char);
         self.append(entry.rdev_major(major).rdev_minor(minor), &[]);
     }
@@ -51,14 +51,14 @@ impl Archive {
         trailer(self.bytes).unwrap_or_else(|error| unreachable!("a vector takes all: {error}"))
     }
 
-    fn folders_above(&mut self, path: &str) {
+    fn dirs_above(&mut self, path: &str) {
         let ends: Vec<usize> =
             path.match_indices('/').map(|(at, _)| at).filter(|at| *at > 0).collect();
         for end in ends {
-            let folder = &path[..end];
-            if self.folders.insert(folder.to_owned()) {
-                let entry = self.entry(folder).mode(0o755).nlink(2);
-                self.append(entry.set_mode_file_type(ModeFileType::Directory), &[]);
+            let dir = &path[..end];
+            if self.dirs.insert(dir.to_owned()) {
+                let entry = self.entry(dir).mode(0o755).nlink(2);
+                self.append(entry.set_mode_file_type(ModeFileType::Dir), &[]);
             }
         }
     }
@@ -93,10 +93,10 @@ mod tests {
             std::str::from_utf8(&bytes[from..from + length]).unwrap().to_owned()
         };
         // "dev": magic, inode, mode, owner, group, links, time, size, devices, name, checksum.
-        let folder = "070701000000010000\
+        let dir = "070701000000010000\
                       41ed000000000000000000000002000000000000000000000000000000000000000000000000\
                       0000000400000000";
-        assert_eq!(text(0, 110), folder);
+        assert_eq!(text(0, 110), dir);
         assert_eq!(&bytes[110..116], b"dev\0\0\0", "padded to four bytes");
         assert_eq!(text(116, 6), "070701");
         assert_eq!(text(116 + 14, 8), "00002180", "a character device of mode 600");

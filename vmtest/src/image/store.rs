@@ -61,16 +61,16 @@ struct Note {
     length: u64,
 }
 
-/// A folder of images, each named by the digest of its content.
+/// A directory of images, each named by the digest of its content.
 #[derive(Clone, Debug)]
 pub struct ImageStore {
-    folder: PathBuf,
+    dir: PathBuf,
 }
 
 impl ImageStore {
-    /// Images are kept in this folder, which is made when it is needed.
-    pub fn new(folder: impl Into<PathBuf>) -> Self {
-        ImageStore { folder: folder.into() }
+    /// Images are kept in this directory, which is made when it is needed.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        ImageStore { dir: dir.into() }
     }
 
     /// The images of this machine, beside its kernels.
@@ -80,7 +80,7 @@ impl ImageStore {
 
     /// The image with these contents: made now, or found if its files are the same as before.
     pub fn image_of(&self, contents: &Contents) -> Result<Initramfs, ImageError> {
-        let note = self.folder.join(format!("{}.json", contents.identity()?));
+        let note = self.dir.join(format!("{}.json", contents.identity()?));
         if let Some(image) = recall(&note) {
             return Ok(image);
         }
@@ -98,7 +98,7 @@ impl ImageStore {
     /// week.
     pub fn keep(&self, image: &[u8]) -> Result<Initramfs, ImageError> {
         let digest = Digest::of(image);
-        let path = self.folder.join(format!("{digest}.cpio"));
+        let path = self.dir.join(format!("{digest}.cpio"));
         let known = fs::read(&path).is_ok_and(|kept| kept == image);
         let written = if known { touch(&path) } else { self.write(&path, image) };
         written.map_err(|source| ImageError::Write { path: path.clone(), source })?;
@@ -106,15 +106,15 @@ impl ImageStore {
     }
 
     fn write(&self, path: &Path, image: &[u8]) -> io::Result<()> {
-        fs::create_dir_all(&self.folder)?;
-        let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
+        fs::create_dir_all(&self.dir)?;
+        let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
         file.write_all(image)?;
         file.persist(path)?;
         self.remove_old(SystemTime::now())
     }
 
     fn remove_old(&self, now: SystemTime) -> io::Result<()> {
-        for entry in fs::read_dir(&self.folder)? {
+        for entry in fs::read_dir(&self.dir)? {
             let entry = entry?;
             let age = entry.metadata().and_then(|file| file.modified()).ok();
             let age = age.and_then(|modified| now.duration_since(modified).ok());
@@ -142,29 +142,29 @@ fn touch(path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn contents(folder: &Path) -> Contents {
-        let agent = folder.join("agent");
+    fn contents(dir: &Path) -> Contents {
+        let agent = dir.join("agent");
         fs::write(&agent, b"\x7fELF agent").unwrap();
         Contents { agent, modules: Vec::new() }
     }
 
     #[test]
     fn the_same_contents_make_the_same_image() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = ImageStore::new(folder.path().join("images"));
-        let contents = contents(folder.path());
+        let dir = tempfile::tempdir().unwrap();
+        let store = ImageStore::new(dir.path().join("images"));
+        let contents = contents(dir.path());
         let first = store.image_of(&contents).unwrap();
         assert_eq!(store.image_of(&contents).unwrap(), first);
         assert_eq!(fs::read(&first.path).unwrap(), contents.build().unwrap());
-        let elsewhere = ImageStore::new(folder.path().join("elsewhere"));
+        let elsewhere = ImageStore::new(dir.path().join("elsewhere"));
         assert_eq!(elsewhere.image_of(&contents).unwrap().digest, first.digest);
     }
 
     #[test]
     fn a_program_that_was_built_again_makes_another_image() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = ImageStore::new(folder.path().join("images"));
-        let contents = contents(folder.path());
+        let dir = tempfile::tempdir().unwrap();
+        let store = ImageStore::new(dir.path().join("images"));
+        let contents = contents(dir.path());
         let first = store.image_of(&contents).unwrap();
         fs::write(&contents.agent, b"\x7fELF other").unwrap();
         assert_ne!(store.image_of(&contents).unwrap().digest, first.digest);
@@ -172,9 +172,9 @@ mod tests {
 
     #[test]
     fn a_note_on_a_torn_image_is_not_believed() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = ImageStore::new(folder.path().join("images"));
-        let contents = contents(folder.path());
+        let dir = tempfile::tempdir().unwrap();
+        let store = ImageStore::new(dir.path().join("images"));
+        let contents = contents(dir.path());
         let image = store.image_of(&contents).unwrap();
         fs::write(&image.path, b"torn").unwrap();
         assert_eq!(store.image_of(&contents).unwrap(), image);
@@ -183,8 +183,8 @@ mod tests {
 
     #[test]
     fn a_damaged_image_is_written_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = ImageStore::new(folder.path());
+        let dir = tempfile::tempdir().unwrap();
+        let store = ImageStore::new(dir.path());
         let kept = store.keep(b"an image").unwrap();
         fs::write(&kept.path, b"torn").unwrap();
         assert_eq!(store.keep(b"an image").unwrap(), kept);
@@ -193,8 +193,8 @@ mod tests {
 
     #[test]
     fn images_that_nobody_uses_go() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = ImageStore::new(folder.path());
+        let dir = tempfile::tempdir().unwrap();
+        let store = ImageStore::new(dir.path());
         let kept = store.keep(b"an image").unwrap();
         let soon = SystemTime::now() + Duration::from_secs(60);
         store.remove_old(soon).unwrap();

@@ -19,8 +19,8 @@ pub(crate) fn distributions(root: &Path) -> Vec<String> {
 pub(crate) fn sources(root: &Path) -> Vec<AptSource> {
     let apt = root.join("etc/apt");
     let mut sources = parse_list(&read(&apt.join("sources.list")));
-    let folder = fs::read_dir(apt.join("sources.list.d")).into_iter().flatten().flatten();
-    let mut paths: Vec<_> = folder.map(|entry| entry.path()).collect();
+    let dir = fs::read_dir(apt.join("sources.list.d")).into_iter().flatten().flatten();
+    let mut paths: Vec<_> = dir.map(|entry| entry.path()).collect();
     paths.sort();
     for path in paths {
         match path.extension().and_then(|extension| extension.to_str()) {

@@ -9,7 +9,7 @@ use std::{
 use kernlab_core::scenario::Scenario;
 
 use super::{
-    build::{Config, ConfigError, Requirement, Scope, Standing, Value, requirements},
+    build::{Config, ConfigError, Requirement, Scope, OptionState, Value, requirements},
     compression::{Compression, read_bounded},
     vmlinux::{BzImage, ElfKernel, ImageError, is_elf},
 };
@@ -132,7 +132,7 @@ fn embedded_config(vmlinux: &[u8]) -> Option<Config> {
 
 /// An option that is not as it should be.
 #[derive(Clone, Debug)]
-pub struct Unmet {
+pub struct Unsatisfied {
     /// What it should be, for whom, and why.
     pub requirement: &'static Requirement,
     /// What it is; none if it is not mentioned.
@@ -143,7 +143,7 @@ pub struct Unmet {
 #[derive(Clone, Debug)]
 pub struct Suitability {
     /// Every option that somebody needs and that is otherwise, in the order of the list.
-    pub unmet: Vec<Unmet>,
+    pub unsatisfied: Vec<Unsatisfied>,
     /// How many options are as they should be, or unknown to a release that can do without.
     pub met: usize,
 }
@@ -151,14 +151,14 @@ pub struct Suitability {
 impl Suitability {
     /// Compares a configuration with the list.
     pub fn of(config: &Config) -> Self {
-        let mut suitability = Suitability { unmet: Vec::new(), met: 0 };
+        let mut suitability = Suitability { unsatisfied: Vec::new(), met: 0 };
         for requirement in requirements() {
             if matches!(requirement.scope, Scope::Build | Scope::Btf) {
                 continue;
             }
-            match requirement.standing(config) {
-                Standing::Met | Standing::TooOld => suitability.met += 1,
-                Standing::Unmet(found) => suitability.unmet.push(Unmet { requirement, found }),
+            match requirement.state_in(config) {
+                OptionState::Met | OptionState::TooOld => suitability.met += 1,
+                OptionState::Unsatisfied(found) => suitability.unsatisfied.push(Unsatisfied { requirement, found }),
             }
         }
         suitability
@@ -167,14 +167,14 @@ impl Suitability {
     /// Whether the lab can boot the kernel and run tracers in it.
     pub fn suits(&self) -> bool {
         let is_general =
-            |unmet: &Unmet| matches!(unmet.requirement.scope, Scope::Guest | Scope::Tracers);
-        !self.unmet.iter().any(is_general)
+            |unsatisfied: &Unsatisfied| matches!(unsatisfied.requirement.scope, Scope::Guest | Scope::Tracers);
+        !self.unsatisfied.iter().any(is_general)
     }
 
     /// The scenarios that can't work, if not all of them.
     pub fn unsupported(&self) -> Vec<&'static Scenario> {
         let needed: Vec<_> =
-            self.unmet.iter().flat_map(|unmet| unmet.requirement.scope.scenarios()).collect();
+            self.unsatisfied.iter().flat_map(|unsatisfied| unsatisfied.requirement.scope.scenarios()).collect();
         Scenario::ALL.iter().filter(|scenario| needed.contains(scenario)).collect()
     }
 }
@@ -186,7 +186,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::kernels::sample::{
+    use crate::kernels::test_support::{
         archive::compress,
         image::{Payload, bzimage, vmlinux},
     };
@@ -210,7 +210,7 @@ mod tests {
         let examined = examine_bytes(&compress(compression, config().as_bytes())).unwrap();
         assert_eq!(examined.release.as_deref(), Some("6.1"));
         let suitability = Suitability::of(&examined.config.unwrap());
-        assert!(suitability.suits() && suitability.unmet.is_empty(), "{suitability:?}");
+        assert!(suitability.suits() && suitability.unsatisfied.is_empty(), "{suitability:?}");
         assert!(suitability.met > 30);
     }
 

@@ -111,8 +111,8 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_an_error_only_where_it_must_exist() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("absent.toml");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("absent.toml");
         assert!(Document::read_if_there(&path).unwrap().is_none());
         assert!(Document::read(&path).unwrap_err().to_string().starts_with("cannot read "));
     }

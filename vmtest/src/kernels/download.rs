@@ -259,25 +259,25 @@ mod tests {
     use super::*;
     use crate::kernels::{
         digest::Digest,
-        sample::server::{Manner, Server},
+        test_support::server::{Manner, Server},
         store::Store,
     };
 
     const CONTENT: &[u8] = b"the content of a kernel package";
 
     struct Download {
-        _folder: tempfile::TempDir,
+        _dir: tempfile::TempDir,
         store: Store,
         server: Server,
     }
 
     impl Download {
         fn new() -> Self {
-            let folder = tempfile::tempdir().unwrap();
-            let store = Store::open(folder.path()).unwrap();
+            let dir = tempfile::tempdir().unwrap();
+            let store = Store::open(dir.path()).unwrap();
             let server = Server::start();
             server.put("file", CONTENT);
-            Download { _folder: folder, store, server }
+            Download { _dir: dir, store, server }
         }
 
         /// What came of the download, and what was asked for on the way.

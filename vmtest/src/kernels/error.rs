@@ -56,7 +56,7 @@ pub enum ErrorKind {
         /// The last part of its path.
         file: String,
         /// What each address said.
-        attempts: Vec<Attempt>,
+        attempts: Vec<MirrorAttempt>,
     },
     /// The repository has dropped a file since it was locked.
     #[error(
@@ -70,7 +70,7 @@ pub enum ErrorKind {
         /// The last part of its path.
         file: String,
         /// What each address said.
-        attempts: Vec<Attempt>,
+        attempts: Vec<MirrorAttempt>,
     },
     /// A file would have to be downloaded, which was forbidden.
     #[error(
@@ -93,7 +93,7 @@ pub enum ErrorKind {
         /// The address.
         url: String,
         /// What it said.
-        attempts: Vec<Attempt>,
+        attempts: Vec<MirrorAttempt>,
     },
     /// Addresses delivered, but never the file that is locked.
     #[error(
@@ -107,7 +107,7 @@ pub enum ErrorKind {
         /// The last part of its path.
         file: String,
         /// What each address said.
-        attempts: Vec<Attempt>,
+        attempts: Vec<MirrorAttempt>,
     },
     /// A stored package is no longer what was stored.
     #[error(
@@ -205,18 +205,18 @@ impl fmt::Display for LockRefusal {
 
 /// What one address said.
 #[derive(Debug)]
-pub struct Attempt {
+pub struct MirrorAttempt {
     /// The address.
     pub url: String,
     /// Why it did not deliver.
     pub error: TransferError,
 }
 
-fn tried(attempts: &[Attempt]) -> String {
+fn tried(attempts: &[MirrorAttempt]) -> String {
     if attempts.is_empty() {
         return ": no mirror is known for its repository".to_owned();
     }
-    let line = |attempt: &Attempt| format!("\n  {}: {}", attempt.url, chain(&attempt.error));
+    let line = |attempt: &MirrorAttempt| format!("\n  {}: {}", attempt.url, chain(&attempt.error));
     attempts.iter().map(line).collect()
 }
 

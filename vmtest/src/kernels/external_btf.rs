@@ -66,16 +66,16 @@ pub(super) fn raw(store: &Store, path: &Path, release: &str) -> Result<PathBuf, 
     let bytes = fs::read(path).map_err(unreadable)?;
     let key = format!("btf {VERSION} {release} {}", Digest::of(&bytes));
     let key = Digest::of(key.as_bytes()).to_string();
-    let whole = |folder: &Path| {
-        let metadata = fs::metadata(folder.join(RAW)).ok()?;
+    let whole = |dir: &Path| {
+        let metadata = fs::metadata(dir.join(RAW)).ok()?;
         (metadata.len() > 0).then_some(())
     };
-    let (folder, ()) = store.artifact(&key, whole, |scratch| {
+    let (dir, ()) = store.artifact(&key, whole, |scratch| {
         let btf = extract(&bytes, release).map_err(unusable)?;
         let path = scratch.join(RAW);
         fs::write(&path, btf).map_err(|e| ErrorKind::from(StoreError::io("write", &path, e)))
     })?;
-    Ok(folder.join(RAW))
+    Ok(dir.join(RAW))
 }
 
 fn extract(bytes: &[u8], release: &str) -> Result<Vec<u8>, ExternalBtfError> {
@@ -102,7 +102,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::kernels::sample::archive::compress;
+    use crate::kernels::test_support::archive::compress;
 
     /// BTF without a type.
     fn btf() -> Vec<u8> {

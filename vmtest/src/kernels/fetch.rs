@@ -4,7 +4,7 @@ use ureq::http::StatusCode;
 
 use super::{
     download::{Client, TransferError},
-    error::{Attempt, ErrorKind},
+    error::{MirrorAttempt, ErrorKind},
     lock::{LockedFile, LockedKernel, Place},
     matrix::Matrix,
     mirror::{Mirror, Mirrors, Wanted},
@@ -46,7 +46,7 @@ impl Fetcher<'_> {
             return Ok(stored(object));
         }
         let wait = || self.observer.observe(&kernel.id, Event::Wait { file: name });
-        let _turn = self.store.take_turn_announced(&file.sha256.to_string(), wait)?;
+        let _lock = self.store.lock_announced(&file.sha256.to_string(), wait)?;
         // Another process may have fetched it while this one waited for its turn.
         if let Some(object) = self.store.object(file.sha256, file.size) {
             return Ok(stored(object));
@@ -72,7 +72,7 @@ impl Fetcher<'_> {
                 Err(TransferError::Store(error)) => return Err(error.into()),
                 Err(error) => {
                     observe(Event::AddressFailed { url: &url, error: &error });
-                    attempts.push(Attempt { url, error });
+                    attempts.push(MirrorAttempt { url, error });
                 }
             }
         }
@@ -118,7 +118,7 @@ pub(crate) fn is_stored(store: &Store, kernel: &LockedKernel) -> bool {
 
 /// Where a file that could not be had was looked for.
 struct Undelivered {
-    attempts: Vec<Attempt>,
+    attempts: Vec<MirrorAttempt>,
     /// Whether those include an address that is kept up to date.
     asked_live: bool,
 }
@@ -129,10 +129,10 @@ impl Undelivered {
     fn kind(self, id: &str, file: &LockedFile) -> ErrorKind {
         let Undelivered { attempts, asked_live } = self;
         let id = id.to_owned();
-        let is_other = |attempt: &Attempt| {
+        let is_other = |attempt: &MirrorAttempt| {
             matches!(attempt.error, TransferError::WrongDigest | TransferError::WrongSize { .. })
         };
-        let is_gone = |attempt: &Attempt| {
+        let is_gone = |attempt: &MirrorAttempt| {
             matches!(attempt.error, TransferError::Status(status)
                 if status == StatusCode::NOT_FOUND || status == StatusCode::GONE)
         };

@@ -60,9 +60,9 @@ impl FirstUse {
         if let Some(refusal) = refusal {
             return Err(ErrorKind::NotLocked { id: entry.id.clone(), refusal });
         }
-        let place = LockFile::of(&kernels.directory, entry.origin);
+        let place = LockFile::of(&kernels.dir, entry.origin);
         let wait = || observe(Event::WaitForLock);
-        let _turn = place.take_entry(&kernels.store, &entry.id, wait)?;
+        let _lock = place.take_entry(&kernels.store, &entry.id, wait)?;
         // Another thread may have resolved it meanwhile, or another process.
         if let Some(known) = self.known(entry) {
             return known.map_err(ErrorKind::Unresolved);

@@ -25,7 +25,7 @@ impl Kernels {
     }
 
     /// Removes what a sweep says. Only for kernels that were opened with
-    /// [`Kernels::open_alone`].
+    /// [`Kernels::open_exclusive`].
     pub fn remove(&self, sweep: &Sweep) -> Result<(), StoreError> {
         self.store.remove(sweep)
     }

@@ -65,11 +65,11 @@ pub(crate) fn host(store: &Store, id: &str, root: &Path) -> Result<Unpacked, Err
     let path = root.join("proc/sys/kernel/osrelease");
     let release = fs::read_to_string(&path).map_err(|source| ErrorKind::Read { path, source })?;
     let release = release.trim();
-    let folder = root.join("lib/modules").join(release);
+    let dir = root.join("lib/modules").join(release);
     let images = [
         root.join(format!("boot/vmlinuz-{release}")),
         root.join("usr/lib/modules").join(release).join("vmlinuz"),
-        folder.join("vmlinuz"),
+        dir.join("vmlinuz"),
     ];
     let Some(path) = images.iter().find(|path| path.exists()) else {
         let looked_for: Vec<_> = images.iter().map(|path| path.display().to_string()).collect();
@@ -77,14 +77,14 @@ pub(crate) fn host(store: &Store, id: &str, root: &Path) -> Result<Unpacked, Err
         return Err(ErrorKind::NoHostKernel { release: release.to_owned(), looked_for });
     };
     let Inspected { image, has_btf, .. } = read_image(store, path)?;
-    let configs = [root.join(format!("boot/config-{release}")), folder.join("config")];
+    let configs = [root.join(format!("boot/config-{release}")), dir.join("config")];
     Ok(Unpacked {
         id: id.to_owned(),
         release: release.to_owned(),
         image,
         config: configs.into_iter().find(|path| path.is_file()),
         has_btf,
-        modules: if folder.is_dir() { tree(&folder)? } else { Modules::unknown() },
+        modules: if dir.is_dir() { tree(&dir)? } else { Modules::unknown() },
         memory_mib: MEMORY_MIB,
         processors: PROCESSORS,
     })
@@ -206,7 +206,7 @@ mod tests {
     use crate::kernels::{
         compression::Compression,
         error::chain,
-        sample::image::{Payload, bzimage, module, vmlinux, vmlinux_with_btf},
+        test_support::image::{Payload, bzimage, module, vmlinux, vmlinux_with_btf},
     };
 
     struct Machine {
@@ -339,10 +339,10 @@ mod tests {
 
     #[test]
     fn other_files_are_refused_with_their_path() {
-        let machine = Machine::new(&[("text", b"#!/bin/sh\n"), ("folder/file", b"")]);
+        let machine = Machine::new(&[("text", b"#!/bin/sh\n"), ("directory/file", b"")]);
         for (name, expected) in [
             ("text", "text: not a kernel image: it has no x86 boot header"),
-            ("folder", "folder: not a regular file"),
+            ("directory", "directory: not a regular file"),
             ("absent", "absent: No such file"),
         ] {
             let error = chain(&machine.file(name).unwrap_err());

@@ -12,7 +12,7 @@ use super::{
     lock::Lock,
     matrix::{Entry, Matrix, Origin},
     phases::{LOCAL_LOCK_FILE, LOCK_FILE},
-    store::{Store, StoreError, Turn},
+    store::{Store, StoreError, StoreLock},
 };
 
 /// A lock file could not be read or written.
@@ -34,19 +34,19 @@ pub(super) struct LockFile {
 /// One that no other process of this machine changes as long as this value lives.
 pub(super) struct OpenLockFile<'a> {
     file: &'a LockFile,
-    _turn: Turn,
+    _lock: StoreLock,
 }
 
 impl LockFile {
     /// The lock of these entries.
-    pub(super) fn of(directory: &Path, origin: Origin) -> Self {
+    pub(super) fn of(dir: &Path, origin: Origin) -> Self {
         // The same file by another path, such as that of a symbolic link, is the same file.
-        let directory = fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned());
+        let dir = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
         let name = match origin {
             Origin::Shared => LOCK_FILE,
             Origin::Local | Origin::AdHoc => LOCAL_LOCK_FILE,
         };
-        LockFile { path: directory.join(name) }
+        LockFile { path: dir.join(name) }
     }
 
     /// Waits until no other process changes it; calls `wait` if it has to.
@@ -55,8 +55,8 @@ impl LockFile {
         store: &Store,
         wait: impl FnOnce(),
     ) -> Result<OpenLockFile<'_>, StoreError> {
-        let turn = store.take_turn_announced(&format!("lock-file-{}", self.digest()), wait)?;
-        Ok(OpenLockFile { file: self, _turn: turn })
+        let lock = store.lock_announced(&format!("lock-file-{}", self.digest()), wait)?;
+        Ok(OpenLockFile { file: self, _lock: lock })
     }
 
     /// Waits until no other process is about to add this entry; calls `wait` if it has to.
@@ -65,8 +65,8 @@ impl LockFile {
         store: &Store,
         id: &str,
         wait: impl FnOnce(),
-    ) -> Result<Turn, StoreError> {
-        store.take_turn_announced(&format!("lock-entry-{}-{id}", self.digest()), wait)
+    ) -> Result<StoreLock, StoreError> {
+        store.lock_announced(&format!("lock-entry-{}-{id}", self.digest()), wait)
     }
 
     fn digest(&self) -> Digest {

@@ -20,7 +20,7 @@ use super::{
     document::{Document, DocumentError},
     matrix::{
         Arch, BuildSource, DebSource, Deviation, Entry, FileSource, Key, MEMORY_MIB,
-        MEMORY_RANGE_MIB, Matrix, Origin, PROCESSORS, PROCESSORS_RANGE, Repository, RpmFolder,
+        MEMORY_RANGE_MIB, Matrix, Origin, PROCESSORS, PROCESSORS_RANGE, Repository, RpmDir,
         RpmSource, Signs, Source, Tier, Toolchain, TreeSource, UrlSource, is_http,
     },
 };
@@ -111,7 +111,8 @@ enum TreeTable {
     Deb(DebSource),
     Url(UrlSource),
     Archive(PathTable),
-    Folder(PathTable),
+    #[serde(rename = "folder")]
+    Dir(PathTable),
 }
 
 #[derive(Debug, Deserialize)]
@@ -154,9 +155,9 @@ fn merge(matrix: &mut Matrix, document: &Document, origin: Origin) -> Result<(),
         let message = format!("schema {found} is not known here: expected {SCHEMA}");
         return Err(document.invalid(manifest.schema.span(), message));
     }
-    let folder = document.path.parent().unwrap_or(Path::new(""));
+    let dir = document.path.parent().unwrap_or(Path::new(""));
     for (name, table) in manifest.repository {
-        matrix.repositories.insert(name, repository(document, folder, table)?);
+        matrix.repositories.insert(name, repository(document, dir, table)?);
     }
     for (name, urls) in manifest.mirror {
         known_repository(matrix, name.get_ref())
@@ -170,7 +171,7 @@ fn merge(matrix: &mut Matrix, document: &Document, origin: Origin) -> Result<(),
     }
     for table in manifest.kernel {
         let span = table.id.span();
-        let entry = entry(document, folder, matrix, table, origin)?;
+        let entry = entry(document, dir, matrix, table, origin)?;
         match matrix.entries.iter_mut().find(|other| other.id == entry.id) {
             None => matrix.entries.push(entry),
             Some(other) if other.origin != origin => *other = entry,
@@ -185,7 +186,7 @@ fn merge(matrix: &mut Matrix, document: &Document, origin: Origin) -> Result<(),
 
 fn repository(
     document: &Document,
-    folder: &Path,
+    dir: &Path,
     table: RepositoryTable,
 ) -> Result<Repository, DocumentError> {
     let mut keys = Vec::new();
@@ -195,7 +196,7 @@ fn repository(
             let message = "expected a fingerprint of 40 hexadecimal digits";
             return Err(document.invalid(key.fingerprint.span(), message));
         }
-        keys.push(Key { path: folder.join(key.file), fingerprint });
+        keys.push(Key { path: dir.join(key.file), fingerprint });
     }
     let snapshot = match table.snapshot {
         None => None,
@@ -220,7 +221,7 @@ fn repository(
 
 fn entry(
     document: &Document,
-    folder: &Path,
+    dir: &Path,
     matrix: &Matrix,
     table: KernelTable,
     origin: Origin,
@@ -291,7 +292,7 @@ fn entry(
             is_address(&url).map_err(&invalid)?;
             Source::Url(url)
         }
-        SourceTable::File(file) => Source::File(below(folder, file)),
+        SourceTable::File(file) => Source::File(below(dir, file)),
         SourceTable::Build(build) => {
             let modes = table.btf.get_ref();
             let has_btf = modes.iter().any(|mode| mode.needs_embedded());
@@ -310,11 +311,11 @@ fn entry(
                     is_address(&url).map_err(&invalid)?;
                     TreeSource::Url(url)
                 }
-                TreeTable::Archive(table) => TreeSource::Archive(folder.join(table.path)),
-                TreeTable::Folder(table) => TreeSource::Folder(folder.join(table.path)),
+                TreeTable::Archive(table) => TreeSource::Archive(dir.join(table.path)),
+                TreeTable::Dir(table) => TreeSource::Dir(dir.join(table.path)),
             };
-            let config = build.config.map(|path| folder.join(path));
-            let toolchain = build.toolchain.below(folder);
+            let config = build.config.map(|path| dir.join(path));
+            let toolchain = build.toolchain.below(dir);
             Source::Build(BuildSource { tree, config, toolchain })
         }
         SourceTable::Host(HostTable {}) => Source::Host,
@@ -327,7 +328,7 @@ fn entry(
         tier: table.tier,
         source,
         btf: table.btf.into_inner(),
-        btf_file: table.btf_file.map(|file| folder.join(file.into_inner())),
+        btf_file: table.btf_file.map(|file| dir.join(file.into_inner())),
         memory_mib,
         processors,
         why: table.why,
@@ -363,12 +364,12 @@ fn deviation(document: &Document, table: DeviationTable) -> Result<Deviation, Do
 }
 
 fn rpm_source(table: RpmTable) -> Result<RpmSource, String> {
-    let folder = match (table.path, table.mirror_list) {
-        (Some(path), None) => RpmFolder::Path(path.trim_matches('/').to_owned()),
-        (None, Some(path)) => RpmFolder::NamedBy(path.trim_matches('/').to_owned()),
+    let dir = match (table.path, table.mirror_list) {
+        (Some(path), None) => RpmDir::Path(path.trim_matches('/').to_owned()),
+        (None, Some(path)) => RpmDir::NamedBy(path.trim_matches('/').to_owned()),
         _ => return Err("expected either `path` or `mirror_list`".to_owned()),
     };
-    Ok(RpmSource { repository: table.repository, folder, package: table.package })
+    Ok(RpmSource { repository: table.repository, dir, package: table.package })
 }
 
 fn is_usable(repository: &Repository, source: &DebSource) -> Result<(), String> {
@@ -377,7 +378,7 @@ fn is_usable(repository: &Repository, source: &DebSource) -> Result<(), String> 
     }
     match (is_flat(&source.suite), source.component.is_empty()) {
         (true, false) => {
-            return Err("a folder with an index in it has no `component`".to_owned());
+            return Err("a directory with an index in it has no `component`".to_owned());
         }
         (false, true) => return Err("expected a `component`, such as \"main\"".to_owned()),
         _ => {}
@@ -413,10 +414,10 @@ fn is_id(text: &str) -> bool {
     text.starts_with(allowed) && text.chars().all(|c| allowed(c) || "._+-".contains(c))
 }
 
-fn below(folder: &Path, file: FileSource) -> FileSource {
-    let join = |path: Option<std::path::PathBuf>| path.map(|path| folder.join(path));
+fn below(dir: &Path, file: FileSource) -> FileSource {
+    let join = |path: Option<std::path::PathBuf>| path.map(|path| dir.join(path));
     FileSource {
-        image: folder.join(file.image),
+        image: dir.join(file.image),
         vmlinux: join(file.vmlinux),
         modules: join(file.modules),
         config: join(file.config),

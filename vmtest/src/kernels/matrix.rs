@@ -157,9 +157,9 @@ pub enum Source {
 pub struct DebSource {
     /// A repository of the matrix.
     pub repository: String,
-    /// `bookworm-security`; with a slash at its end, a folder with an index in it.
+    /// `bookworm-security`; with a slash at its end, a directory with an index in it.
     pub suite: String,
-    /// `main`; empty for such a folder.
+    /// `main`; empty for such a directory.
     #[serde(default)]
     pub component: String,
     /// A package or metapackage, or a glob of package names whose newest version is meant.
@@ -175,17 +175,17 @@ pub struct RpmSource {
     /// A repository of the matrix.
     pub repository: String,
     /// Where its metadata is.
-    pub folder: RpmFolder,
+    pub dir: RpmDir,
     /// A package, or a glob of package names whose newest version is meant.
     pub package: String,
 }
 
-/// The folder that has `repodata/` in it, below the address of a mirror.
+/// The directory that has `repodata/` in it, below the address of a mirror.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RpmFolder {
+pub enum RpmDir {
     /// `8/BaseOS/x86_64/os`.
     Path(String),
-    /// A document whose first line is the folder's address, which changes from time to time.
+    /// A document whose first line is the directory's address, which changes from time to time.
     NamedBy(String),
 }
 
@@ -199,7 +199,7 @@ pub struct UrlSource {
     pub sha256: Digest,
 }
 
-/// Files on this machine. Relative paths begin at the folder of the matrix.
+/// Files on this machine. Relative paths begin at the directory of the matrix.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileSource {
@@ -233,8 +233,8 @@ pub enum TreeSource {
     Url(UrlSource),
     /// An archive on this machine: `.tar`, `.tar.gz`, `.tar.xz` or `.tar.zst`.
     Archive(PathBuf),
-    /// A folder on this machine, in which nothing was built.
-    Folder(PathBuf),
+    /// A directory on this machine, in which nothing was built.
+    Dir(PathBuf),
 }
 
 impl Source {
@@ -244,7 +244,7 @@ impl Source {
             Source::Deb(_) | Source::Rpm(_) | Source::Url(_) => true,
             Source::Build(build) => match build.tree {
                 TreeSource::Deb(_) | TreeSource::Url(_) => true,
-                TreeSource::Archive(_) | TreeSource::Folder(_) => false,
+                TreeSource::Archive(_) | TreeSource::Dir(_) => false,
             },
             Source::File(_) | Source::Host => false,
         }
@@ -269,7 +269,7 @@ impl fmt::Display for TreeSource {
             TreeSource::Deb(deb) => write!(f, "deb {deb}"),
             TreeSource::Url(UrlSource { url, sha256 }) => write!(f, "url {url} {sha256}"),
             TreeSource::Archive(path) => write!(f, "archive {}", path.display()),
-            TreeSource::Folder(path) => write!(f, "folder {}", path.display()),
+            TreeSource::Dir(path) => write!(f, "directory {}", path.display()),
         }
     }
 }
@@ -279,11 +279,11 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Source::Deb(deb) => write!(f, "deb {deb}"),
-            Source::Rpm(RpmSource { repository, folder, package }) => {
-                let folder = match folder {
-                    RpmFolder::Path(path) | RpmFolder::NamedBy(path) => path,
+            Source::Rpm(RpmSource { repository, dir, package }) => {
+                let dir = match dir {
+                    RpmDir::Path(path) | RpmDir::NamedBy(path) => path,
                 };
-                write!(f, "rpm {repository} {folder} {package}")
+                write!(f, "rpm {repository} {dir} {package}")
             }
             Source::Url(UrlSource { url, sha256 }) => write!(f, "url {url} {sha256}"),
             Source::File(file) => write!(f, "file {}", file.image.display()),

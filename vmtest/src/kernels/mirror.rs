@@ -16,7 +16,7 @@ pub(crate) struct Mirrors {
     environment: Vec<(String, String)>,
     distributions: Vec<String>,
     apt: Vec<AptSource>,
-    /// Addresses of folders of repositories.
+    /// Addresses of directories of repositories.
     yum: Vec<String>,
 }
 

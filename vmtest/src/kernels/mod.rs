@@ -14,7 +14,7 @@ mod btf_mode;
 mod build;
 mod build_tools;
 mod check;
-mod closure;
+mod dependencies;
 mod compression;
 mod deb;
 mod digest;
@@ -38,7 +38,7 @@ mod packaged;
 mod phases;
 mod rpm;
 #[cfg(test)]
-mod sample;
+mod test_support;
 mod select;
 mod signature;
 mod snapshot;
@@ -51,23 +51,23 @@ mod vmlinux;
 mod yum;
 
 pub use self::{
-    add::{AddError, Proposal, Request, Wishes, nearest},
+    add::{AddError, Proposal, Request, AddOptions, nearest},
     build::{
-        BuildError, Config, ConfigError, Dropped, Lacking, Requirement, Scope, Standing, Value,
+        BuildError, Config, ConfigError, Dropped, MissingTools, Requirement, Scope, OptionState, Value,
         requirements,
     },
     build_tools::INSTALLER_VARIABLE,
-    check::{CheckError, Examined, ImageTraits, Suitability, Unmet, examine},
+    check::{CheckError, Examined, ImageTraits, Suitability, Unsatisfied, examine},
     digest::Digest,
     document::{DocumentError, Position},
     download::OFFLINE_VARIABLE,
-    error::{Attempt, Error, ErrorKind, LockRefusal, chain},
+    error::{MirrorAttempt, Error, ErrorKind, LockRefusal, chain},
     first_use::LOCKED_VARIABLE,
     lock::{Change, Lock, LockedFile, LockedKernel, Place, Role},
     lock_file::LockFileError,
     matrix::{
         Arch, BuildSource, DebSource, Deviation, Entry, FileSource, Matrix, Origin, Release,
-        RpmFolder, RpmSource, Source, Tier, Toolchain, TreeSource, UrlSource,
+        RpmDir, RpmSource, Source, Tier, Toolchain, TreeSource, UrlSource,
     },
     modules::{Module, ModuleError, ModuleSet, Modules},
     observer::{Event, Observer, Silent},

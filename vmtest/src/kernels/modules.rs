@@ -127,12 +127,12 @@ impl Modules {
         };
         let mut files = BTreeMap::new();
         // `build` and `source` are symbolic links to kernel trees.
-        let mut folders = vec![root.to_owned()];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(&folder)? {
+        let mut dirs = vec![root.to_owned()];
+        while let Some(dir) = dirs.pop() {
+            for entry in fs::read_dir(&dir)? {
                 let entry = entry?;
                 if entry.file_type()?.is_dir() {
-                    folders.push(entry.path());
+                    dirs.push(entry.path());
                 } else if let Some(name) = entry.file_name().to_str().and_then(name_of_path) {
                     files.insert(name, entry.path());
                 }
@@ -258,7 +258,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::kernels::sample::{archive::compress, image::module};
+    use crate::kernels::test_support::{archive::compress, image::module};
 
     fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, Modules) {
         let root = tempfile::tempdir().unwrap();

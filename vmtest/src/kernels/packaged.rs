@@ -19,7 +19,7 @@ use super::{
 pub(crate) struct PackagedModules {
     pub(crate) all: BTreeSet<String>,
     pub(crate) kept: BTreeSet<String>,
-    pub(crate) folder: PathBuf,
+    pub(crate) dir: PathBuf,
     pub(crate) release: String,
     pub(crate) packages: Vec<StoredPackage>,
     pub(crate) store: Store,
@@ -36,7 +36,7 @@ impl PackagedModules {
     ) -> Result<BTreeMap<String, Vec<u8>>, ErrorKind> {
         let (kept, others): (BTreeSet<_>, BTreeSet<_>) =
             names.iter().cloned().partition(|name| self.kept.contains(name));
-        let mut contents = read_modules(&self.folder, &kept)?;
+        let mut contents = read_modules(&self.dir, &kept)?;
         if !others.is_empty() {
             contents.extend(read_modules(&self.extract(&others)?, &others)?);
         }
@@ -76,11 +76,11 @@ impl PackagedModules {
 }
 
 fn read_modules(
-    folder: &Path,
+    dir: &Path,
     names: &BTreeSet<String>,
 ) -> Result<BTreeMap<String, Vec<u8>>, ErrorKind> {
     let read = |name: &String| {
-        let path = folder.join(format!("{name}.ko"));
+        let path = dir.join(format!("{name}.ko"));
         match fs::read(&path) {
             Ok(content) => Ok((name.clone(), content)),
             Err(source) => Err(ErrorKind::Read { path, source }),

@@ -29,7 +29,7 @@ use super::{
     unpack,
     update::{self, Update, Verification},
 };
-use crate::places::{MATRIX_FILE, PlaceError, matrix_directory, repository_root, store_directory};
+use crate::paths::{MATRIX_FILE, PathError, matrix_dir, repository_root, store_dir};
 
 pub(super) const OVERLAY_FILE: &str = "kernels.local.toml";
 pub(super) const LOCK_FILE: &str = "kernels.lock";
@@ -40,7 +40,7 @@ pub(super) const LOCAL_LOCK_FILE: &str = "kernels.local.lock";
 pub struct Kernels {
     checkout: PathBuf,
     /// Where the matrix and its locks are.
-    pub(super) directory: PathBuf,
+    pub(super) dir: PathBuf,
     pub(super) matrix: Matrix,
     pub(super) lock: Lock,
     pub(super) local_lock: Lock,
@@ -59,7 +59,7 @@ pub struct Kernels {
 pub enum OpenError {
     /// The checkout or the store was not found.
     #[error(transparent)]
-    Place(#[from] PlaceError),
+    Place(#[from] PathError),
     /// The matrix or the lock is malformed.
     #[error(transparent)]
     Document(#[from] DocumentError),
@@ -173,34 +173,34 @@ impl Image {
 impl Kernels {
     /// The kernels of the checkout that the current directory is in, with this machine's store.
     pub fn open() -> Result<Self, OpenError> {
-        Kernels::open_with(Store::open(store_directory()?)?)
+        Kernels::open_with(Store::open(store_dir()?)?)
     }
 
     /// The same, with the store to ourselves: for removing something from it.
-    pub fn open_alone() -> Result<Self, OpenError> {
-        Kernels::open_with(Store::open_alone(store_directory()?)?)
+    pub fn open_exclusive() -> Result<Self, OpenError> {
+        Kernels::open_with(Store::open_exclusive(store_dir()?)?)
     }
 
     fn open_with(store: Store) -> Result<Self, OpenError> {
         let checkout = repository_root()?;
-        let directory = match matrix_directory() {
-            Some(directory) => std::path::absolute(&directory).unwrap_or(directory),
+        let dir = match matrix_dir() {
+            Some(dir) => std::path::absolute(&dir).unwrap_or(dir),
             None => checkout.clone(),
         };
-        let kernels = Kernels::at(&directory, store, Path::new("/"), Client::new())?;
+        let kernels = Kernels::at(&dir, store, Path::new("/"), Client::new())?;
         Ok(Kernels { checkout, ..kernels })
     }
 
     pub(super) fn at(
-        directory: &Path,
+        dir: &Path,
         store: Store,
         machine: &Path,
         client: Client,
     ) -> Result<Self, DocumentError> {
         let mut matrix =
-            manifest::read_matrix(&directory.join(MATRIX_FILE), &directory.join(OVERLAY_FILE))?;
-        let lock = Lock::read(&directory.join(LOCK_FILE))?;
-        let local_lock = Lock::read(&directory.join(LOCAL_LOCK_FILE))?;
+            manifest::read_matrix(&dir.join(MATRIX_FILE), &dir.join(OVERLAY_FILE))?;
+        let lock = Lock::read(&dir.join(LOCK_FILE))?;
+        let local_lock = Lock::read(&dir.join(LOCAL_LOCK_FILE))?;
         for entry in &mut matrix.entries {
             if entry.release.is_none() {
                 let locked = locked_in(&lock, &local_lock, entry);
@@ -210,8 +210,8 @@ impl Kernels {
         let mirrors = Mirrors::of_machine(&matrix, machine);
         let machine = machine.to_owned();
         Ok(Kernels {
-            checkout: directory.to_owned(),
-            directory: directory.to_owned(),
+            checkout: dir.to_owned(),
+            dir: dir.to_owned(),
             matrix,
             lock,
             local_lock,
@@ -240,8 +240,8 @@ impl Kernels {
     }
 
     /// Where the matrix and its locks are.
-    pub fn matrix_directory(&self) -> &Path {
-        &self.directory
+    pub fn matrix_dir(&self) -> &Path {
+        &self.dir
     }
 
     /// The matrix, with the releases that the lock knows filled in.
@@ -320,7 +320,7 @@ impl Kernels {
             TreeSource::Deb(_) => Tree::Package(packages.first()?),
             TreeSource::Url(_) => Tree::Download(packages.first()?),
             TreeSource::Archive(path) => Tree::Archive(path),
-            TreeSource::Folder(path) => Tree::Folder(path),
+            TreeSource::Dir(path) => Tree::Dir(path),
         };
         let (config, btf) = (config.as_deref(), entry.has_btf());
         Some(Recipe { id: &entry.id, tree, config, btf, toolchain })

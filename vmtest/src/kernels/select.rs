@@ -400,9 +400,9 @@ mod tests {
 
     #[test]
     fn paths_get_ids_of_their_own() {
-        let folder = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| {
-            let path = folder.path().join(name).join("My Image");
+            let path = dir.path().join(name).join("My Image");
             std::fs::create_dir(path.parent().unwrap()).unwrap();
             std::fs::write(&path, "").unwrap();
             path.to_string_lossy().into_owned()

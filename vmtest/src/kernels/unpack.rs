@@ -87,7 +87,7 @@ pub(crate) fn unpack(
             supply: Supply::Packages(PackagedModules {
                 all: description.modules,
                 kept: description.kept,
-                folder: path.join("modules"),
+                dir: path.join("modules"),
                 release: release.to_owned(),
                 packages: packages.to_vec(),
                 store: store.clone(),
@@ -121,12 +121,12 @@ fn build(
     scratch: &Path,
 ) -> Result<(), ErrorKind> {
     let mut artifact = Artifact {
-        folder: scratch,
+        dir: scratch,
         description: Description { release: release.to_owned(), ..Description::default() },
         has_image: false,
     };
-    let folder = scratch.join("modules");
-    fs::create_dir(&folder).map_err(|e| StoreError::io("create", &folder, e))?;
+    let dir = scratch.join("modules");
+    fs::create_dir(&dir).map_err(|e| StoreError::io("create", &dir, e))?;
     for package in packages {
         for_each_member(store, package, |member| artifact.take(release, &package.file, member))?;
     }
@@ -245,7 +245,7 @@ impl Content {
 
 /// An artifact in the making.
 struct Artifact<'a> {
-    folder: &'a Path,
+    dir: &'a Path,
     description: Description,
     has_image: bool,
 }
@@ -318,7 +318,7 @@ impl Artifact<'_> {
 
     fn write(&mut self, name: &str, content: &[u8]) -> Result<(), ErrorKind> {
         self.description.sizes.insert(name.to_owned(), content.len() as u64);
-        write(&self.folder.join(name), content)
+        write(&self.dir.join(name), content)
     }
 }
 

@@ -224,7 +224,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::kernels::sample::image::{Payload, bzimage, vmlinux, vmlinux_with_btf};
+    use crate::kernels::test_support::image::{Payload, bzimage, vmlinux, vmlinux_with_btf};
 
     const RELEASE: &str = "6.1.0-56-cloud-amd64";
 

@@ -5,15 +5,15 @@ use std::{fs, path::Path};
 /// The addresses of everything enabled in `/etc/yum.repos.d`, with variables such as `$basearch` in
 /// them. Files that can't be read are not there.
 pub(crate) fn addresses(root: &Path) -> Vec<String> {
-    let folder = fs::read_dir(root.join("etc/yum.repos.d")).into_iter().flatten().flatten();
-    let mut paths: Vec<_> = folder.map(|entry| entry.path()).collect();
+    let dir = fs::read_dir(root.join("etc/yum.repos.d")).into_iter().flatten().flatten();
+    let mut paths: Vec<_> = dir.map(|entry| entry.path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "repo"));
     paths.sort();
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     paths.into_iter().flat_map(|path| parse(&read(path))).collect()
 }
 
-/// Where a mirror is, by the address of one of its folders: up to the last part of its path.
+/// Where a mirror is, by the address of one of its directories: up to the last part of its path.
 pub(crate) fn mirror(address: &str, archive: &str) -> Option<String> {
     let part = format!("/{archive}/");
     let start = address.find("://")? + 3;
@@ -77,8 +77,8 @@ mod tests {
     fn addresses_of_what_is_enabled() {
         let root = tempfile::tempdir().unwrap();
         assert!(addresses(root.path()).is_empty());
-        let folder = root.path().join("etc/yum.repos.d");
-        fs::create_dir_all(&folder).unwrap();
+        let dir = root.path().join("etc/yum.repos.d");
+        fs::create_dir_all(&dir).unwrap();
         let text = "\
 [baseos]
 name=AlmaLinux $releasever - BaseOS
@@ -96,10 +96,10 @@ baseurl=https://off.example.org/almalinux/
 [list]
 mirrorlist=https://list.example.org/
 ";
-        fs::write(folder.join("b.repo"), text).unwrap();
-        fs::write(folder.join("a.repo"), "[a]\nbaseurl=https://a.example.org/fedora/linux/x\n")
+        fs::write(dir.join("b.repo"), text).unwrap();
+        fs::write(dir.join("a.repo"), "[a]\nbaseurl=https://a.example.org/fedora/linux/x\n")
             .unwrap();
-        fs::write(folder.join("c.rpmsave"), "[c]\nbaseurl=https://c.example.org/\n").unwrap();
+        fs::write(dir.join("c.rpmsave"), "[c]\nbaseurl=https://c.example.org/\n").unwrap();
         assert_eq!(
             addresses(root.path()),
             [

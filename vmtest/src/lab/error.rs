@@ -5,7 +5,7 @@ use std::{error::Error, fmt, io, process::ExitStatus, time::Duration};
 use kernlab_core::outcome::{Outcome, Reason, Verdict};
 use kernlab_proto::{Exit, FrameError};
 
-use super::running::Running;
+use super::cpu_time::CpuTime;
 use crate::{
     console::Crash,
     qemu::{BinaryError, KernelImageError, MonitorError, SpawnError},
@@ -146,7 +146,7 @@ pub enum LabErrorKind {
     },
     /// The kernel complained where nothing was to happen.
     #[error("the kernel complained: {0}")]
-    Complained(String),
+    KernelWarned(String),
     /// The agent could not do what it was asked to.
     #[error("the guest could not {what}")]
     Refused {
@@ -157,24 +157,24 @@ pub enum LabErrorKind {
 
 /// What is worth reading when a guest has failed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Evidence {
+pub struct GuestEvidence {
     /// The crash, if there is one, else the last lines of the console.
     pub console: String,
     /// A command that boots the same machine in a terminal.
     pub reproduce: String,
     /// What the guest got of the time since its program was started.
-    pub running: Running,
+    pub running: CpuTime,
 }
 
 /// A guest failed; it has been ended.
 #[derive(Debug)]
 pub struct LabError {
     kind: Box<LabErrorKind>,
-    evidence: Box<Evidence>,
+    evidence: Box<GuestEvidence>,
 }
 
 impl LabError {
-    pub(super) fn new(kind: LabErrorKind, evidence: Evidence) -> Self {
+    pub(super) fn new(kind: LabErrorKind, evidence: GuestEvidence) -> Self {
         LabError { kind: Box::new(kind), evidence: Box::new(evidence) }
     }
 
@@ -194,7 +194,7 @@ impl LabError {
     }
 
     /// What to read about it.
-    pub fn evidence(&self) -> &Evidence {
+    pub fn evidence(&self) -> &GuestEvidence {
         &self.evidence
     }
 
@@ -203,7 +203,7 @@ impl LabError {
         match *self.kind {
             LabErrorKind::Crashed { phase: Phase::Work, .. } => Outcome::KernelCrash,
             LabErrorKind::Silent { .. } => Outcome::Timeout,
-            LabErrorKind::Complained(_) => Outcome::KernelWarning,
+            LabErrorKind::KernelWarned(_) => Outcome::KernelWarning,
             LabErrorKind::Crashed { phase: Phase::Boot, .. }
             | LabErrorKind::QemuMissing(_)
             | LabErrorKind::Spawn(_)
@@ -242,7 +242,7 @@ impl LabError {
             | LabErrorKind::Garbage { .. }
             | LabErrorKind::LogNotRead
             | LabErrorKind::Unexpected { .. } => Reason::ConnectionLost,
-            LabErrorKind::Complained(_) => Reason::KernelWarned,
+            LabErrorKind::KernelWarned(_) => Reason::KernelWarned,
             LabErrorKind::EndedEarly { .. } | LabErrorKind::Refused { .. } => Reason::TracerDied,
         }
     }
@@ -274,7 +274,7 @@ impl Error for LabError {
 
 impl From<LabErrorKind> for LabError {
     fn from(kind: LabErrorKind) -> Self {
-        LabError::new(kind, Evidence::default())
+        LabError::new(kind, GuestEvidence::default())
     }
 }
 

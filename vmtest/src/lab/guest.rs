@@ -14,7 +14,7 @@ use super::{
     job::{Job, JobOutput},
     keyboard::Keyboard,
     machine::{ANSWER, ENDING, Machine, Work, last_words},
-    saved::SavedState,
+    checkpoint::Checkpoint,
 };
 use crate::{console::Log, qemu::Memory};
 
@@ -26,7 +26,7 @@ pub struct Booting {
 
 /// A guest that has said hello, and nothing was asked of it: every boot of its kernel ends here.
 #[derive(Debug)]
-pub struct Settled {
+pub struct Booted {
     pub(super) hello: Hello,
     timings: Timings,
 }
@@ -42,7 +42,7 @@ pub struct Ready {
 
 /// A guest in which a program waits for its work.
 #[derive(Debug)]
-pub struct StandingBy(pub(super) Ready);
+pub struct Primed(pub(super) Ready);
 
 /// What the stages of a guest's life took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +98,7 @@ impl Guest<Booting> {
     /// Waits until the machine has ended by itself, and says how long it lived. The time counts
     /// from the start.
     pub fn ended(mut self, timeout: Duration) -> Result<Duration, LabError> {
-        let waited = self.machine.accelerator.patience(timeout);
+        let waited = self.machine.accelerator.scale_timeout(timeout);
         match self.machine.process.wait(self.machine.started + waited) {
             Some(status) if status.success() => Ok(self.machine.started.elapsed()),
             Some(status) => {
@@ -123,13 +123,13 @@ impl Guest<Booting> {
 
     /// Waits until the agent says hello and has begun to work; the time counts from the start.
     pub fn ready(self, timeout: Duration) -> Result<Guest<Ready>, LabError> {
-        self.settled(timeout)?.begin()
+        self.booted(timeout)?.begin()
     }
 
     /// Waits until the agent says hello; the time counts from the start.
-    pub(super) fn settled(self, timeout: Duration) -> Result<Guest<Settled>, LabError> {
+    pub(super) fn booted(self, timeout: Duration) -> Result<Guest<Booted>, LabError> {
         let Guest { mut machine, state: Booting { spawn } } = self;
-        let waited = machine.accelerator.patience(timeout);
+        let waited = machine.accelerator.scale_timeout(timeout);
         let hello = match machine.connection.receive(machine.started + waited) {
             Ok(GuestMessage::Hello(hello)) => hello,
             Ok(GuestMessage::ModuleRefused { module, error }) => {
@@ -146,24 +146,24 @@ impl Guest<Booting> {
                 return Err(machine.broken(error, Phase::Boot, "when it had to say hello", waited));
             }
         };
-        let settled = machine.started.elapsed();
+        let booted = machine.started.elapsed();
         let agent = Duration::from_millis(hello.ready_ms.saturating_sub(hello.user_space_ms));
-        let kernel = settled.saturating_sub(agent + spawn);
-        let timings = Timings { spawn, kernel, agent, hello: settled, ready: settled };
-        Ok(Guest { machine, state: Settled { hello, timings } })
+        let kernel = booted.saturating_sub(agent + spawn);
+        let timings = Timings { spawn, kernel, agent, hello: booted, ready: booted };
+        Ok(Guest { machine, state: Booted { hello, timings } })
     }
 }
 
-impl Guest<Settled> {
+impl Guest<Booted> {
     /// A guest that is what another was when it was saved.
     pub(super) fn restored(
         bootable: &Bootable,
-        saved: &SavedState,
+        saved: &Checkpoint,
         memory: Memory<'_>,
     ) -> Result<Self, LabError> {
         let mut machine = Machine::start(bootable, memory)?;
         let spawn = machine.started.elapsed();
-        let deadline = Instant::now() + machine.accelerator.patience(ANSWER);
+        let deadline = Instant::now() + machine.accelerator.scale_timeout(ANSWER);
         if let Err(source) = machine.monitor.restore(&saved.devices, deadline) {
             let diagnostics = machine.process.diagnostics();
             return Err(machine.fail(LabErrorKind::NotRestored { source, diagnostics }));
@@ -171,13 +171,13 @@ impl Guest<Settled> {
         let hello = machine.started.elapsed();
         let kernel = hello.saturating_sub(spawn);
         let timings = Timings { spawn, kernel, agent: Duration::ZERO, hello, ready: hello };
-        Ok(Guest { machine, state: Settled { hello: saved.hello.clone(), timings } })
+        Ok(Guest { machine, state: Booted { hello: saved.hello.clone(), timings } })
     }
 
     /// Lets it begin to work.
     pub(super) fn begin(mut self) -> Result<Guest<Ready>, LabError> {
         self.machine.begin()?;
-        let Guest { machine, state: Settled { hello, mut timings } } = self;
+        let Guest { machine, state: Booted { hello, mut timings } } = self;
         timings.ready = machine.started.elapsed();
         Ok(Guest { machine, state: Ready { hello, timings, kernel_log: String::new() } })
     }
@@ -190,7 +190,7 @@ impl Guest<Ready> {
     }
 
     /// Starts a machine as another was when it was saved.
-    pub fn restore(bootable: &Bootable, saved: &SavedState) -> Result<Self, LabError> {
+    pub fn restore(bootable: &Bootable, saved: &Checkpoint) -> Result<Self, LabError> {
         let memory = Memory::Restored(&saved.memory);
         let mut guest = Guest::restored(bootable, saved, memory)?.begin()?;
         guest.state.kernel_log = saved.kernel_log.clone();
@@ -235,11 +235,11 @@ impl Guest<Ready> {
     }
 
     /// Starts a program that does what it can before its work is known, and then stops itself.
-    pub(super) fn stand_by(mut self, program: &Job) -> Result<Guest<StandingBy>, LabError> {
+    pub(super) fn prime(mut self, program: &Job) -> Result<Guest<Primed>, LabError> {
         let work = self.start_program(program, Input::Later)?;
-        self.machine.answered(work, &GuestMessage::StandsBy)?;
+        self.machine.answered(work, &GuestMessage::Primed)?;
         let Guest { machine, state } = self;
-        Ok(Guest { machine, state: StandingBy(state) })
+        Ok(Guest { machine, state: Primed(state) })
     }
 
     fn start_program(&mut self, job: &Job, input: Input) -> Result<Work, LabError> {
@@ -274,7 +274,7 @@ impl Guest<Ready> {
 
     /// Asks the guest to switch itself off, and makes sure.
     pub fn power_off(mut self) -> PowerOff {
-        let deadline = Instant::now() + self.machine.accelerator.patience(ENDING);
+        let deadline = Instant::now() + self.machine.accelerator.scale_timeout(ENDING);
         let asked = self.machine.connection.send(&HostMessage::PowerOff, deadline);
         let ended = asked.is_ok() && self.machine.process.wait(deadline).is_some();
         // Dropping it kills it.
@@ -282,11 +282,11 @@ impl Guest<Ready> {
     }
 }
 
-impl Guest<StandingBy> {
+impl Guest<Primed> {
     /// Starts a machine as another was when it was saved with a program that stood by.
-    pub fn restore_standby(bootable: &Bootable, saved: &SavedState) -> Result<Self, LabError> {
+    pub fn restore_primed(bootable: &Bootable, saved: &Checkpoint) -> Result<Self, LabError> {
         let Guest { machine, state } = Guest::restore(bootable, saved)?;
-        Ok(Guest { machine, state: StandingBy(state) })
+        Ok(Guest { machine, state: Primed(state) })
     }
 
     /// What the agent said first.
@@ -305,7 +305,7 @@ impl Guest<StandingBy> {
         let proceed = HostMessage::Proceed(Proceed { input, deadline_ms: work.deadline_ms() });
         self.machine.send(&proceed, work.deadline, work.doing, work.waited)?;
         let output = self.machine.end_of(work, program)?;
-        let Guest { machine, state: StandingBy(state) } = self;
+        let Guest { machine, state: Primed(state) } = self;
         Ok((Guest { machine, state }, output))
     }
 }

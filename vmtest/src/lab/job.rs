@@ -5,7 +5,7 @@ use std::time::Duration;
 pub use kernlab_proto::{Exit, Limits, TerminalSize};
 use kernlab_proto::{RunReport, Stream};
 
-use super::{machine::ANSWER, running::Running};
+use super::{machine::ANSWER, cpu_time::CpuTime};
 
 /// A file that is written before the program starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl Job {
         self
     }
 
-    /// Lets a file or folder appear empty while the program runs.
+    /// Lets a file or directory appear empty while the program runs.
     #[must_use]
     pub fn hide(mut self, path: impl Into<String>) -> Self {
         self.hide.push(path.into());
@@ -105,7 +105,7 @@ pub struct JobOutput {
     /// From the request to the answer, by our clock.
     pub duration: Duration,
     /// How much of that time the host ran the guest.
-    pub running: Running,
+    pub running: CpuTime,
     /// From the program's start to its end, by the guest's clock.
     pub guest_duration: Duration,
 }
@@ -140,7 +140,7 @@ impl Collected {
         self,
         report: RunReport,
         duration: Duration,
-        running: Running,
+        running: CpuTime,
     ) -> JobOutput {
         JobOutput {
             exit: report.exit,

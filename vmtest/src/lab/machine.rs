@@ -12,13 +12,13 @@ use kernlab_proto::{Begin, CHUNK, GuestMessage, HostMessage, Stream, log_mark};
 use super::{
     Bootable,
     connection::{Connection, ConnectionError},
-    error::{Evidence, LabError, LabErrorKind, Phase},
+    error::{GuestEvidence, LabError, LabErrorKind, Phase},
     job::{Collected, GuestFile, Job, JobOutput},
-    running::Running,
+    cpu_time::CpuTime,
 };
 use crate::{
     console::{Console, Crash, Log},
-    qemu::{Accelerator, HandedFile, Memory, Monitor, Process, Spawned, check_kernel_image},
+    qemu::{Accelerator, InjectedFile, Memory, Monitor, Process, Spawned, check_kernel_image},
 };
 
 /// How long QEMU may take to end, and its console to be read, once its guest is gone.
@@ -43,7 +43,7 @@ pub(super) struct Machine {
     pub(super) accelerator: Accelerator,
     pub(super) started: Instant,
     /// What QEMU holds for the guest.
-    handed: Vec<HandedFile>,
+    injected: Vec<InjectedFile>,
     /// When the last program was started, and the processor time that was used by then.
     at_work: Option<(Instant, Duration)>,
 }
@@ -82,7 +82,7 @@ impl Machine {
         let connection = Connection::new(protocol)
             .map_err(host("could not set up the connection to the guest"))?;
         let accelerator = bootable.accelerator();
-        let (at_work, handed) = (None, bootable.machine.handed.clone());
+        let (at_work, injected) = (None, bootable.machine.injected.clone());
         Ok(Machine {
             process,
             console,
@@ -91,7 +91,7 @@ impl Machine {
             connection,
             accelerator,
             started,
-            handed,
+            injected,
             at_work,
         })
     }
@@ -100,8 +100,8 @@ impl Machine {
     pub(super) fn work(&mut self, job: &Job, doing: &'static str) -> Work {
         let started = Instant::now();
         self.at_work = Some((started, self.process.processor_time()));
-        let timeout = self.accelerator.patience(job.timeout);
-        let waited = timeout + self.accelerator.patience(job.grace);
+        let timeout = self.accelerator.scale_timeout(job.timeout);
+        let waited = timeout + self.accelerator.scale_timeout(job.grace);
         Work { doing, started, timeout, waited, deadline: started + waited }
     }
 
@@ -147,10 +147,10 @@ impl Machine {
     }
 
     /// What the guest got of the time since the last program was started.
-    pub(super) fn running(&self) -> Running {
-        let Some((since, used)) = self.at_work else { return Running::default() };
+    pub(super) fn running(&self) -> CpuTime {
+        let Some((since, used)) = self.at_work else { return CpuTime::default() };
         let processor = self.process.processor_time().saturating_sub(used);
-        Running { passed: since.elapsed(), processor }
+        CpuTime { passed: since.elapsed(), processor }
     }
 
     /// Tells a guest that waits for its first request what it can't know.
@@ -162,15 +162,15 @@ impl Machine {
             .and_then(|mut random| random.read_exact(&mut entropy))
             .map_err(host)?;
         let unix_time_ns = nanoseconds_since_1970();
-        let waited = self.accelerator.patience(ANSWER);
+        let waited = self.accelerator.scale_timeout(ANSWER);
         let deadline = Instant::now() + waited;
-        let has_files = !self.handed.is_empty();
+        let has_files = !self.injected.is_empty();
         let begin = HostMessage::Begin(Begin { unix_time_ns, entropy, has_files });
         self.send(&begin, deadline, doing, waited)?;
         match self.receive(deadline, doing, waited)? {
             GuestMessage::Done => Ok(()),
             // Some ten kilobytes a second, but it works under every kernel.
-            GuestMessage::FilesWanted { .. } => self.handed.clone().iter().try_for_each(|file| {
+            GuestMessage::FilesWanted { .. } => self.injected.clone().iter().try_for_each(|file| {
                 let bytes = fs::read(&file.host).map_err(host)?;
                 self.write_file(&GuestFile { path: file.guest.clone(), mode: 0o755, bytes })
             }),
@@ -180,9 +180,9 @@ impl Machine {
     }
 
     /// Lets the agent prepare for being saved.
-    pub(super) fn work_ahead(&mut self) -> Result<(), LabError> {
+    pub(super) fn prewarm(&mut self) -> Result<(), LabError> {
         let doing = "when it had to prepare for being saved";
-        let waited = self.accelerator.patience(ANSWER);
+        let waited = self.accelerator.scale_timeout(ANSWER);
         let deadline = Instant::now() + waited;
         self.send(&HostMessage::WorkAhead, deadline, doing, waited)?;
         self.done(deadline, doing, waited)
@@ -205,7 +205,7 @@ impl Machine {
     /// What the kernel's log has gained since it was read last.
     pub(super) fn kernel_log(&mut self) -> Result<String, LabError> {
         let doing = "when it had to send its kernel's log";
-        let waited = self.accelerator.patience(ANSWER);
+        let waited = self.accelerator.scale_timeout(ANSWER);
         let deadline = Instant::now() + waited;
         let mark = nanoseconds_since_1970();
         self.send(&HostMessage::ReadKernelLog { mark }, deadline, doing, waited)?;
@@ -229,7 +229,7 @@ impl Machine {
 
     pub(super) fn write_file(&mut self, file: &GuestFile) -> Result<(), LabError> {
         let doing = "when it had to write a file";
-        let waited = self.accelerator.patience(ANSWER);
+        let waited = self.accelerator.scale_timeout(ANSWER);
         let mut append = false;
         // An empty file is one empty chunk.
         let empty = file.bytes.is_empty().then_some(&[][..]);
@@ -306,7 +306,7 @@ impl Machine {
             GuestMessage::Refused { .. } => "refusal",
             GuestMessage::Output { .. } => "output, or more of it than was asked for",
             GuestMessage::Exited(_) => "end of a program",
-            GuestMessage::StandsBy => "program that stands by",
+            GuestMessage::Primed => "program that stands by",
             GuestMessage::AtTerminal => "program at the terminal",
         };
         self.fail(LabErrorKind::Unexpected { doing, message })
@@ -345,8 +345,8 @@ impl Machine {
         self.console.finish(Instant::now() + ENDING)
     }
 
-    fn evidence(&self, console: String, running: Running) -> Evidence {
-        Evidence { console, reproduce: self.process.reproduce().to_owned(), running }
+    fn evidence(&self, console: String, running: CpuTime) -> GuestEvidence {
+        GuestEvidence { console, reproduce: self.process.reproduce().to_owned(), running }
     }
 }
 

@@ -27,7 +27,7 @@ impl Accelerator {
 
     /// How long something may take that takes so long with the processor's help. A translated
     /// guest is ten times slower, and several of them share the machine.
-    pub fn patience(self, duration: Duration) -> Duration {
+    pub fn scale_timeout(self, duration: Duration) -> Duration {
         match self {
             Accelerator::Kvm => duration,
             Accelerator::Tcg => duration * 4,
@@ -66,7 +66,7 @@ pub struct MachineSpec {
     /// How much the kernel says.
     pub verbosity: Verbosity,
     /// Files that the agent finds when it begins to work. They are no part of a saved state.
-    pub handed: Vec<HandedFile>,
+    pub injected: Vec<InjectedFile>,
     /// Where a debugger of the kernel may connect: a character device of QEMU's, `tcp:localhost:1234` or
     /// `unix:PATH,server=on,wait=off`.
     pub debugger: Option<String>,
@@ -76,14 +76,14 @@ pub struct MachineSpec {
 
 /// A file that the agent writes to its place in the guest, as an executable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct HandedFile {
-    /// Its absolute path in the guest, of at most [`HandedFile::LONGEST`] bytes.
+pub struct InjectedFile {
+    /// Its absolute path in the guest, of at most [`InjectedFile::LONGEST`] bytes.
     pub guest: String,
     /// Where it is on the host.
     pub host: PathBuf,
 }
 
-impl HandedFile {
+impl InjectedFile {
     /// The longest path in the guest, in bytes: QEMU has room for 55, and `opt/kernlab` comes before it.
     pub const LONGEST: usize = 44;
 
@@ -91,7 +91,7 @@ impl HandedFile {
     pub fn program(host: impl Into<PathBuf>) -> Self {
         let host = host.into();
         let name = host.file_name().unwrap_or_default().to_string_lossy();
-        HandedFile { guest: format!("/bin/{name}"), host }
+        InjectedFile { guest: format!("/bin/{name}"), host }
     }
 
     /// The value of `-fw_cfg`, in which a comma is written twice.
@@ -199,7 +199,7 @@ impl MachineSpec {
             memory_mib: 256,
             processors: 1,
             verbosity: Verbosity::Warnings,
-            handed: Vec::new(),
+            injected: Vec::new(),
             debugger: None,
             kernel_words: Vec::new(),
         }
@@ -222,7 +222,7 @@ impl MachineSpec {
         if memory.waits() {
             option("-incoming", "defer".into());
         }
-        for file in &self.handed {
+        for file in &self.injected {
             option("-fw_cfg", file.option());
         }
         if let Some(device) = &self.debugger {
@@ -330,8 +330,8 @@ mod tests {
 
     #[test]
     fn files_are_handed_over_by_their_paths_in_the_guest() {
-        let handed = vec![HandedFile::program("/a,b/tracer")];
-        let arguments = MachineSpec { handed, ..spec(Accelerator::Tcg) }
+        let injected = vec![InjectedFile::program("/a,b/tracer")];
+        let arguments = MachineSpec { injected, ..spec(Accelerator::Tcg) }
             .arguments(Wiring::Inherited, Memory::Fresh);
         let expected = "name=opt/kernlab/bin/tracer,file=/a,,b/tracer";
         assert_eq!(value_of(&arguments, "-fw_cfg"), expected);

@@ -64,7 +64,7 @@ impl Binary {
             };
         }
         env::split_paths(search.unwrap_or_default())
-            .map(|folder| folder.join(x86_64::QEMU))
+            .map(|dir| dir.join(x86_64::QEMU))
             .find(|path| is_executable(path))
             .map(|path| Binary { path })
             .ok_or(BinaryError::Missing { name: x86_64::QEMU })

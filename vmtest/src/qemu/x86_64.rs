@@ -225,9 +225,9 @@ mod tests {
 
     #[test]
     fn images_are_told_by_their_headers() {
-        let folder = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
         let file = |name: &str, content: &[u8]| {
-            let path = folder.path().join(name);
+            let path = dir.path().join(name);
             std::fs::write(&path, content).unwrap();
             path
         };
@@ -247,7 +247,7 @@ mod tests {
             let error = check_kernel_image(&file(name, content)).unwrap_err().to_string();
             assert!(error.contains("is not an x86-64 kernel image: expected a bzImage"), "{error}");
         }
-        let missing = check_kernel_image(&folder.path().join("missing"));
+        let missing = check_kernel_image(&dir.path().join("missing"));
         assert!(matches!(missing, Err(KernelImageError::Read { .. })));
     }
 }

@@ -19,7 +19,7 @@ const SCRIPT: &str = include_str!("html/filter.js");
 
 /// What a cell left beside its report.
 #[derive(Clone, Debug, Default)]
-pub struct Evidence {
+pub struct EvidenceLinks {
     /// The events as text.
     pub events: Option<String>,
     /// What the verifier said.
@@ -28,17 +28,17 @@ pub struct Evidence {
     pub console: Option<String>,
 }
 
-impl Evidence {
-    /// Reads what is in the run's folder. What can't be read is not shown: the page links to it.
+impl EvidenceLinks {
+    /// Reads what is in the run's directory. What can't be read is not shown: the page links to it.
     pub fn read(run: &Path, cell: &CellReport) -> Self {
-        let folder = run.join(&cell.evidence);
-        let text = |name: &str| fs::read_to_string(folder.join(name)).ok();
+        let dir = run.join(&cell.evidence);
+        let text = |name: &str| fs::read_to_string(dir.join(name)).ok();
         let last_lines = |text: String| {
             let skipped = text.lines().count().saturating_sub(CONSOLE_LINES);
             text.lines().skip(skipped).map(|line| format!("{line}\n")).collect()
         };
         let console = || text("guest.txt").or_else(|| text("kernel.log")).map(last_lines);
-        Evidence {
+        EvidenceLinks {
             events: text("events.txt"),
             verifier_log: text("verifier.log"),
             console: if is_expected(cell) { None } else { console() },
@@ -50,11 +50,11 @@ impl Evidence {
 const CONSOLE_LINES: usize = 60;
 
 /// The page. `causes` are what `Regression::causes` says of the same report; `evidence` is asked once
-/// for each cell. Links to folders of evidence are as they are beside `report.json`.
+/// for each cell. Links to directories of evidence are as they are beside `report.json`.
 pub fn render(
     report: &Report,
     causes: &[Finding],
-    evidence: &dyn Fn(&CellReport) -> Evidence,
+    evidence: &dyn Fn(&CellReport) -> EvidenceLinks,
 ) -> String {
     let grid = Grid::of(report);
     let mut page = page::begin(&format!("kernlab, {}", moment(&report.run.started)));
@@ -169,7 +169,7 @@ fn square(cell: &CellReport) -> String {
 }
 
 /// All that is known of a cell, folded: what is wrong is told with its cause, which links here.
-fn details(page: &mut String, cell: &CellReport, evidence: &Evidence) {
+fn details(page: &mut String, cell: &CellReport, evidence: &EvidenceLinks) {
     let reason = cell.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
     let id = escaped(&cell.id());
     let _ = writeln!(
@@ -208,7 +208,7 @@ fn details(page: &mut String, cell: &CellReport, evidence: &Evidence) {
             part(page, title, &escaped(text));
         }
     }
-    part(page, "again", &escaped(&cell.again()));
+    part(page, "again", &escaped(&cell.repro_command()));
     if !cell.evidence.is_empty() {
         let _ = writeln!(page, "<p><a href=\"{0}/\">all evidence</a></p>", escaped(&cell.evidence));
     }
@@ -252,7 +252,7 @@ mod tests {
 
     struct Nothing;
 
-    impl regression::Evidence for Nothing {
+    impl regression::EvidenceLinks for Nothing {
         fn events(&self, _: &CellReport) -> Option<String> {
             None
         }
@@ -266,11 +266,11 @@ mod tests {
         Regression::causes(Side { report, evidence: &Nothing })
     }
 
-    fn evidence(cell: &CellReport) -> Evidence {
+    fn evidence(cell: &CellReport) -> EvidenceLinks {
         let events = matches!(cell.outcome, Outcome::Pass | Outcome::Fail);
-        Evidence {
+        EvidenceLinks {
             events: events.then(|| "pid=<workload> write fd=3\n".to_owned()),
-            ..Evidence::default()
+            ..EvidenceLinks::default()
         }
     }
 
@@ -300,9 +300,9 @@ mod tests {
         for cell in &mut report.cells {
             cell.message = "<script>alert(1)</script>\" onload=\"x".to_owned();
         }
-        let hostile = |_: &CellReport| Evidence {
+        let hostile = |_: &CellReport| EvidenceLinks {
             events: Some("</pre><script>alert(2)</script>".to_owned()),
-            ..Evidence::default()
+            ..EvidenceLinks::default()
         };
         let page = render(&report, &causes(&report), &hostile);
         assert_eq!(page.matches("<script").count(), 1, "only ours");

@@ -84,7 +84,7 @@ fn case(writer: &mut Writer<Vec<u8>>, cell: &CellReport) -> io::Result<()> {
             return Ok(());
         }
         let diff = cell.diff.as_deref().unwrap_or_default();
-        let text = legal(&format!("{}\n{diff}\nagain: {}\n", cell.message, cell.again()));
+        let text = legal(&format!("{}\n{diff}\nagain: {}\n", cell.message, cell.repro_command()));
         element.with_attribute(("type", name)).write_text_content(BytesText::new(&text))?;
         Ok(())
     })?;

@@ -63,7 +63,7 @@ fn finding(cell: &CellReport) -> String {
     if let Some(diff) = &cell.diff {
         text += &fenced("diff", diff);
     }
-    text += &fenced("console", &format!("$ {}", cell.again()));
+    text += &fenced("console", &format!("$ {}", cell.repro_command()));
     text += "</details>\n";
     text
 }

@@ -117,7 +117,7 @@ struct Version {
 /// The circumstances of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
-    /// Its name: that of its folder.
+    /// Its name: that of its directory.
     pub id: String,
     /// When it began: RFC 3339, UTC.
     pub started: String,
@@ -177,14 +177,14 @@ pub struct CellReport {
     pub diff: Option<String>,
     /// The golden snapshot that it was compared with, by name.
     pub snapshot: Option<String>,
-    /// The folder of its evidence, relative to the run's.
+    /// The directory of its evidence, relative to the run's.
     pub evidence: String,
     /// What its kernel printed, and `splats.toml` allows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allowed: Vec<AllowedSplat>,
     /// Every attempt, if the cell was repeated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub attempts: Vec<Attempt>,
+    pub attempts: Vec<AttemptReport>,
 }
 
 /// A splat that is known, and had no consequence.
@@ -200,7 +200,7 @@ pub struct AllowedSplat {
 
 /// One of the attempts at a cell that was repeated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attempt {
+pub struct AttemptReport {
     /// What became of it.
     pub outcome: Outcome,
     /// Why, if it is no pass.
@@ -209,7 +209,7 @@ pub struct Attempt {
     pub message: String,
     /// From its start to its verdict.
     pub duration_ms: u64,
-    /// The folder of its evidence, relative to the run's.
+    /// The directory of its evidence, relative to the run's.
     pub evidence: String,
 }
 
@@ -232,7 +232,7 @@ impl CellReport {
     }
 
     /// The command that runs the cell again.
-    pub fn again(&self) -> String {
+    pub fn repro_command(&self) -> String {
         let CellReport { kernel, btf, backend, scenario, attempts, .. } = self;
         let repeat = match attempts.len() {
             0 => String::new(),

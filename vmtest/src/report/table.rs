@@ -70,7 +70,7 @@ pub fn findings(report: &Report) -> String {
         for line in cell.diff.iter().flat_map(|diff| diff.lines()) {
             let _ = writeln!(text, "    {line}");
         }
-        let _ = writeln!(text, "    again: {}\n", cell.again());
+        let _ = writeln!(text, "    again: {}\n", cell.repro_command());
     }
     if found.len() > EXPLAINED {
         let _ = writeln!(text, "... and {} more: see report.json\n", found.len() - EXPLAINED);

@@ -18,14 +18,14 @@ use kernlab_core::{
 
 use super::{
     collect::CELL_FILE,
-    directory::{RunDirectory, read_json, write_json},
-    leavings::{keep_output, record, said, stages_in_the_guest},
+    dir::{RunDir, read_json, write_json},
+    job_output::{keep_output, record, said, stages_in_the_guest},
     milliseconds,
-    plan::{Attempt, RunPlan},
+    plan::{CellAttempt, RunPlan},
     preparation,
     progress::{ProgressEvent, Reporter},
-    standby::{self, BTF, Start},
-    warning::Known,
+    primed::{self, BTF, Start},
+    splat_policy::SplatPolicy,
 };
 use crate::{
     dossier::{self, How},
@@ -34,13 +34,13 @@ use crate::{
     kernels::{self, Deviation, Entry, Kernels, Selection, Silent, Unpacked, chain},
     lab::{self, Bootable, Guest, Job, JobOutput, LabError},
     machine,
-    qemu::HandedFile,
+    qemu::InjectedFile,
     report::CellReport,
-    splat::Complaints,
-    warm::Warm,
+    splat::GuestSplats,
+    checkpoints::Checkpoints,
 };
 
-/// The events of a cell as text, in the folder of its evidence.
+/// The events of a cell as text, in the directory of its evidence.
 pub(crate) const EVENTS_FILE: &str = "events.txt";
 
 /// Where a guest finds the BPF object that it is to load instead of its own.
@@ -57,7 +57,7 @@ const GRACE: Duration = Duration::from_secs(5);
 pub struct Runner {
     kernels: Kernels,
     plan: RunPlan,
-    directory: RunDirectory,
+    dir: RunDir,
     snapshots: PathBuf,
 }
 
@@ -73,10 +73,10 @@ fn infra(reason: Reason, error: &(dyn std::error::Error + 'static)) -> Verdict {
 }
 
 impl Runner {
-    /// A runner of the cells of `plan`, whose evidence goes to `directory`.
-    pub fn new(kernels: Kernels, plan: RunPlan, directory: RunDirectory) -> Self {
-        let snapshots = golden::directory(kernels.root());
-        Runner { kernels, plan, directory, snapshots }
+    /// A runner of the cells of `plan`, whose evidence goes to `dir`.
+    pub fn new(kernels: Kernels, plan: RunPlan, dir: RunDir) -> Self {
+        let snapshots = golden::dir(kernels.root());
+        Runner { kernels, plan, dir, snapshots }
     }
 
     /// The plan.
@@ -92,25 +92,25 @@ impl Runner {
     /// The same for one attempt at a cell that is repeated; attempts count from 1.
     pub fn run_attempt(&self, cell: &Cell, number: u32) -> std::io::Result<CellReport> {
         let id = cell.to_string();
-        let attempt = Attempt { cell: id.clone(), number }.to_string();
+        let attempt = CellAttempt { cell: id.clone(), number }.to_string();
         let reporter = Reporter::from_environment(&attempt);
         if self.plan.pending.contains(&cell.kernel) {
-            reporter.tell(ProgressEvent::Waiting);
+            reporter.notify(ProgressEvent::Waiting);
             return self.when_ready(&cell.kernel).run_attempt(cell, number);
         }
         let began = Instant::now();
-        reporter.tell(ProgressEvent::Booting);
-        let evidence = self.directory.create_evidence(&attempt)?;
+        reporter.notify(ProgressEvent::Booting);
+        let evidence = self.dir.create_evidence(&attempt)?;
 
         let mut report = CellReport::of_verdict(&id, Verdict::pass());
-        report.evidence = RunDirectory::evidence(&attempt).display().to_string();
+        report.evidence = RunDir::evidence(&attempt).display().to_string();
         let verdict = match self.attempt(cell, &evidence, &reporter, &mut report) {
             Ok(verdict) | Err(verdict) => verdict,
         };
         report.set_verdict(verdict);
         report.duration_ms = milliseconds(began.elapsed());
         write_json(&evidence.join(CELL_FILE), &report)?;
-        reporter.tell(ProgressEvent::Finished { outcome: report.outcome, reason: report.reason });
+        reporter.notify(ProgressEvent::Finished { outcome: report.outcome, reason: report.reason });
         Ok(report)
     }
 
@@ -118,7 +118,7 @@ impl Runner {
     fn when_ready(&self, kernel: &str) -> Runner {
         let mut runner = self.clone();
         runner.plan.pending.remove(kernel);
-        match preparation::wait_for(&self.directory, kernel) {
+        match preparation::wait_for(&self.dir, kernel) {
             Ok(prepared) => prepared.note(kernel, &mut runner.plan),
             Err(verdict) => {
                 runner.plan.unavailable.insert(kernel.to_owned(), verdict);
@@ -142,17 +142,17 @@ impl Runner {
         let entry = self.entry(&cell.kernel)?;
         let kernel = self.kernel(&entry)?;
         kernel.check_mode(&entry, cell.btf).map_err(unavailable)?;
-        let mut tell = |line| reporter.tell(ProgressEvent::Notice(line));
-        let mut bootable = self.bootable(&entry, &kernel, cell.btf, &mut tell)?;
+        let mut notify = |line| reporter.notify(ProgressEvent::Notice(line));
+        let mut bootable = self.bootable(&entry, &kernel, cell.btf, &mut notify)?;
         bootable.console_file = Some(evidence.join("console.log"));
         clock.lap("prepare");
-        self.open_kernel(&entry, &kernel, &mut tell)?;
+        self.open_kernel(&entry, &kernel, &mut notify)?;
         clock.lap("first of its kernel");
 
-        let start = self.start(cell, &bootable, &mut tell);
+        let start = self.start(cell, &bootable, &mut notify);
         let start = start.map_err(|error| lab_verdict(&error, evidence))?;
         clock.lap("guest");
-        reporter.tell(ProgressEvent::Tracing);
+        reporter.notify(ProgressEvent::Tracing);
         report.release = Some(start.release().to_owned());
         let worked = start
             .run()
@@ -182,10 +182,10 @@ impl Runner {
         clock.lap("judge");
         report.stages_ms.extend(clock.laps);
         let console = console(evidence);
-        let complaints = Complaints::of(&kernel_log, &console);
-        let weighed = self.known(cell, &entry).weigh(verdict, &complaints, output.running);
-        report.allowed = weighed.allowed;
-        Ok(weighed.verdict)
+        let guest_splats = GuestSplats::of(&kernel_log, &console);
+        let applied = self.known(cell, &entry).apply(verdict, &guest_splats, output.running);
+        report.allowed = applied.allowed;
+        Ok(applied.verdict)
     }
 
     /// The verdict on a cell whose guest is gone or silent: what its kernel said on the console
@@ -205,11 +205,11 @@ impl Runner {
             lost.message.push_str(&format!("; the host ran the guest for {running}"));
         }
         let console = console(evidence);
-        let complaints = Complaints::of("", &console);
+        let guest_splats = GuestSplats::of("", &console);
         let running = error.evidence().running;
-        let weighed = self.known(cell, entry).weigh(lost.clone(), &complaints, running);
-        report.allowed = weighed.allowed;
-        let mut verdict = weighed.verdict;
+        let applied = self.known(cell, entry).apply(lost.clone(), &guest_splats, running);
+        report.allowed = applied.allowed;
+        let mut verdict = applied.verdict;
         if lost.outcome == Outcome::KernelCrash {
             // Whatever it complained of before.
             (verdict.outcome, verdict.reason) = (lost.outcome, lost.reason);
@@ -220,10 +220,10 @@ impl Runner {
     }
 
     /// What the kernel may print while this cell runs.
-    fn known<'a>(&'a self, cell: &Cell, entry: &'a Entry) -> Known<'a> {
+    fn known<'a>(&'a self, cell: &Cell, entry: &'a Entry) -> SplatPolicy<'a> {
         let deviation = deviation_of(cell, entry);
         let expected = deviation.and_then(|deviation| deviation.warning.as_deref());
-        Known { expected, allow: &self.plan.allow }
+        SplatPolicy { expected, allow: &self.plan.allow }
     }
 
     fn entry(&self, id: &str) -> Step<Entry> {
@@ -256,25 +256,25 @@ impl Runner {
         &self,
         cell: &Cell,
         bootable: &Bootable,
-        tell: &mut dyn FnMut(String),
+        notify: &mut dyn FnMut(String),
     ) -> Result<Start, LabError> {
-        let warm = Warm::of(self.kernels.store());
-        if standby::is_worthwhile(&self.plan, &cell.kernel, cell.btf) {
-            let tracer = standby::tracer(&self.plan, &cell.kernel, cell.btf);
+        let checkpoints = Checkpoints::of(self.kernels.store());
+        if primed::is_worthwhile(&self.plan, &cell.kernel, cell.btf) {
+            let tracer = primed::tracer(&self.plan, &cell.kernel, cell.btf);
             // Nobody waits for the first cell of a mode, nor tries again what it could not do.
-            if self.directory.is_first(&format!("standby-{}-{}", cell.kernel, cell.btf)) {
+            if self.dir.is_first(&format!("standby-{}-{}", cell.kernel, cell.btf)) {
                 let mut bootable = bootable.clone();
                 bootable.console_file =
                     bootable.console_file.map(|file| file.with_file_name("standby.log"));
-                warm.prepare_standby(&bootable, &tracer, tell)?;
+                checkpoints.prime(&bootable, &tracer, notify)?;
             }
-            if let Some(guest) = warm.standing_by(bootable, &tracer, tell)? {
-                return Ok(Start::StandingBy(guest, standby::work(cell), self.timed(tracer)));
+            if let Some(guest) = checkpoints.primed(bootable, &tracer, notify)? {
+                return Ok(Start::Primed(guest, primed::work(cell), self.timed(tracer)));
             }
         }
         let guest = match self.plan.cold {
             true => Guest::boot(bootable, lab::BOOT_TIMEOUT),
-            false => warm.guest(bootable, tell),
+            false => checkpoints.guest(bootable, notify),
         };
         Ok(Start::Ready(guest?, self.timed(self.job(cell))))
     }
@@ -285,27 +285,27 @@ impl Runner {
         &self,
         entry: &Entry,
         kernel: &Unpacked,
-        tell: &mut dyn FnMut(String),
+        notify: &mut dyn FnMut(String),
     ) -> Step<()> {
-        let file = self.directory.dossier(&entry.id);
+        let file = self.dir.dossier(&entry.id);
         let host_io = |error: std::io::Error| infra(Reason::HostIo, &error);
         if file.exists() {
             return Ok(());
         }
-        let turn = self.kernels.store().take_turn(&format!("first-{}", entry.id));
-        let _turn = turn.map_err(|error| infra(Reason::HostIo, &error))?;
+        let lock = self.kernels.store().lock(&format!("first-{}", entry.id));
+        let _lock = lock.map_err(|error| infra(Reason::HostIo, &error))?;
         if file.exists() {
             return Ok(());
         }
-        let dossier = self.dossier(entry, kernel, tell);
-        let external = self.directory.external_types(&entry.id);
-        let folder = |file: &Path| fs::create_dir_all(file.parent().unwrap_or(file));
+        let dossier = self.dossier(entry, kernel, notify);
+        let external = self.dir.external_types(&entry.id);
+        let create_parent = |file: &Path| fs::create_dir_all(file.parent().unwrap_or(file));
         if entry.btf_file.is_some() {
-            folder(&external).map_err(host_io)?;
+            create_parent(&external).map_err(host_io)?;
             let types = self.external_types(entry, kernel);
             write_json(&external, &types).map_err(host_io)?;
         }
-        folder(&file).and_then(|()| write_json(&file, &dossier)).map_err(host_io)
+        create_parent(&file).and_then(|()| write_json(&file, &dossier)).map_err(host_io)
     }
 
     /// None if it can't be had. Where that is because there is no guest, every cell can say why.
@@ -313,18 +313,18 @@ impl Runner {
         &self,
         entry: &Entry,
         kernel: &Unpacked,
-        tell: &mut dyn FnMut(String),
+        notify: &mut dyn FnMut(String),
     ) -> Option<Dossier> {
-        let bootable = self.bootable(entry, kernel, BtfMode::Embedded, tell).ok()?;
+        let bootable = self.bootable(entry, kernel, BtfMode::Embedded, notify).ok()?;
         if !self.plan.cold {
-            Warm::of(self.kernels.store()).prepare(&bootable, tell).ok()?;
+            Checkpoints::of(self.kernels.store()).prepare(&bootable, notify).ok()?;
         }
         let how = How { guest: &self.plan.guest, cold: self.plan.cold, again: false };
-        match dossier::of_kernel(&self.kernels, kernel.clone(), how, tell) {
+        match dossier::of_kernel(&self.kernels, kernel.clone(), how, notify) {
             Ok(archive) => Some(archive.dossier),
             Err(error) => {
                 let why = chain(&error);
-                tell(format!("{}: there is no dossier, so nothing is predicted: {why}", entry.id));
+                notify(format!("{}: there is no dossier, so nothing is predicted: {why}", entry.id));
                 None
             }
         }
@@ -332,7 +332,7 @@ impl Runner {
 
     /// What the run keeps as the dossier of a cell's kernel, if there is one.
     fn kept_dossier(&self, cell: &Cell) -> Step<Option<Dossier>> {
-        read_json::<Option<Dossier>>(&self.directory.dossier(&cell.kernel))
+        read_json::<Option<Dossier>>(&self.dir.dossier(&cell.kernel))
             .map(Option::flatten)
             .map_err(|error| infra(Reason::HostIo, &error))
     }
@@ -343,7 +343,7 @@ impl Runner {
             BtfMode::Embedded | BtfMode::Absent => GivenTypes::Own,
             BtfMode::Masked => GivenTypes::None,
             BtfMode::External => {
-                let file = self.directory.external_types(&cell.kernel);
+                let file = self.dir.external_types(&cell.kernel);
                 let extract = read_json::<Option<Extract>>(&file).ok()?.flatten()?;
                 return Some(dossier.predict(cell.scenario, GivenTypes::File(&extract)));
             }
@@ -363,30 +363,30 @@ impl Runner {
         entry: &Entry,
         kernel: &Unpacked,
         mode: BtfMode,
-        tell: &mut dyn FnMut(String),
+        notify: &mut dyn FnMut(String),
     ) -> Step<Bootable> {
         let programs = ["kernlab-tracer", "kernlab-workload", "kernlab-workload-static"];
         let store = self.kernels.store();
-        let mut bootable = machine::of_kernel(store, kernel, &self.plan.guest, &programs, tell)
+        let mut bootable = machine::of_kernel(store, kernel, &self.plan.guest, &programs, notify)
             .map_err(|error| infra(error.reason(), &error))?;
-        bootable.machine.handed.extend(
-            self.plan.object.clone().map(|host| HandedFile { guest: OBJECT.to_owned(), host }),
+        bootable.machine.injected.extend(
+            self.plan.object.clone().map(|host| InjectedFile { guest: OBJECT.to_owned(), host }),
         );
         if mode == BtfMode::External {
             let host = self.external_btf(entry, kernel)?;
-            bootable.machine.handed.push(HandedFile { guest: BTF.to_owned(), host });
+            bootable.machine.injected.push(InjectedFile { guest: BTF.to_owned(), host });
         }
         Ok(bootable)
     }
 
     fn job(&self, cell: &Cell) -> Job {
-        let mut words = vec!["/bin/kernlab-tracer".to_owned(), "run".to_owned()];
-        words.extend(["--backend".to_owned(), cell.backend.to_string()]);
-        words.extend(["--scenario".to_owned(), cell.scenario.to_string()]);
+        let mut args = vec!["/bin/kernlab-tracer".to_owned(), "run".to_owned()];
+        args.extend(["--backend".to_owned(), cell.backend.to_string()]);
+        args.extend(["--scenario".to_owned(), cell.scenario.to_string()]);
         if self.plan.object.is_some() {
-            words.extend(["--object".to_owned(), OBJECT.to_owned()]);
+            args.extend(["--object".to_owned(), OBJECT.to_owned()]);
         }
-        standby::with_types(words, cell.btf)
+        primed::with_types(args, cell.btf)
     }
 
     /// A job with the time of a cell.

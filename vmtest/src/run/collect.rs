@@ -1,12 +1,12 @@
-//! From the folder of a run that has ended to its report.
+//! From the directory of a run that has ended to its report.
 
 use std::{collections::BTreeMap, io};
 
 use kernlab_core::outcome::{Outcome, Reason, Verdict};
 
 use super::{
-    directory::{RunDirectory, read_json},
-    plan::{Attempt, RunPlan},
+    dir::{RunDir, read_json},
+    plan::{CellAttempt, RunPlan},
     repeated,
 };
 use crate::{
@@ -14,14 +14,14 @@ use crate::{
     report::{CellReport, Kernel},
 };
 
-/// The file of a cell's report in the folder of its evidence.
+/// The file of a cell's report in the directory of its evidence.
 pub(crate) const CELL_FILE: &str = "cell.json";
 
 /// A report for every cell of the plan, in its order: a cell that left none did not run.
-pub fn cells(directory: &RunDirectory, plan: &RunPlan) -> io::Result<Vec<CellReport>> {
-    let attempt = |attempt: Attempt| {
-        let evidence = RunDirectory::evidence(&attempt.to_string());
-        let report = read_json(&directory.path().join(evidence).join(CELL_FILE))?;
+pub fn cells(dir: &RunDir, plan: &RunPlan) -> io::Result<Vec<CellReport>> {
+    let attempt = |attempt: CellAttempt| {
+        let evidence = RunDir::evidence(&attempt.to_string());
+        let report = read_json(&dir.path().join(evidence).join(CELL_FILE))?;
         Ok(report.unwrap_or_else(|| {
             CellReport::of_verdict(
                 &attempt.cell,
@@ -83,22 +83,22 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::run::directory::write_json;
+    use crate::run::dir::write_json;
 
     #[test]
     fn a_cell_without_a_report_did_not_run() {
         let root = tempfile::tempdir().unwrap();
-        let directory = RunDirectory::create(root.path()).unwrap();
+        let dir = RunDir::create(root.path()).unwrap();
         let plan = RunPlan::of(
             vec!["k/masked/aya/t/a".into(), "k/masked/aya/t/b".into()],
             "/nonexistent".into(),
         );
         let mut report = CellReport::of_verdict(&plan.cells[1], Verdict::pass());
         report.release = Some("6.1.0".into());
-        let evidence = directory.create_evidence(&plan.cells[1]).unwrap();
+        let evidence = dir.create_evidence(&plan.cells[1]).unwrap();
         write_json(&evidence.join(CELL_FILE), &report).unwrap();
 
-        let cells = cells(&directory, &plan).unwrap();
+        let cells = cells(&dir, &plan).unwrap();
         assert_eq!(cells[0].outcome, Outcome::NotRun);
         assert_eq!(cells[1], report);
         let kernels = kernels(&plan, &cells);

@@ -6,8 +6,8 @@
 mod capacity;
 pub mod cell;
 pub mod collect;
-pub mod directory;
-mod leavings;
+pub mod dir;
+mod job_output;
 mod nextest;
 mod order;
 pub mod plan;
@@ -16,9 +16,9 @@ mod preparation;
 pub mod progress;
 mod repeated;
 pub mod shards;
-mod standby;
-mod twins;
-mod warning;
+mod primed;
+mod cross_check;
+mod splat_policy;
 
 use std::{
     collections::BTreeSet,
@@ -32,7 +32,7 @@ use std::{
 use kernlab_core::outcome::Outcome;
 
 use self::{
-    directory::{RunDirectory, write_json},
+    dir::{RunDir, write_json},
     nextest::{Ended, Nextest},
     plan::{Filter, RunPlan},
     preparation::Preparation,
@@ -53,7 +53,7 @@ pub struct Options {
     pub kernels: Selection,
     /// Which of their cells.
     pub filter: Filter,
-    /// The folder of the programs that run in guests.
+    /// The directory of the programs that run in guests.
     pub guest: PathBuf,
     /// Only this part of the cells.
     pub partition: Option<Partition>,
@@ -84,13 +84,13 @@ pub enum RunError {
     /// The guest programs are not where they should be.
     #[error("no guest programs in {0}: `cargo xtask vmtest` builds them")]
     NoGuestPrograms(PathBuf),
-    /// Something in the folder of the run could not be read or written.
-    #[error("failed to {action} in {directory}")]
-    Directory {
+    /// Something in the directory of the run could not be read or written.
+    #[error("failed to {action} in {dir}")]
+    Dir {
         /// What was to be done.
         action: &'static str,
         /// Where.
-        directory: String,
+        dir: String,
         /// What the file system says.
         #[source]
         source: io::Error,
@@ -106,7 +106,7 @@ pub enum RunError {
 /// What happens during a run, for whoever shows it.
 pub trait Show: Observer + Send + Sync {
     /// The run is about to start.
-    fn begin(&self, directory: &Path, plan: &RunPlan);
+    fn begin(&self, dir: &Path, plan: &RunPlan);
     /// Something that the user should know.
     fn notice(&self, line: &str);
     /// Something happened to a cell.
@@ -118,7 +118,7 @@ pub trait Show: Observer + Send + Sync {
 /// How long builds that are told to stop may take to remove what they have made.
 const CLEANED_UP: Duration = Duration::from_secs(60);
 
-/// Runs what is asked for, and leaves the report in the folder of the run.
+/// Runs what is asked for, and leaves the report in the directory of the run.
 pub fn run(
     kernels: &Kernels,
     options: &Options,
@@ -148,10 +148,10 @@ pub fn run(
     if cells.is_empty() {
         return Err(RunError::NoCells);
     }
-    let before = RunDirectory::latest_report(kernels.root());
-    let directory = RunDirectory::create(kernels.root())
-        .map_err(|source| failed("create a folder", &kernels.root().join("target"), source))?;
-    let at = |action, source| failed(action, directory.path(), source);
+    let before = RunDir::latest_report(kernels.root());
+    let dir = RunDir::create(kernels.root())
+        .map_err(|source| failed("create a directory", &kernels.root().join("target"), source))?;
+    let at = |action, source| failed(action, dir.path(), source);
 
     let mut plan = RunPlan {
         selectors: options.kernels.selectors.clone(),
@@ -162,27 +162,27 @@ pub fn run(
         allow,
         ..RunPlan::of(cells, options.guest.clone())
     };
-    let preparation = Preparation::begin(kernels, &entries, &directory, &mut plan, &**show)
+    let preparation = Preparation::begin(kernels, &entries, &dir, &mut plan, &**show)
         .map_err(|source| at("note which kernels are not ready", source))?;
-    plan.write(directory.path()).map_err(|source| at("write the plan", source))?;
-    show.begin(directory.path(), &plan);
+    plan.write(dir.path()).map_err(|source| at("write the plan", source))?;
+    show.begin(dir.path(), &plan);
 
     let most_memory = entries.iter().map(|entry| entry.memory_mib).max().unwrap_or_default();
     let jobs = options.jobs.unwrap_or_else(|| capacity::guests(most_memory));
-    order::write(&plan, &preparation.order(), before.as_ref(), directory.path())
+    order::write(&plan, &preparation.order(), before.as_ref(), dir.path())
         .map_err(|source| at("write the cells' order", source))?;
     let listener = Listener::bind().map_err(|source| at("listen for progress", source))?;
     let nextest = Nextest {
         root: kernels.root(),
-        matrix: kernels.matrix_directory(),
-        run: directory.path(),
+        matrix: kernels.matrix_dir(),
+        run: dir.path(),
         progress: &listener.path(),
         jobs,
         update_snapshots: options.update_snapshots,
     };
     // From here on a signal ends the cells, and there is a report all the same.
     let hold = interruption::hold().map_err(|source| at("hold back signals", source))?;
-    preparation.start(kernels, &directory, show);
+    preparation.start(kernels, &dir, show);
     let ended = std::thread::scope(|scope| {
         scope.spawn(|| {
             while let Some(progress) = listener.next() {
@@ -197,10 +197,10 @@ pub fn run(
     show.end();
     // A build that still goes on has no cell that waits for it.
     hold.stop_others(CLEANED_UP);
-    preparation::settle(&mut plan, &directory)
-        .and_then(|()| plan.write(directory.path()))
+    preparation::settle(&mut plan, &dir)
+        .and_then(|()| plan.write(dir.path()))
         .map_err(|source| at("note what came of the kernels", source))?;
-    let mut cells = collect::cells(&directory, &plan)
+    let mut cells = collect::cells(&dir, &plan)
         .map_err(|source| at("read the cells' reports", source))?;
     if cells.iter().all(|cell| cell.outcome == Outcome::NotRun) {
         match ended {
@@ -209,17 +209,17 @@ pub fn run(
         }
     }
     if options.update_snapshots {
-        judge_against_new_snapshots(kernels.root(), &directory, &mut cells)
+        judge_against_new_snapshots(kernels.root(), &dir, &mut cells)
             .map_err(|source| at("judge again", source))?;
     }
     collect::expect_releases(&mut cells, &plan.kernels);
-    twins::compare(&directory, &mut cells).map_err(|source| at("compare backends", source))?;
+    cross_check::compare(&dir, &mut cells).map_err(|source| at("compare backends", source))?;
     report::census(&plan.cells, &cells)?;
 
     let report = Report {
         schema: SCHEMA,
         run: Run {
-            id: directory.name(),
+            id: dir.name(),
             started: started.to_string(),
             duration_ms: milliseconds(clock.elapsed()),
             selectors: plan.selectors.clone(),
@@ -230,9 +230,9 @@ pub fn run(
         kernels: collect::kernels(&plan, &cells),
         cells,
     };
-    write_json(&directory.path().join("report.json"), &report)
+    write_json(&dir.path().join("report.json"), &report)
         .map_err(|source| at("write the report", source))?;
-    Ok(Outcomes { report, directory })
+    Ok(Outcomes { report, dir })
 }
 
 /// A run that was made and adds up.
@@ -241,23 +241,23 @@ pub struct Outcomes {
     /// What it found out.
     pub report: Report,
     /// Where the evidence is.
-    pub directory: RunDirectory,
+    pub dir: RunDir,
 }
 
 /// Cells that wrote snapshots all passed their own. Where two of them saw different events, the one
 /// that wrote last must not make the other a pass.
 fn judge_against_new_snapshots(
     root: &Path,
-    directory: &RunDirectory,
+    dir: &RunDir,
     cells: &mut [CellReport],
 ) -> io::Result<()> {
     for cell in cells.iter_mut() {
-        let evidence = directory.path().join(&cell.evidence);
-        let Some(observed) = directory::read_text(&evidence.join(cell::EVENTS_FILE))? else {
+        let evidence = dir.path().join(&cell.evidence);
+        let Some(observed) = dir::read_text(&evidence.join(cell::EVENTS_FILE))? else {
             continue;
         };
         let Some(name) = cell.snapshot.clone() else { continue };
-        let expected = golden::read(&golden::directory(root), &name)?.unwrap_or_default();
+        let expected = golden::read(&golden::dir(root), &name)?.unwrap_or_default();
         if cell.outcome == Outcome::Pass && expected != observed {
             let (verdict, diff) = judge::differs_from_snapshot(&expected, &observed);
             cell.set_verdict(verdict);
@@ -267,8 +267,8 @@ fn judge_against_new_snapshots(
     Ok(())
 }
 
-fn failed(action: &'static str, directory: &Path, source: io::Error) -> RunError {
-    RunError::Directory { action, directory: directory.display().to_string(), source }
+fn failed(action: &'static str, dir: &Path, source: io::Error) -> RunError {
+    RunError::Dir { action, dir: dir.display().to_string(), source }
 }
 
 /// Whole milliseconds: the unit of all durations in reports.

@@ -23,8 +23,8 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use super::{directory::RUN_VARIABLE, order, prebuilt, progress::SOCKET_VARIABLE};
-use crate::places::MATRIX_VARIABLE;
+use super::{dir::RUN_VARIABLE, order, prebuilt, progress::SOCKET_VARIABLE};
+use crate::paths::MATRIX_VARIABLE;
 
 /// One invocation.
 pub(super) struct Nextest<'a> {
@@ -32,7 +32,7 @@ pub(super) struct Nextest<'a> {
     pub(super) root: &'a Path,
     /// Where the matrix is.
     pub(super) matrix: &'a Path,
-    /// The folder of the run.
+    /// The directory of the run.
     pub(super) run: &'a Path,
     /// Where cells tell their progress.
     pub(super) progress: &'a Path,
@@ -50,7 +50,7 @@ pub(super) struct Ended {
     pub(super) interrupted: bool,
 }
 
-/// What nextest prints, in the folder of the run.
+/// What nextest prints, in the directory of the run.
 const LOG: &str = "nextest.log";
 
 impl Nextest<'_> {

@@ -32,7 +32,7 @@ pub struct RunPlan {
     pub pending: BTreeSet<String>,
     /// Kernels that can't be had, with the verdict that all their cells get.
     pub unavailable: BTreeMap<String, Verdict>,
-    /// The folder of the programs that run in guests.
+    /// The directory of the programs that run in guests.
     pub guest: PathBuf,
     /// A BPF object that all cells load instead of the one in the tracer program.
     pub object: Option<PathBuf>,
@@ -50,14 +50,14 @@ pub struct RunPlan {
 
 /// One run of a cell. Written as the cell, and from the second one on `#` and its number.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attempt {
+pub struct CellAttempt {
     /// `kernel/btf/backend/tracer/scenario`.
     pub cell: String,
     /// Counted from 1.
     pub number: u32,
 }
 
-impl fmt::Display for Attempt {
+impl fmt::Display for CellAttempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.number {
             1 => f.write_str(&self.cell),
@@ -112,7 +112,7 @@ impl Filter {
 impl RunPlan {
     const FILE: &str = "plan.json";
 
-    /// These cells, once each, with the programs of the folder `guest`; everything else as it is where
+    /// These cells, once each, with the programs of the directory `guest`; everything else as it is where
     /// a user asks for nothing.
     pub fn of(cells: Vec<String>, guest: PathBuf) -> Self {
         RunPlan {
@@ -133,24 +133,24 @@ impl RunPlan {
     }
 
     /// Every attempt at a cell.
-    pub fn attempts_at(&self, cell: &str) -> impl Iterator<Item = Attempt> {
-        let attempt = |number| Attempt { cell: cell.to_owned(), number };
+    pub fn attempts_at(&self, cell: &str) -> impl Iterator<Item = CellAttempt> {
+        let attempt = |number| CellAttempt { cell: cell.to_owned(), number };
         (1..=self.repeat.get()).map(attempt)
     }
 
     /// Every attempt at every cell.
-    pub fn attempts(&self) -> impl Iterator<Item = Attempt> {
+    pub fn attempts(&self) -> impl Iterator<Item = CellAttempt> {
         self.cells.iter().flat_map(|cell| self.attempts_at(cell))
     }
 
-    /// Writes the plan into the folder of its run.
-    pub fn write(&self, directory: &Path) -> io::Result<()> {
-        fs::write(directory.join(Self::FILE), serde_json::to_vec_pretty(self)?)
+    /// Writes the plan into the directory of its run.
+    pub fn write(&self, dir: &Path) -> io::Result<()> {
+        fs::write(dir.join(Self::FILE), serde_json::to_vec_pretty(self)?)
     }
 
     /// Reads the plan of a run.
-    pub fn read(directory: &Path) -> io::Result<Self> {
-        Ok(serde_json::from_slice(&fs::read(directory.join(Self::FILE))?)?)
+    pub fn read(dir: &Path) -> io::Result<Self> {
+        Ok(serde_json::from_slice(&fs::read(dir.join(Self::FILE))?)?)
     }
 }
 
@@ -167,9 +167,9 @@ mod tests {
             external_btf: [("k".to_owned(), "/store/btf".into())].into(),
             ..RunPlan::of(vec!["k/external/aya/sys_write/threads".to_owned()], "/guest".into())
         };
-        let folder = tempfile::tempdir().unwrap();
-        plan.write(folder.path()).unwrap();
-        let read = RunPlan::read(folder.path()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        plan.write(dir.path()).unwrap();
+        let read = RunPlan::read(dir.path()).unwrap();
         let kernel = &read.kernels["k"];
         assert_eq!((&kernel.image, kernel.memory_mib, kernel.processors), (&image, 300, 2));
         assert_eq!(kernel.release, "6.1.0");

@@ -43,10 +43,10 @@ pub(super) fn arguments(root: &Path, cargo: &OsStr) -> Vec<OsString> {
 
 /// The files with the answers: what cargo says of the workspace, and which test binary is ours.
 fn kept(root: &Path, cargo: &OsStr, cells: &Path) -> io::Result<[PathBuf; 2]> {
-    let folder = root.join("target").join("kernlab-nextest");
-    let (workspace, binaries) = (folder.join("workspace.json"), folder.join("binaries.json"));
-    let ask = |words: &[&str]| {
-        answer(Command::new(cargo).args(words).current_dir(root).stdin(Stdio::null()))
+    let dir = root.join("target").join("kernlab-nextest");
+    let (workspace, binaries) = (dir.join("workspace.json"), dir.join("binaries.json"));
+    let ask = |args: &[&str]| {
+        answer(Command::new(cargo).args(args).current_dir(root).stdin(Stdio::null()))
     };
     let is_fresh = written(&workspace)
         .and_then(|written| is_newer_than_inputs(written, root))
@@ -97,9 +97,9 @@ fn answer(ask: &mut Command) -> io::Result<Vec<u8>> {
 
 /// Other runs may read the file at any moment.
 fn keep(file: &Path, text: &[u8]) -> io::Result<()> {
-    let folder = file.parent().unwrap_or(file);
-    fs::create_dir_all(folder)?;
-    let mut fresh = tempfile::NamedTempFile::new_in(folder)?;
+    let dir = file.parent().unwrap_or(file);
+    fs::create_dir_all(dir)?;
+    let mut fresh = tempfile::NamedTempFile::new_in(dir)?;
     fresh.write_all(text)?;
     fresh.persist(file).map(drop).map_err(|error| error.error)
 }
@@ -134,7 +134,7 @@ fn is_newer_than_inputs(answer: SystemTime, root: &Path) -> io::Result<bool> {
     for member in members {
         let member = root.join(member);
         inputs.push(member.join("Cargo.toml"));
-        // A folder's time tells whether files came or went.
+        // A directory's time tells whether files came or went.
         inputs.extend(TARGETS.map(|name| member.join(name)).into_iter().filter(|it| it.exists()));
     }
     let times = inputs.iter().map(|input| written(input)).collect::<io::Result<Vec<_>>>()?;

@@ -1,6 +1,6 @@
 //! Kernels that are downloaded, unpacked or built while cells of others run.
 //!
-//! The run prepares them in the background and holds a lock for each until it has left in its folder
+//! The run prepares them in the background and holds a lock for each until it has left in its directory
 //! what came of it. A cell of such a kernel waits for that lock: it notices as well that the run ended.
 
 use std::{
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Show,
-    directory::{RunDirectory, read_json, write_json},
+    dir::{RunDir, read_json, write_json},
     plan::RunPlan,
 };
 use crate::{
@@ -35,7 +35,7 @@ const NICENESS: libc::c_int = 10;
 /// What came of making a kernel bootable.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Prepared {
+pub(super) enum Readiness {
     /// It can be booted.
     Bootable {
         kernel: Box<Unpacked>,
@@ -46,7 +46,7 @@ pub(super) enum Prepared {
     Unavailable(Verdict),
 }
 
-impl Prepared {
+impl Readiness {
     fn of(kernels: &Kernels, entry: &Entry, show: &dyn Show) -> Self {
         match kernels.prepare(entry, show) {
             Ok(kernel) => {
@@ -54,9 +54,9 @@ impl Prepared {
                     entry.btf_file.as_ref().map(|_| kernels.external_btf(entry, &kernel));
                 // Where the file can't be used, the cells that need it say why.
                 let external_btf = external.and_then(Result::ok);
-                Prepared::Bootable { kernel: Box::new(kernel), external_btf }
+                Readiness::Bootable { kernel: Box::new(kernel), external_btf }
             }
-            Err(error) => Prepared::Unavailable(Verdict::because(
+            Err(error) => Readiness::Unavailable(Verdict::because(
                 Outcome::Unavailable,
                 error.reason(),
                 chain(&error),
@@ -67,11 +67,11 @@ impl Prepared {
     /// Writes into the plan what is known now.
     pub(super) fn note(self, id: &str, plan: &mut RunPlan) {
         match self {
-            Prepared::Bootable { kernel, external_btf } => {
+            Readiness::Bootable { kernel, external_btf } => {
                 plan.external_btf.extend(external_btf.map(|btf| (id.to_owned(), btf)));
                 plan.kernels.insert(id.to_owned(), *kernel);
             }
-            Prepared::Unavailable(verdict) => {
+            Readiness::Unavailable(verdict) => {
                 plan.unavailable.insert(id.to_owned(), verdict);
             }
         }
@@ -95,7 +95,7 @@ impl Preparation {
     pub(super) fn begin(
         kernels: &Kernels,
         entries: &[Entry],
-        directory: &RunDirectory,
+        dir: &RunDir,
         plan: &mut RunPlan,
         show: &dyn Show,
     ) -> io::Result<Self> {
@@ -110,9 +110,9 @@ impl Preparation {
                 State::Locked | State::Unresolved => Some(&mut preparation.downloads),
             };
             match later {
-                None => Prepared::of(kernels, entry, show).note(&entry.id, plan),
+                None => Readiness::of(kernels, entry, show).note(&entry.id, plan),
                 Some(later) => {
-                    let lock = lock_file(directory, &entry.id)?;
+                    let lock = lock_file(dir, &entry.id)?;
                     lock.try_lock()?;
                     plan.pending.insert(entry.id.clone());
                     later.push(Pending { entry: entry.clone(), _lock: lock });
@@ -132,15 +132,15 @@ impl Preparation {
 
     /// Prepares all others in the background: downloads one after the other, and builds beside them.
     /// What is still going on when the process ends goes on in the next run.
-    pub(super) fn start(self, kernels: &Kernels, directory: &RunDirectory, show: &Arc<dyn Show>) {
+    pub(super) fn start(self, kernels: &Kernels, dir: &RunDir, show: &Arc<dyn Show>) {
         for (pending, niceness) in [(self.downloads, 0), (self.builds, NICENESS)] {
-            let (kernels, directory) = (kernels.clone(), directory.clone());
+            let (kernels, dir) = (kernels.clone(), dir.clone());
             let show = Arc::clone(show);
             thread::spawn(move || {
                 give_way(niceness);
-                let prepare = |entry: &Entry| Prepared::of(&kernels, entry, &*show);
+                let prepare = |entry: &Entry| Readiness::of(&kernels, entry, &*show);
                 work_off(pending, prepare, |id, prepared| {
-                    if let Err(error) = write_json(&directory.preparation(id), prepared) {
+                    if let Err(error) = write_json(&dir.preparation(id), prepared) {
                         show.notice(&format!("{id}: cannot keep what it is: {error}"));
                     }
                 });
@@ -153,8 +153,8 @@ impl Preparation {
 /// cells go on waiting until they are ended: that a build was interrupted is no verdict on them.
 fn work_off(
     pending: Vec<Pending>,
-    prepare: impl Fn(&Entry) -> Prepared,
-    keep: impl Fn(&str, &Prepared),
+    prepare: impl Fn(&Entry) -> Readiness,
+    keep: impl Fn(&str, &Readiness),
 ) {
     let mut pending = pending.into_iter();
     for Pending { entry, _lock } in pending.by_ref() {
@@ -178,10 +178,10 @@ fn give_way(niceness: libc::c_int) {
 }
 
 /// What became of the plan's pending kernels, as far as it is known when the cells have ended.
-pub(super) fn settle(plan: &mut RunPlan, directory: &RunDirectory) -> io::Result<()> {
+pub(super) fn settle(plan: &mut RunPlan, dir: &RunDir) -> io::Result<()> {
     let pending = std::mem::take(&mut plan.pending);
     for id in pending {
-        match read_json::<Prepared>(&directory.preparation(&id))? {
+        match read_json::<Readiness>(&dir.preparation(&id))? {
             Some(prepared) => prepared.note(&id, plan),
             None => drop(plan.pending.insert(id)),
         }
@@ -190,21 +190,21 @@ pub(super) fn settle(plan: &mut RunPlan, directory: &RunDirectory) -> io::Result
 }
 
 /// Waits until a pending kernel is prepared.
-pub(super) fn wait_for(directory: &RunDirectory, id: &str) -> Result<Prepared, Verdict> {
+pub(super) fn wait_for(dir: &RunDir, id: &str) -> Result<Readiness, Verdict> {
     let infra = |message: String| Verdict::because(Outcome::Infra, Reason::HostIo, message);
-    let lock = lock_file(directory, id).and_then(|file| lock_within(file, DEADLINE, || {}));
+    let lock = lock_file(dir, id).and_then(|file| lock_within(file, DEADLINE, || {}));
     if lock.map_err(|error| infra(error.to_string()))?.is_none() {
         let minutes = DEADLINE.as_secs() / 60;
         return Err(infra(format!("kernel {id} was not ready after {minutes} minutes")));
     }
-    let prepared = read_json(&directory.preparation(id));
+    let prepared = read_json(&dir.preparation(id));
     prepared
         .map_err(|error| infra(error.to_string()))?
         .ok_or_else(|| infra(format!("the preparation of kernel {id} ended without a result")))
 }
 
-fn lock_file(directory: &RunDirectory, id: &str) -> io::Result<File> {
-    let path = directory.preparation(id).with_extension("lock");
+fn lock_file(dir: &RunDir, id: &str) -> io::Result<File> {
+    let path = dir.preparation(id).with_extension("lock");
     fs::create_dir_all(path.parent().unwrap_or(&path))?;
     File::options().create(true).truncate(false).write(true).open(path)
 }
@@ -214,48 +214,48 @@ mod tests {
     use super::*;
     use crate::kernels::{Arch, Origin, Tier};
 
-    fn run() -> (tempfile::TempDir, RunDirectory, RunPlan) {
+    fn run() -> (tempfile::TempDir, RunDir, RunPlan) {
         let root = tempfile::tempdir().unwrap();
-        let directory = RunDirectory::create(root.path()).unwrap();
+        let dir = RunDir::create(root.path()).unwrap();
         let mut plan = RunPlan::of(Vec::new(), "/guest".into());
         plan.pending.insert("k-6.1".to_owned());
-        (root, directory, plan)
+        (root, dir, plan)
     }
 
-    fn unavailable() -> Prepared {
+    fn unavailable() -> Readiness {
         let verdict = Verdict::because(Outcome::Unavailable, Reason::Unreachable, "no address");
-        Prepared::Unavailable(verdict)
+        Readiness::Unavailable(verdict)
     }
 
     #[test]
     fn a_cell_waits_for_its_kernel() {
-        let (_root, directory, mut plan) = run();
-        let lock = lock_file(&directory, "k-6.1").unwrap();
+        let (_root, dir, mut plan) = run();
+        let lock = lock_file(&dir, "k-6.1").unwrap();
         lock.try_lock().unwrap();
         let waiting = thread::spawn({
-            let directory = directory.clone();
-            move || wait_for(&directory, "k-6.1")
+            let dir = dir.clone();
+            move || wait_for(&dir, "k-6.1")
         });
-        write_json(&directory.preparation("k-6.1"), &unavailable()).unwrap();
+        write_json(&dir.preparation("k-6.1"), &unavailable()).unwrap();
         drop(lock);
-        let Prepared::Unavailable(verdict) = waiting.join().unwrap().unwrap() else { panic!() };
+        let Readiness::Unavailable(verdict) = waiting.join().unwrap().unwrap() else { panic!() };
         assert_eq!(verdict.reason, Some(Reason::Unreachable));
-        settle(&mut plan, &directory).unwrap();
+        settle(&mut plan, &dir).unwrap();
         assert_eq!((plan.unavailable["k-6.1"].clone(), plan.pending.len()), (verdict, 0));
     }
 
     #[test]
     fn a_preparation_that_ends_without_a_result_is_noticed() {
-        let (_root, directory, mut plan) = run();
-        let verdict = wait_for(&directory, "k-6.1").unwrap_err();
+        let (_root, dir, mut plan) = run();
+        let verdict = wait_for(&dir, "k-6.1").unwrap_err();
         assert_eq!(verdict.outcome, Outcome::Infra);
         assert!(verdict.message.contains("k-6.1 ended without a result"), "{}", verdict.message);
-        settle(&mut plan, &directory).unwrap();
+        settle(&mut plan, &dir).unwrap();
         assert_eq!(plan.pending.len(), 1);
     }
 
-    fn pending(directory: &RunDirectory, id: &str) -> Pending {
-        let lock = lock_file(directory, id).unwrap();
+    fn pending(dir: &RunDir, id: &str) -> Pending {
+        let lock = lock_file(dir, id).unwrap();
         lock.try_lock().unwrap();
         let entry = Entry {
             id: id.to_owned(),
@@ -276,8 +276,8 @@ mod tests {
 
     #[test]
     fn an_interrupted_preparation_is_no_verdict() {
-        let (_root, directory, _) = run();
-        let all = ["k-6.0", "k-6.1", "k-6.2"].map(|id| pending(&directory, id)).into();
+        let (_root, dir, _) = run();
+        let all = ["k-6.0", "k-6.1", "k-6.2"].map(|id| pending(&dir, id)).into();
         let _hold = interruption::hold().unwrap();
         let kept = std::cell::RefCell::new(Vec::new());
         let prepare = |entry: &Entry| {
@@ -288,7 +288,7 @@ mod tests {
         };
         work_off(all, prepare, |id, _| kept.borrow_mut().push(id.to_owned()));
         assert_eq!(kept.into_inner(), ["k-6.0"]);
-        let is_free = |id| lock_file(&directory, id).unwrap().try_lock().is_ok();
+        let is_free = |id| lock_file(&dir, id).unwrap().try_lock().is_ok();
         assert_eq!(["k-6.0", "k-6.1", "k-6.2"].map(is_free), [true, false, false]);
     }
 }

@@ -69,7 +69,7 @@ impl Reporter {
     }
 
     /// Tells what happened.
-    pub fn tell(&self, event: ProgressEvent) {
+    pub fn notify(&self, event: ProgressEvent) {
         let Some(socket) = &self.socket else { return };
         let progress = Progress { cell: self.cell.clone(), event };
         if let Ok(message) = serde_json::to_vec(&progress) {
@@ -83,20 +83,20 @@ impl Reporter {
 #[derive(Debug)]
 pub struct Listener {
     socket: UnixDatagram,
-    directory: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Listener {
-    /// A new socket. It lies in a folder of its own, because a socket's path must be short.
+    /// A new socket. It lies in a directory of its own, because a socket's path must be short.
     pub fn bind() -> io::Result<Self> {
-        let directory = tempfile::Builder::new().prefix("kernlab-").tempdir()?;
-        let socket = UnixDatagram::bind(directory.path().join("progress"))?;
-        Ok(Listener { socket, directory })
+        let dir = tempfile::Builder::new().prefix("kernlab-").tempdir()?;
+        let socket = UnixDatagram::bind(dir.path().join("progress"))?;
+        Ok(Listener { socket, dir })
     }
 
     /// Where cells find it.
     pub fn path(&self) -> PathBuf {
-        self.directory.path().join("progress")
+        self.dir.path().join("progress")
     }
 
     /// Waits for the next message; none when [`Listener::hang_up`] was called.
@@ -129,7 +129,7 @@ mod tests {
         let socket = UnixDatagram::unbound().unwrap();
         socket.connect(listener.path()).unwrap();
         let reporter = Reporter { socket: Some(socket), cell: "k/embedded/aya/t/s".into() };
-        reporter.tell(ProgressEvent::Booting);
+        reporter.notify(ProgressEvent::Booting);
         Listener::hang_up(&listener.path()).unwrap();
         assert_eq!(
             listener.next(),
@@ -140,6 +140,6 @@ mod tests {
 
     #[test]
     fn nobody_needs_to_listen() {
-        Reporter { socket: None, cell: String::new() }.tell(ProgressEvent::Tracing);
+        Reporter { socket: None, cell: String::new() }.notify(ProgressEvent::Tracing);
     }
 }

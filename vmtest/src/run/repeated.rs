@@ -2,7 +2,7 @@
 
 use kernlab_core::outcome::{Outcome, Reason, Severity, Verdict};
 
-use crate::report::{Attempt, CellReport};
+use crate::report::{CellAttempt, CellReport};
 
 /// What the attempts at one cell say together, of which there is at least one.
 ///
@@ -33,8 +33,8 @@ pub(super) fn combine(mut attempts: Vec<CellReport>) -> CellReport {
     cell
 }
 
-fn attempt(cell: &CellReport) -> Attempt {
-    Attempt {
+fn attempt(cell: &CellReport) -> CellAttempt {
+    CellAttempt {
         outcome: cell.outcome,
         reason: cell.reason,
         message: cell.message.clone(),
@@ -48,7 +48,7 @@ fn verdict(cell: &CellReport) -> (Outcome, Option<Reason>) {
 }
 
 /// `attempts 1, 2, 4: pass; attempt 3: fail (events-differ)`.
-fn summary(attempts: &[Attempt]) -> String {
+fn summary(attempts: &[CellAttempt]) -> String {
     let mut groups: Vec<(String, Vec<String>)> = Vec::new();
     for (number, attempt) in (1..).zip(attempts) {
         let number: u32 = number;
@@ -124,6 +124,6 @@ mod tests {
         );
         assert_eq!(cell.evidence, format!("cells/{ID}#3"));
         assert_eq!(cell.attempts[4].evidence, format!("cells/{ID}#5"));
-        assert!(cell.again().ends_with(" --repeat 5"), "{}", cell.again());
+        assert!(cell.repro_command().ends_with(" --repeat 5"), "{}", cell.repro_command());
     }
 }

@@ -14,7 +14,7 @@ use kernlab_core::{
 };
 use serde::Serialize;
 
-use super::directory::write_json;
+use super::dir::write_json;
 use crate::report::{self, CellReport, Report, ReportError, Run, SCHEMA, Tally};
 
 /// One of several parts of a run, by cells and not by kernels: for machines that have all kernels.
@@ -102,18 +102,18 @@ pub enum MergeError {
     Twice {
         /// Which.
         cell: String,
-        /// A folder.
+        /// A directory.
         first: PathBuf,
         /// Another one.
         second: PathBuf,
     },
     /// A shard ran what nobody asked for.
-    #[error("{cell} of {folder} is no cell of the matrix: was it made from another kernels.toml?")]
+    #[error("{cell} of {dir} is no cell of the matrix: was it made from another kernels.toml?")]
     Stray {
         /// Which.
         cell: String,
         /// Where.
-        folder: PathBuf,
+        dir: PathBuf,
     },
     /// The evidence can't be brought together.
     #[error("failed to {action} {path}")]
@@ -127,29 +127,29 @@ pub enum MergeError {
     },
 }
 
-/// Makes one report of those in `folders`, in `into`, with the evidence of all. A cell of `expected`
+/// Makes one report of those in `dirs`, in `into`, with the evidence of all. A cell of `expected`
 /// that is in none of them is `not-run`.
-pub fn merge(expected: &[Cell], folders: &[PathBuf], into: &Path) -> Result<Report, MergeError> {
+pub fn merge(expected: &[Cell], dirs: &[PathBuf], into: &Path) -> Result<Report, MergeError> {
     let mut found: BTreeMap<String, (CellReport, &PathBuf)> = BTreeMap::new();
     let mut reports = Vec::new();
     let known: BTreeSet<_> = expected.iter().map(ToString::to_string).collect();
-    for folder in folders {
-        let mut report = Report::read(&folder.join("report.json"))?;
+    for dir in dirs {
+        let mut report = Report::read(&dir.join("report.json"))?;
         for cell in std::mem::take(&mut report.cells) {
             let id = cell.id();
             if !known.contains(&id) {
-                return Err(MergeError::Stray { cell: id, folder: folder.clone() });
+                return Err(MergeError::Stray { cell: id, dir: dir.clone() });
             }
-            if let Some((_, first)) = found.insert(id.clone(), (cell, folder)) {
-                let (first, second) = (first.clone(), folder.clone());
+            if let Some((_, first)) = found.insert(id.clone(), (cell, dir)) {
+                let (first, second) = (first.clone(), dir.clone());
                 return Err(MergeError::Twice { cell: id, first, second });
             }
         }
         reports.push(report);
     }
-    for folder in folders {
+    for dir in dirs {
         for part in ["cells", "dossiers"] {
-            copy(&folder.join(part), &into.join(part))?;
+            copy(&dir.join(part), &into.join(part))?;
         }
     }
     let lost = Verdict::because(
@@ -188,7 +188,7 @@ pub fn merge(expected: &[Cell], folders: &[PathBuf], into: &Path) -> Result<Repo
     Ok(report)
 }
 
-/// Copies a tree of plain files; a folder that is not there is an empty one.
+/// Copies a tree of plain files; a directory that is not there is an empty one.
 fn copy(from: &Path, to: &Path) -> Result<(), MergeError> {
     let failed = |action, path: &Path| {
         let path = path.to_owned();
@@ -244,15 +244,15 @@ mod tests {
         assert!(shards[0].arguments.starts_with("--kernel a"));
     }
 
-    /// The folder of a shard that ran these cells.
+    /// The directory of a shard that ran these cells.
     fn ran(root: &Path, name: &str, cells: &[Cell]) -> PathBuf {
-        let folder = root.join(name);
+        let dir = root.join(name);
         let reports: Vec<_> = cells
             .iter()
             .map(|cell| CellReport::of_verdict(&cell.to_string(), Verdict::pass()))
             .collect();
         for cell in cells {
-            let evidence = folder.join("cells").join(cell.to_string());
+            let evidence = dir.join("cells").join(cell.to_string());
             fs::create_dir_all(&evidence).unwrap();
             fs::write(evidence.join("events.txt"), cell.to_string()).unwrap();
         }
@@ -266,17 +266,17 @@ mod tests {
             exit_code: 0,
         };
         let report = Report { schema: SCHEMA, run, kernels: vec![], cells: reports };
-        write_json(&folder.join("report.json"), &report).unwrap();
-        folder
+        write_json(&dir.join("report.json"), &report).unwrap();
+        dir
     }
 
     #[test]
     fn shards_make_one_report_with_all_evidence() {
         let root = tempfile::tempdir().unwrap();
         let all = cells(&[("a", 2), ("b", 1)]);
-        let folders = [ran(root.path(), "two", &all[2..]), ran(root.path(), "other", &all[..2])];
+        let dirs = [ran(root.path(), "two", &all[2..]), ran(root.path(), "other", &all[..2])];
         let into = root.path().join("all");
-        let report = merge(&all, &folders, &into).unwrap();
+        let report = merge(&all, &dirs, &into).unwrap();
         let order: Vec<_> = report.cells.iter().map(CellReport::id).collect();
         assert_eq!(order, all.iter().map(ToString::to_string).collect::<Vec<_>>());
         assert_eq!((report.run.duration_ms, report.run.exit_code), (5, 0));
@@ -309,8 +309,8 @@ mod tests {
     fn a_lost_cell_is_no_pass() {
         let root = tempfile::tempdir().unwrap();
         let all = cells(&[("a", 2)]);
-        let folders = [ran(root.path(), "part", &all[..1])];
-        let report = merge(&all, &folders, &root.path().join("all")).unwrap();
+        let dirs = [ran(root.path(), "part", &all[..1])];
+        let report = merge(&all, &dirs, &root.path().join("all")).unwrap();
         assert_eq!(report.cells[1].outcome, Outcome::NotRun);
         assert_eq!(report.run.exit_code, 3);
     }
@@ -319,11 +319,11 @@ mod tests {
     fn what_does_not_add_up_is_refused() {
         let root = tempfile::tempdir().unwrap();
         let all = cells(&[("a", 2)]);
-        let folders = [ran(root.path(), "one", &all), ran(root.path(), "again", &all[..1])];
+        let dirs = [ran(root.path(), "one", &all), ran(root.path(), "again", &all[..1])];
         let into = root.path().join("all");
-        let twice = merge(&all, &folders, &into).unwrap_err();
+        let twice = merge(&all, &dirs, &into).unwrap_err();
         assert!(matches!(twice, MergeError::Twice { .. }), "{twice}");
-        let stray = merge(&all[..1], &folders[..1], &into).unwrap_err();
+        let stray = merge(&all[..1], &dirs[..1], &into).unwrap_err();
         assert!(matches!(stray, MergeError::Stray { .. }), "{stray}");
         let missing = merge(&all, &[root.path().join("nowhere")], &into).unwrap_err();
         assert!(matches!(missing, MergeError::Report(_)), "{missing}");

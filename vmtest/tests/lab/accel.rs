@@ -16,8 +16,8 @@ use crate::workbench::{image, kernel, program};
 
 #[test]
 fn the_answer_is_found_once_and_its_machine_boots() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
     let qemu = Binary::find().unwrap();
     let image = image(&program("kernlab-agent"), &[]);
     let ask = || decide(&store, &qemu, kernel(), &image).unwrap();

@@ -8,7 +8,7 @@ use kernlab_vmtest::{
     qemu::Binary,
 };
 
-use crate::workbench::{guest, image, machine, machine_with, program, unruly_machine};
+use crate::workbench::{guest, image, machine, machine_with, program, fault_machine};
 
 fn failure(result: Result<impl Sized, LabError>) -> LabError {
     match result {
@@ -30,8 +30,8 @@ fn a_guest_says_hello_and_switches_itself_off() {
 
 #[test]
 fn the_console_is_kept_in_a_file() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("console.log");
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("console.log");
     let mut machine = machine();
     machine.console_file = Some(file.clone());
     let guest = Guest::boot(&machine, BOOT_TIMEOUT).unwrap();
@@ -53,13 +53,13 @@ fn a_kernel_without_an_init_panics() {
 
 #[test]
 fn an_init_that_leaves_is_a_panic_too() {
-    let error = failure(Guest::boot(&unruly_machine("leave"), BOOT_TIMEOUT));
+    let error = failure(Guest::boot(&fault_machine("leave"), BOOT_TIMEOUT));
     assert!(error.to_string().contains("Attempted to kill init"), "{error}");
 }
 
 #[test]
 fn an_init_that_never_speaks_runs_into_the_deadline() {
-    let error = failure(Guest::boot(&unruly_machine("silent"), Duration::from_millis(1500)));
+    let error = failure(Guest::boot(&fault_machine("silent"), Duration::from_millis(1500)));
     assert!(matches!(error.kind(), LabErrorKind::NeverReady { .. }), "{error}");
     assert_eq!((error.outcome(), error.reason()), (Outcome::Infra, Reason::BootTimeout));
     assert!(error.to_string().starts_with("the guest was not ready after 6 s; its last words: ["));
@@ -67,15 +67,15 @@ fn an_init_that_never_speaks_runs_into_the_deadline() {
 
 #[test]
 fn an_init_that_speaks_another_language_is_refused() {
-    let error = failure(Guest::boot(&unruly_machine("garbage"), BOOT_TIMEOUT));
+    let error = failure(Guest::boot(&fault_machine("garbage"), BOOT_TIMEOUT));
     assert!(matches!(error.kind(), LabErrorKind::Garbage { .. }), "{error}");
     assert_eq!((error.outcome(), error.reason()), (Outcome::Infra, Reason::ConnectionLost));
 }
 
 #[test]
 fn a_module_that_the_kernel_refuses_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let module = folder.path().join("broken.ko");
+    let dir = tempfile::tempdir().unwrap();
+    let module = dir.path().join("broken.ko");
     std::fs::write(&module, b"not a module").unwrap();
     let machine = machine_with(&image(&program("kernlab-agent"), &[module]), &[]);
     let error = failure(Guest::boot(&machine, BOOT_TIMEOUT));

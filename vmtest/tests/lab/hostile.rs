@@ -20,14 +20,14 @@ use rstest::rstest;
 const BOOT: Duration = Duration::from_secs(5);
 
 /// A machine whose guest says these messages at once, and then does what the script says.
-fn pretend(folder: &Path, messages: &[GuestMessage], script: &str) -> Bootable {
-    let said = folder.join("said");
+fn pretend(dir: &Path, messages: &[GuestMessage], script: &str) -> Bootable {
+    let said = dir.join("said");
     let frames = messages.iter().flat_map(|message| encode(message).unwrap());
     fs::write(&said, frames.collect::<Vec<_>>()).unwrap();
-    let qemu = folder.join("qemu");
+    let qemu = dir.join("qemu");
     fs::write(&qemu, format!("#!/bin/sh\ncat {} >&4\n{script}\n", said.display())).unwrap();
     fs::set_permissions(&qemu, fs::Permissions::from_mode(0o755)).unwrap();
-    let kernel = folder.join("vmlinux");
+    let kernel = dir.join("vmlinux");
     let mut header = b"\x7fELF\x02\x01".to_vec();
     header.resize(0x300, 0);
     header[18] = 62;
@@ -66,23 +66,23 @@ fn job() -> Job {
 }
 
 fn boot_error(messages: &[GuestMessage], script: &str) -> LabError {
-    let folder = tempfile::tempdir().unwrap();
-    let machine = pretend(folder.path(), messages, script);
+    let dir = tempfile::tempdir().unwrap();
+    let machine = pretend(dir.path(), messages, script);
     Guest::boot(&machine, BOOT).map(|_| "a guest").unwrap_err()
 }
 
 fn run_error(answers: &[GuestMessage], script: &str) -> LabError {
-    let folder = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     let messages: Vec<_> =
         [hello(), GuestMessage::Done].into_iter().chain(answers.iter().cloned()).collect();
-    let machine = pretend(folder.path(), &messages, script);
+    let machine = pretend(dir.path(), &messages, script);
     Guest::boot(&machine, BOOT).unwrap().run(&job()).unwrap_err()
 }
 
 #[rstest]
 #[case::nothing_that_was_asked(&[GuestMessage::Done])]
 #[case::hello_again(&[hello()])]
-#[case::standing_by(&[GuestMessage::StandsBy])]
+#[case::primed(&[GuestMessage::Primed])]
 #[case::at_the_terminal(&[GuestMessage::AtTerminal])]
 #[case::more_than_allowed(&[output(Stream::Stdout, 600), output(Stream::Stdout, 600)])]
 #[case::output_of_another_kind(&[output(Stream::KernelLog, 1)])]
@@ -94,9 +94,9 @@ fn an_answer_that_is_none_breaks_the_protocol(#[case] answers: &[GuestMessage]) 
 
 #[test]
 fn an_honest_answer_is_taken() {
-    let folder = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     let messages = [hello(), GuestMessage::Done, output(Stream::Stdout, 1000), exited()];
-    let machine = pretend(folder.path(), &messages, "exec sleep 60");
+    let machine = pretend(dir.path(), &messages, "exec sleep 60");
     let output = Guest::boot(&machine, BOOT).unwrap().run(&job()).unwrap();
     assert_eq!(output.stdout.len(), 1000);
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use kernlab_core::outcome::{Outcome, Reason};
 use kernlab_vmtest::lab::{Exit, Job, LabErrorKind, Limits, Phase};
 
-use crate::workbench::{guest, unruly};
+use crate::workbench::{guest, fault_agent};
 
 fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).expect("the program writes text")
@@ -15,12 +15,12 @@ fn text(bytes: &[u8]) -> &str {
 fn a_program_has_what_it_was_promised() {
     let mut guest = guest();
     let given = vec![b'g'; 100_000];
-    let job = unruly(&["report"]).env("NAME", "value").file("/tmp/given", 0o600, given);
+    let job = fault_agent(&["report"]).env("NAME", "value").file("/tmp/given", 0o600, given);
     let output = guest.run(&job).unwrap();
     let expected = [
         "stdin: \"\"",
         "variables: [(\"NAME\", \"value\")]",
-        "folder: /tmp",
+        "directory: /tmp",
         "descriptors: 5",
         "file: 100000",
     ];
@@ -29,14 +29,14 @@ fn a_program_has_what_it_was_promised() {
     assert_eq!(text(&output.result), "the result");
     assert_eq!((output.exit, output.killed, output.stuck), (Exit::Code(0), 0, false));
 
-    let output = guest.run(&unruly(&["connect"])).unwrap();
+    let output = guest.run(&fault_agent(&["connect"])).unwrap();
     assert_eq!(text(&output.stdout), "127.0.0.1:0 hello\n[::1]:0 hello\n", "{output:?}");
 }
 
 #[test]
 fn ends_are_told_apart() {
     let mut guest = guest();
-    let mut exit = |words: &[&str]| guest.run(&unruly(words)).unwrap().exit;
+    let mut exit = |words: &[&str]| guest.run(&fault_agent(words)).unwrap().exit;
     assert_eq!(exit(&["exit", "0"]), Exit::Code(0));
     assert_eq!(exit(&["exit", "42"]), Exit::Code(42));
     assert_eq!(exit(&["abort"]), Exit::Signal(6));
@@ -51,7 +51,7 @@ fn a_program_that_does_not_exist_is_refused() {
 
 #[test]
 fn a_command_line_that_fits_no_message_is_refused() {
-    let error = guest().run(&unruly(&["exit", &"0".repeat(100_000)])).unwrap_err();
+    let error = guest().run(&fault_agent(&["exit", &"0".repeat(100_000)])).unwrap_err();
     assert!(matches!(error.kind(), LabErrorKind::Unsendable(_)), "{error}");
     assert!(error.verdict().message.contains("shorten the command line"), "{error}");
 }
@@ -59,7 +59,7 @@ fn a_command_line_that_fits_no_message_is_refused() {
 #[test]
 fn a_flood_is_cut_at_the_limit() {
     let limits = Limits { stdout: 10_000, stderr: 10_000, result: 10_000 };
-    let output = guest().run(&unruly(&["flood", "3000000"]).limits(limits)).unwrap();
+    let output = guest().run(&fault_agent(&["flood", "3000000"]).limits(limits)).unwrap();
     assert_eq!(output.exit, Exit::Code(0), "the program never blocks for ever");
     assert_eq!((output.stdout.len(), output.dropped), (10_000, 2_990_000));
 }
@@ -68,26 +68,26 @@ fn a_flood_is_cut_at_the_limit() {
 fn a_program_that_ignores_its_deadline_is_killed() {
     let mut guest = guest();
     let started = Instant::now();
-    let output = guest.run(&unruly(&["stubborn"]).timeout(Duration::from_millis(250))).unwrap();
+    let output = guest.run(&fault_agent(&["stubborn"]).timeout(Duration::from_millis(250))).unwrap();
     assert_eq!(output.exit, Exit::Deadline);
     assert_eq!(text(&output.stdout), "here to stay\n");
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     // The guest is as good as new.
-    assert_eq!(guest.run(&unruly(&["exit", "3"])).unwrap().exit, Exit::Code(3));
+    assert_eq!(guest.run(&fault_agent(&["exit", "3"])).unwrap().exit, Exit::Code(3));
 }
 
 #[test]
 fn daemons_do_not_outlive_their_job() {
     let mut guest = guest();
-    let output = guest.run(&unruly(&["daemons", "3"])).unwrap();
+    let output = guest.run(&fault_agent(&["daemons", "3"])).unwrap();
     assert_eq!((output.exit, output.killed, output.stuck), (Exit::Code(0), 3, false));
     assert_eq!(text(&output.stdout), "left 3\n");
 }
 
 #[test]
-fn hidden_folders_are_empty_for_one_job() {
+fn hidden_dirs_are_empty_for_one_job() {
     let mut guest = guest();
-    let btf = unruly(&["list", "/sys/kernel/btf"]);
+    let btf = fault_agent(&["list", "/sys/kernel/btf"]);
     let hidden = btf.clone().hide("/sys/kernel/btf").hide("/nonexistent").hide("/proc/kallsyms");
     assert_eq!(text(&guest.run(&hidden).unwrap().stdout), "");
     assert!(text(&guest.run(&btf).unwrap().stdout).contains("vmlinux"));
@@ -97,7 +97,7 @@ fn hidden_folders_are_empty_for_one_job() {
 fn the_guests_clock_keeps_time() {
     let mut guest = guest();
     let mut nap = |count: &str, microseconds: &str| {
-        let output = guest.run(&unruly(&["nap", count, microseconds])).unwrap();
+        let output = guest.run(&fault_agent(&["nap", count, microseconds])).unwrap();
         let guests = Duration::from_micros(text(&output.stdout).trim().parse().unwrap());
         assert!(output.duration >= guests, "the guest's clock is not ahead of ours: {output:?}");
         guests
@@ -121,20 +121,20 @@ fn the_kernels_log_is_read_whole() {
 fn a_crash_is_reported_with_its_evidence() {
     let mut guest = guest();
     let started = Instant::now();
-    let error = guest.run(&unruly(&["crash"])).unwrap_err();
+    let error = guest.run(&fault_agent(&["crash"])).unwrap_err();
     assert!(matches!(error.kind(), LabErrorKind::Crashed { phase: Phase::Work, .. }), "{error}");
     assert_eq!((error.outcome(), error.reason()), (Outcome::KernelCrash, Reason::KernelPanicked));
     let evidence = &error.evidence().console;
     assert!(evidence.contains("sysrq") && evidence.contains("Call Trace"), "{evidence}");
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     // And there is no guest any more.
-    assert!(guest.run(&unruly(&["exit", "0"])).is_err());
+    assert!(guest.run(&fault_agent(&["exit", "0"])).is_err());
 }
 
 #[test]
 fn a_guest_that_answers_no_more_is_given_up() {
     let mut guest = guest();
-    let error = guest.run(&unruly(&["wedge"]).timeout(Duration::from_millis(100))).unwrap_err();
+    let error = guest.run(&fault_agent(&["wedge"]).timeout(Duration::from_millis(100))).unwrap_err();
     assert!(matches!(error.kind(), LabErrorKind::Silent { .. }), "{error}");
     assert_eq!((error.outcome(), error.reason()), (Outcome::Timeout, Reason::DeadlineExceeded));
 }

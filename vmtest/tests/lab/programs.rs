@@ -15,7 +15,7 @@ fn a_dynamic_program_finds_its_libraries() {
     let program = Program::find(&path).unwrap();
     assert!(program.files().len() > 1, "it is static: this test shows nothing");
     let mut machine = machine();
-    machine.machine.handed = program.files();
+    machine.machine.injected = program.files();
     let mut guest = Guest::boot(&machine, BOOT_TIMEOUT).unwrap();
     let words = ["-r", "/proc/filesystems"].map(str::to_owned);
     let output = guest.run(&program.job(words).timeout(Duration::from_secs(5))).unwrap();

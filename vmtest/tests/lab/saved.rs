@@ -3,11 +3,11 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use kernlab_vmtest::{
-    lab::{BOOT_TIMEOUT, Exit, Guest, Job, SavedState},
-    qemu::HandedFile,
+    lab::{BOOT_TIMEOUT, Exit, Guest, Job, Checkpoint},
+    qemu::InjectedFile,
 };
 
-use crate::workbench::{image, machine, machine_with, program, unruly};
+use crate::workbench::{image, machine, machine_with, program, fault_agent};
 
 /// How many guests are restored from one state.
 const GUESTS: usize = 20;
@@ -15,17 +15,17 @@ const GUESTS: usize = 20;
 #[test]
 fn every_guest_of_a_state_is_pristine_and_none_repeats_anothers_random_bytes() {
     let machine = machine();
-    let saved = SavedState::of_boot(&machine, BOOT_TIMEOUT).unwrap();
+    let saved = Checkpoint::of_boot(&machine, BOOT_TIMEOUT).unwrap();
     assert!(saved.kernel_log.contains("Linux version"), "{}", saved.kernel_log);
     let mut random = BTreeSet::new();
     for number in 0..GUESTS {
         let mut guest = Guest::restore(&machine, &saved)
             .unwrap_or_else(|error| panic!("guest {number}: {error}: {:?}", error.evidence()));
         assert_eq!(guest.hello(), &saved.hello);
-        let output = guest.run(&unruly(&["nap", "10", "1000"])).unwrap();
+        let output = guest.run(&fault_agent(&["nap", "10", "1000"])).unwrap();
         let slept: u64 = String::from_utf8(output.stdout).unwrap().trim().parse().unwrap();
         assert!((10_000..2_000_000).contains(&slept), "10 ms were {slept} us");
-        let output = guest.run(&unruly(&["identify"])).unwrap();
+        let output = guest.run(&fault_agent(&["identify"])).unwrap();
         assert_eq!(output.exit, Exit::Code(0));
         let text = String::from_utf8(output.stdout).unwrap();
         let (bytes, time) = text.trim().split_once(' ').unwrap();
@@ -40,13 +40,13 @@ fn every_guest_of_a_state_is_pristine_and_none_repeats_anothers_random_bytes() {
 #[test]
 fn files_come_by_the_port_where_they_can_not_be_fetched() {
     let mut machine = machine_with(&image(&program("kernlab-agent"), &[]), &["kernlab.files=port"]);
-    let saved = SavedState::of_boot(&machine, BOOT_TIMEOUT).unwrap();
+    let saved = Checkpoint::of_boot(&machine, BOOT_TIMEOUT).unwrap();
     // A short one, because a program would take a minute: whoever runs it runs the agent.
     let script = format!("#!/init\n{}", "padding\n".repeat(5000));
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), script).unwrap();
-    machine.machine.handed =
-        vec![HandedFile { guest: "/tmp/file".to_owned(), host: file.path().to_owned() }];
+    machine.machine.injected =
+        vec![InjectedFile { guest: "/tmp/file".to_owned(), host: file.path().to_owned() }];
     let mut guest = Guest::restore(&machine, &saved).unwrap();
     let output = guest.run(&Job::new(["/tmp/file"])).unwrap();
     let stdout = String::from_utf8_lossy(&output.stdout);
@@ -56,11 +56,11 @@ fn files_come_by_the_port_where_they_can_not_be_fetched() {
 #[test]
 fn a_state_serves_programs_that_came_later() {
     let mut machine = machine();
-    let saved = SavedState::of_boot(&machine, BOOT_TIMEOUT).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let host = folder.path().join("late, and with a comma");
-    std::fs::copy(&machine.machine.handed[0].host, &host).unwrap();
-    machine.machine.handed = vec![HandedFile { guest: "/tmp/late".to_owned(), host }];
+    let saved = Checkpoint::of_boot(&machine, BOOT_TIMEOUT).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let host = dir.path().join("late, and with a comma");
+    std::fs::copy(&machine.machine.injected[0].host, &host).unwrap();
+    machine.machine.injected = vec![InjectedFile { guest: "/tmp/late".to_owned(), host }];
     let mut guest = Guest::restore(&machine, &saved).unwrap();
     assert_eq!(guest.run(&Job::new(["/tmp/late", "exit", "7"])).unwrap().exit, Exit::Code(7));
 }

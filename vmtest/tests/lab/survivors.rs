@@ -46,7 +46,7 @@ fn a_guest_that_is_dropped_is_gone() {
 fn a_guest_may_move_to_a_thread_that_outlives_the_one_that_started_it() {
     let booted = thread::spawn(guest).join().unwrap();
     let mut guest = booted;
-    let output = guest.run(&crate::workbench::unruly(&["exit", "7"])).unwrap();
+    let output = guest.run(&crate::workbench::fault_agent(&["exit", "7"])).unwrap();
     assert_eq!(output.exit, kernlab_vmtest::lab::Exit::Code(7));
 }
 

@@ -11,7 +11,7 @@ use kernlab_vmtest::{
     image::{Base, ImageStore, Initramfs},
     kernels::{Kernels, Silent, Unpacked, chain},
     lab::{BOOT_TIMEOUT, Bootable, Guest, Job, Ready},
-    qemu::{Accelerator, Binary, HandedFile, MachineSpec},
+    qemu::{Accelerator, Binary, InjectedFile, MachineSpec},
 };
 
 /// The kernel that the lab's own tests boot.
@@ -29,11 +29,11 @@ pub(crate) fn kernel() -> &'static Unpacked {
     })
 }
 
-/// A program for the guest: from the folder that `cargo xtask` names, else built here.
+/// A program for the guest: from the directory that `cargo xtask` names, else built here.
 pub(crate) fn program(name: &str) -> PathBuf {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
     let given = || std::env::var_os("KERNLAB_GUEST").map(PathBuf::from);
-    FOLDER.get_or_init(|| given().unwrap_or_else(build)).join(name)
+    DIR.get_or_init(|| given().unwrap_or_else(build)).join(name)
 }
 
 fn build() -> PathBuf {
@@ -52,7 +52,7 @@ fn build() -> PathBuf {
         Some(PathBuf::from(message["executable"].as_str()?))
     });
     let program = executables.next().expect("cargo names the programs");
-    program.parent().expect("a program is in a folder").to_owned()
+    program.parent().expect("a program is in a directory").to_owned()
 }
 
 /// An initramfs whose PID 1 is this program.
@@ -62,10 +62,10 @@ pub(crate) fn image(pid_1: &Path, modules: &[PathBuf]) -> Initramfs {
     images.keep(&base.with_modules(modules).unwrap()).unwrap()
 }
 
-/// A machine that boots this initramfs, with the unruly program at hand.
+/// A machine that boots this initramfs, with the fault agent at hand.
 pub(crate) fn machine_with(image: &Initramfs, words: &[&str]) -> Bootable {
     let mut machine = MachineSpec::new(Accelerator::Tcg, kernel().image.fastest(), &image.path);
-    machine.handed = vec![HandedFile::program(program("kernlab-unruly"))];
+    machine.injected = vec![InjectedFile::program(program("kernlab-fault-agent"))];
     machine.kernel_words = words.iter().map(|word| (*word).to_owned()).collect();
     Bootable::new(Binary::find().expect("QEMU is installed"), machine)
 }
@@ -76,8 +76,8 @@ pub(crate) fn machine() -> Bootable {
 }
 
 /// A machine whose PID 1 behaves badly.
-pub(crate) fn unruly_machine(behaviour: &str) -> Bootable {
-    machine_with(&image(&program("kernlab-unruly"), &[]), &["--", behaviour])
+pub(crate) fn fault_machine(behaviour: &str) -> Bootable {
+    machine_with(&image(&program("kernlab-fault-agent"), &[]), &["--", behaviour])
 }
 
 /// A guest that waits for requests.
@@ -88,7 +88,7 @@ pub(crate) fn guest() -> Guest<Ready> {
     }
 }
 
-/// The unruly program as a job.
-pub(crate) fn unruly(words: &[&str]) -> Job {
-    Job::new(["/bin/kernlab-unruly"].iter().chain(words).copied()).timeout(Duration::from_secs(10))
+/// The fault agent as a job.
+pub(crate) fn fault_agent(words: &[&str]) -> Job {
+    Job::new(["/bin/kernlab-fault-agent"].iter().chain(words).copied()).timeout(Duration::from_secs(10))
 }

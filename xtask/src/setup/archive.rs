@@ -37,7 +37,7 @@ pub(crate) fn install(archive: &Archive) -> Result<()> {
 }
 
 fn install_into(archive: &Archive, programs: &Path) -> Result<()> {
-    let scratch = tempfile::tempdir().context("failed to make a temporary folder")?;
+    let scratch = tempfile::tempdir().context("failed to make a temporary directory")?;
     let file = text(&scratch.path().join("archive"))?.to_owned();
     let download = Invocation::new("curl")
         // No redirection leads to where nothing is encrypted; the digest is checked all the same.
@@ -57,17 +57,17 @@ fn install_into(archive: &Archive, programs: &Path) -> Result<()> {
     place(&program, programs).with_context(|| format!("failed to write to {}", programs.display()))
 }
 
-/// Copies a program into a folder. It is there as a whole or not at all.
-fn place(program: &Path, folder: &Path) -> Result<()> {
+/// Copies a program into a directory. It is there as a whole or not at all.
+fn place(program: &Path, dir: &Path) -> Result<()> {
     let name = program.file_name().context("the program has no name")?;
-    fs::create_dir_all(folder)?;
+    fs::create_dir_all(dir)?;
     let copy = tempfile::Builder::new()
         .permissions(fs::Permissions::from_mode(0o755))
-        .tempfile_in(folder)?;
+        .tempfile_in(dir)?;
     fs::copy(program, copy.path())?;
     // The archive may have been made with other permissions.
     fs::set_permissions(copy.path(), fs::Permissions::from_mode(0o755))?;
-    copy.persist(folder.join(name))?;
+    copy.persist(dir.join(name))?;
     Ok(())
 }
 
@@ -88,14 +88,14 @@ fn text(path: &Path) -> Result<&str> {
 mod tests {
     use super::*;
 
-    /// An archive as projects release them, with a program in a folder.
-    fn release(folder: &Path) -> (&'static str, String) {
-        fs::create_dir_all(folder.join("tool-1.0")).unwrap();
-        fs::write(folder.join("tool-1.0/tool"), "#!/bin/sh\n").unwrap();
-        let file = folder.join("tool.tar.gz");
+    /// An archive as projects release them, with a program in a directory.
+    fn release(dir: &Path) -> (&'static str, String) {
+        fs::create_dir_all(dir.join("tool-1.0")).unwrap();
+        fs::write(dir.join("tool-1.0/tool"), "#!/bin/sh\n").unwrap();
+        let file = dir.join("tool.tar.gz");
         let tar = Invocation::new("tar")
             .args(["--create", "--gzip", "--file", text(&file).unwrap()])
-            .args(["--directory", text(folder).unwrap(), "tool-1.0"]);
+            .args(["--directory", text(dir).unwrap(), "tool-1.0"]);
         tar.run(LOCAL_DEADLINE).unwrap();
         let digest = Invocation::new("sha256sum").args([text(&file).unwrap()]);
         let digest = digest.read(LOCAL_DEADLINE).unwrap();
@@ -105,9 +105,9 @@ mod tests {
 
     #[test]
     fn a_program_comes_from_the_archive_that_is_meant() {
-        let folder = tempfile::tempdir().unwrap();
-        let (url, digest) = release(folder.path());
-        let programs = folder.path().join("bin");
+        let dir = tempfile::tempdir().unwrap();
+        let (url, digest) = release(dir.path());
+        let programs = dir.path().join("bin");
         let archive = Archive { url, sha256: digest.leak(), member: "tool-1.0/tool" };
         install_into(&archive, &programs).unwrap();
         let program = programs.join("tool");
@@ -118,9 +118,9 @@ mod tests {
 
     #[test]
     fn another_archive_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let (url, digest) = release(folder.path());
-        let programs = folder.path().join("bin");
+        let dir = tempfile::tempdir().unwrap();
+        let (url, digest) = release(dir.path());
+        let programs = dir.path().join("bin");
         let archive = Archive { url, sha256: "00", member: "tool-1.0/tool" };
         let error = install_into(&archive, &programs).unwrap_err();
         assert_eq!(error.to_string(), format!("its SHA-256 is {digest}, not 00"));
@@ -129,9 +129,9 @@ mod tests {
 
     #[test]
     fn what_can_not_be_had_is_an_error() {
-        let folder = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
         let archive = Archive { url: "file:///no/such/archive", sha256: "00", member: "tool" };
-        let error = install_into(&archive, &folder.path().join("bin")).unwrap_err();
+        let error = install_into(&archive, &dir.path().join("bin")).unwrap_err();
         assert!(error.to_string().contains("curl"), "{error:#}");
     }
 }

@@ -157,15 +157,15 @@ mod tests {
 
     /// A machine with nothing but these programs; nobody runs them.
     fn machine(programs: &[&str]) -> (TempDir, Machine) {
-        let folder = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
         for program in programs {
             let mut options = fs::OpenOptions::new();
             options.write(true).create_new(true).mode(0o755);
-            options.open(folder.path().join(program)).unwrap();
+            options.open(dir.path().join(program)).unwrap();
         }
-        let path = vec![folder.path().to_owned()];
-        let workspace = folder.path().join("workspace");
-        (folder, Machine { path, clang: None, qemu: None, workspace })
+        let path = vec![dir.path().to_owned()];
+        let workspace = dir.path().join("workspace");
+        (dir, Machine { path, clang: None, qemu: None, workspace })
     }
 
     fn name(detection: Detection) -> String {
@@ -181,13 +181,13 @@ mod tests {
     #[case(&["clang-13"], "no clang")]
     #[case(&[], "no clang")]
     fn the_newest_clang_is_taken(#[case] programs: &[&str], #[case] expected: &str) {
-        let (_folder, machine) = machine(programs);
+        let (_dir, machine) = machine(programs);
         assert_eq!(name(clang(&machine)), expected);
     }
 
     #[test]
     fn what_the_user_insists_on_is_taken() {
-        let (_folder, mut machine) = machine(&["clang-22", "my-clang", "qemu-system-x86_64"]);
+        let (_dir, mut machine) = machine(&["clang-22", "my-clang", "qemu-system-x86_64"]);
         machine.clang = Some("my-clang".to_owned());
         assert_eq!(name(clang(&machine)), "my-clang");
         machine.qemu = Some("/nowhere/qemu".to_owned());
@@ -196,10 +196,10 @@ mod tests {
 
     #[test]
     fn who_has_the_linters_needs_no_python() {
-        let (_folder, bare) = machine(&["zizmor"]);
+        let (_dir, bare) = machine(&["zizmor"]);
         assert_eq!(name(linters(&bare)), "no actionlint, no shellcheck");
         assert_eq!(name(python_environments(&bare)), "no python3");
-        let (_folder, machine) = machine(&["actionlint", "shellcheck", "zizmor"]);
+        let (_dir, machine) = machine(&["actionlint", "shellcheck", "zizmor"]);
         for detection in [linters(&machine), python_environments(&machine)] {
             assert!(matches!(detection, Detection::Found(_)), "{detection:?}");
         }
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn an_empty_machine_lacks_everything() {
-        let (_folder, machine) = machine(&[]);
+        let (_dir, machine) = machine(&[]);
         for requirement in super::super::requirement::ALL {
             let detection = requirement.detect(&machine);
             assert!(matches!(detection, Detection::Missing(_)), "{}", requirement.name);

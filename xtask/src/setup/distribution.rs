@@ -36,8 +36,8 @@ impl Distribution {
     fn parse(text: &str) -> Self {
         let value = |key: &str| {
             let mut values = text.lines().filter_map(|line| line.trim().strip_prefix(key));
-            let words = shlex::split(values.find_map(|rest| rest.strip_prefix('='))?)?;
-            words.into_iter().next()
+            let args = shlex::split(values.find_map(|rest| rest.strip_prefix('='))?)?;
+            args.into_iter().next()
         };
         Distribution {
             id: value("ID").unwrap_or_default(),

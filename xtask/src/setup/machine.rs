@@ -15,7 +15,7 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 /// Where a machine keeps its programs. Tests look at a made-up one.
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
-    /// The folders of `$PATH`.
+    /// The directories of `$PATH`.
     pub(crate) path: Vec<PathBuf>,
     /// `$CLANG`: the compiler that the user insists on.
     pub(crate) clang: Option<String>,
@@ -40,12 +40,12 @@ impl Machine {
 
     /// The program that the shell would run for this name, or the one at this path.
     pub(crate) fn program(&self, name: &str) -> Option<PathBuf> {
-        self.path.iter().map(|folder| folder.join(name)).find(|path| is_program(path))
+        self.path.iter().map(|dir| dir.join(name)).find(|path| is_program(path))
     }
 
     /// The programs named `prefix` and a number, with that number: `clang-19`.
     pub(crate) fn numbered_programs(&self, prefix: &str) -> Vec<(u32, PathBuf)> {
-        let entries = self.path.iter().filter_map(|folder| fs::read_dir(folder).ok());
+        let entries = self.path.iter().filter_map(|dir| fs::read_dir(dir).ok());
         let paths = entries.flatten().filter_map(|entry| Some(entry.ok()?.path()));
         paths
             .filter_map(|path| {

@@ -28,7 +28,7 @@ const LOCAL_DEADLINE: Duration = Duration::from_secs(300);
 /// Suites of Debian that have had the pinned release; the first that has it now is taken.
 const SUITES: [&str; 2] = ["trixie-backports", "sid"];
 
-/// Installs the source into the toolchain's own folder: with rustup, or else from Debian's package
+/// Installs the source into the toolchain's own directory: with rustup, or else from Debian's package
 /// if this is a machine for it.
 pub(crate) fn install(or_debian: bool) -> Result<()> {
     let rustup = Invocation::new("rustup").args(["component", "add", "rust-src"]);
@@ -76,49 +76,49 @@ fn from_debian() -> Result<()> {
 
 /// An apt with its own lists and cache: the machine's apt never learns of the other suites.
 struct PrivateApt {
-    folder: TempDir,
+    dir: TempDir,
 }
 
 impl PrivateApt {
     fn new() -> Result<Self> {
-        let folder = tempfile::Builder::new()
+        let dir = tempfile::Builder::new()
             .prefix("kernlab-apt-")
             // apt downloads as a user of its own, which must get in.
             .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
             .tempdir()
-            .context("failed to make a temporary folder")?;
+            .context("failed to make a temporary directory")?;
         for name in ["sources", "state/lists/partial", "cache/archives/partial", "download"] {
-            fs::create_dir_all(folder.path().join(name)).with_context(|| denied(folder.path()))?;
+            fs::create_dir_all(dir.path().join(name)).with_context(|| denied(dir.path()))?;
         }
-        Ok(PrivateApt { folder })
+        Ok(PrivateApt { dir })
     }
 
     /// Downloads a package from a suite of the archive that this machine's apt uses. apt itself
     /// checks signatures and digests.
     fn download(&self, suite: &str, package: &str) -> Result<PathBuf> {
         let source = machine_source(suite)?;
-        let sources = self.folder.path().join("sources");
+        let sources = self.dir.path().join("sources");
         fs::remove_dir_all(&sources).and_then(|()| fs::create_dir(&sources))?;
         fs::write(sources.join(format!("{suite}.{}", source.extension)), source.text)?;
-        let download = self.folder.path().join("download");
-        for (args, directory) in
-            [(vec!["update"], self.folder.path()), (vec!["download", package], download.as_path())]
+        let download = self.dir.path().join("download");
+        for (args, current_dir) in
+            [(vec!["update"], self.dir.path()), (vec!["download", package], download.as_path())]
         {
             let command = Invocation::new("apt-get").args(args);
             eprintln!("==> {command} (of {suite}, with lists of our own)");
-            command.args(self.options()).directory(directory).run(DOWNLOAD_DEADLINE)?;
+            command.args(self.options()).current_dir(current_dir).run(DOWNLOAD_DEADLINE)?;
         }
         let package = fs::read_dir(&download)?.next().context("apt-get downloaded nothing")?;
         Ok(package?.path())
     }
 
     fn options(&self) -> Vec<String> {
-        let folder = self.folder.path().display();
+        let dir = self.dir.path().display();
         let options = [
             "Dir::Etc::sourcelist=/dev/null".to_owned(),
-            format!("Dir::Etc::sourceparts={folder}/sources"),
-            format!("Dir::State={folder}/state"),
-            format!("Dir::Cache={folder}/cache"),
+            format!("Dir::Etc::sourceparts={dir}/sources"),
+            format!("Dir::State={dir}/state"),
+            format!("Dir::Cache={dir}/cache"),
             "Acquire::Languages=none".to_owned(),
             "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
             // An index that could not be had is an error, not a reason to go on with an old one.

@@ -38,7 +38,7 @@ fn files() -> Vec<FileSubject> {
         file(9, 4, "a", 7, Both, (23, 3, 0o100_640, 0)),
         file(10, 5, "link", 7, Write, (23, 3, 0o100_640, 0)),
         file(11, 6, "b", 7, Read, (23, 7, 0o100_600, 0)),
-        file(12, 7, "folder", 7, Read, (23, 8, 0o040_755, 0)),
+        file(12, 7, "directory", 7, Read, (23, 8, 0o040_755, 0)),
         file(13, 8, "a", 12, Both, (23, 9, 0o100_604, 0)),
         file(14, 9, "twin", 7, Read, (23, 10, 0o100_444, 0)),
         file(15, 10, "twin", 7, Write, (23, 11, 0o100_400, 0)),

@@ -11,7 +11,7 @@ use std::{
 use clap::{Args, Subcommand};
 use kernlab_vmtest::{
     bench::{
-        self, BootBench, Comparison, Kept, MatrixBench, PeersBench, Report, SoakBench, TracersBench,
+        self, BootBench, Comparison, Kept, MatrixBench, BaselineBench, Report, SoakBench, TracersBench,
     },
     kernels::{Selection, Silent, chain},
     machine,
@@ -32,7 +32,7 @@ pub(crate) enum Command {
     Soak(Subject),
     /// A command in a restored and in a booted guest, beside virtme-ng and danobi's vmtest where they
     /// are installed. They share the host's files with their guests, and want 9p of the kernel.
-    Peers(Subject),
+    Baselines(Subject),
     /// What each backend's tracer costs a program that only writes, through each buffer.
     Tracers(Subject),
     /// The matrix as `vmtest` runs it: all of it, each backend's part, and all of it after the saved
@@ -77,7 +77,7 @@ pub(crate) fn run(command: &Command) -> Exit {
     let done = match command {
         Command::Boot(subject) => measure(Benchmark::Boot, subject),
         Command::Soak(subject) => measure(Benchmark::Soak, subject),
-        Command::Peers(subject) => measure(Benchmark::Peers, subject),
+        Command::Baselines(subject) => measure(Benchmark::Baselines, subject),
         Command::Tracers(subject) => measure(Benchmark::Tracers, subject),
         Command::Matrix(several) => matrix(several),
         Command::Compare { old, new } => compare(old, new),
@@ -111,7 +111,7 @@ fn usage(message: String) -> Failure {
 enum Benchmark {
     Boot,
     Soak,
-    Peers,
+    Baselines,
     Tracers,
 }
 
@@ -137,7 +137,7 @@ fn matrix(arguments: &Several) -> Result<(), Failure> {
 
 fn guest_programs() -> Result<PathBuf, Failure> {
     env::var_os("KERNLAB_GUEST").map(PathBuf::from).ok_or_else(|| {
-        let message = "KERNLAB_GUEST does not name the folder of the guest's programs: \
+        let message = "KERNLAB_GUEST does not name the directory of the guest's programs: \
                        run this as `cargo xtask bench`";
         usage(message.to_owned())
     })
@@ -153,12 +153,12 @@ fn measure(benchmark: Benchmark, arguments: &Subject) -> Result<(), Failure> {
         return Err(usage(message));
     };
     let kernel = kernels.prepare(entry, &Silent).map_err(|error| infrastructure(&error))?;
-    let mut tell = |news: String| eprintln!("note: {news}");
+    let mut notify = |news: String| eprintln!("note: {news}");
     let programs: &[&str] = match benchmark {
         Benchmark::Tracers => &["kernlab-tracer"],
-        Benchmark::Boot | Benchmark::Soak | Benchmark::Peers => &[],
+        Benchmark::Boot | Benchmark::Soak | Benchmark::Baselines => &[],
     };
-    let bootable = machine::of_kernel(kernels.store(), &kernel, &guest, programs, &mut tell)
+    let bootable = machine::of_kernel(kernels.store(), &kernel, &guest, programs, &mut notify)
         .map_err(|error| infrastructure(&error))?;
     let image = kernel.image.bzimage.clone();
     let (kernel, rounds) = (kernel.id.clone(), arguments.rounds);
@@ -172,12 +172,12 @@ fn measure(benchmark: Benchmark, arguments: &Subject) -> Result<(), Failure> {
     let report = match benchmark {
         Benchmark::Boot => bench::boot(&BootBench { bootable, kernel, rounds }, observe)
             .map_err(|error| infrastructure(&error))?,
-        Benchmark::Peers => {
+        Benchmark::Baselines => {
             let store = kernels.store().clone();
             let image = image.ok_or_else(|| {
                 usage(format!("{kernel} has no bzImage, which is what the others take"))
             })?;
-            bench::peers(&PeersBench { bootable, kernel, image, store, rounds }, observe)
+            bench::baselines(&BaselineBench { bootable, kernel, image, store, rounds }, observe)
                 .map_err(|error| infrastructure(&error))?
         }
         Benchmark::Tracers => {

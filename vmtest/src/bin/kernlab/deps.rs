@@ -11,13 +11,13 @@ use std::{
 
 use clap::Args;
 use kernlab_core::{
-    dossier::standing::{Kind, Standing, standings},
+    dossier::availability::{Kind, Availability, availabilities},
     needs::ObjectNeeds,
     scenario::{Scenario, Tracer},
 };
 use kernlab_vmtest::{
     dossier::{self, Archive, How},
-    kernels::{Config, Requirement, Scope, Standing as OptionStanding, chain, requirements},
+    kernels::{Config, Requirement, Scope, Availability as OptionState, chain, requirements},
 };
 
 use crate::{Exit, kernels::Progress, selection::Selected};
@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
     /// Only this tracer.
     #[arg(long, value_parser = tracer)]
     tracer: Option<Tracer>,
-    /// The folder of the programs that run in guests.
+    /// The directory of the programs that run in guests.
     #[arg(long, env = "KERNLAB_GUEST", value_name = "DIR")]
     guest: PathBuf,
     /// Print JSON.
@@ -59,9 +59,9 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
     let mut exit = Exit::Success;
     let mut archives: BTreeMap<String, Archive> = BTreeMap::new();
     for entry in &entries {
-        let how = How { guest: &arguments.guest, cold: false, again: false };
-        let mut tell = |line: String| eprintln!("note: {line}");
-        match dossier::of(&kernels, entry, how, &progress, &mut tell) {
+        let how = How { guest: &arguments.guest, cold: false, refresh: false };
+        let mut notify = |line: String| eprintln!("note: {line}");
+        match dossier::of(&kernels, entry, how, &progress, &mut notify) {
             Ok(archive) => drop(archives.insert(entry.id.clone(), archive)),
             Err(error) => {
                 eprint!("{} is left out: ", entry.id);
@@ -70,11 +70,11 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
         }
     }
     let dossiers = archives.iter().map(|(id, archive)| (id.as_str(), &archive.dossier)).collect();
-    let mut all = standings(&dossiers, &objects);
+    let mut all = availabilities(&dossiers, &objects);
     match options(&archives) {
         Ok(options) => {
-            for (tracer, standings) in options {
-                all.entry(tracer).or_default().extend(standings);
+            for (tracer, availabilities) in options {
+                all.entry(tracer).or_default().extend(availabilities);
             }
         }
         Err(message) => {
@@ -116,7 +116,7 @@ fn of_objects(guest: &Path) -> Result<Vec<ObjectNeeds>, String> {
 /// The options that tracers need, with what each kernel was built with.
 fn options(
     archives: &BTreeMap<String, Archive>,
-) -> Result<BTreeMap<Tracer, Vec<Standing>>, String> {
+) -> Result<BTreeMap<Tracer, Vec<Availability>>, String> {
     let mut configs: BTreeMap<&String, Option<Config>> = BTreeMap::new();
     for (id, archive) in archives {
         let config = match archive.config_file() {
@@ -130,7 +130,7 @@ fn options(
         };
         configs.insert(id, config);
     }
-    let mut all: BTreeMap<Tracer, Vec<Standing>> = BTreeMap::new();
+    let mut all: BTreeMap<Tracer, Vec<Availability>> = BTreeMap::new();
     for requirement in requirements() {
         for tracer in who_needs(requirement) {
             let states = configs.iter().map(|(id, config)| {
@@ -140,7 +140,7 @@ fn options(
                 );
                 ((*id).clone(), state)
             });
-            all.entry(tracer).or_default().push(Standing {
+            all.entry(tracer).or_default().push(Availability {
                 kind: Kind::Option,
                 name: requirement.option.clone(),
                 by: [requirement.scope.to_string()].into(),
@@ -159,10 +159,10 @@ fn who_needs(requirement: &Requirement) -> BTreeSet<Tracer> {
 }
 
 fn state(requirement: &Requirement, config: &Config) -> String {
-    match requirement.standing(config) {
-        OptionStanding::Met => requirement.value.to_string(),
-        OptionStanding::TooOld => "always there in this release".to_owned(),
-        OptionStanding::Unmet(found) => {
+    match requirement.availability(config) {
+        OptionState::Met => requirement.value.to_string(),
+        OptionState::TooOld => "always there in this release".to_owned(),
+        OptionState::Unsatisfied(found) => {
             let found = found.map_or_else(|| "n".to_owned(), |found| found.to_string());
             format!("{found}, and should be {}", requirement.value)
         }
@@ -171,26 +171,26 @@ fn state(requirement: &Requirement, config: &Config) -> String {
 
 fn render<'a>(
     kernels: impl Iterator<Item = &'a String>,
-    all: &BTreeMap<Tracer, Vec<Standing>>,
+    all: &BTreeMap<Tracer, Vec<Availability>>,
 ) -> String {
     let kernels: Vec<_> = kernels.map(String::as_str).collect();
     let mut text = format!("on {}\n", kernels.join(", "));
-    let mut group = |title: &str, standings: &[&Standing]| {
+    let mut group = |title: &str, availabilities: &[&Availability]| {
         text += &format!("\n{title}\n");
-        for standing in standings {
-            for line in standing.to_string().lines() {
+        for availability in availabilities {
+            for line in availability.to_string().lines() {
                 text += &format!("  {line}\n");
             }
         }
     };
     let common = Scope::Tracers.to_string();
-    let is_common = |standing: &&Standing| standing.by.contains(&common);
-    if let Some(standings) = all.values().next() {
+    let is_common = |availability: &&Availability| availability.by.contains(&common);
+    if let Some(availabilities) = all.values().next() {
         // The same for all: once is enough.
-        group(&common, &standings.iter().filter(is_common).collect::<Vec<_>>());
+        group(&common, &availabilities.iter().filter(is_common).collect::<Vec<_>>());
     }
-    for (tracer, standings) in all {
-        let own: Vec<_> = standings.iter().filter(|standing| !is_common(standing)).collect();
+    for (tracer, availabilities) in all {
+        let own: Vec<_> = availabilities.iter().filter(|availability| !is_common(availability)).collect();
         group(tracer.name(), &own);
     }
     text

@@ -13,9 +13,9 @@ use kernlab_vmtest::{
     lab::{self, Guest, JobOutput, LabError, Limits},
     machine,
     program::Program,
-    qemu::HandedFile,
-    splat::Complaints,
-    warm::Warm,
+    qemu::InjectedFile,
+    splat::GuestSplats,
+    checkpoints::Checkpoints,
 };
 
 use crate::{Exit, selection::Selected, show::Terminal};
@@ -26,13 +26,13 @@ use crate::{Exit, selection::Selected, show::Terminal};
 pub(crate) struct Arguments {
     #[command(flatten)]
     selected: Selected,
-    /// The folder of the programs that run in guests.
+    /// The directory of the programs that run in guests.
     #[arg(long, env = "KERNLAB_GUEST", value_name = "DIR")]
     guest: PathBuf,
     /// One more file, as an executable: its path here, and its absolute path in the guest.
-    #[arg(long = "file", value_name = "HERE=THERE", value_parser = handed)]
-    files: Vec<HandedFile>,
-    /// Hide a file or a folder of the guest from the program: `/sys/kernel/btf`, say.
+    #[arg(long = "file", value_name = "HERE=THERE", value_parser = injected)]
+    files: Vec<InjectedFile>,
+    /// Hide a file or a directory of the guest from the program: `/sys/kernel/btf`, say.
     #[arg(long, value_name = "PATH")]
     hide: Vec<String>,
     /// Mebibytes of memory of the guest.
@@ -49,15 +49,15 @@ pub(crate) struct Arguments {
     command: Vec<String>,
 }
 
-pub(crate) fn handed(text: &str) -> Result<HandedFile, String> {
+pub(crate) fn injected(text: &str) -> Result<InjectedFile, String> {
     let (host, guest) = text.split_once('=').ok_or("expected HERE=THERE")?;
-    if !guest.starts_with('/') || guest.len() > HandedFile::LONGEST {
-        let longest = HandedFile::LONGEST;
+    if !guest.starts_with('/') || guest.len() > InjectedFile::LONGEST {
+        let longest = InjectedFile::LONGEST;
         return Err(format!("expected an absolute path of at most {longest} bytes, not {guest:?}"));
     }
     let host = PathBuf::from(host);
     let readable = host.is_file();
-    readable.then(|| HandedFile { guest: guest.to_owned(), host }).ok_or("no such file".to_owned())
+    readable.then(|| InjectedFile { guest: guest.to_owned(), host }).ok_or("no such file".to_owned())
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Exit {
@@ -105,14 +105,14 @@ fn run_in(
 ) -> Result<Ended, Box<dyn Error>> {
     let kernel = kernels.prepare(entry, show)?;
     let store = kernels.store();
-    let mut tell = |news: String| eprintln!("note: {news}");
-    let mut bootable = machine::of_kernel(store, &kernel, &arguments.guest, &[], &mut tell)?;
+    let mut notify = |news: String| eprintln!("note: {news}");
+    let mut bootable = machine::of_kernel(store, &kernel, &arguments.guest, &[], &mut notify)?;
     bootable.machine.memory_mib = arguments.memory.unwrap_or(bootable.machine.memory_mib);
-    bootable.machine.handed = program.files();
-    bootable.machine.handed.extend(arguments.files.iter().cloned());
+    bootable.machine.injected = program.files();
+    bootable.machine.injected.extend(arguments.files.iter().cloned());
     let guest = match arguments.cold {
         true => Guest::boot(&bootable, lab::BOOT_TIMEOUT),
-        false => Warm::of(store).guest(&bootable, &mut tell),
+        false => Checkpoints::of(store).guest(&bootable, &mut notify),
     };
     let mut guest = guest.map_err(Box::<LabError>::from)?;
     let room = 64 << 20;
@@ -143,9 +143,9 @@ impl Ended {
         if output.dropped > 0 {
             eprintln!("note: {heading}{} bytes of output were too many", output.dropped);
         }
-        let complaints = Complaints::of(&self.kernel_log, &self.console);
-        for splat in complaints.splats() {
-            eprintln!("{heading}{}", complaints.verdict(splat).message);
+        let guest_splats = GuestSplats::of(&self.kernel_log, &self.console);
+        for splat in guest_splats.splats() {
+            eprintln!("{heading}{}", guest_splats.verdict(splat).message);
         }
         let ended_well = output.exit == lab::Exit::Code(0);
         if !ended_well {
@@ -156,7 +156,7 @@ impl Ended {
             };
             eprintln!("{heading}{how}");
         }
-        Ok(if ended_well && complaints.splats().is_empty() { Exit::Success } else { Exit::Failure })
+        Ok(if ended_well && guest_splats.splats().is_empty() { Exit::Success } else { Exit::Failure })
     }
 }
 

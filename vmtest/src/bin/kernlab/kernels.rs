@@ -94,7 +94,7 @@ pub(crate) struct Fetch {
 /// Runs the command and says on standard error what went wrong.
 pub(crate) fn run(command: &Command) -> Exit {
     let opened = match command {
-        Command::Gc(_) => selection::open_alone(),
+        Command::Gc(_) => selection::open_exclusive(),
         _ => selection::open(),
     };
     let kernels = match opened {
@@ -117,16 +117,16 @@ pub(crate) fn run(command: &Command) -> Exit {
     }
 }
 
-/// The folder of the guest's programs, for commands that boot kernels; says what to do without.
+/// The directory of the guest's programs, for commands that boot kernels; says what to do without.
 fn guest_programs(command: &str) -> Option<PathBuf> {
-    let folder = env::var_os("KERNLAB_GUEST").map(PathBuf::from);
-    if folder.is_none() {
+    let dir = env::var_os("KERNLAB_GUEST").map(PathBuf::from);
+    if dir.is_none() {
         eprintln!(
-            "error: KERNLAB_GUEST does not name the folder of the guest's programs: run this as \
+            "error: KERNLAB_GUEST does not name the directory of the guest's programs: run this as \
              `cargo xtask kernels {command}`"
         );
     }
-    folder
+    dir
 }
 
 fn complain(error: &dyn Error) {

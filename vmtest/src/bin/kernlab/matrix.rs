@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
     /// Divide the matrix, and print the parts in the form that a GitHub workflow's `matrix` takes.
     #[arg(long, value_name = "N")]
     shards: Option<NonZeroUsize>,
-    /// Make one report of the runs in these folders.
+    /// Make one report of the runs in these directories.
     #[arg(long, value_name = "DIR", num_args = 1.., requires = "into")]
     merge: Vec<PathBuf>,
     /// Where that goes, with the evidence of all of them.

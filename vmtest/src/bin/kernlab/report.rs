@@ -12,13 +12,13 @@ use std::{
 use clap::{Args, Subcommand, ValueEnum};
 use kernlab_vmtest::{
     kernels::chain,
-    places::repository_root,
+    paths::repository_root,
     report::{
         Report, html, junit, markdown,
         regression::{Regression, Side},
         table,
     },
-    run::directory::RunDirectory,
+    run::dir::RunDir,
 };
 
 use crate::Exit;
@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
     /// Write to this file instead of standard output.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// The run: its name, its folder, or the path of a report.json. The newest if none is given.
+    /// The run: its name, its directory, or the path of a report.json. The newest if none is given.
     #[arg(value_name = "RUN")]
     run: Option<String>,
 }
@@ -117,12 +117,12 @@ fn complain(message: &str, exit: Exit) -> Exit {
     exit
 }
 
-/// The report that is meant, and the folder that it is in.
-fn read(run: Option<&str>) -> Result<(Report, RunDirectory), String> {
+/// The report that is meant, and the directory that it is in.
+fn read(run: Option<&str>) -> Result<(Report, RunDir), String> {
     let path = find(run)?;
     let report = Report::read(&path).map_err(|error| chain(&error))?;
-    let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-    Ok((report, RunDirectory::open(folder)))
+    let dir = path.parent().unwrap_or(Path::new("")).to_owned();
+    Ok((report, RunDir::open(dir)))
 }
 
 /// The file of the report that is meant.
@@ -147,7 +147,7 @@ fn find(run: Option<&str>) -> Result<PathBuf, String> {
     }
 }
 
-fn render(report: &Report, run: &RunDirectory, format: Format) -> String {
+fn render(report: &Report, run: &RunDir, format: Format) -> String {
     match format {
         Format::Text => format!(
             "{}\n{}{}\n",
@@ -159,7 +159,7 @@ fn render(report: &Report, run: &RunDirectory, format: Format) -> String {
         Format::Github => markdown::render(report, markdown::GITHUB_LIMIT),
         Format::Html => {
             let causes = Regression::causes(Side { report, evidence: run });
-            html::render(report, &causes, &|cell| html::Evidence::read(run.path(), cell))
+            html::render(report, &causes, &|cell| html::EvidenceLinks::read(run.path(), cell))
         }
         Format::Junit => junit::render(report),
         Format::Json => report.to_json(),

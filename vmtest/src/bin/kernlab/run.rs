@@ -27,7 +27,7 @@ use crate::{Exit, selection::Selected, show::Terminal};
 pub(crate) struct Arguments {
     #[command(flatten)]
     selected: Selected,
-    /// The folder of the programs that run in guests.
+    /// The directory of the programs that run in guests.
     #[arg(long, env = "KERNLAB_GUEST", value_name = "DIR")]
     guest: PathBuf,
     /// Only the tracers of this backend.
@@ -60,7 +60,7 @@ pub(crate) struct Arguments {
     /// Say where the time of the cells went, stage by stage.
     #[arg(long)]
     timings: bool,
-    /// Copy the report to this folder.
+    /// Copy the report to this directory.
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
 }
@@ -92,7 +92,7 @@ pub(crate) fn run(arguments: Arguments) -> Exit {
     };
     let terminal = Arc::new(Terminal::new());
     let show: Arc<dyn Show> = Arc::clone(&terminal) as _;
-    let Outcomes { report, directory } = match run::run(&kernels, &options, &show) {
+    let Outcomes { report, dir } = match run::run(&kernels, &options, &show) {
         Ok(outcomes) => outcomes,
         Err(error @ (RunError::Select(_) | RunError::Allow(_) | RunError::NoCells)) => {
             return complain(&error, Exit::Usage);
@@ -109,9 +109,9 @@ pub(crate) fn run(arguments: Arguments) -> Exit {
         println!("{}", timings::profile(&report));
     }
     println!("{}", table::summary(&report));
-    println!("evidence: {}", directory.path().display());
+    println!("evidence: {}", dir.path().display());
     if let Some(copies) = &arguments.report
-        && let Err(error) = copy_report(directory.path(), copies)
+        && let Err(error) = copy_report(dir.path(), copies)
     {
         eprintln!("error: failed to copy the report to {}: {error}", copies.display());
         return Exit::Infrastructure;

@@ -42,8 +42,8 @@ pub(crate) fn open() -> Result<Kernels, Exit> {
 }
 
 /// The same, with the store to ourselves: for removing something from it.
-pub(crate) fn open_alone() -> Result<Kernels, Exit> {
-    Kernels::open_alone().map_err(|error| report_error(&error))
+pub(crate) fn open_exclusive() -> Result<Kernels, Exit> {
+    Kernels::open_exclusive().map_err(|error| report_error(&error))
 }
 
 fn report_error(error: &OpenError) -> Exit {

@@ -16,9 +16,9 @@ use kernlab_vmtest::{
     lab::{self, Guest, Keyboard, LabError, TerminalSize},
     machine,
     program::{Program, ProgramError},
-    qemu::HandedFile,
-    splat::Complaints,
-    warm::Warm,
+    qemu::InjectedFile,
+    splat::GuestSplats,
+    checkpoints::Checkpoints,
 };
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use tempfile::NamedTempFile;
@@ -26,7 +26,7 @@ use tempfile::NamedTempFile;
 use crate::{
     Exit,
     exec::complain,
-    exec::handed,
+    exec::injected,
     selection::{self, Scope},
     show::Terminal,
 };
@@ -39,15 +39,15 @@ pub(crate) struct Arguments {
     kernel: String,
     #[command(flatten)]
     scope: Scope,
-    /// The folder of the programs that run in guests.
+    /// The directory of the programs that run in guests.
     #[arg(long, env = "KERNLAB_GUEST", value_name = "DIR")]
     guest: PathBuf,
     /// The shell: a program of this machine. Else busybox, where it is installed, or /bin/sh.
     #[arg(long, value_name = "PROGRAM")]
     program: Option<PathBuf>,
     /// One more file, as an executable: its path here, and its absolute path in the guest.
-    #[arg(long = "file", value_name = "HERE=THERE", value_parser = handed)]
-    files: Vec<HandedFile>,
+    #[arg(long = "file", value_name = "HERE=THERE", value_parser = injected)]
+    files: Vec<InjectedFile>,
     /// Let a debugger connect, at a character device of QEMU's: `tcp:localhost:1234` if none is named,
     /// or `unix:PATH,server=on,wait=off`.
     #[arg(
@@ -123,21 +123,21 @@ fn visit(
 ) -> Result<Exit, Box<dyn Error>> {
     let kernel = kernels.prepare(entry, &Terminal::new())?;
     let store = kernels.store();
-    let mut tell = |news: String| eprintln!("note: {news}");
+    let mut notify = |news: String| eprintln!("note: {news}");
     let programs = ["kernlab-tracer", "kernlab-workload", "kernlab-workload-static"];
-    let mut bootable = machine::of_kernel(store, &kernel, &arguments.guest, &programs, &mut tell)?;
-    bootable.machine.handed.extend(shell.program.files());
-    bootable.machine.handed.extend(arguments.files.iter().cloned());
+    let mut bootable = machine::of_kernel(store, &kernel, &arguments.guest, &programs, &mut notify)?;
+    bootable.machine.injected.extend(shell.program.files());
+    bootable.machine.injected.extend(arguments.files.iter().cloned());
     let script = piped()?;
-    let handed = |file: &NamedTempFile| HandedFile {
+    let injected = |file: &NamedTempFile| InjectedFile {
         guest: SCRIPT.to_owned(),
         host: file.path().to_owned(),
     };
-    bootable.machine.handed.extend(script.as_ref().map(handed));
+    bootable.machine.injected.extend(script.as_ref().map(injected));
     bootable.machine.debugger = arguments.gdb.clone();
     let guest = match arguments.cold {
         true => Guest::boot(&bootable, lab::BOOT_TIMEOUT),
-        false => Warm::of(store).guest(&bootable, &mut tell),
+        false => Checkpoints::of(store).guest(&bootable, &mut notify),
     };
     let mut guest = guest.map_err(Box::<LabError>::from)?;
     eprintln!("{}, {}; Ctrl-] ends it", entry.id, guest.hello().release);
@@ -145,9 +145,9 @@ fn visit(
         let image = kernel.image.fastest().display();
         eprintln!("a debugger may connect to {device}: gdb {image}, then `target remote`");
     }
-    let mut words = shell.arguments.clone();
-    words.extend(script.is_some().then(|| SCRIPT.to_owned()));
-    let mut job = shell.program.job(words).timeout(DAY);
+    let mut args = shell.arguments.clone();
+    args.extend(script.is_some().then(|| SCRIPT.to_owned()));
+    let mut job = shell.program.job(args).timeout(DAY);
     for name in ["TERM", "LANG"] {
         if let Ok(value) = std::env::var(name) {
             job = job.env(name, value);
@@ -164,11 +164,11 @@ fn visit(
     drop(terminal);
     let _ = ended?;
     let kernel_log = guest.kernel_log()?.to_owned();
-    let complaints = Complaints::of(&kernel_log, "");
-    for splat in complaints.splats() {
-        eprintln!("{}", complaints.verdict(splat).message);
+    let guest_splats = GuestSplats::of(&kernel_log, "");
+    for splat in guest_splats.splats() {
+        eprintln!("{}", guest_splats.verdict(splat).message);
     }
-    Ok(if complaints.splats().is_empty() { Exit::Success } else { Exit::Failure })
+    Ok(if guest_splats.splats().is_empty() { Exit::Success } else { Exit::Failure })
 }
 
 /// What is piped in, as a file: a terminal would lose some of a long text, and take some of its bytes for

@@ -84,7 +84,7 @@ impl Terminal {
 }
 
 impl Show for Terminal {
-    fn begin(&self, _directory: &Path, plan: &RunPlan) {
+    fn begin(&self, _dir: &Path, plan: &RunPlan) {
         let mut state = self.state();
         let attempts: Vec<_> = plan.attempts().map(|attempt| attempt.to_string()).collect();
         for cell in &attempts {

@@ -100,7 +100,7 @@ fn with_package(place: &Source, package: &str) -> Source {
     }
 }
 
-/// Every suite and folder that an entry is from, each once. The newest kernel is looked for, which
+/// Every suite and directory that an entry is from, each once. The newest kernel is looked for, which
 /// is never in the archive of a date.
 fn places(matrix: &Matrix) -> Vec<Source> {
     let mut places: Vec<Source> = Vec::new();
@@ -170,7 +170,7 @@ mod tests {
     use rstest::rstest;
 
     use super::{super::blank, *};
-    use crate::kernels::matrix::{Origin, RpmFolder};
+    use crate::kernels::matrix::{Origin, RpmDir};
 
     fn deb(suite: &str, package: &str) -> Source {
         Source::Deb(DebSource {
@@ -191,7 +191,7 @@ mod tests {
     fn matrix() -> Matrix {
         let rpm = Source::Rpm(RpmSource {
             repository: "alma".to_owned(),
-            folder: RpmFolder::Path("8/os".to_owned()),
+            dir: RpmDir::Path("8/os".to_owned()),
             package: "kernel".to_owned(),
         });
         let sources =

@@ -31,7 +31,7 @@ use super::{
     store::StoreError,
     update::Update,
 };
-use crate::places::MATRIX_FILE;
+use crate::paths::MATRIX_FILE;
 
 /// The most that is downloaded of an address whose digest is not known, in bytes.
 const MAX_FILE: u64 = 1 << 30;
@@ -81,7 +81,7 @@ fn listed(tried: &[String]) -> String {
 
 /// What a user may say about the new entry.
 #[derive(Clone, Debug, Default)]
-pub struct Wishes {
+pub struct AddOptions {
     /// Its id.
     pub id: Option<String>,
     /// What it is in the matrix for.
@@ -109,13 +109,13 @@ impl Kernels {
     pub fn propose(
         &self,
         request: &Request,
-        wishes: &Wishes,
+        options: &AddOptions,
         observer: &dyn Observer,
     ) -> Result<Proposal, AddError> {
-        if let Some(id) = wishes.id.as_ref().filter(|id| self.is_taken(id)) {
+        if let Some(id) = options.id.as_ref().filter(|id| self.is_taken(id)) {
             return Err(AddError::Taken(id.clone()));
         }
-        let local = wishes.local || matches!(request, Request::Image(_));
+        let local = options.local || matches!(request, Request::Image(_));
         let origin = if local { Origin::Local } else { Origin::Shared };
         let (source, locked) = match request {
             Request::Image(image) => {
@@ -138,12 +138,12 @@ impl Kernels {
             None => self.prepare(&entry, observer)?.release,
         };
         entry.release = Release::of_uname(&release);
-        entry.id = match &wishes.id {
+        entry.id = match &options.id {
             Some(id) => id.clone(),
             None => candidates::id(&entry, &release, &self.matrix, |id| self.is_taken(id)),
         };
-        entry.tier = wishes.tier.unwrap_or(Tier::Extended);
-        entry.why = match &wishes.why {
+        entry.tier = options.tier.unwrap_or(Tier::Extended);
+        entry.why = match &options.why {
             Some(why) => why.clone(),
             None => neighbour::why(self, &entry),
         };
@@ -268,7 +268,7 @@ impl Proposal {
             Origin::Shared => MATRIX_FILE,
             Origin::Local | Origin::AdHoc => OVERLAY_FILE,
         };
-        self.kernels.directory.join(name)
+        self.kernels.dir.join(name)
     }
 
     /// The entry as it will be written.
@@ -278,7 +278,7 @@ impl Proposal {
 
     /// Writes entry and lock. The entry is written only if it is read back as it was meant.
     pub fn write(&self) -> Result<(), AddError> {
-        let (directory, file) = (&self.kernels.directory, self.file());
+        let (dir, file) = (&self.kernels.dir, self.file());
         let text = match fs::read_to_string(&file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => "schema = 1\n".to_owned(),
             other => other.map_err(|source| StoreError::io("read", &file, source))?,
@@ -287,8 +287,8 @@ impl Proposal {
         let scratch = file.with_extension("toml.new");
         fs::write(&scratch, &text).map_err(|source| StoreError::io("write", &scratch, source))?;
         let read = match self.entry.origin {
-            Origin::Shared => manifest::read_matrix(&scratch, &directory.join(OVERLAY_FILE)),
-            _ => manifest::read_matrix(&directory.join(MATRIX_FILE), &scratch),
+            Origin::Shared => manifest::read_matrix(&scratch, &dir.join(OVERLAY_FILE)),
+            _ => manifest::read_matrix(&dir.join(MATRIX_FILE), &scratch),
         };
         let matrix = match read {
             Ok(matrix) if matrix.entries.contains(&self.entry) => matrix,
@@ -299,7 +299,7 @@ impl Proposal {
         };
         if let Some(locked) = &self.locked {
             let locked = LockedKernel { id: self.entry.id.clone(), ..locked.clone() };
-            let lock = LockFile::of(directory, self.entry.origin);
+            let lock = LockFile::of(dir, self.entry.origin);
             let lock = lock.open(&self.kernels.store, || {})?;
             lock.change(&matrix, |lock| lock.insert(locked))?;
         }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::super::matrix::{Arch, Entry, Release, RpmFolder, Source};
+use super::super::matrix::{Arch, Entry, Release, RpmDir, Source};
 
 /// What begins an entry.
 const HEADER: &str = "[[kernel]]";
@@ -93,9 +93,9 @@ pub(super) fn entry(entry: &Entry) -> String {
         Source::Rpm(rpm) => {
             line("kind", "rpm");
             line("repository", &rpm.repository);
-            match &rpm.folder {
-                RpmFolder::Path(path) => line("path", path),
-                RpmFolder::NamedBy(list) => line("mirror_list", list),
+            match &rpm.dir {
+                RpmDir::Path(path) => line("path", path),
+                RpmDir::NamedBy(list) => line("mirror_list", list),
             }
             line("package", &rpm.package);
         }

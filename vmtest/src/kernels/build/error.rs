@@ -5,19 +5,19 @@ use std::{io, path::PathBuf};
 use kernlab_core::outcome::Reason;
 use nix::sys::signal::Signal;
 
-use super::{config::ConfigError, survival::Dropped, toolchain::Lacking};
+use super::{config::ConfigError, config_check::Dropped, toolchain::MissingTools};
 use crate::kernels::{store::StoreError, vmlinux::ImageError};
 
 /// A kernel could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// Programs or headers are missing.
-    #[error("this machine can't build {id}: {lacking}{}", installs(.id, .lacking))]
+    #[error("this machine can't build {id}: {missing_tools}{}", installs(.id, .missing_tools))]
     ToolsMissing {
         /// The entry's id.
         id: String,
         /// What is missing, or doesn't work.
-        lacking: Box<Lacking>,
+        missing_tools: Box<MissingTools>,
     },
     /// An archive can't be unpacked.
     #[error("cannot unpack {archive}")]
@@ -38,10 +38,10 @@ pub enum BuildError {
     /// There is no kernel's source where it should be.
     #[error("{place} is no kernel source: it lacks a Makefile and a Kconfig")]
     NotATree {
-        /// An archive or a folder.
+        /// An archive or a directory.
         place: String,
     },
-    /// A folder was built in.
+    /// A directory was built in.
     #[error(
         "{} was built in, and its leftovers would end up in what is built here: run `make mrproper` \
          there (it deletes .config, too), or name a copy such as `git worktree add` makes",
@@ -146,8 +146,8 @@ pub enum BuildError {
     Store(#[from] StoreError),
 }
 
-fn installs(id: &str, lacking: &Lacking) -> String {
-    match lacking.can_be_installed() {
+fn installs(id: &str, missing_tools: &MissingTools) -> String {
+    match missing_tools.can_be_installed() {
         true => format!(": `cargo xtask kernels build {id}` installs what is missing, or says how"),
         false => String::new(),
     }

@@ -71,24 +71,24 @@ impl fmt::Display for Scope {
 
 /// How a configuration stands to a requirement.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum OptionState {
     /// As it should be.
     Met,
     /// The release has no such option, and what it stands for is always there.
     TooOld,
     /// Otherwise; this is what it is, if it is mentioned at all.
-    Unmet(Option<Value>),
+    Unsatisfied(Option<Value>),
 }
 
 impl Requirement {
     /// Compares a configuration with this requirement.
-    pub fn standing(&self, config: &Config) -> Standing {
+    pub fn state_in(&self, config: &Config) -> OptionState {
         let before =
             |since: &Release| config.release.as_ref().is_some_and(|release| release < since);
         match config.get(&self.option) {
-            _ if config.has(&self.option, &self.value) => Standing::Met,
-            None if self.since.as_ref().is_some_and(before) => Standing::TooOld,
-            found => Standing::Unmet(found.cloned()),
+            _ if config.has(&self.option, &self.value) => OptionState::Met,
+            None if self.since.as_ref().is_some_and(before) => OptionState::TooOld,
+            found => OptionState::Unsatisfied(found.cloned()),
         }
     }
 
@@ -210,28 +210,28 @@ mod tests {
         let lines = fragment(false);
         let config = Config::parse(&lines).unwrap();
         let must: Vec<_> = requirements().iter().filter(|r| r.must_survive(false)).collect();
-        assert!(must.iter().all(|requirement| requirement.standing(&config) == Standing::Met));
+        assert!(must.iter().all(|requirement| requirement.state_in(&config) == OptionState::Met));
     }
 
     #[rstest]
-    #[case::met("5.10", "CONFIG_X86_IOPL_IOPERM=y", Standing::Met)]
+    #[case::met("5.10", "CONFIG_X86_IOPL_IOPERM=y", OptionState::Met)]
     #[case::off(
         "5.10",
         "# CONFIG_X86_IOPL_IOPERM is not set",
-        Standing::Unmet(Some(Value::NotSet))
+        OptionState::Unsatisfied(Some(Value::NotSet))
     )]
-    #[case::not_mentioned("5.10", "CONFIG_X=y", Standing::Unmet(None))]
-    #[case::older_than_the_option("5.4", "CONFIG_X=y", Standing::TooOld)]
-    #[case::a_module("5.4", "CONFIG_X86_IOPL_IOPERM=m", Standing::Unmet(Some(Value::Module)))]
+    #[case::not_mentioned("5.10", "CONFIG_X=y", OptionState::Unsatisfied(None))]
+    #[case::older_than_the_option("5.4", "CONFIG_X=y", OptionState::TooOld)]
+    #[case::a_module("5.4", "CONFIG_X86_IOPL_IOPERM=m", OptionState::Unsatisfied(Some(Value::Module)))]
     fn a_configuration_is_compared(
         #[case] release: &str,
         #[case] line: &str,
-        #[case] expected: Standing,
+        #[case] expected: OptionState,
     ) {
         let text = format!("# Linux/x86 {release}.1 Kernel Configuration\n{line}\n");
         let config = Config::parse(&text).unwrap();
         let option = "CONFIG_X86_IOPL_IOPERM";
         let requirement = requirements().iter().find(|r| r.option == option).unwrap();
-        assert_eq!(requirement.standing(&config), expected);
+        assert_eq!(requirement.state_in(&config), expected);
     }
 }

@@ -124,7 +124,7 @@ impl<'a> Make<'a> {
         Err(failed(status.to_string(), excerpt.to_string()))
     }
 
-    fn start(&self, target: &str, variables: &[(&str, &Path)]) -> io::Result<(Running, Output)> {
+    fn start(&self, target: &str, variables: &[(&str, &Path)]) -> io::Result<(MakeProcess, Output)> {
         let (reader, writer) = io::pipe()?;
         let mut command = Command::new("make");
         command.arg("-C").arg(self.tree);
@@ -152,14 +152,14 @@ impl<'a> Make<'a> {
         let child = command.spawn()?;
         // The command holds our copies of the pipe's end: as long as it lives, the pipe has none.
         drop(command);
-        Ok((Running(child), Output { reader, buffer: Vec::new() }))
+        Ok((MakeProcess(child), Output { reader, buffer: Vec::new() }))
     }
 }
 
 /// A build under way; whatever is left of it when this is dropped is killed.
-struct Running(Child);
+struct MakeProcess(Child);
 
-impl Running {
+impl MakeProcess {
     fn kill(&mut self) {
         if !matches!(self.0.try_wait(), Ok(Some(_))) {
             let group = Pid::from_raw(self.0.id().cast_signed());
@@ -170,7 +170,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for MakeProcess {
     fn drop(&mut self) {
         self.kill();
     }
@@ -306,9 +306,9 @@ mod tests {
 
     impl Tree {
         fn new(makefile: &str) -> Self {
-            let folder = tempfile::tempdir().unwrap();
-            fs::write(folder.path().join("Makefile"), makefile).unwrap();
-            Tree(folder)
+            let dir = tempfile::tempdir().unwrap();
+            fs::write(dir.path().join("Makefile"), makefile).unwrap();
+            Tree(dir)
         }
 
         fn make(&self, silence: Duration) -> (Result<(), BuildError>, Vec<String>, String) {
@@ -342,8 +342,8 @@ mod tests {
         let (outcome, made, log) = tree.make(LONG);
         outcome.unwrap();
         assert_eq!(made, ["CC      init/main.o"]);
-        let folder = tree.0.path().file_name().unwrap().to_string_lossy().into_owned();
-        assert_eq!(log, format!("$ make all\n  CC      init/main.o\na b in {folder} by cc\n"));
+        let dir = tree.0.path().file_name().unwrap().to_string_lossy().into_owned();
+        assert_eq!(log, format!("$ make all\n  CC      init/main.o\na b in {dir} by cc\n"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! A [`Recipe`] says what is built: a source, the lab's fragment of a configuration, perhaps options
 //! of the entry's own, with type information or without. Its key covers all of that and every program
 //! and variable that has a part in it, and is what the result is kept under in the store: an artifact
-//! like that of an unpacked package. It is made in a scratch folder, so that a build that fails or is
+//! like that of an unpacked package. It is made in a scratch directory, so that a build that fails or is
 //! interrupted leaves nothing but its log.
 
 mod config;
@@ -11,7 +11,7 @@ mod environment;
 mod error;
 mod fragment;
 mod make;
-mod survival;
+mod config_check;
 mod toolchain;
 mod tree;
 mod versions;
@@ -30,9 +30,9 @@ pub(super) use self::tree::{Tree, version_of};
 pub use self::{
     config::{Config, ConfigError, Value},
     error::BuildError,
-    fragment::{Requirement, Scope, Standing, requirements},
-    survival::Dropped,
-    toolchain::Lacking,
+    fragment::{Requirement, Scope, OptionState, requirements},
+    config_check::Dropped,
+    toolchain::MissingTools,
 };
 use self::{environment::Environment, error::io_error, make::Make, toolchain::Tools};
 use super::{
@@ -102,9 +102,9 @@ impl Recipe<'_> {
         store: &Store,
         observe: &dyn Fn(Event<'_>),
     ) -> Result<Unpacked, ErrorKind> {
-        let missing = |lacking| BuildError::ToolsMissing {
+        let missing = |missing_tools| BuildError::ToolsMissing {
             id: self.id.to_owned(),
-            lacking: Box::new(lacking),
+            missing_tools: Box::new(missing_tools),
         };
         let tools = self.tools().map_err(missing)?;
         let mut hold = None;
@@ -125,7 +125,7 @@ impl Recipe<'_> {
         prepared
     }
 
-    fn tools(&self) -> Result<Tools, Lacking> {
+    fn tools(&self) -> Result<Tools, MissingTools> {
         Tools::find(self.toolchain, self.btf, Environment::of_this_process())
     }
 
@@ -187,7 +187,7 @@ impl Recipe<'_> {
             observe(Event::Made { files, file });
         })
         .map_err(advised)?;
-        let mut artifact = Artifact { folder: scratch, sizes: BTreeMap::new() };
+        let mut artifact = Artifact { dir: scratch, sizes: BTreeMap::new() };
         let has_btf = self.keep(&make, tools, &config, &mut artifact)?;
         let seconds = began.elapsed().as_secs();
         let release = output.join("include/config/kernel.release");
@@ -218,21 +218,21 @@ impl Recipe<'_> {
         let text = fs::read_to_string(&path).map_err(io_error("read", &path))?;
         let config = Config::parse(&text)
             .map_err(|source| BuildError::Config { path: path.clone(), source })?;
-        if let Err(dropped) = survival::check(&config, self.btf) {
-            // The scratch folder goes: the log's neighbour stays, to look at.
+        if let Err(dropped) = config_check::check(&config, self.btf) {
+            // The scratch directory goes: the log's neighbour stays, to look at.
             let kept = make.log.with_extension("config");
             fs::write(&kept, text).map_err(io_error("write", &kept))?;
             return Err(BuildError::Dropped(dropped, kept));
         }
         if let Some(own) = &inputs.own {
-            for difference in survival::differences(own, &config) {
+            for difference in config_check::differences(own, &config) {
                 observe(Event::OptionLost { difference: &difference });
             }
         }
         Ok(path)
     }
 
-    /// Takes what is kept out of the folder of the build. Returns whether the image has type
+    /// Takes what is kept out of the directory of the build. Returns whether the image has type
     /// information, as far as that can be told.
     fn keep(
         &self,
@@ -271,9 +271,9 @@ impl Recipe<'_> {
 
     /// An empty log, which outlives the build. Builds of other keys have others.
     fn begin_log(&self, store: &Store, key: &str) -> Result<PathBuf, BuildError> {
-        let folder = store.root().join("logs");
-        fs::create_dir_all(&folder).map_err(io_error("create", &folder))?;
-        let log = folder.join(format!("{}-{}.log", self.id, &key[..12]));
+        let dir = store.root().join("logs");
+        fs::create_dir_all(&dir).map_err(io_error("create", &dir))?;
+        let log = dir.join(format!("{}-{}.log", self.id, &key[..12]));
         fs::write(&log, "").map_err(io_error("write", &log))?;
         Ok(log)
     }
@@ -306,14 +306,14 @@ fn open(path: &Path) -> Option<Description> {
 
 /// An artifact in the making.
 struct Artifact<'a> {
-    folder: &'a Path,
+    dir: &'a Path,
     sizes: BTreeMap<String, u64>,
 }
 
 impl Artifact<'_> {
     fn write(&mut self, name: &str, content: &[u8]) -> Result<(), BuildError> {
         self.sizes.insert(name.to_owned(), content.len() as u64);
-        write(&self.folder.join(name), content)
+        write(&self.dir.join(name), content)
     }
 }
 

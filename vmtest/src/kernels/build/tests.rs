@@ -14,7 +14,7 @@ use super::*;
 use crate::kernels::{
     chain,
     compression::Compression,
-    sample::image::{Payload, bzimage, vmlinux, vmlinux_with_btf},
+    test_support::image::{Payload, bzimage, vmlinux, vmlinux_with_btf},
 };
 
 const RELEASE: &str = "5.10.262-kernlab";
@@ -38,7 +38,7 @@ bzImage:
 "#;
 
 struct Lab {
-    folder: tempfile::TempDir,
+    dir: tempfile::TempDir,
     store: Store,
     events: Mutex<Vec<String>>,
 }
@@ -50,9 +50,9 @@ impl Lab {
 
     /// A source that drops an option and compiles like this.
     fn with(drop: &str, compile: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path().join("store")).unwrap();
-        let lab = Lab { folder, store, events: Mutex::default() };
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().join("store")).unwrap();
+        let lab = Lab { dir, store, events: Mutex::default() };
         fs::create_dir(lab.tree()).unwrap();
         let runs = lab.path("runs").display().to_string();
         let makefile =
@@ -66,7 +66,7 @@ impl Lab {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.dir.path().join(name)
     }
 
     fn tree(&self) -> PathBuf {
@@ -90,7 +90,7 @@ impl Lab {
     ) -> Result<Unpacked, ErrorKind> {
         let tree = self.tree();
         let toolchain = &Toolchain::default();
-        let recipe = Recipe { id: "mine", tree: Tree::Folder(&tree), config, btf, toolchain };
+        let recipe = Recipe { id: "mine", tree: Tree::Dir(&tree), config, btf, toolchain };
         let observe = |event: Event<'_>| self.events.lock().unwrap().push(format!("{event:?}"));
         recipe.prepare_with(&self.store, tools, &observe, || Ok(()))
     }
@@ -278,9 +278,9 @@ fn who_waits_for_another_build_says_so() {
     let key = path.file_name().unwrap().to_str().unwrap();
     // As if the kernel were being built by somebody else, who gives up.
     fs::remove_dir_all(&path).unwrap();
-    let turn = lab.store.take_turn(key).unwrap();
+    let lock = lab.store.lock(key).unwrap();
     let (tree, gcc) = (lab.tree(), Tools::named("gcc 12"));
-    let (tree, toolchain) = (Tree::Folder(&tree), &Toolchain::default());
+    let (tree, toolchain) = (Tree::Dir(&tree), &Toolchain::default());
     let recipe = Recipe { id: "mine", tree, config: None, btf: false, toolchain };
     let (sender, receiver) = mpsc::channel();
     let observe = |event: Event<'_>| drop(sender.send(format!("{event:?}")));
@@ -288,7 +288,7 @@ fn who_waits_for_another_build_says_so() {
         let waiting = scope.spawn(|| recipe.prepare_with(&lab.store, &gcc, &observe, || Ok(())));
         let first = receiver.recv_timeout(Duration::from_secs(30)).unwrap();
         assert_eq!(first, "WaitForBuild");
-        drop(turn);
+        drop(lock);
         waiting.join().unwrap().unwrap();
     });
     assert_eq!(lab.runs(), 2);
@@ -298,14 +298,14 @@ fn who_waits_for_another_build_says_so() {
 fn what_is_missing_is_said_before_anything_is_unpacked() {
     let lab = Lab::new();
     let tree = lab.tree();
-    let (tree, toolchain) = (Tree::Folder(&tree), &Toolchain::default());
+    let (tree, toolchain) = (Tree::Dir(&tree), &Toolchain::default());
     let recipe = Recipe { id: "mine", tree, config: None, btf: false, toolchain };
-    let lacking = || BuildError::ToolsMissing {
+    let missing_tools = || BuildError::ToolsMissing {
         id: "mine".to_owned(),
-        lacking: Box::new(Lacking::of(&["flex"])),
+        missing_tools: Box::new(MissingTools::of(&["flex"])),
     };
     let error = recipe
-        .prepare_with(&lab.store, &Tools::named("gcc 12"), &|_| {}, || Err(lacking().into()))
+        .prepare_with(&lab.store, &Tools::named("gcc 12"), &|_| {}, || Err(missing_tools().into()))
         .unwrap_err();
     let text = chain(&error);
     assert!(

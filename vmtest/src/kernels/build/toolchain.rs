@@ -30,7 +30,7 @@ const LONGEST_MESSAGE: usize = 300;
 
 /// Why programs or headers that a build needs can't be used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lacking {
+pub struct MissingTools {
     /// What is not there.
     missing: Vec<String>,
     /// Programs that the entry names and that are not there.
@@ -39,9 +39,9 @@ pub struct Lacking {
     broken: Vec<(String, String)>,
 }
 
-impl Lacking {
+impl MissingTools {
     fn is_empty(&self) -> bool {
-        *self == Lacking::default()
+        *self == MissingTools::default()
     }
 
     /// Whether installing something helps.
@@ -52,11 +52,11 @@ impl Lacking {
     #[cfg(test)]
     pub(super) fn of(names: &[&str]) -> Self {
         let missing = names.iter().map(|&name| name.to_owned()).collect();
-        Lacking { missing, ..Lacking::default() }
+        MissingTools { missing, ..MissingTools::default() }
     }
 }
 
-impl fmt::Display for Lacking {
+impl fmt::Display for MissingTools {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = Vec::new();
         if !self.missing.is_empty() {
@@ -99,52 +99,52 @@ impl Tools {
         named: &Toolchain,
         btf: bool,
         environment: Environment,
-    ) -> Result<Self, Lacking> {
+    ) -> Result<Self, MissingTools> {
         let mut tools = Tools { programs: Vec::new(), prefix: named.prefix.clone(), environment };
-        let mut lacking = Lacking::default();
+        let mut missing_tools = MissingTools::default();
         for role in PROGRAMS {
-            tools.add(role, Path::new(role), false, &mut lacking);
+            tools.add(role, Path::new(role), false, &mut missing_tools);
         }
         let usual = |role: &str| prefixed(named.prefix.as_deref(), role);
         let has_prefix = named.prefix.is_some();
         let cc = named.cc.clone().unwrap_or_else(|| usual("gcc"));
-        tools.add("cc", &cc, named.cc.is_some() || has_prefix, &mut lacking);
+        tools.add("cc", &cc, named.cc.is_some() || has_prefix, &mut missing_tools);
         if let Some(hostcc) = &named.hostcc {
-            tools.add("hostcc", hostcc, true, &mut lacking);
+            tools.add("hostcc", hostcc, true, &mut missing_tools);
         }
         let ld = named.ld.clone().unwrap_or_else(|| usual("ld"));
-        tools.add("ld", &ld, named.ld.is_some() || has_prefix, &mut lacking);
+        tools.add("ld", &ld, named.ld.is_some() || has_prefix, &mut missing_tools);
         for role in BINUTILS {
-            tools.add(role, &usual(role), has_prefix, &mut lacking);
+            tools.add(role, &usual(role), has_prefix, &mut missing_tools);
         }
         let of_prefix =
             has_prefix.then(|| usual("as")).filter(|path| tools.path_of(path).is_some());
         match named.assembler.clone().or(of_prefix) {
-            Some(assembler) => tools.add("as", &assembler, true, &mut lacking),
+            Some(assembler) => tools.add("as", &assembler, true, &mut missing_tools),
             // Whichever the compiler runs, if there is a compiler.
             None if tools.program("cc").is_some() => {
                 let assembler = tools.assembler_of(&cc, &tools.environment);
-                tools.add("as", &assembler, false, &mut lacking);
+                tools.add("as", &assembler, false, &mut missing_tools);
             }
             None => {}
         }
         if btf {
             let pahole = named.pahole.clone().unwrap_or_else(|| PAHOLE.into());
-            tools.add(PAHOLE, &pahole, named.pahole.is_some(), &mut lacking);
+            tools.add(PAHOLE, &pahole, named.pahole.is_some(), &mut missing_tools);
         }
-        if lacking.is_empty() { Ok(tools) } else { Err(lacking) }
+        if missing_tools.is_empty() { Ok(tools) } else { Err(missing_tools) }
     }
 
-    fn add(&mut self, role: &'static str, command: &Path, is_named: bool, lacking: &mut Lacking) {
+    fn add(&mut self, role: &'static str, command: &Path, is_named: bool, missing_tools: &mut MissingTools) {
         let name = command.display().to_string();
         match first_line(command, &self.environment) {
             Ok(version) => {
                 let command = command.to_owned();
                 self.programs.push(Program { role, command, is_named, version });
             }
-            Err(Unusable::Absent) if is_named => lacking.misnamed.push(name),
-            Err(Unusable::Absent) => lacking.missing.push(name),
-            Err(Unusable::Broken(said)) => lacking.broken.push((name, said)),
+            Err(Unusable::Absent) if is_named => missing_tools.misnamed.push(name),
+            Err(Unusable::Absent) => missing_tools.missing.push(name),
+            Err(Unusable::Broken(said)) => missing_tools.broken.push((name, said)),
         }
     }
 
@@ -169,12 +169,12 @@ impl Tools {
     }
 
     /// Looks for everything else that a build needs.
-    pub(super) fn complete(&self) -> Result<(), Lacking> {
+    pub(super) fn complete(&self) -> Result<(), MissingTools> {
         match has_header(LIBELF, self.host_compiler(), &self.environment) {
             true => Ok(()),
             false => {
                 let missing = vec!["the headers of libelf".to_owned()];
-                Err(Lacking { missing, ..Lacking::default() })
+                Err(MissingTools { missing, ..MissingTools::default() })
             }
         }
     }
@@ -208,15 +208,15 @@ impl Tools {
     /// that it finds. So one that the entry names is put where compilers look first. The linker is not:
     /// an old one can't link host programs with this machine's libraries, whose relocations it
     /// doesn't know (`.relr.dyn`, binutils 2.38).
-    pub(super) fn environment(&self, folder: &Path) -> Result<Environment, BuildError> {
+    pub(super) fn environment(&self, dir: &Path) -> Result<Environment, BuildError> {
         let Some(named) = self.program("as").filter(|program| program.is_named) else {
             return Ok(self.environment.clone());
         };
-        fs::create_dir_all(folder).map_err(io_error("write", folder))?;
-        let link = folder.join("as");
+        fs::create_dir_all(dir).map_err(io_error("write", dir))?;
+        let link = dir.join("as");
         let path = self.path_of(&named.command).unwrap_or_else(|| named.command.clone());
         symlink(path, &link).map_err(io_error("write", &link))?;
-        let environment = self.environment.with("COMPILER_PATH", folder);
+        let environment = self.environment.with("COMPILER_PATH", dir);
         for compiler in ["cc", "hostcc"].iter().filter_map(|role| self.program(role)) {
             let found = self.assembler_of(&compiler.command, &environment);
             if found != link {
@@ -246,7 +246,7 @@ impl Tools {
             return Some(command.to_owned()).filter(is_program);
         }
         let path = self.environment.get("PATH").unwrap_or_default();
-        std::env::split_paths(path).map(|folder| folder.join(command)).find(is_program)
+        std::env::split_paths(path).map(|dir| dir.join(command)).find(is_program)
     }
 }
 

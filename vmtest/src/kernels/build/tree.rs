@@ -35,8 +35,8 @@ pub(in crate::kernels) enum Tree<'a> {
     Download(&'a StoredPackage),
     /// An archive.
     Archive(&'a Path),
-    /// A folder, which is only read.
-    Folder(&'a Path),
+    /// A directory, which is only read.
+    Dir(&'a Path),
 }
 
 impl Tree<'_> {
@@ -48,23 +48,23 @@ impl Tree<'_> {
                 let shape = shape_of_file(path).map_err(io_error("read", path))?;
                 remembered(store, shape, || digest_of_file(path).map_err(io_error("read", path)))
             }
-            Tree::Folder(path) => {
+            Tree::Dir(path) => {
                 let files = Listing::of(path)?;
                 remembered(store, files.shape(), || files.digest())
             }
         }
     }
 
-    /// Brings the source below `scratch`, if it is not a folder already, and returns its root.
+    /// Brings the source below `scratch`, if it is not a directory already, and returns its root.
     pub(in crate::kernels) fn bring(
         &self,
         store: &Store,
         scratch: &Path,
     ) -> Result<PathBuf, ErrorKind> {
-        let folder = scratch.join("source");
-        let create = || fs::create_dir(&folder).map_err(io_error("write", &folder));
+        let dir = scratch.join("source");
+        let create = || fs::create_dir(&dir).map_err(io_error("write", &dir));
         let root = match self {
-            Tree::Folder(path) => {
+            Tree::Dir(path) => {
                 is_clean(path)?;
                 (*path).to_owned()
             }
@@ -72,15 +72,15 @@ impl Tree<'_> {
                 create()?;
                 let name = path.display().to_string();
                 let file = File::open(path).map_err(io_error("read", path))?;
-                unpack_archive(&name, io::BufReader::new(file), &folder)?;
-                only_folder(&folder, &name)?
+                unpack_archive(&name, io::BufReader::new(file), &dir)?;
+                only_dir(&dir, &name)?
             }
             Tree::Download(package) => {
                 create()?;
                 unpack::read(store, package, |reader| {
-                    unpack_archive(&package.file, reader, &folder)
+                    unpack_archive(&package.file, reader, &dir)
                 })??;
-                only_folder(&folder, &package.file)?
+                only_dir(&dir, &package.file)?
             }
             Tree::Package(package) => {
                 create()?;
@@ -94,12 +94,12 @@ impl Tree<'_> {
                         file: package.file.clone(),
                         source,
                     })?;
-                    unpack_archive(&path, content, &folder)?;
+                    unpack_archive(&path, content, &dir)?;
                     found = Some(path);
                     Ok(())
                 })?;
                 let name = found.unwrap_or_else(|| package.file.clone());
-                only_folder(&folder, &name)?
+                only_dir(&dir, &name)?
             }
         };
         if ["Makefile", "Kconfig"].iter().all(|name| root.join(name).is_file()) {
@@ -107,7 +107,7 @@ impl Tree<'_> {
         }
         let place = match self {
             Tree::Package(package) | Tree::Download(package) => package.file.clone(),
-            Tree::Archive(path) | Tree::Folder(path) => path.display().to_string(),
+            Tree::Archive(path) | Tree::Dir(path) => path.display().to_string(),
         };
         Err(BuildError::NotATree { place }.into())
     }
@@ -153,7 +153,7 @@ fn is_clean(tree: &Path) -> Result<(), BuildError> {
     }
 }
 
-fn unpack_archive(name: &str, archive: impl Read, folder: &Path) -> Result<(), BuildError> {
+fn unpack_archive(name: &str, archive: impl Read, dir: &Path) -> Result<(), BuildError> {
     let unpackable = |source| BuildError::Archive { archive: name.to_owned(), source };
     let reader = Compression::of_name(name).reader(archive).map_err(unpackable)?;
     let mut archive = tar::Archive::new(reader.take(MAX_SOURCE));
@@ -163,8 +163,8 @@ fn unpack_archive(name: &str, archive: impl Read, folder: &Path) -> Result<(), B
             return Err(BuildError::Interrupted { signal });
         }
         let mut entry = entry.map_err(unpackable)?;
-        // Refuses members with `..`, and those that would go through a link out of the folder.
-        if !entry.unpack_in(folder).map_err(unpackable)? {
+        // Refuses members with `..`, and those that would go through a link out of the directory.
+        if !entry.unpack_in(dir).map_err(unpackable)? {
             let member = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
             return Err(BuildError::Escapes { archive: name.to_owned(), member });
         }
@@ -174,9 +174,9 @@ fn unpack_archive(name: &str, archive: impl Read, folder: &Path) -> Result<(), B
     Ok(())
 }
 
-/// Archives of kernels have one folder, with everything in it.
-fn only_folder(folder: &Path, name: &str) -> Result<PathBuf, BuildError> {
-    let entries = fs::read_dir(folder).map_err(io_error("read", folder))?;
+/// Archives of kernels have one directory, with everything in it.
+fn only_dir(dir: &Path, name: &str) -> Result<PathBuf, BuildError> {
+    let entries = fs::read_dir(dir).map_err(io_error("read", dir))?;
     let paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
     match &paths[..] {
         [path] if path.is_dir() => Ok(path.clone()),
@@ -189,14 +189,14 @@ fn only_folder(folder: &Path, name: &str) -> Result<PathBuf, BuildError> {
 fn remembered(
     store: &Store,
     shape: Digest,
-    tell: impl FnOnce() -> Result<Digest, BuildError>,
+    notify: impl FnOnce() -> Result<Digest, BuildError>,
 ) -> Result<Digest, BuildError> {
     const FILE: &str = "digest";
     let key = Digest::of(format!("source {shape}").as_bytes()).to_string();
     let read = |path: &Path| fs::read_to_string(path.join(FILE)).ok()?.parse().ok();
     let (_, digest) = store.artifact(&key, read, |scratch| {
         let path = scratch.join(FILE);
-        let digest = tell()?.to_string();
+        let digest = notify()?.to_string();
         fs::write(&path, digest).map_err(|e| BuildError::from(StoreError::io("write", &path, e)))
     })?;
     Ok(digest)
@@ -225,7 +225,7 @@ fn digest_of_file(path: &Path) -> io::Result<Digest> {
     Ok(Digest::of_reader(&mut File::open(path)?)?.0)
 }
 
-/// Every file and link below a folder, in order; without git's own.
+/// Every file and link below a directory, in order; without git's own.
 struct Listing {
     root: PathBuf,
     entries: Vec<(PathBuf, fs::Metadata)>,
@@ -234,17 +234,17 @@ struct Listing {
 impl Listing {
     fn of(root: &Path) -> Result<Self, BuildError> {
         let mut entries = Vec::new();
-        let mut folders = vec![root.to_owned()];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(&folder).map_err(io_error("read", &folder))? {
-                let entry = entry.map_err(io_error("read", &folder))?;
+        let mut dirs = vec![root.to_owned()];
+        while let Some(dir) = dirs.pop() {
+            for entry in fs::read_dir(&dir).map_err(io_error("read", &dir))? {
+                let entry = entry.map_err(io_error("read", &dir))?;
                 if entry.file_name() == ".git" {
                     continue;
                 }
                 let path = entry.path();
                 let metadata = entry.metadata().map_err(io_error("read", &path))?;
                 if metadata.is_dir() {
-                    folders.push(path);
+                    dirs.push(path);
                 } else if metadata.is_file() || metadata.is_symlink() {
                     entries.push((path, metadata));
                 }
@@ -292,23 +292,23 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::kernels::sample::archive::{Entry, compress, tar};
+    use crate::kernels::test_support::archive::{Entry, compress, tar};
 
     struct Place {
-        folder: tempfile::TempDir,
+        dir: tempfile::TempDir,
         store: Store,
     }
 
     impl Place {
         fn new() -> Self {
-            let folder = tempfile::tempdir().unwrap();
-            let store = Store::open(folder.path().join("store")).unwrap();
-            fs::create_dir(folder.path().join("scratch")).unwrap();
-            Place { folder, store }
+            let dir = tempfile::tempdir().unwrap();
+            let store = Store::open(dir.path().join("store")).unwrap();
+            fs::create_dir(dir.path().join("scratch")).unwrap();
+            Place { dir, store }
         }
 
         fn path(&self, name: &str) -> PathBuf {
-            self.folder.path().join(name)
+            self.dir.path().join(name)
         }
 
         fn write(&self, name: &str, content: &[u8]) -> PathBuf {
@@ -324,7 +324,7 @@ mod tests {
     }
 
     const MEMBERS: [Entry<'_>; 4] = [
-        Entry::Folder("linux-6.1/"),
+        Entry::Dir("linux-6.1/"),
         Entry::File("linux-6.1/Makefile", b"all:"),
         Entry::File("linux-6.1/Kconfig", b""),
         Entry::Link("linux-6.1/scripts", "../linux-6.1"),
@@ -346,7 +346,7 @@ mod tests {
     #[rstest]
     #[case::upwards(Entry::File("linux-6.1/../../evil", b""), "evil\" points out of it")]
     #[case::through_a_link(Entry::File("linux-6.1/scripts/out/evil", b""), "")]
-    #[case::not_one_folder(Entry::File("other", b""), "is no kernel source")]
+    #[case::not_one_dir(Entry::File("other", b""), "is no kernel source")]
     fn an_archive_that_would_write_elsewhere_is_refused(
         #[case] member: Entry<'_>,
         #[case] expected: &str,
@@ -355,9 +355,9 @@ mod tests {
         fs::create_dir(place.path("outside")).unwrap();
         let outside = place.path("outside").display().to_string();
         let link = Entry::Link("linux-6.1/scripts/out", &outside);
-        let [folder, makefile, kconfig, _] = MEMBERS;
-        let scripts = Entry::Folder("linux-6.1/scripts/");
-        let members = tar(&[folder, makefile, kconfig, scripts, link, member]);
+        let [dir, makefile, kconfig, _] = MEMBERS;
+        let scripts = Entry::Dir("linux-6.1/scripts/");
+        let members = tar(&[dir, makefile, kconfig, scripts, link, member]);
         let archive = place.write("linux.tar", &members);
         let error = crate::kernels::chain(&place.bring(Tree::Archive(&archive)).unwrap_err());
         assert!(error.contains(expected), "{error}");
@@ -383,17 +383,17 @@ mod tests {
         let text = place.write("text.tar.xz", b"a text");
         let error = crate::kernels::chain(&place.bring(Tree::Archive(&text)).unwrap_err());
         assert!(error.contains("cannot unpack "), "{error}");
-        let folder = place.path("store");
-        let error = crate::kernels::chain(&place.bring(Tree::Folder(&folder)).unwrap_err());
+        let dir = place.path("store");
+        let error = crate::kernels::chain(&place.bring(Tree::Dir(&dir)).unwrap_err());
         assert!(error.contains("store is no kernel source"), "{error}");
         place.write("tree/.config", b"");
-        let folder = place.path("tree");
-        let error = crate::kernels::chain(&place.bring(Tree::Folder(&folder)).unwrap_err());
+        let dir = place.path("tree");
+        let error = crate::kernels::chain(&place.bring(Tree::Dir(&dir)).unwrap_err());
         assert!(error.contains("run `make mrproper` there"), "{error}");
     }
 
     #[test]
-    fn a_folder_is_known_by_its_content() {
+    fn a_dir_is_known_by_its_content() {
         let place = Place::new();
         let (one, other) = (place.path("one"), place.path("other"));
         for tree in ["one", "other"] {
@@ -401,7 +401,7 @@ mod tests {
             place.write(&format!("{tree}/c"), b"2");
             place.write(&format!("{tree}/.git/HEAD"), tree.as_bytes());
         }
-        let digest = |path: &Path| Tree::Folder(path).digest(&place.store).unwrap();
+        let digest = |path: &Path| Tree::Dir(path).digest(&place.store).unwrap();
         let before = digest(&one);
         assert_eq!(before, digest(&one));
         assert_eq!(before, digest(&other), "the same content elsewhere");

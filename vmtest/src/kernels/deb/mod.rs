@@ -1,10 +1,10 @@
 //! Debian and Ubuntu repositories: from a signature to the files of a kernel.
 //!
 //! `release` reads the digest of a package index from a signed `Release` document, `index` reads
-//! that, and `closure` finds in it the packages that make up a kernel. Nothing here touches the
+//! that, and `dependencies` finds in it the packages that make up a kernel. Nothing here touches the
 //! network.
 
-pub(crate) mod closure;
+pub(crate) mod dependencies;
 pub(crate) mod control;
 pub(crate) mod index;
 pub(crate) mod release;

@@ -24,7 +24,7 @@ pub(crate) struct Release {
 /// A file of which the document tells size and digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct IndexFile {
-    /// Below `dists/SUITE/`, or below the folder of a flat repository.
+    /// Below `dists/SUITE/`, or below the directory of a flat repository.
     pub(crate) path: String,
     pub(crate) size: u64,
     pub(crate) digest: IndexDigest,
@@ -124,11 +124,11 @@ impl Release {
         [Compression::Xz, Compression::Zstd, Compression::Gzip, Compression::None]
             .into_iter()
             .find_map(|compression| {
-                let folder = match component {
+                let dir = match component {
                     "" => String::new(),
                     component => format!("{component}/binary-{arch}/"),
                 };
-                let path = format!("{folder}Packages{}", compression.suffix());
+                let path = format!("{dir}Packages{}", compression.suffix());
                 let file = self.files.iter().find(|file| file.path == path)?;
                 Some((file, compression))
             })
@@ -145,12 +145,12 @@ impl Release {
 impl IndexFile {
     /// Its address under its digest: `main/binary-amd64/by-hash/SHA256/...`.
     pub(crate) fn path_by_hash(&self) -> String {
-        let folder = self.path.rsplit_once('/').map_or(0, |(folder, _)| folder.len() + 1);
-        format!("{}by-hash/{}/{}", &self.path[..folder], self.digest.kind(), self.digest)
+        let dir = self.path.rsplit_once('/').map_or(0, |(dir, _)| dir.len() + 1);
+        format!("{}by-hash/{}/{}", &self.path[..dir], self.digest.kind(), self.digest)
     }
 }
 
-/// Whether a suite is a folder with an index in it, instead of one of `dists/`: apt tells them by
+/// Whether a suite is a directory with an index in it, instead of one of `dists/`: apt tells them by
 /// the slash at the end.
 pub(crate) fn is_flat(suite: &str) -> bool {
     suite.ends_with('/')

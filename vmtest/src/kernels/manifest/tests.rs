@@ -119,7 +119,7 @@ fn a_malformed_file_says_where_and_what(#[case] text: &str, #[case] expected: &s
     "source = { kind = \"host\" }\nbtf_file = \"x\"",
     ":13:12: this file is for the BTF mode `external`, which"
 )]
-#[case::rpm_folder(
+#[case::rpm_dir(
     "a",
     "source = { kind = \"rpm\", repository = \"debian\", package = \"kernel\" }",
     ":12:10: expected either `path` or `mirror_list`"
@@ -181,7 +181,7 @@ fn a_kernel_is_built_with_type_information_or_without() {
         let matrix = matrix(&entry(modes), None).unwrap();
         assert_eq!(matrix.entries[0].has_btf(), has_btf);
         let expected = BuildSource {
-            tree: TreeSource::Folder("/lab/linux".into()),
+            tree: TreeSource::Dir("/lab/linux".into()),
             config: Some("/lab/own.config".into()),
             toolchain: Toolchain {
                 prefix: Some("/lab/gcc-10/bin/".into()),

@@ -30,11 +30,11 @@ pub struct Toolchain {
 }
 
 impl Toolchain {
-    /// The same, with relative paths beginning at a folder. A name without a slash is no path.
-    pub(in crate::kernels) fn below(self, folder: &Path) -> Self {
+    /// The same, with relative paths beginning at a directory. A name without a slash is no path.
+    pub(in crate::kernels) fn below(self, dir: &Path) -> Self {
         let join = |program: Option<PathBuf>| {
             program.map(|program| match program.as_os_str().as_encoded_bytes().contains(&b'/') {
-                true => folder.join(program),
+                true => dir.join(program),
                 false => program,
             })
         };

@@ -63,7 +63,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::kernels::sample::archive::{Entry, ar, compress, deb, tar};
+    use crate::kernels::test_support::archive::{Entry, ar, compress, deb, tar};
 
     /// The paths and contents of all members, or the error.
     fn members(package: &[u8]) -> Result<Vec<(String, Vec<u8>)>, PackageError> {
@@ -82,7 +82,7 @@ mod tests {
     #[case::xz("data.tar.xz", Compression::Xz)]
     #[case::zstd("data.tar.zst", Compression::Zstd)]
     fn every_compression_is_read(#[case] name: &str, #[case] compression: Compression) {
-        let data = tar(&[Entry::Folder("./boot/"), Entry::File("./boot/vmlinuz", b"image")]);
+        let data = tar(&[Entry::Dir("./boot/"), Entry::File("./boot/vmlinuz", b"image")]);
         let data = compress(compression, &data);
         let package = ar(&[("debian-binary", b"2.0\n"), ("control.tar.xz", b""), (name, &data)]);
         let expected = vec![("boot/vmlinuz".to_owned(), b"image".to_vec())];

@@ -5,7 +5,7 @@
 
 mod deb;
 mod image;
-mod listed;
+mod stripped_cpio;
 pub(crate) mod rpm;
 mod tar;
 
@@ -213,7 +213,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::kernels::sample::{
+    use crate::kernels::test_support::{
         archive::{Entry, compress, deb, tar},
         image::{Payload, bzimage, vmlinux},
     };

@@ -23,7 +23,7 @@ const MAX_NAME: u32 = 1 << 16;
 
 const TYPE_MASK: u32 = 0o170_000;
 const REGULAR: u32 = 0o100_000;
-const DIRECTORY: u32 = 0o040_000;
+const DIR: u32 = 0o040_000;
 const SYMLINK: u32 = 0o120_000;
 const MAX_TARGET: u64 = 4096;
 
@@ -85,12 +85,12 @@ pub(super) fn for_each_member<E: From<PackageError>>(
     }
     let payload = preamble.compression()?.reader(package).map_err(PackageError::from)?;
     let mut payload = Bounded::new(payload, limits.unpacked);
-    let files = listed::list(&preamble.header);
+    let files = stripped_cpio::list(&preamble.header);
     loop {
         let mut magic = [0; CPIO_MAGIC];
         payload.read_exact(&mut magic).map_err(PackageError::from)?;
-        if magic == *listed::MAGIC {
-            let file = listed::next(&mut payload, &files)?;
+        if magic == *stripped_cpio::MAGIC {
+            let file = stripped_cpio::next(&mut payload, &files)?;
             let mut content = (&mut payload).take(file.size);
             show(&file.path, file.mode, &mut content, visit)?;
             io::copy(&mut content, &mut io::sink()).map_err(PackageError::from)?;
@@ -98,7 +98,7 @@ pub(super) fn for_each_member<E: From<PackageError>>(
                 return Err(PackageError::Truncated.into());
             }
             let mut padding = [0; 3];
-            let padding = &mut padding[..listed::padding(file.size)];
+            let padding = &mut padding[..stripped_cpio::padding(file.size)];
             payload.read_exact(padding).map_err(PackageError::from)?;
             continue;
         }
@@ -131,7 +131,7 @@ fn show<E: From<PackageError>>(
         _ => Kind::Other,
     };
     let mut member = Member::new(path, kind, content)?;
-    if mode & TYPE_MASK == DIRECTORY { Ok(()) } else { visit(&mut member) }
+    if mode & TYPE_MASK == DIR { Ok(()) } else { visit(&mut member) }
 }
 
 /// A member that brings its header along, whose magic number has been read.
@@ -155,7 +155,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::kernels::sample::{
+    use crate::kernels::test_support::{
         archive::{Entry, compress},
         rpm::{cpio, header, package},
     };
@@ -195,7 +195,7 @@ mod tests {
     #[case("xz", Compression::Xz)]
     #[case("zstd", Compression::Zstd)]
     fn every_compression_is_read(#[case] name: &str, #[case] compression: Compression) {
-        let payload = cpio(&[Entry::Folder("./boot"), Entry::File("./boot/vmlinuz", b"image")]);
+        let payload = cpio(&[Entry::Dir("./boot"), Entry::File("./boot/vmlinuz", b"image")]);
         let package = rpm(name, &compress(compression, &payload));
         let expected = vec![("boot/vmlinuz".to_owned(), b"image".to_vec())];
         assert_eq!(members(&package).unwrap(), expected);
@@ -256,7 +256,7 @@ mod tests {
         let numbers = |numbers: &[u64], width: usize| -> Vec<u8> {
             numbers.iter().flat_map(|n| n.to_be_bytes()[8 - width..].to_vec()).collect()
         };
-        // A folder, a file, a link, and one file under two names.
+        // A directory, a file, a link, and one file under two names.
         let modes = numbers(&[0o040_755, 0o100_644, 0o120_777, 0o100_644, 0o100_644], 2);
         let sizes = numbers(&[0, 5, 7, 3, 3], 8);
         let inodes = numbers(&[1, 2, 3, 4, 4], 4);
@@ -264,9 +264,9 @@ mod tests {
             (tag::PAYLOAD_COMPRESSOR, STRING, 1, &b"none\0"[..]),
             (tag::FILE_MODES, INT16, 5, &modes),
             (tag::FILE_INODES, INT32, 5, &inodes),
-            (tag::FOLDER_INDEXES, INT32, 5, &numbers(&[0, 1, 1, 1, 1], 4)),
+            (tag::DIR_INDEXES, INT32, 5, &numbers(&[0, 1, 1, 1, 1], 4)),
             (tag::FILE_NAMES, STRING_ARRAY, 5, b"boot\0vmlinuz\0link\0one\0two\0"),
-            (tag::FOLDER_NAMES, STRING_ARRAY, 2, b"/\0/boot/\0"),
+            (tag::DIR_NAMES, STRING_ARRAY, 2, b"/\0/boot/\0"),
             (tag::LONG_FILE_SIZES, INT64, 5, &sizes),
         ]);
         let mut payload = Vec::new();

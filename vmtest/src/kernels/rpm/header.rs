@@ -15,9 +15,9 @@ pub(crate) mod tag {
     pub(crate) const FILE_SIZES: u32 = 1028;
     pub(crate) const FILE_MODES: u32 = 1030;
     pub(crate) const FILE_INODES: u32 = 1096;
-    pub(crate) const FOLDER_INDEXES: u32 = 1116;
+    pub(crate) const DIR_INDEXES: u32 = 1116;
     pub(crate) const FILE_NAMES: u32 = 1117;
-    pub(crate) const FOLDER_NAMES: u32 = 1118;
+    pub(crate) const DIR_NAMES: u32 = 1118;
     pub(crate) const LONG_FILE_SIZES: u32 = 5008;
     pub(crate) const PAYLOAD_FORMAT: u32 = 1124;
     pub(crate) const PAYLOAD_COMPRESSOR: u32 = 1125;
@@ -159,7 +159,7 @@ fn number(bytes: &[u8], at: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::sample::rpm::header;
+    use crate::kernels::test_support::rpm::header;
 
     #[test]
     fn values_are_found_by_their_tag() {

@@ -16,7 +16,7 @@ pub(crate) struct Package {
     /// What packages may ask for instead of its name.
     pub(crate) provides: Vec<Capability>,
     pub(crate) requires: Vec<Capability>,
-    /// Relative to the folder that has `repodata/` in it; `../` may be in it.
+    /// Relative to the directory that has `repodata/` in it; `../` may be in it.
     pub(crate) path: String,
     pub(crate) size: u64,
     pub(crate) sha256: Digest,

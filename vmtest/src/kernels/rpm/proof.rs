@@ -139,7 +139,7 @@ mod tests {
     use super::*;
     use crate::kernels::{
         matrix::Key,
-        sample::{
+        test_support::{
             author::Author,
             rpm::{header, package},
         },

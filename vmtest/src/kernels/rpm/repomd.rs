@@ -6,7 +6,7 @@ use crate::kernels::{compression::Compression, digest::IndexDigest};
 /// Where the list of packages is, and what it is like.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Primary {
-    /// Below the folder that has `repodata/` in it.
+    /// Below the directory that has `repodata/` in it.
     pub(crate) path: String,
     pub(crate) digest: IndexDigest,
     /// In bytes, if the document tells it.

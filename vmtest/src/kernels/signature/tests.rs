@@ -3,7 +3,7 @@
 use rstest::rstest;
 
 use super::*;
-use crate::kernels::sample::{author::Author, rpm::Signer};
+use crate::kernels::test_support::{author::Author, rpm::Signer};
 
 const TEXT: &str = "Suite: test\n- dashed: yes\nDate: today\n";
 
@@ -11,23 +11,23 @@ fn now() -> AsOf {
     AsOf::Now(jiff::Timestamp::now())
 }
 
-/// A keyring of one author, and its folder.
+/// A keyring of one author, and its directory.
 fn keyring(author: &Author) -> (tempfile::TempDir, Result<Keyring, KeyError>) {
     keyring_of(&author.public_key(), &author.fingerprint())
 }
 
 fn keyring_of(key: &str, fingerprint: &str) -> (tempfile::TempDir, Result<Keyring, KeyError>) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("key.asc");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("key.asc");
     fs::write(&path, key).unwrap();
     let key = Key { path, fingerprint: fingerprint.to_owned() };
-    (folder, Keyring::load(&[key]))
+    (dir, Keyring::load(&[key]))
 }
 
 #[test]
 fn a_document_signed_by_a_subkey_is_good() {
     let author = Author::new();
-    let (_folder, keyring) = keyring(&author);
+    let (_dir, keyring) = keyring(&author);
     let signed = keyring.unwrap().verify_inline(author.sign(TEXT).as_bytes(), now());
     let Signed { text, by } = signed.unwrap();
     assert_eq!(text, TEXT);
@@ -37,7 +37,7 @@ fn a_document_signed_by_a_subkey_is_good() {
 #[test]
 fn a_detached_signature_is_good() {
     let author = Author::new();
-    let (_folder, keyring) = keyring(&author);
+    let (_dir, keyring) = keyring(&author);
     let keyring = keyring.unwrap();
     let signature = author.sign_detached(TEXT, HashAlgorithm::Sha512);
     let signed = keyring.verify_detached(TEXT.as_bytes(), signature.as_bytes(), now()).unwrap();
@@ -50,7 +50,7 @@ fn a_detached_signature_is_good() {
 #[test]
 fn a_changed_document_is_bad() {
     let author = Author::new();
-    let (_folder, keyring) = keyring(&author);
+    let (_dir, keyring) = keyring(&author);
     let keyring = keyring.unwrap();
     let document = author.sign(TEXT).replace("today", "to-day");
     let error = keyring.verify_inline(document.as_bytes(), now()).unwrap_err();
@@ -60,7 +60,7 @@ fn a_changed_document_is_bad() {
 #[test]
 fn text_around_a_signed_document_is_not_signed() {
     let author = Author::new();
-    let (_folder, keyring) = keyring(&author);
+    let (_dir, keyring) = keyring(&author);
     let keyring = keyring.unwrap();
     let document = format!("Suite: forged\n\n{}", author.sign(TEXT));
     assert!(keyring.verify_inline(document.as_bytes(), now()).is_err());
@@ -72,9 +72,9 @@ fn text_around_a_signed_document_is_not_signed() {
 
 #[test]
 fn another_key_is_named() {
-    let (author, stranger) = (Author::new(), Author::new());
-    let (_folder, keyring) = keyring(&author);
-    let error = keyring.unwrap().verify_inline(stranger.sign(TEXT).as_bytes(), now()).unwrap_err();
+    let (author, unrelated_process) = (Author::new(), Author::new());
+    let (_dir, keyring) = keyring(&author);
+    let error = keyring.unwrap().verify_inline(unrelated_process.sign(TEXT).as_bytes(), now()).unwrap_err();
     assert!(matches!(error, SignatureError::UnknownSigner { .. }), "{error:?}");
     assert!(error.to_string().contains(&author.fingerprint()), "{error}");
 }
@@ -83,7 +83,7 @@ fn another_key_is_named() {
 fn a_signature_counts_only_in_its_time() {
     const DAY: u32 = 24 * 60 * 60;
     let author = Author::new();
-    let (_folder, keyring) = keyring(&author);
+    let (_dir, keyring) = keyring(&author);
     let keyring = keyring.unwrap();
     let today = Timestamp::now().as_secs();
     // No lifetime means for ever.
@@ -119,7 +119,7 @@ fn a_key_counts_only_until_it_ends(
     #[case] good: bool,
 ) {
     let author = Author::new();
-    let (_folder, keyring) = keyring(&author);
+    let (_dir, keyring) = keyring(&author);
     let mut keyring = keyring.unwrap();
     let seconds = |days| AsOf::Now(days_ago(days)).seconds();
     keyring.signers.iter_mut().for_each(|signer| signer.expires = key_ended.map(seconds));
@@ -135,7 +135,7 @@ fn days_ago(days: i64) -> jiff::Timestamp {
 
 #[test]
 fn an_unsigned_document_is_refused() {
-    let (_folder, keyring) = keyring(&Author::new());
+    let (_dir, keyring) = keyring(&Author::new());
     let keyring = keyring.unwrap();
     for document in [&b"Suite: test\n"[..], b"", b"\xff\xfe"] {
         assert!(keyring.verify_inline(document, now()).is_err());
@@ -146,7 +146,7 @@ fn an_unsigned_document_is_refused() {
 #[test]
 fn a_key_that_says_nothing_of_itself_is_refused() {
     let author = Author::new();
-    let (_folder, keyring) = keyring_of(&author.bare_public_key(), &author.fingerprint());
+    let (_dir, keyring) = keyring_of(&author.bare_public_key(), &author.fingerprint());
     let error = keyring.unwrap_err();
     assert!(matches!(error, KeyError::NoSelfSignature { .. }), "{error:?}");
 }
@@ -163,7 +163,7 @@ fn the_expiry_of_an_old_key_is_seen_however_it_is_signed(
     let (begin, end) = ("2010-01-01T00:00:00Z", "2012-01-01T00:00:00Z");
     let [begin, end]: [jiff::Timestamp; 2] = [begin, end].map(|time| time.parse().unwrap());
     let signer = Signer::of_old(algorithm, digest, begin, end);
-    let (_folder, keyring) = keyring_of(&signer.public_key, &signer.fingerprint);
+    let (_dir, keyring) = keyring_of(&signer.public_key, &signer.fingerprint);
     let keyring = keyring.unwrap();
     assert_eq!(keyring.signers[0].expires, Some(AsOf::Now(end).seconds()));
     let day = jiff::SignedDuration::from_hours(24);
@@ -184,7 +184,7 @@ fn a_document_signed_with_sha_1_is_refused() {
     let begin = "2010-01-01T00:00:00Z".parse().unwrap();
     let end = "2012-01-01T00:00:00Z".parse().unwrap();
     let signer = Signer::of_old("rsa2048", "SHA1", begin, end);
-    let (_folder, keyring) = keyring_of(&signer.public_key, &signer.fingerprint);
+    let (_dir, keyring) = keyring_of(&signer.public_key, &signer.fingerprint);
     let document = signer.sign_inline_with(TEXT, begin, "SHA1");
     let error = keyring.unwrap().verify_inline(document.as_bytes(), AsOf::Kept(end));
     let error = error.unwrap_err().to_string();
@@ -194,10 +194,10 @@ fn a_document_signed_with_sha_1_is_refused() {
 #[test]
 fn a_key_must_be_the_expected_one() {
     let (author, other) = (Author::new(), Author::new());
-    let (_folder, keyring) = keyring_of(&author.public_key(), &other.fingerprint());
+    let (_dir, keyring) = keyring_of(&author.public_key(), &other.fingerprint());
     let error = keyring.unwrap_err();
     assert!(matches!(error, KeyError::OtherKey { .. }), "{error:?}");
-    let (_folder, keyring) = keyring_of("no key", &other.fingerprint());
+    let (_dir, keyring) = keyring_of("no key", &other.fingerprint());
     assert!(matches!(keyring.unwrap_err(), KeyError::Malformed { .. }));
     let key = Key { path: "/absent.asc".into(), fingerprint: other.fingerprint() };
     let error = Keyring::load(&[key]).unwrap_err();

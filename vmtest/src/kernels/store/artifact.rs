@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Store, StoreError, parent, sync_directory, touch};
+use super::{Store, StoreError, parent, sync_dir, touch};
 
 impl Store {
     /// The artifact of this key; made by `build`, in an empty directory, if it isn't there or is
@@ -35,24 +35,24 @@ impl Store {
             touch(&path);
             return Ok((path, content));
         }
-        let _turn = self.take_turn_announced(key, wait)?;
+        let _lock = self.lock_announced(key, wait)?;
         if let Some(content) = whole(&path) {
             return Ok((path, content));
         }
         let scratch = self.root.join("scratch").join(key);
         // Only the holder of the turn uses these: what is there was left by a killed process, or
         // damaged since.
-        remove_directory(&scratch)?;
-        remove_directory(&path)?;
+        remove_dir(&scratch)?;
+        remove_dir(&path)?;
         fs::create_dir(&scratch).map_err(|e| StoreError::io("create", &scratch, e))?;
         if let Err(error) = build(&scratch) {
             // The error of the build is the one to tell; the next turn cleans up as well.
-            drop(remove_directory(&scratch));
+            drop(remove_dir(&scratch));
             return Err(error);
         }
         sync_tree(&scratch)?;
         fs::rename(&scratch, &path).map_err(|e| StoreError::io("rename", &scratch, e))?;
-        sync_directory(parent(&path))?;
+        sync_dir(parent(&path))?;
         let content = whole(&path).ok_or_else(|| {
             let source = io::Error::other("it is not whole although it was just made");
             StoreError::io("use", &path, source)
@@ -66,7 +66,7 @@ impl Store {
     }
 }
 
-fn remove_directory(path: &Path) -> Result<(), StoreError> {
+fn remove_dir(path: &Path) -> Result<(), StoreError> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(StoreError::io("remove", path, error))
@@ -84,10 +84,10 @@ fn sync_tree(path: &Path) -> Result<(), StoreError> {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             sync_tree(&path)?;
         } else {
-            sync_directory(&path)?;
+            sync_dir(&path)?;
         }
     }
-    sync_directory(path)
+    sync_dir(path)
 }
 
 #[cfg(test)]
@@ -110,8 +110,8 @@ mod tests {
 
     #[test]
     fn many_at_once_build_once() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(directory.path()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
         let builds = AtomicUsize::new(0);
         let build = |scratch: &Path| {
             builds.fetch_add(1, Ordering::Relaxed);
@@ -129,8 +129,8 @@ mod tests {
 
     #[test]
     fn what_a_failed_or_killed_build_left_is_never_used() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(directory.path()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
         let outcome = store.artifact("key", file, |scratch| {
             write(scratch)?;
             Err(StoreError::io("write", scratch, io::Error::other("broken")))
@@ -138,15 +138,15 @@ mod tests {
         assert!(outcome.is_err());
         assert_eq!(file(&store.artifact_path("key")), None);
         // As if a process had been killed while it built.
-        fs::create_dir_all(directory.path().join("scratch/key/left")).unwrap();
+        fs::create_dir_all(dir.path().join("scratch/key/left")).unwrap();
         let (path, _) = store.artifact("key", file, write).unwrap();
         assert_eq!(fs::read_dir(path).unwrap().count(), 1);
     }
 
     #[test]
     fn what_is_no_longer_whole_is_made_anew() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(directory.path()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
         let (path, _) = store.artifact("key", file, write).unwrap();
         fs::remove_file(path.join("file")).unwrap();
         assert_eq!(store.artifact("key", file, write).unwrap().1, b"content");
@@ -154,8 +154,8 @@ mod tests {
 
     #[test]
     fn a_build_that_makes_nothing_is_an_error() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(directory.path()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
         let error = store.artifact::<_, StoreError>("key", file, |_| Ok(())).unwrap_err();
         assert!(error.to_string().starts_with("cannot use "), "{error}");
     }

@@ -81,8 +81,8 @@ impl Store {
     /// Says what would go; see [`Store::remove`].
     pub(crate) fn sweep(&self, wanted: &Wanted, bound: Option<u64>) -> Result<Sweep, StoreError> {
         let mut items = Vec::new();
-        for folder in entries(&self.root.join("objects"))? {
-            for path in entries(&folder)? {
+        for dir in entries(&self.root.join("objects"))? {
+            for path in entries(&dir)? {
                 let is_wanted = wanted.objects.iter().any(|digest| is_named(&path, digest));
                 let kind = if is_wanted { Kind::Named } else { Kind::Unnamed };
                 items.push(Item::new(path, kind)?);
@@ -159,13 +159,13 @@ fn is_named(path: &Path, name: impl ToString) -> bool {
 }
 
 /// What is in a directory; nothing if it does not exist.
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+fn entries(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let read = || -> io::Result<Vec<PathBuf>> {
-        fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect()
+        fs::read_dir(dir)?.map(|entry| entry.map(|entry| entry.path())).collect()
     };
     match read() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        other => other.map_err(|error| StoreError::io("read", folder, error)),
+        other => other.map_err(|error| StoreError::io("read", dir, error)),
     }
 }
 
@@ -223,8 +223,8 @@ mod tests {
 
     #[test]
     fn a_store_is_swept() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open_alone(folder.path()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open_exclusive(dir.path()).unwrap();
         let object = |content: &[u8]| {
             let digest = Digest::of(content);
             let mut partial = store.partial(digest, content.len() as u64).unwrap();
@@ -234,7 +234,7 @@ mod tests {
         let (wanted, unwanted) = (object(b"wanted"), object(b"unwanted"));
         let begun = |content: &[u8]| {
             store.partial(Digest::of(content), 100).unwrap().append(b"begin").unwrap();
-            folder.path().join("partial").join(Digest::of(content).to_string())
+            dir.path().join("partial").join(Digest::of(content).to_string())
         };
         let (wanted_part, unwanted_part) = (begun(b"wanted too"), begun(b"unwanted too"));
         let artifact = |key: &str, file: &str| {
@@ -249,8 +249,8 @@ mod tests {
         let (named, unnamed) = (artifact("named", description), artifact("unnamed", description));
         let derived = artifact("derived", "module.ko");
         let built = artifact("built", build::DESCRIPTION);
-        fs::create_dir_all(folder.path().join("scratch/left/behind")).unwrap();
-        fs::create_dir_all(folder.path().join("warm/guest")).unwrap();
+        fs::create_dir_all(dir.path().join("scratch/left/behind")).unwrap();
+        fs::create_dir_all(dir.path().join("warm/guest")).unwrap();
 
         let digests = [wanted.digest(), Digest::of(b"wanted too")];
         let wanted_things =
@@ -258,11 +258,11 @@ mod tests {
         let sweep = store.sweep(&wanted_things, None).unwrap();
         assert!(unwanted.path().exists(), "a sweep alone removes nothing");
         store.remove(&sweep).unwrap();
-        let guest = folder.path().join("warm/guest");
+        let guest = dir.path().join("warm/guest");
         for path in [wanted.path(), &wanted_part, &named, &derived, &built, &guest] {
             assert!(path.exists(), "{}", path.display());
         }
-        let left = folder.path().join("scratch/left");
+        let left = dir.path().join("scratch/left");
         for path in [unwanted.path(), &unwanted_part, &unnamed, &left] {
             assert!(!path.exists(), "{}", path.display());
         }

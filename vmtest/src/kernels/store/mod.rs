@@ -15,7 +15,7 @@
 mod artifact;
 mod garbage;
 mod object;
-mod turn;
+mod lock;
 mod usage;
 
 use std::{
@@ -30,7 +30,7 @@ pub(crate) use garbage::Wanted;
 pub use garbage::{Item, Kind, Sweep};
 pub use object::Object;
 pub(crate) use object::Partial;
-pub(crate) use turn::{Turn, lock_within};
+pub(crate) use lock::{StoreLock, lock_within};
 use usage::Usage;
 
 const PARTS: [&str; 5] = ["objects", "partial", "artifacts", "scratch", "locks"];
@@ -103,7 +103,7 @@ impl Store {
     }
 
     /// The same, if no other process uses it; none will as long as this one does.
-    pub fn open_alone(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
+    pub fn open_exclusive(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
         Store::with(root.into(), Usage::alone)
     }
 
@@ -136,9 +136,9 @@ fn touch(path: &Path) {
 }
 
 /// Makes the entries of a directory survive a power cut.
-fn sync_directory(path: &Path) -> Result<(), StoreError> {
+fn sync_dir(path: &Path) -> Result<(), StoreError> {
     File::open(path)
-        .and_then(|directory| directory.sync_all())
+        .and_then(|dir| dir.sync_all())
         .map_err(|source| StoreError::io("sync", path, source))
 }
 

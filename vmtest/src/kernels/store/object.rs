@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Store, StoreError, parent, sync_directory, touch};
+use super::{Store, StoreError, parent, sync_dir, touch};
 use crate::kernels::digest::{Digest, Hasher};
 
 /// A file of the store whose content had its digest when it was put there.
@@ -147,14 +147,14 @@ impl Partial {
             return Ok(None);
         }
         let path = store.object_path(self.digest);
-        let folder = parent(&path);
-        fs::create_dir_all(folder).map_err(|e| StoreError::io("create", folder, e))?;
+        let dir = parent(&path);
+        fs::create_dir_all(dir).map_err(|e| StoreError::io("create", dir, e))?;
         self.file
             .set_permissions(Permissions::from_mode(0o444))
             .and_then(|()| self.file.sync_all())
             .map_err(|e| StoreError::io("sync", &self.path, e))?;
         fs::rename(&self.path, &path).map_err(|e| StoreError::io("rename", &self.path, e))?;
-        sync_directory(folder)?;
+        sync_dir(dir)?;
         Ok(Some(Object { digest: self.digest, path }))
     }
 }
@@ -164,14 +164,14 @@ mod tests {
     use super::*;
 
     fn store() -> (tempfile::TempDir, Store) {
-        let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(directory.path()).unwrap();
-        (directory, store)
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        (dir, store)
     }
 
     #[test]
     fn a_good_download_becomes_a_read_only_object() {
-        let (_directory, store) = store();
+        let (_dir, store) = store();
         let digest = Digest::of(b"kernel");
         assert_eq!(store.object(digest, 6), None);
         let mut partial = store.partial(digest, 6).unwrap();
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn an_object_that_is_used_stays_young() {
-        let (_directory, store) = store();
+        let (_dir, store) = store();
         let digest = Digest::of(b"kernel");
         let mut partial = store.partial(digest, 6).unwrap();
         partial.append(b"kernel").unwrap();
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn what_a_killed_process_left_is_resumed_and_checked_whole() {
-        let (_directory, store) = store();
+        let (_dir, store) = store();
         let digest = Digest::of(b"kernel");
         store.partial(digest, 6).unwrap().append(b"ker").unwrap();
         let mut partial = store.partial(digest, 6).unwrap();
@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn wrong_bytes_never_become_an_object() {
-        let (_directory, store) = store();
+        let (_dir, store) = store();
         let digest = Digest::of(b"kernel");
         store.partial(digest, 6).unwrap().append(b"KER").unwrap();
         let mut partial = store.partial(digest, 6).unwrap();

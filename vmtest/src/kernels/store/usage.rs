@@ -11,7 +11,7 @@ use std::{
 use super::StoreError;
 
 /// Tidying up takes seconds.
-const PATIENCE: Duration = Duration::from_secs(5 * 60);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
 /// The right to use a store; given up when dropped, and by the kernel when a process dies.
 #[derive(Debug)]
@@ -22,10 +22,10 @@ pub(super) struct Usage {
 impl Usage {
     /// Beside other processes; waits for one that tidies up.
     pub(super) fn shared(root: &Path) -> Result<Self, StoreError> {
-        Usage::shared_within(root, PATIENCE)
+        Usage::shared_within(root, LOCK_TIMEOUT)
     }
 
-    fn shared_within(root: &Path, patience: Duration) -> Result<Self, StoreError> {
+    fn shared_within(root: &Path, timeout: Duration) -> Result<Self, StoreError> {
         let (path, file) = open(root)?;
         match file.try_lock_shared() {
             Ok(()) => return Ok(Usage { _lock: file }),
@@ -41,10 +41,10 @@ impl Usage {
             .name("lock".to_owned())
             .spawn(wait)
             .map_err(|error| StoreError::io("lock", &path, error))?;
-        match receiver.recv_timeout(patience) {
+        match receiver.recv_timeout(timeout) {
             Ok(Ok(file)) => Ok(Usage { _lock: file }),
             Ok(Err(error)) => Err(StoreError::io("lock", &path, error)),
-            Err(_) => Err(StoreError::Busy { path, minutes: patience.as_secs() / 60 }),
+            Err(_) => Err(StoreError::Busy { path, minutes: timeout.as_secs() / 60 }),
         }
     }
 
@@ -71,8 +71,8 @@ mod tests {
 
     #[test]
     fn many_use_a_store_and_one_tidies_it_up() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path();
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
         let users = [Usage::shared(root).unwrap(), Usage::shared(root).unwrap()];
         let error = Usage::alone(root).unwrap_err();
         assert!(matches!(error, StoreError::InUse { .. }), "{error:?}");

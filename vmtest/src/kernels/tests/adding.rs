@@ -6,12 +6,12 @@ use rstest::rstest;
 use super::*;
 
 fn propose(lab: &Lab, request: &str) -> Result<Proposal, AddError> {
-    propose_with(lab, request, &Wishes::default())
+    propose_with(lab, request, &AddOptions::default())
 }
 
-fn propose_with(lab: &Lab, request: &str, wishes: &Wishes) -> Result<Proposal, AddError> {
+fn propose_with(lab: &Lab, request: &str, options: &AddOptions) -> Result<Proposal, AddError> {
     let Ok(request) = request.parse::<Request>();
-    lab.open().propose(&request, wishes, &Silent)
+    lab.open().propose(&request, options, &Silent)
 }
 
 fn lab() -> Lab {
@@ -47,13 +47,13 @@ fn a_package_becomes_an_entry_that_can_be_used_before_it_is_written(
 #[test]
 fn an_entry_is_written_as_a_person_would() {
     let lab = lab();
-    let wishes = Wishes {
+    let options = AddOptions {
         id: Some("mine".to_owned()),
         why: Some("a \"good\" reason".to_owned()),
         tier: Some(Tier::Default),
         local: false,
     };
-    let mut proposal = propose_with(&lab, PACKAGE, &wishes).unwrap();
+    let mut proposal = propose_with(&lab, PACKAGE, &options).unwrap();
     proposal.set_btf(false);
     assert_eq!(proposal.entry.btf, [BtfMode::Absent]);
     insta::assert_snapshot!(proposal.text(), @r#"
@@ -114,8 +114,8 @@ fn what_can_t_be_had_is_told(#[case] request: &str, #[case] expected: &str) {
 
 #[test]
 fn a_taken_id_is_refused() {
-    let wishes = Wishes { id: Some("newest".to_owned()), ..Wishes::default() };
-    let error = propose_with(&lab(), PACKAGE, &wishes).unwrap_err();
+    let options = AddOptions { id: Some("newest".to_owned()), ..AddOptions::default() };
+    let error = propose_with(&lab(), PACKAGE, &options).unwrap_err();
     assert_eq!(error.to_string(), "the id \"newest\" is taken: name another with --id");
 }
 
@@ -123,8 +123,8 @@ fn a_taken_id_is_refused() {
 fn an_id_that_is_none_is_not_written() {
     let lab = lab();
     let before = fs::read(lab.path(MATRIX_FILE)).unwrap();
-    let wishes = Wishes { id: Some("Not/An Id".to_owned()), ..Wishes::default() };
-    let error = propose_with(&lab, PACKAGE, &wishes).unwrap().write().unwrap_err();
+    let options = AddOptions { id: Some("Not/An Id".to_owned()), ..AddOptions::default() };
+    let error = propose_with(&lab, PACKAGE, &options).unwrap().write().unwrap_err();
     assert!(error.to_string().contains("is not an id"), "{error}");
     assert_eq!(fs::read(lab.path(MATRIX_FILE)).unwrap(), before);
     assert!(!lab.path("kernels.toml.new").exists());

@@ -13,7 +13,7 @@ const MAKEFILE: &[u8] = b"VERSION = 5\nPATCHLEVEL = 10\nSUBLEVEL = 262\nEXTRAVER
 
 fn archive() -> Vec<u8> {
     let members = [
-        Member::Folder("linux-source-5.10/"),
+        Member::Dir("linux-source-5.10/"),
         Member::File("linux-source-5.10/Kconfig", b""),
         Member::File("linux-source-5.10/Makefile", MAKEFILE),
     ];

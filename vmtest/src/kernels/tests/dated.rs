@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use kernlab_core::outcome::Reason;
 
 use super::*;
-use crate::kernels::sample::suite::Suite;
+use crate::kernels::test_support::suite::Suite;
 
 const DATE: &str = "20181101T000000Z";
 const ROOT: &str = "archive/debian/20181101T000000Z";

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use rstest::rstest;
 
 use super::*;
-use crate::kernels::sample::{
+use crate::kernels::test_support::{
     archive::{Entry, zstd_deb},
     suite::Suite,
 };
@@ -64,7 +64,7 @@ impl Ubuntu {
             (format!("./boot/vmlinuz-{release}"), format!("./boot/config-{release}"));
         // The configuration comes with the modules.
         let with_modules = [
-            Entry::Folder("./"),
+            Entry::Dir("./"),
             Entry::File(&config, b"CONFIG_BPF=y\n"),
             Entry::File(&builtin, b"kernel/drivers/virtio/virtio.ko\n"),
             Entry::File(&pci, &module("virtio_pci", "virtio")),
@@ -88,7 +88,7 @@ impl Ubuntu {
                 image,
                 version,
                 on_modules,
-                &[Entry::Folder("./"), Entry::File(&boot, &vmlinuz)],
+                &[Entry::Dir("./"), Entry::File(&boot, &vmlinuz)],
             ),
             package(modules, version, "", &with_modules),
             package(extra, version, image, &[]),
@@ -138,13 +138,13 @@ fn ubuntu_is_followed_from_the_metapackage_to_a_kernel_that_boots(
 }
 
 #[test]
-fn a_folder_with_an_index_in_it_is_a_repository() {
+fn a_dir_with_an_index_in_it_is_a_repository() {
     let lab = Lab::new();
     let matrix = fs::read_to_string(lab.path(MATRIX_FILE)).unwrap();
     let flat = matrix.replace("suite = \"stable\", component = \"main\"", "suite = \"./\"");
     lab.write(MATRIX_FILE, &flat);
     let packages = [meta(), kernel()];
-    let index = sample::repository::index(&packages).replace("Filename: ", "Filename: ./");
+    let index = test_support::repository::index(&packages).replace("Filename: ", "Filename: ./");
     let release = format!(
         "Date: {}\nSHA256:\n {} {:16} Packages\n",
         Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S +0000"),

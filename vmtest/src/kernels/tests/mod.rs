@@ -16,7 +16,7 @@ use std::{fs, path::PathBuf, time::Duration};
 use super::{
     compression::Compression,
     phases::{LOCAL_LOCK_FILE, LOCK_FILE, OVERLAY_FILE},
-    sample::{
+    test_support::{
         archive::{Entry as Member, compress, deb, tar},
         author::Author,
         image::{Payload, bzimage, module, vmlinux},
@@ -25,7 +25,7 @@ use super::{
     },
     *,
 };
-use crate::places::MATRIX_FILE;
+use crate::paths::MATRIX_FILE;
 
 const SUITE: &str = "stable";
 const PACKAGE: &str = "linux-image-6.1.0-1-cloud";

@@ -5,15 +5,15 @@ use std::path::Path;
 use kernlab_core::outcome::Reason;
 
 use super::*;
-use crate::kernels::sample::rpm::{Rpm, RpmRepository, Signer};
+use crate::kernels::test_support::rpm::{Rpm, RpmRepository, Signer};
 
 const EL8: &str = "4.18.0-553.el8_10";
 const EL8_RELEASE: &str = "4.18.0-553.el8_10.x86_64";
-pub(super) const FOLDER: &str = "8/BaseOS/x86_64/os";
+pub(super) const DIR: &str = "8/BaseOS/x86_64/os";
 const IMAGE: &str = "Packages/kernel-core-4.18.0-553.el8_10.x86_64.rpm";
 
 /// A checkout whose one entry is of an RPM repository.
-pub(super) fn lab(signer: &Signer, signs: &str, folder: &str) -> Lab {
+pub(super) fn lab(signer: &Signer, signs: &str, dir: &str) -> Lab {
     let lab = Lab::new();
     lab.write("key.asc", &signer.public_key);
     lab.write(
@@ -31,7 +31,7 @@ arch = "x86_64"
 tier = "default"
 btf = ["embedded"]
 why = "a test"
-source = {{ kind = "rpm", repository = "sample", {folder}, package = "kernel" }}
+source = {{ kind = "rpm", repository = "sample", {dir}, package = "kernel" }}
 "#,
             signer.fingerprint
         ),
@@ -93,7 +93,7 @@ fn a_repository_that_signs_its_index() {
     let (lab, repository) = (lab(&signer, "index", &path()), RpmRepository::new());
     el8(&repository, Some(&signer));
     repository.index(&["--xz"], Some(&signer));
-    repository.publish(&lab.server, FOLDER);
+    repository.publish(&lab.server, DIR);
     assert_eq!(lab.update(), [""; 0]);
     assert!(lab.server.requests().iter().all(|path| path.contains("/repodata/")));
     let kernels = lab.open();
@@ -124,7 +124,7 @@ fn an_index_that_is_not_as_it_was_signed_is_refused() {
     let (lab, repository) = (lab(&signer, "index", &path()), RpmRepository::new());
     el8(&repository, None);
     repository.index(&[], None);
-    repository.publish(&lab.server, FOLDER);
+    repository.publish(&lab.server, DIR);
     let refused = |expected: &str| {
         let [error] = &lab.update()[..] else { panic!("{expected}") };
         assert!(error.contains(expected), "{error}");
@@ -133,14 +133,14 @@ fn an_index_that_is_not_as_it_was_signed_is_refused() {
     refused("cannot read 8/BaseOS/x86_64/os/repodata/repomd.xml.asc: the server answered 404");
     let repomd = repository.path("repodata/repomd.xml");
     Signer::new().sign_file(&repomd);
-    repository.publish(&lab.server, FOLDER);
+    repository.publish(&lab.server, DIR);
     refused("cannot trust the repository: signed by ");
     repository.index(&[], Some(&signer));
-    repository.publish(&lab.server, FOLDER);
+    repository.publish(&lab.server, DIR);
     let repomd = format!("{FOLDER}/repodata/repomd.xml");
     lab.server.edit(&repomd, |content| content.extend(b"<!-- -->"));
     refused("cannot trust the repository: the signature is bad");
-    repository.publish(&lab.server, FOLDER);
+    repository.publish(&lab.server, DIR);
     let list = fs::read_dir(repository.path("repodata")).unwrap();
     let names = list.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let primary = names.filter(|name| name.ends_with("-primary.xml.gz"));
@@ -148,7 +148,7 @@ fn an_index_that_is_not_as_it_was_signed_is_refused() {
         lab.server.edit(&format!("{FOLDER}/repodata/{name}"), |content| content[30] ^= 1);
     }
     refused("is not what the repomd.xml promises");
-    repository.publish(&lab.server, FOLDER);
+    repository.publish(&lab.server, DIR);
     assert_eq!(lab.update(), [""; 0]);
 }
 
@@ -158,7 +158,7 @@ fn a_package_replaced_after_it_was_locked_is_refused() {
     let (lab, repository) = (lab(&signer, "index", &path()), RpmRepository::new());
     el8(&repository, None);
     repository.index(&[], Some(&signer));
-    repository.publish(&lab.server, FOLDER);
+    repository.publish(&lab.server, DIR);
     assert_eq!(lab.update(), [""; 0]);
     lab.server.edit(&format!("{FOLDER}/{IMAGE}"), |content| content[2000] ^= 1);
     assert_eq!(lab.prepare().unwrap_err().reason(), Reason::DigestMismatch);
@@ -208,7 +208,7 @@ fn a_repository_that_signs_its_packages() {
     let (lab, repository) = (lab(&signer, "packages", &path()), RpmRepository::new());
     fedora(&repository, &signer);
     repository.index(&[], None);
-    repository.publish(&lab.server, FOLDER);
+    repository.publish(&lab.server, DIR);
     assert_eq!(lab.update(), [""; 0]);
     let downloads = |requests: Vec<String>| requests.iter().filter(|r| r.ends_with("rpm")).count();
     assert_eq!(downloads(lab.server.requests()), 3, "what is locked was checked");
@@ -230,7 +230,7 @@ fn packages_that_are_not_as_they_were_signed_are_refused() {
         change(&image);
         // Whoever changes a package of a repository whose index is not signed changes that as well.
         repository.index(&[], None);
-        repository.publish(&lab.server, FOLDER);
+        repository.publish(&lab.server, DIR);
         fs::write(&image, before).unwrap();
         let [error] = &lab.update()[..] else { panic!("{expected}") };
         assert!(error.contains(expected), "{error}");
@@ -241,10 +241,10 @@ fn packages_that_are_not_as_they_were_signed_are_refused() {
         &unsign,
         "kernel-core-6.19.10-300.fc44.x86_64.rpm is refused: cannot trust the package",
     );
-    let stranger = Signer::new();
+    let unrelated_process = Signer::new();
     let resign = |image: &Path| {
         Signer::unsign(image);
-        stranger.sign_package(image, &[]);
+        unrelated_process.sign_package(image, &[]);
     };
     refused(&resign, "cannot trust the package: signed by ");
     let change = |image: &Path| {
@@ -263,7 +263,7 @@ fn a_mirror_with_packages_of_a_stranger_is_passed_over() {
         let repository = RpmRepository::new();
         fedora(&repository, signer);
         repository.index(&[], None);
-        repository.publish(server, FOLDER);
+        repository.publish(server, DIR);
     };
     let bad = Server::start();
     publish(&bad, &Signer::new());
@@ -303,7 +303,7 @@ fn another_package_of_the_same_signer_is_refused() {
         )
     };
     repository.edit_primary(forged);
-    repository.publish(&lab.server, FOLDER);
+    repository.publish(&lab.server, DIR);
     lab.server.put(&format!("{FOLDER}/{FEDORA_IMAGE}"), content.clone());
     let [error] = &lab.update()[..] else { panic!() };
     let expected = "the package is kernel-core-6.19.9-300.fc44.x86_64, not \
@@ -312,7 +312,7 @@ fn another_package_of_the_same_signer_is_refused() {
 }
 
 #[test]
-fn a_repository_whose_folder_changes_and_whose_packages_are_elsewhere() {
+fn a_repository_whose_dir_changes_and_whose_packages_are_elsewhere() {
     const VERSION: &str = "5.10.245-241.976.amzn2";
     const RELEASE: &str = "5.10.245-241.976.amzn2.x86_64";
     const GUID: &str = "2/extras/kernel-5.10/stable/x86_64/f00d";
@@ -340,8 +340,8 @@ fn a_repository_whose_folder_changes_and_whose_packages_are_elsewhere() {
     signer.sign_package(&package, &["--rpmv3"]);
     repository.index(&["--location-prefix", "../../../../../../blobstore/b10b"], None);
     repository.publish(&lab.server, GUID);
-    let folder = format!("http://cdn.example.org/{GUID}\n");
-    lab.server.put(LIST, folder);
+    let dir = format!("http://cdn.example.org/{GUID}\n");
+    lab.server.put(LIST, dir);
     lab.server.rename(
         &format!("{GUID}/Packages/{}", kernel.file()),
         &format!("blobstore/b10b/Packages/{}", kernel.file()),
@@ -360,5 +360,5 @@ fn a_repository_whose_folder_changes_and_whose_packages_are_elsewhere() {
     assert!(error.contains("is out of the repository"), "{error}");
     lab.server.put(LIST, "<html>not found</html>");
     let [error] = &lab.update()[..] else { panic!() };
-    assert!(error.contains("mirror.list names no folder of this mirror"), "{error}");
+    assert!(error.contains("mirror.list names no directory of this mirror"), "{error}");
 }

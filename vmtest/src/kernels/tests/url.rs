@@ -33,7 +33,7 @@ source = {{ kind = "url", url = "{}/{FILE}", sha256 = "{}" }}
 /// What `make tarxz-pkg` of the kernel's build makes.
 fn archive() -> Vec<u8> {
     tar(&[
-        Member::Folder("./boot/"),
+        Member::Dir("./boot/"),
         Member::File("./boot/vmlinuz-6.1.0-1-cloud", &image()),
         Member::File("./boot/config-6.1.0-1-cloud", b"CONFIG_BPF=y\n"),
         Member::File("./boot/System.map-6.1.0-1-cloud", b""),

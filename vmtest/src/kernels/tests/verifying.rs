@@ -1,7 +1,7 @@
 //! What `verify` tells of entries, and what it asks for.
 
 use super::*;
-use crate::kernels::sample::rpm::{RpmRepository, Signer};
+use crate::kernels::test_support::rpm::{RpmRepository, Signer};
 
 fn verify(lab: &Lab) -> Verified {
     let kernels = lab.open();
@@ -62,8 +62,8 @@ fn of_signed_packages_no_more_than_the_headers_are_downloaded() {
     let lab = rpm::lab(&signer, "packages", &rpm::path());
     rpm::fedora(&repository, &signer);
     repository.index(&[], None);
-    repository.publish(&lab.server, rpm::FOLDER);
-    let image = format!("{}/{}", rpm::FOLDER, rpm::FEDORA_IMAGE);
+    repository.publish(&lab.server, rpm::DIR);
+    let image = format!("{}/{}", rpm::DIR, rpm::FEDORA_IMAGE);
     // Cut off in the payload: what is there says enough.
     let size = fs::metadata(repository.path(rpm::FEDORA_IMAGE)).unwrap().len() as usize;
     lab.server.behave(&image, &[Manner::CutAfter(size - 100)]);
@@ -78,7 +78,7 @@ fn of_signed_packages_no_more_than_the_headers_are_downloaded() {
 
     Signer::unsign(&repository.path(rpm::FEDORA_IMAGE));
     repository.index(&[], None);
-    repository.publish(&lab.server, rpm::FOLDER);
+    repository.publish(&lab.server, rpm::DIR);
     let error = match verify(&lab).outcome.unwrap_err() {
         Unverified::Wrong(error) => chain(&*error),
         Unverified::Unreachable(error) => panic!("{error}"),

@@ -6,7 +6,7 @@ use super::{Bypassed, RepositoryError, UpdateError};
 use crate::kernels::{
     compression::Compression,
     deb::{
-        closure,
+        dependencies,
         index::Index,
         release::{IndexFile, Release, is_flat},
     },
@@ -73,11 +73,11 @@ impl Suite {
         entry: &Entry,
         source: &DebSource,
     ) -> Result<LockedKernel, UpdateError> {
-        let closure = match &entry.source {
-            Source::Build(_) => closure::source(&self.found.index, &source.package)?,
-            _ => closure::resolve(&self.found.index, &source.package)?,
+        let dependencies = match &entry.source {
+            Source::Build(_) => dependencies::source(&self.found.index, &source.package)?,
+            _ => dependencies::resolve(&self.found.index, &source.package)?,
         };
-        let files = closure.packages.into_iter().map(|(role, package)| LockedFile {
+        let files = dependencies.packages.into_iter().map(|(role, package)| LockedFile {
             role,
             place: Place::Repository { repository: source.repository.clone(), path: package.path },
             size: package.size,
@@ -86,14 +86,14 @@ impl Suite {
         Ok(LockedKernel {
             id: entry.id.clone(),
             source: entry.source.to_string(),
-            release: closure.release,
-            version: closure.version,
+            release: dependencies.release,
+            version: dependencies.version,
             snapshot: Some(match source.snapshot {
                 Some(date) => date.to_string(),
                 None => self.found.snapshot.clone(),
             }),
             pinned: source.snapshot.is_some(),
-            missing: closure.missing,
+            missing: dependencies.missing,
             files: files.collect(),
         })
     }

@@ -12,7 +12,7 @@ use kernlab_core::outcome::Reason;
 use serde::Serialize;
 
 use super::{
-    closure::ClosureError,
+    dependencies::DependencyError,
     deb::{index::IndexError, release::ReleaseError},
     download::TransferError,
     error::{ErrorKind, chain},
@@ -102,7 +102,7 @@ pub enum UpdateError {
     },
     /// The suite does not have the kernel.
     #[error(transparent)]
-    Closure(#[from] ClosureError),
+    Dependencies(#[from] DependencyError),
     /// The keys that the matrix names can't be used.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -161,7 +161,7 @@ pub enum RepositoryError {
     /// Metadata or a package is outside of the repository.
     #[error("{path:?} is out of the repository")]
     OutOfRepository {
-        /// Relative to the folder that has the repository's metadata.
+        /// Relative to the directory that has the repository's metadata.
         path: String,
     },
     /// A package is not one that the distribution signed.
@@ -175,8 +175,8 @@ pub enum RepositoryError {
     /// A package can't be had, so that nobody knows whether it is signed.
     #[error(transparent)]
     Fetch(#[from] Box<ErrorKind>),
-    /// A document that names a repository's folder names none.
-    #[error("{path} names no folder of this mirror")]
+    /// A document that names a repository's directory names none.
+    #[error("{path} names no directory of this mirror")]
     MirrorList {
         /// Below the address.
         path: String,
@@ -200,7 +200,7 @@ impl UpdateError {
         match self {
             UpdateError::Repository { .. } | UpdateError::Address { .. } => Reason::Unreachable,
             UpdateError::Fetch(kind) => kind.reason(),
-            UpdateError::Closure(_) | UpdateError::Key(_) | UpdateError::Future { .. } => {
+            UpdateError::Dependencies(_) | UpdateError::Key(_) | UpdateError::Future { .. } => {
                 Reason::NotLocked
             }
         }
@@ -387,7 +387,7 @@ pub(super) fn write_locks(kernels: &Kernels, update: &Update) -> Result<(), Lock
     for (locks, origin) in [(&update.shared, Origin::Shared), (&update.local, Origin::Local)] {
         let changes = locks.old.changes(&locks.new);
         if !changes.is_empty() {
-            let file = LockFile::of(&kernels.directory, origin);
+            let file = LockFile::of(&kernels.dir, origin);
             file.open(&kernels.store, || {})?
                 .change(&kernels.matrix, |lock| lock.apply(changes))?;
         }

@@ -6,16 +6,16 @@ use jiff::Timestamp;
 
 use super::{Bypassed, RepositoryError, Resolution, Unproven, UpdateError};
 use crate::kernels::{
-    closure::Closure,
+    dependencies::Dependencies,
     compression::{Bounded, Compression},
     error::ErrorKind,
     lock::{LockedFile, LockedKernel, Place, Role},
-    matrix::{Entry, RpmFolder, RpmSource, Signs},
+    matrix::{Entry, RpmDir, RpmSource, Signs},
     mirror::{Mirror, Wanted},
     observer::Observer,
     phases::Kernels,
     rpm::{
-        XmlError, closure,
+        XmlError, dependencies,
         primary::{Index, Package},
         proof::{self, Identity, ProofError},
         repomd::Primary,
@@ -48,7 +48,7 @@ struct Found {
     url: String,
     index: Index,
     /// Below the address of the mirror.
-    folder: String,
+    dir: String,
     /// The keys that signed the index; none where only packages are signed.
     signed_by: Vec<SignedBy>,
 }
@@ -102,14 +102,14 @@ impl Repository {
         old: Option<&LockedKernel>,
         observer: &dyn Observer,
     ) -> Result<AtMirror, UpdateError> {
-        let closure = closure::resolve(&self.found.index, &source.package)?;
-        let locked = self.locked(entry, source, &closure);
+        let dependencies = dependencies::resolve(&self.found.index, &source.package)?;
+        let locked = self.locked(entry, source, &dependencies);
         Ok(locked.and_then(|kernel| {
             let is_known = old.is_some_and(|old| old.same_files(&kernel));
             let signed_by = match self.signs {
                 Signs::Index => self.found.signed_by.clone(),
                 Signs::Packages if is_known => Vec::new(),
-                Signs::Packages => self.prove(kernels, &kernel, &closure, observer)?,
+                Signs::Packages => self.prove(kernels, &kernel, &dependencies, observer)?,
             };
             Ok(Resolution { kernel, signed_by, unproven: None })
         }))
@@ -123,13 +123,13 @@ impl Repository {
         entry: &Entry,
         source: &RpmSource,
     ) -> Result<AtMirror, UpdateError> {
-        let closure = closure::resolve(&self.found.index, &source.package)?;
-        let locked = self.locked(entry, source, &closure);
+        let dependencies = dependencies::resolve(&self.found.index, &source.package)?;
+        let locked = self.locked(entry, source, &dependencies);
         Ok(locked.and_then(|kernel| {
             let (signed_by, unproven) = match self.signs {
                 Signs::Index => (self.found.signed_by.clone(), None),
                 Signs::Packages => {
-                    (self.prove_headers(kernels, &kernel, &closure)?, Some(Unproven::Payload))
+                    (self.prove_headers(kernels, &kernel, &dependencies)?, Some(Unproven::Payload))
                 }
             };
             Ok(Resolution { kernel, signed_by, unproven })
@@ -140,10 +140,10 @@ impl Repository {
         &self,
         entry: &Entry,
         source: &RpmSource,
-        closure: &Closure<Package>,
+        dependencies: &Dependencies<Package>,
     ) -> Result<LockedKernel, RepositoryError> {
         let file = |(role, package): &(Role, Package)| {
-            let path = join(&self.found.folder, &package.path)
+            let path = join(&self.found.dir, &package.path)
                 .ok_or_else(|| RepositoryError::OutOfRepository { path: package.path.clone() })?;
             let place = Place::Repository { repository: source.repository.clone(), path };
             Ok(LockedFile { role: *role, place, size: package.size, sha256: package.sha256 })
@@ -151,12 +151,12 @@ impl Repository {
         Ok(LockedKernel {
             id: entry.id.clone(),
             source: entry.source.to_string(),
-            release: closure.release.clone(),
-            version: closure.version.clone(),
+            release: dependencies.release.clone(),
+            version: dependencies.version.clone(),
             snapshot: None,
             pinned: false,
-            missing: closure.missing.clone(),
-            files: closure.packages.iter().map(file).collect::<Result<_, RepositoryError>>()?,
+            missing: dependencies.missing.clone(),
+            files: dependencies.packages.iter().map(file).collect::<Result<_, RepositoryError>>()?,
         })
     }
 
@@ -165,12 +165,12 @@ impl Repository {
         &self,
         kernels: &Kernels,
         kernel: &LockedKernel,
-        closure: &Closure<Package>,
+        dependencies: &Dependencies<Package>,
         observer: &dyn Observer,
     ) -> Result<Vec<SignedBy>, RepositoryError> {
         let stored = kernels.fetcher(observer).fetch(kernel).map_err(Box::new)?;
         let mut signed_by = Vec::new();
-        for (file, (_, package)) in stored.iter().zip(&closure.packages) {
+        for (file, (_, package)) in stored.iter().zip(&dependencies.packages) {
             let identity = unpack::read(&kernels.store, file, |mut reader| {
                 proof::prove(&mut reader, &self.keyring)
             });
@@ -186,10 +186,10 @@ impl Repository {
         &self,
         kernels: &Kernels,
         kernel: &LockedKernel,
-        closure: &Closure<Package>,
+        dependencies: &Dependencies<Package>,
     ) -> Result<Vec<SignedBy>, RepositoryError> {
         let mut signed_by = Vec::new();
-        for (file, (_, package)) in kernel.files.iter().zip(&closure.packages) {
+        for (file, (_, package)) in kernel.files.iter().zip(&dependencies.packages) {
             let path = file.place.to_string();
             let beginning =
                 kernels.client.beginning(&format!("{}/{path}", self.found.url), MAX_PREAMBLE);
@@ -254,8 +254,8 @@ impl Reader<'_> {
     }
 
     fn read(&self, mirror: &Mirror) -> Result<Found, RepositoryError> {
-        let folder = self.folder(mirror)?;
-        let below = |path: &str| format!("{folder}/{path}");
+        let dir = self.dir(mirror)?;
+        let below = |path: &str| format!("{dir}/{path}");
         let repomd = self.get(mirror, &below("repodata/repomd.xml"), MAX_REPOMD)?;
         let mut signed_by = Vec::new();
         if self.signs == Signs::Index {
@@ -266,23 +266,23 @@ impl Reader<'_> {
         let path = below("repodata/repomd.xml");
         let primary =
             Primary::parse(&repomd).map_err(|source| RepositoryError::Metadata { path, source })?;
-        let path = join(&folder, &primary.path)
+        let path = join(&dir, &primary.path)
             .ok_or_else(|| RepositoryError::OutOfRepository { path: primary.path.clone() })?;
         let index = self.index(mirror, &path, &primary)?;
-        Ok(Found { url: mirror.url.clone(), index, folder, signed_by })
+        Ok(Found { url: mirror.url.clone(), index, dir, signed_by })
     }
 
-    /// The folder that has `repodata/` in it, below the address of the mirror.
-    fn folder(&self, mirror: &Mirror) -> Result<String, RepositoryError> {
-        let path = match &self.source.folder {
-            RpmFolder::Path(path) => return Ok(path.clone()),
-            RpmFolder::NamedBy(path) => path,
+    /// The directory that has `repodata/` in it, below the address of the mirror.
+    fn dir(&self, mirror: &Mirror) -> Result<String, RepositoryError> {
+        let path = match &self.source.dir {
+            RpmDir::Path(path) => return Ok(path.clone()),
+            RpmDir::NamedBy(path) => path,
         };
         let list = self.get(mirror, path, MAX_MIRROR_LIST)?;
         let list = String::from_utf8_lossy(&list);
-        let folder = list.lines().map(str::trim).find(|line| !line.is_empty());
-        let folder = folder.and_then(|line| below_host(line, &mirror.url));
-        folder.ok_or_else(|| RepositoryError::MirrorList { path: path.clone() })
+        let dir = list.lines().map(str::trim).find(|line| !line.is_empty());
+        let dir = dir.and_then(|line| below_host(line, &mirror.url));
+        dir.ok_or_else(|| RepositoryError::MirrorList { path: path.clone() })
     }
 
     fn index(
@@ -311,12 +311,12 @@ impl Reader<'_> {
     }
 }
 
-/// A path that is given relative to a folder, if it does not lead out of the mirror.
-fn join(folder: &str, path: &str) -> Option<String> {
+/// A path that is given relative to a directory, if it does not lead out of the mirror.
+fn join(dir: &str, path: &str) -> Option<String> {
     if path.starts_with('/') || path.contains("://") {
         return None;
     }
-    let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
+    let mut parts: Vec<&str> = dir.split('/').filter(|part| !part.is_empty()).collect();
     for part in path.split('/') {
         match part {
             "" | "." => {}
@@ -356,8 +356,8 @@ mod tests {
     #[case("2/core", "/etc/passwd", None)]
     #[case("2/core", "http://elsewhere.example.org/a.rpm", None)]
     #[case("2/core", "../..", None)]
-    fn paths(#[case] folder: &str, #[case] path: &str, #[case] expected: Option<&str>) {
-        assert_eq!(join(folder, path).as_deref(), expected);
+    fn paths(#[case] dir: &str, #[case] path: &str, #[case] expected: Option<&str>) {
+        assert_eq!(join(dir, path).as_deref(), expected);
     }
 
     #[rstest]

@@ -93,7 +93,7 @@ fn is_wrong(error: &UpdateError) -> bool {
             **error,
             ErrorKind::Unreachable { .. } | ErrorKind::Vanished { .. } | ErrorKind::Offline { .. }
         ),
-        UpdateError::Closure(_) | UpdateError::Key(_) | UpdateError::Future { .. } => true,
+        UpdateError::Dependencies(_) | UpdateError::Key(_) | UpdateError::Future { .. } => true,
     }
 }
 

@@ -29,7 +29,7 @@ use super::{CellReport, Report, Tally};
 pub const SCHEMA: u32 = 1;
 
 /// What a run left beside its report.
-pub trait Evidence {
+pub trait EvidenceSource {
     /// The events of a cell as text; none if there were none, or if they are not at hand.
     fn events(&self, cell: &CellReport) -> Option<String>;
     /// The dossier of a kernel, if there is one.
@@ -42,7 +42,7 @@ pub struct Side<'a> {
     /// Its report.
     pub report: &'a Report,
     /// What is beside the report.
-    pub evidence: &'a dyn Evidence,
+    pub evidence: &'a dyn EvidenceSource,
 }
 
 /// Cells beside those that they are compared with.

@@ -17,7 +17,7 @@ const DOSSIERS: [(&str, &[u8]); 3] = [
 #[derive(Default)]
 struct Made(BTreeMap<String, String>);
 
-impl Evidence for Made {
+impl EvidenceSource for Made {
     fn events(&self, cell: &CellReport) -> Option<String> {
         self.0.get(&cell.id()).cloned()
     }
@@ -430,7 +430,7 @@ fn a_failure_of_another_kind_is_another_finding() {
     }
     let nothing = Made::default();
     let findings = |head: &Report| {
-        let side = |report| Side { report, evidence: &nothing as &dyn Evidence };
+        let side = |report| Side { report, evidence: &nothing as &dyn EvidenceSource };
         Regression::of_runs(side(&base), side(head)).findings.len()
     };
     assert_eq!(findings(&head), 2);

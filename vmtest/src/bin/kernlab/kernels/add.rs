@@ -18,7 +18,7 @@ use kernlab_core::{
 };
 use kernlab_vmtest::{
     dossier::{self, How},
-    kernels::{AddError, Kernels, Proposal, Request, Selection, Tier, Wishes, nearest},
+    kernels::{AddError, Kernels, Proposal, Request, Selection, Tier, AddOptions, nearest},
     report::{
         Tally,
         regression::{Regression, Side},
@@ -58,14 +58,14 @@ pub(crate) struct Add {
 
 pub(super) fn run(kernels: &Kernels, arguments: &Add) -> Exit {
     let Some(guest) = guest_programs("add") else { return Exit::Usage };
-    let wishes = Wishes {
+    let options = AddOptions {
         id: arguments.id.clone(),
         why: arguments.why.clone(),
         tier: arguments.default.then_some(Tier::Default),
         local: arguments.local,
     };
     let progress = Progress::new();
-    let proposal = match kernels.propose(&arguments.request, &wishes, &progress) {
+    let proposal = match kernels.propose(&arguments.request, &options, &progress) {
         Ok(proposal) => proposal,
         Err(error) => {
             progress.failed();
@@ -106,9 +106,9 @@ fn examine(
     guest: &Path,
     progress: &Progress,
 ) -> Result<(Proposal, Dossier), Exit> {
-    let how = How { guest, cold: false, again: false };
-    let mut tell = |line: String| eprintln!("note: {line}");
-    match dossier::of(&proposal.kernels, &proposal.entry, how, progress, &mut tell) {
+    let how = How { guest, cold: false, refresh: false };
+    let mut notify = |line: String| eprintln!("note: {line}");
+    match dossier::of(&proposal.kernels, &proposal.entry, how, progress, &mut notify) {
         Ok(archive) => {
             proposal.set_btf(archive.dossier.types.is_some());
             Ok((proposal, archive.dossier))
@@ -168,7 +168,7 @@ fn compare(kernels: &Kernels, proposal: &Proposal, guest: &Path) -> Exit {
     };
     let terminal = Arc::new(Terminal::new());
     let show: Arc<dyn Show> = Arc::clone(&terminal) as _;
-    let Outcomes { report, directory } = match run::run(kernels, &options, &show) {
+    let Outcomes { report, dir } = match run::run(kernels, &options, &show) {
         Ok(outcomes) => outcomes,
         Err(error) => {
             complain(&error);
@@ -179,7 +179,7 @@ fn compare(kernels: &Kernels, proposal: &Proposal, guest: &Path) -> Exit {
     print!("{}", table::findings(&report));
     println!("{}", table::summary(&report));
     if let Some(neighbour) = neighbour {
-        let side = Side { report: &report, evidence: &directory };
+        let side = Side { report: &report, evidence: &dir };
         let regression = match Regression::of_kernels(side, &neighbour.id, &entry.id) {
             Ok(regression) => regression,
             Err(error) => {
@@ -191,7 +191,7 @@ fn compare(kernels: &Kernels, proposal: &Proposal, guest: &Path) -> Exit {
             eprintln!("note: without both dossiers there is no telling what changed in the kernel");
         }
         println!("\n{regression}");
-        let file = directory.path().join("regression.txt");
+        let file = dir.path().join("regression.txt");
         if let Err(error) = fs::write(&file, regression.to_string()) {
             eprintln!("error: cannot write {}: {error}", file.display());
             return Exit::Infrastructure;
@@ -199,7 +199,7 @@ fn compare(kernels: &Kernels, proposal: &Proposal, guest: &Path) -> Exit {
     } else {
         println!("no other kernel can be had, so there is nothing to compare with");
     }
-    println!("evidence: {}", directory.path().display());
+    println!("evidence: {}", dir.path().display());
     if entry.btf.contains(&BtfMode::Absent) {
         println!("{} has no BTF: its cells run in the mode `absent`", entry.id);
     }

@@ -4,7 +4,7 @@ use std::{error::Error, fmt::Write as _, path::Path};
 
 use clap::Args;
 use kernlab_vmtest::kernels::{
-    Config, Examined, ImageTraits, Kernels, Suitability, Unmet, examine,
+    Config, Examined, ImageTraits, Kernels, Suitability, Unsatisfied, examine,
 };
 
 use super::{complain, progress::Progress};
@@ -110,7 +110,7 @@ fn render(name: &str, examined: &Examined) -> (String, Exit) {
 
 fn options(text: &mut String, config: &Config) -> Exit {
     let suitability = Suitability::of(config);
-    for Unmet { requirement, found } in &suitability.unmet {
+    for Unsatisfied { requirement, found } in &suitability.unsatisfied {
         let found = match found {
             Some(found) => format!("is {found}"),
             None => "is not there".to_owned(),
@@ -122,10 +122,10 @@ fn options(text: &mut String, config: &Config) -> Exit {
         );
     }
     let unsupported: Vec<_> = suitability.unsupported().iter().map(ToString::to_string).collect();
-    let (met, unmet) = (suitability.met, suitability.unmet.len());
+    let (met, unsatisfied) = (suitability.met, suitability.unsatisfied.len());
     let verdict = match (suitability.suits(), unsupported.is_empty()) {
         (false, _) => {
-            format!("does not suit the lab: {met} options are as needed, {unmet} not")
+            format!("does not suit the lab: {met} options are as needed, {unsatisfied} not")
         }
         (true, true) => format!("suits the lab: all {met} options are as needed"),
         (true, false) => format!(

@@ -51,7 +51,7 @@ pub(super) fn run(kernels: Kernels, arguments: &Diff) -> Exit {
             }
         }
     }
-    let how = How { guest: &guest, cold: false, again: false };
+    let how = How { guest: &guest, cold: false, refresh: false };
     let output = match compare(kernels, &entries[0], &entries[1], how, arguments.all) {
         Ok(output) => output,
         Err(error) => {
@@ -76,17 +76,17 @@ fn compare(
     how: How<'_>,
     all: bool,
 ) -> Result<Output, DossierError> {
-    let mut tell = |line: String| eprintln!("note: {line}");
+    let mut notify = |line: String| eprintln!("note: {line}");
     let progress = Progress::new();
     let (ids, entries) = ((old.id.clone(), new.id.clone()), (old, new));
-    let old = dossier::of(kernels, entries.0, how, &progress, &mut tell)?;
-    let new = dossier::of(kernels, entries.1, how, &progress, &mut tell)?;
+    let old = dossier::of(kernels, entries.0, how, &progress, &mut notify)?;
+    let new = dossier::of(kernels, entries.1, how, &progress, &mut notify)?;
     let difference = Difference::between(&old.dossier, &new.dossier);
     let all = match all {
         false => None,
         true => {
-            let old = old.whole(kernels, how, &mut tell)?;
-            Some(WholeDifference::between(&old, &new.whole(kernels, how, &mut tell)?))
+            let old = old.whole(kernels, how, &mut notify)?;
+            Some(WholeDifference::between(&old, &new.whole(kernels, how, &mut notify)?))
         }
     };
     Ok(Output { old: ids.0, new: ids.1, difference, all })

@@ -7,7 +7,7 @@ use kernlab_core::{
     cell::BtfMode,
     discovery::{LayoutReport, ReportedField, ReportedPrototype},
     dossier::{Dossier as Facts, GivenTypes, SymbolState},
-    facts::{Trial, wanted_symbols, wanted_tracepoints},
+    facts::{ProbeResult, wanted_symbols, wanted_tracepoints},
     record::Decision,
     scenario::Scenario,
 };
@@ -30,8 +30,8 @@ pub(crate) struct Dossier {
     json: bool,
     /// Examine the kernels anew, even those that have a dossier.
     #[arg(long)]
-    again: bool,
-    /// Write each kernel's dossier into this folder, as test data: `ID.json`.
+    refresh: bool,
+    /// Write each kernel's dossier into this directory, as test data: `ID.json`.
     #[arg(long, value_name = "DIR")]
     trim: Option<PathBuf>,
     #[command(flatten)]
@@ -59,9 +59,9 @@ pub(super) fn run(kernels: Kernels, arguments: &Dossier) -> Exit {
     let mut exit = Exit::Success;
     let mut rows = Vec::new();
     for entry in &entries {
-        let mut tell = |line: String| eprintln!("note: {line}");
-        let how = How { guest: &guest, cold: false, again: arguments.again };
-        let archive = match dossier::of(kernels, entry, how, &progress, &mut tell) {
+        let mut notify = |line: String| eprintln!("note: {line}");
+        let how = How { guest: &guest, cold: false, refresh: arguments.refresh };
+        let archive = match dossier::of(kernels, entry, how, &progress, &mut notify) {
             Ok(archive) => archive,
             Err(error) => {
                 eprint!("{}: ", entry.id);
@@ -75,10 +75,10 @@ pub(super) fn run(kernels: Kernels, arguments: &Dossier) -> Exit {
             exit = Exit::Failure;
         }
         let row = Row { id: entry.id.clone(), dossier: archive.dossier, layout };
-        if let Some(folder) = &arguments.trim
-            && let Err(error) = write(folder, &row)
+        if let Some(dir) = &arguments.trim
+            && let Err(error) = write(dir, &row)
         {
-            eprintln!("error: cannot write the dossier into {}: {error}", folder.display());
+            eprintln!("error: cannot write the dossier into {}: {error}", dir.display());
             return Exit::Infrastructure;
         }
         if !arguments.json && arguments.trim.is_none() {
@@ -95,9 +95,9 @@ pub(super) fn run(kernels: Kernels, arguments: &Dossier) -> Exit {
     exit
 }
 
-fn write(folder: &std::path::Path, row: &Row) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
-    let path = folder.join(format!("{}.json", row.id));
+fn write(dir: &std::path::Path, row: &Row) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    let path = dir.join(format!("{}.json", row.id));
     fs::write(&path, serde_json::to_string_pretty(&row.dossier.clone().trimmed())? + "\n")?;
     println!("{}", path.display());
     Ok(())
@@ -121,7 +121,7 @@ fn facts(Row { id, dossier, .. }: &Row) -> String {
             text += &format!("  {what}: {}\n", names.join(", "));
         }
     };
-    let lacking = |all: &std::collections::BTreeMap<String, Trial>| {
+    let lacking = |all: &std::collections::BTreeMap<String, ProbeResult>| {
         all.iter().filter(|(_, trial)| !trial.is_yes()).map(|(name, _)| name.clone()).collect()
     };
     missing("no helpers", lacking(&features.helpers));

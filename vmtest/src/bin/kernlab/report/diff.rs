@@ -23,7 +23,7 @@ pub(super) struct Arguments {
     /// Compare two kernels of the run BASE, instead of two runs.
     #[arg(long, num_args = 2, value_names = ["OLD", "NEW"], conflicts_with = "head")]
     kernels: Option<Vec<String>>,
-    /// The run that is compared with: its name, its folder, or the path of a report.json.
+    /// The run that is compared with: its name, its directory, or the path of a report.json.
     #[arg(value_name = "BASE")]
     base: String,
     /// The run that is compared.

@@ -2,7 +2,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
 
-/// A folder with programs that say which version they are.
+/// A directory with programs that say which version they are.
 struct Bin(tempfile::TempDir);
 
 impl Bin {
@@ -35,7 +35,7 @@ impl Bin {
         Environment::of_this_process().with("PATH", self.0.path())
     }
 
-    fn find(&self, named: &Toolchain, btf: bool) -> Result<Tools, Lacking> {
+    fn find(&self, named: &Toolchain, btf: bool) -> Result<Tools, MissingTools> {
         Tools::find(named, btf, self.environment())
     }
 }
@@ -104,7 +104,7 @@ fn a_prefix_stands_for_compiler_and_binutils() {
     assert!(tools.identity().contains("objcopy 0.9\n"), "{}", tools.identity());
     assert!(tools.identity().contains("as 0.9\n"), "{}", tools.identity());
     assert!(tools.identity().contains("flex 1.0\n"), "{}", tools.identity());
-    // A folder is a prefix that ends in a slash.
+    // A directory is a prefix that ends in a slash.
     let named = Toolchain { prefix: Some("bin/".into()), ..Toolchain::default() };
     let below = named.below(Path::new("/lab")).prefix;
     assert_eq!(prefixed(below.as_deref(), "gcc").to_str(), Some("/lab/bin/gcc"));
@@ -115,11 +115,11 @@ fn the_compiler_finds_the_assembler_that_the_entry_names() {
     let bin = usual();
     bin.add("as-2.35", "echo 'as 2.35'");
     let mut named = Toolchain { assembler: Some(bin.path("as-2.35")), ..Toolchain::default() };
-    let folder = bin.path("tools");
+    let dir = bin.path("tools");
     let tools = bin.find(&named, false).unwrap();
-    let environment = tools.environment(&folder).unwrap();
-    assert_eq!(tools.assembler_of(Path::new("gcc"), &environment), folder.join("as"));
-    assert_eq!(fs::read_link(folder.join("as")).unwrap(), bin.path("as-2.35"));
+    let environment = tools.environment(&dir).unwrap();
+    assert_eq!(tools.assembler_of(Path::new("gcc"), &environment), dir.join("as"));
+    assert_eq!(fs::read_link(dir.join("as")).unwrap(), bin.path("as-2.35"));
     // One that has another built in.
     bin.add("gcc-own", "echo /usr/lib/own/as");
     named.cc = Some(bin.path("gcc-own"));
@@ -134,10 +134,10 @@ fn what_is_missing_is_told_from_what_does_not_work() {
     fs::remove_file(bin.path("flex")).unwrap();
     bin.add("pahole", "echo 'error while loading shared libraries: libdwarves.so.1' >&2; exit 127");
     let named = Toolchain { ld: Some("/opt/old/ld".into()), ..Toolchain::default() };
-    let lacking = bin.find(&named, true).unwrap_err();
-    assert!(lacking.can_be_installed());
+    let missing_tools = bin.find(&named, true).unwrap_err();
+    assert!(missing_tools.can_be_installed());
     assert_eq!(
-        lacking.to_string(),
+        missing_tools.to_string(),
         "it lacks flex; there is no /opt/old/ld, which the entry's `toolchain` names; pahole is \
          there and does not work: error while loading shared libraries: libdwarves.so.1 (exit \
          status: 127)"

@@ -1,0 +1,211 @@
+//! A program that behaves in the ways that the lab has to cope with. Only for the lab's tests,
+//! which also start it as PID 1, and in a workload's place.
+
+#[cfg(target_arch = "x86_64")]
+mod faults;
+
+use std::{
+    env,
+    fs::{self, File},
+    io::{self, Read, Write},
+    os::{fd::FromRawFd, unix::process::CommandExt},
+    process::{self, Command, exit},
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use nix::{
+    mount::{MsFlags, mount},
+    sys::signal::{SigHandler, Signal, raise, signal},
+    unistd::{ForkResult, fork, setsid},
+};
+
+fn main() -> io::Result<()> {
+    let mut arguments: Vec<String> = env::args().skip(1).collect();
+    if process::id() == 1 {
+        // The kernel hands on all words that it doesn't know; ours is the last.
+        arguments.drain(..arguments.len().saturating_sub(1));
+    }
+    let behaviour = appended_behaviour()?;
+    if let Some(behaviour) = &behaviour {
+        behave(&behaviour.split(' ').collect::<Vec<_>>())?;
+        // What it is in the place of: the test hands that over under this name.
+        return Err(Command::new("/bin/kernlab-workload-static").args(arguments).exec());
+    }
+    behave(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// What comes before the words that a test appended to this program's file.
+const MARK: &str = "\nbehaviour: ";
+
+/// A program that is started in another's place gets the arguments of that: what it is to do before
+/// it is that program is appended to its file.
+fn appended_behaviour() -> io::Result<Option<String>> {
+    let program = fs::read("/proc/self/exe").or_else(|error| {
+        // PID 1 has no /proc, and nothing is appended to it.
+        if process::id() == 1 { Ok(Vec::new()) } else { Err(error) }
+    })?;
+    let tail = String::from_utf8_lossy(&program[program.len().saturating_sub(100)..]).into_owned();
+    Ok(tail.split_once(MARK).map(|(_, words)| words.to_owned()))
+}
+
+fn behave(words: &[&str]) -> io::Result<()> {
+    match words {
+        // What a program sees, and where it can write.
+        ["report"] => report(),
+        ["list", dir] => list(dir),
+        ["nap", count, microseconds] => nap(number(count), number(microseconds)),
+        ["identify"] => identify(),
+        ["connect"] => connect(),
+        ["nothing"] => Ok(()),
+        // Any of these, and another when it is told.
+        ["prime", first @ ..] => {
+            if !first.is_empty() {
+                behave(first)?;
+            }
+            raise(Signal::SIGSTOP)?;
+            let told = io::read_to_string(io::stdin())?;
+            behave(&told.split(' ').collect::<Vec<_>>())
+        }
+        // Ways to end.
+        ["exit", code] => exit(code.parse().unwrap_or(99)),
+        ["abort"] => Ok(raise(Signal::SIGABRT)?),
+        ["flood", bytes] => flood(number(bytes)),
+        ["stubborn"] => stubborn(),
+        ["daemons", count] => daemons(number(count)),
+        // Ways to take the kernel along.
+        ["crash"] => fs::write("/proc/sysrq-trigger", "c"),
+        ["wedge"] => wedge(),
+        #[cfg(target_arch = "x86_64")]
+        ["warn"] => faults::inject(&faults::Fault::Warn),
+        #[cfg(target_arch = "x86_64")]
+        ["oops"] => faults::inject(&faults::Fault::Oops),
+        #[cfg(target_arch = "x86_64")]
+        ["stall", milliseconds @ ..] => stall(milliseconds),
+        #[cfg(target_arch = "x86_64")]
+        ["hang"] => faults::inject(&faults::Fault::Hang),
+        // Ways to be a bad PID 1.
+        ["silent"] => sleep_for_ever(),
+        ["garbage"] => garbage(),
+        ["leave"] => exit(0),
+        other => panic!("unknown behaviour {other:?}"),
+    }
+}
+
+fn number(text: &str) -> u64 {
+    text.parse().expect("a number")
+}
+
+fn report() -> io::Result<()> {
+    let mut input = String::new();
+    io::stdin().read_to_string(&mut input)?;
+    println!("stdin: {input:?}");
+    println!("variables: {:?}", env::vars().collect::<Vec<_>>());
+    println!("directory: {}", env::current_dir()?.display());
+    // One more than it was given: the directory of descriptors, while it is read.
+    println!("descriptors: {}", fs::read_dir("/proc/self/fd")?.count());
+    println!("file: {}", fs::read_to_string("/tmp/given").unwrap_or_default().len());
+    eprintln!("errors go here");
+    // SAFETY: the agent opened descriptor 3 for us, and nobody else uses it.
+    unsafe { File::from_raw_fd(3) }.write_all(b"the result")
+}
+
+fn list(dir: &str) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        println!("{}", entry?.file_name().display());
+    }
+    Ok(())
+}
+
+/// What should differ between guests: random bytes; and what should not differ from here: the time,
+/// in seconds since 1970.
+fn identify() -> io::Result<()> {
+    let mut bytes = [0; 8];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).map_err(io::Error::other)?;
+    println!("{:016x} {}", u64::from_le_bytes(bytes), time.as_secs());
+    Ok(())
+}
+
+/// Sleeps again and again, and says how many microseconds that was by the guest's clock.
+fn nap(count: u64, microseconds: u64) -> io::Result<()> {
+    let start = Instant::now();
+    for _ in 0..count {
+        thread::sleep(Duration::from_micros(microseconds));
+    }
+    println!("{}", start.elapsed().as_micros());
+    Ok(())
+}
+
+/// Talks to itself over both loopback addresses.
+fn connect() -> io::Result<()> {
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let listener = std::net::TcpListener::bind(address)?;
+        let mut client = std::net::TcpStream::connect(listener.local_addr()?)?;
+        client.write_all(b"hello")?;
+        drop(client);
+        let mut text = String::new();
+        listener.accept()?.0.read_to_string(&mut text)?;
+        println!("{address} {text}");
+    }
+    Ok(())
+}
+
+fn flood(bytes: u64) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    io::copy(&mut io::repeat(b'x').take(bytes), &mut out)?;
+    out.flush()
+}
+
+fn stubborn() -> io::Result<()> {
+    // SAFETY: ignoring a signal installs no handler.
+    unsafe { signal(Signal::SIGTERM, SigHandler::SigIgn) }?;
+    println!("here to stay");
+    sleep_for_ever()
+}
+
+/// Leaves children behind that are in sessions of their own and hold on to our output.
+fn daemons(count: u64) -> io::Result<()> {
+    for _ in 0..count {
+        // SAFETY: this program has a single thread.
+        if let ForkResult::Child = unsafe { fork() }? {
+            setsid()?;
+            sleep_for_ever()?;
+        }
+    }
+    println!("left {count}");
+    Ok(())
+}
+
+/// Takes the processor away from everybody, PID 1 included.
+fn wedge() -> io::Result<()> {
+    fs::write("/proc/sys/kernel/sched_rt_runtime_us", "-1")?;
+    let parameters = libc::sched_param { sched_priority: 99 };
+    // SAFETY: the call reads the parameters, which outlive it.
+    let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &parameters) };
+    nix::errno::Errno::result(result)?;
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
+/// Has RCU complain of this as soon as it can, after three seconds, and the watchdogs never.
+#[cfg(target_arch = "x86_64")]
+fn stall(milliseconds: &[&str]) -> io::Result<()> {
+    fs::write("/proc/sys/kernel/watchdog", "0")?;
+    fs::write("/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout", "3")?;
+    let times = milliseconds.iter().map(|time| Duration::from_millis(number(time)));
+    faults::inject(&faults::Fault::Stall(times.collect()))
+}
+
+fn garbage() -> io::Result<()> {
+    mount(Some("dev"), "/dev", Some("devtmpfs"), MsFlags::empty(), None::<&str>)?;
+    fs::write("/dev/ttyS1", "klab? no: just text\n")?;
+    sleep_for_ever()
+}
+
+fn sleep_for_ever() -> io::Result<()> {
+    loop {
+        thread::park();
+    }
+}

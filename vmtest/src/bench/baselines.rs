@@ -1,0 +1,288 @@
+//! A command in a guest: here, and under other harnesses, on the same kernel and accelerator.
+
+use std::{
+    ffi::OsString,
+    fs::{self, File, Permissions},
+    io,
+    num::NonZeroUsize,
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
+use wait_timeout::ChildExt as _;
+
+use super::{Named, Report, Summary};
+use crate::{
+    kernels::Store,
+    lab::{BOOT_TIMEOUT, Bootable, Guest, Job, LabError, Ready},
+    program::Program,
+    qemu::Accelerator,
+    checkpoints::Checkpoints,
+};
+
+/// What to run, and how often.
+#[derive(Clone, Debug)]
+pub struct BaselineBench {
+    /// The guest; its PID 1 must be our agent.
+    pub bootable: Bootable,
+    /// The kernel's id, for the report.
+    pub kernel: String,
+    /// The image as the others take it: a bzImage.
+    pub image: PathBuf,
+    /// Where the saved state is.
+    pub store: Store,
+    /// How often everything is measured.
+    pub rounds: NonZeroUsize,
+}
+
+/// Why nothing can be compared.
+#[derive(Debug, thiserror::Error)]
+pub enum BaselineError {
+    /// Our own guest failed. It is boxed because it carries its evidence.
+    #[error(transparent)]
+    Guest(Box<LabError>),
+    /// The host failed.
+    #[error("failed to run another harness")]
+    Host(#[from] io::Error),
+}
+
+impl From<LabError> for BaselineError {
+    fn from(error: LabError) -> Self {
+        BaselineError::Guest(Box::new(error))
+    }
+}
+
+/// Another harness: <https://github.com/arighi/virtme-ng>, <https://github.com/danobi/vmtest>.
+struct Baseline {
+    name: &'static str,
+    program: PathBuf,
+    arguments: Vec<OsString>,
+    /// What shows that the command ran in a guest.
+    sign: Sign,
+    /// Why it does not run.
+    unable: Option<String>,
+    times: Vec<Duration>,
+}
+
+/// What a harness brings back from its guest.
+#[derive(Clone, Copy)]
+enum Sign {
+    /// The command's exit status; its output only where there is a terminal.
+    Status,
+    /// What it printed.
+    Output,
+}
+
+/// What the command prints, for a harness that brings back output.
+const MARK: &str = "the guest was here";
+/// What the command exits with, for a harness that brings back its status.
+const STATUS: i32 = 7;
+
+/// How long a peer may take, without acceleration.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Runs the command under everything that is in `PATH`, in turn, so that a change of the machine's
+/// load meets them all. A peer that can't run the kernel is a condition of the report, with what it
+/// said. `observe` is called before each round with its number, counted from 1.
+pub fn baselines(bench: &BaselineBench, mut observe: impl FnMut(usize)) -> Result<Report, BaselineError> {
+    let scratch = tempfile::tempdir()?;
+    let mut baselines = found(bench, scratch.path())?;
+    let checkpoints = Checkpoints::of(&bench.store);
+    checkpoints.prepare(&bench.bootable, &mut |_| {})?;
+    let (mut restored, mut booted) = (Vec::new(), Vec::new());
+    for number in 1..=bench.rounds.get() {
+        observe(number);
+        restored.push(ours(|| checkpoints.guest(&bench.bootable, &mut |_| {}))?);
+        booted.push(ours(|| Guest::boot(&bench.bootable, BOOT_TIMEOUT))?);
+        for baseline in baselines.iter_mut().filter(|baseline| baseline.unable.is_none()) {
+            match baseline.run(scratch.path())? {
+                Ok(time) => baseline.times.push(time),
+                Err(said) => baseline.unable = Some(said),
+            }
+        }
+    }
+    Ok(report(bench, &restored, &booted, &baselines))
+}
+
+fn report(
+    bench: &BaselineBench,
+    restored: &[Duration],
+    booted: &[Duration],
+    baselines: &[Baseline],
+) -> Report {
+    let of = |times: &[Duration]| {
+        Summary::of(times).unwrap_or_else(|| unreachable!("there is at least one round"))
+    };
+    let (restored, booted) = (of(restored), of(booted));
+    let mut conditions = vec![
+        ("kernel", bench.kernel.clone()),
+        ("accelerator", bench.bootable.accelerator().name().to_owned()),
+    ];
+    let mut measurements = vec![("restored", restored), ("booted", booted)];
+    let mut ratios = vec![("booted / restored".to_owned(), booted.median_ms / restored.median_ms)];
+    for baseline in baselines {
+        match (&baseline.unable, Summary::of(&baseline.times)) {
+            (None, Some(summary)) => {
+                measurements.push((baseline.name, summary));
+                ratios.push((
+                    format!("{} / restored", baseline.name),
+                    summary.median_ms / restored.median_ms,
+                ));
+            }
+            (unable, _) => {
+                let said = unable.clone().unwrap_or_default();
+                conditions.push((baseline.name, format!("can't run this kernel ({said})")));
+            }
+        }
+    }
+    Report {
+        schema: 1,
+        benchmark: "peers",
+        conditions: Named::of(conditions),
+        measurements: Named::of(measurements),
+        ratios: Named::of(ratios),
+    }
+}
+
+/// From nothing to the command's end.
+fn ours(guest: impl FnOnce() -> Result<Guest<Ready>, LabError>) -> Result<Duration, LabError> {
+    let began = Instant::now();
+    // The agent itself: as anything but PID 1 it ends at once.
+    guest()?.run(&Job::new(["/init"]))?;
+    Ok(began.elapsed())
+}
+
+/// The harnesses that are installed, told to use as much of the machine as we do.
+fn found(bench: &BaselineBench, scratch: &Path) -> io::Result<Vec<Baseline>> {
+    let accelerated = bench.bootable.accelerator() == Accelerator::Kvm;
+    let image = || bench.image.clone().into_os_string();
+    let mut virtme: Vec<OsString> = vec!["--run".into(), image()];
+    virtme.extend(["--cpus", "1", "--user", "root"].map(Into::into));
+    if !accelerated {
+        virtme.push("--disable-kvm".into());
+    }
+    virtme.extend(["--exec".into(), format!("exit {STATUS}").into()]);
+    let mut danobi: Vec<OsString> = vec!["--kernel".into(), image()];
+    if !accelerated {
+        let qemu = scratch.join("qemu");
+        fs::write(&qemu, unaccelerated(&bench.bootable.qemu.path().display().to_string()))?;
+        fs::set_permissions(&qemu, Permissions::from_mode(0o755))?;
+        danobi.extend(["--qemu-command".into(), qemu.into_os_string()]);
+    }
+    danobi.push(format!("echo {MARK}").into());
+    let all = [
+        ("virtme-ng", "vng", virtme, Sign::Status),
+        ("danobi/vmtest", "vmtest", danobi, Sign::Output),
+    ];
+    let installed = all.into_iter().filter_map(|(name, program, arguments, sign)| {
+        let program = Program::in_path(program)?;
+        Some(Baseline { name, program, arguments, sign, unable: None, times: Vec::new() })
+    });
+    Ok(installed.collect())
+}
+
+/// A QEMU for a harness that takes the existence of `/dev/kvm` for KVM.
+fn unaccelerated(qemu: &str) -> String {
+    format!(
+        "#!/bin/sh\nfor word do\n  shift\n  case $word in\n    -enable-kvm) ;;\n    \
+         host) set -- \"$@\" qemu64 ;;\n    *) set -- \"$@\" \"$word\" ;;\n  esac\ndone\n\
+         exec '{qemu}' \"$@\"\n"
+    )
+}
+
+impl Baseline {
+    /// How long it took, or what it said instead.
+    fn run(&self, scratch: &Path) -> io::Result<Result<Duration, String>> {
+        let log = scratch.join("log");
+        let file = File::create(&log)?;
+        let began = Instant::now();
+        let mut child = Command::new(&self.program)
+            .args(&self.arguments)
+            // Its last line is to be its reason.
+            .env("RUST_BACKTRACE", "0")
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .spawn()?;
+        let group = Pid::from_raw(child.id().cast_signed());
+        let status = child.wait_timeout(LOCK_TIMEOUT)?;
+        let took = began.elapsed();
+        // Whatever it left, its QEMU say. There may be nothing.
+        let _gone = killpg(group, Signal::SIGKILL);
+        child.wait()?;
+        let said = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
+        let shown = match self.sign {
+            Sign::Status => status.is_some_and(|status| status.code() == Some(STATUS)),
+            Sign::Output => status.is_some_and(|status| status.success()) && said.contains(MARK),
+        };
+        if shown {
+            return Ok(Ok(took));
+        }
+        let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("nothing");
+        let how = match status {
+            Some(status) => status.to_string(),
+            None => format!("no end within {} s", LOCK_TIMEOUT.as_secs()),
+        };
+        Ok(Err(format!("{how}; it said last: {}", last.trim())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn baseline(script: &str, sign: Sign) -> Baseline {
+        Baseline {
+            name: "peer",
+            program: "/bin/sh".into(),
+            arguments: vec!["-c".into(), script.into()],
+            sign,
+            unable: None,
+            times: Vec::new(),
+        }
+    }
+
+    #[rstest]
+    #[case(&format!("echo {MARK}"), Sign::Output)]
+    #[case(&format!("exit {STATUS}"), Sign::Status)]
+    fn only_a_guest_that_was_there_counts(#[case] script: &str, #[case] sign: Sign) {
+        let scratch = tempfile::tempdir().unwrap();
+        let ran = baseline(script, sign).run(scratch.path()).unwrap();
+        assert!(ran.is_ok(), "{ran:?}");
+    }
+
+    #[rstest]
+    #[case::failed("echo no 9p >&2; exit 3", Sign::Output, "exit status: 3; it said last: no 9p")]
+    #[case::silent("exit 0", Sign::Output, "exit status: 0; it said last: nothing")]
+    #[case::of_its_own("exit 0", Sign::Status, "exit status: 0; it said last: nothing")]
+    fn a_peer_that_can_not_says_why(
+        #[case] script: &str,
+        #[case] sign: Sign,
+        #[case] expected: &str,
+    ) {
+        let scratch = tempfile::tempdir().unwrap();
+        assert_eq!(baseline(script, sign).run(scratch.path()).unwrap(), Err(expected.to_owned()));
+    }
+
+    #[test]
+    fn acceleration_is_left_out() {
+        let scratch = tempfile::tempdir().unwrap();
+        let qemu = scratch.path().join("qemu");
+        fs::write(&qemu, unaccelerated("/bin/echo")).unwrap();
+        let said = Command::new("/bin/sh")
+            .arg(&qemu)
+            .args(["-m", "a b", "-enable-kvm", "-cpu", "host", "-smp", "2"])
+            .output()
+            .unwrap();
+        assert_eq!(said.stdout, b"-m a b -cpu qemu64 -smp 2\n");
+    }
+}

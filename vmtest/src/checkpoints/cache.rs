@@ -1,0 +1,328 @@
+//! Saved states on the disk: a directory each, which appears whole by a rename.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::{FileExt, MetadataExt},
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use kernlab_proto::Hello;
+use serde::{Deserialize, Serialize};
+
+use super::key::Key;
+use crate::lab::{Checkpoint, for_each_page};
+
+/// Room for the states of all kernels, in bytes on the disk. Those that were not used for the
+/// longest time go first.
+const ROOM: u64 = 8 << 30;
+
+const NOTE: &str = "state.json";
+const DEVICES: &str = "devices";
+const MEMORY: &str = "memory";
+
+/// A state's note: what belongs to it, and how to tell that it is still that.
+#[derive(Debug, Serialize, Deserialize)]
+struct Note {
+    /// See [`Key::contents`].
+    contents: String,
+    hello: Hello,
+    kernel_log: String,
+    devices: u32,
+    memory: u32,
+    /// The memory's file when its checksum was last found right.
+    seen: Seen,
+}
+
+/// A file that was not touched since, neither by anybody nor by a crash of the host. It is too large
+/// to be read each time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Seen {
+    inode: u64,
+    length: u64,
+    changed: (i64, i64),
+    boot: String,
+}
+
+impl Seen {
+    fn of(file: &File) -> io::Result<Self> {
+        let state = file.metadata()?;
+        Ok(Seen {
+            inode: state.ino(),
+            length: state.size(),
+            changed: (state.ctime(), state.ctime_nsec()),
+            boot: fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim_end().to_owned(),
+        })
+    }
+}
+
+/// What was on the shelf.
+#[derive(Debug)]
+pub(super) enum Taken {
+    Whole(Checkpoint),
+    Nothing,
+    /// Something that is not what was put there.
+    Damaged(String),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct CheckpointCache {
+    dir: PathBuf,
+}
+
+impl CheckpointCache {
+    pub(super) fn at(dir: PathBuf) -> Self {
+        CheckpointCache { dir }
+    }
+
+    pub(super) fn place(&self, key: &Key) -> PathBuf {
+        self.dir.join(key.to_string())
+    }
+
+    /// Opens a state: it stays usable if it is removed meanwhile.
+    pub(super) fn take(&self, key: &Key) -> Taken {
+        let place = self.place(key);
+        match read(&place, key.contents()) {
+            Ok(Some(state)) => Taken::Whole(state),
+            Ok(None) => Taken::Nothing,
+            Err(_) if !place.exists() => Taken::Nothing,
+            Err(why) => Taken::Damaged(why.to_string()),
+        }
+    }
+
+    /// Keeps a state, in place of another if there is one, and makes room for it.
+    pub(super) fn put(&self, key: &Key, state: &Checkpoint) -> io::Result<()> {
+        fs::create_dir_all(&self.dir)?;
+        let scratch = tempfile::Builder::new().prefix(".new-").tempdir_in(&self.dir)?;
+        write(scratch.path(), key.contents(), state)?;
+        self.discard(key);
+        fs::rename(scratch.keep(), self.place(key))?;
+        self.make_room(ROOM)
+    }
+
+    /// Removes a state, and those of guests that were restored from it. Guests that run from them are
+    /// not disturbed.
+    pub(super) fn discard(&self, key: &Key) {
+        // Whoever finds the rest of it finds it damaged, and removes it as well.
+        let _ = fs::remove_dir_all(self.place(key));
+        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            if key.is_origin_of(&entry.file_name().to_string_lossy()) {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+
+    /// Removes what was not used for the longest time, and what processes that were killed left.
+    fn make_room(&self, room: u64) -> io::Result<()> {
+        let mut places = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            let used = fs::metadata(path.join(NOTE)).and_then(|note| note.modified());
+            // Somebody may be tidying up as well, or making a state at this moment.
+            let Ok(used) = used.or_else(|_| fs::metadata(&path)?.modified()) else { continue };
+            places.push((used, size(&path), path));
+        }
+        places.sort_by_key(|(used, ..)| std::cmp::Reverse(*used));
+        let mut taken = 0;
+        for (_, size, path) in places {
+            taken += size;
+            if taken > room {
+                let _ = fs::remove_dir_all(path);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of a state on the disk.
+fn size(place: &Path) -> u64 {
+    [NOTE, DEVICES, MEMORY]
+        .into_iter()
+        .filter_map(|name| fs::metadata(place.join(name)).ok())
+        .map(|file| file.blocks() * 512)
+        .sum()
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Damage {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("its note can't be read: {0}")]
+    Note(#[from] serde_json::Error),
+    #[error("the checksum of its {0} is wrong")]
+    Checksum(&'static str),
+}
+
+/// None if the state is of other contents.
+fn read(place: &Path, contents: &str) -> Result<Option<Checkpoint>, Damage> {
+    let path = place.join(NOTE);
+    let mut note: Note = serde_json::from_slice(&fs::read(&path)?)?;
+    if note.contents != contents {
+        return Ok(None);
+    }
+    let devices = fs::read(place.join(DEVICES))?;
+    if crc32fast::hash(&devices) != note.devices {
+        return Err(Damage::Checksum(DEVICES));
+    }
+    // QEMU opens it once more by this descriptor, and wants to write, although it never does.
+    let memory = File::options().read(true).write(true).open(place.join(MEMORY))?;
+    let seen = Seen::of(&memory)?;
+    if seen == note.seen {
+        // Its time says when it was last used. It is only there for making room.
+        let _ = File::options().append(true).open(&path)?.set_modified(SystemTime::now());
+    } else if for_each_page(&memory, |_, _| Ok(()))? == note.memory {
+        note.seen = seen;
+        let mut fresh = tempfile::NamedTempFile::new_in(place)?;
+        serde_json::to_writer(&mut fresh, &note)?;
+        fresh.persist(&path).map_err(|error| error.error)?;
+    } else {
+        return Err(Damage::Checksum(MEMORY));
+    }
+    Ok(Some(Checkpoint { hello: note.hello, kernel_log: note.kernel_log, devices, memory }))
+}
+
+fn write(place: &Path, contents: &str, state: &Checkpoint) -> io::Result<()> {
+    let path = place.join(MEMORY);
+    let memory = File::options().create_new(true).read(true).write(true).open(path)?;
+    memory.set_len(state.memory.metadata()?.len())?;
+    let checksum = for_each_page(&state.memory, |offset, page| memory.write_all_at(page, offset))?;
+    fs::write(place.join(DEVICES), &state.devices)?;
+    let note = Note {
+        contents: contents.to_owned(),
+        hello: state.hello.clone(),
+        kernel_log: state.kernel_log.clone(),
+        devices: crc32fast::hash(&state.devices),
+        memory: checksum,
+        seen: Seen::of(&memory)?,
+    };
+    fs::write(place.join(NOTE), serde_json::to_vec(&note)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LENGTH: u64 = 64 << 20;
+
+    fn state() -> Checkpoint {
+        let memory = tempfile::tempfile().unwrap();
+        memory.set_len(LENGTH).unwrap();
+        memory.write_all_at(b"low", 5).unwrap();
+        memory.write_all_at(b"high", LENGTH - 4).unwrap();
+        let hello = Hello {
+            release: "6.1.0".to_owned(),
+            version: "#1".to_owned(),
+            processors: 1,
+            user_space_ms: 1,
+            ready_ms: 2,
+            notes: vec![],
+        };
+        Checkpoint { hello, kernel_log: "<6>log".to_owned(), devices: b"devices".to_vec(), memory }
+    }
+
+    fn key(name: &str) -> Key {
+        Key::for_test(name, "")
+    }
+
+    fn cache_with(names: &[&str]) -> (tempfile::TempDir, CheckpointCache) {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = CheckpointCache::at(dir.path().join("warm"));
+        for name in names {
+            cache.put(&key(name), &state()).unwrap();
+        }
+        (dir, cache)
+    }
+
+    #[test]
+    fn what_was_put_there_is_taken() {
+        let (_dir, cache) = cache_with(&["one"]);
+        let Taken::Whole(state) = cache.take(&key("one")) else { panic!("it is not whole") };
+        assert_eq!(state.hello.release, "6.1.0");
+        assert_eq!((state.kernel_log.as_str(), &*state.devices), ("<6>log", &b"devices"[..]));
+        assert_eq!(state.memory.metadata().unwrap().len(), LENGTH);
+        let mut bytes = [0; 4];
+        state.memory.read_exact_at(&mut bytes, LENGTH - 4).unwrap();
+        assert_eq!(&bytes, b"high");
+        assert!(size(&cache.place(&key("one"))) < 1 << 20, "empty pages take room");
+        assert!(matches!(cache.take(&key("other")), Taken::Nothing));
+    }
+
+    #[test]
+    fn a_state_that_was_only_touched_is_taken_and_one_that_was_changed_is_not() {
+        let (_dir, cache) = cache_with(&["one"]);
+        let memory =
+            File::options().write(true).open(cache.place(&key("one")).join(MEMORY)).unwrap();
+        memory.set_modified(SystemTime::now()).unwrap();
+        assert!(matches!(cache.take(&key("one")), Taken::Whole(_)));
+        memory.write_all_at(b"x", 4096).unwrap();
+        let Taken::Damaged(why) = cache.take(&key("one")) else { panic!("it is believed") };
+        assert_eq!(why, "the checksum of its memory is wrong");
+    }
+
+    #[test]
+    fn of_states_with_other_contents_the_last_one_is_kept() {
+        let (_dir, cache) = cache_with(&["one"]);
+        let (old, new) = (Key::for_test("two", "old"), Key::for_test("two", "new"));
+        cache.put(&old, &state()).unwrap();
+        assert!(matches!(cache.take(&old), Taken::Whole(_)));
+        assert!(matches!(cache.take(&new), Taken::Nothing));
+        cache.put(&new, &state()).unwrap();
+        assert!(matches!(cache.take(&new), Taken::Whole(_)));
+        assert!(matches!(cache.take(&old), Taken::Nothing));
+        assert!(matches!(cache.take(&key("one")), Taken::Whole(_)));
+    }
+
+    #[test]
+    fn a_state_is_removed_with_those_that_came_of_it() {
+        let (_dir, cache) = cache_with(&["one", "one.program", "one.other", "on", "one1"]);
+        cache.discard(&key("one.other"));
+        let left = || {
+            ["one", "one.program", "one.other", "on", "one1"]
+                .map(|name| matches!(cache.take(&key(name)), Taken::Whole(_)))
+        };
+        assert_eq!(left(), [true, true, false, true, true]);
+        cache.discard(&key("one"));
+        assert_eq!(left(), [false, false, false, true, true]);
+    }
+
+    #[test]
+    fn every_damage_is_noticed() {
+        for name in [NOTE, DEVICES, MEMORY] {
+            for damage in [&b""[..], b"something else"] {
+                let (_dir, cache) = cache_with(&["one"]);
+                fs::write(cache.place(&key("one")).join(name), damage).unwrap();
+                let taken = cache.take(&key("one"));
+                assert!(matches!(taken, Taken::Damaged(_)), "{name}: {taken:?}");
+            }
+            let (_dir, cache) = cache_with(&["one"]);
+            fs::remove_file(cache.place(&key("one")).join(name)).unwrap();
+            assert!(matches!(cache.take(&key("one")), Taken::Damaged(_)), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_state_is_replaced() {
+        let (_dir, cache) = cache_with(&["one"]);
+        fs::write(cache.place(&key("one")).join(NOTE), "{").unwrap();
+        cache.put(&key("one"), &state()).unwrap();
+        assert!(matches!(cache.take(&key("one")), Taken::Whole(_)));
+    }
+
+    #[test]
+    fn the_state_that_was_not_used_for_the_longest_time_goes_first() {
+        let (_dir, cache) = cache_with(&["one", "two", "three"]);
+        for (name, seconds) in [("one", 300), ("two", 200), ("three", 100)] {
+            let note =
+                File::options().write(true).open(cache.place(&key(name)).join(NOTE)).unwrap();
+            let time = SystemTime::now() - std::time::Duration::from_secs(seconds);
+            note.set_modified(time).unwrap();
+        }
+        assert!(matches!(cache.take(&key("one")), Taken::Whole(_)), "using it makes it young");
+        let room = 2 * size(&cache.place(&key("one")));
+        cache.make_room(room).unwrap();
+        assert!(matches!(cache.take(&key("one")), Taken::Whole(_)));
+        assert!(matches!(cache.take(&key("two")), Taken::Nothing));
+        assert!(matches!(cache.take(&key("three")), Taken::Whole(_)));
+    }
+}

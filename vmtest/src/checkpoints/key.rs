@@ -1,0 +1,177 @@
+//! What a saved state depends on.
+
+use std::{fmt, fs, io, os::unix::fs::MetadataExt, path::Path, sync::OnceLock};
+
+use crate::{
+    kernels::Digest,
+    lab::{Bootable, Job},
+    qemu::{InjectedFile, Memory, is_measured},
+};
+
+/// Of the files on the shelf, and of what the agent and the host say to each other before a guest is
+/// saved.
+const FORMAT: u32 = 2;
+
+/// Names a state: different, if anything is different that could matter to a guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    /// The digest of all that matters to a settled guest; behind a dot, of what is more in one in which
+    /// a program stands by.
+    place: String,
+    /// What changes often: of all states that differ only in that, the last one is kept.
+    contents: String,
+}
+
+impl Key {
+    /// Of a settled guest.
+    pub(super) fn of(bootable: &Bootable) -> io::Result<Self> {
+        Ok(Key { place: machine(bootable)?.to_string(), contents: String::new() })
+    }
+
+    /// Of a guest in which a program stands by, with all files that it was handed.
+    pub(super) fn of_primed(bootable: &Bootable, program: &Job) -> io::Result<Self> {
+        let booted = Key::of(bootable)?;
+        let mut text = format!("{program:?}\n");
+        let mut contents = String::new();
+        for InjectedFile { guest, host } in &bootable.machine.injected {
+            text.push_str(&format!("{guest} {host:?}\n"));
+            let state = fs::metadata(host)?;
+            let (seconds, nanoseconds) = (state.ctime(), state.ctime_nsec());
+            contents.push_str(&format!("{} {} ", state.ino(), state.size()));
+            contents.push_str(&format!("{seconds}.{nanoseconds}\n"));
+        }
+        Ok(Key { place: format!("{booted}.{}", Digest::of(text.as_bytes())), contents })
+    }
+
+    pub(super) fn contents(&self) -> &str {
+        &self.contents
+    }
+
+    /// Is the state in this directory of a guest that began as this one?
+    pub(super) fn is_origin_of(&self, dir: &str) -> bool {
+        dir.strip_prefix(&self.place).is_some_and(|rest| rest.starts_with('.'))
+    }
+}
+
+fn machine(bootable: &Bootable) -> io::Result<Digest> {
+    let machine = &bootable.machine;
+    let mut text = format!("kernlab {FORMAT}\n{}\n", processor());
+    // QEMU and the kernel are named with what changes when they are written: the way of make(1),
+    // because reading them would cost every cell a tenth of a second.
+    for file in [bootable.qemu.path(), &machine.kernel] {
+        text.push_str(&identity(file)?);
+    }
+    // An initramfs is named after its content, and touched whenever it is used.
+    text.push_str(&format!("{}\n", fs::metadata(&machine.initramfs)?.size()));
+    for argument in machine.guest_arguments(Memory::Fresh) {
+        let argument = argument.to_string_lossy();
+        let words = argument.split(' ').filter(|word| !is_measured(word));
+        text.push_str(&words.collect::<Vec<_>>().join(" "));
+        text.push('\n');
+    }
+    Ok(Digest::of(text.as_bytes()))
+}
+
+#[cfg(test)]
+impl Key {
+    pub(super) fn for_test(name: &str, contents: &str) -> Self {
+        Key { place: name.to_owned(), contents: contents.to_owned() }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.place.fmt(f)
+    }
+}
+
+fn identity(file: &Path) -> io::Result<String> {
+    let real = fs::canonicalize(file)?;
+    let state = fs::metadata(&real)?;
+    Ok(format!("{real:?} {} {}.{}\n", state.size(), state.mtime(), state.mtime_nsec()))
+}
+
+/// The host's processor and kernel, whose counters and features guests see.
+fn processor() -> &'static str {
+    static TEXT: OnceLock<String> = OnceLock::new();
+    TEXT.get_or_init(|| {
+        let read = |path| fs::read_to_string(path).unwrap_or_default();
+        let cpuinfo = read("/proc/cpuinfo");
+        let first = cpuinfo.split("\n\n").next().unwrap_or_default();
+        let kept = ["vendor_id", "cpu family", "model", "stepping", "flags"];
+        let lines = first.lines().filter(|line| kept.iter().any(|name| line.starts_with(name)));
+        let lines: Vec<_> = lines.collect();
+        format!("{}\n{}", read("/proc/sys/kernel/osrelease").trim_end(), lines.join("\n"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::qemu::{Accelerator, Binary, MachineSpec};
+
+    fn bootable(dir: &Path) -> Bootable {
+        let file = |name: &str| -> PathBuf {
+            let path = dir.join(name);
+            if !path.exists() {
+                fs::write(&path, name).unwrap();
+            }
+            path
+        };
+        let machine = MachineSpec::new(Accelerator::Tcg, file("kernel"), file("initramfs"));
+        Bootable::new(Binary::at(file("qemu")), machine)
+    }
+
+    #[test]
+    fn what_is_handed_over_later_does_not_matter() {
+        let dir = tempfile::tempdir().unwrap();
+        let plain = bootable(dir.path());
+        let mut other = plain.clone();
+        other.machine.injected = vec![InjectedFile::program("/nonexistent")];
+        other.console_file = Some("/tmp/console".into());
+        assert_eq!(Key::of(&plain).unwrap(), Key::of(&other).unwrap());
+    }
+
+    #[test]
+    fn a_program_that_stands_by_is_that_of_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut bootable = bootable(dir.path());
+        let file = dir.path().join("tracer");
+        fs::write(&file, "one").unwrap();
+        bootable.machine.injected = vec![InjectedFile::program(&file)];
+        let program = Job::new(["/bin/tracer", "prime"]);
+        let key = |program: &Job| Key::of_primed(&bootable, program).unwrap();
+        let first = key(&program);
+        assert_eq!(first, key(&program));
+        let hidden = key(&program.clone().hide("/sys/kernel/btf"));
+        assert_ne!(hidden.to_string(), first.to_string());
+        assert_ne!(Key::of(&bootable).unwrap().to_string(), first.to_string());
+        fs::write(&file, "two").unwrap();
+        let second = key(&program);
+        assert_eq!(second.to_string(), first.to_string(), "both have the same place");
+        assert_ne!(second, first);
+    }
+
+    #[test]
+    fn everything_else_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let plain = bootable(dir.path());
+        let key = Key::of(&plain).unwrap();
+        let mut larger = plain.clone();
+        larger.machine.memory_mib += 1;
+        let mut worded = plain.clone();
+        worded.machine.kernel_words = vec!["quiet".to_owned()];
+        let mut accelerated = plain.clone();
+        accelerated.machine.accelerator = Accelerator::Kvm;
+        for other in [larger, worded, accelerated] {
+            assert_ne!(Key::of(&other).unwrap(), key);
+        }
+        for name in ["kernel", "initramfs", "qemu"] {
+            let key = Key::of(&plain).unwrap();
+            fs::write(dir.path().join(name), format!("another {name}")).unwrap();
+            assert_ne!(Key::of(&plain).unwrap(), key, "{name}");
+        }
+    }
+}

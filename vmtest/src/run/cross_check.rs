@@ -1,0 +1,122 @@
+//! One scenario on one kernel, under both backends: which of them is to blame?
+
+use std::io;
+
+use kernlab_core::outcome::{Outcome, Reason, Verdict};
+
+use super::{
+    cell::EVENTS_FILE,
+    dir::{RunDir, read_text},
+};
+use crate::report::CellReport;
+
+/// Gives cells whose events differ from the snapshot a reason of their own where the other backend
+/// saw something else: then the fault is not the kernel's alone.
+pub(super) fn compare(dir: &RunDir, cells: &mut [CellReport]) -> io::Result<()> {
+    for index in 0..cells.len() {
+        let cell = &cells[index];
+        if (cell.outcome, cell.reason) != (Outcome::Fail, Some(Reason::EventsDiffer)) {
+            continue;
+        }
+        let Some(twin) = cells.iter().find(|other| differ_only_in_backend(cell, other)) else { continue };
+        let events =
+            |cell: &CellReport| read_text(&dir.path().join(&cell.evidence).join(EVENTS_FILE));
+        let (Some(ours), Some(theirs)) = (events(cell)?, events(twin)?) else { continue };
+        if without_unnamed(&ours) != without_unnamed(&theirs) {
+            let verdict = differs(&cell.backend, &twin.backend, twin.outcome);
+            cells[index].set_verdict(verdict);
+        }
+    }
+    Ok(())
+}
+
+/// Events without the numbers that differ from guest to guest: those of tasks, ports, cookies and the
+/// like that should have had a name and have none.
+fn without_unnamed(events: &str) -> String {
+    /// What such a number follows, in the text that `kernlab_core::normalise` makes.
+    const KEYS: [&str; 5] = ["pid=", "tid=", "cookie=", "lifetime=", "read(0x"];
+    let is_number = |text: &str| text.bytes().all(|digit| digit.is_ascii_digit());
+    let word = |word: &str| {
+        if let Some(key) = KEYS.iter().find(|key| word.starts_with(**key)) {
+            let rest =
+                word[key.len()..].trim_start_matches(|digit: char| digit.is_ascii_hexdigit());
+            return format!("{key}{rest}");
+        }
+        match word.rsplit_once(':') {
+            Some((address, port)) if is_number(port.trim_end()) => format!("{address}:\n"),
+            _ => word.to_owned(),
+        }
+    };
+    events.split_inclusive([' ', '\n']).map(word).collect()
+}
+
+fn differ_only_in_backend(one: &CellReport, other: &CellReport) -> bool {
+    one.backend != other.backend
+        && (&one.kernel, &one.btf, &one.scenario) == (&other.kernel, &other.btf, &other.scenario)
+}
+
+fn differs(ours: &str, theirs: &str, their_outcome: Outcome) -> Verdict {
+    let theirs = match their_outcome {
+        Outcome::Pass => format!("and {theirs} sees what it should: look for the fault in {ours}"),
+        _ => format!("and {theirs} sees something else that it should not"),
+    };
+    let message =
+        format!("on this kernel {ours} does not see what the golden snapshot says, {theirs}");
+    Verdict::because(Outcome::Fail, Reason::BackendsDiffer, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use rstest::rstest;
+
+    use super::*;
+
+    fn failed() -> Verdict {
+        Verdict::because(Outcome::Fail, Reason::EventsDiffer, "they differ")
+    }
+
+    #[rstest]
+    #[case("pid=71 tid=<workload> x", "pid=72 tid=<workload> x", true)]
+    #[case("local=127.0.0.1:32167\n", "local=127.0.0.1:5\n", true)]
+    #[case("local=127.0.0.1:<client>\n", "local=127.0.0.1:5\n", false)]
+    #[case("remote=[::1]:7\n", "remote=[::2]:7\n", false)]
+    #[case("cookie=19 name=\"a\"", "cookie=20 name=\"a\"", true)]
+    #[case("read(0x7f00) = x", "read(0x7f10) = x", true)]
+    #[case("fd=3 count=5", "fd=3 count=6", false)]
+    fn unnamed_numbers_make_no_difference(
+        #[case] one: &str,
+        #[case] other: &str,
+        #[case] same: bool,
+    ) {
+        assert_eq!(without_unnamed(one) == without_unnamed(other), same);
+    }
+
+    #[rstest]
+    #[case::one_is_wrong("good", Verdict::pass(), Reason::BackendsDiffer)]
+    #[case::both_are_wrong("worse", failed(), Reason::BackendsDiffer)]
+    #[case::the_kernel_differs("bad", failed(), Reason::EventsDiffer)]
+    fn a_difference_between_backends_is_told(
+        #[case] theirs: &str,
+        #[case] their_verdict: Verdict,
+        #[case] expected: Reason,
+    ) {
+        let root = tempfile::tempdir().unwrap();
+        let dir = RunDir::create(root.path()).unwrap();
+        let mut cells = Vec::new();
+        for (backend, events, verdict) in
+            [("libbpf", "bad", failed()), ("aya", theirs, their_verdict.clone())]
+        {
+            let id = format!("k/masked/{backend}/t/s");
+            let evidence = dir.create_evidence(&id).unwrap();
+            fs::write(evidence.join(EVENTS_FILE), events).unwrap();
+            let mut cell = CellReport::of_verdict(&id, verdict);
+            cell.evidence = RunDir::evidence(&id).display().to_string();
+            cells.push(cell);
+        }
+        compare(&dir, &mut cells).unwrap();
+        assert_eq!(cells[0].reason, Some(expected), "{}", cells[0].message);
+        assert_eq!(cells[1].outcome, their_verdict.outcome);
+    }
+}

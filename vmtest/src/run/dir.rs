@@ -1,0 +1,180 @@
+//! Where a run leaves its plan, its evidence and its report.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::symlink,
+    path::{Component, Path, PathBuf},
+};
+
+use kernlab_core::dossier::Dossier;
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::cell::EVENTS_FILE;
+use crate::report::{CellReport, Report, regression::EvidenceSource};
+
+/// Names the directory of the run to its cells.
+pub const RUN_VARIABLE: &str = "KERNLAB_RUN";
+
+/// `target/kernlab/<run>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunDir(PathBuf);
+
+impl RunDir {
+    /// Makes the directory of a new run, named after the time in UTC, and points `latest` to it.
+    pub fn create(root: &Path) -> io::Result<Self> {
+        let all = root.join("target/kernlab");
+        fs::create_dir_all(&all)?;
+        let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S").to_string();
+        let mut name = time.clone();
+        let mut dir = all.join(&name);
+        for number in 2.. {
+            match fs::create_dir(&dir) {
+                Ok(()) => break,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    name = format!("{time}-{number}");
+                    dir = all.join(&name);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        // Replaced in one step, so that somebody always finds a run there.
+        let fresh = all.join(format!(".latest-{name}"));
+        symlink(&name, &fresh)?;
+        fs::rename(fresh, all.join("latest"))?;
+        Ok(RunDir(dir))
+    }
+
+    /// The report of the newest run, if it got so far.
+    pub(crate) fn latest_report(root: &Path) -> Option<Report> {
+        read_json(&root.join("target/kernlab/latest/report.json")).ok()?
+    }
+
+    /// The directory of a run that exists.
+    pub fn open(path: PathBuf) -> Self {
+        RunDir(path)
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The run's name: the last part of its path.
+    pub fn name(&self) -> String {
+        self.0.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// A cell's evidence, relative to the run's directory.
+    pub fn evidence(cell: &str) -> PathBuf {
+        Path::new("cells").join(cell)
+    }
+
+    /// What came of making a kernel bootable while the run went on.
+    pub(super) fn preparation(&self, kernel: &str) -> PathBuf {
+        self.0.join("kernels").join(format!("{kernel}.json"))
+    }
+
+    /// The dossier of a kernel, by which its cells' plans are predicted.
+    pub fn dossier(&self, kernel: &str) -> PathBuf {
+        self.0.join("dossiers").join(format!("{kernel}.json"))
+    }
+
+    /// The types of a kernel that its cells are given in a file, as far as plans ask for them.
+    pub(super) fn external_types(&self, kernel: &str) -> PathBuf {
+        self.0.join("dossiers/external").join(format!("{kernel}.json"))
+    }
+
+    /// Is this the first time that any process of the run asks this of `what`?
+    pub(super) fn is_first(&self, what: &str) -> bool {
+        let dir = self.0.join("first");
+        fs::create_dir_all(&dir).and_then(|()| File::create_new(dir.join(what))).is_ok()
+    }
+
+    /// Makes the directory of a cell's evidence.
+    pub fn create_evidence(&self, cell: &str) -> io::Result<PathBuf> {
+        let dir = self.0.join(Self::evidence(cell));
+        fs::create_dir_all(&dir)?;
+        Ok(dir)
+    }
+}
+
+impl EvidenceSource for RunDir {
+    fn events(&self, cell: &CellReport) -> Option<String> {
+        let evidence = below(Path::new(&cell.evidence))?;
+        read_text(&self.0.join(evidence).join(EVENTS_FILE)).ok()?
+    }
+
+    fn dossier(&self, kernel: &str) -> Option<Dossier> {
+        below(Path::new(kernel))?;
+        Dossier::from_json(&fs::read(RunDir::dossier(self, kernel)).ok()?).ok()
+    }
+}
+
+/// A path that leads out of no directory; a report may come from elsewhere.
+fn below(path: &Path) -> Option<&Path> {
+    let mut components = path.components().peekable();
+    components.peek()?;
+    components.all(|component| matches!(component, Component::Normal(_))).then_some(path)
+}
+
+/// Writes `value` as JSON so that a reader finds the whole file or none.
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    let fresh = path.with_extension("json.tmp");
+    fs::write(&fresh, serde_json::to_vec_pretty(value)?)?;
+    fs::rename(fresh, path)
+}
+
+/// Reads what [`write_json`] wrote; none if it did not.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The text of a file; none if there is none.
+pub(crate) fn read_text(path: &Path) -> io::Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kernlab_core::outcome::Verdict;
+
+    use super::*;
+
+    #[test]
+    fn evidence_is_only_in_the_dir_of_the_run() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = RunDir::create(root.path()).unwrap();
+        let outside = root.path().join("target/kernlab").join(EVENTS_FILE);
+        fs::write(&outside, "outside").unwrap();
+        let inside = dir.create_evidence("k/masked/aya/t/s").unwrap();
+        fs::write(inside.join(EVENTS_FILE), "inside").unwrap();
+        let mut cell = CellReport::of_verdict("k/masked/aya/t/s", Verdict::pass());
+        for (evidence, expected) in
+            [("cells/k/masked/aya/t/s", Some("inside")), ("..", None), ("", None), ("cells", None)]
+        {
+            cell.evidence = evidence.to_owned();
+            assert_eq!(dir.events(&cell).as_deref(), expected, "{evidence:?}");
+        }
+        cell.evidence = outside.parent().unwrap().display().to_string();
+        assert_eq!(dir.events(&cell), None);
+    }
+
+    #[test]
+    fn latest_points_to_the_newest_run() {
+        let root = tempfile::tempdir().unwrap();
+        let first = RunDir::create(root.path()).unwrap();
+        let second = RunDir::create(root.path()).unwrap();
+        assert_ne!(first, second);
+        let latest = fs::read_link(root.path().join("target/kernlab/latest")).unwrap();
+        assert_eq!(latest, Path::new(&second.name()));
+    }
+}

@@ -1,0 +1,207 @@
+//! What a cell's programs left on the host, and what of it can be believed.
+
+use std::{fs, path::Path};
+
+use kernlab_core::{
+    cell::Cell,
+    outcome::{Outcome, Reason, Verdict},
+    record::Record,
+};
+
+use super::cell::Step;
+use crate::lab::{Exit, JobOutput};
+
+/// How many lines of a program's standard error a verdict shows.
+const SAID_LINES: usize = 20;
+
+/// The end of what the tracer, or the workload, wrote to standard error.
+pub(super) fn said(output: &JobOutput) -> String {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let lines: Vec<_> = stderr.trim_end().lines().collect();
+    match &lines[lines.len().saturating_sub(SAID_LINES)..] {
+        [] => String::new(),
+        last => format!("; it said: {}", last.join("\n")),
+    }
+}
+
+/// The record that the tracer left of a cell, if it came to that.
+pub(super) fn record(output: &JobOutput, cell: &Cell) -> Step<Record> {
+    let died = |message: String| {
+        let message = message + &said(output);
+        Verdict::because(Outcome::Fail, Reason::TracerDied, message)
+    };
+    match output.exit {
+        Exit::Deadline => {
+            let message = format!(
+                "the scenario did not end in time, and was killed; the host ran the guest for {}",
+                output.running
+            );
+            return Err(Verdict::because(Outcome::Timeout, Reason::DeadlineExceeded, message));
+        }
+        Exit::Signal(signal) => {
+            return Err(died(format!("the tracer was killed by signal {signal}")));
+        }
+        Exit::Code(0) => {}
+        Exit::Code(code) => return Err(died(format!("the tracer exited with code {code}"))),
+    }
+    if output.stuck {
+        let message =
+            "the tracer ended, and the guest's kernel holds a process that it left running";
+        return Err(died(message.to_owned()));
+    }
+    if output.killed > 0 {
+        return Err(died(format!("the tracer left {} processes running", output.killed)));
+    }
+    let record: Record = serde_json::from_slice(&output.result).map_err(|error| {
+        let dropped = match output.dropped {
+            0 => String::new(),
+            bytes => format!(" ({bytes} bytes of output were too much, and thrown away)"),
+        };
+        died(format!("the tracer's record can't be read: {error}{dropped}"))
+    })?;
+    if !record.is_of(cell) {
+        let Record { backend, scenario, .. } = record;
+        let asked = format!("{} was asked for under {}", cell.scenario, cell.backend);
+        return Err(died(format!("the record is of {scenario} under {backend}: {asked}")));
+    }
+    Ok(record)
+}
+
+/// What the trace consists of.
+pub(super) fn stages_in_the_guest(
+    output: &JobOutput,
+    record: &Record,
+) -> impl Iterator<Item = (String, u64)> {
+    let told: u64 = record.stages_us.values().sum();
+    let all = u64::try_from(output.guest_duration.as_micros()).unwrap_or(u64::MAX);
+    let stages = record.stages_us.iter().map(|(stage, us)| (stage.clone(), *us));
+    // Before the first of these stages is the program's start, after the last one its end.
+    let rest = ("start and end".to_owned(), all.saturating_sub(told));
+    stages.chain([rest]).map(|(stage, us)| (format!("trace/{stage}"), us / 1000))
+}
+
+/// Keeps it as evidence.
+pub(super) fn keep_output(output: &JobOutput, evidence: &Path) -> std::io::Result<()> {
+    for (name, bytes) in [
+        ("record.json", &output.result),
+        ("stdout.txt", &output.stdout),
+        ("stderr.txt", &output.stderr),
+    ] {
+        if !bytes.is_empty() {
+            fs::write(evidence.join(name), bytes)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, time::Duration};
+
+    use kernlab_core::{cell::BackendKind, plan::Unsupported, record::Decision};
+    use rstest::rstest;
+
+    use super::*;
+    use crate::lab::CpuTime;
+
+    fn output(exit: Exit, result: &[u8]) -> JobOutput {
+        JobOutput {
+            exit,
+            stdout: vec![],
+            stderr: b"thread main panicked\n".to_vec(),
+            result: result.to_vec(),
+            dropped: 0,
+            killed: 0,
+            stuck: false,
+            duration: Duration::ZERO,
+            running: CpuTime::default(),
+            guest_duration: Duration::ZERO,
+        }
+    }
+
+    fn cell() -> Cell {
+        "debian-6.1/masked/aya/sys_write/threads".parse().unwrap()
+    }
+
+    fn record_of(backend: BackendKind, scenario: &str) -> Vec<u8> {
+        let refusal = Unsupported { reason: Reason::MissingSymbol, message: "no f".to_owned() };
+        let record = Record {
+            backend,
+            scenario: scenario.to_owned(),
+            release: "6.1.0".to_owned(),
+            discovered: None,
+            decision: Decision::Unsupported(refusal),
+            observation: None,
+            stages_us: BTreeMap::new(),
+        };
+        serde_json::to_vec(&record).unwrap()
+    }
+
+    #[rstest]
+    #[case::right(BackendKind::Aya, "sys_write/threads", None)]
+    #[case::backend(
+        BackendKind::Libbpf,
+        "sys_write/threads",
+        Some("of sys_write/threads under libbpf: sys_write/threads was asked for under aya")
+    )]
+    #[case::scenario(
+        BackendKind::Aya,
+        "sys_write/failed_write",
+        Some("of sys_write/failed_write under aya")
+    )]
+    fn a_record_is_of_its_cell(
+        #[case] backend: BackendKind,
+        #[case] scenario: &str,
+        #[case] expected: Option<&str>,
+    ) {
+        let output = output(Exit::Code(0), &record_of(backend, scenario));
+        match (record(&output, &cell()), expected) {
+            (Ok(_), None) => {}
+            (Err(verdict), Some(expected)) => {
+                assert_eq!(verdict.reason, Some(Reason::TracerDied));
+                assert!(verdict.message.contains(expected), "{}", verdict.message);
+            }
+            (other, _) => panic!("{other:?}"),
+        }
+    }
+
+    #[rstest]
+    #[case::running(|output: &mut JobOutput| output.killed = 2, "left 2 processes running")]
+    #[case::stuck(|output: &mut JobOutput| output.stuck = true, "the guest's kernel holds a process")]
+    #[case::cut(
+        |output: &mut JobOutput| {
+            output.result.truncate(40);
+            output.dropped = 7;
+        },
+        "(7 bytes of output were too much, and thrown away)"
+    )]
+    fn what_a_tracer_leaves_is_no_pass(#[case] change: fn(&mut JobOutput), #[case] expected: &str) {
+        let mut output = output(Exit::Code(0), &record_of(BackendKind::Aya, "sys_write/threads"));
+        change(&mut output);
+        let verdict = record(&output, &cell()).unwrap_err();
+        assert_eq!((verdict.outcome, verdict.reason), (Outcome::Fail, Some(Reason::TracerDied)));
+        assert!(verdict.message.contains(expected), "{}", verdict.message);
+    }
+
+    #[rstest]
+    #[case::killed(
+        Exit::Signal(11),
+        b"",
+        Reason::TracerDied,
+        "the tracer was killed by signal 11; it said: thread main panicked"
+    )]
+    #[case::failed(Exit::Code(101), b"", Reason::TracerDied, "the tracer exited with code 101")]
+    #[case::silent(Exit::Code(0), b"", Reason::TracerDied, "the tracer's record can't be read")]
+    #[case::garbage(Exit::Code(0), b"{]", Reason::TracerDied, "the tracer's record can't be read")]
+    #[case::endless(Exit::Deadline, b"", Reason::DeadlineExceeded, "did not end in time")]
+    fn a_tracer_that_dies_is_no_pass(
+        #[case] exit: Exit,
+        #[case] result: &[u8],
+        #[case] reason: Reason,
+        #[case] message: &str,
+    ) {
+        let verdict = record(&output(exit, result), &cell()).unwrap_err();
+        assert_eq!(verdict.reason, Some(reason));
+        assert!(verdict.message.contains(message), "{}", verdict.message);
+    }
+}

@@ -1,0 +1,134 @@
+//! Guests whose tracer program has gathered the kernel's facts before it knows what to trace: the
+//! same for all cells of a kernel in a BTF mode.
+
+use std::collections::BTreeSet;
+
+use kernlab_core::cell::{BtfMode, Cell};
+
+use super::plan::RunPlan;
+use crate::lab::{Guest, Job, JobOutput, LabError, Ready, Primed};
+
+/// Cells of a kernel in one BTF mode from which on such a guest is saved. Making one takes as long as a cell
+/// and a quarter, and halves what each of them takes.
+const WORTHWHILE: usize = 4;
+
+/// Where a guest finds BTF that is not its kernel's own.
+pub(super) const BTF: &str = "/run/btf";
+
+/// A guest that is about to run its cell.
+pub(super) enum Start {
+    /// It is to run this.
+    Ready(Guest<Ready>, Job),
+    /// Its tracer stands by, and waits for this.
+    Primed(Guest<Primed>, String, Job),
+}
+
+impl Start {
+    pub(super) fn release(&self) -> &str {
+        let hello = match self {
+            Start::Ready(guest, _) => guest.hello(),
+            Start::Primed(guest, ..) => guest.hello(),
+        };
+        &hello.release
+    }
+
+    /// Runs the cell's tracer, and returns the guest with what that left.
+    pub(super) fn run(self) -> Result<(Guest<Ready>, JobOutput), LabError> {
+        match self {
+            Start::Ready(mut guest, job) => {
+                let output = guest.run(&job)?;
+                Ok((guest, output))
+            }
+            Start::Primed(guest, input, tracer) => guest.proceed(&input, &tracer),
+        }
+    }
+}
+
+/// The tracer program, before it knows which of the run's cells of a kernel in this mode it will be.
+pub(super) fn tracer(plan: &RunPlan, kernel: &str, mode: BtfMode) -> Job {
+    let mut args: Vec<_> = ["/bin/kernlab-tracer", "prime"].map(str::to_owned).into();
+    // Cells are named KERNEL/MODE/BACKEND/TRACER/SCENARIO.
+    let tracers = cells(plan, kernel, mode).filter_map(|rest| Some(rest.rsplit_once('/')?.0));
+    for tracer in tracers.collect::<BTreeSet<_>>() {
+        args.extend(["--load".to_owned(), tracer.to_owned()]);
+    }
+    with_types(args, mode)
+}
+
+/// What comes behind kernel and mode in the names of the run's cells of both.
+fn cells<'a>(plan: &'a RunPlan, kernel: &str, mode: BtfMode) -> impl Iterator<Item = &'a str> {
+    let beginning = format!("{kernel}/{mode}/");
+    plan.cells.iter().filter_map(move |cell| cell.strip_prefix(&beginning))
+}
+
+/// What a tracer that stands by is told.
+pub(super) fn work(cell: &Cell) -> String {
+    format!("{} {}", cell.backend, cell.scenario)
+}
+
+/// A job with `args` that finds its kernel's type information as `mode` says.
+pub(super) fn with_types(mut args: Vec<String>, mode: BtfMode) -> Job {
+    if mode == BtfMode::External {
+        args.extend(["--btf", BTF].map(str::to_owned));
+    }
+    let job = Job::new(args);
+    match mode {
+        BtfMode::Masked | BtfMode::External => job.hide("/sys/kernel/btf"),
+        BtfMode::Embedded | BtfMode::Absent => job,
+    }
+}
+
+/// Do so many cells of a kernel run in this mode that a guest is worth saving? Not of cells that are
+/// repeated: what is done once would be left out of what is tried again.
+pub(super) fn is_worthwhile(plan: &RunPlan, kernel: &str, mode: BtfMode) -> bool {
+    // Cells with an object of their own are handed that beside the programs.
+    if plan.cold || plan.object.is_some() || plan.repeat.get() > 1 {
+        return false;
+    }
+    cells(plan, kernel, mode).count() >= WORTHWHILE
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+
+    fn plan(cells: &[(&str, usize)]) -> RunPlan {
+        let cells = cells.iter().flat_map(|&(cell, count)| vec![cell.to_owned(); count]).collect();
+        RunPlan::of(cells, "/guest".into())
+    }
+
+    const EMBEDDED: &str = "debian-6.1/embedded/aya/sys_write/threads";
+    const MASKED: &str = "debian-6.1/masked/aya/sys_write/threads";
+    const OTHER: &str = "debian-6.1-rt/masked/aya/sys_write/threads";
+
+    #[test]
+    fn a_guest_is_saved_for_many_cells_of_one_kernel_and_mode() {
+        let many = plan(&[(EMBEDDED, WORTHWHILE), (MASKED, WORTHWHILE - 1), (OTHER, WORTHWHILE)]);
+        assert!(is_worthwhile(&many, "debian-6.1", BtfMode::Embedded));
+        assert!(!is_worthwhile(&many, "debian-6.1", BtfMode::Masked));
+        assert!(is_worthwhile(&many, "debian-6.1-rt", BtfMode::Masked));
+    }
+
+    #[test]
+    fn its_tracer_loads_what_the_cells_of_the_guest_need() {
+        let other_scenario = "debian-6.1/embedded/aya/sys_write/failed_write";
+        let other_backend = "debian-6.1/embedded/libbpf/inotify/unwatched";
+        let plan = plan(&[(EMBEDDED, 1), (other_backend, 1), (other_scenario, 1), (OTHER, 1)]);
+        let args = ["prime", "--load", "aya/sys_write", "--load", "libbpf/inotify"];
+        let expected = Job::new(["/bin/kernlab-tracer"].into_iter().chain(args));
+        assert_eq!(tracer(&plan, "debian-6.1", BtfMode::Embedded), expected);
+    }
+
+    #[test]
+    fn none_is_where_cells_have_something_of_their_own() {
+        let many = plan(&[(EMBEDDED, WORTHWHILE)]);
+        let cold = RunPlan { cold: true, ..many.clone() };
+        let given = RunPlan { object: Some("/object.o".into()), ..many.clone() };
+        let repeated = RunPlan { repeat: NonZeroU32::new(2).unwrap(), ..many };
+        for plan in [cold, given, repeated] {
+            assert!(!is_worthwhile(&plan, "debian-6.1", BtfMode::Embedded));
+        }
+    }
+}

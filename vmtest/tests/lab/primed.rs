@@ -1,0 +1,114 @@
+//! Guests that are saved with a program that stands by.
+
+use std::{collections::BTreeSet, fs, time::Duration};
+
+use kernlab_core::outcome::Outcome;
+use kernlab_vmtest::{
+    kernels::Store,
+    lab::{BOOT_TIMEOUT, Bootable, Exit, Guest, JobOutput, LabErrorKind, Checkpoint},
+    checkpoints::Checkpoints,
+};
+use rstest::rstest;
+
+use crate::workbench::{machine, fault_agent};
+
+/// What the program does when it is told, in a guest of its own.
+fn proceed(machine: &Bootable, saved: &Checkpoint, input: &str) -> JobOutput {
+    let program = fault_agent(&["prime"]).timeout(Duration::from_secs(1));
+    let guest = Guest::restore_primed(machine, saved).unwrap();
+    let (mut guest, output) = guest.proceed(input, &program).unwrap();
+    assert!(guest.kernel_log().unwrap().starts_with(&saved.kernel_log));
+    // Nothing is left of it.
+    let after = guest.run(&fault_agent(&["list", "/sys/kernel/btf"])).unwrap();
+    assert_eq!(String::from_utf8_lossy(&after.stdout).trim(), "vmlinux");
+    output
+}
+
+#[test]
+fn a_program_that_stands_by_goes_on_in_every_guest() {
+    let mut machine = machine();
+    let booted = Checkpoint::of_boot(&machine, BOOT_TIMEOUT).unwrap();
+    let program = fault_agent(&["prime"]).hide("/sys/kernel/btf");
+    let saved = Checkpoint::of_primed(&machine, &booted, &program).unwrap();
+    assert!(saved.kernel_log.starts_with(&booted.kernel_log));
+    // The saved guest has its files.
+    machine.machine.injected.clear();
+
+    let hidden = proceed(&machine, &saved, "list /sys/kernel/btf");
+    assert_eq!((hidden.exit, hidden.stdout), (Exit::Code(0), Vec::new()));
+    assert_eq!(proceed(&machine, &saved, "exit 7").exit, Exit::Code(7));
+    let late = proceed(&machine, &saved, "nap 1000 1000000");
+    assert_eq!(late.exit, Exit::Deadline);
+    let mut identities = BTreeSet::new();
+    for _ in 0..3 {
+        let output = proceed(&machine, &saved, "identify");
+        assert!(identities.insert(output.stdout), "two guests have the same random bytes");
+    }
+}
+
+#[rstest]
+#[case::ends(&["exit", "0"])]
+#[case::speaks(&["list", "/"])]
+#[case::goes_on(&["nap", "1000", "1000000"])]
+fn a_program_that_does_something_else_is_not_saved(#[case] words: &[&str]) {
+    let machine = machine();
+    let booted = Checkpoint::of_boot(&machine, BOOT_TIMEOUT).unwrap();
+    let program = fault_agent(words).timeout(Duration::from_secs(1));
+    let error = Checkpoint::of_primed(&machine, &booted, &program).unwrap_err();
+    assert!(matches!(error.kind(), LabErrorKind::EndedEarly { .. }), "{error}");
+    // Where it was started is as it was.
+    let mut guest = Guest::restore(&machine, &booted).unwrap();
+    assert_eq!(guest.run(&fault_agent(&["exit", "3"])).unwrap().exit, Exit::Code(3));
+}
+
+#[test]
+fn a_kernel_that_complained_meanwhile_is_not_saved() {
+    let machine = machine();
+    let booted = Checkpoint::of_boot(&machine, BOOT_TIMEOUT).unwrap();
+    let program = fault_agent(&["prime", "warn"]);
+    let error = Checkpoint::of_primed(&machine, &booted, &program).unwrap_err();
+    assert!(matches!(error.kind(), LabErrorKind::KernelWarned(_)), "{error}");
+    assert_eq!(error.outcome(), Outcome::KernelWarning);
+}
+
+#[test]
+fn a_program_that_crashes_the_kernel_is_no_notice() {
+    let dir = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::of(&Store::open(dir.path()).unwrap());
+    let program = fault_agent(&["prime", "crash"]);
+    let prepared = checkpoints.prime(&machine(), &program, &mut |line| panic!("{line}"));
+    assert_eq!(prepared.unwrap_err().outcome(), Outcome::KernelCrash);
+}
+
+#[test]
+fn a_saved_program_is_that_of_its_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::of(&Store::open(dir.path()).unwrap());
+    let mut machine = machine();
+    let host = dir.path().join("kernlab-fault-agent");
+    fs::copy(&machine.machine.injected[0].host, &host).unwrap();
+    machine.machine.injected[0].host = host.clone();
+    let program = fault_agent(&["prime"]);
+    let mut told = Vec::new();
+    let mut exit = || {
+        let mut notify = |line| told.push(line);
+        let guest = checkpoints.primed(&machine, &program, &mut notify).unwrap()?;
+        Some(guest.proceed("exit 5", &program).unwrap().1.exit)
+    };
+    let prepare =
+        || checkpoints.prime(&machine, &program, &mut |line| panic!("{line}")).unwrap();
+
+    assert_eq!(exit(), None, "nobody has saved one");
+    prepare();
+    assert_eq!(exit(), Some(Exit::Code(5)));
+    let bytes = fs::read(&host).unwrap();
+    fs::write(&host, bytes).unwrap();
+    assert_eq!(exit(), None, "its file was written anew");
+    prepare();
+    assert_eq!(exit(), Some(Exit::Code(5)));
+    for state in fs::read_dir(dir.path().join("warm")).unwrap() {
+        fs::write(state.unwrap().path().join("devices"), "damaged").unwrap();
+    }
+    assert_eq!(exit(), None);
+    assert!(told[0].contains("the checksum of its devices is wrong"), "{told:?}");
+}
