@@ -4,8 +4,8 @@
 use std::fmt::Write as _;
 
 use crate::{
-    ground_truth::GroundTruth,
     event::{Action, Event},
+    ground_truth::GroundTruth,
     normalise::normalise,
     plan::BufferKind,
     scenario::{Scenario, Tracer},
@@ -230,7 +230,8 @@ mod tests {
     )]
     #[case::twice(write(2, 4), "tid=<a> comm=writer write fd=3 count=4 ret=4")]
     fn what_was_never_done_is_shown(#[case] stray: Event, #[case] shown: &str) {
-        let mut ground_truth = GroundTruth { events: vec![writes_of(2, 10, 1, 10)], ..GroundTruth::default() };
+        let mut ground_truth =
+            GroundTruth { events: vec![writes_of(2, 10, 1, 10)], ..GroundTruth::default() };
         ground_truth.names.add(NameClass::Task, 2, "a").unwrap();
         let text = BURSTS[0].observed(&[stray], &ground_truth, 0);
         assert!(text.ends_with(&format!("never done:\npid=1 {shown}\n")), "{text}");

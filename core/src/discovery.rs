@@ -26,8 +26,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     calls::{
-        ARGUMENTS, Call, FileAction, Notification, QUESTIONS, Question, TARGET_BYTES, entry_function,
-        notifying_function,
+        ARGUMENTS, Call, FileAction, Notification, QUESTIONS, Question, TARGET_BYTES,
+        entry_function, notifying_function,
     },
     comparison::{LayoutReport, ReportedField, ReportedPrototype},
     image::Memory,

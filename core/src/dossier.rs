@@ -3,12 +3,12 @@
 //! It holds what plans may ask for, so that what a tracer will do on a kernel can be told on any
 //! machine, in microseconds. Addresses are not in it: no plan decides anything by them.
 
+#[cfg(feature = "diff")]
+pub mod availability;
 mod dependencies;
 #[cfg(feature = "diff")]
 pub mod diff;
 mod kallsyms;
-#[cfg(feature = "diff")]
-pub mod availability;
 mod state;
 
 use std::{
@@ -26,7 +26,7 @@ pub use self::{
 use crate::{
     btf::{Extract, Types},
     discovery::Discovered,
-    facts::{QueryLog, KernelFacts, ProbeResult, wanted_symbols, wanted_tracepoints, wanted_types},
+    facts::{KernelFacts, ProbeResult, QueryLog, wanted_symbols, wanted_tracepoints, wanted_types},
     plan::{ProbePlan, Unsupported, plan_with_search},
     record::Decision,
     scenario::Scenario,

@@ -3,7 +3,6 @@
 //!
 //! Nothing here performs I/O, knows QEMU or knows a BPF loader.
 
-pub mod ground_truth;
 pub mod arch;
 pub mod backend;
 pub mod bpf;
@@ -18,6 +17,7 @@ pub mod elf;
 pub mod event;
 pub mod facts;
 pub mod function;
+pub mod ground_truth;
 pub mod needs;
 pub mod normalise;
 pub mod outcome;

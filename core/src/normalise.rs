@@ -3,8 +3,8 @@
 use std::{fmt::Write as _, net::SocketAddr};
 
 use crate::{
-    ground_truth::{NameClass, Names},
     event::{Action, Event, Value},
+    ground_truth::{NameClass, Names},
 };
 
 /// One line per event. Each thread's events are in their order; threads are in the order of their

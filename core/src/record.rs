@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ground_truth::GroundTruth,
     cell::{BackendKind, Cell},
     discovery::Discovered,
     event::Event,
-    facts::{KernelFacts, LayoutSource, Trial},
+    facts::{KernelFacts, LayoutSource, ProbeResult},
+    ground_truth::GroundTruth,
     outcome::Reason,
     plan::{AttachPoint, BufferKind, ProbePlan, ReadHelper, TypeSource, Unsupported},
 };
@@ -52,7 +52,7 @@ pub enum Decision {
         /// Where the plan itself has its offsets and prototypes from.
         layout: LayoutSource,
         /// What the trial of a ring buffer said.
-        ring_buffer: Trial,
+        ring_buffer: ProbeResult,
     },
     /// It can't work.
     Unsupported(Unsupported),

@@ -11,9 +11,10 @@ use std::{
 use kernlab_core::{
     cell::BackendKind,
     dossier::{
-        Dossier, GivenTypes, dependencies_of,
-        diff::{Difference, explain},
+        Dossier, GivenTypes,
         availability::availabilities,
+        dependencies_of,
+        diff::{Difference, explain},
     },
     facts::{Dependency, wanted_functions, wanted_symbols, wanted_tracepoints},
     needs::{Needs, ObjectNeeds},

@@ -14,16 +14,16 @@ use serde::{Deserialize, Serialize};
 
 mod allow;
 mod body;
-mod guilty_frame;
 mod clean;
 mod frame;
+mod guilty_frame;
 mod headline;
 mod kind;
 mod message;
 mod part;
-mod skip_list;
 mod prefix;
 mod scan;
+mod skip_list;
 mod title;
 
 pub use allow::{AllowEntry, AllowList};

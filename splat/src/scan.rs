@@ -5,9 +5,9 @@ use std::{borrow::Cow, collections::HashSet};
 use crate::{
     Kind, Splat,
     body::{self, Body, access},
-    guilty_frame,
     clean::clean,
     frame::{could_begin_a_frame, frame, instruction_pointer},
+    guilty_frame,
     headline::{Headline, Role, Title, could_begin, headline},
     message::{Message, Position, lines, of_line},
     prefix::Origin,

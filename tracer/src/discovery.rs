@@ -3,8 +3,8 @@
 mod capture;
 mod parked;
 mod peek;
-mod subjects;
 mod prototypes;
+mod subjects;
 
 use std::sync::{Arc, Mutex};
 

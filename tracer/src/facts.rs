@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use kernlab_core::{
     btf::{Btf, Types},
-    facts::{QueryLog, KernelFacts, wanted_tracepoints},
+    facts::{KernelFacts, QueryLog, wanted_tracepoints},
 };
 
 use crate::{arch, symbols, trial};

@@ -8,8 +8,8 @@ mod events;
 mod examine;
 mod facts;
 mod needs;
-mod run;
 mod primed;
+mod run;
 mod symbols;
 mod trial;
 mod workload;
@@ -29,8 +29,8 @@ use kernlab_core::{backend::Backend, cell::BackendKind, scenario::Scenario};
 use kernlab_libbpf::LibbpfBackend;
 
 use crate::{
-    run::Fresh,
     primed::{Implementation, PrimedTracer},
+    run::Fresh,
 };
 
 /// The descriptor on which the agent expects a program's result: `kernlab_agent`'s result pipe.

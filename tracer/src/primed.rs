@@ -84,7 +84,10 @@ impl PrimedTracer {
             // A search that missed something may have been unlucky: each cell makes its own.
             .filter(|found| found.failures.is_empty());
         for trial in [facts.ring_buffer, facts.probe_read_kernel] {
-            ensure!(!matches!(trial, ProbeResult::CouldNotTell(_)), "a trial has no answer: {trial:?}");
+            ensure!(
+                !matches!(trial, ProbeResult::CouldNotTell(_)),
+                "a trial has no answer: {trial:?}"
+            );
         }
         let remaining = before.remaining().context("listing programs")?;
         ensure!(remaining == 0, "{remaining} programs that were tried are still loaded");

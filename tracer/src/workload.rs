@@ -1,4 +1,4 @@
-//! The traced process, from its first stop to its account.
+//! The traced process, from its first stop to its ground truth.
 
 use std::{
     io::{Read as _, Write as _},
@@ -18,10 +18,10 @@ use nix::{
     unistd::Pid,
 };
 
-/// A workload that waits to be told its scenario. When this is dropped, it ends without any deed.
+/// A workload that waits to be told its scenario. When this is dropped, it ends without any action.
 pub(crate) struct Idle(Option<Traced>);
 
-/// A workload that stands before its first deed.
+/// A workload that stands before its first action.
 pub(crate) struct Prepared(Traced);
 
 /// A workload that is at work.
@@ -46,7 +46,7 @@ impl Idle {
     }
 
     /// Waits until it has started, and wants to be told what to do. It says so with an empty line, which
-    /// its account may follow.
+    /// its ground truth may follow.
     pub(crate) fn await_readiness(&mut self) -> Result<()> {
         let traced = self.0.as_mut().context("an idle workload has a process")?;
         let mut line = [0];
@@ -81,7 +81,7 @@ impl Prepared {
         self.0.child.id()
     }
 
-    /// Lets it do its deeds.
+    /// Lets it do its actions.
     pub(crate) fn release(self) -> Result<Working> {
         kill(self.0.pid(), Signal::SIGCONT).context("releasing the workload")?;
         Ok(Working(self.0))
@@ -89,24 +89,24 @@ impl Prepared {
 }
 
 impl Working {
-    /// Becomes readable when the deeds may be done.
+    /// Becomes readable when the actions may be done.
     pub(crate) fn changes(&self) -> BorrowedFd<'_> {
         self.0.changes.as_fd()
     }
 
-    /// Are the deeds done, all of them or those of a round? Then the workload has stopped itself.
+    /// Are the actions done, all of them or those of a round? Then the workload has stopped itself.
     pub(crate) fn is_done(&mut self) -> Result<bool> {
         // The kernel also tells that a stopped process goes on.
         while self.0.changes.read_signal().context("watching the workload")?.is_some() {}
         self.0.has_stopped(WaitPidFlag::WNOHANG)
     }
 
-    /// It stands still between its deeds.
+    /// It stands still between its actions.
     pub(crate) fn paused(self) -> Prepared {
         Prepared(self.0)
     }
 
-    /// Lets a workload end whose deeds are done, and takes its account.
+    /// Lets a workload end whose actions are done, and takes its ground truth.
     pub(crate) fn ground_truth(self) -> Result<GroundTruth> {
         let Traced { mut child, .. } = self.0;
         kill(pid(&child), Signal::SIGCONT).context("releasing the workload")?;
@@ -116,12 +116,12 @@ impl Working {
             .take()
             .context("the workload's output is piped")?
             .read_to_string(&mut text)
-            .context("reading the account")?;
+            .context("reading the ground truth")?;
         let status = child.wait().context("waiting for the workload")?;
         if !status.success() {
             bail!("the workload failed: {status}");
         }
-        serde_json::from_str(&text).context("reading the account")
+        serde_json::from_str(&text).context("reading the ground truth")
     }
 }
 

@@ -18,7 +18,7 @@ use kernlab_vmtest::{
 };
 use rstest::rstest;
 
-/// CO-RE relocations, fields of many structures, and nothing about BTF in the account.
+/// CO-RE relocations, fields of many structures, and nothing about BTF in the ground truth.
 const SCENARIO: &str = "socket_write/tcp4";
 
 fn kernel(id: &str) -> (Kernels, Entry, Unpacked) {
@@ -45,7 +45,7 @@ fn run(backend: BackendKind, btf_file: &Path) -> CellReport {
     run_one_of(&cell, vec![cell.clone()], btf_file)
 }
 
-/// All cells of a backend and of both modes: so many that guests are saved in which the tracer stands by.
+/// All cells of a backend and of both modes: so many that guests are saved in which the tracer is primed.
 fn all_cells(backend: BackendKind) -> Vec<String> {
     let of = |mode| Scenario::ALL.iter().map(move |id| format!("external/{mode}/{backend}/{id}"));
     ["masked", "external"].into_iter().flat_map(of).collect()

@@ -17,7 +17,7 @@ use kernlab_vmtest::{
     dossier::{self, How},
     kernels::{Entry, Kernels, Silent, State, chain},
 };
-use libtest_mimic::{Arguments, Failed, ProbeResult};
+use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     let tests = kernels.matrix().entries.iter().map(|entry| {
         let here = matches!(kernels.state(entry), State::Stored | State::Local);
         let tested = entry.clone();
-        ProbeResult::test(entry.id.clone(), move || agrees(&tested)).with_ignored_flag(!here)
+        Trial::test(entry.id.clone(), move || agrees(&tested)).with_ignored_flag(!here)
     });
     libtest_mimic::run(&arguments, tests.collect()).exit_code()
 }

@@ -1,4 +1,4 @@
-//! A tracer that stood by, in a guest that was saved meanwhile, finds out and reports what one does that
+//! A primed tracer, in a guest that was saved meanwhile, finds out and reports what one does that
 //! was started for its scenario.
 
 use std::{env, fs, path::PathBuf};
@@ -49,7 +49,7 @@ fn it_makes_no_difference(
     let is_searched = mode == "masked" && scenario.starts_with("socket_write");
     assert_eq!(stood_by.discovered.is_some(), is_searched);
     assert_eq!(events, its_events);
-    // It did stand by: the kernel's facts were there when it was told what to trace, and so were the
+    // It did prime: the kernel's facts were there when it was told what to trace, and so were the
     // programs.
     for stage in ["facts", "load"] {
         assert!(stood_by.stages_us[stage] < alone.stages_us[stage] / 10, "{stage}");

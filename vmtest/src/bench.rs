@@ -1,9 +1,9 @@
 //! What the lab's own steps cost: medians over interleaved rounds, with their spread.
 
+mod baselines;
 mod boot;
 mod compare;
 mod matrix;
-mod baselines;
 mod soak;
 mod tracers;
 
@@ -12,10 +12,10 @@ use std::{fmt, time::Duration};
 use serde::{Deserialize, Serialize, Serializer};
 
 pub use self::{
+    baselines::{BaselineBench, BaselineError, baselines},
     boot::{BootBench, boot},
     compare::{CompareError, Comparison, Kept},
     matrix::{MatrixBench, MatrixError, matrix},
-    baselines::{BaselineBench, BaselineError, baselines},
     soak::{SoakBench, SoakError, soak},
     tracers::{TracersBench, TracersError, tracers},
 };

@@ -2,11 +2,11 @@
 //! guest of it is restored from that, in a QEMU process of its own, with a pristine kernel.
 //!
 //! What often changes (tracers, workloads) is handed to a guest after it was restored, so that a
-//! saved state lives as long as its kernel, its agent and its QEMU. Where many guests begin with the
-//! same program, one of them is saved again when that stands by, which lives as long as the program.
+//! checkpoint lives as long as its kernel, its agent and its QEMU. Where many guests begin with the
+//! same program, one of them is saved again when that is primed, which lives as long as the program.
 
-mod key;
 mod cache;
+mod key;
 
 use std::path::PathBuf;
 
@@ -14,15 +14,15 @@ use kernlab_core::outcome::Outcome;
 
 use crate::{
     kernels::{Store, chain},
-    lab::{BOOT_TIMEOUT, Bootable, Guest, Job, LabError, Ready, Checkpoint, Primed},
+    lab::{BOOT_TIMEOUT, Bootable, Checkpoint, Guest, Job, LabError, Primed, Ready},
 };
 
 use self::{
-    key::Key,
     cache::{CheckpointCache, Taken},
+    key::Key,
 };
 
-/// The saved states of this machine.
+/// The checkpoints of this machine.
 #[derive(Clone, Debug)]
 pub struct Checkpoints {
     store: Store,
@@ -35,7 +35,10 @@ pub type Notify<'a> = &'a mut dyn FnMut(String);
 impl Checkpoints {
     /// Those that are kept beside the kernels in this store.
     pub fn of(store: &Store) -> Self {
-        Checkpoints { store: store.clone(), cache: CheckpointCache::at(store.root().join("warm")) }
+        Checkpoints {
+            store: store.clone(),
+            cache: CheckpointCache::at(store.root().join("checkpoints")),
+        }
     }
 
     /// A guest that works: restored, if need be from a state that is made now. Where saving or
@@ -57,7 +60,7 @@ impl Checkpoints {
         })
     }
 
-    /// A guest in which a program stands by, if one was saved that can be restored. An error is one of
+    /// A guest with a primed program, if one was saved that can be restored. An error is one of
     /// a guest that was, and in which the program has already done something.
     pub fn primed(
         &self,
@@ -72,14 +75,14 @@ impl Checkpoints {
             Err(error) if error.is_about_restoring() => {
                 self.cache.discard(&key);
                 let (name, why) = (name(bootable), chain(&error));
-                notify(format!("{name}: a guest with its program standing by can't be used: {why}"));
+                notify(format!("{name}: a guest with its program primed can't be used: {why}"));
                 Ok(None)
             }
             Err(error) => Err(error),
         }
     }
 
-    /// Makes sure that there is a saved guest in which a program stands by. Where there can be none, it
+    /// Makes sure that there is a saved guest in which a program is primed. Where there can be none, it
     /// is told why, unless the program crashed the kernel, which is an error.
     pub fn prime(
         &self,
@@ -91,7 +94,7 @@ impl Checkpoints {
         if self.take(&key, bootable, notify).is_some() {
             return Ok(());
         }
-        let _lock = self.store.lock(&format!("warm-{key}"));
+        let _lock = self.store.lock(&format!("checkpoint-{key}"));
         if self.take(&key, bootable, notify).is_some() {
             return Ok(());
         }
@@ -101,7 +104,7 @@ impl Checkpoints {
             Err(error) if error.outcome() == Outcome::KernelCrash => return Err(error),
             Err(error) => {
                 let (name, why) = (name(bootable), chain(&error));
-                notify(format!("{name}: no guest is saved with its program standing by: {why}"));
+                notify(format!("{name}: no guest is saved with its program primed: {why}"));
             }
         }
         Ok(())
@@ -125,13 +128,17 @@ impl Checkpoints {
     }
 
     /// The state of a kernel; none if this machine can't have one. An error is one of booting.
-    fn state(&self, bootable: &Bootable, notify: Notify<'_>) -> Result<Option<Checkpoint>, LabError> {
+    fn state(
+        &self,
+        bootable: &Bootable,
+        notify: Notify<'_>,
+    ) -> Result<Option<Checkpoint>, LabError> {
         let Ok(key) = Key::of(bootable) else { return Ok(None) };
         if let Some(state) = self.take(&key, bootable, notify) {
             return Ok(Some(state));
         }
         // Of several processes that want a guest one boots it, and the others wait.
-        let lock = self.store.lock(&format!("warm-{key}"));
+        let lock = self.store.lock(&format!("checkpoint-{key}"));
         if let Some(state) = self.take(&key, bootable, notify) {
             return Ok(Some(state));
         }
@@ -141,7 +148,11 @@ impl Checkpoints {
         let state = match Checkpoint::of_boot(&plain, BOOT_TIMEOUT) {
             Ok(state) => state,
             Err(error) if error.is_about_saving() => {
-                notify(format!("{}: guests are booted each time: {}", name(bootable), chain(&error)));
+                notify(format!(
+                    "{}: guests are booted each time: {}",
+                    name(bootable),
+                    chain(&error)
+                ));
                 return Ok(None);
             }
             Err(error) => return Err(error),

@@ -9,10 +9,10 @@ use serde::de::DeserializeOwned;
 
 pub use self::archive::{Archive, How, of, of_kernel};
 use crate::{
+    checkpoints::Checkpoints,
     kernels::{Kernels, StoreError, Unpacked, chain},
     lab::{BOOT_TIMEOUT, Exit, Guest, Job, LabError, Limits},
     machine::{self, MachineError},
-    checkpoints::Checkpoints,
 };
 
 /// How long an examination may take with acceleration; it needs a tenth of that.

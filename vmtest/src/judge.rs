@@ -59,7 +59,7 @@ pub fn judge(scenario: &Scenario, record: &Record, golden: Golden<'_>) -> Judgem
             ))
         }
         (_, Some(Observation::Failed { reason, message, verifier_log })) => {
-            // A workload that could not do its deeds says nothing about the tracer.
+            // A workload that could not do its actions says nothing about the tracer.
             let outcome = match reason {
                 Reason::WorkloadFailed => Outcome::Infra,
                 _ => Outcome::Fail,
@@ -71,18 +71,27 @@ pub fn judge(scenario: &Scenario, record: &Record, golden: Golden<'_>) -> Judgem
         }
         (
             _,
-            Some(Observation::Traced { events, lost, skipped, left_behind, still_loaded, ground_truth }),
+            Some(Observation::Traced {
+                events,
+                lost,
+                skipped,
+                left_behind,
+                still_loaded,
+                ground_truth,
+            }),
         ) => {
             if let Err(clash) = ground_truth.names.check() {
                 return Judgement::of(Verdict::because(
                     Outcome::Infra,
                     Reason::WorkloadFailed,
-                    format!("the workload's account is ambiguous: {clash}"),
+                    format!("the workload's ground truth is ambiguous: {clash}"),
                 ));
             }
             let (observed, done, lost) = match Burst::of(scenario) {
                 // Its text has the balance of what was lost.
-                Some(burst) => (burst.observed(events, ground_truth, *lost), burst.expected(ground_truth), 0),
+                Some(burst) => {
+                    (burst.observed(events, ground_truth, *lost), burst.expected(ground_truth), 0)
+                }
                 None => (
                     normalise(events, &ground_truth.names),
                     normalise(&ground_truth.events, &ground_truth.names),
@@ -218,10 +227,10 @@ mod tests {
     use std::collections::BTreeMap;
 
     use kernlab_core::{
-        ground_truth::{GroundTruth, NameClass},
         cell::BackendKind,
         event::{Action, Event},
         facts::{LayoutSource, ProbeResult},
+        ground_truth::{GroundTruth, NameClass},
         plan::{BufferKind, ReadHelper, TypeSource, Unsupported},
     };
     use rstest::rstest;

@@ -1,31 +1,31 @@
 //! Guests and their lives: `Bootable` -> `Guest<Booting>` -> `Guest<Booted>` -> `Guest<Ready>` -> jobs
-//! -> power-off. A settled guest can be saved; what is restored from that is settled as well. So can a
-//! ready one be whose program stands by: `Guest<Primed>`.
+//! -> power-off. A booted guest can be saved; what is restored from that has booted as well. So can a
+//! ready one be whose program is primed: `Guest<Primed>`.
 //!
 //! A guest is hostile: everything it says is bounded, and every wait for it has a deadline. Times
 //! that callers give are those of a machine with hardware acceleration; they are stretched by
 //! [`Accelerator::timeout`] where the guest's instructions are translated.
 
+mod checkpoint;
 mod connection;
+mod cpu_time;
 mod error;
 mod guest;
 mod job;
 mod keyboard;
 mod machine;
 mod memory;
-mod cpu_time;
-mod checkpoint;
 
 use std::{path::PathBuf, time::Duration};
 
 pub(crate) use self::memory::for_each_page;
 pub use self::{
+    checkpoint::Checkpoint,
+    cpu_time::CpuTime,
     error::{GuestEvidence, LabError, LabErrorKind, Phase},
-    guest::{Booting, Guest, PowerOff, Ready, Booted, Primed, Timings},
+    guest::{Booted, Booting, Guest, PowerOff, Primed, Ready, Timings},
     job::{Exit, Job, JobOutput, Limits, TerminalSize},
     keyboard::Keyboard,
-    cpu_time::CpuTime,
-    checkpoint::Checkpoint,
 };
 use crate::qemu::{Accelerator, Binary, MachineSpec};
 

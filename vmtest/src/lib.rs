@@ -2,6 +2,7 @@
 
 pub mod accel;
 pub mod bench;
+pub mod checkpoints;
 pub mod console;
 pub mod dossier;
 pub mod golden;
@@ -17,4 +18,3 @@ pub mod qemu;
 pub mod report;
 pub mod run;
 pub mod splat;
-pub mod checkpoints;

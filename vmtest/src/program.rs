@@ -92,10 +92,10 @@ impl Program {
 
     /// What a guest has to be handed.
     pub fn files(&self) -> Vec<InjectedFile> {
-        let linker = self
-            .linker
-            .iter()
-            .map(|linker| InjectedFile { guest: linker.display().to_string(), host: linker.clone() });
+        let linker = self.linker.iter().map(|linker| InjectedFile {
+            guest: linker.display().to_string(),
+            host: linker.clone(),
+        });
         let libraries = self.libraries.iter().map(|(name, host)| InjectedFile {
             guest: format!("{LIBRARIES}/{name}"),
             host: host.clone(),

@@ -93,7 +93,8 @@ mod tests {
         #[case] expected: &[Outcome],
     ) {
         let guest_splats = GuestSplats::of(kernel_log, console);
-        let outcomes = guest_splats.splats().iter().map(|splat| guest_splats.verdict(splat).outcome);
+        let outcomes =
+            guest_splats.splats().iter().map(|splat| guest_splats.verdict(splat).outcome);
         assert_eq!(outcomes.collect::<Vec<_>>(), expected);
     }
 

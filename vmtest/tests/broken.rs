@@ -39,7 +39,7 @@ struct Broken {
 }
 
 impl Broken {
-    /// Before the workload does its deeds, its program does this.
+    /// Before the workload does its actions, its program does this.
     fn by(behaviour: &str) -> Self {
         Broken::on(KERNEL, behaviour)
     }

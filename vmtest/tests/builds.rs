@@ -164,7 +164,7 @@ fn a_kernel_is_built_once() {
 fn what_took_minutes_to_build_goes_last() {
     let checkout = Checkout::new();
     assert_eq!(checkout.kernels(&["build", "mine"]).0, Some(0));
-    let saved = checkout.path("store/warm/guest");
+    let saved = checkout.path("store/checkpoints/guest");
     fs::create_dir_all(saved.parent().unwrap()).unwrap();
     fs::write(&saved, vec![1; 1 << 20]).unwrap();
     let (code, _, stderr) = checkout.kernels(&["gc", "--keep", "500K"]);

@@ -63,8 +63,7 @@ struct Newcomer {
 
 impl Newcomer {
     fn new() -> Self {
-        let newcomer =
-            Newcomer { dir: tempfile::tempdir().unwrap(), server: Server::start() };
+        let newcomer = Newcomer { dir: tempfile::tempdir().unwrap(), server: Server::start() };
         let kernels = Kernels::open().unwrap();
         let kernel = kernels.prepare(kernels.entry("debian-6.1").unwrap(), &Silent).unwrap();
         let image = kernel.image.bzimage.as_ref().unwrap();

@@ -8,12 +8,12 @@ mod boot;
 mod hostile;
 #[path = "lab/jobs.rs"]
 mod jobs;
+#[path = "lab/primed.rs"]
+mod primed;
 #[path = "lab/programs.rs"]
 mod programs;
 #[path = "lab/saved.rs"]
 mod saved;
-#[path = "lab/primed.rs"]
-mod primed;
 #[path = "lab/suitable.rs"]
 mod suitable;
 #[path = "lab/survivors.rs"]

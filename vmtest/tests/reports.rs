@@ -9,12 +9,12 @@ use std::{
 };
 
 use kernlab_core::{
-    facts::{LayoutSource, Trial},
+    facts::{LayoutSource, ProbeResult},
     outcome::{Outcome, Reason},
     plan::{AttachPoint, BufferKind, ReadHelper, Target, TypeSource, Unsupported, UserFunction},
     record::Decision,
 };
-use kernlab_vmtest::report::{AllowedSplat, Attempt, Report};
+use kernlab_vmtest::report::{AllowedSplat, AttemptReport, Report};
 
 const REPORT: &str = r#"{
   "schema": 1,
@@ -238,7 +238,7 @@ fn the_schema_has_all_that_a_cell_can_say() {
         reason: "known".to_owned(),
         link: "https://example.org".to_owned(),
     }];
-    cell.attempts = vec![Attempt {
+    cell.attempts = vec![AttemptReport {
         outcome: Outcome::Infra,
         reason: Some(Reason::GuestStarved),
         message: "it was not run".to_owned(),
@@ -269,7 +269,7 @@ fn the_schema_has_all_that_a_cell_can_say() {
             LayoutSource::Discovery,
             LayoutSource::Nowhere,
         ] {
-            for ring_buffer in [Trial::Yes, Trial::No, Trial::CouldNotTell(1)] {
+            for ring_buffer in [ProbeResult::Yes, ProbeResult::No, ProbeResult::CouldNotTell(1)] {
                 let attach = attach.to_vec();
                 let plan = Decision::Plan { attach, buffer, read, types, layout, ring_buffer };
                 report.cells[0].plan = Some(plan);

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 use crate::{
-    invocation::{Invocation, ChildProcess},
+    invocation::{ChildProcess, Invocation},
     setup::{self, Consent, Purpose},
 };
 

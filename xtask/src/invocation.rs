@@ -25,12 +25,7 @@ pub(crate) struct Invocation {
 impl Invocation {
     /// `program` without arguments, in the current directory.
     pub(crate) fn new(program: impl Into<String>) -> Self {
-        Invocation {
-            program: program.into(),
-            args: Vec::new(),
-            environment: Vec::new(),
-            dir: None,
-        }
+        Invocation { program: program.into(), args: Vec::new(), environment: Vec::new(), dir: None }
     }
 
     /// A cargo command in the workspace's root directory, wherever the user stands.

@@ -95,9 +95,7 @@ impl Linters {
 
     fn commands(&self, root: &Path) -> [Invocation; 2] {
         [
-            Invocation::new(&self.actionlint)
-                .args(["-shellcheck", &self.shellcheck])
-                .dir(root),
+            Invocation::new(&self.actionlint).args(["-shellcheck", &self.shellcheck]).dir(root),
             // What it would ask GitHub about is left out: the answer would differ from day to day.
             Invocation::new(&self.zizmor)
                 .args(["--offline", "--no-progress", "--persona", "pedantic", ".github"])

@@ -105,15 +105,16 @@ pub fn availabilities(
     found
         .into_iter()
         .map(|(tracer, dependencies)| {
-            let availability = |((kind, name), by): ((Kind, String), BTreeSet<String>)| Availability {
-                states: kernels
-                    .iter()
-                    .map(|(id, dossier)| ((*id).to_owned(), state(dossier, kind, &name)))
-                    .collect(),
-                by: whose(&by, tracer, objects),
-                kind,
-                name,
-            };
+            let availability =
+                |((kind, name), by): ((Kind, String), BTreeSet<String>)| Availability {
+                    states: kernels
+                        .iter()
+                        .map(|(id, dossier)| ((*id).to_owned(), state(dossier, kind, &name)))
+                        .collect(),
+                    by: whose(&by, tracer, objects),
+                    kind,
+                    name,
+                };
             (tracer, dependencies.into_iter().map(availability).collect())
         })
         .collect()

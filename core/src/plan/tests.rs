@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     btf::{Btf, Types, sample::Builder},
     discovery::Discovered,
-    facts::{QueryLog, ProbeResult},
+    facts::{ProbeResult, QueryLog},
 };
 
 pub(super) fn facts(symbols: &[&str], btf: Option<Btf>) -> KernelFacts {
@@ -164,7 +164,12 @@ fn what_changed_between_releases_is_not_assumed() {
 #[rstest]
 #[case(ProbeResult::Yes, ProbeResult::Yes, BufferKind::Ring, ReadHelper::Split)]
 #[case(ProbeResult::No, ProbeResult::No, BufferKind::Perf, ReadHelper::Legacy)]
-#[case(ProbeResult::CouldNotTell(1), ProbeResult::CouldNotTell(1), BufferKind::Perf, ReadHelper::Legacy)]
+#[case(
+    ProbeResult::CouldNotTell(1),
+    ProbeResult::CouldNotTell(1),
+    BufferKind::Perf,
+    ReadHelper::Legacy
+)]
 fn features_are_used_when_their_trial_said_yes(
     #[case] ring_buffer: ProbeResult,
     #[case] probe_read_kernel: ProbeResult,

@@ -10,7 +10,9 @@ use std::{
 use anyhow::{Context as _, Result};
 use kernlab_core::{
     btf::Prototype,
-    discovery::{FileAction, Discovered, Notification, Question, entry_function, notifying_function},
+    discovery::{
+        Discovered, FileAction, Notification, Question, entry_function, notifying_function,
+    },
 };
 use nix::{
     sys::{
@@ -39,7 +41,9 @@ pub(super) fn search(
     for question in questions {
         let found = match question.action {
             FileAction::Rename => renames(question, &dir.0, reading),
-            FileAction::Create | FileAction::Unlink => entries(question, &dir.0, peek, reading, discovered),
+            FileAction::Create | FileAction::Unlink => {
+                entries(question, &dir.0, peek, reading, discovered)
+            }
         };
         let found = found.unwrap_or_else(|error| Err(format!("{error:#}")));
         discovered.note_prototype(question.function, found);
@@ -49,11 +53,7 @@ pub(super) fn search(
 
 /// Renames what an inotify descriptor watches, and compares calls of its handler with what it
 /// delivers.
-fn renames(
-    question: &Question,
-    dir: &Path,
-    reading: Reading,
-) -> Result<Result<Prototype, String>> {
+fn renames(question: &Question, dir: &Path, reading: Reading) -> Result<Result<Prototype, String>> {
     let path = |name: &str| dir.join(name);
     File::create(path("kernlab-before")).context("creating a file")?;
     fs::create_dir(path("kernlab-folder")).context("creating a directory")?;

@@ -1,4 +1,4 @@
-//! The first request: what makes a guest, which may have been restored from a saved state, one of
+//! The first request: what makes a guest, which may have been restored from a checkpoint, one of
 //! here and now.
 
 use std::{fs::File, io, os::fd::AsRawFd, time::Duration};

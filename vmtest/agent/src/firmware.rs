@@ -3,7 +3,7 @@
 //!
 //! The device is on every machine of QEMU's and needs no driver: two ports, known to every
 //! firmware, so that the same few lines work under every kernel. What it holds belongs to the QEMU
-//! process and not to the guest's saved state: a restored guest finds the files of today.
+//! process and not to the guest's checkpoint: a restored guest finds the files of today.
 
 #[cfg_attr(target_arch = "x86_64", path = "firmware/x86_64.rs")]
 mod ports;
@@ -138,7 +138,10 @@ mod tests {
     #[test]
     fn our_entries_are_told_by_their_names() {
         let injected = entry(&raw(b"opt/kernlab/bin/x")).unwrap();
-        assert_eq!((injected.size, injected.selector, injected.path.as_str()), (0x102, 0x21, "/bin/x"));
+        assert_eq!(
+            (injected.size, injected.selector, injected.path.as_str()),
+            (0x102, 0x21, "/bin/x")
+        );
         for other in [&b"etc/acpi/tables"[..], b"opt/kernlabx", b"opt/kernlab", b"\xff"] {
             assert!(entry(&raw(other)).is_none());
         }

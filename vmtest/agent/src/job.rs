@@ -38,14 +38,14 @@ const DEATH: Duration = Duration::from_secs(2);
 pub(crate) struct Job {
     child: Pid,
     pipes: Pipes,
-    /// Where a program that stands by will find its input.
+    /// Where a primed program will find its input.
     input: Option<PipeWriter>,
     changes: SignalFd,
     children: Children,
     _hidden: Hidden,
 }
 
-/// Runs the program and sends its output and its end. If it stands by, says so, and returns it.
+/// Runs the program and sends its output and its end. If it is primed, says so, and returns it.
 pub(crate) fn run(run: &Run, port: &mut Port) -> Result<Option<Job>, AgentError> {
     let deadline = Instant::now() + Duration::from_millis(run.deadline_ms);
     let mut job = match Job::start(run)? {
@@ -68,7 +68,7 @@ pub(crate) fn run(run: &Run, port: &mut Port) -> Result<Option<Job>, AgentError>
     Ok(None)
 }
 
-/// Lets a program that stands by go on, and sends its output and its end.
+/// Lets a primed program go on, and sends its output and its end.
 pub(crate) fn proceed(mut job: Job, proceed: &Proceed, port: &mut Port) -> Result<(), AgentError> {
     let deadline = Instant::now() + Duration::from_millis(proceed.deadline_ms);
     let given = job.input.take().map_or(Ok(()), |mut input| input.write_all(&proceed.input));

@@ -77,10 +77,10 @@ fn serve() -> Result<(), AgentError> {
             HostMessage::Run(run) if primed.is_none() => {
                 primed = job::run(&run, &mut port)?;
             }
-            HostMessage::Run(_) => port.send(&answer(Err("run a program: one stands by")))?,
+            HostMessage::Run(_) => port.send(&answer(Err("run a program: one is primed")))?,
             HostMessage::Proceed(proceed) => match primed.take() {
                 Some(job) => job::proceed(job, &proceed, &mut port)?,
-                None => port.send(&answer(Err("proceed: no program stands by")))?,
+                None => port.send(&answer(Err("proceed: no program is primed")))?,
             },
             HostMessage::ReadKernelLog { mark } => kernel_log::send(mark, &mut port)?,
             HostMessage::WorkAhead => port.send(&answer(symbols::sort_table()))?,

@@ -31,7 +31,7 @@ pub enum HostMessage {
         #[serde(with = "crate::packed")]
         bytes: Vec<u8>,
     },
-    /// Run a program; answered by `Output`s and `Exited`, or by `Refused`. One that stands by is
+    /// Run a program; answered by `Output`s and `Exited`, or by `Refused`. A primed one is
     /// answered by `Primed` instead; one at the terminal first by `AtTerminal`.
     Run(Run),
     /// Write a last line to the kernel's log, [`log_mark`], and read what the log has gained since the
@@ -45,7 +45,7 @@ pub enum HostMessage {
     WorkAhead,
     /// Switch the machine off; not answered.
     PowerOff,
-    /// Let the program that stands by go on; answered as `Run` is.
+    /// Let the primed program go on; answered as `Run` is.
     Proceed(Proceed),
 }
 
@@ -109,7 +109,7 @@ pub struct TerminalSize {
     pub columns: u16,
 }
 
-/// What a program that stands by was waiting for.
+/// What a primed program was waiting for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proceed {
     /// All that it finds on its standard input. A request is shorter than what a pipe holds.

@@ -19,11 +19,11 @@ use wait_timeout::ChildExt as _;
 
 use super::{Named, Report, Summary};
 use crate::{
+    checkpoints::Checkpoints,
     kernels::Store,
     lab::{BOOT_TIMEOUT, Bootable, Guest, Job, LabError, Ready},
     program::Program,
     qemu::Accelerator,
-    checkpoints::Checkpoints,
 };
 
 /// What to run, and how often.
@@ -35,7 +35,7 @@ pub struct BaselineBench {
     pub kernel: String,
     /// The image as the others take it: a bzImage.
     pub image: PathBuf,
-    /// Where the saved state is.
+    /// Where the checkpoint is.
     pub store: Store,
     /// How often everything is measured.
     pub rounds: NonZeroUsize,
@@ -90,7 +90,10 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(120);
 /// Runs the command under everything that is in `PATH`, in turn, so that a change of the machine's
 /// load meets them all. A peer that can't run the kernel is a condition of the report, with what it
 /// said. `observe` is called before each round with its number, counted from 1.
-pub fn baselines(bench: &BaselineBench, mut observe: impl FnMut(usize)) -> Result<Report, BaselineError> {
+pub fn baselines(
+    bench: &BaselineBench,
+    mut observe: impl FnMut(usize),
+) -> Result<Report, BaselineError> {
     let scratch = tempfile::tempdir()?;
     let mut baselines = found(bench, scratch.path())?;
     let checkpoints = Checkpoints::of(&bench.store);

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{Named, Report, Summary};
-use crate::lab::{BOOT_TIMEOUT, Bootable, Guest, Job, LabError, Ready, Checkpoint};
+use crate::lab::{BOOT_TIMEOUT, Bootable, Checkpoint, Guest, Job, LabError, Ready};
 
 /// What to measure with.
 #[derive(Clone, Debug)]

@@ -11,11 +11,11 @@ use kernlab_core::cell::BackendKind;
 
 use super::{Named, Report, Summary};
 use crate::{
+    checkpoints::Checkpoints,
     kernels::{self, Entry, Event, Kernels, Observer, SelectError, Selection, Silent},
     machine::{self, MachineError},
     report::Tally,
     run::{self, Options, RunError, Show, plan::Filter, plan::RunPlan, progress::ProgressEvent},
-    checkpoints::Checkpoints,
 };
 
 /// What to run, and how often.

@@ -11,9 +11,9 @@ use std::{
 
 use super::{Named, Report, Summary};
 use crate::{
+    checkpoints::Checkpoints,
     kernels::Store,
     lab::{Bootable, Job, LabError},
-    checkpoints::Checkpoints,
 };
 
 /// What to restore, and how often.
@@ -23,7 +23,7 @@ pub struct SoakBench {
     pub bootable: Bootable,
     /// The kernel's id, for the report.
     pub kernel: String,
-    /// Where the saved state is.
+    /// Where the checkpoint is.
     pub store: Store,
     /// How many guests there will be.
     pub rounds: NonZeroUsize,
@@ -114,7 +114,7 @@ struct Belongings {
     children: usize,
     /// Open descriptors.
     descriptors: usize,
-    /// Files of the saved state, with the room that they take, in blocks of 512 bytes.
+    /// Files of the checkpoint, with the room that they take, in blocks of 512 bytes.
     files: BTreeMap<PathBuf, u64>,
 }
 

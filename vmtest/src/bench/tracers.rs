@@ -6,10 +6,10 @@ use kernlab_core::{cell::BackendKind, cost::Cost};
 
 use super::{Named, Report, Summary};
 use crate::{
+    checkpoints::Checkpoints,
     kernels::Store,
     lab::{Bootable, Exit, Guest, Job, LabError, Ready},
     program::Program,
-    checkpoints::Checkpoints,
 };
 
 /// What to measure with.
@@ -19,7 +19,7 @@ pub struct TracersBench {
     pub bootable: Bootable,
     /// The kernel's id, for the report.
     pub kernel: String,
-    /// Where the saved state is.
+    /// Where the checkpoint is.
     pub store: Store,
     /// How often everything is measured.
     pub rounds: NonZeroUsize,

@@ -57,7 +57,7 @@ impl Seen {
     }
 }
 
-/// What was on the shelf.
+/// What was in the cache.
 #[derive(Debug)]
 pub(super) enum Taken {
     Whole(Checkpoint),
@@ -227,7 +227,7 @@ mod tests {
 
     fn cache_with(names: &[&str]) -> (tempfile::TempDir, CheckpointCache) {
         let dir = tempfile::tempdir().unwrap();
-        let cache = CheckpointCache::at(dir.path().join("warm"));
+        let cache = CheckpointCache::at(dir.path().join("checkpoints"));
         for name in names {
             cache.put(&key(name), &state()).unwrap();
         }

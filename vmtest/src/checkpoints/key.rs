@@ -1,4 +1,4 @@
-//! What a saved state depends on.
+//! What a checkpoint depends on.
 
 use std::{fmt, fs, io, os::unix::fs::MetadataExt, path::Path, sync::OnceLock};
 
@@ -8,27 +8,27 @@ use crate::{
     qemu::{InjectedFile, Memory, is_measured},
 };
 
-/// Of the files on the shelf, and of what the agent and the host say to each other before a guest is
+/// Of the files in the cache, and of what the agent and the host say to each other before a guest is
 /// saved.
 const FORMAT: u32 = 2;
 
 /// Names a state: different, if anything is different that could matter to a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Key {
-    /// The digest of all that matters to a settled guest; behind a dot, of what is more in one in which
-    /// a program stands by.
+    /// The digest of all that matters to a booted guest; behind a dot, of what is more in one in which
+    /// a program is primed.
     place: String,
     /// What changes often: of all states that differ only in that, the last one is kept.
     contents: String,
 }
 
 impl Key {
-    /// Of a settled guest.
+    /// Of a booted guest.
     pub(super) fn of(bootable: &Bootable) -> io::Result<Self> {
         Ok(Key { place: machine(bootable)?.to_string(), contents: String::new() })
     }
 
-    /// Of a guest in which a program stands by, with all files that it was handed.
+    /// Of a guest with a primed program, with all files that it was handed.
     pub(super) fn of_primed(bootable: &Bootable, program: &Job) -> io::Result<Self> {
         let booted = Key::of(bootable)?;
         let mut text = format!("{program:?}\n");

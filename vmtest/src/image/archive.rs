@@ -58,7 +58,7 @@ impl Archive {
             let dir = &path[..end];
             if self.dirs.insert(dir.to_owned()) {
                 let entry = self.entry(dir).mode(0o755).nlink(2);
-                self.append(entry.set_mode_file_type(ModeFileType::Dir), &[]);
+                self.append(entry.set_mode_file_type(ModeFileType::Directory), &[]);
             }
         }
     }

@@ -9,7 +9,7 @@ use std::{
 use kernlab_core::scenario::Scenario;
 
 use super::{
-    build::{Config, ConfigError, Requirement, Scope, OptionState, Value, requirements},
+    build::{Config, ConfigError, OptionState, Requirement, Scope, Value, requirements},
     compression::{Compression, read_bounded},
     vmlinux::{BzImage, ElfKernel, ImageError, is_elf},
 };
@@ -158,7 +158,9 @@ impl Suitability {
             }
             match requirement.state_in(config) {
                 OptionState::Met | OptionState::TooOld => suitability.met += 1,
-                OptionState::Unsatisfied(found) => suitability.unsatisfied.push(Unsatisfied { requirement, found }),
+                OptionState::Unsatisfied(found) => {
+                    suitability.unsatisfied.push(Unsatisfied { requirement, found })
+                }
             }
         }
         suitability
@@ -166,15 +168,19 @@ impl Suitability {
 
     /// Whether the lab can boot the kernel and run tracers in it.
     pub fn suits(&self) -> bool {
-        let is_general =
-            |unsatisfied: &Unsatisfied| matches!(unsatisfied.requirement.scope, Scope::Guest | Scope::Tracers);
+        let is_general = |unsatisfied: &Unsatisfied| {
+            matches!(unsatisfied.requirement.scope, Scope::Guest | Scope::Tracers)
+        };
         !self.unsatisfied.iter().any(is_general)
     }
 
     /// The scenarios that can't work, if not all of them.
     pub fn unsupported(&self) -> Vec<&'static Scenario> {
-        let needed: Vec<_> =
-            self.unsatisfied.iter().flat_map(|unsatisfied| unsatisfied.requirement.scope.scenarios()).collect();
+        let needed: Vec<_> = self
+            .unsatisfied
+            .iter()
+            .flat_map(|unsatisfied| unsatisfied.requirement.scope.scenarios())
+            .collect();
         Scenario::ALL.iter().filter(|scenario| needed.contains(scenario)).collect()
     }
 }

@@ -259,8 +259,8 @@ mod tests {
     use super::*;
     use crate::kernels::{
         digest::Digest,
-        test_support::server::{Manner, Server},
         store::Store,
+        test_support::server::{Manner, Server},
     };
 
     const CONTENT: &[u8] = b"the content of a kernel package";

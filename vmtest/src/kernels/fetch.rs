@@ -4,7 +4,7 @@ use ureq::http::StatusCode;
 
 use super::{
     download::{Client, TransferError},
-    error::{MirrorAttempt, ErrorKind},
+    error::{ErrorKind, MirrorAttempt},
     lock::{LockedFile, LockedKernel, Place},
     matrix::Matrix,
     mirror::{Mirror, Mirrors, Wanted},

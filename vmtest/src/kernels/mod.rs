@@ -14,9 +14,9 @@ mod btf_mode;
 mod build;
 mod build_tools;
 mod check;
-mod dependencies;
 mod compression;
 mod deb;
+mod dependencies;
 mod digest;
 mod document;
 mod download;
@@ -37,12 +37,12 @@ mod package;
 mod packaged;
 mod phases;
 mod rpm;
-#[cfg(test)]
-mod test_support;
 mod select;
 mod signature;
 mod snapshot;
 mod store;
+#[cfg(test)]
+mod test_support;
 #[cfg(test)]
 mod tests;
 mod unpack;
@@ -51,17 +51,17 @@ mod vmlinux;
 mod yum;
 
 pub use self::{
-    add::{AddError, Proposal, Request, AddOptions, nearest},
+    add::{AddError, AddOptions, Proposal, Request, nearest},
     build::{
-        BuildError, Config, ConfigError, Dropped, MissingTools, Requirement, Scope, OptionState, Value,
-        requirements,
+        BuildError, Config, ConfigError, Dropped, MissingTools, OptionState, Requirement, Scope,
+        Value, requirements,
     },
     build_tools::INSTALLER_VARIABLE,
     check::{CheckError, Examined, ImageTraits, Suitability, Unsatisfied, examine},
     digest::Digest,
     document::{DocumentError, Position},
     download::OFFLINE_VARIABLE,
-    error::{MirrorAttempt, Error, ErrorKind, LockRefusal, chain},
+    error::{Error, ErrorKind, LockRefusal, MirrorAttempt, chain},
     first_use::LOCKED_VARIABLE,
     lock::{Change, Lock, LockedFile, LockedKernel, Place, Role},
     lock_file::LockFileError,

@@ -197,8 +197,7 @@ impl Kernels {
         machine: &Path,
         client: Client,
     ) -> Result<Self, DocumentError> {
-        let mut matrix =
-            manifest::read_matrix(&dir.join(MATRIX_FILE), &dir.join(OVERLAY_FILE))?;
+        let mut matrix = manifest::read_matrix(&dir.join(MATRIX_FILE), &dir.join(OVERLAY_FILE))?;
         let lock = Lock::read(&dir.join(LOCK_FILE))?;
         let local_lock = Lock::read(&dir.join(LOCAL_LOCK_FILE))?;
         for entry in &mut matrix.entries {
@@ -361,9 +360,11 @@ impl Kernels {
                         let observe = |event: Event<'_>| observer.observe(id, event);
                         let build = || recipe.prepare(&self.store, &observe);
                         match build() {
-                            Err(ErrorKind::Build(BuildError::ToolsMissing { lacking, .. }))
-                                if lacking.can_be_installed()
-                                    && build_tools::install(&self.store, id, observer) =>
+                            Err(ErrorKind::Build(BuildError::ToolsMissing {
+                                missing_tools,
+                                ..
+                            })) if missing_tools.can_be_installed()
+                                && build_tools::install(&self.store, id, observer) =>
                             {
                                 build()
                             }

@@ -365,7 +365,7 @@ fn load_key(key: &Key, of: &SignedBy) -> Result<Vec<Signer>, KeyError> {
         let Some(binding) = bindings().max_by_key(|s| s.created()).filter(|_| !revoked) else {
             continue;
         };
-        // A subkey that signs must vouch for the primary key in turn, lest it be claimed by
+        // A subkey that signs must sign the primary key in turn, lest it be claimed by
         // somebody else's.
         let vouches = binding
             .embedded_signature()

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::qemu::Memory;
 
-/// Everything of a guest that was settled, or in which a program stood by: any number of guests can be
+/// Everything of a guest that had booted, or in which a program was primed: any number of guests can be
 /// restored from it, side by side.
 #[derive(Debug)]
 pub struct Checkpoint {
@@ -47,7 +47,7 @@ impl Checkpoint {
     }
 
     /// Starts a program in a guest that is restored from a settled one, and saves that guest when the
-    /// program stands by, unless the kernel complained meanwhile.
+    /// program is primed, unless the kernel complained meanwhile.
     pub fn of_primed(
         bootable: &Bootable,
         booted: &Checkpoint,

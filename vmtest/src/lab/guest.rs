@@ -9,12 +9,12 @@ use kernlab_proto::{GuestMessage, Hello, HostMessage, Input, Proceed, Run, Termi
 
 use super::{
     Bootable,
+    checkpoint::Checkpoint,
     connection::ConnectionError,
     error::{LabError, LabErrorKind, Phase},
     job::{Job, JobOutput},
     keyboard::Keyboard,
     machine::{ANSWER, ENDING, Machine, Work, last_words},
-    checkpoint::Checkpoint,
 };
 use crate::{console::Log, qemu::Memory};
 
@@ -283,7 +283,7 @@ impl Guest<Ready> {
 }
 
 impl Guest<Primed> {
-    /// Starts a machine as another was when it was saved with a program that stood by.
+    /// Starts a machine as another was when it was saved with a program that was primed.
     pub fn restore_primed(bootable: &Bootable, saved: &Checkpoint) -> Result<Self, LabError> {
         let Guest { machine, state } = Guest::restore(bootable, saved)?;
         Ok(Guest { machine, state: Primed(state) })
@@ -294,7 +294,7 @@ impl Guest<Primed> {
         &self.state.0.hello
     }
 
-    /// Lets the program go on with `input`. Of `program`, which stands by, its times and limits count.
+    /// Lets the program go on with `input`. Of `program`, which is primed, its times and limits count.
     pub fn proceed(
         mut self,
         input: &str,

@@ -5,7 +5,7 @@ use std::time::Duration;
 pub use kernlab_proto::{Exit, Limits, TerminalSize};
 use kernlab_proto::{RunReport, Stream};
 
-use super::{machine::ANSWER, cpu_time::CpuTime};
+use super::{cpu_time::CpuTime, machine::ANSWER};
 
 /// A file that is written before the program starts.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,9 +12,9 @@ use kernlab_proto::{Begin, CHUNK, GuestMessage, HostMessage, Stream, log_mark};
 use super::{
     Bootable,
     connection::{Connection, ConnectionError},
+    cpu_time::CpuTime,
     error::{GuestEvidence, LabError, LabErrorKind, Phase},
     job::{Collected, GuestFile, Job, JobOutput},
-    cpu_time::CpuTime,
 };
 use crate::{
     console::{Console, Crash, Log},
@@ -306,7 +306,7 @@ impl Machine {
             GuestMessage::Refused { .. } => "refusal",
             GuestMessage::Output { .. } => "output, or more of it than was asked for",
             GuestMessage::Exited(_) => "end of a program",
-            GuestMessage::Primed => "program that stands by",
+            GuestMessage::Primed => "program that is primed",
             GuestMessage::AtTerminal => "program at the terminal",
         };
         self.fail(LabErrorKind::Unexpected { doing, message })

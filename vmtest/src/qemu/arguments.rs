@@ -65,7 +65,7 @@ pub struct MachineSpec {
     pub processors: u32,
     /// How much the kernel says.
     pub verbosity: Verbosity,
-    /// Files that the agent finds when it begins to work. They are no part of a saved state.
+    /// Files that the agent finds when it begins to work. They are no part of a checkpoint.
     pub injected: Vec<InjectedFile>,
     /// Where a debugger of the kernel may connect: a character device of QEMU's, `tcp:localhost:1234` or
     /// `unix:PATH,server=on,wait=off`.
@@ -125,7 +125,7 @@ impl<'a> Memory<'a> {
         }
     }
 
-    /// Does the machine wait for a saved state?
+    /// Does the machine wait for a checkpoint?
     pub(super) fn waits(self) -> bool {
         matches!(self, Memory::Restored(_) | Memory::Continued(_))
     }

@@ -209,7 +209,7 @@ impl Drop for Process {
     }
 }
 
-/// What a machine is given for its kernel if it gets that with a saved state. A bzImage is read as
+/// What a machine is given for its kernel if it gets that with a checkpoint. A bzImage is read as
 /// well: what QEMU makes of it depends on what is in it.
 fn placeholder(spec: &MachineSpec, memory: Memory<'_>) -> io::Result<Option<File>> {
     if !memory.waits() || !matches!(check_kernel_image(&spec.kernel), Ok(KernelImage::Elf)) {

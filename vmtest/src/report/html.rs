@@ -252,7 +252,7 @@ mod tests {
 
     struct Nothing;
 
-    impl regression::EvidenceLinks for Nothing {
+    impl regression::EvidenceSource for Nothing {
         fn events(&self, _: &CellReport) -> Option<String> {
             None
         }

@@ -23,11 +23,12 @@ use super::{
     milliseconds,
     plan::{CellAttempt, RunPlan},
     preparation,
-    progress::{ProgressEvent, Reporter},
     primed::{self, BTF, Start},
+    progress::{ProgressEvent, Reporter},
     splat_policy::SplatPolicy,
 };
 use crate::{
+    checkpoints::Checkpoints,
     dossier::{self, How},
     golden,
     judge::{self, Golden, Judgement, judge},
@@ -37,7 +38,6 @@ use crate::{
     qemu::InjectedFile,
     report::CellReport,
     splat::GuestSplats,
-    checkpoints::Checkpoints,
 };
 
 /// The events of a cell as text, in the directory of its evidence.
@@ -262,10 +262,10 @@ impl Runner {
         if primed::is_worthwhile(&self.plan, &cell.kernel, cell.btf) {
             let tracer = primed::tracer(&self.plan, &cell.kernel, cell.btf);
             // Nobody waits for the first cell of a mode, nor tries again what it could not do.
-            if self.dir.is_first(&format!("standby-{}-{}", cell.kernel, cell.btf)) {
+            if self.dir.is_first(&format!("primed-{}-{}", cell.kernel, cell.btf)) {
                 let mut bootable = bootable.clone();
                 bootable.console_file =
-                    bootable.console_file.map(|file| file.with_file_name("standby.log"));
+                    bootable.console_file.map(|file| file.with_file_name("primed.log"));
                 checkpoints.prime(&bootable, &tracer, notify)?;
             }
             if let Some(guest) = checkpoints.primed(bootable, &tracer, notify)? {
@@ -319,12 +319,15 @@ impl Runner {
         if !self.plan.cold {
             Checkpoints::of(self.kernels.store()).prepare(&bootable, notify).ok()?;
         }
-        let how = How { guest: &self.plan.guest, cold: self.plan.cold, again: false };
+        let how = How { guest: &self.plan.guest, cold: self.plan.cold, refresh: false };
         match dossier::of_kernel(&self.kernels, kernel.clone(), how, notify) {
             Ok(archive) => Some(archive.dossier),
             Err(error) => {
                 let why = chain(&error);
-                notify(format!("{}: there is no dossier, so nothing is predicted: {why}", entry.id));
+                notify(format!(
+                    "{}: there is no dossier, so nothing is predicted: {why}",
+                    entry.id
+                ));
                 None
             }
         }

@@ -18,7 +18,9 @@ pub(super) fn compare(dir: &RunDir, cells: &mut [CellReport]) -> io::Result<()> 
         if (cell.outcome, cell.reason) != (Outcome::Fail, Some(Reason::EventsDiffer)) {
             continue;
         }
-        let Some(twin) = cells.iter().find(|other| differ_only_in_backend(cell, other)) else { continue };
+        let Some(twin) = cells.iter().find(|other| differ_only_in_backend(cell, other)) else {
+            continue;
+        };
         let events =
             |cell: &CellReport| read_text(&dir.path().join(&cell.evidence).join(EVENTS_FILE));
         let (Some(ours), Some(theirs)) = (events(cell)?, events(twin)?) else { continue };

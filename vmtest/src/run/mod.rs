@@ -6,6 +6,7 @@
 mod capacity;
 pub mod cell;
 pub mod collect;
+mod cross_check;
 pub mod dir;
 mod job_output;
 mod nextest;
@@ -13,11 +14,10 @@ mod order;
 pub mod plan;
 pub mod prebuilt;
 mod preparation;
+mod primed;
 pub mod progress;
 mod repeated;
 pub mod shards;
-mod primed;
-mod cross_check;
 mod splat_policy;
 
 use std::{
@@ -200,8 +200,8 @@ pub fn run(
     preparation::settle(&mut plan, &dir)
         .and_then(|()| plan.write(dir.path()))
         .map_err(|source| at("note what came of the kernels", source))?;
-    let mut cells = collect::cells(&dir, &plan)
-        .map_err(|source| at("read the cells' reports", source))?;
+    let mut cells =
+        collect::cells(&dir, &plan).map_err(|source| at("read the cells' reports", source))?;
     if cells.iter().all(|cell| cell.outcome == Outcome::NotRun) {
         match ended {
             Ok(Ended { interrupted: true, .. }) => {}

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use kernlab_core::cell::{BtfMode, Cell};
 
 use super::plan::RunPlan;
-use crate::lab::{Guest, Job, JobOutput, LabError, Ready, Primed};
+use crate::lab::{Guest, Job, JobOutput, LabError, Primed, Ready};
 
 /// Cells of a kernel in one BTF mode from which on such a guest is saved. Making one takes as long as a cell
 /// and a quarter, and halves what each of them takes.
@@ -19,7 +19,7 @@ pub(super) const BTF: &str = "/run/btf";
 pub(super) enum Start {
     /// It is to run this.
     Ready(Guest<Ready>, Job),
-    /// Its tracer stands by, and waits for this.
+    /// Its tracer is primed, and waits for this.
     Primed(Guest<Primed>, String, Job),
 }
 
@@ -61,7 +61,7 @@ fn cells<'a>(plan: &'a RunPlan, kernel: &str, mode: BtfMode) -> impl Iterator<It
     plan.cells.iter().filter_map(move |cell| cell.strip_prefix(&beginning))
 }
 
-/// What a tracer that stands by is told.
+/// What a primed tracer is told.
 pub(super) fn work(cell: &Cell) -> String {
     format!("{} {}", cell.backend, cell.scenario)
 }

@@ -2,7 +2,7 @@
 
 use kernlab_core::outcome::{Outcome, Reason, Severity, Verdict};
 
-use crate::report::{CellAttempt, CellReport};
+use crate::report::{AttemptReport, CellReport};
 
 /// What the attempts at one cell say together, of which there is at least one.
 ///
@@ -33,8 +33,8 @@ pub(super) fn combine(mut attempts: Vec<CellReport>) -> CellReport {
     cell
 }
 
-fn attempt(cell: &CellReport) -> CellAttempt {
-    CellAttempt {
+fn attempt(cell: &CellReport) -> AttemptReport {
+    AttemptReport {
         outcome: cell.outcome,
         reason: cell.reason,
         message: cell.message.clone(),
@@ -48,7 +48,7 @@ fn verdict(cell: &CellReport) -> (Outcome, Option<Reason>) {
 }
 
 /// `attempts 1, 2, 4: pass; attempt 3: fail (events-differ)`.
-fn summary(attempts: &[CellAttempt]) -> String {
+fn summary(attempts: &[AttemptReport]) -> String {
     let mut groups: Vec<(String, Vec<String>)> = Vec::new();
     for (number, attempt) in (1..).zip(attempts) {
         let number: u32 = number;

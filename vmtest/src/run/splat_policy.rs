@@ -124,7 +124,12 @@ mod tests {
     const STARVED: CpuTime =
         CpuTime { passed: Duration::from_secs(31), processor: Duration::from_millis(900) };
 
-    fn apply(verdict: Verdict, log: &str, known: SplatPolicy<'_>, running: CpuTime) -> PolicyOutcome {
+    fn apply(
+        verdict: Verdict,
+        log: &str,
+        known: SplatPolicy<'_>,
+        running: CpuTime,
+    ) -> PolicyOutcome {
         known.apply(verdict, &GuestSplats::of(log, ""), running)
     }
 
@@ -153,7 +158,8 @@ mod tests {
     #[case::not_even_that(&[])]
     fn an_expected_warning_makes_no_failure_a_pass(#[case] splats: &[&str]) {
         let failed = Verdict::because(Outcome::Fail, Reason::EventsDiffer, "they differ");
-        let known = SplatPolicy { expected: Some("ex_handler_uaccess"), allow: &AllowList::default() };
+        let known =
+            SplatPolicy { expected: Some("ex_handler_uaccess"), allow: &AllowList::default() };
         assert_eq!(apply(failed.clone(), &splats.concat(), known, BUSY).verdict, failed);
     }
 

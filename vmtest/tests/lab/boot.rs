@@ -8,7 +8,7 @@ use kernlab_vmtest::{
     qemu::Binary,
 };
 
-use crate::workbench::{guest, image, machine, machine_with, program, fault_machine};
+use crate::workbench::{fault_machine, guest, image, machine, machine_with, program};
 
 fn failure(result: Result<impl Sized, LabError>) -> LabError {
     match result {

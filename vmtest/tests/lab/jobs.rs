@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use kernlab_core::outcome::{Outcome, Reason};
 use kernlab_vmtest::lab::{Exit, Job, LabErrorKind, Limits, Phase};
 
-use crate::workbench::{guest, fault_agent};
+use crate::workbench::{fault_agent, guest};
 
 fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).expect("the program writes text")
@@ -68,7 +68,8 @@ fn a_flood_is_cut_at_the_limit() {
 fn a_program_that_ignores_its_deadline_is_killed() {
     let mut guest = guest();
     let started = Instant::now();
-    let output = guest.run(&fault_agent(&["stubborn"]).timeout(Duration::from_millis(250))).unwrap();
+    let output =
+        guest.run(&fault_agent(&["stubborn"]).timeout(Duration::from_millis(250))).unwrap();
     assert_eq!(output.exit, Exit::Deadline);
     assert_eq!(text(&output.stdout), "here to stay\n");
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
@@ -134,7 +135,8 @@ fn a_crash_is_reported_with_its_evidence() {
 #[test]
 fn a_guest_that_answers_no_more_is_given_up() {
     let mut guest = guest();
-    let error = guest.run(&fault_agent(&["wedge"]).timeout(Duration::from_millis(100))).unwrap_err();
+    let error =
+        guest.run(&fault_agent(&["wedge"]).timeout(Duration::from_millis(100))).unwrap_err();
     assert!(matches!(error.kind(), LabErrorKind::Silent { .. }), "{error}");
     assert_eq!((error.outcome(), error.reason()), (Outcome::Timeout, Reason::DeadlineExceeded));
 }

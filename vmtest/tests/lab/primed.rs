@@ -1,16 +1,16 @@
-//! Guests that are saved with a program that stands by.
+//! Guests that are saved with a primed program.
 
 use std::{collections::BTreeSet, fs, time::Duration};
 
 use kernlab_core::outcome::Outcome;
 use kernlab_vmtest::{
-    kernels::Store,
-    lab::{BOOT_TIMEOUT, Bootable, Exit, Guest, JobOutput, LabErrorKind, Checkpoint},
     checkpoints::Checkpoints,
+    kernels::Store,
+    lab::{BOOT_TIMEOUT, Bootable, Checkpoint, Exit, Guest, JobOutput, LabErrorKind},
 };
 use rstest::rstest;
 
-use crate::workbench::{machine, fault_agent};
+use crate::workbench::{fault_agent, machine};
 
 /// What the program does when it is told, in a guest of its own.
 fn proceed(machine: &Bootable, saved: &Checkpoint, input: &str) -> JobOutput {
@@ -95,8 +95,7 @@ fn a_saved_program_is_that_of_its_file() {
         let guest = checkpoints.primed(&machine, &program, &mut notify).unwrap()?;
         Some(guest.proceed("exit 5", &program).unwrap().1.exit)
     };
-    let prepare =
-        || checkpoints.prime(&machine, &program, &mut |line| panic!("{line}")).unwrap();
+    let prepare = || checkpoints.prime(&machine, &program, &mut |line| panic!("{line}")).unwrap();
 
     assert_eq!(exit(), None, "nobody has saved one");
     prepare();
@@ -106,7 +105,7 @@ fn a_saved_program_is_that_of_its_file() {
     assert_eq!(exit(), None, "its file was written anew");
     prepare();
     assert_eq!(exit(), Some(Exit::Code(5)));
-    for state in fs::read_dir(dir.path().join("warm")).unwrap() {
+    for state in fs::read_dir(dir.path().join("checkpoints")).unwrap() {
         fs::write(state.unwrap().path().join("devices"), "damaged").unwrap();
     }
     assert_eq!(exit(), None);

@@ -3,11 +3,11 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use kernlab_vmtest::{
-    lab::{BOOT_TIMEOUT, Exit, Guest, Job, Checkpoint},
+    lab::{BOOT_TIMEOUT, Checkpoint, Exit, Guest, Job},
     qemu::InjectedFile,
 };
 
-use crate::workbench::{image, machine, machine_with, program, fault_agent};
+use crate::workbench::{fault_agent, image, machine, machine_with, program};
 
 /// How many guests are restored from one state.
 const GUESTS: usize = 20;

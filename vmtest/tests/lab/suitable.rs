@@ -10,7 +10,8 @@ fn the_list_of_options_holds_for_kernels_that_work() {
     let mut check = |id: &str, config: &std::path::Path| {
         let config = examine(config).unwrap().config.unwrap();
         let unsatisfied = Suitability::of(&config).unsatisfied;
-        let unsatisfied: Vec<_> = unsatisfied.iter().map(|unsatisfied| &unsatisfied.requirement.option).collect();
+        let unsatisfied: Vec<_> =
+            unsatisfied.iter().map(|unsatisfied| &unsatisfied.requirement.option).collect();
         assert!(unsatisfied.is_empty(), "{id} works, and lacks {unsatisfied:?}");
         checked.push(id.to_owned());
     };

@@ -90,5 +90,6 @@ pub(crate) fn guest() -> Guest<Ready> {
 
 /// The fault agent as a job.
 pub(crate) fn fault_agent(words: &[&str]) -> Job {
-    Job::new(["/bin/kernlab-fault-agent"].iter().chain(words).copied()).timeout(Duration::from_secs(10))
+    Job::new(["/bin/kernlab-fault-agent"].iter().chain(words).copied())
+        .timeout(Duration::from_secs(10))
 }

@@ -61,9 +61,8 @@ fn install_into(archive: &Archive, programs: &Path) -> Result<()> {
 fn place(program: &Path, dir: &Path) -> Result<()> {
     let name = program.file_name().context("the program has no name")?;
     fs::create_dir_all(dir)?;
-    let copy = tempfile::Builder::new()
-        .permissions(fs::Permissions::from_mode(0o755))
-        .tempfile_in(dir)?;
+    let copy =
+        tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempfile_in(dir)?;
     fs::copy(program, copy.path())?;
     // The archive may have been made with other permissions.
     fs::set_permissions(copy.path(), fs::Permissions::from_mode(0o755))?;

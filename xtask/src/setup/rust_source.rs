@@ -106,7 +106,7 @@ impl PrivateApt {
         {
             let command = Invocation::new("apt-get").args(args);
             eprintln!("==> {command} (of {suite}, with lists of our own)");
-            command.args(self.options()).current_dir(current_dir).run(DOWNLOAD_DEADLINE)?;
+            command.args(self.options()).dir(current_dir).run(DOWNLOAD_DEADLINE)?;
         }
         let package = fs::read_dir(&download)?.next().context("apt-get downloaded nothing")?;
         Ok(package?.path())

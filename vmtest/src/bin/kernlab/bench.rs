@@ -11,7 +11,8 @@ use std::{
 use clap::{Args, Subcommand};
 use kernlab_vmtest::{
     bench::{
-        self, BootBench, Comparison, Kept, MatrixBench, BaselineBench, Report, SoakBench, TracersBench,
+        self, BaselineBench, BootBench, Comparison, Kept, MatrixBench, Report, SoakBench,
+        TracersBench,
     },
     kernels::{Selection, Silent, chain},
     machine,

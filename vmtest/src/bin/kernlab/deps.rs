@@ -11,13 +11,13 @@ use std::{
 
 use clap::Args;
 use kernlab_core::{
-    dossier::availability::{Kind, Availability, availabilities},
+    dossier::availability::{Availability, Kind, availabilities},
     needs::ObjectNeeds,
     scenario::{Scenario, Tracer},
 };
 use kernlab_vmtest::{
     dossier::{self, Archive, How},
-    kernels::{Config, Requirement, Scope, Availability as OptionState, chain, requirements},
+    kernels::{Config, OptionState, Requirement, Scope, chain, requirements},
 };
 
 use crate::{Exit, kernels::Progress, selection::Selected};
@@ -159,7 +159,7 @@ fn who_needs(requirement: &Requirement) -> BTreeSet<Tracer> {
 }
 
 fn state(requirement: &Requirement, config: &Config) -> String {
-    match requirement.availability(config) {
+    match requirement.state_in(config) {
         OptionState::Met => requirement.value.to_string(),
         OptionState::TooOld => "always there in this release".to_owned(),
         OptionState::Unsatisfied(found) => {
@@ -190,7 +190,8 @@ fn render<'a>(
         group(&common, &availabilities.iter().filter(is_common).collect::<Vec<_>>());
     }
     for (tracer, availabilities) in all {
-        let own: Vec<_> = availabilities.iter().filter(|availability| !is_common(availability)).collect();
+        let own: Vec<_> =
+            availabilities.iter().filter(|availability| !is_common(availability)).collect();
         group(tracer.name(), &own);
     }
     text

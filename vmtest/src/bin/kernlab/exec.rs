@@ -9,13 +9,13 @@ use std::{
 
 use clap::Args;
 use kernlab_vmtest::{
+    checkpoints::Checkpoints,
     kernels::{Entry, Kernels, chain},
     lab::{self, Guest, JobOutput, LabError, Limits},
     machine,
     program::Program,
     qemu::InjectedFile,
     splat::GuestSplats,
-    checkpoints::Checkpoints,
 };
 
 use crate::{Exit, selection::Selected, show::Terminal};
@@ -57,7 +57,9 @@ pub(crate) fn injected(text: &str) -> Result<InjectedFile, String> {
     }
     let host = PathBuf::from(host);
     let readable = host.is_file();
-    readable.then(|| InjectedFile { guest: guest.to_owned(), host }).ok_or("no such file".to_owned())
+    readable
+        .then(|| InjectedFile { guest: guest.to_owned(), host })
+        .ok_or("no such file".to_owned())
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Exit {
@@ -156,7 +158,11 @@ impl Ended {
             };
             eprintln!("{heading}{how}");
         }
-        Ok(if ended_well && guest_splats.splats().is_empty() { Exit::Success } else { Exit::Failure })
+        Ok(if ended_well && guest_splats.splats().is_empty() {
+            Exit::Success
+        } else {
+            Exit::Failure
+        })
     }
 }
 

@@ -33,7 +33,7 @@ pub(crate) enum Command {
     List(List),
     /// Ask the repositories what the kernels are now, and write kernels.lock.
     Update(Update),
-    /// Ask the repositories whether the kernels resolve, and which keys vouch for them. No kernel is
+    /// Ask the repositories whether the kernels resolve, and which keys sign them. No kernel is
     /// downloaded, and kernels.lock stays as it is.
     Verify(verify::Verify),
     /// Download and unpack kernels, so that a run needs no network.

@@ -12,13 +12,13 @@ use std::{
 
 use clap::Args;
 use kernlab_vmtest::{
+    checkpoints::Checkpoints,
     kernels::{Entry, Kernels},
     lab::{self, Guest, Keyboard, LabError, TerminalSize},
     machine,
     program::{Program, ProgramError},
     qemu::InjectedFile,
     splat::GuestSplats,
-    checkpoints::Checkpoints,
 };
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use tempfile::NamedTempFile;
@@ -125,7 +125,8 @@ fn visit(
     let store = kernels.store();
     let mut notify = |news: String| eprintln!("note: {news}");
     let programs = ["kernlab-tracer", "kernlab-workload", "kernlab-workload-static"];
-    let mut bootable = machine::of_kernel(store, &kernel, &arguments.guest, &programs, &mut notify)?;
+    let mut bootable =
+        machine::of_kernel(store, &kernel, &arguments.guest, &programs, &mut notify)?;
     bootable.machine.injected.extend(shell.program.files());
     bootable.machine.injected.extend(arguments.files.iter().cloned());
     let script = piped()?;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{
     config::{Config, Value},
-    fragment::{Requirement, OptionState, requirements},
+    fragment::{OptionState, Requirement, requirements},
 };
 
 /// Options that the lab needs and that a configuration does not have: at least one.

@@ -222,7 +222,11 @@ mod tests {
     )]
     #[case::not_mentioned("5.10", "CONFIG_X=y", OptionState::Unsatisfied(None))]
     #[case::older_than_the_option("5.4", "CONFIG_X=y", OptionState::TooOld)]
-    #[case::a_module("5.4", "CONFIG_X86_IOPL_IOPERM=m", OptionState::Unsatisfied(Some(Value::Module)))]
+    #[case::a_module(
+        "5.4",
+        "CONFIG_X86_IOPL_IOPERM=m",
+        OptionState::Unsatisfied(Some(Value::Module))
+    )]
     fn a_configuration_is_compared(
         #[case] release: &str,
         #[case] line: &str,

@@ -124,7 +124,11 @@ impl<'a> Make<'a> {
         Err(failed(status.to_string(), excerpt.to_string()))
     }
 
-    fn start(&self, target: &str, variables: &[(&str, &Path)]) -> io::Result<(MakeProcess, Output)> {
+    fn start(
+        &self,
+        target: &str,
+        variables: &[(&str, &Path)],
+    ) -> io::Result<(MakeProcess, Output)> {
         let (reader, writer) = io::pipe()?;
         let mut command = Command::new("make");
         command.arg("-C").arg(self.tree);

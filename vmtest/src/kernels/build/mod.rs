@@ -7,11 +7,11 @@
 //! interrupted leaves nothing but its log.
 
 mod config;
+mod config_check;
 mod environment;
 mod error;
 mod fragment;
 mod make;
-mod config_check;
 mod toolchain;
 mod tree;
 mod versions;
@@ -29,9 +29,9 @@ use serde::{Deserialize, Serialize};
 pub(super) use self::tree::{Tree, version_of};
 pub use self::{
     config::{Config, ConfigError, Value},
-    error::BuildError,
-    fragment::{Requirement, Scope, OptionState, requirements},
     config_check::Dropped,
+    error::BuildError,
+    fragment::{OptionState, Requirement, Scope, requirements},
     toolchain::MissingTools,
 };
 use self::{environment::Environment, error::io_error, make::Make, toolchain::Tools};

@@ -135,7 +135,13 @@ impl Tools {
         if missing_tools.is_empty() { Ok(tools) } else { Err(missing_tools) }
     }
 
-    fn add(&mut self, role: &'static str, command: &Path, is_named: bool, missing_tools: &mut MissingTools) {
+    fn add(
+        &mut self,
+        role: &'static str,
+        command: &Path,
+        is_named: bool,
+        missing_tools: &mut MissingTools,
+    ) {
         let name = command.display().to_string();
         match first_line(command, &self.environment) {
             Ok(version) => {

@@ -58,7 +58,10 @@ impl Part {
 }
 
 /// Finds the kernel that `package` names; a glob means the newest package that it matches.
-pub(crate) fn resolve(index: &Index, package: &str) -> Result<Dependencies<Package>, DependencyError> {
+pub(crate) fn resolve(
+    index: &Index,
+    package: &str,
+) -> Result<Dependencies<Package>, DependencyError> {
     let mut walk = Walk { index, reached: Vec::new(), missing: Vec::new() };
     walk.reach(newest(index, package)?);
     let contents: Vec<_> = walk.reached.iter().filter(|node| node.is_content()).collect();
@@ -86,7 +89,10 @@ pub(crate) fn resolve(index: &Index, package: &str) -> Result<Dependencies<Packa
 
 /// Finds the source of a kernel: a package `linux-source-VERSION`, or a metapackage that depends on
 /// one. What `uname -r` will print begins with its version.
-pub(crate) fn source(index: &Index, package: &str) -> Result<Dependencies<Package>, DependencyError> {
+pub(crate) fn source(
+    index: &Index,
+    package: &str,
+) -> Result<Dependencies<Package>, DependencyError> {
     const PREFIX: &str = "linux-source-";
     let mut found = newest(index, package)?;
     if let Some(below) = found.depends.iter().flatten().find(|name| name.name.starts_with(PREFIX)) {
@@ -308,7 +314,10 @@ mod tests {
             package("linux-modules-extra-5.4.0-216-generic", "5.4.0-216.236", ""),
         ];
         let dependencies = resolve_in(&packages, "linux-image-virtual").unwrap();
-        assert_eq!((&*dependencies.release, &*dependencies.version), ("5.4.0-216-generic", "5.4.0-216.236"));
+        assert_eq!(
+            (&*dependencies.release, &*dependencies.version),
+            ("5.4.0-216-generic", "5.4.0-216.236")
+        );
         assert_eq!(
             roles(&dependencies),
             ["Image linux-image-5.4.0-216-generic", "Modules linux-modules-5.4.0-216-generic"]
@@ -376,7 +385,10 @@ mod tests {
         let index = Index::parse(&repository::index(&packages)).unwrap();
         for wanted in ["linux-source", "linux-source-5.10", "linux-source-5.*"] {
             let dependencies = source(&index, wanted).unwrap();
-            assert_eq!((&*dependencies.release, &*dependencies.version), ("5.10.262", "5.10.262-1"));
+            assert_eq!(
+                (&*dependencies.release, &*dependencies.version),
+                ("5.10.262", "5.10.262-1")
+            );
             assert_eq!(roles(&dependencies), ["Source linux-source-5.10"]);
         }
         let error = source(&index, "linux-doc-5.10").unwrap_err();

@@ -4,8 +4,8 @@
 //! that, and `dependencies` finds in it the packages that make up a kernel. Nothing here touches the
 //! network.
 
-pub(crate) mod dependencies;
 pub(crate) mod control;
+pub(crate) mod dependencies;
 pub(crate) mod index;
 pub(crate) mod release;
 pub(crate) mod version;

@@ -5,8 +5,8 @@
 
 mod deb;
 mod image;
-mod stripped_cpio;
 pub(crate) mod rpm;
+mod stripped_cpio;
 mod tar;
 
 use std::io::{self, Read};

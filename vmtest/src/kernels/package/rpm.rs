@@ -6,7 +6,7 @@ use std::io::{self, Read};
 
 use cpio::newc;
 
-use super::{Kind, Limits, Member, PackageError, listed};
+use super::{Kind, Limits, Member, PackageError, stripped_cpio};
 use crate::kernels::{
     compression::{Bounded, Compression},
     rpm::header::{Header, HeaderError, tag},

@@ -62,7 +62,10 @@ impl Part {
 }
 
 /// Finds the kernel that `package` names; a glob means the newest package that it matches.
-pub(crate) fn resolve(index: &Index, package: &str) -> Result<Dependencies<Package>, DependencyError> {
+pub(crate) fn resolve(
+    index: &Index,
+    package: &str,
+) -> Result<Dependencies<Package>, DependencyError> {
     let mut walk = Walk { index, reached: Vec::new(), missing: Vec::new() };
     walk.reach(start(index, package)?);
     let Walk { mut reached, missing, .. } = walk;
@@ -84,7 +87,12 @@ pub(crate) fn resolve(index: &Index, package: &str) -> Result<Dependencies<Packa
     let mut packages: Vec<_> =
         reached.iter().map(|(part, package)| (part.role(), (*package).clone())).collect();
     packages.sort_by_key(|(role, _)| *role);
-    Ok(Dependencies { release: uname(image), version: image.version.to_string(), packages, missing })
+    Ok(Dependencies {
+        release: uname(image),
+        version: image.version.to_string(),
+        packages,
+        missing,
+    })
 }
 
 /// What `uname -r` prints in the kernel of a package.

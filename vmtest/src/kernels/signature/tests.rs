@@ -74,7 +74,8 @@ fn text_around_a_signed_document_is_not_signed() {
 fn another_key_is_named() {
     let (author, unrelated_process) = (Author::new(), Author::new());
     let (_dir, keyring) = keyring(&author);
-    let error = keyring.unwrap().verify_inline(unrelated_process.sign(TEXT).as_bytes(), now()).unwrap_err();
+    let error =
+        keyring.unwrap().verify_inline(unrelated_process.sign(TEXT).as_bytes(), now()).unwrap_err();
     assert!(matches!(error, SignatureError::UnknownSigner { .. }), "{error:?}");
     assert!(error.to_string().contains(&author.fingerprint()), "{error}");
 }

@@ -250,7 +250,7 @@ mod tests {
         let derived = artifact("derived", "module.ko");
         let built = artifact("built", build::DESCRIPTION);
         fs::create_dir_all(dir.path().join("scratch/left/behind")).unwrap();
-        fs::create_dir_all(dir.path().join("warm/guest")).unwrap();
+        fs::create_dir_all(dir.path().join("checkpoints/guest")).unwrap();
 
         let digests = [wanted.digest(), Digest::of(b"wanted too")];
         let wanted_things =
@@ -258,7 +258,7 @@ mod tests {
         let sweep = store.sweep(&wanted_things, None).unwrap();
         assert!(unwanted.path().exists(), "a sweep alone removes nothing");
         store.remove(&sweep).unwrap();
-        let guest = dir.path().join("warm/guest");
+        let guest = dir.path().join("checkpoints/guest");
         for path in [wanted.path(), &wanted_part, &named, &derived, &built, &guest] {
             assert!(path.exists(), "{}", path.display());
         }

@@ -14,8 +14,8 @@
 
 mod artifact;
 mod garbage;
-mod object;
 mod lock;
+mod object;
 mod usage;
 
 use std::{
@@ -28,9 +28,9 @@ use std::{
 
 pub(crate) use garbage::Wanted;
 pub use garbage::{Item, Kind, Sweep};
+pub(crate) use lock::{StoreLock, lock_within};
 pub use object::Object;
 pub(crate) use object::Partial;
-pub(crate) use lock::{StoreLock, lock_within};
 use usage::Usage;
 
 const PARTS: [&str; 5] = ["objects", "partial", "artifacts", "scratch", "locks"];

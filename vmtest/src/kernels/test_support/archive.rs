@@ -17,7 +17,7 @@ pub(crate) fn tar(entries: &[Entry<'_>]) -> Vec<u8> {
     let mut archive = tar::Builder::new(Vec::new());
     for entry in entries {
         let (path, kind, content, target) = match entry {
-            Entry::Dir(path) => (path, tar::EntryType::Dir, &[][..], ""),
+            Entry::Dir(path) => (path, tar::EntryType::Directory, &[][..], ""),
             Entry::File(path, content) => (path, tar::EntryType::Regular, *content, ""),
             Entry::Link(path, target) => (path, tar::EntryType::Symlink, &[][..], *target),
         };

@@ -84,12 +84,7 @@ impl Ubuntu {
         vec![
             package("linux-image-virtual", meta, image, &[]),
             package("linux-image-generic", meta, image, &[]),
-            package(
-                image,
-                version,
-                on_modules,
-                &[Entry::Dir("./"), Entry::File(&boot, &vmlinuz)],
-            ),
+            package(image, version, on_modules, &[Entry::Dir("./"), Entry::File(&boot, &vmlinuz)]),
             package(modules, version, "", &with_modules),
             package(extra, version, image, &[]),
         ]

@@ -40,7 +40,7 @@ source = {{ kind = "rpm", repository = "sample", {dir}, package = "kernel" }}
 }
 
 pub(super) fn path() -> String {
-    format!("path = \"{FOLDER}\"")
+    format!("path = \"{DIR}\"")
 }
 
 fn image(release: &str) -> Vec<u8> {
@@ -137,7 +137,7 @@ fn an_index_that_is_not_as_it_was_signed_is_refused() {
     refused("cannot trust the repository: signed by ");
     repository.index(&[], Some(&signer));
     repository.publish(&lab.server, DIR);
-    let repomd = format!("{FOLDER}/repodata/repomd.xml");
+    let repomd = format!("{DIR}/repodata/repomd.xml");
     lab.server.edit(&repomd, |content| content.extend(b"<!-- -->"));
     refused("cannot trust the repository: the signature is bad");
     repository.publish(&lab.server, DIR);
@@ -145,7 +145,7 @@ fn an_index_that_is_not_as_it_was_signed_is_refused() {
     let names = list.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let primary = names.filter(|name| name.ends_with("-primary.xml.gz"));
     for name in primary {
-        lab.server.edit(&format!("{FOLDER}/repodata/{name}"), |content| content[30] ^= 1);
+        lab.server.edit(&format!("{DIR}/repodata/{name}"), |content| content[30] ^= 1);
     }
     refused("is not what the repomd.xml promises");
     repository.publish(&lab.server, DIR);
@@ -160,9 +160,9 @@ fn a_package_replaced_after_it_was_locked_is_refused() {
     repository.index(&[], Some(&signer));
     repository.publish(&lab.server, DIR);
     assert_eq!(lab.update(), [""; 0]);
-    lab.server.edit(&format!("{FOLDER}/{IMAGE}"), |content| content[2000] ^= 1);
+    lab.server.edit(&format!("{DIR}/{IMAGE}"), |content| content[2000] ^= 1);
     assert_eq!(lab.prepare().unwrap_err().reason(), Reason::DigestMismatch);
-    lab.server.remove(&format!("{FOLDER}/{IMAGE}"));
+    lab.server.remove(&format!("{DIR}/{IMAGE}"));
     let error = chain(&lab.prepare().unwrap_err());
     assert!(error.contains("the repository no longer has kernel-core-4.18.0"), "{error}");
     assert!(error.contains("run `cargo xtask kernels update newest`"), "{error}");
@@ -304,7 +304,7 @@ fn another_package_of_the_same_signer_is_refused() {
     };
     repository.edit_primary(forged);
     repository.publish(&lab.server, DIR);
-    lab.server.put(&format!("{FOLDER}/{FEDORA_IMAGE}"), content.clone());
+    lab.server.put(&format!("{DIR}/{FEDORA_IMAGE}"), content.clone());
     let [error] = &lab.update()[..] else { panic!() };
     let expected = "the package is kernel-core-6.19.9-300.fc44.x86_64, not \
                     kernel-core-6.19.10-300.fc44.x86_64";

@@ -12,8 +12,8 @@ use kernlab_core::outcome::Reason;
 use serde::Serialize;
 
 use super::{
-    dependencies::DependencyError,
     deb::{index::IndexError, release::ReleaseError},
+    dependencies::DependencyError,
     download::TransferError,
     error::{ErrorKind, chain},
     lock::{Change, Lock, LockedKernel},
@@ -49,7 +49,7 @@ pub struct Update {
 pub struct Resolution {
     /// What would be locked.
     pub kernel: LockedKernel,
-    /// The keys that vouch for it. None for what the matrix names by its digest.
+    /// The keys that sign it. None for what the matrix names by its digest.
     pub signed_by: Vec<SignedBy>,
     /// What is still to be proven when its files are downloaded.
     pub unproven: Option<Unproven>,

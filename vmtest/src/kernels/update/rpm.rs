@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use super::{Bypassed, RepositoryError, Resolution, Unproven, UpdateError};
 use crate::kernels::{
-    dependencies::Dependencies,
     compression::{Bounded, Compression},
+    dependencies::Dependencies,
     error::ErrorKind,
     lock::{LockedFile, LockedKernel, Place, Role},
     matrix::{Entry, RpmDir, RpmSource, Signs},
@@ -156,7 +156,11 @@ impl Repository {
             snapshot: None,
             pinned: false,
             missing: dependencies.missing.clone(),
-            files: dependencies.packages.iter().map(file).collect::<Result<_, RepositoryError>>()?,
+            files: dependencies
+                .packages
+                .iter()
+                .map(file)
+                .collect::<Result<_, RepositoryError>>()?,
         })
     }
 

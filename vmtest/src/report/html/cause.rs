@@ -105,7 +105,11 @@ fn explain(page: &mut String, finding: &Finding) {
     if finding.category.severity() != Severity::Expected
         && let Some(cell) = finding.cells.first()
     {
-        part(page, "again", &escaped(&CellReport::of_verdict(cell, Verdict::pass()).repro_command()));
+        part(
+            page,
+            "again",
+            &escaped(&CellReport::of_verdict(cell, Verdict::pass()).repro_command()),
+        );
     }
     if let Some(fingerprint) = &finding.fingerprint {
         let _ = writeln!(page, "<p class=\"fingerprint\">fingerprint {fingerprint}</p>");

@@ -18,7 +18,7 @@ use kernlab_core::{
 };
 use kernlab_vmtest::{
     dossier::{self, How},
-    kernels::{AddError, Kernels, Proposal, Request, Selection, Tier, AddOptions, nearest},
+    kernels::{AddError, AddOptions, Kernels, Proposal, Request, Selection, Tier, nearest},
     report::{
         Tally,
         regression::{Regression, Side},
