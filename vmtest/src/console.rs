@@ -14,7 +14,10 @@ use std::{
 };
 
 pub(crate) use self::log::shorten;
-pub use self::{crash::Crash, log::Log};
+pub use self::{
+    crash::{ConsoleLog, Crash},
+    log::Log,
+};
 
 /// The longest evidence file, in bytes. A guest may print for ever.
 const FILE_LIMIT: u64 = 4 * 1024 * 1024;

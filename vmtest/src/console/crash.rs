@@ -1,13 +1,31 @@
-//! Finds the crash in what a kernel printed.
+//! Finds splats, and the crash among them, in what a kernel printed.
 //!
 //! Not a verdict by itself: it explains why a guest that should have answered is gone or silent.
 
-use kernlab_splat::scan;
+use kernlab_splat::{Splat, scan};
 
 use super::{Log, log::shorten};
 
 /// The longest excerpt, in lines.
 const EXCERPT: usize = 60;
+
+/// All that a console printed, scanned once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConsoleLog {
+    /// The text, with plain line ends.
+    pub text: String,
+    /// Its splats, in the order of the text.
+    pub splats: Vec<Splat>,
+}
+
+impl ConsoleLog {
+    /// Scans a log.
+    pub fn of(log: &Log) -> Self {
+        let text = log.text();
+        let splats = scan(&text);
+        ConsoleLog { text, splats }
+    }
+}
 
 /// A kernel's report of its own end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,11 +37,9 @@ pub struct Crash {
 }
 
 impl Crash {
-    /// The first crash in the log. A warning, or a complaint about time, is one only where the kernel
+    /// The first crash in a log. A warning, or a complaint about time, is one only where the kernel
     /// was told to panic because of it.
-    pub fn find(log: &Log) -> Option<Crash> {
-        let text = log.text();
-        let splats = scan(&text);
+    pub fn find(ConsoleLog { text, splats }: &ConsoleLog) -> Option<Crash> {
         let panicked = || text.lines().any(|line| line.contains("Kernel panic - not syncing"));
         let crash = splats.iter().find(|splat| splat.kind.is_crash());
         let crash = crash.or_else(|| splats.last().filter(|_| panicked()))?;
@@ -39,10 +55,10 @@ mod tests {
 
     use super::*;
 
-    fn log(text: &str) -> Log {
+    fn log(text: &str) -> ConsoleLog {
         let mut log = Log::default();
         log.append(text.as_bytes());
-        log
+        ConsoleLog::of(&log)
     }
 
     const STUCK: &str =

@@ -2,12 +2,11 @@
 
 use std::{error::Error, fmt, io, process::ExitStatus, time::Duration};
 
-use kernlab_core::outcome::{Outcome, Reason, Verdict};
 use kernlab_proto::{Exit, FrameError};
 
 use super::cpu_time::CpuTime;
 use crate::{
-    console::Crash,
+    console::{ConsoleLog, Crash},
     qemu::{BinaryError, KernelImageError, MonitorError, SpawnError},
 };
 
@@ -160,10 +159,12 @@ pub enum LabErrorKind {
 pub struct GuestEvidence {
     /// The crash, if there is one, else the last lines of the console.
     pub console: String,
+    /// All that the console printed, with its splats.
+    pub console_log: ConsoleLog,
     /// A command that boots the same machine in a terminal.
     pub reproduce: String,
     /// What the guest got of the time since its program was started.
-    pub running: CpuTime,
+    pub cpu_time: CpuTime,
 }
 
 /// A guest failed; it has been ended.
@@ -174,7 +175,7 @@ pub struct LabError {
 }
 
 impl LabError {
-    pub(super) fn new(kind: LabErrorKind, evidence: GuestEvidence) -> Self {
+    pub(crate) fn new(kind: LabErrorKind, evidence: GuestEvidence) -> Self {
         LabError { kind: Box::new(kind), evidence: Box::new(evidence) }
     }
 
@@ -196,67 +197,6 @@ impl LabError {
     /// What to read about it.
     pub fn evidence(&self) -> &GuestEvidence {
         &self.evidence
-    }
-
-    /// The verdict on a cell whose guest failed so.
-    pub fn outcome(&self) -> Outcome {
-        match *self.kind {
-            LabErrorKind::Crashed { phase: Phase::Work, .. } => Outcome::KernelCrash,
-            LabErrorKind::Silent { .. } => Outcome::Timeout,
-            LabErrorKind::KernelWarned(_) => Outcome::KernelWarning,
-            LabErrorKind::Crashed { phase: Phase::Boot, .. }
-            | LabErrorKind::QemuMissing(_)
-            | LabErrorKind::Spawn(_)
-            | LabErrorKind::QemuFailed { .. }
-            | LabErrorKind::NotSaved(_)
-            | LabErrorKind::NotRestored { .. }
-            | LabErrorKind::NotAKernel(_)
-            | LabErrorKind::Host { .. }
-            | LabErrorKind::Died { .. }
-            | LabErrorKind::NeverReady { .. }
-            | LabErrorKind::ModuleRefused { .. }
-            | LabErrorKind::Garbage { .. }
-            | LabErrorKind::Unsendable(_)
-            | LabErrorKind::LogNotRead
-            | LabErrorKind::Unexpected { .. }
-            | LabErrorKind::EndedEarly { .. }
-            | LabErrorKind::Refused { .. } => Outcome::Infra,
-        }
-    }
-
-    /// The reason's code.
-    pub fn reason(&self) -> Reason {
-        match *self.kind {
-            LabErrorKind::QemuMissing(_)
-            | LabErrorKind::Spawn(_)
-            | LabErrorKind::QemuFailed { .. }
-            | LabErrorKind::NotSaved(_)
-            | LabErrorKind::NotRestored { .. } => Reason::QemuFailed,
-            LabErrorKind::NotAKernel(_) => Reason::NotAKernel,
-            LabErrorKind::Host { .. } | LabErrorKind::Unsendable(_) => Reason::HostIo,
-            LabErrorKind::Crashed { .. } => Reason::KernelPanicked,
-            LabErrorKind::NeverReady { .. } => Reason::BootTimeout,
-            LabErrorKind::ModuleRefused { .. } => Reason::ModuleRefused,
-            LabErrorKind::Silent { .. } => Reason::DeadlineExceeded,
-            LabErrorKind::Died { .. }
-            | LabErrorKind::Garbage { .. }
-            | LabErrorKind::LogNotRead
-            | LabErrorKind::Unexpected { .. } => Reason::ConnectionLost,
-            LabErrorKind::KernelWarned(_) => Reason::KernelWarned,
-            LabErrorKind::EndedEarly { .. } | LabErrorKind::Refused { .. } => Reason::TracerDied,
-        }
-    }
-
-    /// Outcome, reason and the whole chain of messages.
-    pub fn verdict(&self) -> Verdict {
-        let mut message = self.to_string();
-        let mut source = self.source();
-        while let Some(error) = source {
-            message.push_str(": ");
-            message.push_str(&error.to_string());
-            source = error.source();
-        }
-        Verdict::because(self.outcome(), self.reason(), message)
     }
 }
 

@@ -98,14 +98,14 @@ pub struct JobOutput {
     pub result: Vec<u8>,
     /// Bytes beyond the job's limits, thrown away.
     pub dropped: u64,
-    /// Processes that it left running, and that were killed.
+    /// Processes that it left cpu_time, and that were killed.
     pub killed: u32,
     /// A process of it could not be killed: the guest's kernel holds it.
     pub stuck: bool,
     /// From the request to the answer, by our clock.
     pub duration: Duration,
     /// How much of that time the host ran the guest.
-    pub running: CpuTime,
+    pub cpu_time: CpuTime,
     /// From the program's start to its end, by the guest's clock.
     pub guest_duration: Duration,
 }
@@ -140,7 +140,7 @@ impl Collected {
         self,
         report: RunReport,
         duration: Duration,
-        running: CpuTime,
+        cpu_time: CpuTime,
     ) -> JobOutput {
         JobOutput {
             exit: report.exit,
@@ -151,7 +151,7 @@ impl Collected {
             killed: report.killed,
             stuck: report.stuck,
             duration,
-            running,
+            cpu_time,
             guest_duration: Duration::from_micros(report.duration_us),
         }
     }

@@ -17,7 +17,7 @@ use super::{
     job::{Collected, GuestFile, Job, JobOutput},
 };
 use crate::{
-    console::{Console, Crash, Log},
+    console::{Console, ConsoleLog, Crash, Log},
     qemu::{Accelerator, InjectedFile, Memory, Monitor, Process, Spawned, check_kernel_image},
 };
 
@@ -135,8 +135,8 @@ impl Machine {
             match self.receive(work.deadline, work.doing, work.waited)? {
                 GuestMessage::Output { stream, bytes } if collected.add(stream, &bytes) => {}
                 GuestMessage::Exited(report) => {
-                    let running = self.running();
-                    return Ok(collected.finish(report, work.started.elapsed(), running));
+                    let cpu_time = self.cpu_time();
+                    return Ok(collected.finish(report, work.started.elapsed(), cpu_time));
                 }
                 GuestMessage::Refused { what } => {
                     return Err(self.fail(LabErrorKind::Refused { what }));
@@ -147,7 +147,7 @@ impl Machine {
     }
 
     /// What the guest got of the time since the last program was started.
-    pub(super) fn running(&self) -> CpuTime {
+    pub(super) fn cpu_time(&self) -> CpuTime {
         let Some((since, used)) = self.at_work else { return CpuTime::default() };
         let processor = self.process.processor_time().saturating_sub(used);
         CpuTime { passed: since.elapsed(), processor }
@@ -313,9 +313,8 @@ impl Machine {
     }
 
     pub(super) fn fail(&mut self, kind: LabErrorKind) -> LabError {
-        let running = self.running();
-        let log = self.end();
-        let evidence = self.evidence(log.last_lines(LAST_LINES), running);
+        let (log, mut evidence) = self.end();
+        evidence.console = log.last_lines(LAST_LINES);
         LabError::new(kind, evidence)
     }
 
@@ -325,28 +324,32 @@ impl Machine {
         phase: Phase,
         kind: impl FnOnce(&Log) -> LabErrorKind,
     ) -> LabError {
-        let running = self.running();
-        let log = self.end();
-        match Crash::find(&log) {
+        let (log, mut evidence) = self.end();
+        let kind = match Crash::find(&evidence.console_log) {
             Some(crash) => {
-                let evidence = self.evidence(crash.excerpt.clone(), running);
-                LabError::new(LabErrorKind::Crashed { phase, crash }, evidence)
+                evidence.console = crash.excerpt.clone();
+                LabErrorKind::Crashed { phase, crash }
             }
             None => {
-                let evidence = self.evidence(log.last_lines(LAST_LINES), running);
-                LabError::new(kind(&log), evidence)
+                evidence.console = log.last_lines(LAST_LINES);
+                kind(&log)
             }
-        }
+        };
+        LabError::new(kind, evidence)
     }
 
-    /// Ends QEMU and returns all that its guest printed.
-    fn end(&mut self) -> Log {
+    /// Ends QEMU. Returns what its guest printed, and all evidence but an excerpt of that.
+    fn end(&mut self) -> (Log, GuestEvidence) {
+        let cpu_time = self.cpu_time();
         self.process.kill();
-        self.console.finish(Instant::now() + ENDING)
-    }
-
-    fn evidence(&self, console: String, running: CpuTime) -> GuestEvidence {
-        GuestEvidence { console, reproduce: self.process.reproduce().to_owned(), running }
+        let log = self.console.finish(Instant::now() + ENDING);
+        let evidence = GuestEvidence {
+            console: String::new(),
+            console_log: ConsoleLog::of(&log),
+            reproduce: self.process.reproduce().to_owned(),
+            cpu_time,
+        };
+        (log, evidence)
     }
 }
 

@@ -1,6 +1,6 @@
 //! A run as one page of HTML that needs nothing else: no network, and a script only for the filter.
 
-use std::{fmt::Write as _, fs, path::Path};
+use std::{fmt::Write as _, path::Path};
 
 use kernlab_core::{outcome::Outcome, record::Decision};
 
@@ -11,6 +11,7 @@ use super::{
     regression::Finding,
     table,
 };
+use crate::run::evidence::CellEvidence;
 
 pub(super) mod cause;
 pub(super) mod page;
@@ -31,16 +32,15 @@ pub struct EvidenceLinks {
 impl EvidenceLinks {
     /// Reads what is in the run's directory. What can't be read is not shown: the page links to it.
     pub fn read(run: &Path, cell: &CellReport) -> Self {
-        let dir = run.join(&cell.evidence);
-        let text = |name: &str| fs::read_to_string(dir.join(name)).ok();
+        let evidence = CellEvidence::at(run.join(&cell.evidence));
         let last_lines = |text: String| {
             let skipped = text.lines().count().saturating_sub(CONSOLE_LINES);
             text.lines().skip(skipped).map(|line| format!("{line}\n")).collect()
         };
-        let console = || text("guest.txt").or_else(|| text("kernel.log")).map(last_lines);
+        let console = || evidence.guest().map(last_lines);
         EvidenceLinks {
-            events: text("events.txt"),
-            verifier_log: text("verifier.log"),
+            events: evidence.events().ok().flatten(),
+            verifier_log: evidence.verifier_log(),
             console: if is_expected(cell) { None } else { console() },
         }
     }

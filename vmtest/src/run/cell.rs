@@ -1,47 +1,38 @@
-//! One cell: a kernel, a guest, a tracer, a verdict.
+//! One cell: a kernel, a guest, a tracer. Its steps, in order: gather, judge, report.
 
 use std::{
     collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
+    io,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
 use kernlab_core::{
-    btf::{Btf, Extract},
     cell::{BtfMode, Cell},
-    dossier::{Dossier, GivenTypes},
-    facts::wanted_types,
+    dossier::Dossier,
     outcome::{Outcome, Reason, Verdict},
-    record::Decision,
 };
 
 use super::{
-    collect::CELL_FILE,
-    dir::{RunDir, read_json, write_json},
-    job_output::{keep_output, record, said, stages_in_the_guest},
+    dir::RunDir,
+    evidence::CellEvidence,
     milliseconds,
     plan::{CellAttempt, RunPlan},
-    preparation,
+    prediction, preparation,
     primed::{self, BTF, Start},
     progress::{ProgressEvent, Reporter},
-    splat_policy::SplatPolicy,
 };
 use crate::{
     checkpoints::Checkpoints,
     dossier::{self, How},
     golden,
-    judge::{self, Golden, Judgement, judge},
     kernels::{self, Deviation, Entry, Kernels, Selection, Silent, Unpacked, chain},
-    lab::{self, Bootable, Guest, Job, JobOutput, LabError},
+    lab::{self, Bootable, Guest, Job, LabError},
     machine,
     qemu::InjectedFile,
     report::CellReport,
-    splat::GuestSplats,
+    verdict::{self, Findings, Golden, Judgement, Prediction, SplatPolicy, Trace},
 };
-
-/// The events of a cell as text, in the directory of its evidence.
-pub(crate) const EVENTS_FILE: &str = "events.txt";
 
 /// Where a guest finds the BPF object that it is to load instead of its own.
 const OBJECT: &str = "/tmp/object.o";
@@ -61,15 +52,30 @@ pub struct Runner {
     snapshots: PathBuf,
 }
 
-/// A cell can end early with its verdict.
-pub(super) type Step<T> = Result<T, Verdict>;
+/// The cell ends before its guest began to work, with this verdict.
+struct Early(Verdict);
 
-fn unavailable(error: kernels::Error) -> Verdict {
-    Verdict::because(Outcome::Unavailable, error.reason(), chain(&error))
+fn unavailable(error: kernels::Error) -> Early {
+    Early(Verdict::because(Outcome::Unavailable, error.reason(), chain(&error)))
 }
 
-fn infra(reason: Reason, error: &(dyn std::error::Error + 'static)) -> Verdict {
-    Verdict::because(Outcome::Infra, reason, chain(error))
+fn infra(reason: Reason, error: &(dyn std::error::Error + 'static)) -> Early {
+    Early(Verdict::because(Outcome::Infra, reason, chain(error)))
+}
+
+fn host_io(error: io::Error) -> Early {
+    infra(Reason::HostIo, &error)
+}
+
+/// What one attempt at a cell left.
+struct Gathered {
+    entry: Entry,
+    /// What the guest said that it runs, if it came to that.
+    release: Option<String>,
+    trace: Trace,
+    clock: Clock,
+    /// Why what is worth reading about a lost guest could not be kept.
+    not_kept: Option<io::Error>,
 }
 
 impl Runner {
@@ -85,12 +91,12 @@ impl Runner {
     }
 
     /// Runs one cell, leaves its evidence and its report, and returns the report.
-    pub fn run(&self, cell: &Cell) -> std::io::Result<CellReport> {
+    pub fn run(&self, cell: &Cell) -> io::Result<CellReport> {
         self.run_attempt(cell, 1)
     }
 
     /// The same for one attempt at a cell that is repeated; attempts count from 1.
-    pub fn run_attempt(&self, cell: &Cell, number: u32) -> std::io::Result<CellReport> {
+    pub fn run_attempt(&self, cell: &Cell, number: u32) -> io::Result<CellReport> {
         let id = cell.to_string();
         let attempt = CellAttempt { cell: id.clone(), number }.to_string();
         let reporter = Reporter::from_environment(&attempt);
@@ -102,14 +108,15 @@ impl Runner {
         reporter.notify(ProgressEvent::Booting);
         let evidence = self.dir.create_evidence(&attempt)?;
 
-        let mut report = CellReport::of_verdict(&id, Verdict::pass());
-        report.evidence = RunDir::evidence(&attempt).display().to_string();
-        let verdict = match self.attempt(cell, &evidence, &reporter, &mut report) {
-            Ok(verdict) | Err(verdict) => verdict,
+        let gathered = self.gather(cell, &evidence, &reporter);
+        let judged = gathered.and_then(|gathered| self.judge(cell, gathered, &evidence));
+        let mut report = match judged {
+            Ok(report) => report,
+            Err(Early(verdict)) => CellReport::of_verdict(&id, verdict),
         };
-        report.set_verdict(verdict);
+        report.evidence = RunDir::evidence(&attempt).display().to_string();
         report.duration_ms = milliseconds(began.elapsed());
-        write_json(&evidence.join(CELL_FILE), &report)?;
+        evidence.keep_report(&report)?;
         reporter.notify(ProgressEvent::Finished { outcome: report.outcome, reason: report.reason });
         Ok(report)
     }
@@ -127,124 +134,117 @@ impl Runner {
         runner
     }
 
-    fn attempt(
+    /// Boots or restores the cell's guest, runs the tracer in it, and keeps what both said.
+    fn gather(
         &self,
         cell: &Cell,
-        evidence: &Path,
+        evidence: &CellEvidence,
         reporter: &Reporter,
-        report: &mut CellReport,
-    ) -> Step<Verdict> {
+    ) -> Result<Gathered, Early> {
         if let Some(verdict) = self.plan.unavailable.get(&cell.kernel) {
-            return Err(verdict.clone());
+            return Err(Early(verdict.clone()));
         }
-        let host_io = |error: std::io::Error| infra(Reason::HostIo, &error);
         let mut clock = Clock::default();
         let entry = self.entry(&cell.kernel)?;
         let kernel = self.kernel(&entry)?;
         kernel.check_mode(&entry, cell.btf).map_err(unavailable)?;
         let mut notify = |line| reporter.notify(ProgressEvent::Notice(line));
         let mut bootable = self.bootable(&entry, &kernel, cell.btf, &mut notify)?;
-        bootable.console_file = Some(evidence.join("console.log"));
+        bootable.console_file = Some(evidence.console_file());
         clock.lap("prepare");
         self.open_kernel(&entry, &kernel, &mut notify)?;
         clock.lap("first of its kernel");
 
-        let start = self.start(cell, &bootable, &mut notify);
-        let start = start.map_err(|error| lab_verdict(&error, evidence))?;
+        let start = match self.start(cell, &bootable, evidence, &mut notify) {
+            Ok(start) => start,
+            Err(error) => {
+                let not_kept = evidence.keep_lost_guest(&error).err();
+                let trace = Trace::NotStarted(error);
+                return Ok(Gathered { entry, release: None, trace, clock, not_kept });
+            }
+        };
         clock.lap("guest");
         reporter.notify(ProgressEvent::Tracing);
-        report.release = Some(start.release().to_owned());
+        let release = Some(start.release().to_owned());
         let worked = start
             .run()
             .inspect(|_| clock.lap("trace"))
             .and_then(|(mut guest, output)| Ok((guest.kernel_log()?.to_owned(), output, guest)));
         let (kernel_log, output, guest) = match worked {
             Ok(worked) => worked,
-            Err(error) => return Err(self.of_lost_guest(cell, &entry, &error, evidence, report)),
+            Err(error) => {
+                let not_kept = evidence.keep_lost_guest(&error).err();
+                let trace = Trace::Lost(error);
+                return Ok(Gathered { entry, release, trace, clock, not_kept });
+            }
         };
-        fs::write(evidence.join("kernel.log"), &kernel_log).map_err(host_io)?;
-        keep_output(&output, evidence).map_err(host_io)?;
+        evidence.keep_kernel_log(&kernel_log).map_err(host_io)?;
+        evidence.keep_output(&output).map_err(host_io)?;
         clock.lap("kernel log");
         drop(guest);
-
-        let verdict = match self.judge(cell, &entry, &output, evidence, report) {
-            Ok(judgement) => {
-                report.diff = judgement.diff;
-                if let Some(log) = &judgement.verifier_log {
-                    fs::write(evidence.join("verifier.log"), log).map_err(host_io)?;
-                }
-                let (predicted, observed) = (report.predicted.as_ref(), report.plan.as_ref());
-                judge::against_prediction(judgement.verdict, predicted, observed)
-            }
-            // A tracer that came to no result may have met a kernel that complains.
-            Err(verdict) => verdict,
-        };
-        clock.lap("judge");
-        report.stages_ms.extend(clock.laps);
-        let console = console(evidence);
-        let guest_splats = GuestSplats::of(&kernel_log, &console);
-        let applied = self.known(cell, &entry).apply(verdict, &guest_splats, output.running);
-        report.allowed = applied.allowed;
-        Ok(applied.verdict)
+        let trace = Trace::Ended { output, kernel_log, console: evidence.console() };
+        Ok(Gathered { entry, release, trace, clock, not_kept: None })
     }
 
-    /// The verdict on a cell whose guest is gone or silent: what its kernel said on the console
-    /// explains that better than we could.
-    fn of_lost_guest(
+    /// Judges what was gathered, keeps what the judgement rests on, and reports.
+    fn judge(
         &self,
         cell: &Cell,
-        entry: &Entry,
-        error: &LabError,
-        evidence: &Path,
-        report: &mut CellReport,
-    ) -> Verdict {
-        let mut lost = lab_verdict(error, evidence);
-        if lost.outcome == Outcome::Timeout {
-            // Tells a guest that spins from one that waits, or that the host had no time for.
-            let running = error.evidence().running;
-            lost.message.push_str(&format!("; the host ran the guest for {running}"));
+        gathered: Gathered,
+        evidence: &CellEvidence,
+    ) -> Result<CellReport, Early> {
+        let Gathered { entry, release, trace, mut clock, not_kept } = gathered;
+        let prediction = prediction::of_cell(&self.dir, cell).map_err(host_io)?;
+        let read = |name: &str| golden::read(&self.snapshots, name).map_err(host_io);
+        let deviation = deviation_of(cell, &entry);
+        let deviation_name = deviation.and_then(|deviation| deviation.snapshot.clone());
+        let shared_name = golden::shared_name(cell.scenario);
+        let shared = read(&shared_name)?;
+        let special = deviation_name.as_deref().map(read).transpose()?.flatten();
+        let policy = SplatPolicy {
+            expected: deviation.and_then(|deviation| deviation.warning.as_deref()),
+            allow: &self.plan.allow,
+        };
+        let golden = Golden { shared: shared.as_deref(), deviation: special.as_deref() };
+        let findings = Findings { cell, trace: &trace, golden, prediction: &prediction, policy };
+        let mut judgement = verdict::of_cell(&findings);
+        let snapshot = judgement.events.as_ref().map(|_| deviation_name.unwrap_or(shared_name));
+        if let (true, Some(events), Some(name)) =
+            (self.plan.update_snapshots && judgement.confirmed, &judgement.events, &snapshot)
+        {
+            golden::write(&self.snapshots, name, events)
+                .map_err(|error| infra(Reason::HostIo, &error))?;
+            let golden = Golden { shared: Some(events), deviation: None };
+            judgement = verdict::of_cell(&Findings { golden, ..findings });
         }
-        let console = console(evidence);
-        let guest_splats = GuestSplats::of("", &console);
-        let running = error.evidence().running;
-        let applied = self.known(cell, entry).apply(lost.clone(), &guest_splats, running);
-        report.allowed = applied.allowed;
-        let mut verdict = applied.verdict;
-        if lost.outcome == Outcome::KernelCrash {
-            // Whatever it complained of before.
-            (verdict.outcome, verdict.reason) = (lost.outcome, lost.reason);
-        } else if verdict != lost {
-            verdict.message.push_str(&format!("\nand then {}", lost.message));
+        evidence.keep_judgement(&judgement).map_err(host_io)?;
+        if let Some(error) = not_kept {
+            let message = format!("; its console could not be kept: {error}");
+            judgement.verdict.message.push_str(&message);
         }
-        verdict
+        clock.lap("judge");
+        Ok(report(cell, release, snapshot, prediction, clock, judgement, &trace))
     }
 
-    /// What the kernel may print while this cell runs.
-    fn known<'a>(&'a self, cell: &Cell, entry: &'a Entry) -> SplatPolicy<'a> {
-        let deviation = deviation_of(cell, entry);
-        let expected = deviation.and_then(|deviation| deviation.warning.as_deref());
-        SplatPolicy { expected, allow: &self.plan.allow }
-    }
-
-    fn entry(&self, id: &str) -> Step<Entry> {
+    fn entry(&self, id: &str) -> Result<Entry, Early> {
         // The selectors of the run know kernels that the matrix does not: `host`, and paths.
         let selected = self.kernels.select(&Selection::of(&self.plan.selectors));
         let selected = selected.map_err(|error| infra(Reason::NotLocked, &error))?;
         selected.entries.into_iter().find(|entry| entry.id == id).ok_or_else(|| {
             let message =
                 format!("kernel {id} was in the matrix when the run began and is not now");
-            Verdict::because(Outcome::Infra, Reason::NotLocked, message)
+            Early(Verdict::because(Outcome::Infra, Reason::NotLocked, message))
         })
     }
 
-    fn kernel(&self, entry: &Entry) -> Step<Unpacked> {
+    fn kernel(&self, entry: &Entry) -> Result<Unpacked, Early> {
         match self.plan.kernels.get(&entry.id) {
             Some(kernel) => Ok(kernel.clone()),
             None => self.kernels.prepare(entry, &Silent).map_err(unavailable),
         }
     }
 
-    fn external_btf(&self, entry: &Entry, kernel: &Unpacked) -> Step<PathBuf> {
+    fn external_btf(&self, entry: &Entry, kernel: &Unpacked) -> Result<PathBuf, Early> {
         match self.plan.external_btf.get(&entry.id) {
             Some(file) => Ok(file.clone()),
             None => self.kernels.external_btf(entry, kernel).map_err(unavailable),
@@ -256,6 +256,7 @@ impl Runner {
         &self,
         cell: &Cell,
         bootable: &Bootable,
+        evidence: &CellEvidence,
         notify: &mut dyn FnMut(String),
     ) -> Result<Start, LabError> {
         let checkpoints = Checkpoints::of(self.kernels.store());
@@ -264,8 +265,7 @@ impl Runner {
             // Nobody waits for the first cell of a mode, nor tries again what it could not do.
             if self.dir.is_first(&format!("primed-{}-{}", cell.kernel, cell.btf)) {
                 let mut bootable = bootable.clone();
-                bootable.console_file =
-                    bootable.console_file.map(|file| file.with_file_name("primed.log"));
+                bootable.console_file = Some(evidence.primed_console_file());
                 checkpoints.prime(&bootable, &tracer, notify)?;
             }
             if let Some(guest) = checkpoints.primed(bootable, &tracer, notify)? {
@@ -286,9 +286,8 @@ impl Runner {
         entry: &Entry,
         kernel: &Unpacked,
         notify: &mut dyn FnMut(String),
-    ) -> Step<()> {
+    ) -> Result<(), Early> {
         let file = self.dir.dossier(&entry.id);
-        let host_io = |error: std::io::Error| infra(Reason::HostIo, &error);
         if file.exists() {
             return Ok(());
         }
@@ -298,14 +297,11 @@ impl Runner {
             return Ok(());
         }
         let dossier = self.dossier(entry, kernel, notify);
-        let external = self.dir.external_types(&entry.id);
-        let create_parent = |file: &Path| fs::create_dir_all(file.parent().unwrap_or(file));
-        if entry.btf_file.is_some() {
-            create_parent(&external).map_err(host_io)?;
-            let types = self.external_types(entry, kernel);
-            write_json(&external, &types).map_err(host_io)?;
-        }
-        create_parent(&file).and_then(|()| write_json(&file, &dossier)).map_err(host_io)
+        let types = entry.btf_file.as_ref().map(|_| {
+            let file = self.external_btf(entry, kernel).ok()?;
+            prediction::extract(&file)
+        });
+        prediction::keep(&self.dir, &entry.id, &dossier, types.as_ref()).map_err(host_io)
     }
 
     /// None if it can't be had. Where that is because there is no guest, every cell can say why.
@@ -333,33 +329,6 @@ impl Runner {
         }
     }
 
-    /// What the run keeps as the dossier of a cell's kernel, if there is one.
-    fn kept_dossier(&self, cell: &Cell) -> Step<Option<Dossier>> {
-        read_json::<Option<Dossier>>(&self.dir.dossier(&cell.kernel))
-            .map(Option::flatten)
-            .map_err(|error| infra(Reason::HostIo, &error))
-    }
-
-    /// What the kernel's dossier lets expect of a cell.
-    fn predict(&self, cell: &Cell, dossier: &Dossier) -> Option<Decision> {
-        let types = match cell.btf {
-            BtfMode::Embedded | BtfMode::Absent => GivenTypes::Own,
-            BtfMode::Masked => GivenTypes::None,
-            BtfMode::External => {
-                let file = self.dir.external_types(&cell.kernel);
-                let extract = read_json::<Option<Extract>>(&file).ok()?.flatten()?;
-                return Some(dossier.predict(cell.scenario, GivenTypes::File(&extract)));
-            }
-        };
-        Some(dossier.predict(cell.scenario, types))
-    }
-
-    /// None if the file is not there, or no BTF: the cells that need it say so.
-    fn external_types(&self, entry: &Entry, kernel: &Unpacked) -> Option<Extract> {
-        let file = self.external_btf(entry, kernel).ok()?;
-        Some(Btf::parse(fs::read(file).ok()?).ok()?.extract(&wanted_types()))
-    }
-
     /// The machine of a kernel, with the files that its cells in this mode need.
     fn bootable(
         &self,
@@ -367,7 +336,7 @@ impl Runner {
         kernel: &Unpacked,
         mode: BtfMode,
         notify: &mut dyn FnMut(String),
-    ) -> Step<Bootable> {
+    ) -> Result<Bootable, Early> {
         let programs = ["kernlab-tracer", "kernlab-workload", "kernlab-workload-static"];
         let store = self.kernels.store();
         let mut bootable = machine::of_kernel(store, kernel, &self.plan.guest, &programs, notify)
@@ -398,49 +367,6 @@ impl Runner {
         let timeout = given.unwrap_or(TIMEOUT);
         job.timeout(timeout).grace(GRACE.min(timeout))
     }
-
-    fn judge(
-        &self,
-        cell: &Cell,
-        entry: &Entry,
-        output: &JobOutput,
-        evidence: &Path,
-        report: &mut CellReport,
-    ) -> Step<Judgement> {
-        let host_io = |error: std::io::Error| infra(Reason::HostIo, &error);
-        let record = record(output, cell)?;
-        report.plan = Some(record.decision.clone());
-        report.stages_ms.extend(stages_in_the_guest(output, &record));
-        let mut with_types = None;
-        if let Some(dossier) = self.kept_dossier(cell)? {
-            with_types = Some(dossier.predict(cell.scenario, GivenTypes::Own));
-            report.predicted = self.predict(cell, &dossier);
-        }
-        let shared_name = golden::shared_name(cell.scenario);
-        let shared = golden::read(&self.snapshots, &shared_name).map_err(host_io)?;
-        let deviation = deviation_of(cell, entry);
-        let deviation_name = deviation.and_then(|deviation| deviation.snapshot.clone());
-        let special = match &deviation_name {
-            Some(name) => golden::read(&self.snapshots, name).map_err(host_io)?,
-            None => None,
-        };
-        let golden = Golden { shared: shared.as_deref(), deviation: special.as_deref() };
-        let mut judgement = judge(cell.scenario, &record, golden);
-        if judgement.verdict.reason == Some(Reason::WorkloadFailed) {
-            judgement.verdict.message.push_str(&said(output));
-        }
-        judgement.verdict = judge::against_types(judgement.verdict, with_types.as_ref());
-        let Some(events) = &judgement.events else { return Ok(judgement) };
-        fs::write(evidence.join(EVENTS_FILE), events).map_err(host_io)?;
-        let name = deviation_name.unwrap_or(shared_name);
-        report.snapshot = Some(name.clone());
-        if !(self.plan.update_snapshots && judgement.confirmed) {
-            return Ok(judgement);
-        }
-        golden::write(&self.snapshots, &name, events)
-            .map_err(|error| infra(Reason::HostIo, &error))?;
-        Ok(judge(cell.scenario, &record, Golden { shared: Some(events), deviation: None }))
-    }
 }
 
 fn deviation_of<'a>(cell: &Cell, entry: &'a Entry) -> Option<&'a Deviation> {
@@ -451,20 +377,31 @@ fn deviation_of<'a>(cell: &Cell, entry: &'a Entry) -> Option<&'a Deviation> {
     })
 }
 
-/// What the console printed; a guest that was restored may have printed nothing.
-fn console(evidence: &Path) -> String {
-    let console = fs::read(evidence.join("console.log")).unwrap_or_default();
-    String::from_utf8_lossy(&console).into_owned()
-}
-
-/// The verdict on a guest that failed, with what its console said kept as evidence.
-fn lab_verdict(error: &LabError, evidence: &Path) -> Verdict {
-    let text = format!("{}\n\nagain: {}\n", error.evidence().console, error.evidence().reproduce);
-    let mut verdict = error.verdict();
-    if let Err(error) = fs::write(evidence.join("guest.txt"), text) {
-        verdict.message.push_str(&format!("; its console could not be kept: {error}"));
+/// The report of a cell, but for its evidence and its duration.
+fn report(
+    cell: &Cell,
+    release: Option<String>,
+    snapshot: Option<String>,
+    prediction: Prediction,
+    clock: Clock,
+    judgement: Judgement,
+    trace: &Trace,
+) -> CellReport {
+    let mut stages_ms = clock.laps;
+    if let (Trace::Ended { output, .. }, Some(record)) = (trace, &judgement.record) {
+        stages_ms.extend(verdict::stages_in_the_guest(output, record));
     }
-    verdict
+    CellReport {
+        release,
+        stages_ms,
+        // Only a plan that was made can be compared.
+        predicted: prediction.decision.filter(|_| judgement.record.is_some()),
+        plan: judgement.record.map(|record| record.decision),
+        diff: judgement.diff,
+        snapshot,
+        allowed: judgement.allowed,
+        ..CellReport::of_verdict(&cell.to_string(), judgement.verdict)
+    }
 }
 
 /// Where a cell's time goes.

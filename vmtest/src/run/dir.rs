@@ -10,7 +10,7 @@ use std::{
 use kernlab_core::dossier::Dossier;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::cell::EVENTS_FILE;
+use super::evidence::CellEvidence;
 use crate::report::{CellReport, Report, regression::EvidenceSource};
 
 /// Names the directory of the run to its cells.
@@ -92,17 +92,20 @@ impl RunDir {
     }
 
     /// Makes the directory of a cell's evidence.
-    pub fn create_evidence(&self, cell: &str) -> io::Result<PathBuf> {
-        let dir = self.0.join(Self::evidence(cell));
-        fs::create_dir_all(&dir)?;
-        Ok(dir)
+    pub(crate) fn create_evidence(&self, cell: &str) -> io::Result<CellEvidence> {
+        CellEvidence::create(self.0.join(Self::evidence(cell)))
+    }
+
+    /// What a cell left.
+    pub(crate) fn evidence_of(&self, cell: &CellReport) -> CellEvidence {
+        CellEvidence::at(self.0.join(&cell.evidence))
     }
 }
 
 impl EvidenceSource for RunDir {
     fn events(&self, cell: &CellReport) -> Option<String> {
         let evidence = below(Path::new(&cell.evidence))?;
-        read_text(&self.0.join(evidence).join(EVENTS_FILE)).ok()?
+        CellEvidence::at(self.0.join(evidence)).events().ok()?
     }
 
     fn dossier(&self, kernel: &str) -> Option<Dossier> {
@@ -153,10 +156,9 @@ mod tests {
     fn evidence_is_only_in_the_dir_of_the_run() {
         let root = tempfile::tempdir().unwrap();
         let dir = RunDir::create(root.path()).unwrap();
-        let outside = root.path().join("target/kernlab").join(EVENTS_FILE);
-        fs::write(&outside, "outside").unwrap();
-        let inside = dir.create_evidence("k/masked/aya/t/s").unwrap();
-        fs::write(inside.join(EVENTS_FILE), "inside").unwrap();
+        let outside = CellEvidence::at(root.path().join("target/kernlab"));
+        outside.keep_events("outside");
+        dir.create_evidence("k/masked/aya/t/s").unwrap().keep_events("inside");
         let mut cell = CellReport::of_verdict("k/masked/aya/t/s", Verdict::pass());
         for (evidence, expected) in
             [("cells/k/masked/aya/t/s", Some("inside")), ("..", None), ("", None), ("cells", None)]
@@ -164,7 +166,7 @@ mod tests {
             cell.evidence = evidence.to_owned();
             assert_eq!(dir.events(&cell).as_deref(), expected, "{evidence:?}");
         }
-        cell.evidence = outside.parent().unwrap().display().to_string();
+        cell.evidence = outside.path().display().to_string();
         assert_eq!(dir.events(&cell), None);
     }
 

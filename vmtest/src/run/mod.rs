@@ -3,22 +3,21 @@
 //! nextest starts the cells, because it lists, filters, parallelises, retries and partitions better
 //! than we could; this module decides which there are and collects what they leave.
 
+mod allow_list;
 mod capacity;
 pub mod cell;
 pub mod collect;
-mod cross_check;
 pub mod dir;
-mod job_output;
+pub(crate) mod evidence;
 mod nextest;
 mod order;
 pub mod plan;
 pub mod prebuilt;
+mod prediction;
 mod preparation;
 mod primed;
 pub mod progress;
-mod repeated;
 pub mod shards;
-mod splat_policy;
 
 use std::{
     collections::BTreeSet,
@@ -40,10 +39,10 @@ use self::{
     shards::Partition,
 };
 use crate::{
-    golden, interruption, judge,
+    golden, interruption,
     kernels::{DocumentError, Kernels, Observer, SelectError, Selection},
-    report::{self, CellReport, Report, Run, SCHEMA, Tally},
-    splat,
+    report::{self, Report, Run, SCHEMA, Tally},
+    verdict::{self, RunFindings},
 };
 
 /// What a user asks for.
@@ -134,7 +133,7 @@ pub fn run(
         show.notice(&left_out.to_string());
     }
     let entries = kernels.with_modes_of_images(chosen.entries);
-    let allow = splat::allow_list(kernels.root())?;
+    let allow = allow_list::read(kernels.root())?;
     let cells = options.filter.cells(&entries);
     let cells = match options.partition {
         Some(partition) => partition.of(cells),
@@ -208,12 +207,18 @@ pub fn run(
             Ok(Ended { summary, .. }) | Err(summary) => return Err(RunError::Nextest(summary)),
         }
     }
-    if options.update_snapshots {
-        judge_against_new_snapshots(kernels.root(), &dir, &mut cells)
-            .map_err(|source| at("judge again", source))?;
-    }
-    collect::expect_releases(&mut cells, &plan.kernels);
-    cross_check::compare(&dir, &mut cells).map_err(|source| at("compare backends", source))?;
+    let snapshot = |name: &str| golden::read(&golden::dir(kernels.root()), name);
+    let findings = RunFindings {
+        releases: plan
+            .kernels
+            .iter()
+            .map(|(id, kernel)| (id.as_str(), kernel.release.as_str()))
+            .collect(),
+        events: &|cell| dir.evidence_of(cell).events(),
+        new_snapshots: if options.update_snapshots { Some(&snapshot) } else { None },
+    };
+    verdict::of_run(&mut cells, &findings)
+        .map_err(|source| at("read the cells' events", source))?;
     report::census(&plan.cells, &cells)?;
 
     let report = Report {
@@ -242,29 +247,6 @@ pub struct Outcomes {
     pub report: Report,
     /// Where the evidence is.
     pub dir: RunDir,
-}
-
-/// Cells that wrote snapshots all passed their own. Where two of them saw different events, the one
-/// that wrote last must not make the other a pass.
-fn judge_against_new_snapshots(
-    root: &Path,
-    dir: &RunDir,
-    cells: &mut [CellReport],
-) -> io::Result<()> {
-    for cell in cells.iter_mut() {
-        let evidence = dir.path().join(&cell.evidence);
-        let Some(observed) = dir::read_text(&evidence.join(cell::EVENTS_FILE))? else {
-            continue;
-        };
-        let Some(name) = cell.snapshot.clone() else { continue };
-        let expected = golden::read(&golden::dir(root), &name)?.unwrap_or_default();
-        if cell.outcome == Outcome::Pass && expected != observed {
-            let (verdict, diff) = judge::differs_from_snapshot(&expected, &observed);
-            cell.set_verdict(verdict);
-            cell.diff = Some(diff);
-        }
-    }
-    Ok(())
 }
 
 fn failed(action: &'static str, dir: &Path, source: io::Error) -> RunError {

@@ -15,7 +15,7 @@ use kernlab_vmtest::{
     machine,
     program::Program,
     qemu::InjectedFile,
-    splat::GuestSplats,
+    verdict::GuestSplats,
 };
 
 use crate::{Exit, selection::Selected, show::Terminal};

@@ -18,7 +18,7 @@ use kernlab_vmtest::{
     machine,
     program::{Program, ProgramError},
     qemu::InjectedFile,
-    splat::GuestSplats,
+    verdict::GuestSplats,
 };
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use tempfile::NamedTempFile;

@@ -1,6 +1,4 @@
-//! What a cell's programs left on the host, and what of it can be believed.
-
-use std::{fs, path::Path};
+//! What a cell's tracer left on the host, and whether it can be believed.
 
 use kernlab_core::{
     cell::Cell,
@@ -8,33 +6,32 @@ use kernlab_core::{
     record::Record,
 };
 
-use super::cell::Step;
 use crate::lab::{Exit, JobOutput};
 
-/// How many lines of a program's standard error a verdict shows.
-const SAID_LINES: usize = 20;
+/// How many lines of standard error a verdict shows.
+const STDERR_LINES: usize = 20;
 
 /// The end of what the tracer, or the workload, wrote to standard error.
-pub(super) fn said(output: &JobOutput) -> String {
+pub(super) fn stderr_tail(output: &JobOutput) -> String {
     let stderr = String::from_utf8_lossy(&output.stderr);
     let lines: Vec<_> = stderr.trim_end().lines().collect();
-    match &lines[lines.len().saturating_sub(SAID_LINES)..] {
+    match &lines[lines.len().saturating_sub(STDERR_LINES)..] {
         [] => String::new(),
         last => format!("; it said: {}", last.join("\n")),
     }
 }
 
 /// The record that the tracer left of a cell, if it came to that.
-pub(super) fn record(output: &JobOutput, cell: &Cell) -> Step<Record> {
+pub(super) fn record(output: &JobOutput, cell: &Cell) -> Result<Record, Verdict> {
     let died = |message: String| {
-        let message = message + &said(output);
+        let message = message + &stderr_tail(output);
         Verdict::because(Outcome::Fail, Reason::TracerDied, message)
     };
     match output.exit {
         Exit::Deadline => {
             let message = format!(
                 "the scenario did not end in time, and was killed; the host ran the guest for {}",
-                output.running
+                output.cpu_time
             );
             return Err(Verdict::because(Outcome::Timeout, Reason::DeadlineExceeded, message));
         }
@@ -67,8 +64,8 @@ pub(super) fn record(output: &JobOutput, cell: &Cell) -> Step<Record> {
     Ok(record)
 }
 
-/// What the trace consists of.
-pub(super) fn stages_in_the_guest(
+/// What the time of a trace consists of, in milliseconds by stage.
+pub(crate) fn stages_in_the_guest(
     output: &JobOutput,
     record: &Record,
 ) -> impl Iterator<Item = (String, u64)> {
@@ -78,20 +75,6 @@ pub(super) fn stages_in_the_guest(
     // Before the first of these stages is the program's start, after the last one its end.
     let rest = ("start and end".to_owned(), all.saturating_sub(told));
     stages.chain([rest]).map(|(stage, us)| (format!("trace/{stage}"), us / 1000))
-}
-
-/// Keeps it as evidence.
-pub(super) fn keep_output(output: &JobOutput, evidence: &Path) -> std::io::Result<()> {
-    for (name, bytes) in [
-        ("record.json", &output.result),
-        ("stdout.txt", &output.stdout),
-        ("stderr.txt", &output.stderr),
-    ] {
-        if !bytes.is_empty() {
-            fs::write(evidence.join(name), bytes)?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -114,7 +97,7 @@ mod tests {
             killed: 0,
             stuck: false,
             duration: Duration::ZERO,
-            running: CpuTime::default(),
+            cpu_time: CpuTime::default(),
             guest_duration: Duration::ZERO,
         }
     }

@@ -8,7 +8,7 @@ use crate::report::{AttemptReport, CellReport};
 ///
 /// Attempts that don't agree make a cell flaky, which is a failure however many passed. One of which
 /// nothing can be said is no disagreement, but it is no pass either: the cell is as inconclusive.
-pub(super) fn combine(mut attempts: Vec<CellReport>) -> CellReport {
+pub(crate) fn combine(mut attempts: Vec<CellReport>) -> CellReport {
     if attempts.len() == 1 {
         return attempts.remove(0);
     }

@@ -3,22 +3,31 @@
 use kernlab_core::outcome::{Outcome, Reason, Verdict};
 use kernlab_splat::{AllowList, Splat};
 
-use crate::{console::shorten, lab::CpuTime, report::AllowedSplat, splat::GuestSplats};
+use super::GuestSplats;
+use crate::{console::shorten, lab::CpuTime, report::AllowedSplat};
 
 /// What a kernel may print.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct SplatPolicy<'a> {
+pub struct SplatPolicy<'a> {
     /// The warning that a deviation in `kernels.toml` names: part of a title. It has to be there.
-    pub(super) expected: Option<&'a str>,
+    pub expected: Option<&'a str>,
     /// What `splats.toml` allows. It may be there.
-    pub(super) allow: &'a AllowList,
+    pub allow: &'a AllowList,
 }
 
 /// A verdict with what did not change it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct PolicyOutcome {
-    pub(super) verdict: Verdict,
-    pub(super) allowed: Vec<AllowedSplat>,
+pub struct PolicyOutcome {
+    /// What became of the cell.
+    pub verdict: Verdict,
+    /// The splats without consequence.
+    pub allowed: Vec<AllowedSplat>,
+}
+
+impl PolicyOutcome {
+    pub(super) fn unchanged(verdict: Verdict) -> Self {
+        PolicyOutcome { verdict, allowed: Vec::new() }
+    }
 }
 
 impl SplatPolicy<'_> {
@@ -26,11 +35,11 @@ impl SplatPolicy<'_> {
     ///
     /// Any splat outweighs what the tracer reported, but for those that are known. One that is expected
     /// has to be there exactly once for a pass. What a kernel didn't survive is never allowed.
-    pub(super) fn apply(
+    pub fn apply(
         &self,
         verdict: Verdict,
         guest_splats: &GuestSplats,
-        running: CpuTime,
+        cpu_time: CpuTime,
     ) -> PolicyOutcome {
         let SplatPolicy { expected, .. } = *self;
         let is_expected = |splat: &&Splat| expected.is_some_and(|part| splat.title.contains(part));
@@ -44,7 +53,7 @@ impl SplatPolicy<'_> {
         allowed.sort();
         allowed.dedup();
         let unknown: Vec<_> = unknown.into_iter().map(|(splat, _)| splat).collect();
-        let verdict = of_unknown(&unknown, guest_splats, running)
+        let verdict = of_unknown(&unknown, guest_splats, cpu_time)
             .unwrap_or_else(|| of_expected(verdict, expected, as_expected.len()));
         PolicyOutcome { verdict, allowed }
     }
@@ -58,7 +67,7 @@ impl SplatPolicy<'_> {
 
 /// The verdict that unknown splats make: what crashed is more than what warned on the way there, and
 /// that is more than what a slow host explains as well.
-fn of_unknown(splats: &[&Splat], guest_splats: &GuestSplats, running: CpuTime) -> Option<Verdict> {
+fn of_unknown(splats: &[&Splat], guest_splats: &GuestSplats, cpu_time: CpuTime) -> Option<Verdict> {
     let first = |is: fn(&Splat) -> bool| splats.iter().find(|splat| is(splat));
     let worst =
         first(|splat| splat.kind.is_crash()).or_else(|| first(|splat| !splat.kind.is_slowness()));
@@ -66,10 +75,10 @@ fn of_unknown(splats: &[&Splat], guest_splats: &GuestSplats, running: CpuTime) -
         return Some(guest_splats.verdict(splat));
     }
     let mut verdict = guest_splats.verdict(splats.first()?);
-    if running.is_starved() {
+    if cpu_time.is_starved() {
         (verdict.outcome, verdict.reason) = (Outcome::Infra, Some(Reason::GuestStarved));
         verdict.message = format!(
-            "the guest's kernel complains that time passed, and the host ran the guest for {running} \
+            "the guest's kernel complains that time passed, and the host ran the guest for {cpu_time} \
              only, so nothing can be said: run it again on a host that is less busy\n{}",
             verdict.message
         );
@@ -127,10 +136,10 @@ mod tests {
     fn apply(
         verdict: Verdict,
         log: &str,
-        known: SplatPolicy<'_>,
-        running: CpuTime,
+        policy: SplatPolicy<'_>,
+        cpu_time: CpuTime,
     ) -> PolicyOutcome {
-        known.apply(verdict, &GuestSplats::of(log, ""), running)
+        policy.apply(verdict, &GuestSplats::of(log, ""), cpu_time)
     }
 
     #[rstest]

@@ -1,38 +1,22 @@
-//! What a guest's kernel complained of, with the lines that show it.
+//! The splats of a guest's kernel, with the lines that show them.
 
-use std::path::Path;
+use std::borrow::Cow;
 
 use kernlab_core::outcome::{Outcome, Reason, Verdict};
-use kernlab_splat::{AllowList, Splat, excerpt, scan};
+use kernlab_splat::{Splat, excerpt, scan};
 
-use crate::{
-    console::shorten,
-    kernels::{Document, DocumentError},
-};
-
-/// The list of known splats, beside `kernels.toml`.
-const ALLOW_FILE: &str = "splats.toml";
-
-/// What kernels may print without consequence: nothing if the checkout has no such list.
-///
-/// # Errors
-///
-/// The list is there, and can't be read or says something else.
-pub fn allow_list(root: &Path) -> Result<AllowList, DocumentError> {
-    let document = Document::read_if_there(&root.join(ALLOW_FILE))?;
-    document.map_or_else(|| Ok(AllowList::default()), |document| document.parse())
-}
+use crate::console::{ConsoleLog, shorten};
 
 /// How many lines of a splat a verdict shows.
 const EXCERPT: usize = 12;
 
-/// The splats of a guest, and the log that has them.
+/// The splats of a guest's kernel, and the log that has them.
 #[derive(Debug)]
 pub struct GuestSplats<'a> {
     /// The name of the log among the evidence.
     file: &'static str,
     log: &'a str,
-    splats: Vec<Splat>,
+    splats: Cow<'a, [Splat]>,
 }
 
 impl<'a> GuestSplats<'a> {
@@ -41,9 +25,16 @@ impl<'a> GuestSplats<'a> {
     pub fn of(kernel_log: &'a str, console: &'a str) -> Self {
         let splats = scan(kernel_log);
         if splats.is_empty() {
-            return GuestSplats { file: "console.log", log: console, splats: scan(console) };
+            let splats = scan(console).into();
+            return GuestSplats { file: "console.log", log: console, splats };
         }
-        GuestSplats { file: "kernel.log", log: kernel_log, splats }
+        GuestSplats { file: "kernel.log", log: kernel_log, splats: splats.into() }
+    }
+
+    /// Those of the console of a guest that is gone.
+    pub fn of_console(console: &'a ConsoleLog) -> Self {
+        let ConsoleLog { text, splats } = console;
+        GuestSplats { file: "console.log", log: text, splats: splats.into() }
     }
 
     /// In the order of the log.
@@ -116,21 +107,5 @@ mod tests {
         let guest_splats = GuestSplats::of(&log, "");
         let message = guest_splats.verdict(&guest_splats.splats()[0]).message;
         assert!(message.len() < 1000 && !message.contains('\u{1b}'), "{} bytes", message.len());
-    }
-
-    #[test]
-    fn known_splats_are_listed_beside_the_matrix() {
-        let root = tempfile::tempdir().unwrap();
-        assert_eq!(allow_list(root.path()).unwrap(), AllowList::default());
-        let entry = "[[allow]]\ntitle = \"WARNING in a\"\nreason = \"b\"\nlink = \"https://c\"\n";
-        let file = root.path().join(ALLOW_FILE);
-        std::fs::write(&file, entry).unwrap();
-        assert_eq!(allow_list(root.path()).unwrap().allow[0].title, "WARNING in a");
-        std::fs::write(&file, entry.replace("https:", "see ")).unwrap();
-        let error = allow_list(root.path()).unwrap_err().to_string();
-        assert!(
-            error.contains("splats.toml:4:8: ") && error.contains("an http or https"),
-            "{error}"
-        );
     }
 }

@@ -4,15 +4,15 @@ use std::io;
 
 use kernlab_core::outcome::{Outcome, Reason, Verdict};
 
-use super::{
-    cell::EVENTS_FILE,
-    dir::{RunDir, read_text},
-};
+use super::ReadText;
 use crate::report::CellReport;
 
 /// Gives cells whose events differ from the snapshot a reason of their own where the other backend
 /// saw something else: then the fault is not the kernel's alone.
-pub(super) fn compare(dir: &RunDir, cells: &mut [CellReport]) -> io::Result<()> {
+pub(super) fn compare(
+    cells: &mut [CellReport],
+    events: ReadText<'_, CellReport>,
+) -> io::Result<()> {
     for index in 0..cells.len() {
         let cell = &cells[index];
         if (cell.outcome, cell.reason) != (Outcome::Fail, Some(Reason::EventsDiffer)) {
@@ -21,8 +21,6 @@ pub(super) fn compare(dir: &RunDir, cells: &mut [CellReport]) -> io::Result<()> 
         let Some(twin) = cells.iter().find(|other| differ_only_in_backend(cell, other)) else {
             continue;
         };
-        let events =
-            |cell: &CellReport| read_text(&dir.path().join(&cell.evidence).join(EVENTS_FILE));
         let (Some(ours), Some(theirs)) = (events(cell)?, events(twin)?) else { continue };
         if without_unnamed(&ours) != without_unnamed(&theirs) {
             let verdict = differs(&cell.backend, &twin.backend, twin.outcome);
@@ -69,8 +67,6 @@ fn differs(ours: &str, theirs: &str, their_outcome: Outcome) -> Verdict {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use rstest::rstest;
 
     use super::*;
@@ -104,20 +100,14 @@ mod tests {
         #[case] their_verdict: Verdict,
         #[case] expected: Reason,
     ) {
-        let root = tempfile::tempdir().unwrap();
-        let dir = RunDir::create(root.path()).unwrap();
         let mut cells = Vec::new();
-        for (backend, events, verdict) in
-            [("libbpf", "bad", failed()), ("aya", theirs, their_verdict.clone())]
-        {
-            let id = format!("k/masked/{backend}/t/s");
-            let evidence = dir.create_evidence(&id).unwrap();
-            fs::write(evidence.join(EVENTS_FILE), events).unwrap();
-            let mut cell = CellReport::of_verdict(&id, verdict);
-            cell.evidence = RunDir::evidence(&id).display().to_string();
-            cells.push(cell);
+        for (backend, verdict) in [("libbpf", failed()), ("aya", their_verdict.clone())] {
+            cells.push(CellReport::of_verdict(&format!("k/masked/{backend}/t/s"), verdict));
         }
-        compare(&dir, &mut cells).unwrap();
+        let events = |cell: &CellReport| {
+            Ok(Some(if cell.backend == "libbpf" { "bad" } else { theirs }.to_owned()))
+        };
+        compare(&mut cells, &events).unwrap();
         assert_eq!(cells[0].reason, Some(expected), "{}", cells[0].message);
         assert_eq!(cells[1].outcome, their_verdict.outcome);
     }

@@ -1,35 +1,20 @@
-//! From what a guest recorded to a verdict. Pure.
+//! From what a tracer recorded to a verdict: the events, against what the workload did and against
+//! the golden snapshot.
+
+use std::io;
 
 use kernlab_core::{
     burst::Burst,
     normalise::normalise,
-    outcome::{Outcome, Reason, Severity, Verdict},
+    outcome::{Outcome, Reason, Verdict},
     plan::Unsupported,
     record::{Decision, Observation, Record},
     scenario::Scenario,
 };
 use similar::TextDiff;
 
-/// A verdict with what explains it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Judgement {
-    /// What became of the cell.
-    pub verdict: Verdict,
-    /// The events as text, if there were any to judge.
-    pub events: Option<String>,
-    /// Expected against observed, as a unified diff, if they differ.
-    pub diff: Option<String>,
-    /// The events are what the workload says that it did, whatever a snapshot says.
-    pub confirmed: bool,
-    /// What the verifier said.
-    pub verifier_log: Option<String>,
-}
-
-impl Judgement {
-    fn of(verdict: Verdict) -> Self {
-        Judgement { verdict, events: None, diff: None, confirmed: false, verifier_log: None }
-    }
-}
+use super::{Judgement, PolicyOutcome, ReadText};
+use crate::report::CellReport;
 
 /// The snapshots that a cell is compared with.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,7 +26,7 @@ pub struct Golden<'a> {
 }
 
 /// Judges one record of a scenario.
-pub fn judge(scenario: &Scenario, record: &Record, golden: Golden<'_>) -> Judgement {
+pub(super) fn judge(scenario: &Scenario, record: &Record, golden: Golden<'_>) -> Judgement {
     match (&record.decision, &record.observation) {
         (Decision::Unsupported(Unsupported { reason, message }), None) => {
             // The kernel as it was asked for, with that file, can't be had.
@@ -49,10 +34,10 @@ pub fn judge(scenario: &Scenario, record: &Record, golden: Golden<'_>) -> Judgem
                 Reason::ForeignBtf => Outcome::Unavailable,
                 _ => Outcome::Unsupported,
             };
-            Judgement::of(Verdict::because(outcome, *reason, message.clone()))
+            judgement(Verdict::because(outcome, *reason, message.clone()))
         }
         (Decision::Unsupported(_), Some(_)) | (Decision::Plan { .. }, None) => {
-            Judgement::of(Verdict::because(
+            judgement(Verdict::because(
                 Outcome::Fail,
                 Reason::TracerDied,
                 "the tracer's record contradicts itself: its plan and its observation don't match",
@@ -66,7 +51,7 @@ pub fn judge(scenario: &Scenario, record: &Record, golden: Golden<'_>) -> Judgem
             };
             Judgement {
                 verifier_log: verifier_log.clone(),
-                ..Judgement::of(Verdict::because(outcome, *reason, message.clone()))
+                ..judgement(Verdict::because(outcome, *reason, message.clone()))
             }
         }
         (
@@ -81,7 +66,7 @@ pub fn judge(scenario: &Scenario, record: &Record, golden: Golden<'_>) -> Judgem
             }),
         ) => {
             if let Err(clash) = ground_truth.names.check() {
-                return Judgement::of(Verdict::because(
+                return judgement(Verdict::because(
                     Outcome::Infra,
                     Reason::WorkloadFailed,
                     format!("the workload's ground truth is ambiguous: {clash}"),
@@ -106,7 +91,7 @@ pub fn judge(scenario: &Scenario, record: &Record, golden: Golden<'_>) -> Judgem
             };
             let (verdict, diff) = compare(&observed, &done, missed, golden);
             let confirmed = missed.lost == 0 && missed.skipped == 0 && done == observed;
-            Judgement { events: Some(observed), diff, confirmed, ..Judgement::of(verdict) }
+            Judgement { events: Some(observed), diff, confirmed, ..judgement(verdict) }
         }
     }
 }
@@ -175,43 +160,36 @@ fn compare(
     (Verdict::pass(), None)
 }
 
-/// Weighs the plan that was made on the host against the one of the guest. Where they differ, what the
-/// lab predicts of other kernels can't be believed either.
-pub fn against_prediction(
-    verdict: Verdict,
-    predicted: Option<&Decision>,
-    observed: Option<&Decision>,
-) -> Verdict {
-    let (Some(predicted), Some(observed)) = (predicted, observed) else { return verdict };
-    if predicted.agrees_with(observed) || verdict.outcome.severity() != Severity::Expected {
-        return verdict;
-    }
-    let message = format!("predicted {predicted}; observed {observed}");
-    Verdict::because(Outcome::Fail, Reason::PredictionDiffers, message)
-}
-
-/// Weighs a search of memory that found nothing against the kernel's own type information, which may be
-/// hidden in the guest: what that has could have been found.
-pub fn against_types(verdict: Verdict, with_types: Option<&Decision>) -> Verdict {
-    let not_found =
-        (verdict.outcome, verdict.reason) == (Outcome::Unsupported, Some(Reason::LayoutNotFound));
-    if !(not_found && matches!(with_types, Some(Decision::Plan { .. }))) {
-        return verdict;
-    }
-    let message = format!(
-        "{}; the kernel's own type information, where it is not hidden, has what is needed: look for \
-         the fault in the search",
-        verdict.message
-    );
-    Verdict::because(Outcome::Fail, Reason::LayoutNotFound, message)
-}
-
 /// The verdict on events that the workload confirms and the snapshot doesn't, with their diff.
-pub fn differs_from_snapshot(expected: &str, observed: &str) -> (Verdict, String) {
+fn differs_from_snapshot(expected: &str, observed: &str) -> (Verdict, String) {
     let message = "tracer and workload agree with each other, but not with the golden snapshot: if \
                    the new events are right, run the same command with --update-snapshots";
     let verdict = Verdict::because(Outcome::Fail, Reason::EventsDiffer, message);
     (verdict, unified_diff(expected, observed))
+}
+
+/// Cells that wrote snapshots all passed their own. Where two of them saw different events, the one
+/// that wrote last must not make the other a pass.
+pub(super) fn compare_with_new_snapshots(
+    cells: &mut [CellReport],
+    events: ReadText<'_, CellReport>,
+    snapshot: ReadText<'_, str>,
+) -> io::Result<()> {
+    for cell in cells.iter_mut().filter(|cell| cell.outcome == Outcome::Pass) {
+        let Some(name) = &cell.snapshot else { continue };
+        let Some(observed) = events(cell)? else { continue };
+        let expected = snapshot(name)?.unwrap_or_default();
+        if expected != observed {
+            let (verdict, diff) = differs_from_snapshot(&expected, &observed);
+            cell.set_verdict(verdict);
+            cell.diff = Some(diff);
+        }
+    }
+    Ok(())
+}
+
+fn judgement(verdict: Verdict) -> Judgement {
+    Judgement::of(PolicyOutcome::unchanged(verdict))
 }
 
 fn unified_diff(expected: &str, observed: &str) -> String {
@@ -368,58 +346,6 @@ mod tests {
             (verdict.outcome, verdict.reason),
             (Outcome::Infra, Some(Reason::WorkloadFailed))
         );
-    }
-
-    #[rstest]
-    #[case::as_predicted(Some(plan()), Verdict::pass(), None)]
-    #[case::nothing_predicted(None, Verdict::pass(), None)]
-    #[case::otherwise(
-        Some(Decision::Unsupported(refusal())),
-        Verdict::pass(),
-        Some(Reason::PredictionDiffers)
-    )]
-    #[case::it_failed_anyway(
-        Some(Decision::Unsupported(refusal())),
-        Verdict::because(Outcome::Fail, Reason::EventsLost, "some"),
-        Some(Reason::EventsLost)
-    )]
-    fn what_was_not_predicted_is_our_failure(
-        #[case] predicted: Option<Decision>,
-        #[case] verdict: Verdict,
-        #[case] expected: Option<Reason>,
-    ) {
-        let applied = against_prediction(verdict, predicted.as_ref(), Some(&plan()));
-        assert_eq!(applied.reason, expected);
-        if expected == Some(Reason::PredictionDiffers) {
-            assert_eq!(
-                applied.message,
-                "predicted unsupported (missing-symbol): no f; observed supported, at  \
-                 (buffer ring, reads split, types core, layout btf)"
-            );
-        }
-    }
-
-    #[rstest]
-    #[case::btf_has_it(Reason::LayoutNotFound, Some(plan()), Outcome::Fail)]
-    #[case::there_is_no_btf(
-        Reason::LayoutNotFound,
-        Some(Decision::Unsupported(refusal())),
-        Outcome::Unsupported
-    )]
-    #[case::nobody_knows(Reason::LayoutNotFound, None, Outcome::Unsupported)]
-    #[case::nothing_to_be_found(Reason::MissingBtf, Some(plan()), Outcome::Unsupported)]
-    fn a_search_must_find_what_btf_has(
-        #[case] reason: Reason,
-        #[case] with_types: Option<Decision>,
-        #[case] expected: Outcome,
-    ) {
-        let verdict = Verdict::because(Outcome::Unsupported, reason, "no offset");
-        let applied = against_types(verdict, with_types.as_ref());
-        assert_eq!((applied.outcome, applied.reason), (expected, Some(reason)));
-    }
-
-    fn refusal() -> Unsupported {
-        Unsupported { reason: Reason::MissingSymbol, message: "no f".into() }
     }
 
     #[test]
