@@ -3,6 +3,8 @@
 //!
 //! Nothing here performs I/O, knows QEMU or knows a BPF loader.
 
+#![warn(missing_docs)]
+
 pub mod arch;
 pub mod backend;
 pub mod bpf;

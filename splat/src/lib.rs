@@ -8,6 +8,8 @@
 //! What programs print is not the kernel's word: a line counts when it *begins* like a splat behind
 //! what the kernel and collectors of logs put in front of messages, and, where its form alone doesn't
 //! prove it, when registers or a stack trace of the kernel follow.
+
+#![warn(missing_docs)]
 #![forbid(unsafe_code)]
 
 use serde::{Deserialize, Serialize};

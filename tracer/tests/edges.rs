@@ -7,10 +7,8 @@ use kernlab_core::{
     cell::Cell,
     outcome::{Outcome, Reason},
 };
-use kernlab_vmtest::{
-    kernels::Kernels,
-    run::{cell::Runner, dir::RunDir, plan::RunPlan},
-};
+use kernlab_kernels::Kernels;
+use kernlab_vmtest::run::{cell::Runner, dir::RunDir, plan::RunPlan};
 use rstest::rstest;
 
 const CELL: &str = "debian-6.1/masked/libbpf/syncsnoop/every_call";

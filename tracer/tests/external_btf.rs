@@ -11,8 +11,8 @@ use kernlab_core::{
     outcome::{Outcome, Reason},
     scenario::Scenario,
 };
+use kernlab_kernels::{Entry, Kernels, Silent, Unpacked};
 use kernlab_vmtest::{
-    kernels::{Entry, Kernels, Silent, Unpacked},
     report::CellReport,
     run::{cell::Runner, dir::RunDir, plan::RunPlan},
 };

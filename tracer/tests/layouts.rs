@@ -13,10 +13,8 @@ use std::{
 use kernlab_core::{
     discovery::QUESTIONS, dossier::Dossier, plan::functions_asked, scenario::Scenario,
 };
-use kernlab_vmtest::{
-    dossier::{self, How},
-    kernels::{Entry, Kernels, Silent, State, chain},
-};
+use kernlab_kernels::{Entry, Kernels, Silent, State, chain};
+use kernlab_vmtest::dossier::{self, How};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() -> ExitCode {

@@ -8,9 +8,9 @@ use kernlab_core::{
     cell::Cell,
     outcome::{Outcome, Reason},
 };
+use kernlab_kernels::Kernels;
 use kernlab_libbpf::source;
 use kernlab_vmtest::{
-    kernels::Kernels,
     report::CellReport,
     run::{cell::Runner, dir::RunDir, plan::RunPlan},
 };

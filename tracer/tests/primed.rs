@@ -9,10 +9,8 @@ use kernlab_core::{
     record::Record,
     scenario::Scenario,
 };
-use kernlab_vmtest::{
-    kernels::Kernels,
-    run::{cell::Runner, dir::RunDir, plan::RunPlan},
-};
+use kernlab_kernels::Kernels;
+use kernlab_vmtest::run::{cell::Runner, dir::RunDir, plan::RunPlan};
 use rstest::rstest;
 
 /// What a cell left in a run of these cells: its record, and its events as text.

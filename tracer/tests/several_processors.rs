@@ -10,10 +10,8 @@ use kernlab_core::{
     cell::{BackendKind, Cell},
     outcome::Outcome,
 };
-use kernlab_vmtest::{
-    kernels::{Kernels, Silent},
-    run::{cell::Runner, dir::RunDir, plan::RunPlan},
-};
+use kernlab_kernels::{Kernels, Silent};
+use kernlab_vmtest::run::{cell::Runner, dir::RunDir, plan::RunPlan};
 use rstest::rstest;
 
 /// Four threads that write as fast as they can, on both processors: each has a perf buffer and counters

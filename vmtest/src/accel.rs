@@ -16,10 +16,10 @@ use self::{
 };
 use crate::{
     image::Initramfs,
-    kernels::{Store, StoreError, Unpacked},
     lab::LabError,
     qemu::{Accelerator, Binary},
 };
+use kernlab_kernels::{Store, StoreError, Unpacked};
 
 /// Decides without asking the machine: `kvm`, `tcg`, or `auto` for what this module does.
 pub const ACCEL_VARIABLE: &str = "KERNLAB_ACCEL";

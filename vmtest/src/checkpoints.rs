@@ -12,10 +12,8 @@ use std::path::PathBuf;
 
 use kernlab_core::outcome::Outcome;
 
-use crate::{
-    kernels::{Store, chain},
-    lab::{BOOT_TIMEOUT, Bootable, Checkpoint, Guest, Job, LabError, Primed, Ready},
-};
+use crate::lab::{BOOT_TIMEOUT, Bootable, Checkpoint, Guest, Job, LabError, Primed, Ready};
+use kernlab_kernels::{Store, chain};
 
 use self::{
     cache::{CheckpointCache, Taken},

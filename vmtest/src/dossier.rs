@@ -10,10 +10,10 @@ use serde::de::DeserializeOwned;
 pub use self::archive::{Archive, How, of, of_kernel};
 use crate::{
     checkpoints::Checkpoints,
-    kernels::{Kernels, StoreError, Unpacked, chain},
     lab::{BOOT_TIMEOUT, Exit, Guest, Job, LabError, Limits},
     machine::{self, MachineError},
 };
+use kernlab_kernels::{Kernels, StoreError, Unpacked, chain};
 
 /// How long an examination may take with acceleration; it needs a tenth of that.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,7 +29,7 @@ const ROOM: u64 = 64 << 20;
 pub enum DossierError {
     /// The kernel can't be had.
     #[error(transparent)]
-    Kernel(#[from] crate::kernels::Error),
+    Kernel(#[from] kernlab_kernels::Error),
     /// No machine can be made for it.
     #[error(transparent)]
     Machine(#[from] MachineError),

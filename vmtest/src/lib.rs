@@ -1,5 +1,7 @@
 //! Boots kernels, runs cells in them, judges and reports.
 
+#![warn(missing_docs)]
+
 pub mod accel;
 pub mod bench;
 pub mod checkpoints;
@@ -7,11 +9,8 @@ pub mod console;
 pub mod dossier;
 pub mod golden;
 pub mod image;
-mod interruption;
-pub mod kernels;
 pub mod lab;
 pub mod machine;
-pub mod paths;
 pub mod program;
 pub mod qemu;
 pub mod report;

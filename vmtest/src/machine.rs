@@ -7,10 +7,10 @@ use kernlab_core::outcome::Reason;
 use crate::{
     accel::{self, AccelError},
     image::{Contents, ImageError, ImageStore},
-    kernels::{Store, Unpacked},
     lab::Bootable,
     qemu::{Binary, BinaryError, InjectedFile, MachineSpec},
 };
+use kernlab_kernels::{Store, Unpacked};
 
 /// Why there is no machine.
 #[derive(Debug, thiserror::Error)]

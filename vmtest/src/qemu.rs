@@ -8,8 +8,6 @@ mod spawner;
 mod x86_64;
 
 pub(crate) use self::x86_64::is_measured;
-#[cfg(test)]
-pub(crate) use self::x86_64::placeholder_kernel;
 pub use self::{
     arguments::{Accelerator, InjectedFile, MachineSpec, Memory, Port, Verbosity, Wiring},
     binary::{Binary, BinaryError, QEMU_VARIABLE},

@@ -18,9 +18,9 @@ use kernlab_core::{
     cell::Cell,
     outcome::{Outcome, Reason},
 };
+use kernlab_kernels::{Kernels, Silent};
 use kernlab_splat::AllowEntry;
 use kernlab_vmtest::{
-    kernels::{Kernels, Silent},
     report::{CellReport, Kernel, Report, Run, SCHEMA},
     run::{cell::Runner, dir::RunDir, plan::RunPlan},
 };

@@ -346,7 +346,7 @@ fn a_killed_build_leaves_neither_a_result_nor_a_compiler() {
 #[test]
 fn a_kernel_is_checked() {
     let checkout = Checkout::new();
-    let lab = include_str!("../kconfig/lab.config");
+    let lab = include_str!("../../kernels/kconfig/lab.config");
     checkout.write("good", lab);
     checkout.write("poor", &lab.replace("CONFIG_UPROBES=y\n", ""));
     checkout.write("bad", &lab.replace("CONFIG_BPF_SYSCALL=y\n", "CONFIG_BPF_SYSCALL=n\n"));

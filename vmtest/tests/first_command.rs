@@ -4,10 +4,10 @@
 //! The repository is a replica on the loopback with a key of its own, in Ubuntu's layout. The kernel in
 //! it, and the one that comes out of the build, is Debian's 6.1: what is tested is the way to it.
 
-#[path = "../src/kernels/test_support/author.rs"]
+#[path = "../../kernels/src/test_support/author.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod author;
-#[path = "../src/kernels/test_support/server.rs"]
+#[path = "../../kernels/src/test_support/server.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod server;
 
@@ -25,7 +25,7 @@ use std::{
 };
 
 use author::Author;
-use kernlab_vmtest::kernels::{Digest, Kernels, Silent};
+use kernlab_kernels::{Digest, Kernels, Silent};
 use server::Server;
 
 const SUITE: &str = "focal-updates";

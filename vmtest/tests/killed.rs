@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kernlab_vmtest::kernels::Digest;
+use kernlab_kernels::Digest;
 use rand::Rng as _;
 
 const RELEASE: &str = "6.1.0-killed";

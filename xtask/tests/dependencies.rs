@@ -11,7 +11,8 @@ use serde_json::Value;
 
 /// Every package of the workspace, and the packages of the workspace that it may use.
 ///
-/// abi <- core <- backends <- the guest's tracer program; proto <- vmtest, agent. The orchestrator
+/// abi <- core <- backends <- the guest's tracer program; core <- kernels <- vmtest; proto <- vmtest,
+/// agent. The orchestrator
 /// knows no backend; xtask knows only what finds splats in a text, which builds in seconds.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("kernlab-abi", &[]),
@@ -23,13 +24,21 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "kernlab-tracer",
         // Its tests run broken programs in the lab.
-        &["kernlab-abi", "kernlab-core", "kernlab-libbpf", "kernlab-aya", "kernlab-vmtest"],
+        &[
+            "kernlab-abi",
+            "kernlab-core",
+            "kernlab-libbpf",
+            "kernlab-aya",
+            "kernlab-kernels",
+            "kernlab-vmtest",
+        ],
     ),
     ("kernlab-proto", &[]),
     ("kernlab-agent", &["kernlab-proto"]),
     ("kernlab-splat", &[]),
-    ("kernlab-vmtest", &["kernlab-core", "kernlab-proto", "kernlab-splat"]),
-    ("kernlab-cells", &["kernlab-core", "kernlab-vmtest"]),
+    ("kernlab-kernels", &["kernlab-core"]),
+    ("kernlab-vmtest", &["kernlab-core", "kernlab-kernels", "kernlab-proto", "kernlab-splat"]),
+    ("kernlab-cells", &["kernlab-core", "kernlab-kernels", "kernlab-vmtest"]),
     ("xtask", &["kernlab-splat"]),
 ];
 
@@ -93,6 +102,7 @@ fn with_edge(from: &str, to: &str) -> Graph {
 
 #[rstest]
 #[case::the_host_learns_of_a_backend("kernlab-vmtest", "kernlab-libbpf")]
+#[case::kernels_learn_of_the_lab("kernlab-kernels", "kernlab-vmtest")]
 #[case::core_looks_up("kernlab-core", "kernlab-aya")]
 #[case::abi_looks_up("kernlab-abi", "kernlab-core")]
 #[case::backends_meet("kernlab-aya", "kernlab-libbpf")]

@@ -3,6 +3,8 @@
 //!
 //! Everything is `repr(C)`, without implicit padding, and the same for the C programs (a header is
 //! generated from this file when they are built) and the Rust programs.
+
+#![warn(missing_docs)]
 #![no_std]
 
 mod file;

@@ -7,13 +7,11 @@
 use std::{env, process::ExitCode, sync::Arc};
 
 use kernlab_core::{cell::Cell, outcome::Severity};
-use kernlab_vmtest::{
-    kernels::Kernels,
-    run::{
-        cell::Runner,
-        dir::{RUN_VARIABLE, RunDir},
-        plan::{CellAttempt, RunPlan},
-    },
+use kernlab_kernels::Kernels;
+use kernlab_vmtest::run::{
+    cell::Runner,
+    dir::{RUN_VARIABLE, RunDir},
+    plan::{CellAttempt, RunPlan},
 };
 use libtest_mimic::{Arguments, Failed, Trial};
 

@@ -9,6 +9,8 @@
 //! payload has a checksum, and whatever is wrong is an error, never a panic. There is no
 //! resynchronisation: after an error the connection is over.
 
+#![warn(missing_docs)]
+
 mod frame;
 mod message;
 mod packed;

@@ -20,11 +20,11 @@ use wait_timeout::ChildExt as _;
 use super::{Named, Report, Summary};
 use crate::{
     checkpoints::Checkpoints,
-    kernels::Store,
     lab::{BOOT_TIMEOUT, Bootable, Guest, Job, LabError, Ready},
     program::Program,
     qemu::Accelerator,
 };
+use kernlab_kernels::Store;
 
 /// What to run, and how often.
 #[derive(Clone, Debug)]

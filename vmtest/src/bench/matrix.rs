@@ -12,11 +12,11 @@ use kernlab_core::cell::BackendKind;
 use super::{Named, Report, Summary};
 use crate::{
     checkpoints::Checkpoints,
-    kernels::{self, Entry, Event, Kernels, Observer, SelectError, Selection, Silent},
     machine::{self, MachineError},
     report::Tally,
     run::{self, Options, RunError, Show, plan::Filter, plan::RunPlan, progress::ProgressEvent},
 };
+use kernlab_kernels::{Entry, Event, Kernels, Observer, SelectError, Selection, Silent};
 
 /// What to run, and how often.
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ pub enum MatrixError {
     Select(#[from] SelectError),
     /// A kernel can't be had.
     #[error(transparent)]
-    Kernel(#[from] kernels::Error),
+    Kernel(#[from] kernlab_kernels::Error),
     /// There is no machine for a kernel.
     #[error(transparent)]
     Machine(#[from] MachineError),

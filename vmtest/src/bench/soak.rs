@@ -12,9 +12,9 @@ use std::{
 use super::{Named, Report, Summary};
 use crate::{
     checkpoints::Checkpoints,
-    kernels::Store,
     lab::{Bootable, Job, LabError},
 };
+use kernlab_kernels::Store;
 
 /// What to restore, and how often.
 #[derive(Clone, Debug)]

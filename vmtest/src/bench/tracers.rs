@@ -7,10 +7,10 @@ use kernlab_core::{cell::BackendKind, cost::Cost};
 use super::{Named, Report, Summary};
 use crate::{
     checkpoints::Checkpoints,
-    kernels::Store,
     lab::{Bootable, Exit, Guest, Job, LabError, Ready},
     program::Program,
 };
+use kernlab_kernels::Store;
 
 /// What to measure with.
 #[derive(Clone, Debug)]

@@ -3,10 +3,10 @@
 use std::{fmt, fs, io, os::unix::fs::MetadataExt, path::Path, sync::OnceLock};
 
 use crate::{
-    kernels::Digest,
     lab::{Bootable, Job},
     qemu::{InjectedFile, Memory, is_measured},
 };
+use kernlab_kernels::Digest;
 
 /// Of the files in the cache, and of what the agent and the host say to each other before a guest is
 /// saved.

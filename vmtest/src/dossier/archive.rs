@@ -15,7 +15,7 @@ use kernlab_core::{
 use object::{Object as _, ObjectSection as _};
 
 use super::{DossierError, LONG_TIMEOUT, ask, ask_for_json};
-use crate::kernels::{Digest, Entry, Kernels, Observer, StoreError, Unpacked};
+use kernlab_kernels::{Digest, Entry, Kernels, Observer, StoreError, Unpacked};
 
 /// Goes into the names of dossiers: to be raised when one of the same scope says something else.
 const VERSION: u32 = 1;

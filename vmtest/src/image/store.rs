@@ -11,7 +11,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{Base, ImageError};
-use crate::kernels::{Digest, Store};
+use kernlab_kernels::{Digest, Store};
 
 /// An image that nobody used for so long is removed.
 const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);

@@ -31,7 +31,7 @@ use super::{
     binary::Binary,
     monitor::Monitor,
     spawner,
-    x86_64::{KernelImage, check_kernel_image, placeholder_kernel},
+    x86_64::{KernelImage, check_kernel_image},
 };
 
 /// How much of what QEMU says about itself is kept, in bytes.
@@ -216,7 +216,7 @@ fn placeholder(spec: &MachineSpec, memory: Memory<'_>) -> io::Result<Option<File
         return Ok(None);
     }
     let mut file = File::from(memfd_create(c"placeholder-kernel", MFdFlags::MFD_CLOEXEC)?);
-    file.write_all(&placeholder_kernel())?;
+    file.write_all(&kernlab_kernels::placeholder_kernel())?;
     Ok(Some(file))
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use kernlab_splat::AllowList;
 
-use crate::kernels::{Document, DocumentError};
+use kernlab_kernels::{Document, DocumentError};
 
 /// The list of known splats, beside `kernels.toml`.
 const ALLOW_FILE: &str = "splats.toml";

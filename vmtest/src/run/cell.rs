@@ -26,13 +26,13 @@ use crate::{
     checkpoints::Checkpoints,
     dossier::{self, How},
     golden,
-    kernels::{self, Deviation, Entry, Kernels, Selection, Silent, Unpacked, chain},
     lab::{self, Bootable, Guest, Job, LabError},
     machine,
     qemu::InjectedFile,
     report::CellReport,
     verdict::{self, Findings, Golden, Judgement, Prediction, SplatPolicy, Trace},
 };
+use kernlab_kernels::{Deviation, Entry, Kernels, Selection, Silent, Unpacked, chain};
 
 /// Where a guest finds the BPF object that it is to load instead of its own.
 const OBJECT: &str = "/tmp/object.o";
@@ -55,7 +55,7 @@ pub struct Runner {
 /// The cell ends before its guest began to work, with this verdict.
 struct Early(Verdict);
 
-fn unavailable(error: kernels::Error) -> Early {
+fn unavailable(error: kernlab_kernels::Error) -> Early {
     Early(Verdict::because(Outcome::Unavailable, error.reason(), chain(&error)))
 }
 

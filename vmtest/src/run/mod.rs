@@ -39,11 +39,12 @@ use self::{
     shards::Partition,
 };
 use crate::{
-    golden, interruption,
-    kernels::{DocumentError, Kernels, Observer, SelectError, Selection},
+    golden,
     report::{self, Report, Run, SCHEMA, Tally},
     verdict::{self, RunFindings},
 };
+use kernlab_kernels::interruption;
+use kernlab_kernels::{DocumentError, Kernels, Observer, SelectError, Selection};
 
 /// What a user asks for.
 #[derive(Clone, Debug, Default)]

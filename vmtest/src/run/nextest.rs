@@ -24,7 +24,7 @@ use signal_hook::{
 };
 
 use super::{dir::RUN_VARIABLE, order, prebuilt, progress::SOCKET_VARIABLE};
-use crate::paths::MATRIX_VARIABLE;
+use kernlab_kernels::paths::MATRIX_VARIABLE;
 
 /// One invocation.
 pub(super) struct Nextest<'a> {
@@ -139,7 +139,7 @@ mod tests {
     use nix::sys::signal::raise;
 
     use super::*;
-    use crate::interruption;
+    use kernlab_kernels::interruption;
 
     #[test]
     fn an_interruption_reaches_the_runner() {

@@ -15,7 +15,7 @@ use kernlab_core::{
 use kernlab_splat::AllowList;
 use serde::{Deserialize, Serialize};
 
-use crate::kernels::{Entry, Unpacked};
+use kernlab_kernels::{Entry, Unpacked};
 
 /// The cells of a run, written down before the first one starts: the census counts against it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -156,11 +156,22 @@ impl RunPlan {
 
 #[cfg(test)]
 mod tests {
+    use kernlab_kernels::{Image, Modules};
+
     use super::*;
 
     #[test]
     fn cells_boot_the_kernels_that_were_prepared() {
-        let kernel = Unpacked { memory_mib: 300, processors: 2, ..Unpacked::sample("k", "6.1.0") };
+        let kernel = Unpacked {
+            id: "k".to_owned(),
+            release: "6.1.0".to_owned(),
+            image: Image { bzimage: None, vmlinux: Some("/store/vmlinux".into()) },
+            config: None,
+            has_btf: Some(true),
+            modules: Modules::default(),
+            memory_mib: 300,
+            processors: 2,
+        };
         let image = kernel.image.clone();
         let plan = RunPlan {
             kernels: [("k".to_owned(), kernel)].into(),

@@ -20,10 +20,8 @@ use super::{
     dir::{RunDir, read_json, write_json},
     plan::RunPlan,
 };
-use crate::{
-    interruption,
-    kernels::{Entry, Kernels, Source, State, Unpacked, chain, lock_within},
-};
+use kernlab_kernels::interruption;
+use kernlab_kernels::{Entry, Kernels, Source, State, Unpacked, chain, lock_within};
 
 /// How long a cell waits for its kernel: longer than anything takes that the preparation itself does
 /// not end.
@@ -212,7 +210,7 @@ fn lock_file(dir: &RunDir, id: &str) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::{Arch, Origin, Tier};
+    use kernlab_kernels::{Arch, Origin, Tier};
 
     fn run() -> (tempfile::TempDir, RunDir, RunPlan) {
         let root = tempfile::tempdir().unwrap();

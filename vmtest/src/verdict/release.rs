@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use kernlab_core::outcome::{Outcome, Reason, Verdict};
 
-use crate::{kernels::UNKNOWN_RELEASE, report::CellReport};
+use kernlab_kernels::UNKNOWN_RELEASE;
+
+use crate::report::CellReport;
 
 /// A cell whose guest ran another kernel than the run prepared for it says nothing about its own,
 /// whatever it says. `releases` are those of the run's kernels, by id.

@@ -5,9 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use kernlab_kernels::Store;
 use kernlab_vmtest::{
     accel::decide,
-    kernels::Store,
     lab::{BOOT_TIMEOUT, Bootable, Guest},
     qemu::{Binary, MachineSpec},
 };

@@ -3,9 +3,9 @@
 use std::{collections::BTreeSet, fs, time::Duration};
 
 use kernlab_core::outcome::Outcome;
+use kernlab_kernels::Store;
 use kernlab_vmtest::{
     checkpoints::Checkpoints,
-    kernels::Store,
     lab::{BOOT_TIMEOUT, Bootable, Checkpoint, Exit, Guest, JobOutput, LabErrorKind},
 };
 use rstest::rstest;

@@ -1,6 +1,6 @@
 //! Kernels that tracers run on have what the lab says that a kernel needs.
 
-use kernlab_vmtest::kernels::{Kernels, Silent, State, Suitability, examine};
+use kernlab_kernels::{Kernels, Silent, State, Suitability, examine};
 
 use crate::workbench::kernel;
 

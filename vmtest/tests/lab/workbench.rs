@@ -7,9 +7,9 @@ use std::{
     time::Duration,
 };
 
+use kernlab_kernels::{Kernels, Silent, Unpacked, chain};
 use kernlab_vmtest::{
     image::{Base, ImageStore, Initramfs},
-    kernels::{Kernels, Silent, Unpacked, chain},
     lab::{BOOT_TIMEOUT, Bootable, Guest, Job, Ready},
     qemu::{Accelerator, Binary, InjectedFile, MachineSpec},
 };

@@ -9,12 +9,12 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
+use kernlab_kernels::{Selection, Silent, chain};
 use kernlab_vmtest::{
     bench::{
         self, BaselineBench, BootBench, Comparison, Kept, MatrixBench, Report, SoakBench,
         TracersBench,
     },
-    kernels::{Selection, Silent, chain},
     machine,
     program::Program,
 };

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kernlab_vmtest::kernels::{Event, chain};
+use kernlab_kernels::{Event, chain};
 
 /// How often it is said how far a build is, where nothing can be redrawn.
 const INTERVAL: Duration = Duration::from_secs(60);

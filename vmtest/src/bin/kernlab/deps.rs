@@ -15,10 +15,8 @@ use kernlab_core::{
     needs::ObjectNeeds,
     scenario::{Scenario, Tracer},
 };
-use kernlab_vmtest::{
-    dossier::{self, Archive, How},
-    kernels::{Config, OptionState, Requirement, Scope, chain, requirements},
-};
+use kernlab_kernels::{Config, OptionState, Requirement, Scope, chain, requirements};
+use kernlab_vmtest::dossier::{self, Archive, How};
 
 use crate::{Exit, kernels::Progress, selection::Selected};
 

@@ -8,9 +8,9 @@ use std::{
 };
 
 use clap::Args;
+use kernlab_kernels::{Entry, Kernels, chain};
 use kernlab_vmtest::{
     checkpoints::Checkpoints,
-    kernels::{Entry, Kernels, chain},
     lab::{self, Guest, JobOutput, LabError, Limits},
     machine,
     program::Program,

@@ -17,7 +17,7 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use kernlab_vmtest::kernels::{Entry, Kernels, LockedKernel, SelectError, Selection, State, chain};
+use kernlab_kernels::{Entry, Kernels, LockedKernel, SelectError, Selection, State, chain};
 use serde::Serialize;
 
 pub(crate) use self::progress::Progress;
@@ -296,7 +296,7 @@ fn needs_no_lock(entries: &[Entry]) -> Option<String> {
 }
 
 /// What an update says of one entry.
-fn resolved_line(entry: &Entry, update: &kernlab_vmtest::kernels::Update) -> String {
+fn resolved_line(entry: &Entry, update: &kernlab_kernels::Update) -> String {
     let id = &entry.id;
     let Some(resolution) = update.resolved.iter().find(|resolved| resolved.kernel.id == *id) else {
         return match update.unresolved.iter().any(|unresolved| unresolved.id == *id) {

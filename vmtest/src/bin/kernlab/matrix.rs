@@ -4,8 +4,8 @@ use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::{ArgGroup, Args};
 use kernlab_core::outcome::Severity;
+use kernlab_kernels::chain;
 use kernlab_vmtest::{
-    kernels::chain,
     report::{Tally, table},
     run::{plan::Filter, shards},
 };

@@ -10,9 +10,9 @@ use std::{
 };
 
 use clap::{Args, Subcommand, ValueEnum};
+use kernlab_kernels::chain;
+use kernlab_kernels::paths::repository_root;
 use kernlab_vmtest::{
-    kernels::chain,
-    paths::repository_root,
     report::{
         Report, html, junit, markdown,
         regression::{Regression, Side},

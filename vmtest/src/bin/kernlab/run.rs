@@ -14,8 +14,8 @@ use kernlab_core::{
     cell::{BackendKind, BtfMode},
     outcome::Severity,
 };
+use kernlab_kernels::chain;
 use kernlab_vmtest::{
-    kernels::chain,
     report::{Tally, predictions, table, timings},
     run::{self, Options, Outcomes, RunError, Show, plan::Filter, shards::Partition},
 };

@@ -1,7 +1,7 @@
 //! Which kernels a command is about: the options that all of them have, and what goes wrong with them.
 
 use clap::{Args, ValueEnum};
-use kernlab_vmtest::kernels::{Entry, Kernels, OpenError, Selection, Tier, Tiers, chain};
+use kernlab_kernels::{Entry, Kernels, OpenError, Selection, Tier, Tiers, chain};
 
 use crate::Exit;
 

@@ -11,9 +11,9 @@ use std::{
 };
 
 use clap::Args;
+use kernlab_kernels::{Entry, Kernels};
 use kernlab_vmtest::{
     checkpoints::Checkpoints,
-    kernels::{Entry, Kernels},
     lab::{self, Guest, Keyboard, LabError, TerminalSize},
     machine,
     program::{Program, ProgramError},

@@ -12,10 +12,8 @@ use std::{
 use crate::building::Building;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kernlab_core::outcome::{Outcome, Reason, Severity};
-use kernlab_vmtest::{
-    kernels::{self, Observer},
-    run::{Show, plan::RunPlan, progress::ProgressEvent},
-};
+use kernlab_kernels::Observer;
+use kernlab_vmtest::run::{Show, plan::RunPlan, progress::ProgressEvent};
 
 /// Shows a run on standard error.
 pub(crate) struct Terminal {
@@ -187,10 +185,10 @@ fn kernel_of(cell: &str) -> String {
 }
 
 impl Observer for Terminal {
-    fn observe(&self, kernel: &str, event: kernels::Event<'_>) {
+    fn observe(&self, kernel: &str, event: kernlab_kernels::Event<'_>) {
         let mut state = self.state();
         match event {
-            kernels::Event::Download { file, done, size } => {
+            kernlab_kernels::Event::Download { file, done, size } => {
                 self.line(&format!(
                     "{kernel}: downloading {file}, {:.1} MB",
                     size.saturating_sub(done) as f64 / 1e6
@@ -198,21 +196,21 @@ impl Observer for Terminal {
                 state.preparing.insert(kernel.to_owned(), format!("downloading {file}"));
                 state.downloads.insert(kernel.to_owned(), (file.to_owned(), size));
             }
-            kernels::Event::Progress { done } => {
+            kernlab_kernels::Event::Progress { done } => {
                 if let Some((file, size)) = state.downloads.get(kernel) {
                     let percent = done * 100 / (*size).max(1);
                     let doing = format!("downloading {file}, {percent} %");
                     state.preparing.insert(kernel.to_owned(), doing);
                 }
             }
-            kernels::Event::AddressFailed { url, error } => {
+            kernlab_kernels::Event::AddressFailed { url, error } => {
                 self.line(&format!("{kernel}: {url}: {error}; trying the next address"));
             }
-            kernels::Event::Unpack => {
+            kernlab_kernels::Event::Unpack => {
                 self.line(&format!("{kernel}: unpacking"));
                 state.preparing.insert(kernel.to_owned(), "unpacking".to_owned());
             }
-            kernels::Event::Ready => {
+            kernlab_kernels::Event::Ready => {
                 state.preparing.remove(kernel);
                 state.downloads.remove(kernel);
             }

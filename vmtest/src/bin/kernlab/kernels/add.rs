@@ -16,9 +16,9 @@ use kernlab_core::{
     record::Decision,
     scenario::Scenario,
 };
+use kernlab_kernels::{AddError, AddOptions, Kernels, Proposal, Request, Selection, Tier, nearest};
 use kernlab_vmtest::{
     dossier::{self, How},
-    kernels::{AddError, AddOptions, Kernels, Proposal, Request, Selection, Tier, nearest},
     report::{
         Tally,
         regression::{Regression, Side},

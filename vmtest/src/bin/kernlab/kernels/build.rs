@@ -2,7 +2,7 @@
 
 use clap::Args;
 use kernlab_core::outcome::Reason;
-use kernlab_vmtest::kernels::{Entry, Kernels, Source, State, Unpacked};
+use kernlab_kernels::{Entry, Kernels, Source, State, Unpacked};
 
 use super::{complain, progress::Progress};
 use crate::{Exit, selection::Scope};

@@ -3,9 +3,7 @@
 use std::{error::Error, fmt::Write as _, path::Path};
 
 use clap::Args;
-use kernlab_vmtest::kernels::{
-    Config, Examined, ImageTraits, Kernels, Suitability, Unsatisfied, examine,
-};
+use kernlab_kernels::{Config, Examined, ImageTraits, Kernels, Suitability, Unsatisfied, examine};
 
 use super::{complain, progress::Progress};
 use crate::{Exit, selection::Scope};
@@ -142,7 +140,7 @@ mod tests {
     use super::*;
 
     fn examined(config: Option<&str>) -> Examined {
-        let lines = include_str!("../../../../kconfig/lab.config");
+        let lines = include_str!("../../../../../kernels/kconfig/lab.config");
         let config = config.map(|gone| Config::parse(&lines.replace(gone, "")).unwrap());
         let image = Some(ImageTraits { pvh: Some(false), btf: Some(false) });
         Examined { release: Some("5.4.273".to_owned()), image, config }

@@ -2,10 +2,8 @@
 
 use clap::Args;
 use kernlab_core::dossier::diff::{Difference, WholeDifference};
-use kernlab_vmtest::{
-    dossier::{self, DossierError, How},
-    kernels::{Entry, Kernels, Selection, Tier},
-};
+use kernlab_kernels::{Entry, Kernels, Selection, Tier};
+use kernlab_vmtest::dossier::{self, DossierError, How};
 use serde::Serialize;
 
 use super::{complain, guest_programs, progress::Progress, show};

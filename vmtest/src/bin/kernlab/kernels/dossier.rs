@@ -11,10 +11,8 @@ use kernlab_core::{
     record::Decision,
     scenario::Scenario,
 };
-use kernlab_vmtest::{
-    dossier::{self, How},
-    kernels::Kernels,
-};
+use kernlab_kernels::Kernels;
+use kernlab_vmtest::dossier::{self, How};
 use serde::Serialize;
 
 use super::{complain, guest_programs, progress::Progress, show};

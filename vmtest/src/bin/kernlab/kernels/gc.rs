@@ -1,7 +1,7 @@
 //! `kernlab kernels gc`: makes room in the store.
 
 use indicatif::HumanBytes;
-use kernlab_vmtest::kernels::{Item, Kernels, Kind, StoreError, Sweep};
+use kernlab_kernels::{Item, Kernels, Kind, StoreError, Sweep};
 
 use super::complain;
 use crate::Exit;

@@ -7,7 +7,7 @@ use std::{
 
 use crate::building::Building;
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use kernlab_vmtest::kernels::{Event, Observer, Unpacked, chain};
+use kernlab_kernels::{Event, Observer, Unpacked, chain};
 
 const DOWNLOAD: &str = "{prefix} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} {wide_msg}";
 

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use indicatif::HumanBytes;
-use kernlab_vmtest::kernels::{
+use kernlab_kernels::{
     Kernels, Resolution, SignedBy, Unproven, Unverified, Verification, Verified, chain,
 };
 use serde::Serialize;

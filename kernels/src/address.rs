@@ -1,0 +1,5 @@
+//! Addresses in the network.
+
+pub(crate) fn is_http(text: &str) -> bool {
+    text.starts_with("http://") || text.starts_with("https://")
+}

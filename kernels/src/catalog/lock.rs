@@ -1,0 +1,440 @@
+//! The format of `kernels.lock`: what each entry of the matrix resolved to.
+//!
+//! An entry that the lock lacks is added when it is first needed; only `kernels update` changes what
+//! is locked.
+
+use std::{collections::BTreeMap, fmt, path::Path};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    catalog::matrix::{Entry, Release},
+    digest::Digest,
+    document::{Document, DocumentError},
+};
+
+const SCHEMA: u32 = 1;
+
+const HEADER: &str = "\
+# Written by `cargo xtask kernels update`; not meant to be edited.
+# Every file was reached through a signed index, is a signed package, or is named by its digest.
+
+";
+
+/// What is locked, by the id of the entry.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Lock {
+    kernels: BTreeMap<String, LockedKernel>,
+}
+
+/// What one entry resolved to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockedKernel {
+    /// The entry's id.
+    pub id: String,
+    /// The entry's source as it was when this was resolved.
+    pub source: String,
+    /// What `uname -r` prints in the guest.
+    pub release: String,
+    /// The version of the packages.
+    pub version: String,
+    /// A date at which the public snapshot archive has the files: `20261121T001241Z`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
+    /// Whether the entry pins that date: then nothing but a dated archive has the files.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pinned: bool,
+    /// Packages that this kernel depends on and that its repository no longer offers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
+    /// What to download.
+    #[serde(rename = "file")]
+    pub files: Vec<LockedFile>,
+}
+
+/// One file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "FileTable", into = "FileTable")]
+pub struct LockedFile {
+    /// What it is for.
+    pub role: Role,
+    /// Where it is.
+    pub place: Place,
+    /// In bytes.
+    pub size: u64,
+    /// Of the whole file.
+    pub sha256: Digest,
+}
+
+/// Where a file is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// At the mirrors of a repository.
+    Repository {
+        /// A repository of the matrix.
+        repository: String,
+        /// Below the address of a mirror.
+        path: String,
+    },
+    /// At one address.
+    Url(String),
+}
+
+impl LockedFile {
+    /// The file's name: the last part of its address.
+    pub fn name(&self) -> &str {
+        let address = match &self.place {
+            Place::Repository { path, .. } => path,
+            Place::Url(url) => url,
+        };
+        address.rsplit('/').next().unwrap_or(address)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Repository { path, .. } => f.write_str(path),
+            Place::Url(url) => f.write_str(url),
+        }
+    }
+}
+
+/// How a file is written down.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileTable {
+    role: Role,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repository: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    size: u64,
+    sha256: Digest,
+}
+
+impl TryFrom<FileTable> for LockedFile {
+    type Error = &'static str;
+
+    fn try_from(table: FileTable) -> Result<Self, &'static str> {
+        let FileTable { role, repository, path, url, size, sha256 } = table;
+        let place = match (repository, path, url) {
+            (Some(repository), Some(path), None) => Place::Repository { repository, path },
+            (None, None, Some(url)) => Place::Url(url),
+            _ => return Err("expected either `repository` and `path`, or `url`"),
+        };
+        Ok(LockedFile { role, place, size, sha256 })
+    }
+}
+
+impl From<LockedFile> for FileTable {
+    fn from(file: LockedFile) -> Self {
+        let LockedFile { role, place, size, sha256 } = file;
+        let (repository, path, url) = match place {
+            Place::Repository { repository, path } => (Some(repository), Some(path), None),
+            Place::Url(url) => (None, None, Some(url)),
+        };
+        FileTable { role, repository, path, url, size, sha256 }
+    }
+}
+
+/// What a package is downloaded for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// The kernel image, and in older packages everything else too.
+    Image,
+    /// The configuration it was built with.
+    Config,
+    /// Its modules.
+    Modules,
+    /// What it is built from.
+    Source,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LockTable {
+    schema: toml::Spanned<u32>,
+    #[serde(default, rename = "kernel")]
+    kernels: Vec<LockedKernel>,
+}
+
+impl Lock {
+    /// Reads a lock; a file that does not exist is an empty lock.
+    pub fn read(path: &Path) -> Result<Self, DocumentError> {
+        match Document::read_if_there(path)? {
+            None => Ok(Lock::default()),
+            Some(document) => Lock::parse(&document),
+        }
+    }
+
+    fn parse(document: &Document) -> Result<Self, DocumentError> {
+        let table: LockTable = document.parse()?;
+        if *table.schema.get_ref() != SCHEMA {
+            let message = format!(
+                "schema {} is not known here: expected {SCHEMA}; write the lock anew with `cargo \
+                 xtask kernels update`",
+                table.schema.get_ref()
+            );
+            return Err(document.invalid(table.schema.span(), message));
+        }
+        Ok(table.kernels.into_iter().collect())
+    }
+
+    /// What is locked for the entry of this id.
+    pub fn get(&self, id: &str) -> Option<&LockedKernel> {
+        self.kernels.get(id)
+    }
+
+    /// Locks a kernel, or changes what is locked.
+    pub fn insert(&mut self, kernel: LockedKernel) {
+        self.kernels.insert(kernel.id.clone(), kernel);
+    }
+
+    /// Locks several kernels.
+    pub fn extend(&mut self, kernels: impl IntoIterator<Item = LockedKernel>) {
+        kernels.into_iter().for_each(|kernel| self.insert(kernel));
+    }
+
+    /// Makes these changes.
+    pub fn apply(&mut self, changes: Vec<Change>) {
+        for Change { id, new, .. } in changes {
+            match new {
+                Some(kernel) => self.insert(kernel),
+                None => drop(self.kernels.remove(&id)),
+            }
+        }
+    }
+
+    /// Drops what no longer belongs to an entry.
+    pub fn retain(&mut self, mut keep: impl FnMut(&LockedKernel) -> bool) {
+        self.kernels.retain(|_, kernel| keep(kernel));
+    }
+
+    /// Everything locked, in the order of ids.
+    pub fn kernels(&self) -> impl Iterator<Item = &LockedKernel> {
+        self.kernels.values()
+    }
+
+    /// The text of the file, with the kernels in the order of these ids, and then all others.
+    pub fn render<'a>(&self, order: impl Iterator<Item = &'a str>) -> String {
+        let mut left: BTreeMap<&str, &LockedKernel> =
+            self.kernels.iter().map(|(id, kernel)| (id.as_str(), kernel)).collect();
+        let mut kernels: Vec<_> = order.filter_map(|id| left.remove(id)).cloned().collect();
+        kernels.extend(left.into_values().cloned());
+        let table = LockTable { schema: toml::Spanned::new(0..0, SCHEMA), kernels };
+        match toml::to_string(&table) {
+            Ok(text) => format!("{HEADER}{text}"),
+            Err(error) => unreachable!("a lock has only strings and numbers: {error}"),
+        }
+    }
+
+    /// What changed on the way to another lock, for people to read.
+    pub fn changes(&self, newer: &Lock) -> Vec<Change> {
+        let ids: std::collections::BTreeSet<_> =
+            self.kernels.keys().chain(newer.kernels.keys()).collect();
+        let change = |id: &String| match (self.kernels.get(id), newer.kernels.get(id)) {
+            (Some(old), Some(new)) if old == new => None,
+            (old, new) => Some(Change { id: id.clone(), old: old.cloned(), new: new.cloned() }),
+        };
+        ids.into_iter().filter_map(change).collect()
+    }
+}
+
+impl FromIterator<LockedKernel> for Lock {
+    fn from_iter<I: IntoIterator<Item = LockedKernel>>(kernels: I) -> Self {
+        Lock { kernels: kernels.into_iter().map(|kernel| (kernel.id.clone(), kernel)).collect() }
+    }
+}
+
+impl LockedKernel {
+    /// Whether this was resolved from what the entry says now.
+    pub fn is_of(&self, entry: &Entry) -> bool {
+        self.source == entry.source.to_string()
+    }
+
+    /// The release that a selection goes by.
+    pub fn series(&self) -> Option<Release> {
+        Release::of_uname(&self.release)
+    }
+
+    /// How much there is to download.
+    pub fn size(&self) -> u64 {
+        self.files.iter().map(|file| file.size).sum()
+    }
+
+    /// Whether both name the same files, whatever the date they were seen at.
+    pub fn same_files(&self, other: &LockedKernel) -> bool {
+        let undated = LockedKernel { snapshot: other.snapshot.clone(), ..self.clone() };
+        undated == *other
+    }
+}
+
+/// A difference between two locks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The entry's id.
+    pub id: String,
+    /// What was locked before.
+    pub old: Option<LockedKernel>,
+    /// What is locked now.
+    pub new: Option<LockedKernel>,
+}
+
+impl fmt::Display for Change {
+    /// One line for the kernel, and one for everything about it that came or went.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let describe = |kernel: &LockedKernel| match &kernel.version {
+            version if *version == kernel.release => version.clone(),
+            version => format!("{} ({version})", kernel.release),
+        };
+        match (&self.old, &self.new) {
+            (Some(old), Some(new)) if describe(old) == describe(new) => {
+                write!(f, "~ {}: {}", self.id, describe(new))?;
+            }
+            (Some(old), Some(new)) => {
+                write!(f, "~ {}: {} -> {}", self.id, describe(old), describe(new))?;
+            }
+            (None, Some(new)) => write!(f, "+ {}: {}", self.id, describe(new))?,
+            (Some(old), None) => {
+                write!(f, "- {}: {}, which no entry asks for any more", self.id, describe(old))?;
+            }
+            (None, None) => {}
+        }
+        if let (Some(old), Some(new)) = (&self.old, &self.new)
+            && old.source != new.source
+        {
+            write!(f, "\n    from {:?}\n      to {:?}", old.source, new.source)?;
+        }
+        let files = |kernel: &Option<LockedKernel>| {
+            kernel.iter().flat_map(|kernel| kernel.files.clone()).collect::<Vec<_>>()
+        };
+        let (old, new) = (files(&self.old), files(&self.new));
+        for file in old.iter().filter(|file| !new.contains(file)) {
+            match new.iter().find(|other| other.place == file.place) {
+                // A repository that replaces a file under its name is worth a second look.
+                Some(other) => write!(
+                    f,
+                    "\n    ~ {} was replaced: {} -> {} bytes, SHA-256 {:.12}... -> {:.12}...",
+                    file.place,
+                    file.size,
+                    other.size,
+                    file.sha256.to_string(),
+                    other.sha256.to_string()
+                )?,
+                None => write!(f, "\n    - {}", file.place)?,
+            }
+        }
+        let is_new = |file: &&LockedFile| !old.iter().any(|other| other.place == file.place);
+        for file in new.iter().filter(is_new) {
+            write!(f, "\n    + {} ({} bytes)", file.place, file.size)?;
+        }
+        let missing = |kernel: &Option<LockedKernel>| {
+            kernel.iter().flat_map(|kernel| kernel.missing.clone()).collect::<Vec<_>>()
+        };
+        let (old, new) = (missing(&self.old), missing(&self.new));
+        for package in new.iter().filter(|package| !old.contains(package)) {
+            write!(f, "\n    ! {package} is no longer in the repository")?;
+        }
+        for package in old.iter().filter(|package| self.new.is_some() && !new.contains(package)) {
+            write!(f, "\n    ! {package} is no longer missing")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kernel(id: &str, release: &str) -> LockedKernel {
+        LockedKernel {
+            id: id.to_owned(),
+            source: "deb debian s main p".to_owned(),
+            release: release.to_owned(),
+            version: "1-1".to_owned(),
+            snapshot: Some("20261121T001241Z".to_owned()),
+            pinned: false,
+            missing: Vec::new(),
+            files: vec![LockedFile {
+                role: Role::Image,
+                place: Place::Repository {
+                    repository: "debian".to_owned(),
+                    path: format!("pool/{release}.deb"),
+                },
+                size: 3,
+                sha256: Digest::of(release.as_bytes()),
+            }],
+        }
+    }
+
+    #[test]
+    fn a_lock_reads_back_what_it_writes_in_the_order_asked_for() {
+        let lock: Lock = [kernel("a", "6.1.0-1"), kernel("b", "5.10.0-1")].into_iter().collect();
+        let text = lock.render(["b", "a", "gone"].into_iter());
+        assert!(text.find("id = \"b\"") < text.find("id = \"a\""), "{text}");
+        assert_eq!(Lock::parse(&Document::new("kernels.lock", text.as_str())).unwrap(), lock);
+        assert_eq!(lock.render(["b", "a"].into_iter()), text);
+    }
+
+    #[test]
+    fn a_damaged_lock_says_where() {
+        let text = Lock::from_iter([kernel("a", "6.1.0-1")])
+            .render(["a"].into_iter())
+            .replace("sha256 = \"", "sha256 = \"x");
+        let error = Lock::parse(&Document::new("kernels.lock", text)).unwrap_err().to_string();
+        assert!(error.starts_with("kernels.lock:"), "{error}");
+        assert!(error.contains("is not a SHA-256 digest"), "{error}");
+    }
+
+    #[test]
+    fn changes_are_readable() {
+        let mut partial = kernel("c", "6.19.14");
+        partial.missing = vec!["linux-modules-6.19.14".to_owned()];
+        let old: Lock =
+            [kernel("a", "1.0"), kernel("b", "1.0"), kernel("d", "1.0")].into_iter().collect();
+        let new: Lock = [kernel("a", "1.1"), partial, kernel("d", "1.0")].into_iter().collect();
+        let text: Vec<_> = old.changes(&new).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            text.join("\n"),
+            "~ a: 1.0 (1-1) -> 1.1 (1-1)\n    - pool/1.0.deb\n    + pool/1.1.deb (3 bytes)\n\
+             - b: 1.0 (1-1), which no entry asks for any more\n    - pool/1.0.deb\n\
+             + c: 6.19.14 (1-1)\n    + pool/6.19.14.deb (3 bytes)\n    \
+             ! linux-modules-6.19.14 is no longer in the repository"
+        );
+    }
+
+    #[test]
+    fn a_change_of_the_same_kernel_says_what_changed() {
+        let (old, mut new) = (kernel("a", "1.0"), kernel("a", "1.0"));
+        new.source = "deb debian s main q".to_owned();
+        new.files[0].sha256 = Digest::of(b"other");
+        new.files[0].size = 4;
+        let changes = Lock::from_iter([old]).changes(&Lock::from_iter([new]));
+        assert_eq!(
+            changes[0].to_string(),
+            "~ a: 1.0 (1-1)\n    from \"deb debian s main p\"\n      to \"deb debian s main q\"\n    \
+             ~ pool/1.0.deb was replaced: 3 -> 4 bytes, SHA-256 d0ff5974b6aa... -> d9298a10d1b0..."
+        );
+    }
+
+    #[test]
+    fn a_file_is_in_a_repository_or_at_an_address() {
+        let mut url = kernel("a", "1.0");
+        url.files[0].place = Place::Url("http://example.org/a.tar.xz".to_owned());
+        url.snapshot = None;
+        let lock = Lock::from_iter([url]);
+        let text = lock.render(["a"].into_iter());
+        let parse = |text: &str| Lock::parse(&Document::new("kernels.lock", text));
+        assert_eq!(parse(&text).unwrap(), lock);
+        assert_eq!(lock.get("a").unwrap().files[0].name(), "a.tar.xz");
+        for line in ["path = \"p\"\n", "repository = \"r\"\n"] {
+            let error = parse(&text.replace("url = ", &format!("{line}url = "))).unwrap_err();
+            assert!(error.to_string().contains("expected either `repository` and"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! The kernels that the matrix lists: each has a life of phases, and each phase is a type, so that
+//! what can't be done yet does not compile.
+
+pub(crate) mod add;
+mod btf_mode;
+pub(crate) mod data;
+pub(crate) mod error;
+pub(crate) mod first_use;
+mod garbage;
+pub(crate) mod kernel;
+pub(crate) mod lock;
+pub(crate) mod lock_file;
+pub(crate) mod manifest;
+pub(crate) mod matrix;
+pub(crate) mod select;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use self::{
+    data::Catalog,
+    error::{Error, ErrorKind},
+    first_use::{FirstUse, LOCKED_VARIABLE},
+    kernel::Unpacked,
+    lock::LockedKernel,
+    lock_file::LockFileError,
+    matrix::{BuildSource, Entry, Matrix, Source, TreeSource},
+    select::{Chosen, SelectError, Selection, select},
+};
+use crate::{
+    document::DocumentError,
+    from_source::{BuildError, Recipe, Tree, build_tools},
+    image::{external_btf, local, unpack},
+    paths::{PathError, matrix_dir, repository_root, store_dir},
+    progress::{Event, Observer},
+    repository::{
+        download::Client,
+        fetch::{StoredPackage, is_stored, stored},
+        update::{self, Update, Verification},
+    },
+    store::{Store, StoreError},
+};
+
+/// The kernels of a checkout on this machine.
+#[derive(Clone, Debug)]
+pub struct Kernels {
+    checkout: PathBuf,
+    pub(crate) catalog: Catalog,
+    first_use: Arc<FirstUse>,
+    /// Whether nothing may be added to the lock.
+    locked_only: bool,
+    /// `/`, but in tests.
+    machine: PathBuf,
+}
+
+/// The kernels of a checkout can't be listed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The checkout or the store was not found.
+    #[error(transparent)]
+    Place(#[from] PathError),
+    /// The matrix or the lock is malformed.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// The store can't be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What is known of an entry without asking anybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Its packages, or what was built, are in the store.
+    Stored,
+    /// It is in the lock, to be downloaded when it is needed.
+    Locked,
+    /// It is not in the lock, or the lock is of another source.
+    Unresolved,
+    /// It needs no download: its files are on this machine.
+    Local,
+    /// It is built when it is needed, which takes minutes.
+    Unbuilt,
+}
+
+/// An entry that can be fetched.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Resolved<'a> {
+    entry: &'a Entry,
+    locked: Option<LockedKernel>,
+}
+
+/// An entry whose packages are in the store.
+#[derive(Debug)]
+#[must_use]
+pub struct Fetched<'a> {
+    entry: &'a Entry,
+    packages: Option<(LockedKernel, Vec<StoredPackage>)>,
+}
+
+impl Kernels {
+    /// The kernels of the checkout that the current directory is in, with this machine's store.
+    pub fn open() -> Result<Self, OpenError> {
+        Kernels::open_with(Store::open(store_dir()?)?)
+    }
+
+    /// The same, with the store to ourselves: for removing something from it.
+    pub fn open_exclusive() -> Result<Self, OpenError> {
+        Kernels::open_with(Store::open_exclusive(store_dir()?)?)
+    }
+
+    fn open_with(store: Store) -> Result<Self, OpenError> {
+        let checkout = repository_root()?;
+        let dir = match matrix_dir() {
+            Some(dir) => std::path::absolute(&dir).unwrap_or(dir),
+            None => checkout.clone(),
+        };
+        let kernels = Kernels::at(&dir, store, Path::new("/"), Client::new())?;
+        Ok(Kernels { checkout, ..kernels })
+    }
+
+    pub(crate) fn at(
+        dir: &Path,
+        store: Store,
+        machine: &Path,
+        client: Client,
+    ) -> Result<Self, DocumentError> {
+        Ok(Kernels {
+            checkout: dir.to_owned(),
+            catalog: Catalog::read(dir, store, machine, client)?,
+            first_use: Arc::default(),
+            locked_only: crate::is_set(LOCKED_VARIABLE),
+            machine: machine.to_owned(),
+        })
+    }
+
+    /// The same kernels; an entry that is not in the lock is an error.
+    pub fn locked_only(self) -> Self {
+        Kernels { locked_only: true, ..self }
+    }
+
+    /// The same kernels; what would be downloaded is an error.
+    pub fn offline(self) -> Self {
+        Kernels { catalog: Catalog { client: Client::offline(), ..self.catalog }, ..self }
+    }
+
+    /// The root of the checkout.
+    pub fn root(&self) -> &Path {
+        &self.checkout
+    }
+
+    /// Where the matrix and its locks are.
+    pub fn matrix_dir(&self) -> &Path {
+        &self.catalog.dir
+    }
+
+    /// The matrix, with the releases that the lock knows filled in.
+    pub fn matrix(&self) -> &Matrix {
+        &self.catalog.matrix
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.catalog.store
+    }
+
+    /// The entries that a selection names, in the order of the matrix.
+    pub fn select(&self, selection: &Selection) -> Result<Chosen, SelectError> {
+        select(&self.catalog.matrix, selection)
+    }
+
+    /// The entry of this id, if it is one of the matrix.
+    pub fn entry(&self, id: &str) -> Option<&Entry> {
+        self.catalog.matrix.entries.iter().find(|entry| entry.id == id)
+    }
+
+    /// What is locked for an entry, if the lock is of its source.
+    pub fn locked(&self, entry: &Entry) -> Option<LockedKernel> {
+        self.catalog.locked(entry).cloned().or_else(|| self.first_use.get(entry))
+    }
+
+    /// What is known of an entry without asking anybody.
+    pub fn state(&self, entry: &Entry) -> State {
+        match (&entry.source, self.locked(entry)) {
+            (Source::File(_) | Source::Host, _) => State::Local,
+            (source, None) if source.is_locked() => State::Unresolved,
+            (Source::Build(_), _) if self.built(entry).is_some() => State::Stored,
+            (Source::Build(_), _) => State::Unbuilt,
+            (_, Some(kernel)) if is_stored(&self.catalog.store, &kernel) => State::Stored,
+            (_, _) => State::Locked,
+        }
+    }
+
+    /// Looks an entry up in the lock. One that is not there is resolved, and added to it.
+    pub fn resolve<'a>(
+        &self,
+        entry: &'a Entry,
+        observer: &dyn Observer,
+    ) -> Result<Resolved<'a>, Error> {
+        let locked = match (entry.source.is_locked(), self.catalog.lock_of(entry).get(&entry.id)) {
+            (false, _) => None,
+            (true, Some(locked)) if locked.is_of(entry) => Some(locked.clone()),
+            (true, Some(stale)) => {
+                return Err(ErrorKind::stale_lock(entry, stale).of(&entry.id));
+            }
+            (true, None) => {
+                let resolved =
+                    self.first_use.resolve(&self.catalog, self.locked_only, entry, observer);
+                Some(resolved.map_err(|kind| kind.of(&entry.id))?)
+            }
+        };
+        Ok(Resolved { entry, locked })
+    }
+
+    /// The kernel of an entry that is built here, if it was built before.
+    pub fn built(&self, entry: &Entry) -> Option<Unpacked> {
+        let packages = match entry.source.is_locked() {
+            false => Vec::new(),
+            true => stored(&self.catalog.store, &self.locked(entry)?)?,
+        };
+        self.recipe(entry, &packages)?.find(&self.catalog.store)
+    }
+
+    /// How an entry is built, if it is one that is built here.
+    fn recipe<'a>(&self, entry: &'a Entry, packages: &'a [StoredPackage]) -> Option<Recipe<'a>> {
+        let Source::Build(BuildSource { tree, config, toolchain }) = &entry.source else {
+            return None;
+        };
+        let tree = match tree {
+            TreeSource::Deb(_) => Tree::Package(packages.first()?),
+            TreeSource::Url(_) => Tree::Download(packages.first()?),
+            TreeSource::Archive(path) => Tree::Archive(path),
+            TreeSource::Dir(path) => Tree::Dir(path),
+        };
+        let (config, btf) = (config.as_deref(), entry.has_btf());
+        Some(Recipe { id: &entry.id, tree, config, btf, toolchain })
+    }
+
+    /// Brings what is locked into the store; what is there already is not downloaded again.
+    pub fn fetch<'a>(
+        &self,
+        resolved: Resolved<'a>,
+        observer: &dyn Observer,
+    ) -> Result<Fetched<'a>, Error> {
+        let Resolved { entry, locked } = resolved;
+        let fetcher = self.catalog.fetcher(observer);
+        let fetch = |kernel: LockedKernel| {
+            let packages = fetcher.fetch(&kernel)?;
+            Ok((kernel, packages))
+        };
+        let packages =
+            locked.map(fetch).transpose().map_err(|kind: ErrorKind| kind.of(&entry.id))?;
+        Ok(Fetched { entry, packages })
+    }
+
+    /// Makes a fetched kernel bootable; what was unpacked before is not unpacked again.
+    pub fn unpack(
+        &self,
+        fetched: &Fetched<'_>,
+        observer: &dyn Observer,
+    ) -> Result<Unpacked, Error> {
+        let Fetched { entry, packages } = fetched;
+        let id = &entry.id;
+        let unpacked = match (&entry.source, packages) {
+            (Source::File(source), _) => {
+                local::file(&self.catalog.store, id, source).map_err(ErrorKind::from)
+            }
+            (Source::Host, _) => {
+                local::host(&self.catalog.store, id, &self.machine).map_err(ErrorKind::from)
+            }
+            (Source::Build(_), packages) => {
+                let packages = packages.as_ref().map_or(&[][..], |(_, packages)| packages);
+                match self.recipe(entry, packages) {
+                    Some(recipe) => {
+                        let observe = |event: Event<'_>| observer.observe(id, event);
+                        let build = || recipe.prepare(&self.catalog.store, &observe);
+                        match build() {
+                            Err(BuildError::ToolsMissing { missing_tools, .. })
+                                if missing_tools.can_be_installed()
+                                    && build_tools::install(&self.catalog.store, id, observer) =>
+                            {
+                                build()
+                            }
+                            other => other,
+                        }
+                        .map_err(ErrorKind::from)
+                    }
+                    None => unreachable!("a fetched source has a package or is on this machine"),
+                }
+            }
+            (_, None) => unreachable!("an entry that is locked was fetched with its packages"),
+            (_, Some((kernel, packages))) => {
+                let mut announce = || observer.observe(id, Event::Unpack);
+                unpack::unpack(&self.catalog.store, id, &kernel.release, packages, &mut announce)
+                    .map_err(ErrorKind::from)
+            }
+        };
+        unpacked.map_err(|kind| kind.of(id))
+    }
+
+    /// All steps from an entry to a kernel that can be booted.
+    pub fn prepare(&self, entry: &Entry, observer: &dyn Observer) -> Result<Unpacked, Error> {
+        let resolved = self.resolve(entry, observer);
+        let fetched = resolved.and_then(|resolved| self.fetch(resolved, observer));
+        let unpacked = fetched.and_then(|fetched| self.unpack(&fetched, observer));
+        observer.observe(&entry.id, Event::Ready);
+        Ok(unpacked?.with_machine_of(entry))
+    }
+
+    /// Raw BTF for the mode `external`, from the file that the entry names.
+    pub fn external_btf(&self, entry: &Entry, kernel: &Unpacked) -> Result<PathBuf, Error> {
+        let file = entry.btf_file.as_deref();
+        let btf = file.ok_or(ErrorKind::NoBtfFile);
+        btf.and_then(|file| Ok(external_btf::raw(&self.catalog.store, file, &kernel.release)?))
+            .map_err(|kind| kind.of(&entry.id))
+    }
+
+    /// Asks the repositories what these entries are now. No lock is written; what had to be
+    /// downloaded for it is in the store.
+    pub fn update(&self, entries: &[Entry], observer: &dyn Observer) -> Update {
+        update::update(&self.catalog, entries, observer)
+    }
+
+    /// Asks the repositories whether these entries resolve. No kernel is downloaded for it.
+    pub fn verify(&self, entries: &[Entry]) -> Verification {
+        update::verify(&self.catalog, entries)
+    }
+
+    /// Writes what [`Kernels::update`] found into the locks.
+    pub fn write_locks(&self, update: &Update) -> Result<(), LockFileError> {
+        update::write_locks(&self.catalog, update)
+    }
+}

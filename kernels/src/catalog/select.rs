@@ -1,0 +1,413 @@
+//! Which entries of the matrix are meant.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::Path,
+};
+
+use globset::Glob;
+
+use crate::catalog::matrix::{
+    Arch, Entry, FileSource, MEMORY_MIB, Matrix, Origin, PROCESSORS, Release, Source, Tier,
+};
+use kernlab_core::cell::BtfMode;
+
+/// How similar a name must be to be suggested, from 0 to 1.
+const SIMILAR: f64 = 0.7;
+
+/// A selection that means nothing.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SelectError {
+    /// No entry matches.
+    #[error(
+        "no kernel matches {selector:?}{}; `cargo xtask kernels list` shows all",
+        suggest(.near)
+    )]
+    Unknown {
+        /// What was asked for.
+        selector: String,
+        /// What it may have meant.
+        near: Vec<String>,
+    },
+    /// A glob that is not one.
+    #[error("{selector:?} is not a glob: {message}")]
+    BadGlob {
+        /// What was asked for.
+        selector: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A path to nothing.
+    #[error("there is no kernel image {0:?}: a name with a slash is the path of one")]
+    NoSuchFile(String),
+    /// The matrix has no entry of the tier.
+    #[error("no kernel is of the {0} tier: name one with --kernel")]
+    NothingOfTier(&'static str),
+    /// A release has no entry of the tier.
+    #[error("no kernel of {release} is of the {tier} tier: `--tier all` takes all of them")]
+    NotOfTier {
+        /// What was asked for.
+        release: String,
+        /// The tier.
+        tier: &'static str,
+    },
+}
+
+fn suggest(near: &[String]) -> String {
+    match near {
+        [] => String::new(),
+        near => format!(": did you mean {}?", near.join(" or ")),
+    }
+}
+
+/// Which kernels are asked for: what names them, and how much a name means.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Each is `all`, an id, a glob of ids, a release or its beginning (`6` means all of 6.x), `host`,
+    /// or the path of an image. None for the default tier.
+    pub selectors: Vec<String>,
+    /// Which entries a release means, or no selector at all.
+    pub tiers: Tiers,
+}
+
+/// Which entries of a release are meant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tiers {
+    /// Those of the default tier, and all of a release that has none there.
+    #[default]
+    Preferred,
+    /// Those of this tier.
+    Only(Tier),
+    /// All.
+    All,
+}
+
+/// What a selection names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chosen {
+    /// Each entry once, in the order of the matrix, then those that are not in it.
+    pub entries: Vec<Entry>,
+    /// Entries of a release that was named which its tier leaves out.
+    pub left_out: Vec<String>,
+}
+
+impl Selection {
+    /// Entries of any tier.
+    pub fn of(selectors: &[String]) -> Self {
+        Selection { selectors: selectors.to_owned(), tiers: Tiers::All }
+    }
+}
+
+impl Chosen {
+    /// One line on what a release was taken not to mean.
+    pub fn notice(&self) -> Option<LeftOut<'_>> {
+        (!self.left_out.is_empty()).then_some(LeftOut(&self.left_out))
+    }
+}
+
+/// Says which entries of a release are left out.
+#[derive(Debug)]
+pub struct LeftOut<'a>(&'a [String]);
+
+impl fmt::Display for LeftOut<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let LeftOut(ids) = self;
+        write!(f, "left out: {}; --tier all has all tiers of a release", ids.join(", "))
+    }
+}
+
+/// The entries that a selection names, each once, in the order of the matrix, then those that are not
+/// in it: paths, and `host`.
+pub fn select(matrix: &Matrix, selection: &Selection) -> Result<Chosen, SelectError> {
+    let Selection { selectors, tiers } = selection;
+    if selectors.is_empty() {
+        let is_meant = |entry: &&Entry| match tiers {
+            Tiers::Preferred => entry.tier == Tier::Default,
+            Tiers::Only(tier) => entry.tier == *tier,
+            Tiers::All => true,
+        };
+        let entries: Vec<_> = matrix.entries.iter().filter(is_meant).cloned().collect();
+        if entries.is_empty() {
+            return Err(SelectError::NothingOfTier(tiers.name()));
+        }
+        return Ok(Chosen { entries, left_out: Vec::new() });
+    }
+    let mut chosen = BTreeSet::new();
+    let mut left_out = BTreeSet::new();
+    let mut added = Vec::<Entry>::new();
+    for selector in selectors {
+        match one(matrix, selector)? {
+            Selected::Entries(positions) => chosen.extend(positions),
+            Selected::Release(positions) => {
+                let (meant, others) = tiers.divide(matrix, positions);
+                if meant.is_empty() {
+                    let (release, tier) = (selector.clone(), tiers.name());
+                    return Err(SelectError::NotOfTier { release, tier });
+                }
+                chosen.extend(meant);
+                left_out.extend(others);
+            }
+            Selected::Added(entry) if added.iter().any(|other| other.source == entry.source) => {}
+            Selected::Added(mut entry) => {
+                let taken =
+                    |id: &str| matrix.entries.iter().chain(&added).any(|other| other.id == id);
+                let plain = entry.id.clone();
+                let mut number = 2;
+                while taken(&entry.id) {
+                    entry.id = format!("{plain}-{number}");
+                    number += 1;
+                }
+                added.push(*entry);
+            }
+        }
+    }
+    let left_out =
+        left_out.difference(&chosen).map(|&position| matrix.entries[position].id.clone());
+    let left_out = left_out.collect();
+    let chosen = chosen.into_iter().map(|position| matrix.entries[position].clone());
+    Ok(Chosen { entries: chosen.chain(added).collect(), left_out })
+}
+
+impl Tiers {
+    fn name(self) -> &'static str {
+        match self {
+            Tiers::Preferred => Tier::Default.name(),
+            Tiers::Only(tier) => tier.name(),
+            Tiers::All => "any",
+        }
+    }
+
+    /// Divides entries of releases, named by their positions, into those meant and the others.
+    fn divide(self, matrix: &Matrix, positions: Vec<usize>) -> (Vec<usize>, Vec<usize>) {
+        let entry = |position: &usize| &matrix.entries[*position];
+        let mut has_default = BTreeMap::new();
+        for position in &positions {
+            let has_default = has_default.entry(&entry(position).release).or_insert(false);
+            *has_default |= entry(position).tier == Tier::Default;
+        }
+        positions.iter().partition(|position| match self {
+            Tiers::All => true,
+            Tiers::Only(tier) => entry(position).tier == tier,
+            Tiers::Preferred => {
+                entry(position).tier == Tier::Default || !has_default[&entry(position).release]
+            }
+        })
+    }
+}
+
+enum Selected {
+    /// Positions in the matrix of the entries of a release.
+    Release(Vec<usize>),
+    /// Positions in the matrix.
+    Entries(Vec<usize>),
+    /// An entry that is not in the matrix.
+    Added(Box<Entry>),
+}
+
+fn one(matrix: &Matrix, selector: &str) -> Result<Selected, SelectError> {
+    let matching = |matches: &dyn Fn(&Entry) -> bool| -> Vec<usize> {
+        let entries = matrix.entries.iter().enumerate();
+        entries.filter(|(_, entry)| matches(entry)).map(|(position, _)| position).collect()
+    };
+    let found = match selector.parse::<Release>() {
+        _ if selector == "all" => matching(&|_| true),
+        Ok(series) => {
+            let of_series =
+                matching(&|entry| entry.release.as_ref().is_some_and(|r| r.is_within(&series)));
+            if !of_series.is_empty() {
+                return Ok(Selected::Release(of_series));
+            }
+            of_series
+        }
+        Err(_) if selector.contains(['*', '?', '[', '{']) => {
+            let glob = Glob::new(selector).map_err(|error| SelectError::BadGlob {
+                selector: selector.to_owned(),
+                message: error.kind().to_string(),
+            })?;
+            let glob = glob.compile_matcher();
+            matching(&|entry| glob.is_match(&entry.id))
+        }
+        Err(_) => matching(&|entry| entry.id == selector),
+    };
+    if !found.is_empty() {
+        return Ok(Selected::Entries(found));
+    }
+    if selector == "host" {
+        let entry = ad_hoc("host".to_owned(), Source::Host, "the running kernel");
+        return Ok(Selected::Added(Box::new(entry)));
+    }
+    let path = Path::new(selector);
+    if path.is_file() {
+        return Ok(Selected::Added(Box::new(image_file(path))));
+    }
+    if selector.contains('/') {
+        return Err(SelectError::NoSuchFile(selector.to_owned()));
+    }
+    Err(SelectError::Unknown { selector: selector.to_owned(), near: near(matrix, selector) })
+}
+
+/// An entry for an image that was named by its path.
+fn image_file(path: &Path) -> Entry {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._+-".contains(c);
+    let name: String = name.chars().map(|c| if allowed(c) { c } else { '-' }).collect();
+    let source = FileSource {
+        image: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
+        vmlinux: None,
+        modules: None,
+        config: None,
+    };
+    ad_hoc(format!("file-{name}"), Source::File(source), "an image file")
+}
+
+fn ad_hoc(id: String, source: Source, why: &str) -> Entry {
+    Entry {
+        id,
+        release: None,
+        arch: Arch::X86_64,
+        tier: Tier::Extended,
+        source,
+        btf: vec![BtfMode::Embedded],
+        btf_file: None,
+        memory_mib: MEMORY_MIB,
+        processors: PROCESSORS,
+        why: why.to_owned(),
+        deviations: Vec::new(),
+        origin: Origin::AdHoc,
+    }
+}
+
+/// Ids and releases that look like what was asked for, the most similar first.
+fn near(matrix: &Matrix, selector: &str) -> Vec<String> {
+    let names = matrix.entries.iter().flat_map(|entry| {
+        let release = entry.release.as_ref().map(ToString::to_string);
+        release.into_iter().chain([entry.id.clone()])
+    });
+    let names: BTreeSet<_> = names.collect();
+    let mut scored: Vec<_> = names
+        .into_iter()
+        .map(|name| (strsim::jaro_winkler(selector, &name), name))
+        .filter(|(score, _)| *score >= SIMILAR)
+        .collect();
+    scored.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+    scored.into_iter().map(|(_, name)| name).take(3).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn matrix() -> Matrix {
+        let entry = |(id, release, tier): (&str, &str, Tier)| Entry {
+            id: id.to_owned(),
+            release: release.parse().ok(),
+            tier,
+            ..ad_hoc(id.to_owned(), Source::Host, "")
+        };
+        let entries = [
+            ("debian-5.10", "5.10", Tier::Default),
+            ("ubuntu-5.15", "5.15", Tier::Extended),
+            ("debian-6.1", "6.1", Tier::Default),
+            ("debian-6.1-rt", "6.1", Tier::Extended),
+            ("debian-6.12", "6.12", Tier::Default),
+            ("debian-backports", "", Tier::Default),
+        ];
+        Matrix { entries: entries.map(entry).into(), ..Matrix::default() }
+    }
+
+    fn chosen(selectors: &[&str], tiers: Tiers) -> Result<Chosen, SelectError> {
+        let selectors = selectors.iter().map(ToString::to_string).collect();
+        select(&matrix(), &Selection { selectors, tiers })
+    }
+
+    fn ids(selectors: &[&str]) -> Result<Vec<String>, SelectError> {
+        let entries = chosen(selectors, Tiers::All)?.entries;
+        Ok(entries.into_iter().map(|entry| entry.id).collect())
+    }
+
+    #[rstest]
+    #[case(&["6.1"], "debian-6.1 debian-6.1-rt")]
+    #[case(&["6"], "debian-6.1 debian-6.1-rt debian-6.12")]
+    #[case(&["6.12", "5"], "debian-5.10 ubuntu-5.15 debian-6.12")]
+    #[case(&["debian-6.1"], "debian-6.1")]
+    #[case(&["debian-6.1", "6.1", "debian-6.1"], "debian-6.1 debian-6.1-rt")]
+    #[case(&["debian-*"], "debian-5.10 debian-6.1 debian-6.1-rt debian-6.12 debian-backports")]
+    #[case(&["*-rt", "ubuntu-{5.4,5.15}"], "ubuntu-5.15 debian-6.1-rt")]
+    #[case(&["debian-backports"], "debian-backports")]
+    #[case(&["host", "host", "6.12"], "debian-6.12 host")]
+    #[case(
+        &["all"],
+        "debian-5.10 ubuntu-5.15 debian-6.1 debian-6.1-rt debian-6.12 debian-backports"
+    )]
+    fn selections(#[case] selectors: &[&str], #[case] expected: &str) {
+        assert_eq!(ids(selectors).unwrap().join(" "), expected);
+    }
+
+    #[rstest]
+    #[case("debain-6.1", "did you mean debian-6.1 or")]
+    #[case("6.2", "did you mean 6.12 or 6.1?; `cargo xtask kernels list` shows all")]
+    #[case("windows", "no kernel matches \"windows\"; `cargo xtask kernels list` shows all")]
+    #[case("no/such/image", "there is no kernel image \"no/such/image\"")]
+    #[case("debian-[", "\"debian-[\" is not a glob: ")]
+    #[case("fedora-*", "no kernel matches \"fedora-*\"")]
+    fn a_selector_that_means_nothing(#[case] selector: &str, #[case] expected: &str) {
+        let error = ids(&[selector]).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+
+    #[test]
+    fn an_empty_default_tier_is_an_error() {
+        let error = select(&Matrix::default(), &Selection::default());
+        assert_eq!(error, Err(SelectError::NothingOfTier("default")));
+    }
+
+    #[rstest]
+    #[case::no_selector(&[], Tiers::Preferred, "debian-5.10 debian-6.1 debian-6.12 debian-backports", "")]
+    #[case::no_selector(&[], Tiers::Only(Tier::Extended), "ubuntu-5.15 debian-6.1-rt", "")]
+    #[case::no_selector(
+        &[], Tiers::All,
+        "debian-5.10 ubuntu-5.15 debian-6.1 debian-6.1-rt debian-6.12 debian-backports", ""
+    )]
+    #[case::a_release(&["6.1"], Tiers::Preferred, "debian-6.1", "debian-6.1-rt")]
+    #[case::a_release_of_the_extended_tier(&["5.15"], Tiers::Preferred, "ubuntu-5.15", "")]
+    #[case::each_release_by_itself(&["5"], Tiers::Preferred, "debian-5.10 ubuntu-5.15", "")]
+    #[case::a_tier(&["6.1"], Tiers::Only(Tier::Extended), "debian-6.1-rt", "debian-6.1")]
+    #[case::all_tiers(&["6.1"], Tiers::All, "debian-6.1 debian-6.1-rt", "")]
+    #[case::an_id_is_meant(&["debian-6.1-rt"], Tiers::Preferred, "debian-6.1-rt", "")]
+    #[case::a_glob_is_meant(&["debian-6.1*"], Tiers::Only(Tier::Default), "debian-6.1 debian-6.1-rt debian-6.12", "")]
+    #[case::named_besides(&["6.1", "debian-6.1-rt"], Tiers::Preferred, "debian-6.1 debian-6.1-rt", "")]
+    fn tiers_say_how_much_a_release_means(
+        #[case] selectors: &[&str],
+        #[case] tiers: Tiers,
+        #[case] expected: &str,
+        #[case] left_out: &str,
+    ) {
+        let chosen = chosen(selectors, tiers).unwrap();
+        let ids: Vec<_> = chosen.entries.into_iter().map(|entry| entry.id).collect();
+        assert_eq!(ids.join(" "), expected);
+        assert_eq!(chosen.left_out.join(" "), left_out);
+    }
+
+    #[test]
+    fn a_release_without_an_entry_of_the_tier() {
+        let error = chosen(&["5.15"], Tiers::Only(Tier::Default)).unwrap_err();
+        let expected = "no kernel of 5.15 is of the default tier: `--tier all` takes all of them";
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn paths_get_ids_of_their_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| {
+            let path = dir.path().join(name).join("My Image");
+            std::fs::create_dir(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, "").unwrap();
+            path.to_string_lossy().into_owned()
+        };
+        let (a, b) = (path("a"), path("b"));
+        assert_eq!(ids(&[&a, &b, &a]).unwrap(), ["file-my-image", "file-my-image-2"]);
+    }
+}

@@ -1,0 +1,54 @@
+//! Installing what it takes to build kernels: only when the source of one is here, and only if the
+//! user agreed to it beforehand.
+
+use std::{
+    env,
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use crate::{
+    progress::{Event, Observer},
+    store::Store,
+};
+
+/// The command that installs them, in a shell's words. `cargo xtask` sets it when the user has agreed.
+pub const INSTALLER_VARIABLE: &str = "KERNLAB_BUILD_TOOLS";
+
+/// Whether this process has tried it.
+static TRIED: AtomicBool = AtomicBool::new(false);
+
+/// Installs what a build lacks. Whether it did: without the user's consent it does nothing.
+pub(crate) fn install(store: &Store, kernel: &str, observer: &dyn Observer) -> bool {
+    let command = env::var(INSTALLER_VARIABLE).ok().and_then(|command| shlex::split(&command));
+    let Some([program, arguments @ ..]) = command.as_deref() else { return false };
+    // What failed for one kernel is not tried again for the next.
+    if TRIED.swap(true, Ordering::SeqCst) {
+        return false;
+    }
+    let log = store.root().join("logs/build-tools.log");
+    observer.observe(kernel, Event::InstallTools { log: &log });
+    match run(program, arguments, &log) {
+        Ok(true) => true,
+        Ok(false) => {
+            observer.observe(kernel, Event::ToolsNotInstalled { log: &log, error: None });
+            false
+        }
+        Err(error) => {
+            observer.observe(kernel, Event::ToolsNotInstalled { log: &log, error: Some(&error) });
+            false
+        }
+    }
+}
+
+/// Whether the program succeeded. It has deadlines of its own.
+fn run(program: &str, arguments: &[String], log: &Path) -> io::Result<bool> {
+    fs::create_dir_all(log.parent().map(PathBuf::from).unwrap_or_default())?;
+    let log = File::create(log)?;
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    Ok(command.status()?.success())
+}

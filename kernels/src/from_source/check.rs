@@ -1,0 +1,294 @@
+//! Whether a kernel is of use in the lab, and what it lacks.
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
+
+use kernlab_core::scenario::Scenario;
+
+use crate::{
+    compression::{Compression, read_bounded},
+    from_source::{Config, ConfigError, OptionState, Requirement, Scope, Value, requirements},
+    image::vmlinux::{BzImage, ElfKernel, ImageError, is_elf},
+};
+
+const MAX_IMAGE: u64 = 1 << 30;
+const MAX_CONFIG: u64 = 64 << 20;
+
+/// What surrounds the compressed configuration in an image: kernel/configs.c.
+const IKCONFIG: [&[u8]; 2] = [b"IKCFG_ST", b"IKCFG_ED"];
+
+/// What a file tells about a kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Examined {
+    /// What `uname -r` prints, or as much of it as a configuration tells.
+    pub release: Option<String>,
+    /// What the image is like, if this is one.
+    pub image: Option<ImageTraits>,
+    /// The configuration: the file itself, or the copy in an image.
+    pub config: Option<Config>,
+}
+
+/// What an image is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageTraits {
+    /// Whether there is an uncompressed kernel that QEMU starts by its PVH entry point. None if the
+    /// payload of a bzImage can't be looked at.
+    pub pvh: Option<bool>,
+    /// Whether there is type information. None as above.
+    pub btf: Option<bool>,
+}
+
+/// A file that tells nothing about a kernel.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// It can't be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is an image that can't be used.
+    #[error("{path} is of no use")]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: ImageError,
+    },
+    /// It is neither an image nor a configuration.
+    #[error("{path} is neither a kernel image nor a kernel's configuration")]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// Why it is not the latter.
+        source: ConfigError,
+    },
+}
+
+/// Looks at a file: a bzImage, a vmlinux, or a configuration, which may be compressed with gzip.
+///
+/// # Errors
+///
+/// The file can't be read, is neither, or is an image that can't be booted here.
+pub fn examine(path: &Path) -> Result<Examined, CheckError> {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        if file.metadata()?.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        read_bounded(&mut file, MAX_IMAGE)
+    };
+    let unreadable = |source| CheckError::Read { path: path.to_owned(), source };
+    let bytes = read().map_err(unreadable)?;
+    if is_elf(&bytes) || bytes.get(0x202..0x206) == Some(b"HdrS") {
+        return image(&bytes).map_err(|source| CheckError::Image { path: path.to_owned(), source });
+    }
+    let text = match bytes.starts_with(&[0x1f, 0x8b]) {
+        true => Compression::Gzip.decompress(&bytes, MAX_CONFIG).map_err(unreadable)?,
+        false => bytes,
+    };
+    let config = Config::parse(&String::from_utf8_lossy(&text))
+        .map_err(|source| CheckError::Config { path: path.to_owned(), source })?;
+    let release = config.release.as_ref().map(ToString::to_string);
+    Ok(Examined { release, image: None, config: Some(config) })
+}
+
+fn image(bytes: &[u8]) -> Result<Examined, ImageError> {
+    if is_elf(bytes) {
+        let kernel = ElfKernel::parse(bytes)?;
+        if !kernel.has_pvh {
+            return Err(ImageError::NoPvh);
+        }
+        let image = ImageTraits { pvh: Some(true), btf: Some(kernel.has_btf) };
+        let config = embedded_config(bytes);
+        return Ok(Examined { release: kernel.release, image: Some(image), config });
+    }
+    let image = BzImage::parse(bytes)?;
+    let Some(vmlinux) = image.extract()? else {
+        let traits = ImageTraits { pvh: None, btf: None };
+        return Ok(Examined { release: image.release, image: Some(traits), config: None });
+    };
+    let kernel = ElfKernel::parse(&vmlinux)?;
+    let traits = ImageTraits { pvh: Some(kernel.has_pvh), btf: Some(kernel.has_btf) };
+    let config = embedded_config(&vmlinux);
+    Ok(Examined { release: image.release, image: Some(traits), config })
+}
+
+/// The configuration that a kernel with `CONFIG_IKCONFIG` carries.
+fn embedded_config(vmlinux: &[u8]) -> Option<Config> {
+    let [start, end] = IKCONFIG;
+    memchr::memmem::find_iter(vmlinux, start).find_map(|at| {
+        let rest = &vmlinux[at + start.len()..];
+        let length = memchr::memmem::find(rest, end)?;
+        let text = Compression::Gzip.decompress(&rest[..length], MAX_CONFIG).ok()?;
+        Config::parse(&String::from_utf8_lossy(&text)).ok()
+    })
+}
+
+/// An option that is not as it should be.
+#[derive(Clone, Debug)]
+pub struct Unsatisfied {
+    /// What it should be, for whom, and why.
+    pub requirement: &'static Requirement,
+    /// What it is; none if it is not mentioned.
+    pub found: Option<Value>,
+}
+
+/// What a configuration is good for.
+#[derive(Clone, Debug)]
+pub struct Suitability {
+    /// Every option that somebody needs and that is otherwise, in the order of the list.
+    pub unsatisfied: Vec<Unsatisfied>,
+    /// How many options are as they should be, or unknown to a release that can do without.
+    pub met: usize,
+}
+
+impl Suitability {
+    /// Compares a configuration with the list.
+    pub fn of(config: &Config) -> Self {
+        let mut suitability = Suitability { unsatisfied: Vec::new(), met: 0 };
+        for requirement in requirements() {
+            if matches!(requirement.scope, Scope::Build | Scope::Btf) {
+                continue;
+            }
+            match requirement.state_in(config) {
+                OptionState::Met | OptionState::TooOld => suitability.met += 1,
+                OptionState::Unsatisfied(found) => {
+                    suitability.unsatisfied.push(Unsatisfied { requirement, found })
+                }
+            }
+        }
+        suitability
+    }
+
+    /// Whether the lab can boot the kernel and run tracers in it.
+    pub fn suits(&self) -> bool {
+        let is_general = |unsatisfied: &Unsatisfied| {
+            matches!(unsatisfied.requirement.scope, Scope::Guest | Scope::Tracers)
+        };
+        !self.unsatisfied.iter().any(is_general)
+    }
+
+    /// The scenarios that can't work, if not all of them.
+    pub fn unsupported(&self) -> Vec<&'static Scenario> {
+        let needed: Vec<_> = self
+            .unsatisfied
+            .iter()
+            .flat_map(|unsatisfied| unsatisfied.requirement.scope.scenarios())
+            .collect();
+        Scenario::ALL.iter().filter(|scenario| needed.contains(scenario)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use rstest::rstest;
+
+    use super::*;
+    use crate::test_support::{
+        archive::compress,
+        image::{Payload, bzimage, vmlinux},
+    };
+
+    /// The lab's own list, as a configuration.
+    fn config() -> String {
+        let lines = include_str!("../../kconfig/lab.config");
+        format!("# Linux/x86 6.1.5 Kernel Configuration\n{lines}")
+    }
+
+    fn examine_bytes(bytes: &[u8]) -> Result<Examined, CheckError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), bytes).unwrap();
+        examine(file.path())
+    }
+
+    #[rstest]
+    #[case::plain(Compression::None)]
+    #[case::proc_config_gz(Compression::Gzip)]
+    fn a_configuration_is_read(#[case] compression: Compression) {
+        let examined = examine_bytes(&compress(compression, config().as_bytes())).unwrap();
+        assert_eq!(examined.release.as_deref(), Some("6.1"));
+        let suitability = Suitability::of(&examined.config.unwrap());
+        assert!(suitability.suits() && suitability.unsatisfied.is_empty(), "{suitability:?}");
+        assert!(suitability.met > 30);
+    }
+
+    #[test]
+    fn an_image_may_carry_its_configuration() {
+        let mut kernel = vmlinux("6.1.5", true);
+        let packed = compress(Compression::Gzip, config().as_bytes());
+        for (image, expected) in [(kernel.clone(), false), {
+            kernel.extend([IKCONFIG[0], &packed, IKCONFIG[1]].concat());
+            (kernel, true)
+        }] {
+            let packed = bzimage("6.1.5", Payload::Compressed(Compression::Xz), &image);
+            for bytes in [image, packed] {
+                let examined = examine_bytes(&bytes).unwrap();
+                assert_eq!(examined.release.as_deref(), Some("6.1.5"));
+                let traits = ImageTraits { pvh: Some(true), btf: Some(false) };
+                assert_eq!(examined.image, Some(traits));
+                assert_eq!(examined.config.is_some(), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn an_image_that_can_t_be_looked_into_is_still_one() {
+        let examined = examine_bytes(&bzimage("6.1.5", Payload::Bzip2, b"")).unwrap();
+        assert_eq!(examined.image, Some(ImageTraits { pvh: None, btf: None }));
+    }
+
+    #[test]
+    fn files_that_tell_nothing_say_why() {
+        for (bytes, expected) in [
+            (&b"#!/bin/sh\necho\n"[..], "is neither a kernel image nor a kernel's configuration"),
+            (b"", "is neither a kernel image"),
+            (&vmlinux("4.18.0", false), "build it with CONFIG_PVH=y"),
+            (&[0x1f, 0x8b, 3, 3], "cannot read "),
+        ] {
+            let error = crate::chain(&examine_bytes(bytes).unwrap_err());
+            assert!(error.contains(expected), "{error}");
+        }
+        let error = examine(Path::new("/nonexistent/config")).unwrap_err();
+        assert!(error.to_string().contains("cannot read /nonexistent/config"), "{error}");
+        let error = examine(Path::new("/")).unwrap_err();
+        assert!(matches!(error, CheckError::Read { .. }), "{error:?}");
+    }
+
+    #[rstest]
+    #[case::one_scenario("CONFIG_KEYS=y", "# CONFIG_KEYS is not set", true, &["many_args/key_alloc"])]
+    #[case::a_tracer("CONFIG_UPROBES=y", "", true, &["user_args/eight_ints", "user_args/pie_and_static"])]
+    #[case::every_tracer("CONFIG_KPROBES=y", "# CONFIG_KPROBES is not set", false, &[])]
+    #[case::a_module("CONFIG_INET=y", "CONFIG_INET=m", false, &[])]
+    #[case::not_for_distributions("CONFIG_CGROUPS=y", "", true, &[])]
+    fn what_is_missing_decides_what_works(
+        #[case] from: &str,
+        #[case] to: &str,
+        #[case] suits: bool,
+        #[case] unsupported: &[&str],
+    ) {
+        let config = Config::parse(&config().replace(&format!("{from}\n"), &format!("{to}\n")));
+        let suitability = Suitability::of(&config.unwrap());
+        assert_eq!(suitability.suits(), suits);
+        let names: Vec<_> = suitability.unsupported().iter().map(ToString::to_string).collect();
+        assert_eq!(names, unsupported);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_image_makes_it_panic(tail in proptest::collection::vec(0_u8.., 0..200)) {
+            let [start, end] = IKCONFIG;
+            for marks in [[start, &tail, end].concat(), [start, &tail].concat()] {
+                drop(embedded_config(&marks));
+            }
+            drop(image(&[b"\x7fELF", &tail[..]].concat()));
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! The lab's list of options, `kernels/kconfig/lab.config`: what a kernel needs, for whom, and why.
+
+use std::{fmt, sync::LazyLock};
+
+use globset::{Glob, GlobMatcher};
+use kernlab_core::scenario::Scenario;
+
+use super::config::{Config, Value, assignment};
+use crate::catalog::matrix::Release;
+
+/// The list, in the kernel's own format.
+const LAB: &str = include_str!("../../kconfig/lab.config");
+
+/// One option of the list.
+#[derive(Clone, Debug)]
+pub struct Requirement {
+    /// With its prefix: `CONFIG_BPF_SYSCALL`.
+    pub option: String,
+    /// What it must be: built in, or not set.
+    pub value: Value,
+    /// Who needs it.
+    pub scope: Scope,
+    /// The first release that has the option.
+    since: Option<Release>,
+    /// What for, in one or a few sentences.
+    pub why: String,
+}
+
+/// Who needs an option.
+#[derive(Clone, Debug)]
+pub enum Scope {
+    /// Whatever is to run in a guest.
+    Guest,
+    /// Every tracer.
+    Tracers,
+    /// The scenarios that match.
+    Scenarios(Vec<GlobMatcher>),
+    /// Type information in the image.
+    Btf,
+    /// Nobody: it makes what is built here quick, or like what distributions build.
+    Build,
+}
+
+impl Scope {
+    /// The scenarios that need the option, where not all or none of them do.
+    pub fn scenarios(&self) -> impl Iterator<Item = &'static Scenario> {
+        let globs = match self {
+            Scope::Scenarios(globs) => globs.as_slice(),
+            _ => &[],
+        };
+        Scenario::ALL
+            .iter()
+            .filter(|scenario| globs.iter().any(|g| g.is_match(scenario.to_string())))
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Scope::Guest => f.write_str("every guest"),
+            Scope::Tracers => f.write_str("every tracer"),
+            Scope::Btf => f.write_str("BTF"),
+            Scope::Build => f.write_str("nobody"),
+            Scope::Scenarios(globs) => {
+                let globs: Vec<_> = globs.iter().map(|matcher| matcher.glob().glob()).collect();
+                f.write_str(&globs.join(", "))
+            }
+        }
+    }
+}
+
+/// How a configuration stands to a requirement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OptionState {
+    /// As it should be.
+    Met,
+    /// The release has no such option, and what it stands for is always there.
+    TooOld,
+    /// Otherwise; this is what it is, if it is mentioned at all.
+    Unsatisfied(Option<Value>),
+}
+
+impl Requirement {
+    /// Compares a configuration with this requirement.
+    pub fn state_in(&self, config: &Config) -> OptionState {
+        let before =
+            |since: &Release| config.release.as_ref().is_some_and(|release| release < since);
+        match config.get(&self.option) {
+            _ if config.has(&self.option, &self.value) => OptionState::Met,
+            None if self.since.as_ref().is_some_and(before) => OptionState::TooOld,
+            found => OptionState::Unsatisfied(found.cloned()),
+        }
+    }
+
+    /// Whether a kernel that is built here must have it.
+    pub(super) fn must_survive(&self, btf: bool) -> bool {
+        match self.scope {
+            Scope::Guest | Scope::Tracers | Scope::Scenarios(_) => true,
+            Scope::Btf => btf,
+            Scope::Build => false,
+        }
+    }
+
+    /// The line of a configuration that sets it.
+    fn line(&self) -> String {
+        let Requirement { option, value, .. } = self;
+        match value {
+            Value::NotSet => format!("# {option} is not set\n"),
+            value => format!("{option}={value}\n"),
+        }
+    }
+}
+
+/// The whole list.
+pub fn requirements() -> &'static [Requirement] {
+    static REQUIREMENTS: LazyLock<Vec<Requirement>> = LazyLock::new(|| match parse(LAB) {
+        Ok(requirements) => requirements,
+        Err(error) => unreachable!("a test reads lab.config: {error}"),
+    });
+    &REQUIREMENTS
+}
+
+/// The fragment that a build starts from. Without `btf`, what makes type information is off.
+pub(super) fn fragment(btf: bool) -> String {
+    let wanted = |requirement: &&Requirement| btf || !matches!(requirement.scope, Scope::Btf);
+    requirements().iter().filter(wanted).map(Requirement::line).collect()
+}
+
+/// Groups of options, each below a comment `# [who, since RELEASE] why`; the comment at the head
+/// of the file is apart from them.
+fn parse(text: &str) -> Result<Vec<Requirement>, String> {
+    let mut requirements = Vec::new();
+    for group in text.split("\n\n").skip(1) {
+        let is_comment = |line: &&str| line.starts_with('#') && assignment(line).is_none();
+        let comment: Vec<_> = group.lines().take_while(is_comment).collect();
+        let lines = group.lines().skip(comment.len());
+        let comment: Vec<_> =
+            comment.iter().map(|line| line.trim_start_matches(['#', ' '])).collect();
+        let comment = comment.join(" ");
+        let (head, why) = comment
+            .strip_prefix('[')
+            .and_then(|comment| comment.split_once("] "))
+            .ok_or_else(|| format!("nobody is named in {comment:?}"))?;
+        let (scope, since) = head_of(head)?;
+        for line in lines {
+            let (option, value) = assignment(line).ok_or_else(|| format!("{line:?}"))?;
+            requirements.push(Requirement {
+                option: option.to_owned(),
+                value,
+                scope: scope.clone(),
+                since: since.clone(),
+                why: why.to_owned(),
+            });
+        }
+    }
+    Ok(requirements)
+}
+
+fn head_of(head: &str) -> Result<(Scope, Option<Release>), String> {
+    let (who, since) = match head.split_once(", since ") {
+        None => (head, None),
+        Some((who, since)) => (who, Some(since.parse()?)),
+    };
+    let scope = match who {
+        "guest" => Scope::Guest,
+        "tracers" => Scope::Tracers,
+        "btf" => Scope::Btf,
+        "build" => Scope::Build,
+        globs => {
+            let glob = |glob| Glob::new(glob).map(|glob| glob.compile_matcher());
+            let globs: Result<_, _> = globs.split(", ").map(glob).collect();
+            Scope::Scenarios(globs.map_err(|error| error.to_string())?)
+        }
+    };
+    Ok((scope, since))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use rstest::rstest;
+
+    use super::*;
+
+    #[test]
+    fn the_list_can_be_read_and_every_option_is_explained_once() {
+        let requirements = parse(LAB).unwrap();
+        assert!(requirements.len() > 50, "{}", requirements.len());
+        let mut seen = BTreeSet::new();
+        for requirement in &requirements {
+            assert!(seen.insert(&requirement.option), "{} is there twice", requirement.option);
+            assert!(requirement.why.ends_with('.'), "{requirement:?}");
+            if let Scope::Scenarios(globs) = &requirement.scope {
+                for glob in globs {
+                    let matches = |scenario: &&Scenario| glob.is_match(scenario.to_string());
+                    let scenario = Scenario::ALL.iter().find(matches);
+                    assert!(scenario.is_some(), "{} is no scenario", glob.glob());
+                }
+                assert!(requirement.scope.scenarios().count() > 0);
+            }
+        }
+    }
+
+    #[test]
+    fn type_information_is_built_only_where_it_is_wanted() {
+        assert!(fragment(true).contains("\nCONFIG_DEBUG_INFO_BTF=y\n"));
+        assert!(!fragment(false).contains("DEBUG_INFO"));
+        assert!(fragment(false).contains("\n# CONFIG_EXPERT is not set\n"));
+        let lines = fragment(false);
+        let config = Config::parse(&lines).unwrap();
+        let must: Vec<_> = requirements().iter().filter(|r| r.must_survive(false)).collect();
+        assert!(must.iter().all(|requirement| requirement.state_in(&config) == OptionState::Met));
+    }
+
+    #[rstest]
+    #[case::met("5.10", "CONFIG_X86_IOPL_IOPERM=y", OptionState::Met)]
+    #[case::off(
+        "5.10",
+        "# CONFIG_X86_IOPL_IOPERM is not set",
+        OptionState::Unsatisfied(Some(Value::NotSet))
+    )]
+    #[case::not_mentioned("5.10", "CONFIG_X=y", OptionState::Unsatisfied(None))]
+    #[case::older_than_the_option("5.4", "CONFIG_X=y", OptionState::TooOld)]
+    #[case::a_module(
+        "5.4",
+        "CONFIG_X86_IOPL_IOPERM=m",
+        OptionState::Unsatisfied(Some(Value::Module))
+    )]
+    fn a_configuration_is_compared(
+        #[case] release: &str,
+        #[case] line: &str,
+        #[case] expected: OptionState,
+    ) {
+        let text = format!("# Linux/x86 {release}.1 Kernel Configuration\n{line}\n");
+        let config = Config::parse(&text).unwrap();
+        let option = "CONFIG_X86_IOPL_IOPERM";
+        let requirement = requirements().iter().find(|r| r.option == option).unwrap();
+        assert_eq!(requirement.state_in(&config), expected);
+    }
+}

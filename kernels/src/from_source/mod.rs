@@ -1,0 +1,331 @@
+//! Kernels that are built here.
+//!
+//! A [`Recipe`] says what is built: a source, the lab's fragment of a configuration, perhaps options
+//! of the entry's own, with type information or without. Its key covers all of that and every program
+//! and variable that has a part in it, and is what the result is kept under in the store: an artifact
+//! like that of an unpacked package. It is made in a scratch directory, so that a build that fails or is
+//! interrupted leaves nothing but its log.
+
+pub(crate) mod build_tools;
+pub(crate) mod check;
+mod config;
+mod config_check;
+mod environment;
+mod error;
+mod fragment;
+mod make;
+mod missing_tools;
+mod toolchain;
+mod tree;
+mod versions;
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use self::tree::{Tree, version_of};
+pub use self::{
+    config::{Config, ConfigError, Value},
+    config_check::Dropped,
+    error::BuildError,
+    fragment::{OptionState, Requirement, Scope, requirements},
+    missing_tools::MissingTools,
+};
+use self::{environment::Environment, error::io_error, make::Make, toolchain::Tools};
+use crate::interruption;
+use crate::{
+    catalog::{
+        kernel::{Image, Unpacked},
+        matrix::{MEMORY_MIB, PROCESSORS, Toolchain},
+    },
+    digest::Digest,
+    image::{
+        modules::Modules,
+        vmlinux::{self, BzImage, ElfKernel},
+    },
+    progress::Event,
+    store::{BUILT, Store},
+};
+
+/// Goes into every key: to be raised with every change of how a kernel is built.
+const VERSION: u32 = 2;
+
+const BZIMAGE: &str = "arch/x86/boot/bzImage";
+
+/// What is built.
+#[derive(Debug)]
+pub(crate) struct Recipe<'a> {
+    /// The entry's id.
+    pub(crate) id: &'a str,
+    pub(crate) tree: Tree<'a>,
+    /// Options laid over the lab's.
+    pub(crate) config: Option<&'a Path>,
+    /// Whether the image has type information.
+    pub(crate) btf: bool,
+    /// The programs that the entry names.
+    pub(crate) toolchain: &'a Toolchain,
+}
+
+/// What the artifact holds.
+#[derive(Debug, Serialize, Deserialize)]
+struct Description {
+    release: String,
+    /// Whether the image has type information; none if that can't be told.
+    has_btf: Option<bool>,
+    seconds: u64,
+    /// The size of every other file in it, for seeing damage.
+    sizes: BTreeMap<String, u64>,
+}
+
+/// What decides what comes out.
+struct Inputs {
+    fragment: String,
+    /// The entry's own part of that, if it has one.
+    own: Option<Config>,
+    key: String,
+}
+
+impl Recipe<'_> {
+    /// The kernel, if it was built before.
+    pub(crate) fn find(&self, store: &Store) -> Option<Unpacked> {
+        let tools = self.tools().ok()?;
+        let path = store.artifact_path(&self.inputs(store, &tools).ok()?.key);
+        Some(self.unpacked(&path, open(&path)?))
+    }
+
+    /// The kernel, built now if it wasn't before. A signal that would end the process does so when
+    /// the build has been cleaned up.
+    pub(crate) fn prepare(
+        &self,
+        store: &Store,
+        observe: &dyn Fn(Event<'_>),
+    ) -> Result<Unpacked, BuildError> {
+        let missing = |missing_tools| BuildError::ToolsMissing {
+            id: self.id.to_owned(),
+            missing_tools: Box::new(missing_tools),
+        };
+        let tools = self.tools().map_err(missing)?;
+        let mut hold = None;
+        let prepared = self.prepare_with(store, &tools, observe, || {
+            tools.complete().map_err(missing)?;
+            let held = interruption::hold();
+            hold = Some(held.map_err(io_error("hold back signals in", store.root()))?);
+            match interruption::noted() {
+                Some(signal) => Err(BuildError::Interrupted { signal }),
+                None => Ok(()),
+            }
+        });
+        if hold.take().is_some()
+            && let Some(signal) = interruption::noted()
+        {
+            interruption::resume(signal);
+        }
+        prepared
+    }
+
+    fn tools(&self) -> Result<Tools, MissingTools> {
+        Tools::find(self.toolchain, self.btf, Environment::of_this_process())
+    }
+
+    fn prepare_with(
+        &self,
+        store: &Store,
+        tools: &Tools,
+        observe: &dyn Fn(Event<'_>),
+        ready: impl FnOnce() -> Result<(), BuildError>,
+    ) -> Result<Unpacked, BuildError> {
+        let inputs = self.inputs(store, tools)?;
+        let wait = || observe(Event::WaitForBuild);
+        let build = |scratch: &Path| {
+            ready()?;
+            self.build(store, &inputs, tools, scratch, observe)
+        };
+        let (path, description) = store.artifact_announced(&inputs.key, open, wait, build)?;
+        Ok(self.unpacked(&path, description))
+    }
+
+    fn inputs(&self, store: &Store, tools: &Tools) -> Result<Inputs, BuildError> {
+        let mut fragment = fragment::fragment(self.btf);
+        let mut own = None;
+        if let Some(path) = self.config {
+            let text = fs::read_to_string(path).map_err(io_error("read", path))?;
+            let config = Config::parse(&text)
+                .map_err(|source| BuildError::Config { path: path.to_owned(), source })?;
+            own = Some(config);
+            fragment += &text;
+        }
+        let source = self.tree.digest(store)?;
+        let tools = tools.identity();
+        let key = format!("build {VERSION}\n{source}\n{tools}{fragment}");
+        Ok(Inputs { fragment, own, key: Digest::of(key.as_bytes()).to_string() })
+    }
+
+    fn build(
+        &self,
+        store: &Store,
+        inputs: &Inputs,
+        tools: &Tools,
+        scratch: &Path,
+        observe: &dyn Fn(Event<'_>),
+    ) -> Result<(), BuildError> {
+        let began = Instant::now();
+        let log = self.begin_log(store, &inputs.key)?;
+        let work = scratch.join("work");
+        let output = work.join("output");
+        fs::create_dir_all(&output).map_err(io_error("write", &output))?;
+        observe(Event::Build { log: &log });
+        let tree = self.tree.bring(store, &work)?;
+        let advised = |error: BuildError| error.advised(|| versions::advice(&tree, tools));
+        let environment = tools.environment(&work.join("tools"))?;
+        let make = Make::new(&tree, &output, &log, environment, tools.variables());
+        let config = self.configure(&make, inputs, observe).map_err(advised)?;
+        let mut files = 0;
+        make.run("bzImage", &[], &mut |file| {
+            files += 1;
+            observe(Event::Made { files, file });
+        })
+        .map_err(advised)?;
+        let mut artifact = Artifact { dir: scratch, sizes: BTreeMap::new() };
+        let has_btf = self.keep(&make, tools, &config, &mut artifact)?;
+        let seconds = began.elapsed().as_secs();
+        let release = output.join("include/config/kernel.release");
+        let release = fs::read_to_string(&release).map_err(io_error("read", &release))?;
+        let release = release.trim().to_owned();
+        let description = Description { release, has_btf, seconds, sizes: artifact.sizes };
+        let text = serde_json::to_vec(&description)
+            .map_err(|error| io_error("write", scratch)(error.into()))?;
+        write(&scratch.join(BUILT), &text)?;
+        fs::remove_dir_all(&work).map_err(io_error("remove", &work))?;
+        observe(Event::Built { files, seconds });
+        Ok(())
+    }
+
+    /// The configuration that Kconfig makes of the fragment: everything off that it doesn't name,
+    /// and that nothing in it needs.
+    fn configure(
+        &self,
+        make: &Make<'_>,
+        inputs: &Inputs,
+        observe: &dyn Fn(Event<'_>),
+    ) -> Result<PathBuf, BuildError> {
+        let fragment = make.output.join("fragment.config");
+        fs::write(&fragment, &inputs.fragment).map_err(io_error("write", &fragment))?;
+        make.run("allnoconfig", &[("KCONFIG_ALLCONFIG", &fragment)], &mut |_| {})?;
+        make.run("olddefconfig", &[], &mut |_| {})?;
+        let path = make.output.join(".config");
+        let text = fs::read_to_string(&path).map_err(io_error("read", &path))?;
+        let config = Config::parse(&text)
+            .map_err(|source| BuildError::Config { path: path.clone(), source })?;
+        if let Err(dropped) = config_check::check(&config, self.btf) {
+            // The scratch directory goes: the log's neighbour stays, to look at.
+            let kept = make.log.with_extension("config");
+            fs::write(&kept, text).map_err(io_error("write", &kept))?;
+            return Err(BuildError::Dropped(dropped, kept));
+        }
+        if let Some(own) = &inputs.own {
+            for difference in config_check::differences(own, &config) {
+                observe(Event::OptionLost { difference: &difference });
+            }
+        }
+        Ok(path)
+    }
+
+    /// Takes what is kept out of the directory of the build. Returns whether the image has type
+    /// information, as far as that can be told.
+    fn keep(
+        &self,
+        make: &Make<'_>,
+        tools: &Tools,
+        config: &Path,
+        artifact: &mut Artifact<'_>,
+    ) -> Result<Option<bool>, BuildError> {
+        let read = |path: &Path| fs::read(path).map_err(io_error("read", path));
+        let bytes = read(&make.output.join(BZIMAGE))?;
+        let image = BzImage::parse(&bytes)?;
+        artifact.write("bzImage", &bytes)?;
+        artifact.write("config", &read(config)?)?;
+        let Some(vmlinux) = image.extract()? else { return Ok(None) };
+        let kernel = ElfKernel::parse(&vmlinux)?;
+        if kernel.has_btf != self.btf {
+            return Err(BuildError::Btf { has: kernel.has_btf, log: make.log.to_owned() });
+        }
+        // pahole is not asked whether the kernel understands it.
+        let known = versions::newest_btf_kind(make.tree);
+        if let (Some(found), Some(known)) = (vmlinux::newest_btf_kind(&vmlinux), known)
+            && found > known
+        {
+            return Err(BuildError::NewerBtf {
+                pahole: tools.version("pahole").unwrap_or_default().to_owned(),
+                found,
+                known,
+                advice: versions::advice(make.tree, tools),
+            });
+        }
+        if kernel.has_pvh {
+            artifact.write("vmlinux", &vmlinux)?;
+        }
+        Ok(Some(kernel.has_btf))
+    }
+
+    /// An empty log, which outlives the build. Builds of other keys have others.
+    fn begin_log(&self, store: &Store, key: &str) -> Result<PathBuf, BuildError> {
+        let dir = store.root().join("logs");
+        fs::create_dir_all(&dir).map_err(io_error("create", &dir))?;
+        let log = dir.join(format!("{}-{}.log", self.id, &key[..12]));
+        fs::write(&log, "").map_err(io_error("write", &log))?;
+        Ok(log)
+    }
+
+    fn unpacked(&self, path: &Path, description: Description) -> Unpacked {
+        let file = |name: &str| description.sizes.contains_key(name).then(|| path.join(name));
+        Unpacked {
+            id: self.id.to_owned(),
+            release: description.release.clone(),
+            image: Image { bzimage: file("bzImage"), vmlinux: file("vmlinux") },
+            config: file("config"),
+            has_btf: description.has_btf,
+            modules: Modules::unknown(),
+            memory_mib: MEMORY_MIB,
+            processors: PROCESSORS,
+        }
+    }
+}
+
+/// The description of an artifact whose files are all there, with their sizes.
+fn open(path: &Path) -> Option<Description> {
+    let text = fs::read(path.join(BUILT)).ok()?;
+    let description: Description = serde_json::from_slice(&text).ok()?;
+    let is_whole = |(name, size): (&String, &u64)| {
+        fs::metadata(path.join(name)).is_ok_and(|metadata| metadata.len() == *size)
+    };
+    let has_image = description.sizes.contains_key("bzImage");
+    (has_image && description.sizes.iter().all(is_whole)).then_some(description)
+}
+
+/// An artifact in the making.
+struct Artifact<'a> {
+    dir: &'a Path,
+    sizes: BTreeMap<String, u64>,
+}
+
+impl Artifact<'_> {
+    fn write(&mut self, name: &str, content: &[u8]) -> Result<(), BuildError> {
+        self.sizes.insert(name.to_owned(), content.len() as u64);
+        write(&self.dir.join(name), content)
+    }
+}
+
+fn write(path: &Path, content: &[u8]) -> Result<(), BuildError> {
+    fs::write(path, content)
+        .and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o444)))
+        .map_err(io_error("write", path))
+}
+
+#[cfg(test)]
+mod tests;

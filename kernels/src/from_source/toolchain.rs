@@ -1,0 +1,282 @@
+//! What compiles kernels: programs of this machine, or those that an entry names.
+
+use std::{
+    ffi::OsString,
+    fs, io,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use nix::unistd::{AccessFlags, access};
+
+use super::{
+    environment::Environment,
+    error::{BuildError, io_error},
+    missing_tools::MissingTools,
+};
+use crate::catalog::matrix::Toolchain;
+
+/// Programs that every build runs.
+const PROGRAMS: [&str; 4] = ["make", "flex", "bison", "bc"];
+/// What Kbuild runs of the binutils beside the linker and the assembler.
+const BINUTILS: [&str; 4] = ["ar", "nm", "objcopy", "strip"];
+/// Adds type information.
+const PAHOLE: &str = "pahole";
+/// The header of libelf, which objtool (and, for kernels with BTF, resolve_btfids) is built with.
+const LIBELF: &str = "gelf.h";
+
+/// How much of what a program says goes into a message.
+const LONGEST_MESSAGE: usize = 300;
+
+/// A program that a build runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Program {
+    /// What it is to the build: `cc`, `as`.
+    role: &'static str,
+    /// Its name or path.
+    command: PathBuf,
+    /// Whether the entry names it.
+    is_named: bool,
+    /// The first line of what it says to `--version`.
+    version: String,
+}
+
+/// The programs of a build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Tools {
+    programs: Vec<Program>,
+    prefix: Option<PathBuf>,
+    environment: Environment,
+}
+
+impl Tools {
+    /// Finds the programs that an entry names, or this machine's, and asks each for its version.
+    pub(super) fn find(
+        named: &Toolchain,
+        btf: bool,
+        environment: Environment,
+    ) -> Result<Self, MissingTools> {
+        let mut tools = Tools { programs: Vec::new(), prefix: named.prefix.clone(), environment };
+        let mut missing_tools = MissingTools::default();
+        for role in PROGRAMS {
+            tools.add(role, Path::new(role), false, &mut missing_tools);
+        }
+        let usual = |role: &str| prefixed(named.prefix.as_deref(), role);
+        let has_prefix = named.prefix.is_some();
+        let cc = named.cc.clone().unwrap_or_else(|| usual("gcc"));
+        tools.add("cc", &cc, named.cc.is_some() || has_prefix, &mut missing_tools);
+        if let Some(hostcc) = &named.hostcc {
+            tools.add("hostcc", hostcc, true, &mut missing_tools);
+        }
+        let ld = named.ld.clone().unwrap_or_else(|| usual("ld"));
+        tools.add("ld", &ld, named.ld.is_some() || has_prefix, &mut missing_tools);
+        for role in BINUTILS {
+            tools.add(role, &usual(role), has_prefix, &mut missing_tools);
+        }
+        let of_prefix =
+            has_prefix.then(|| usual("as")).filter(|path| tools.path_of(path).is_some());
+        match named.assembler.clone().or(of_prefix) {
+            Some(assembler) => tools.add("as", &assembler, true, &mut missing_tools),
+            // Whichever the compiler runs, if there is a compiler.
+            None if tools.program("cc").is_some() => {
+                let assembler = tools.assembler_of(&cc, &tools.environment);
+                tools.add("as", &assembler, false, &mut missing_tools);
+            }
+            None => {}
+        }
+        if btf {
+            let pahole = named.pahole.clone().unwrap_or_else(|| PAHOLE.into());
+            tools.add(PAHOLE, &pahole, named.pahole.is_some(), &mut missing_tools);
+        }
+        if missing_tools.is_empty() { Ok(tools) } else { Err(missing_tools) }
+    }
+
+    fn add(
+        &mut self,
+        role: &'static str,
+        command: &Path,
+        is_named: bool,
+        missing_tools: &mut MissingTools,
+    ) {
+        let name = command.display().to_string();
+        match first_line(command, &self.environment) {
+            Ok(version) => {
+                let command = command.to_owned();
+                self.programs.push(Program { role, command, is_named, version });
+            }
+            Err(Unusable::Absent) if is_named => missing_tools.misnamed.push(name),
+            Err(Unusable::Absent) => missing_tools.missing.push(name),
+            Err(Unusable::Broken(said)) => missing_tools.broken.push((name, said)),
+        }
+    }
+
+    fn program(&self, role: &str) -> Option<&Program> {
+        self.programs.iter().find(|program| program.role == role)
+    }
+
+    /// What a program says of its version.
+    pub(super) fn version(&self, role: &str) -> Option<&str> {
+        self.program(role).map(|program| program.version.as_str())
+    }
+
+    /// What decides what comes out: a line for each program, and for each variable that reaches it.
+    pub(super) fn identity(&self) -> String {
+        let line = |program: &Program| {
+            let Program { role, command, version, .. } = program;
+            format!("{role}: {}: {version}\n", command.display())
+        };
+        let prefix = self.prefix.iter().map(|prefix| format!("prefix: {}\n", prefix.display()));
+        let lines: String = self.programs.iter().map(line).chain(prefix).collect();
+        lines + &self.environment.identity()
+    }
+
+    /// Looks for everything else that a build needs.
+    pub(super) fn complete(&self) -> Result<(), MissingTools> {
+        match has_header(LIBELF, self.host_compiler(), &self.environment) {
+            true => Ok(()),
+            false => {
+                let missing = vec!["the headers of libelf".to_owned()];
+                Err(MissingTools { missing, ..MissingTools::default() })
+            }
+        }
+    }
+
+    /// What host programs are compiled with: old sources' own tools want the old compiler as well.
+    fn host_compiler(&self) -> &Path {
+        let program = self.program("hostcc").or_else(|| self.program("cc"));
+        program.map_or(Path::new("gcc"), |program| &program.command)
+    }
+
+    /// What make is told, as in `make NAME=value`. Nothing where the entry names nothing.
+    pub(super) fn variables(&self) -> Vec<(&'static str, OsString)> {
+        let mut variables = Vec::new();
+        if let Some(prefix) = &self.prefix {
+            variables.push(("CROSS_COMPILE", prefix.clone().into_os_string()));
+        }
+        for (role, variable) in [("cc", "CC"), ("ld", "LD"), ("as", "AS"), (PAHOLE, "PAHOLE")] {
+            if let Some(program) = self.program(role).filter(|program| program.is_named) {
+                variables.push((variable, program.command.clone().into_os_string()));
+            }
+        }
+        let names_a_compiler =
+            ["cc", "hostcc"].iter().any(|role| self.program(role).is_some_and(|p| p.is_named));
+        if names_a_compiler {
+            variables.push(("HOSTCC", self.host_compiler().as_os_str().to_owned()));
+        }
+        variables
+    }
+
+    /// The environment of make. Kbuild's AS assembles nothing: the compiler does, with the assembler
+    /// that it finds. So one that the entry names is put where compilers look first. The linker is not:
+    /// an old one can't link host programs with this machine's libraries, whose relocations it
+    /// doesn't know (`.relr.dyn`, binutils 2.38).
+    pub(super) fn environment(&self, dir: &Path) -> Result<Environment, BuildError> {
+        let Some(named) = self.program("as").filter(|program| program.is_named) else {
+            return Ok(self.environment.clone());
+        };
+        fs::create_dir_all(dir).map_err(io_error("write", dir))?;
+        let link = dir.join("as");
+        let path = self.path_of(&named.command).unwrap_or_else(|| named.command.clone());
+        symlink(path, &link).map_err(io_error("write", &link))?;
+        let environment = self.environment.with("COMPILER_PATH", dir);
+        for compiler in ["cc", "hostcc"].iter().filter_map(|role| self.program(role)) {
+            let found = self.assembler_of(&compiler.command, &environment);
+            if found != link {
+                let compiler = compiler.command.display().to_string();
+                return Err(BuildError::OtherAssembler { compiler, found });
+            }
+        }
+        Ok(environment)
+    }
+
+    /// The assembler that a compiler runs: its name, if it is the one on the path.
+    fn assembler_of(&self, compiler: &Path, environment: &Environment) -> PathBuf {
+        let mut command = Command::new(compiler);
+        environment.apply(&mut command);
+        let output = command.arg("-print-prog-name=as").stdin(Stdio::null()).output();
+        let output = output.map(|output| output.stdout).unwrap_or_default();
+        match String::from_utf8_lossy(&output).trim() {
+            "" => PathBuf::from("as"),
+            name => PathBuf::from(name),
+        }
+    }
+
+    /// Where a program is.
+    fn path_of(&self, command: &Path) -> Option<PathBuf> {
+        let is_program = |path: &PathBuf| path.is_file() && access(path, AccessFlags::X_OK).is_ok();
+        if command.as_os_str().as_encoded_bytes().contains(&b'/') {
+            return Some(command.to_owned()).filter(is_program);
+        }
+        let path = self.environment.get("PATH").unwrap_or_default();
+        std::env::split_paths(path).map(|dir| dir.join(command)).find(is_program)
+    }
+}
+
+#[cfg(test)]
+impl Tools {
+    /// Tools of which nothing is known but what this line says.
+    pub(super) fn named(version: &str) -> Self {
+        let program = Program {
+            role: "cc",
+            command: "gcc".into(),
+            is_named: false,
+            version: version.to_owned(),
+        };
+        let environment = Environment::of_this_process();
+        Tools { programs: vec![program], prefix: None, environment }
+    }
+}
+
+/// `x86_64-linux-gnu-` and `gcc`.
+fn prefixed(prefix: Option<&Path>, name: &str) -> PathBuf {
+    let mut path = prefix.map(|prefix| prefix.as_os_str().to_owned()).unwrap_or_default();
+    path.push(name);
+    path.into()
+}
+
+/// A program that can't be asked for its version.
+#[derive(Debug, PartialEq, Eq)]
+enum Unusable {
+    Absent,
+    /// With what it said, or what happened to it.
+    Broken(String),
+}
+
+/// The first line of what a program says to `--version`.
+fn first_line(program: &Path, environment: &Environment) -> Result<String, Unusable> {
+    let mut command = Command::new(program);
+    environment.apply(&mut command);
+    let output = command.arg("--version").stdin(Stdio::null()).output();
+    let output = output.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Unusable::Absent,
+        _ => Unusable::Broken(error.to_string()),
+    })?;
+    if output.status.success() {
+        let text = String::from_utf8_lossy(&output.stdout);
+        return Ok(text.lines().next().unwrap_or_default().to_owned());
+    }
+    let said = [output.stderr, output.stdout].concat();
+    let said = String::from_utf8_lossy(&said);
+    let said: String = said.trim().chars().take(LONGEST_MESSAGE).collect();
+    Err(Unusable::Broken(match said.is_empty() {
+        true => output.status.to_string(),
+        false => format!("{said} ({})", output.status),
+    }))
+}
+
+/// Whether a compiler finds a header.
+fn has_header(header: &str, compiler: &Path, environment: &Environment) -> bool {
+    let mut command = Command::new(compiler);
+    environment.apply(&mut command);
+    let status = command
+        .args(["-fsyntax-only", "-include", header, "-x", "c", "/dev/null"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    status.is_ok_and(|status| status.success())
+}
+
+#[cfg(test)]
+mod tests;

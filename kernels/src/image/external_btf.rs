@@ -1,0 +1,125 @@
+//! Type information that comes in a file of its own, for kernels that carry none.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use kernlab_core::btf::Btf;
+use object::{Object as _, ObjectSection as _};
+
+use crate::{
+    compression::Compression,
+    digest::Digest,
+    image::error::{ExternalBtfError, FilesError},
+    image::vmlinux::{banner_release, is_elf},
+    store::{Store, StoreError},
+};
+
+/// A vmlinux with everything that debuggers want has half of this.
+const MAX_FILE: u64 = 2 << 30;
+
+/// Goes into the key of artifacts: to be raised with every change of how a file is read.
+const VERSION: u32 = 1;
+
+const RAW: &str = "btf";
+
+/// The raw BTF of a file, in a file of the store. Whether it fits is told by the release if the file
+/// has one, and by the memory of the running kernel.
+pub(crate) fn raw(store: &Store, path: &Path, release: &str) -> Result<PathBuf, FilesError> {
+    let unreadable = |source| FilesError::Read { path: path.to_owned(), source };
+    let unusable = |source| FilesError::Btf { path: path.to_owned(), source };
+    let size = fs::metadata(path).map_err(unreadable)?.len();
+    if size > MAX_FILE {
+        return Err(unreadable(io::ErrorKind::FileTooLarge.into()));
+    }
+    let bytes = fs::read(path).map_err(unreadable)?;
+    let key = format!("btf {VERSION} {release} {}", Digest::of(&bytes));
+    let key = Digest::of(key.as_bytes()).to_string();
+    let whole = |dir: &Path| {
+        let metadata = fs::metadata(dir.join(RAW)).ok()?;
+        (metadata.len() > 0).then_some(())
+    };
+    let (dir, ()) = store.artifact(&key, whole, |scratch| {
+        let btf = extract(&bytes, release).map_err(unusable)?;
+        let path = scratch.join(RAW);
+        fs::write(&path, btf).map_err(|e| FilesError::from(StoreError::io("write", &path, e)))
+    })?;
+    Ok(dir.join(RAW))
+}
+
+fn extract(bytes: &[u8], release: &str) -> Result<Vec<u8>, ExternalBtfError> {
+    let bytes = Compression::of_content(bytes)
+        .decompress(bytes, MAX_FILE)
+        .map_err(ExternalBtfError::Compression)?;
+    if !is_elf(&bytes) {
+        Btf::parse(bytes.clone()).map_err(ExternalBtfError::NotBtf)?;
+        return Ok(bytes);
+    }
+    if let Some(theirs) = banner_release(&bytes).filter(|theirs| theirs != release) {
+        return Err(ExternalBtfError::OtherRelease { theirs, ours: release.to_owned() });
+    }
+    let elf = object::File::parse(&*bytes).map_err(ExternalBtfError::Elf)?;
+    let section = elf.section_by_name(".BTF").ok_or(ExternalBtfError::NoSection)?;
+    let btf = section.data().map_err(ExternalBtfError::Elf)?.to_vec();
+    Btf::parse(btf.clone()).map_err(ExternalBtfError::NotBtf)?;
+    Ok(btf)
+}
+
+#[cfg(test)]
+mod tests {
+    use object::{SectionKind, write::Object};
+    use rstest::rstest;
+
+    use super::*;
+    use crate::test_support::archive::compress;
+
+    /// BTF without a type.
+    fn btf() -> Vec<u8> {
+        let mut bytes = vec![0x9f, 0xeb, 1, 0];
+        for word in [24_u32, 0, 0, 0, 1] {
+            bytes.extend(word.to_le_bytes());
+        }
+        bytes.push(0);
+        bytes
+    }
+
+    fn elf(section: &str, content: &[u8]) -> Vec<u8> {
+        let (format, architecture) = (object::BinaryFormat::Elf, object::Architecture::X86_64);
+        let mut object = Object::new(format, architecture, object::Endianness::Little);
+        for (name, content) in [(".rodata", &b"Linux version 6.1.7 (me)"[..]), (section, content)] {
+            let kind = SectionKind::ReadOnlyData;
+            let section = object.add_section(Vec::new(), name.as_bytes().to_vec(), kind);
+            object.append_section_data(section, content, 1);
+        }
+        object.write().unwrap()
+    }
+
+    #[rstest]
+    #[case::raw(btf())]
+    #[case::xz(compress(Compression::Xz, &btf()))]
+    #[case::zstd(compress(Compression::Zstd, &btf()))]
+    #[case::elf(elf(".BTF", &btf()))]
+    #[case::compressed_elf(compress(Compression::Xz, &elf(".BTF", &btf())))]
+    fn btf_is_found(#[case] file: Vec<u8>) {
+        assert_eq!(extract(&file, "6.1.7").unwrap(), btf());
+    }
+
+    #[rstest]
+    #[case::nothing(Vec::new(), "expected raw BTF")]
+    #[case::text(b"BTF is in the next file".to_vec(), "expected raw BTF")]
+    #[case::damaged(compress(Compression::Xz, &btf())[..20].to_vec(), "can't be decompressed")]
+    #[case::no_elf(b"\x7fELF".to_vec(), "no readable ELF")]
+    #[case::no_section(elf(".data", &btf()), "no .BTF section")]
+    #[case::no_btf(elf(".BTF", b"?"), "expected raw BTF")]
+    fn what_is_no_btf_is_refused(#[case] file: Vec<u8>, #[case] expected: &str) {
+        let error = extract(&file, "6.1.7").unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+
+    #[test]
+    fn a_vmlinux_tells_whose_it_is() {
+        let error = extract(&elf(".BTF", &btf()), "6.1.8").unwrap_err().to_string();
+        assert_eq!(error, "it is of the kernel 6.1.7, and this one is 6.1.8");
+    }
+}

@@ -1,0 +1,47 @@
+//! A kernel that does nothing.
+
+/// A kernel that is never entered, for machines whose memory is restored with a kernel in it: an ELF
+/// file with a PVH entry point, as small as emulators and boot loaders accept it.
+pub fn placeholder_kernel() -> Vec<u8> {
+    const HEADER: u64 = 64;
+    const SEGMENT: u64 = 56;
+    const LOADED: u32 = 1;
+    const NOTES: u32 = 4;
+    /// Physical: where kernels are.
+    const ADDRESS: u64 = 0x100_0000;
+    let code = [0xf4; 16]; // hlt
+    let mut note = Vec::new();
+    // XEN_ELFNOTE_PHYS32_ENTRY, include/xen/interface/elfnote.h: lengths of name and value, and type.
+    for word in [4_u32, 4, 18] {
+        note.extend(word.to_le_bytes());
+    }
+    note.extend(b"Xen\0");
+    note.extend((ADDRESS as u32).to_le_bytes());
+
+    let mut kernel = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+    kernel.extend(2_u16.to_le_bytes()); // executable
+    kernel.extend(62_u16.to_le_bytes()); // x86-64
+    kernel.extend(1_u32.to_le_bytes());
+    for word in [ADDRESS, HEADER, 0] {
+        kernel.extend(word.to_le_bytes()); // entry, segments, sections
+    }
+    kernel.extend(0_u32.to_le_bytes());
+    for half in [HEADER, SEGMENT, 2, 0, 0, 0] {
+        kernel.extend((half as u16).to_le_bytes());
+    }
+    let begin = HEADER + 2 * SEGMENT;
+    let parts = [(LOADED, begin, code.len()), (NOTES, begin + code.len() as u64, note.len())];
+    for (kind, offset, length) in parts {
+        kernel.extend(kind.to_le_bytes());
+        kernel.extend(4_u32.to_le_bytes()); // readable
+        let length = length as u64;
+        for word in [offset, ADDRESS, ADDRESS, length, length, 4] {
+            kernel.extend(word.to_le_bytes());
+        }
+    }
+    kernel.extend(code);
+    kernel.extend(note);
+    // Loaders look for other formats in so many bytes.
+    kernel.resize(8 << 10, 0);
+    kernel
+}

@@ -1,0 +1,81 @@
+//! Kernels: from an entry of `kernels.toml` to an image that boots, and its modules.
+//!
+//! ```text
+//! Entry --resolve--> Resolved --fetch--> Fetched --unpack--> Unpacked
+//! ```
+//!
+//! [`Kernels::select`] picks entries, `resolve` reads the lock and adds what it lacks, `fetch` brings
+//! what is locked into the [`Store`], `unpack` makes it bootable. Only [`Kernels::update`] changes what
+//! is locked.
+
+mod address;
+mod catalog;
+mod compression;
+mod digest;
+mod document;
+mod error_chain;
+mod from_source;
+mod image;
+pub mod interruption;
+mod package;
+pub mod paths;
+mod progress;
+mod repository;
+mod signature;
+mod store;
+#[cfg(test)]
+mod test_support;
+#[cfg(test)]
+mod tests;
+
+pub use self::{
+    catalog::{
+        Fetched, Kernels, OpenError, Resolved, State,
+        add::{AddError, AddOptions, Proposal, Request, nearest},
+        error::{Error, ErrorKind, LockRefusal},
+        first_use::LOCKED_VARIABLE,
+        kernel::{Image, UNKNOWN_RELEASE, Unpacked},
+        lock::{Change, Lock, LockedFile, LockedKernel, Place, Role},
+        lock_file::LockFileError,
+        matrix::{
+            Arch, BuildSource, DebSource, Deviation, Entry, FileSource, Matrix, Origin, Release,
+            RpmDir, RpmSource, Source, Tier, Toolchain, TreeSource, UrlSource,
+        },
+        select::{Chosen, LeftOut, SelectError, Selection, Tiers, select},
+    },
+    digest::Digest,
+    document::{Document, DocumentError, Position},
+    error_chain::chain,
+    from_source::{
+        BuildError, Config, ConfigError, Dropped, MissingTools, OptionState, Requirement, Scope,
+        Value,
+        build_tools::INSTALLER_VARIABLE,
+        check::{CheckError, Examined, ImageTraits, Suitability, Unsatisfied, examine},
+        requirements,
+    },
+    image::{
+        FilesError,
+        error::{ExternalBtfError, ModuleError},
+        modules::{Module, ModuleSet, Modules},
+        placeholder_kernel,
+        vmlinux::ImageError,
+    },
+    progress::{Event, Observer, Silent},
+    repository::{
+        download::OFFLINE_VARIABLE,
+        fetch::{FetchError, MirrorAttempt},
+        snapshot::SnapshotDate,
+        update::{
+            RepositoryError, Resolution, Unproven, Unresolved, Unverified, Update, UpdateError,
+            Verification, Verified,
+        },
+    },
+    signature::SignedBy,
+    store::{Item, Kind, Object, Store, StoreError, StoreLock, Sweep, lock_within},
+};
+
+/// Whether a variable of the environment switches something on: it says neither nothing nor no.
+fn is_set(variable: &str) -> bool {
+    let no = ["", "0", "no", "false", "off"];
+    std::env::var_os(variable).is_some_and(|value| no.iter().all(|no| value != *no))
+}

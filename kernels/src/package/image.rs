@@ -1,0 +1,32 @@
+//! A kernel image by itself.
+
+use std::io::Read;
+
+use super::{Kind, Member, PackageError};
+use crate::{
+    compression::read_bounded,
+    image::vmlinux::{BzImage, ElfKernel, ImageError, is_elf},
+};
+
+/// Far more than any image has.
+const MAX_IMAGE: u64 = 1 << 30;
+
+/// Shows the image to `visit` as packages have it: `boot/vmlinuz-RELEASE`.
+pub(super) fn for_each_member<E: From<PackageError>>(
+    image: &mut dyn Read,
+    visit: &mut dyn FnMut(&mut Member<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let image = read_bounded(image, MAX_IMAGE).map_err(PackageError::from)?;
+    let release = release(&image).map_err(PackageError::from)?;
+    let path = format!("boot/vmlinuz-{release}");
+    visit(&mut Member::new(&path, Kind::File, &mut &image[..])?)
+}
+
+fn release(image: &[u8]) -> Result<String, ImageError> {
+    let release = match is_elf(image) {
+        true => ElfKernel::parse(image)?.release,
+        false => BzImage::parse(image)?.release,
+    };
+    let is_plain = |release: &String| !release.contains('/') && !release.starts_with('.');
+    release.filter(is_plain).ok_or(ImageError::NotAKernel("it does not tell its release"))
+}

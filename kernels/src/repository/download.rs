@@ -1,0 +1,418 @@
+//! Downloads over HTTP: resumed, bounded, with deadlines.
+
+use std::{
+    io::{self, Read},
+    time::Duration,
+};
+
+use ureq::http::{Response, StatusCode, header};
+
+use crate::store::{Partial, StoreError};
+
+const CONNECT: Duration = Duration::from_secs(15);
+/// How long a server may keep silent, before its answer or in the middle of it.
+const SILENCE: Duration = Duration::from_secs(30);
+/// How long one answer may take: at 70 MB, 40 KB a second. What came by then is kept.
+const ANSWER: Duration = Duration::from_secs(30 * 60);
+/// How often a file is begun or resumed at one address, as long as every try brings something.
+const ATTEMPTS: usize = 8;
+
+/// Forbids the network: set to anything, it makes what would be downloaded an error.
+pub const OFFLINE_VARIABLE: &str = "KERNLAB_OFFLINE";
+
+/// Speaks HTTP.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    /// Absent if nothing may be downloaded.
+    agent: Option<ureq::Agent>,
+}
+
+/// A file that could not be had from one address.
+#[derive(Debug, thiserror::Error)]
+pub enum TransferError {
+    /// The server said so.
+    #[error("the server answered {0}")]
+    Status(StatusCode),
+    /// No answer, or none that can be understood.
+    #[error("no usable answer")]
+    Transport(#[source] Box<ureq::Error>),
+    /// The answer broke off.
+    #[error("the transfer broke off after {received} bytes")]
+    BrokenOff {
+        /// How many bytes are there, those of earlier tries included.
+        received: u64,
+        /// Why.
+        source: io::Error,
+    },
+    /// The server has a file of another size.
+    #[error("the file there has {found} bytes, not {expected}")]
+    WrongSize {
+        /// What it should have.
+        expected: u64,
+        /// What it has.
+        found: u64,
+    },
+    /// The server has another file.
+    #[error("the file there has another SHA-256 digest than expected")]
+    WrongDigest,
+    /// The server does not tell how large its file is.
+    #[error("the server does not tell the size of the file")]
+    NoSize,
+    /// Nothing may be downloaded.
+    #[error("nothing is downloaded offline")]
+    Offline,
+    /// A document exceeds what such a document can sensibly have.
+    #[error("the document there has more than {limit} bytes")]
+    TooLarge {
+        /// The bound.
+        limit: u64,
+    },
+    /// Keeping the bytes failed: no other address helps.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Client {
+    /// A client that goes through the proxy that the environment names, if it names one; or
+    /// nowhere, if the environment forbids it.
+    pub(crate) fn new() -> Self {
+        match crate::is_set(OFFLINE_VARIABLE) {
+            true => Client::offline(),
+            false => Client::with(SILENCE, ureq::Proxy::try_from_env()),
+        }
+    }
+
+    /// A client that downloads nothing.
+    pub(crate) fn offline() -> Self {
+        Client { agent: None }
+    }
+
+    pub(crate) fn is_offline(&self) -> bool {
+        self.agent.is_none()
+    }
+
+    /// A client that goes through no proxy: tests serve their files on the loopback.
+    #[cfg(test)]
+    pub(crate) fn direct(silence: Duration) -> Self {
+        Client::with(silence, None)
+    }
+
+    fn with(silence: Duration, proxy: Option<ureq::Proxy>) -> Self {
+        let config = ureq::Agent::config_builder()
+            .user_agent(concat!("kernlab/", env!("CARGO_PKG_VERSION")))
+            .proxy(proxy)
+            .http_status_as_error(false)
+            .timeout_resolve(Some(CONNECT))
+            .timeout_connect(Some(CONNECT))
+            .timeout_recv_response(Some(silence))
+            .timeout_per_read(Some(silence))
+            .timeout_recv_body(Some(ANSWER))
+            .build();
+        Client { agent: Some(config.into()) }
+    }
+
+    /// A document of at most so many bytes.
+    pub(crate) fn get(&self, url: &str, limit: u64) -> Result<Vec<u8>, TransferError> {
+        let response = self.request(url, 0)?;
+        if response.status() != StatusCode::OK {
+            return Err(TransferError::Status(response.status()));
+        }
+        let mut document = Vec::new();
+        let mut body = response.into_body().into_reader().take(limit + 1);
+        body.read_to_end(&mut document).map_err(|source| TransferError::BrokenOff {
+            received: document.len() as u64,
+            source,
+        })?;
+        if document.len() as u64 > limit {
+            return Err(TransferError::TooLarge { limit });
+        }
+        Ok(document)
+    }
+
+    /// A file from its beginning, of which no more is downloaded than is read.
+    pub(crate) fn beginning(
+        &self,
+        url: &str,
+        limit: u64,
+    ) -> Result<impl Read + use<>, TransferError> {
+        let response = self.request(url, 0)?;
+        match response.status() {
+            StatusCode::OK => Ok(response.into_body().into_reader().take(limit)),
+            status => Err(TransferError::Status(status)),
+        }
+    }
+
+    /// How large a file is, in bytes.
+    pub(crate) fn size(&self, url: &str) -> Result<u64, TransferError> {
+        let agent = self.agent.as_ref().ok_or(TransferError::Offline)?;
+        let response = agent.head(url).call();
+        let response = response.map_err(|error| TransferError::Transport(Box::new(error)))?;
+        match response.status() {
+            StatusCode::OK => content_length(&response).ok_or(TransferError::NoSize),
+            status => Err(TransferError::Status(status)),
+        }
+    }
+
+    /// Completes a download; on success the bytes are good. On failure those that came stay, for
+    /// another address or another day, unless they are known to be wrong.
+    pub(crate) fn complete(
+        &self,
+        url: &str,
+        partial: &mut Partial,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), TransferError> {
+        let mut outcome = Ok(());
+        for _ in 0..ATTEMPTS {
+            let before = partial.len();
+            if !partial.is_complete() {
+                outcome = self.resume(url, partial, progress);
+            }
+            if partial.is_complete() {
+                if partial.is_good() {
+                    return Ok(());
+                }
+                partial.restart()?;
+                outcome = Err(TransferError::WrongDigest);
+                if before == 0 {
+                    break;
+                }
+                // The bytes of an earlier try may be to blame: once more from the start.
+            } else if matches!(outcome, Err(TransferError::Store(_))) || partial.len() <= before {
+                break;
+            }
+        }
+        outcome
+    }
+
+    /// One request for what is missing.
+    fn resume(
+        &self,
+        url: &str,
+        partial: &mut Partial,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), TransferError> {
+        let response = self.request(url, partial.len())?;
+        match response.status() {
+            StatusCode::OK => {
+                // A server may ignore the wish for a part.
+                partial.restart()?;
+                expect_size(content_length(&response), partial.size())?;
+            }
+            StatusCode::PARTIAL_CONTENT if starts_at(&response, partial.len()) => {}
+            StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => {
+                partial.restart()?;
+                return Err(TransferError::Status(response.status()));
+            }
+            status => return Err(TransferError::Status(status)),
+        }
+        let mut body = response.into_body().into_reader().take(partial.size() - partial.len());
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let received = partial.len();
+            match body.read(&mut buffer) {
+                Ok(0) if partial.is_complete() => return Ok(()),
+                Ok(0) => {
+                    let source = io::ErrorKind::UnexpectedEof.into();
+                    return Err(TransferError::BrokenOff { received, source });
+                }
+                Ok(length) => {
+                    partial.append(&buffer[..length])?;
+                    progress(partial.len());
+                }
+                Err(source) => return Err(TransferError::BrokenOff { received, source }),
+            }
+        }
+    }
+
+    fn request(&self, url: &str, from: u64) -> Result<Response<ureq::Body>, TransferError> {
+        let agent = self.agent.as_ref().ok_or(TransferError::Offline)?;
+        let mut request = agent.get(url);
+        if from > 0 {
+            request = request.header(header::RANGE, format!("bytes={from}-"));
+        }
+        request.call().map_err(|error| TransferError::Transport(Box::new(error)))
+    }
+}
+
+fn content_length(response: &Response<ureq::Body>) -> Option<u64> {
+    response.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn expect_size(found: Option<u64>, expected: u64) -> Result<(), TransferError> {
+    match found {
+        Some(found) if found != expected => Err(TransferError::WrongSize { expected, found }),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a partial answer begins where it was asked to: `Content-Range: bytes 3-5/6`.
+fn starts_at(response: &Response<ureq::Body>, offset: u64) -> bool {
+    let range = response.headers().get(header::CONTENT_RANGE).and_then(|v| v.to_str().ok());
+    range
+        .and_then(|range| range.strip_prefix("bytes "))
+        .and_then(|range| range.split('-').next())
+        .is_some_and(|start| start.trim().parse() == Ok(offset))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        digest::Digest,
+        store::Store,
+        test_support::server::{Manner, Server},
+    };
+
+    const CONTENT: &[u8] = b"the content of a kernel package";
+
+    struct Download {
+        _dir: tempfile::TempDir,
+        store: Store,
+        server: Server,
+    }
+
+    impl Download {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let store = Store::open(dir.path()).unwrap();
+            let server = Server::start();
+            server.put("file", CONTENT);
+            Download { _dir: dir, store, server }
+        }
+
+        /// What came of the download, and what was asked for on the way.
+        fn run(&self) -> (Result<(), TransferError>, Vec<String>) {
+            let mut partial = self.partial();
+            let url = format!("{}/file", self.server.url());
+            let client = Client::direct(Duration::from_secs(5));
+            let outcome = client.complete(&url, &mut partial, &mut |_| {});
+            if outcome.is_ok() {
+                assert!(partial.commit(&self.store).unwrap().is_some());
+            }
+            (outcome, self.server.requests())
+        }
+
+        fn partial(&self) -> Partial {
+            self.store.partial(Digest::of(CONTENT), CONTENT.len() as u64).unwrap()
+        }
+    }
+
+    #[test]
+    fn a_file_comes_at_once() {
+        let (outcome, requests) = Download::new().run();
+        outcome.unwrap();
+        assert_eq!(requests, ["file"]);
+    }
+
+    #[test]
+    fn what_breaks_off_is_resumed() {
+        let download = Download::new();
+        download.server.behave("file", &[Manner::CutAfter(3), Manner::CutAfter(4)]);
+        let (outcome, requests) = download.run();
+        outcome.unwrap();
+        assert_eq!(requests, ["file", "file from 3", "file from 7"]);
+    }
+
+    #[test]
+    fn what_an_earlier_process_left_is_resumed() {
+        let download = Download::new();
+        download.partial().append(&CONTENT[..5]).unwrap();
+        let (outcome, requests) = download.run();
+        outcome.unwrap();
+        assert_eq!(requests, ["file from 5"]);
+    }
+
+    #[test]
+    fn wrong_bytes_of_an_earlier_process_are_replaced() {
+        let download = Download::new();
+        download.partial().append(b"wrong").unwrap();
+        let (outcome, requests) = download.run();
+        outcome.unwrap();
+        assert_eq!(requests, ["file from 5", "file"]);
+    }
+
+    #[test]
+    fn a_server_may_send_the_whole_file_instead_of_a_part() {
+        let download = Download::new();
+        download.partial().append(&CONTENT[..5]).unwrap();
+        download.server.behave("file", &[Manner::IgnoreRange]);
+        download.run().0.unwrap();
+    }
+
+    #[test]
+    fn a_server_without_progress_is_given_up_and_its_bytes_are_kept() {
+        let download = Download::new();
+        download.server.behave("file", &[Manner::CutAfter(6), Manner::CutAfter(0)]);
+        let (outcome, requests) = download.run();
+        assert!(
+            matches!(outcome, Err(TransferError::BrokenOff { received: 6, .. })),
+            "{outcome:?}"
+        );
+        assert_eq!(requests, ["file", "file from 6"]);
+        assert_eq!(download.partial().len(), 6);
+    }
+
+    #[test]
+    fn silence_ends_a_transfer() {
+        let download = Download::new();
+        download.server.behave("file", &[Manner::SilentAfter(6), Manner::SilentAfter(0)]);
+        let (outcome, _) = download.run();
+        assert!(
+            matches!(outcome, Err(TransferError::BrokenOff { received: 6, .. })),
+            "{outcome:?}"
+        );
+    }
+
+    #[test]
+    fn another_file_is_told_apart() {
+        let download = Download::new();
+        download.server.edit("file", |content| content[0] ^= 1);
+        let (outcome, requests) = download.run();
+        assert!(matches!(outcome, Err(TransferError::WrongDigest)), "{outcome:?}");
+        assert_eq!(requests, ["file"]);
+        assert_eq!(download.partial().len(), 0);
+        download.server.put("file", "short");
+        let (outcome, _) = download.run();
+        assert!(matches!(outcome, Err(TransferError::WrongSize { found: 5, .. })), "{outcome:?}");
+    }
+
+    #[test]
+    fn an_absent_file_and_an_absent_server() {
+        let download = Download::new();
+        download.server.remove("file");
+        let (outcome, _) = download.run();
+        assert!(
+            matches!(outcome, Err(TransferError::Status(StatusCode::NOT_FOUND))),
+            "{outcome:?}"
+        );
+        let url = format!("{}/file", download.server.url());
+        drop(download.server);
+        let client = Client::direct(SILENCE);
+        let outcome = client.get(&url, 100);
+        assert!(matches!(outcome, Err(TransferError::Transport(_))), "{outcome:?}");
+    }
+
+    #[test]
+    fn the_size_of_a_file() {
+        let download = Download::new();
+        let url = format!("{}/file", download.server.url());
+        let client = Client::direct(SILENCE);
+        assert_eq!(client.size(&url).unwrap(), CONTENT.len() as u64);
+        download.server.remove("file");
+        let outcome = client.size(&url);
+        assert!(matches!(outcome, Err(TransferError::Status(_))), "{outcome:?}");
+        let outcome = Client::offline().size(&url);
+        assert!(matches!(outcome, Err(TransferError::Offline)), "{outcome:?}");
+    }
+
+    #[test]
+    fn a_document_is_bounded() {
+        let server = Server::start();
+        server.put("document", CONTENT);
+        let url = format!("{}/document", server.url());
+        let client = Client::direct(SILENCE);
+        assert_eq!(client.get(&url, CONTENT.len() as u64).unwrap(), CONTENT);
+        let outcome = client.get(&url, CONTENT.len() as u64 - 1);
+        assert!(matches!(outcome, Err(TransferError::TooLarge { .. })), "{outcome:?}");
+    }
+}

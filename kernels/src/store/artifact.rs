@@ -1,0 +1,167 @@
+//! Directories derived from objects.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use super::{Store, StoreError, parent, sync_dir, touch};
+
+/// The file that every kernel has that was built here, and no other artifact.
+pub(crate) const BUILT: &str = "build.json";
+/// The file that every kernel has that was unpacked, and no other artifact.
+pub(crate) const UNPACKED: &str = "kernel.json";
+
+impl Store {
+    /// The artifact of this key; made by `build`, in an empty directory, if it isn't there or is
+    /// not `whole` any more.
+    ///
+    /// The key must name everything that the result depends on. Processes that want the same
+    /// artifact take turns, so that only one builds it.
+    pub fn artifact<T, E: From<StoreError>>(
+        &self,
+        key: &str,
+        whole: impl Fn(&Path) -> Option<T>,
+        build: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Result<(PathBuf, T), E> {
+        self.artifact_announced(key, whole, || {}, build)
+    }
+
+    /// The same; `wait` is called if there is another process to wait for.
+    pub(crate) fn artifact_announced<T, E: From<StoreError>>(
+        &self,
+        key: &str,
+        whole: impl Fn(&Path) -> Option<T>,
+        wait: impl FnOnce(),
+        build: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Result<(PathBuf, T), E> {
+        let path = self.artifact_path(key);
+        if let Some(content) = whole(&path) {
+            touch(&path);
+            return Ok((path, content));
+        }
+        let _lock = self.lock_announced(key, wait)?;
+        if let Some(content) = whole(&path) {
+            return Ok((path, content));
+        }
+        let scratch = self.root.join("scratch").join(key);
+        // Only the holder of the turn uses these: what is there was left by a killed process, or
+        // damaged since.
+        remove_dir(&scratch)?;
+        remove_dir(&path)?;
+        fs::create_dir(&scratch).map_err(|e| StoreError::io("create", &scratch, e))?;
+        if let Err(error) = build(&scratch) {
+            // The error of the build is the one to tell; the next turn cleans up as well.
+            drop(remove_dir(&scratch));
+            return Err(error);
+        }
+        sync_tree(&scratch)?;
+        fs::rename(&scratch, &path).map_err(|e| StoreError::io("rename", &scratch, e))?;
+        sync_dir(parent(&path))?;
+        let content = whole(&path).ok_or_else(|| {
+            let source = io::Error::other("it is not whole although it was just made");
+            StoreError::io("use", &path, source)
+        })?;
+        Ok((path, content))
+    }
+
+    /// Where the artifact of this key is, or will be.
+    pub(crate) fn artifact_path(&self, key: &str) -> PathBuf {
+        self.root.join("artifacts").join(key)
+    }
+}
+
+fn remove_dir(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(StoreError::io("remove", path, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Makes everything below a directory survive a power cut.
+fn sync_tree(path: &Path) -> Result<(), StoreError> {
+    let entries = fs::read_dir(path).map_err(|e| StoreError::io("read", path, e))?;
+    for entry in entries {
+        let entry = entry.map_err(|e| StoreError::io("read", path, e))?;
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            sync_tree(&path)?;
+        } else {
+            sync_dir(&path)?;
+        }
+    }
+    sync_dir(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering},
+        thread,
+    };
+
+    use super::*;
+
+    fn file(path: &Path) -> Option<Vec<u8>> {
+        fs::read(path.join("file")).ok()
+    }
+
+    fn write(scratch: &Path) -> Result<(), StoreError> {
+        let path = scratch.join("file");
+        fs::write(&path, "content").map_err(|e| StoreError::io("write", &path, e))
+    }
+
+    #[test]
+    fn many_at_once_build_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let builds = AtomicUsize::new(0);
+        let build = |scratch: &Path| {
+            builds.fetch_add(1, Ordering::Relaxed);
+            write(scratch)
+        };
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    assert_eq!(store.artifact("key", file, build).unwrap().1, b"content")
+                });
+            }
+        });
+        assert_eq!(builds.into_inner(), 1);
+    }
+
+    #[test]
+    fn what_a_failed_or_killed_build_left_is_never_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let outcome = store.artifact("key", file, |scratch| {
+            write(scratch)?;
+            Err(StoreError::io("write", scratch, io::Error::other("broken")))
+        });
+        assert!(outcome.is_err());
+        assert_eq!(file(&store.artifact_path("key")), None);
+        // As if a process had been killed while it built.
+        fs::create_dir_all(dir.path().join("scratch/key/left")).unwrap();
+        let (path, _) = store.artifact("key", file, write).unwrap();
+        assert_eq!(fs::read_dir(path).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_no_longer_whole_is_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let (path, _) = store.artifact("key", file, write).unwrap();
+        fs::remove_file(path.join("file")).unwrap();
+        assert_eq!(store.artifact("key", file, write).unwrap().1, b"content");
+    }
+
+    #[test]
+    fn a_build_that_makes_nothing_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let error = store.artifact::<_, StoreError>("key", file, |_| Ok(())).unwrap_err();
+        assert!(error.to_string().starts_with("cannot use "), "{error}");
+    }
+}

@@ -1,0 +1,107 @@
+//! One process at a time.
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use super::{Store, StoreError};
+
+/// A download on a slow line, or an unpacking on a loaded machine, takes minutes.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+
+/// The right to work on one thing; given up when dropped, and by the kernel when a process dies.
+#[derive(Debug)]
+#[must_use = "dropping the turn lets other processes in"]
+pub struct StoreLock {
+    _lock: File,
+}
+
+impl Store {
+    /// Waits until no other process works on what is named so.
+    pub fn lock(&self, name: &str) -> Result<StoreLock, StoreError> {
+        self.lock_within_timeout(name, LOCK_TIMEOUT, || {})
+    }
+
+    /// The same; `wait` is called if there is another process to wait for.
+    pub(crate) fn lock_announced(
+        &self,
+        name: &str,
+        wait: impl FnOnce(),
+    ) -> Result<StoreLock, StoreError> {
+        self.lock_within_timeout(name, LOCK_TIMEOUT, wait)
+    }
+
+    fn lock_within_timeout(
+        &self,
+        name: &str,
+        timeout: Duration,
+        wait: impl FnOnce(),
+    ) -> Result<StoreLock, StoreError> {
+        let path = self.root.join("locks").join(name);
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(|e| StoreError::io("create", &path, e))?;
+        match lock_within(file, timeout, wait) {
+            Ok(Some(lock)) => Ok(StoreLock { _lock: lock }),
+            Ok(None) => Err(busy(&path, timeout)),
+            Err(source) => Err(StoreError::io("lock", &path, source)),
+        }
+    }
+}
+
+fn busy(path: &Path, timeout: Duration) -> StoreError {
+    StoreError::Busy { path: PathBuf::from(path), minutes: timeout.as_secs() / 60 }
+}
+
+/// Locks a file, or gives up. flock(2) has no deadline, so a thread waits in it; one that is given
+/// up on ends when it gets the lock, and closes the file with it.
+pub fn lock_within(file: File, timeout: Duration, wait: impl FnOnce()) -> io::Result<Option<File>> {
+    match file.try_lock() {
+        Ok(()) => return Ok(Some(file)),
+        Err(std::fs::TryLockError::WouldBlock) => {}
+        Err(std::fs::TryLockError::Error(error)) => return Err(error),
+    }
+    wait();
+    let (sender, receiver) = mpsc::channel();
+    thread::Builder::new().name("lock".to_owned()).spawn(move || {
+        // The receiver is gone when patience ran out: dropping the result unlocks the file.
+        drop(sender.send(file.lock().map(|()| file)));
+    })?;
+    match receiver.recv_timeout(timeout) {
+        Ok(result) => result.map(Some),
+        Err(_) => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_is_waited_for_and_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let first = store.lock("thing").unwrap();
+        let _other = store.lock("other thing").unwrap();
+        let mut waited = false;
+        let error = store
+            .lock_within_timeout("thing", Duration::from_millis(10), || waited = true)
+            .unwrap_err();
+        assert!(waited);
+        assert!(matches!(error, StoreError::Busy { .. }), "{error:?}");
+        let waiting = thread::spawn({
+            let store = store.clone();
+            move || store.lock("thing")
+        });
+        drop(first);
+        drop(waiting.join().unwrap().unwrap());
+    }
+}
