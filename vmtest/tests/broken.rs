@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use kernlab_cli::{RunOptions, Selected};
 use kernlab_core::{
     cell::Cell,
     outcome::{Outcome, Reason},
@@ -64,7 +65,10 @@ impl Broken {
         program.extend(format!("\nbehaviour: {behaviour}").bytes());
         fs::write(guest.join("kernlab-workload"), program).unwrap();
         let plan = RunPlan {
-            selectors: vec![kernel.to_owned()],
+            options: RunOptions {
+                selected: Selected { kernels: vec![kernel.to_owned()], ..Selected::default() },
+                ..RunOptions::default()
+            },
             ..RunPlan::of(vec![format!("{kernel}/embedded/aya/sys_write/files_and_pipes")], guest)
         };
         Broken { scratch, plan }
@@ -73,7 +77,7 @@ impl Broken {
     fn run(&self) -> CellReport {
         let kernels = Kernels::open().unwrap();
         // What the first test of all waits for is not the cell's time.
-        let entry = kernels.entry(&self.plan.selectors[0]).unwrap();
+        let entry = kernels.entry(&self.plan.options.selected.kernels[0]).unwrap();
         kernels.prepare(entry, &Silent).unwrap();
         let dir = RunDir::open(self.scratch.path().to_owned());
         let cell: Cell = self.plan.cells[0].parse().unwrap();
@@ -95,9 +99,9 @@ impl Broken {
             id: "broken".to_owned(),
             started: "2026-01-01T00:00:00Z".to_owned(),
             duration_ms: cell.duration_ms,
-            selectors: self.plan.selectors.clone(),
+            selectors: self.plan.options.selected.kernels.clone(),
             jobs: 1,
-            repeat: self.plan.repeat,
+            repeat: self.plan.options.repeats(),
             exit_code: 1,
         };
         let report =
@@ -147,7 +151,7 @@ fn a_cell_is_what_its_kernel_says(
 ) {
     let (kernel, cold) = on;
     let mut broken = Broken::on(kernel, behaviour);
-    broken.plan.cold = cold;
+    broken.plan.options.cold = cold;
     let report = broken.run();
     assert_eq!((report.outcome, report.reason), (verdict.0, Some(verdict.1)), "{}", report.message);
     expect_evidence(&report, title, excerpt);
@@ -191,7 +195,7 @@ fn a_kernel_that_stalls_is_to_blame_if_it_was_run(
     #[case] timeout: Option<NonZeroU32>,
 ) {
     let mut broken = Broken::by(behaviour);
-    broken.plan.timeout = timeout;
+    broken.plan.options.timeout = timeout;
     // A host that is very busy does not run it enough, and says so.
     let attempts = (0..3).map(|_| broken.run());
     let conclusive = |report: &CellReport| report.reason != Some(Reason::GuestStarved);
@@ -246,7 +250,7 @@ fn our_qemu() -> Pid {
 #[test]
 fn a_kernel_that_hangs_is_given_up() {
     let mut broken = Broken::by("hang");
-    broken.plan.timeout = NonZeroU32::new(1);
+    broken.plan.options.timeout = NonZeroU32::new(1);
     let report = broken.run();
     assert_eq!((report.outcome, report.reason), (Outcome::Timeout, Some(Reason::DeadlineExceeded)));
     let told = ["the guest did not answer within 8 s", "; the host ran the guest for "];

@@ -21,7 +21,7 @@ mod workspace;
 
 /// Does this tracer report the same thing on every kernel?
 #[derive(Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = exit::HELP)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = Exit::HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -13,7 +13,7 @@ use serde_json::Value;
 ///
 /// abi <- core <- backends <- the guest's tracer program; core <- kernels <- vmtest; proto <- vmtest,
 /// agent. The orchestrator
-/// knows no backend; xtask knows only what finds splats in a text, which builds in seconds.
+/// knows no backend; xtask knows only command lines and what finds splats in a text, which build in seconds.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("kernlab-abi", &[]),
     ("kernlab-core", &["kernlab-abi"]),
@@ -37,9 +37,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("kernlab-agent", &["kernlab-proto"]),
     ("kernlab-splat", &[]),
     ("kernlab-kernels", &["kernlab-core"]),
-    ("kernlab-vmtest", &["kernlab-core", "kernlab-kernels", "kernlab-proto", "kernlab-splat"]),
+    ("kernlab-cli", &[]),
+    (
+        "kernlab-vmtest",
+        &["kernlab-cli", "kernlab-core", "kernlab-kernels", "kernlab-proto", "kernlab-splat"],
+    ),
     ("kernlab-cells", &["kernlab-core", "kernlab-kernels", "kernlab-vmtest"]),
-    ("xtask", &["kernlab-splat"]),
+    ("xtask", &["kernlab-cli", "kernlab-splat"]),
 ];
 
 /// Packages of the workspace with the packages of the workspace that they use: to run, to build and

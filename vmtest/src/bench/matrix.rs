@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use kernlab_cli::{RunOptions, Selected};
 use kernlab_core::cell::BackendKind;
 
 use super::{Named, Report, Summary};
@@ -14,9 +15,9 @@ use crate::{
     checkpoints::Checkpoints,
     machine::{self, MachineError},
     report::Tally,
-    run::{self, Options, RunError, Show, plan::Filter, plan::RunPlan, progress::ProgressEvent},
+    run::{self, RunError, Show, plan::RunPlan, progress::ProgressEvent},
 };
-use kernlab_kernels::{Entry, Event, Kernels, Observer, SelectError, Selection, Silent};
+use kernlab_kernels::{Entry, Event, Kernels, Observer, SelectError, Silent};
 
 /// What to run, and how often.
 #[derive(Clone, Debug)]
@@ -24,7 +25,7 @@ pub struct MatrixBench {
     /// The kernels and where they are.
     pub kernels: Kernels,
     /// Which kernels.
-    pub selection: Selection,
+    pub selected: Selected,
     /// The directory of the programs that run in guests.
     pub guest: PathBuf,
     /// How often everything is run.
@@ -59,7 +60,7 @@ pub enum MatrixError {
 /// Runs in turn: everything; the cells of one backend and of the other; everything after the saved
 /// guests were thrown away. `observe` is called before each round with its number, counted from 1.
 pub fn matrix(bench: &MatrixBench, mut observe: impl FnMut(usize)) -> Result<Report, MatrixError> {
-    let entries = bench.kernels.select(&bench.selection)?.entries;
+    let entries = bench.kernels.select(&run::selection(&bench.selected))?.entries;
     // What is downloaded, built or saved for the first time belongs to no round.
     let (_, cells, jobs) = run(bench, None)?;
     let mut all = Vec::new();
@@ -100,15 +101,14 @@ fn run(
     bench: &MatrixBench,
     backend: Option<BackendKind>,
 ) -> Result<(Duration, usize, usize), MatrixError> {
-    let options = Options {
-        kernels: bench.selection.clone(),
-        filter: Filter { backend, ..Filter::default() },
-        guest: bench.guest.clone(),
-        ..Options::default()
+    let options = RunOptions {
+        selected: bench.selected.clone(),
+        backend: backend.map(|backend| backend.to_string()),
+        ..RunOptions::default()
     };
     let notices: Arc<dyn Show> = Arc::new(Notices);
     let started = Instant::now();
-    let outcomes = run::run(&bench.kernels, &options, &notices)?;
+    let outcomes = run::run(&bench.kernels, &options, &bench.guest, &notices)?;
     let took = started.elapsed();
     let report = outcomes.report;
     if report.run.exit_code != 0 {

@@ -209,9 +209,11 @@ impl Runner {
         let findings = Findings { cell, trace: &trace, golden, prediction: &prediction, policy };
         let mut judgement = verdict::of_cell(&findings);
         let snapshot = judgement.events.as_ref().map(|_| deviation_name.unwrap_or(shared_name));
-        if let (true, Some(events), Some(name)) =
-            (self.plan.update_snapshots && judgement.confirmed, &judgement.events, &snapshot)
-        {
+        if let (true, Some(events), Some(name)) = (
+            self.plan.options.update_snapshots && judgement.confirmed,
+            &judgement.events,
+            &snapshot,
+        ) {
             golden::write(&self.snapshots, name, events)
                 .map_err(|error| infra(Reason::HostIo, &error))?;
             let golden = Golden { shared: Some(events), deviation: None };
@@ -228,7 +230,7 @@ impl Runner {
 
     fn entry(&self, id: &str) -> Result<Entry, Early> {
         // The selectors of the run know kernels that the matrix does not: `host`, and paths.
-        let selected = self.kernels.select(&Selection::of(&self.plan.selectors));
+        let selected = self.kernels.select(&Selection::of(&self.plan.options.selected.kernels));
         let selected = selected.map_err(|error| infra(Reason::NotLocked, &error))?;
         selected.entries.into_iter().find(|entry| entry.id == id).ok_or_else(|| {
             let message =
@@ -272,7 +274,7 @@ impl Runner {
                 return Ok(Start::Primed(guest, primed::work(cell), self.timed(tracer)));
             }
         }
-        let guest = match self.plan.cold {
+        let guest = match self.plan.options.cold {
             true => Guest::boot(bootable, lab::BOOT_TIMEOUT),
             false => checkpoints.guest(bootable, notify),
         };
@@ -312,10 +314,10 @@ impl Runner {
         notify: &mut dyn FnMut(String),
     ) -> Option<Dossier> {
         let bootable = self.bootable(entry, kernel, BtfMode::Embedded, notify).ok()?;
-        if !self.plan.cold {
+        if !self.plan.options.cold {
             Checkpoints::of(self.kernels.store()).prepare(&bootable, notify).ok()?;
         }
-        let how = How { guest: &self.plan.guest, cold: self.plan.cold, refresh: false };
+        let how = How { guest: &self.plan.guest, cold: self.plan.options.cold, refresh: false };
         match dossier::of_kernel(&self.kernels, kernel.clone(), how, notify) {
             Ok(archive) => Some(archive.dossier),
             Err(error) => {
@@ -363,7 +365,8 @@ impl Runner {
 
     /// A job with the time of a cell.
     fn timed(&self, job: Job) -> Job {
-        let given = self.plan.timeout.map(|seconds| Duration::from_secs(seconds.get().into()));
+        let given =
+            self.plan.options.timeout.map(|seconds| Duration::from_secs(seconds.get().into()));
         let timeout = given.unwrap_or(TIMEOUT);
         job.timeout(timeout).grace(GRACE.min(timeout))
     }

@@ -22,12 +22,13 @@ pub mod shards;
 use std::{
     collections::BTreeSet,
     io,
-    num::NonZeroU32,
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use kernlab_cli::{RunOptions, Selected};
 use kernlab_core::outcome::Outcome;
 
 use self::{
@@ -36,7 +37,6 @@ use self::{
     plan::{Filter, RunPlan},
     preparation::Preparation,
     progress::{Listener, ProgressEvent},
-    shards::Partition,
 };
 use crate::{
     golden,
@@ -44,30 +44,7 @@ use crate::{
     verdict::{self, RunFindings},
 };
 use kernlab_kernels::interruption;
-use kernlab_kernels::{DocumentError, Kernels, Observer, SelectError, Selection};
-
-/// What a user asks for.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// Which kernels.
-    pub kernels: Selection,
-    /// Which of their cells.
-    pub filter: Filter,
-    /// The directory of the programs that run in guests.
-    pub guest: PathBuf,
-    /// Only this part of the cells.
-    pub partition: Option<Partition>,
-    /// Guests at a time; as many as the machine has room for if not given.
-    pub jobs: Option<usize>,
-    /// Boot a guest for every cell, instead of restoring a saved one.
-    pub cold: bool,
-    /// Write what is observed as golden snapshots.
-    pub update_snapshots: bool,
-    /// How often each cell runs; once if not given.
-    pub repeat: Option<NonZeroU32>,
-    /// How long a cell's tracer may take with acceleration, in seconds; the default if not given.
-    pub timeout: Option<NonZeroU32>,
-}
+use kernlab_kernels::{DocumentError, Kernels, Observer, SelectError, Selection, Tier, Tiers};
 
 /// Why a run could not be made, or not be believed.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +55,9 @@ pub enum RunError {
     /// The list of known splats can't be used.
     #[error(transparent)]
     Allow(#[from] DocumentError),
+    /// A filter is not what it should be.
+    #[error(transparent)]
+    Filter(#[from] plan::FilterError),
     /// The filter leaves nothing.
     #[error("no cell is left: no scenario, backend and BTF mode of these kernels fits the filter")]
     NoCells,
@@ -118,25 +98,39 @@ pub trait Show: Observer + Send + Sync {
 /// How long builds that are told to stop may take to remove what they have made.
 const CLEANED_UP: Duration = Duration::from_secs(60);
 
-/// Runs what is asked for, and leaves the report in the directory of the run.
+/// Which kernels a command line names.
+pub fn selection(Selected { kernels, scope }: &Selected) -> Selection {
+    let tiers = match scope.tier {
+        None => Tiers::Preferred,
+        Some(kernlab_cli::Tier::Default) => Tiers::Only(Tier::Default),
+        Some(kernlab_cli::Tier::Extended) => Tiers::Only(Tier::Extended),
+        Some(kernlab_cli::Tier::All) => Tiers::All,
+    };
+    Selection { selectors: kernels.clone(), tiers }
+}
+
+/// Runs what is asked for, with the programs of the directory `guest`, and leaves the report in the
+/// directory of the run.
 pub fn run(
     kernels: &Kernels,
-    options: &Options,
+    options: &RunOptions,
+    guest: &Path,
     show: &Arc<dyn Show>,
 ) -> Result<Outcomes, RunError> {
     let started = jiff::Timestamp::now();
     let clock = Instant::now();
-    if !options.guest.join("kernlab-agent").is_file() {
-        return Err(RunError::NoGuestPrograms(options.guest.clone()));
+    if !guest.join("kernlab-agent").is_file() {
+        return Err(RunError::NoGuestPrograms(guest.to_owned()));
     }
-    let chosen = kernels.select(&options.kernels)?;
+    let (filter, partition) = (Filter::of(options)?, plan::partition(options)?);
+    let chosen = kernels.select(&selection(&options.selected))?;
     if let Some(left_out) = chosen.notice() {
         show.notice(&left_out.to_string());
     }
     let entries = kernels.with_modes_of_images(chosen.entries);
     let allow = allow_list::read(kernels.root())?;
-    let cells = options.filter.cells(&entries);
-    let cells = match options.partition {
+    let cells = filter.cells(&entries);
+    let cells = match partition {
         Some(partition) => partition.of(cells),
         None => cells,
     };
@@ -153,22 +147,15 @@ pub fn run(
         .map_err(|source| failed("create a directory", &kernels.root().join("target"), source))?;
     let at = |action, source| failed(action, dir.path(), source);
 
-    let mut plan = RunPlan {
-        selectors: options.kernels.selectors.clone(),
-        cold: options.cold,
-        update_snapshots: options.update_snapshots,
-        repeat: options.repeat.unwrap_or(NonZeroU32::MIN),
-        timeout: options.timeout,
-        allow,
-        ..RunPlan::of(cells, options.guest.clone())
-    };
+    let mut plan =
+        RunPlan { options: options.clone(), allow, ..RunPlan::of(cells, guest.to_owned()) };
     let preparation = Preparation::begin(kernels, &entries, &dir, &mut plan, &**show)
         .map_err(|source| at("note which kernels are not ready", source))?;
     plan.write(dir.path()).map_err(|source| at("write the plan", source))?;
     show.begin(dir.path(), &plan);
 
     let most_memory = entries.iter().map(|entry| entry.memory_mib).max().unwrap_or_default();
-    let jobs = options.jobs.unwrap_or_else(|| capacity::guests(most_memory));
+    let jobs = options.jobs.map_or_else(|| capacity::guests(most_memory), NonZeroUsize::get);
     order::write(&plan, &preparation.order(), before.as_ref(), dir.path())
         .map_err(|source| at("write the cells' order", source))?;
     let listener = Listener::bind().map_err(|source| at("listen for progress", source))?;
@@ -228,9 +215,9 @@ pub fn run(
             id: dir.name(),
             started: started.to_string(),
             duration_ms: milliseconds(clock.elapsed()),
-            selectors: plan.selectors.clone(),
+            selectors: plan.options.selected.kernels.clone(),
             jobs,
-            repeat: plan.repeat,
+            repeat: plan.options.repeats(),
             exit_code: report::exit_code(Tally::of(&cells).severity()),
         },
         kernels: collect::kernels(&plan, &cells),

@@ -3,25 +3,28 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, fs, io,
-    num::NonZeroU32,
     path::{Path, PathBuf},
 };
 
+use globset::Glob;
+use kernlab_cli::RunOptions;
 use kernlab_core::{
-    cell::{BackendKind, BtfMode, Cell},
+    cell::{BackendKind, BtfMode, Cell, UnknownName},
     outcome::Verdict,
     scenario::Scenario,
 };
 use kernlab_splat::AllowList;
 use serde::{Deserialize, Serialize};
 
+use super::shards::Partition;
+
 use kernlab_kernels::{Entry, Unpacked};
 
 /// The cells of a run, written down before the first one starts: the census counts against it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunPlan {
-    /// What selects kernels, as it was given.
-    pub selectors: Vec<String>,
+    /// What the run was asked for.
+    pub options: RunOptions,
     /// Every cell asked for, `kernel/btf/backend/tracer/scenario`.
     pub cells: Vec<String>,
     /// The kernels as they were when the run began, by id. Cells prepare one that is not here.
@@ -36,14 +39,6 @@ pub struct RunPlan {
     pub guest: PathBuf,
     /// A BPF object that all cells load instead of the one in the tracer program.
     pub object: Option<PathBuf>,
-    /// Boot a guest for every cell, instead of restoring a saved one.
-    pub cold: bool,
-    /// Write what is observed as golden snapshots.
-    pub update_snapshots: bool,
-    /// How often each cell runs.
-    pub repeat: NonZeroU32,
-    /// How long a cell's tracer may take with acceleration, in seconds, if that is not the default.
-    pub timeout: Option<NonZeroU32>,
     /// What kernels may print without consequence.
     pub allow: AllowList,
 }
@@ -66,6 +61,25 @@ impl fmt::Display for CellAttempt {
     }
 }
 
+/// A filter of a run that is not what it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum FilterError {
+    /// No such backend or BTF mode.
+    #[error(transparent)]
+    Name(#[from] UnknownName),
+    /// No glob.
+    #[error("--scenario is no glob")]
+    Glob(#[from] globset::Error),
+    /// No part of a run.
+    #[error("--partition {0}")]
+    Partition(String),
+}
+
+/// The part of the cells that a run is asked for, if it is not all of them.
+pub(super) fn partition(options: &RunOptions) -> Result<Option<Partition>, FilterError> {
+    options.partition.as_deref().map(str::parse).transpose().map_err(FilterError::Partition)
+}
+
 /// Which cells of the selected kernels are asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
@@ -78,6 +92,16 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// The filter that a run is asked for.
+    pub fn of(options: &RunOptions) -> Result<Self, FilterError> {
+        let glob = |text: &String| Ok::<_, globset::Error>(Glob::new(text)?.compile_matcher());
+        Ok(Filter {
+            backend: options.backend.as_deref().map(str::parse).transpose()?,
+            btf: options.btf.as_deref().map(str::parse).transpose()?,
+            scenario: options.scenario.as_ref().map(glob).transpose()?,
+        })
+    }
+
     /// The cells of `entries`, in the order of the matrix.
     pub fn cells(&self, entries: &[Entry]) -> Vec<Cell> {
         let mut cells = Vec::new();
@@ -116,7 +140,7 @@ impl RunPlan {
     /// a user asks for nothing.
     pub fn of(cells: Vec<String>, guest: PathBuf) -> Self {
         RunPlan {
-            selectors: Vec::new(),
+            options: RunOptions::default(),
             cells,
             kernels: BTreeMap::new(),
             external_btf: BTreeMap::new(),
@@ -124,10 +148,6 @@ impl RunPlan {
             unavailable: BTreeMap::new(),
             guest,
             object: None,
-            cold: false,
-            update_snapshots: false,
-            repeat: NonZeroU32::MIN,
-            timeout: None,
             allow: AllowList::default(),
         }
     }
@@ -135,7 +155,7 @@ impl RunPlan {
     /// Every attempt at a cell.
     pub fn attempts_at(&self, cell: &str) -> impl Iterator<Item = CellAttempt> {
         let attempt = |number| CellAttempt { cell: cell.to_owned(), number };
-        (1..=self.repeat.get()).map(attempt)
+        (1..=self.options.repeats().get()).map(attempt)
     }
 
     /// Every attempt at every cell.

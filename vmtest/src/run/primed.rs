@@ -82,7 +82,7 @@ pub(super) fn with_types(mut args: Vec<String>, mode: BtfMode) -> Job {
 /// repeated: what is done once would be left out of what is tried again.
 pub(super) fn is_worthwhile(plan: &RunPlan, kernel: &str, mode: BtfMode) -> bool {
     // Cells with an object of their own are handed that beside the programs.
-    if plan.cold || plan.object.is_some() || plan.repeat.get() > 1 {
+    if plan.options.cold || plan.object.is_some() || plan.options.repeats().get() > 1 {
         return false;
     }
     cells(plan, kernel, mode).count() >= WORTHWHILE
@@ -91,6 +91,8 @@ pub(super) fn is_worthwhile(plan: &RunPlan, kernel: &str, mode: BtfMode) -> bool
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU32;
+
+    use kernlab_cli::RunOptions;
 
     use super::*;
 
@@ -124,9 +126,11 @@ mod tests {
     #[test]
     fn none_is_where_cells_have_something_of_their_own() {
         let many = plan(&[(EMBEDDED, WORTHWHILE)]);
-        let cold = RunPlan { cold: true, ..many.clone() };
+        let options = RunOptions { cold: true, ..RunOptions::default() };
+        let cold = RunPlan { options, ..many.clone() };
         let given = RunPlan { object: Some("/object.o".into()), ..many.clone() };
-        let repeated = RunPlan { repeat: NonZeroU32::new(2).unwrap(), ..many };
+        let options = RunOptions { repeat: NonZeroU32::new(2), ..RunOptions::default() };
+        let repeated = RunPlan { options, ..many };
         for plan in [cold, given, repeated] {
             assert!(!is_worthwhile(&plan, "debian-6.1", BtfMode::Embedded));
         }

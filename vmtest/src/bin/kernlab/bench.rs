@@ -1,15 +1,14 @@
 //! `kernlab bench`: what the lab's own steps cost on this machine.
 
 use std::{
-    env,
-    error::Error,
     fs,
     num::NonZeroUsize,
     path::{Path, PathBuf},
 };
 
 use clap::{Args, Subcommand};
-use kernlab_kernels::{Selection, Silent, chain};
+use kernlab_cli::{Exit, Selected};
+use kernlab_kernels::{Kernels, Selection, Silent, chain};
 use kernlab_vmtest::{
     bench::{
         self, BaselineBench, BootBench, Comparison, Kept, MatrixBench, Report, SoakBench,
@@ -19,10 +18,7 @@ use kernlab_vmtest::{
     program::Program,
 };
 
-use crate::{
-    Exit,
-    selection::{self, Selected},
-};
+use crate::{failure::Failure, selection};
 
 /// What to measure.
 #[derive(Debug, Subcommand)]
@@ -33,6 +29,7 @@ pub(crate) enum Command {
     Soak(Subject),
     /// A command in a restored and in a booted guest, beside virtme-ng and danobi's vmtest where they
     /// are installed. They share the host's files with their guests, and want 9p of the kernel.
+    #[command(alias = "peers")]
     Baselines(Subject),
     /// What each backend's tracer costs a program that only writes, through each buffer.
     Tracers(Subject),
@@ -73,39 +70,17 @@ pub(crate) struct Several {
     json: Option<PathBuf>,
 }
 
-/// Runs the command and says on standard error what went wrong.
-pub(crate) fn run(command: &Command) -> Exit {
-    let done = match command {
+/// Runs the command.
+pub(crate) fn run(command: &Command) -> Result<Exit, Failure> {
+    match command {
         Command::Boot(subject) => measure(Benchmark::Boot, subject),
         Command::Soak(subject) => measure(Benchmark::Soak, subject),
         Command::Baselines(subject) => measure(Benchmark::Baselines, subject),
         Command::Tracers(subject) => measure(Benchmark::Tracers, subject),
         Command::Matrix(several) => matrix(several),
         Command::Compare { old, new } => compare(old, new),
-    };
-    match done {
-        Ok(()) => Exit::Success,
-        Err(Failure { exit, message }) => {
-            if let Some(message) = message {
-                eprintln!("error: {message}");
-            }
-            exit
-        }
-    }
-}
-
-struct Failure {
-    exit: Exit,
-    /// None if it was said already.
-    message: Option<String>,
-}
-
-fn infrastructure(error: &(dyn Error + 'static)) -> Failure {
-    Failure { exit: Exit::Infrastructure, message: Some(chain(error)) }
-}
-
-fn usage(message: String) -> Failure {
-    Failure { exit: Exit::Usage, message: Some(message) }
+    }?;
+    Ok(Exit::Success)
 }
 
 #[derive(Clone, Copy)]
@@ -117,7 +92,7 @@ enum Benchmark {
 }
 
 fn compare(old: &Path, new: &Path) -> Result<(), Failure> {
-    let failed = |error| usage(chain(&error));
+    let failed = |error| Failure::usage(chain(&error));
     let old = Kept::read(old).map_err(failed)?;
     let new = Kept::read(new).map_err(failed)?;
     print!("{}", Comparison::of(&old, &new).map_err(failed)?);
@@ -126,41 +101,33 @@ fn compare(old: &Path, new: &Path) -> Result<(), Failure> {
 
 fn matrix(arguments: &Several) -> Result<(), Failure> {
     let bench = MatrixBench {
-        kernels: arguments.selected.open().map_err(|exit| Failure { exit, message: None })?,
-        selection: arguments.selected.selection(),
-        guest: guest_programs()?,
+        kernels: selection::open(&arguments.selected.scope)?,
+        selected: arguments.selected.clone(),
+        guest: selection::guest_programs("bench")?,
         rounds: arguments.rounds,
     };
     let observe = |number: usize| eprintln!("round {number} of {}", bench.rounds);
-    let report = bench::matrix(&bench, observe).map_err(|error| infrastructure(&error))?;
+    let report = bench::matrix(&bench, observe).map_err(|error| Failure::infrastructure(&error))?;
     publish(&report, arguments.json.as_deref())
 }
 
-fn guest_programs() -> Result<PathBuf, Failure> {
-    env::var_os("KERNLAB_GUEST").map(PathBuf::from).ok_or_else(|| {
-        let message = "KERNLAB_GUEST does not name the directory of the guest's programs: \
-                       run this as `cargo xtask bench`";
-        usage(message.to_owned())
-    })
-}
-
 fn measure(benchmark: Benchmark, arguments: &Subject) -> Result<(), Failure> {
-    let guest = guest_programs()?;
-    let kernels = selection::open().map_err(|exit| Failure { exit, message: None })?;
+    let guest = selection::guest_programs("bench")?;
+    let kernels = Kernels::open()?;
     let selection = Selection::of(std::slice::from_ref(&arguments.kernel));
-    let entries = kernels.select(&selection).map_err(|error| usage(chain(&error)))?.entries;
+    let entries = kernels.select(&selection)?.entries;
     let [entry] = entries.as_slice() else {
         let message = format!("{} names {} kernels, expected one", arguments.kernel, entries.len());
-        return Err(usage(message));
+        return Err(Failure::usage(message));
     };
-    let kernel = kernels.prepare(entry, &Silent).map_err(|error| infrastructure(&error))?;
+    let kernel = kernels.prepare(entry, &Silent)?;
     let mut notify = |news: String| eprintln!("note: {news}");
     let programs: &[&str] = match benchmark {
         Benchmark::Tracers => &["kernlab-tracer"],
         Benchmark::Boot | Benchmark::Soak | Benchmark::Baselines => &[],
     };
     let bootable = machine::of_kernel(kernels.store(), &kernel, &guest, programs, &mut notify)
-        .map_err(|error| infrastructure(&error))?;
+        .map_err(|error| Failure::infrastructure(&error))?;
     let image = kernel.image.bzimage.clone();
     let (kernel, rounds) = (kernel.id.clone(), arguments.rounds);
     // A line per round, of many rounds a line per hundred.
@@ -172,14 +139,14 @@ fn measure(benchmark: Benchmark, arguments: &Subject) -> Result<(), Failure> {
     };
     let report = match benchmark {
         Benchmark::Boot => bench::boot(&BootBench { bootable, kernel, rounds }, observe)
-            .map_err(|error| infrastructure(&error))?,
+            .map_err(|error| Failure::infrastructure(&error))?,
         Benchmark::Baselines => {
             let store = kernels.store().clone();
             let image = image.ok_or_else(|| {
-                usage(format!("{kernel} has no bzImage, which is what the others take"))
+                Failure::usage(format!("{kernel} has no bzImage, which is what the others take"))
             })?;
             bench::baselines(&BaselineBench { bootable, kernel, image, store, rounds }, observe)
-                .map_err(|error| infrastructure(&error))?
+                .map_err(|error| Failure::infrastructure(&error))?
         }
         Benchmark::Tracers => {
             let store = kernels.store().clone();
@@ -189,12 +156,12 @@ fn measure(benchmark: Benchmark, arguments: &Subject) -> Result<(), Failure> {
                 None
             });
             bench::tracers(&TracersBench { bootable, kernel, store, rounds, bpftrace }, observe)
-                .map_err(|error| infrastructure(&error))?
+                .map_err(|error| Failure::infrastructure(&error))?
         }
         Benchmark::Soak => {
             let store = kernels.store().clone();
             bench::soak(&SoakBench { bootable, kernel, store, rounds }, observe)
-                .map_err(|error| infrastructure(&error))?
+                .map_err(|error| Failure::infrastructure(&error))?
         }
     };
     publish(&report, arguments.json.as_deref())
@@ -203,10 +170,10 @@ fn measure(benchmark: Benchmark, arguments: &Subject) -> Result<(), Failure> {
 fn publish(report: &Report, json: Option<&Path>) -> Result<(), Failure> {
     print!("{report}");
     if let Some(file) = json {
-        let text = serde_json::to_string_pretty(report).map_err(|error| infrastructure(&error))?;
-        fs::write(file, text + "\n").map_err(|error| Failure {
-            exit: Exit::Infrastructure,
-            message: Some(format!("could not write {}: {error}", file.display())),
+        let text = serde_json::to_string_pretty(report)
+            .map_err(|error| Failure::infrastructure(&error))?;
+        fs::write(file, text + "\n").map_err(|error| {
+            Failure::from(error).of(&format!("could not write {}: ", file.display()))
         })?;
     }
     Ok(())

@@ -3,13 +3,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     error::Error,
-    fs,
-    io::{self, Write as _},
+    fs, io,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use clap::Args;
+use kernlab_cli::{Exit, Selected};
 use kernlab_core::{
     dossier::availability::{Availability, Kind, availabilities},
     needs::ObjectNeeds,
@@ -18,7 +18,11 @@ use kernlab_core::{
 use kernlab_kernels::{Config, OptionState, Requirement, Scope, chain, requirements};
 use kernlab_vmtest::dossier::{self, Archive, How};
 
-use crate::{Exit, kernels::Progress, selection::Selected};
+use crate::{
+    failure::{self, Failure},
+    kernels::Progress,
+    selection,
+};
 
 /// Show what each tracer depends on, and what each kernel has of it.
 #[derive(Args, Debug)]
@@ -41,18 +45,9 @@ fn tracer(name: &str) -> Result<Tracer, String> {
     all.find(|tracer| tracer.name() == name).ok_or_else(|| format!("no tracer {name}"))
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Exit {
-    let (kernels, entries) = match arguments.selected.entries() {
-        Ok(found) => found,
-        Err(exit) => return exit,
-    };
-    let objects = match of_objects(&arguments.guest) {
-        Ok(objects) => objects,
-        Err(message) => {
-            eprintln!("error: {message}");
-            return Exit::Infrastructure;
-        }
-    };
+pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let (kernels, entries) = selection::selected(&arguments.selected)?;
+    let objects = of_objects(&arguments.guest).map_err(io::Error::other)?;
     let progress = Progress::new();
     let mut exit = Exit::Success;
     let mut archives: BTreeMap<String, Archive> = BTreeMap::new();
@@ -62,23 +57,15 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
         match dossier::of(&kernels, entry, how, &progress, &mut notify) {
             Ok(archive) => drop(archives.insert(entry.id.clone(), archive)),
             Err(error) => {
-                eprint!("{} is left out: ", entry.id);
-                exit = complain(&error, Exit::Infrastructure);
+                let heading = format!("{} is left out: ", entry.id);
+                exit = Failure::infrastructure(&error).of(&heading).report();
             }
         }
     }
     let dossiers = archives.iter().map(|(id, archive)| (id.as_str(), &archive.dossier)).collect();
     let mut all = availabilities(&dossiers, &objects);
-    match options(&archives) {
-        Ok(options) => {
-            for (tracer, availabilities) in options {
-                all.entry(tracer).or_default().extend(availabilities);
-            }
-        }
-        Err(message) => {
-            eprintln!("error: {message}");
-            return Exit::Infrastructure;
-        }
+    for (tracer, availabilities) in options(&archives).map_err(io::Error::other)? {
+        all.entry(tracer).or_default().extend(availabilities);
     }
     all.retain(|tracer, _| arguments.tracer.is_none_or(|wanted| wanted == *tracer));
     let text = match arguments.json {
@@ -88,13 +75,8 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
             Err(error) => unreachable!("what tracers depend on is plain data: {error}"),
         },
     };
-    match io::stdout().write_all(text.as_bytes()) {
-        // A reader such as head(1) has seen enough.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            complain(&error, Exit::Infrastructure)
-        }
-        _ => exit,
-    }
+    failure::print(&text)?;
+    Ok(exit)
 }
 
 /// What the tracer program says of the objects that are compiled into it. It is asked here, on the
@@ -193,9 +175,4 @@ fn render<'a>(
         group(tracer.name(), &own);
     }
     text
-}
-
-fn complain(error: &dyn Error, exit: Exit) -> Exit {
-    eprintln!("error: {}", chain(error));
-    exit
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use clap::Args;
+use kernlab_cli::{Exit, Selected};
 use kernlab_kernels::{Entry, Kernels, chain};
 use kernlab_vmtest::{
     checkpoints::Checkpoints,
@@ -18,7 +19,7 @@ use kernlab_vmtest::{
     verdict::GuestSplats,
 };
 
-use crate::{Exit, selection::Selected, show::Terminal};
+use crate::{failure::Failure, selection, show::Terminal};
 
 /// Run a program of this machine in each kernel: its output, its exit code, and what the kernel
 /// complained of come back.
@@ -62,32 +63,23 @@ pub(crate) fn injected(text: &str) -> Result<InjectedFile, String> {
         .ok_or("no such file".to_owned())
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Exit {
-    let (kernels, entries) = match arguments.selected.entries() {
-        Ok(found) => found,
-        Err(exit) => return exit,
-    };
-    let program = match Program::find(arguments.command[0].as_ref()) {
-        Ok(program) => program,
-        Err(error) => return complain("", &error, Exit::Usage),
-    };
+pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let (kernels, entries) = selection::selected(&arguments.selected)?;
+    let program = Program::find(arguments.command[0].as_ref())
+        .map_err(|error| Failure::usage(chain(&error)))?;
     let show = Terminal::new();
-    let mut worst = Exit::Success;
+    let mut exit = Exit::Success;
     for entry in &entries {
         let heading = match entries.len() {
             1 => String::new(),
             _ => format!("{}: ", entry.id),
         };
-        let exit = match run_in(&kernels, entry, &program, arguments, &show) {
-            Ok(ended) => match ended.show(&heading) {
-                Ok(exit) => exit,
-                Err(error) => complain("", &error, Exit::Infrastructure),
-            },
-            Err(error) => complain(&heading, error.as_ref(), Exit::Infrastructure),
-        };
-        worst = worse(worst, exit);
+        let ended = run_in(&kernels, entry, &program, arguments, &show)
+            .map_err(|error| Failure::infrastructure(error.as_ref()).of(&heading))
+            .and_then(|ended| Ok(ended.show(&heading)?));
+        exit = exit.and(ended.unwrap_or_else(|failure| failure.report()));
     }
-    worst
+    Ok(exit)
 }
 
 /// What came back of a guest.
@@ -164,20 +156,4 @@ impl Ended {
             Exit::Failure
         })
     }
-}
-
-/// A program that failed outranks a guest that can't be had.
-fn worse(one: Exit, other: Exit) -> Exit {
-    let rank = |exit: &Exit| match exit {
-        Exit::Success => 0,
-        Exit::Infrastructure => 1,
-        Exit::Usage => 2,
-        Exit::Failure => 3,
-    };
-    std::cmp::max_by_key(one, other, rank)
-}
-
-pub(crate) fn complain(heading: &str, error: &(dyn Error + 'static), exit: Exit) -> Exit {
-    eprintln!("error: {heading}{}", chain(error));
-    exit
 }

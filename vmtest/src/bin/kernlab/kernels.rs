@@ -9,21 +9,15 @@ mod gc;
 mod progress;
 mod verify;
 
-use std::{
-    env,
-    error::Error,
-    io::{self, Write as _},
-    path::PathBuf,
-};
-
 use clap::{Args, Subcommand};
+use kernlab_cli::{Exit, Scope};
 use kernlab_kernels::{Entry, Kernels, LockedKernel, SelectError, Selection, State, chain};
 use serde::Serialize;
 
 pub(crate) use self::progress::Progress;
 use crate::{
-    Exit,
-    selection::{self, Scope},
+    failure::{self, Failure},
+    selection,
 };
 
 /// What to do with the kernels.
@@ -91,15 +85,11 @@ pub(crate) struct Fetch {
     scope: Scope,
 }
 
-/// Runs the command and says on standard error what went wrong.
-pub(crate) fn run(command: &Command) -> Exit {
-    let opened = match command {
-        Command::Gc(_) => selection::open_exclusive(),
-        _ => selection::open(),
-    };
-    let kernels = match opened {
-        Ok(kernels) => kernels,
-        Err(exit) => return exit,
+/// Runs the command.
+pub(crate) fn run(command: &Command) -> Result<Exit, Failure> {
+    let kernels = match command {
+        Command::Gc(_) => Kernels::open_exclusive()?,
+        _ => Kernels::open()?,
     };
     match command {
         Command::List(list) => run_list(&kernels, list),
@@ -109,28 +99,12 @@ pub(crate) fn run(command: &Command) -> Exit {
         Command::Fetch(fetch) => run_fetch(kernels, fetch),
         Command::Build(build) => build::run(kernels, build),
         Command::Check(check) => check::run(kernels, check),
-        Command::Unbuilt(unbuilt) => build::run_unbuilt(&kernels, unbuilt),
+        Command::Unbuilt(unbuilt) => Ok(build::run_unbuilt(&kernels, unbuilt)),
         Command::Gc(gc) => gc::run(&kernels, gc),
         Command::Dossier(dossier) => dossier::run(kernels, dossier),
         Command::Add(add) => add::run(&kernels, add),
         Command::Diff(diff) => diff::run(kernels, diff),
     }
-}
-
-/// The directory of the guest's programs, for commands that boot kernels; says what to do without.
-fn guest_programs(command: &str) -> Option<PathBuf> {
-    let dir = env::var_os("KERNLAB_GUEST").map(PathBuf::from);
-    if dir.is_none() {
-        eprintln!(
-            "error: KERNLAB_GUEST does not name the directory of the guest's programs: run this as \
-             `cargo xtask kernels {command}`"
-        );
-    }
-    dir
-}
-
-fn complain(error: &dyn Error) {
-    eprintln!("error: {}", chain(error));
 }
 
 /// One kernel in the JSON of `list`.
@@ -164,7 +138,7 @@ fn row<'a>(kernels: &'a Kernels, entry: &'a Entry) -> Row<'a> {
     }
 }
 
-fn run_list(kernels: &Kernels, list: &List) -> Exit {
+fn run_list(kernels: &Kernels, list: &List) -> Result<Exit, Failure> {
     let rows: Vec<_> = kernels.matrix().entries.iter().map(|entry| row(kernels, entry)).collect();
     let text = if list.json {
         match serde_json::to_string_pretty(&rows) {
@@ -174,19 +148,8 @@ fn run_list(kernels: &Kernels, list: &List) -> Exit {
     } else {
         table(&rows)
     };
-    show(&text)
-}
-
-/// Writes to standard output.
-fn show(text: &str) -> Exit {
-    match io::stdout().write_all(text.as_bytes()) {
-        // A reader such as head(1) has seen enough.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            complain(&error);
-            Exit::Infrastructure
-        }
-        _ => Exit::Success,
-    }
+    failure::print(&text)?;
+    Ok(Exit::Success)
 }
 
 fn table(rows: &[Row<'_>]) -> String {
@@ -236,18 +199,12 @@ fn select_all(kernels: &Kernels, selectors: &[String]) -> Result<Vec<Entry>, Sel
     Ok(kernels.select(&Selection::of(selectors))?.entries)
 }
 
-fn run_update(kernels: &Kernels, arguments: &Update) -> Exit {
-    let entries = match select_all(kernels, &arguments.selectors) {
-        Ok(entries) => entries,
-        Err(error) => {
-            complain(&error);
-            return Exit::Usage;
-        }
-    };
+fn run_update(kernels: &Kernels, arguments: &Update) -> Result<Exit, Failure> {
+    let entries = select_all(kernels, &arguments.selectors)?;
     if let Some(line) = needs_no_lock(&entries).filter(|_| !arguments.selectors.is_empty()) {
         println!("{line}");
         if entries.iter().all(|entry| !entry.source.is_locked()) {
-            return Exit::Success;
+            return Ok(Exit::Success);
         }
     }
     let progress = Progress::new();
@@ -268,11 +225,8 @@ fn run_update(kernels: &Kernels, arguments: &Update) -> Exit {
         changes.len(),
         update.unresolved.len()
     );
-    if !arguments.dry_run
-        && let Err(error) = kernels.write_locks(&update)
-    {
-        complain(&error);
-        return Exit::Infrastructure;
+    if !arguments.dry_run {
+        kernels.write_locks(&update).map_err(|error| Failure::infrastructure(&error))?;
     }
     for (url, error) in &update.bypassed {
         eprintln!("warning: {url} was not used: {}", chain(error));
@@ -280,7 +234,7 @@ fn run_update(kernels: &Kernels, arguments: &Update) -> Exit {
     for unresolved in &update.unresolved {
         eprintln!("error: {} is not resolved: {}", unresolved.id, chain(&*unresolved.error));
     }
-    if update.unresolved.is_empty() { Exit::Success } else { Exit::Infrastructure }
+    Ok(if update.unresolved.is_empty() { Exit::Success } else { Exit::Infrastructure })
 }
 
 /// Says which of these entries no lock has anything to say about.
@@ -315,12 +269,9 @@ fn resolved_line(entry: &Entry, update: &kernlab_kernels::Update) -> String {
     format!("{id}: {} ({}){signed_by}", kernel.release, kernel.version)
 }
 
-fn run_fetch(kernels: Kernels, arguments: &Fetch) -> Exit {
-    let kernels = arguments.scope.limit(kernels);
-    let entries = match arguments.scope.entries(&kernels, &arguments.selectors) {
-        Ok(entries) => entries,
-        Err(exit) => return exit,
-    };
+fn run_fetch(kernels: Kernels, arguments: &Fetch) -> Result<Exit, Failure> {
+    let kernels = selection::limit(kernels, arguments.scope.locked);
+    let entries = selection::entries(&kernels, &arguments.scope, &arguments.selectors)?;
     let progress = Progress::new();
     let mut exit = Exit::Success;
     for entry in &entries {
@@ -328,10 +279,9 @@ fn run_fetch(kernels: Kernels, arguments: &Fetch) -> Exit {
             Ok(kernel) => progress.ready(&kernel),
             Err(error) => {
                 progress.failed();
-                complain(&error);
-                exit = Exit::Infrastructure;
+                exit = Failure::from(error).report();
             }
         }
     }
-    exit
+    Ok(exit)
 }

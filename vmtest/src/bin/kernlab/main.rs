@@ -4,6 +4,7 @@ mod bench;
 mod building;
 mod deps;
 mod exec;
+mod failure;
 mod kernels;
 mod matrix;
 mod report;
@@ -12,9 +13,8 @@ mod selection;
 mod shell;
 mod show;
 
-use std::process::ExitCode;
-
 use clap::{Parser, Subcommand};
+use kernlab_cli::Exit;
 
 /// Runs eBPF tracers on many kernels and compares what they report.
 #[derive(Debug, Parser)]
@@ -46,39 +46,16 @@ enum Command {
     Shell(shell::Arguments),
 }
 
-/// The exit codes of every command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Exit {
-    /// All as expected.
-    Success,
-    /// A cell fails.
-    Failure,
-    /// The command line or a configuration file is wrong. clap exits with the same code.
-    Usage,
-    /// Nothing can be said: a repository, the disk or QEMU failed.
-    Infrastructure,
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        ExitCode::from(match exit {
-            Exit::Success => 0,
-            Exit::Failure => 1,
-            Exit::Usage => 2,
-            Exit::Infrastructure => 3,
-        })
-    }
-}
-
-fn main() -> ExitCode {
-    match Arguments::parse().command {
-        Command::Bench(command) => bench::run(&command).into(),
-        Command::Deps(arguments) => deps::run(&arguments).into(),
-        Command::Exec(arguments) => exec::run(&arguments).into(),
-        Command::Kernels(command) => kernels::run(&command).into(),
-        Command::Matrix(arguments) => matrix::run(&arguments).into(),
-        Command::Report(arguments) => report::run(&arguments).into(),
-        Command::Run(arguments) => run::run(arguments).into(),
-        Command::Shell(arguments) => shell::run(&arguments).into(),
-    }
+fn main() -> Exit {
+    let done = match Arguments::parse().command {
+        Command::Bench(command) => bench::run(&command),
+        Command::Deps(arguments) => deps::run(&arguments),
+        Command::Exec(arguments) => exec::run(&arguments),
+        Command::Kernels(command) => kernels::run(&command),
+        Command::Matrix(arguments) => matrix::run(&arguments),
+        Command::Report(arguments) => report::run(&arguments),
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Shell(arguments) => shell::run(&arguments),
+    };
+    done.unwrap_or_else(|failure| failure.report())
 }

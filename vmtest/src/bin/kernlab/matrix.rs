@@ -3,7 +3,7 @@
 use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::{ArgGroup, Args};
-use kernlab_core::outcome::Severity;
+use kernlab_cli::{Exit, Selected};
 use kernlab_kernels::chain;
 use kernlab_vmtest::{
     report::{Tally, table},
@@ -11,7 +11,11 @@ use kernlab_vmtest::{
 };
 use serde::Serialize;
 
-use crate::{Exit, kernels::Progress, selection::Selected};
+use crate::{
+    failure::{Failure, exit_of},
+    kernels::Progress,
+    selection,
+};
 
 #[derive(Args, Debug)]
 #[command(group(ArgGroup::new("part").required(true).args(["shards", "merge"])))]
@@ -35,11 +39,8 @@ struct Include {
     include: Vec<shards::Shard>,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Exit {
-    let (kernels, entries) = match arguments.selected.entries() {
-        Ok(found) => found,
-        Err(exit) => return exit,
-    };
+pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let (kernels, entries) = selection::selected(&arguments.selected)?;
     let cells = Filter::default().cells(&entries);
     let Some(into) = &arguments.into else {
         // The machines that run the shards get one lock, which says the same to each.
@@ -54,26 +55,15 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
         return match serde_json::to_string(&include) {
             Ok(text) => {
                 println!("{text}");
-                Exit::Success
+                Ok(Exit::Success)
             }
             Err(error) => unreachable!("shards are plain data: {error}"),
         };
     };
-    let report = match shards::merge(&cells, &arguments.merge, into) {
-        Ok(report) => report,
-        Err(error) => return complain(&error, Exit::Infrastructure),
-    };
+    let report = shards::merge(&cells, &arguments.merge, into)
+        .map_err(|error| Failure::infrastructure(&error))?;
     println!("{}", table::matrix(&report, 100));
     print!("{}", table::findings(&report));
     println!("{}", table::summary(&report));
-    match Tally::of(&report.cells).severity() {
-        Severity::Expected => Exit::Success,
-        Severity::Failure => Exit::Failure,
-        Severity::Inconclusive => Exit::Infrastructure,
-    }
-}
-
-fn complain(error: &(dyn std::error::Error + 'static), exit: Exit) -> Exit {
-    eprintln!("error: {}", chain(error));
-    exit
+    Ok(exit_of(Tally::of(&report.cells).severity()))
 }

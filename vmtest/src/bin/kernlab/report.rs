@@ -5,13 +5,13 @@ mod diff;
 use std::{
     env,
     fs::File,
-    io::{self, Write as _},
+    io::Write as _,
     path::{Path, PathBuf},
 };
 
 use clap::{Args, Subcommand, ValueEnum};
-use kernlab_kernels::chain;
-use kernlab_kernels::paths::repository_root;
+use kernlab_cli::Exit;
+use kernlab_kernels::{chain, paths::repository_root};
 use kernlab_vmtest::{
     report::{
         Report, html, junit, markdown,
@@ -21,7 +21,7 @@ use kernlab_vmtest::{
     run::dir::RunDir,
 };
 
-use crate::Exit;
+use crate::failure::{self, Failure};
 
 /// Names the file that becomes the summary of a job on GitHub.
 const SUMMARY_VARIABLE: &str = "GITHUB_STEP_SUMMARY";
@@ -66,61 +66,35 @@ enum Format {
     Json,
 }
 
-/// Writes the report. What the run found out is no matter of the exit code.
-pub(crate) fn run(arguments: &Arguments) -> Exit {
+/// Writes the report. What the run found out does not change the exit code.
+pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     if let Some(Command::Diff(arguments)) = &arguments.command {
         return diff::run(arguments);
     }
-    let (report, run) = match read(arguments.run.as_deref()) {
-        Ok(found) => found,
-        Err(message) => return complain(&message, Exit::Usage),
-    };
+    let (report, run) = read(arguments.run.as_deref())?;
     let text = render(&report, &run, arguments.format);
     let is_summary = arguments.format == Format::Github;
-    match deliver(arguments.output.as_deref(), is_summary, &text) {
-        Ok(()) => Exit::Success,
-        Err(error) => unwritten(&error),
-    }
+    deliver(arguments.output.as_deref(), is_summary, &text)?;
+    Ok(Exit::Success)
 }
 
 /// Writes to a file, or to standard output; without a file, a summary goes to that of the job that this
 /// runs in, if it has one.
-fn deliver(output: Option<&Path>, is_summary: bool, text: &str) -> io::Result<()> {
+fn deliver(output: Option<&Path>, is_summary: bool, text: &str) -> Result<(), Failure> {
     let summary = env::var_os(SUMMARY_VARIABLE).filter(|path| is_summary && !path.is_empty());
-    match (output, summary) {
-        (None, Some(path)) => {
-            let file = File::options().create(true).append(true).open(PathBuf::from(path));
-            file.and_then(|mut file| file.write_all(text.as_bytes()))
-        }
-        (output, _) => write(output, text),
-    }
-}
-
-/// Writes to a file, or to standard output.
-fn write(output: Option<&Path>, text: &str) -> io::Result<()> {
-    match output {
-        Some(path) => File::create(path).and_then(|mut file| file.write_all(text.as_bytes())),
-        None => match io::stdout().write_all(text.as_bytes()) {
-            // A reader such as head(1) has seen enough.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            other => other,
-        },
-    }
-}
-
-fn unwritten(error: &io::Error) -> Exit {
-    complain(&format!("failed to write the report: {error}"), Exit::Infrastructure)
-}
-
-fn complain(message: &str, exit: Exit) -> Exit {
-    eprintln!("error: {message}");
-    exit
+    let file = match (output, summary) {
+        (Some(path), _) => File::create(path),
+        (None, Some(path)) => File::options().create(true).append(true).open(PathBuf::from(path)),
+        (None, None) => return failure::print(text),
+    };
+    file.and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(|error| Failure::from(error).of("failed to write the report: "))
 }
 
 /// The report that is meant, and the directory that it is in.
-fn read(run: Option<&str>) -> Result<(Report, RunDir), String> {
-    let path = find(run)?;
-    let report = Report::read(&path).map_err(|error| chain(&error))?;
+fn read(run: Option<&str>) -> Result<(Report, RunDir), Failure> {
+    let path = find(run).map_err(Failure::usage)?;
+    let report = Report::read(&path).map_err(|error| Failure::usage(chain(&error)))?;
     let dir = path.parent().unwrap_or(Path::new("")).to_owned();
     Ok((report, RunDir::open(dir)))
 }

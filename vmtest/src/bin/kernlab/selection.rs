@@ -1,108 +1,55 @@
-//! Which kernels a command is about: the options that all of them have, and what goes wrong with them.
+//! Which kernels a command is about.
 
-use clap::{Args, ValueEnum};
-use kernlab_kernels::{Entry, Kernels, OpenError, Selection, Tier, Tiers, chain};
+use std::{env, path::PathBuf};
 
-use crate::Exit;
+use kernlab_cli::{Scope, Selected};
+use kernlab_kernels::{Entry, Kernels, Selection};
+use kernlab_vmtest::run;
 
-/// Which kernels, named by options.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct Selected {
-    /// A kernel: an id, a release, a glob, `host`, `all`, or the path of an image. Repeatable; without
-    /// it, the kernels of the default tier.
-    #[arg(long = "kernel", value_name = "SEL")]
-    kernels: Vec<String>,
-    #[command(flatten)]
-    scope: Scope,
+use crate::failure::Failure;
+
+/// The kernels of this checkout, as far as the lock may be changed.
+pub(crate) fn open(scope: &Scope) -> Result<Kernels, Failure> {
+    Ok(limit(Kernels::open()?, scope.locked))
 }
 
-/// How much a release means, and whether the lock may grow.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct Scope {
-    /// Which entries a release means. Without it, those of the default tier, and all of a release that
-    /// has none there.
-    #[arg(long)]
-    tier: Option<TierName>,
-    /// Take only kernels that are in kernels.lock, instead of adding what it lacks. KERNLAB_LOCKED=1 in
-    /// the environment means the same for every command.
-    #[arg(long)]
-    locked: bool,
+/// The kernels; an entry that is not in the lock is an error if they are `locked`.
+pub(crate) fn limit(kernels: Kernels, locked: bool) -> Kernels {
+    if locked { kernels.locked_only() } else { kernels }
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum TierName {
-    Default,
-    Extended,
-    All,
+/// What these selectors mean.
+pub(crate) fn selection(scope: &Scope, selectors: &[String]) -> Selection {
+    run::selection(&Selected { kernels: selectors.to_owned(), scope: scope.clone() })
 }
 
-/// The kernels of this checkout.
-pub(crate) fn open() -> Result<Kernels, Exit> {
-    Kernels::open().map_err(|error| report_error(&error))
+/// The entries that these selectors name. Says which of a release are left out.
+pub(crate) fn entries(
+    kernels: &Kernels,
+    scope: &Scope,
+    selectors: &[String],
+) -> Result<Vec<Entry>, Failure> {
+    let chosen = kernels.select(&selection(scope, selectors))?;
+    if let Some(left_out) = chosen.notice() {
+        eprintln!("{left_out}");
+    }
+    Ok(chosen.entries)
 }
 
-/// The same, with the store to ourselves: for removing something from it.
-pub(crate) fn open_exclusive() -> Result<Kernels, Exit> {
-    Kernels::open_exclusive().map_err(|error| report_error(&error))
+/// The kernels of this checkout, and those that are named.
+pub(crate) fn selected(selected: &Selected) -> Result<(Kernels, Vec<Entry>), Failure> {
+    let kernels = open(&selected.scope)?;
+    let entries = entries(&kernels, &selected.scope, &selected.kernels)?;
+    Ok((kernels, entries))
 }
 
-fn report_error(error: &OpenError) -> Exit {
-    eprintln!("error: {}", chain(error));
-    match error {
-        OpenError::Place(_) | OpenError::Document(_) => Exit::Usage,
-        OpenError::Store(_) => Exit::Infrastructure,
-    }
-}
-
-impl Scope {
-    /// The kernels, as far as the lock may be changed.
-    pub(crate) fn limit(&self, kernels: Kernels) -> Kernels {
-        if self.locked { kernels.locked_only() } else { kernels }
-    }
-
-    /// What these selectors mean.
-    pub(crate) fn of(&self, selectors: &[String]) -> Selection {
-        let tiers = match self.tier {
-            None => Tiers::Preferred,
-            Some(TierName::Default) => Tiers::Only(Tier::Default),
-            Some(TierName::Extended) => Tiers::Only(Tier::Extended),
-            Some(TierName::All) => Tiers::All,
-        };
-        Selection { selectors: selectors.to_owned(), tiers }
-    }
-
-    /// The entries that these selectors name. Says which of a release are left out.
-    pub(crate) fn entries(
-        &self,
-        kernels: &Kernels,
-        selectors: &[String],
-    ) -> Result<Vec<Entry>, Exit> {
-        let chosen = kernels.select(&self.of(selectors)).map_err(|error| {
-            eprintln!("error: {error}");
-            Exit::Usage
-        })?;
-        if let Some(left_out) = chosen.notice() {
-            eprintln!("{left_out}");
-        }
-        Ok(chosen.entries)
-    }
-}
-
-impl Selected {
-    /// The kernels of this checkout.
-    pub(crate) fn open(&self) -> Result<Kernels, Exit> {
-        Ok(self.scope.limit(open()?))
-    }
-
-    /// What the options mean.
-    pub(crate) fn selection(&self) -> Selection {
-        self.scope.of(&self.kernels)
-    }
-
-    /// The kernels of this checkout, and those that are named.
-    pub(crate) fn entries(&self) -> Result<(Kernels, Vec<Entry>), Exit> {
-        let kernels = self.open()?;
-        let entries = self.scope.entries(&kernels, &self.kernels)?;
-        Ok((kernels, entries))
-    }
+/// The directory of the guest's programs, for commands that boot kernels and are started by
+/// `cargo xtask COMMAND`.
+pub(crate) fn guest_programs(command: &str) -> Result<PathBuf, Failure> {
+    env::var_os("KERNLAB_GUEST").map(PathBuf::from).ok_or_else(|| {
+        Failure::usage(format!(
+            "KERNLAB_GUEST does not name the directory of the guest's programs: run this as `cargo \
+             xtask {command}`"
+        ))
+    })
 }

@@ -11,7 +11,8 @@ use std::{
 };
 
 use clap::Args;
-use kernlab_kernels::{Entry, Kernels};
+use kernlab_cli::{Exit, Scope};
+use kernlab_kernels::{Entry, Kernels, chain};
 use kernlab_vmtest::{
     checkpoints::Checkpoints,
     lab::{self, Guest, Keyboard, LabError, TerminalSize},
@@ -23,13 +24,7 @@ use kernlab_vmtest::{
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use tempfile::NamedTempFile;
 
-use crate::{
-    Exit,
-    exec::complain,
-    exec::injected,
-    selection::{self, Scope},
-    show::Terminal,
-};
+use crate::{exec::injected, failure::Failure, selection, show::Terminal};
 
 /// Be at the console of a kernel: with a shell of this machine, and the lab's own programs.
 #[derive(Args, Debug)]
@@ -70,29 +65,23 @@ const SCRIPT: &str = "/run/script";
 /// A user goes home in the evening. Emulated guests have four times as long.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-pub(crate) fn run(arguments: &Arguments) -> Exit {
-    let kernels = match selection::open() {
-        Ok(kernels) => arguments.scope.limit(kernels),
-        Err(exit) => return exit,
-    };
-    let entry = match arguments.scope.entries(&kernels, std::slice::from_ref(&arguments.kernel)) {
-        Ok(mut entries) if entries.len() == 1 => entries.remove(0),
-        Ok(entries) => {
+pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let kernels = selection::open(&arguments.scope)?;
+    let selector = std::slice::from_ref(&arguments.kernel);
+    let mut entries = selection::entries(&kernels, &arguments.scope, selector)?;
+    let entry = match entries.len() {
+        1 => entries.remove(0),
+        count => {
             let ids: Vec<_> = entries.into_iter().map(|entry| entry.id).collect();
-            let (selector, count) = (&arguments.kernel, ids.len());
-            eprintln!("error: {selector:?} means {count} kernels: name one of {}", ids.join(", "));
-            return Exit::Usage;
+            let (selector, ids) = (&arguments.kernel, ids.join(", "));
+            let message = format!("{selector:?} means {count} kernels: name one of {ids}");
+            return Err(Failure::usage(message));
         }
-        Err(exit) => return exit,
     };
-    let shell = match Shell::find(arguments.program.clone()) {
-        Ok(shell) => shell,
-        Err(error) => return complain("", &error, Exit::Usage),
-    };
-    match visit(&kernels, &entry, &shell, arguments) {
-        Ok(exit) => exit,
-        Err(error) => complain("", error.as_ref(), Exit::Infrastructure),
-    }
+    let shell =
+        Shell::find(arguments.program.clone()).map_err(|error| Failure::usage(chain(&error)))?;
+    visit(&kernels, &entry, &shell, arguments)
+        .map_err(|error| Failure::infrastructure(error.as_ref()))
 }
 
 /// A program that talks to somebody.

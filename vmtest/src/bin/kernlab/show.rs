@@ -94,7 +94,7 @@ impl Show for Terminal {
             kernel.left += 1;
         }
         let kernels = state.kernels.len();
-        let times = match plan.repeat.get() {
+        let times = match plan.options.repeats().get() {
             1 => String::new(),
             times => format!(", {times} times each"),
         };

@@ -9,14 +9,14 @@ use std::{
 };
 
 use clap::Args;
+use kernlab_cli::{Exit, RunOptions, Scope, Selected};
 use kernlab_core::{
     cell::BtfMode,
     dossier::{Dossier, GivenTypes},
-    outcome::Severity,
     record::Decision,
     scenario::Scenario,
 };
-use kernlab_kernels::{AddError, AddOptions, Kernels, Proposal, Request, Selection, Tier, nearest};
+use kernlab_kernels::{AddError, AddOptions, Kernels, Proposal, Request, Tier, chain, nearest};
 use kernlab_vmtest::{
     dossier::{self, How},
     report::{
@@ -24,11 +24,15 @@ use kernlab_vmtest::{
         regression::{Regression, Side},
         table,
     },
-    run::{self, Options, Outcomes, Show, plan::Filter},
+    run::{self, Outcomes, Show},
 };
 
-use super::{complain, guest_programs, progress::Progress};
-use crate::{Exit, show::Terminal};
+use super::progress::Progress;
+use crate::{
+    failure::{Failure, exit_of},
+    selection::guest_programs,
+    show::Terminal,
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct Add {
@@ -56,8 +60,8 @@ pub(crate) struct Add {
     dry_run: bool,
 }
 
-pub(super) fn run(kernels: &Kernels, arguments: &Add) -> Exit {
-    let Some(guest) = guest_programs("add") else { return Exit::Usage };
+pub(super) fn run(kernels: &Kernels, arguments: &Add) -> Result<Exit, Failure> {
+    let guest = guest_programs("kernels add")?;
     let options = AddOptions {
         id: arguments.id.clone(),
         why: arguments.why.clone(),
@@ -65,39 +69,26 @@ pub(super) fn run(kernels: &Kernels, arguments: &Add) -> Exit {
         local: arguments.local,
     };
     let progress = Progress::new();
-    let proposal = match kernels.propose(&arguments.request, &options, &progress) {
-        Ok(proposal) => proposal,
-        Err(error) => {
-            progress.failed();
-            complain(&error);
-            return match error {
-                AddError::Taken(_) => Exit::Usage,
-                _ => Exit::Infrastructure,
-            };
+    let proposal = kernels.propose(&arguments.request, &options, &progress).map_err(|error| {
+        progress.failed();
+        match error {
+            AddError::Taken(_) => Failure::usage(chain(&error)),
+            _ => Failure::infrastructure(&error),
         }
-    };
-    let (proposal, dossier) = match examine(proposal, &guest, &progress) {
-        Ok(examined) => examined,
-        Err(exit) => return exit,
-    };
+    })?;
+    let (proposal, dossier) = examine(proposal, &guest, &progress)?;
     progress.failed();
     println!("{}\n", summary(&dossier));
     println!("for {}:\n\n{}", proposal.file().display(), proposal.text());
     if arguments.dry_run {
-        return Exit::Success;
+        return Ok(Exit::Success);
     }
     if !arguments.yes && !agreed() {
         eprintln!("nothing was written");
-        return Exit::Usage;
+        return Ok(Exit::Usage);
     }
-    if let Err(error) = proposal.write() {
-        complain(&error);
-        return Exit::Infrastructure;
-    }
-    let Ok(kernels) = Kernels::open().inspect_err(|error| complain(error)) else {
-        return Exit::Infrastructure;
-    };
-    compare(&kernels, &proposal, &guest)
+    proposal.write().map_err(|error| Failure::infrastructure(&error))?;
+    compare(&Kernels::open()?, &proposal, &guest)
 }
 
 /// Boots the kernel for its dossier, which also tells the BTF modes that it can have.
@@ -105,21 +96,17 @@ fn examine(
     mut proposal: Proposal,
     guest: &Path,
     progress: &Progress,
-) -> Result<(Proposal, Dossier), Exit> {
+) -> Result<(Proposal, Dossier), Failure> {
     let how = How { guest, cold: false, refresh: false };
     let mut notify = |line: String| eprintln!("note: {line}");
-    match dossier::of(&proposal.kernels, &proposal.entry, how, progress, &mut notify) {
-        Ok(archive) => {
-            proposal.set_btf(archive.dossier.types.is_some());
-            Ok((proposal, archive.dossier))
-        }
-        Err(error) => {
+    let archive = dossier::of(&proposal.kernels, &proposal.entry, how, progress, &mut notify)
+        .map_err(|error| {
             progress.failed();
-            eprint!("the kernel can't be used in the lab, so nothing was written: ");
-            complain(&error);
-            Err(Exit::Infrastructure)
-        }
-    }
+            Failure::infrastructure(&error)
+                .of("the kernel can't be used in the lab, so nothing was written: ")
+        })?;
+    proposal.set_btf(archive.dossier.types.is_some());
+    Ok((proposal, archive.dossier))
 }
 
 /// What is to be expected of the kernel.
@@ -156,46 +143,30 @@ fn agreed() -> bool {
 }
 
 /// Runs the matrix on the new kernel and on its nearest neighbour.
-fn compare(kernels: &Kernels, proposal: &Proposal, guest: &Path) -> Exit {
+fn compare(kernels: &Kernels, proposal: &Proposal, guest: &Path) -> Result<Exit, Failure> {
     let entry = &proposal.entry;
     let neighbour = nearest(kernels, entry).cloned();
     let selected = neighbour.iter().chain([entry]).map(|entry| entry.id.clone());
-    let options = Options {
-        kernels: Selection::of(&selected.collect::<Vec<_>>()),
-        filter: Filter::default(),
-        guest: guest.to_owned(),
-        ..Options::default()
-    };
+    let selected = Selected { kernels: selected.collect(), scope: Scope::default() };
+    let options = RunOptions { selected, ..RunOptions::default() };
     let terminal = Arc::new(Terminal::new());
     let show: Arc<dyn Show> = Arc::clone(&terminal) as _;
-    let Outcomes { report, dir } = match run::run(kernels, &options, &show) {
-        Ok(outcomes) => outcomes,
-        Err(error) => {
-            complain(&error);
-            return Exit::Infrastructure;
-        }
-    };
+    let Outcomes { report, dir } = run::run(kernels, &options, guest, &show)?;
     println!("\n{}", table::matrix(&report, terminal.width()));
     print!("{}", table::findings(&report));
     println!("{}", table::summary(&report));
     if let Some(neighbour) = neighbour {
         let side = Side { report: &report, evidence: &dir };
-        let regression = match Regression::of_kernels(side, &neighbour.id, &entry.id) {
-            Ok(regression) => regression,
-            Err(error) => {
-                complain(&error);
-                return Exit::Infrastructure;
-            }
-        };
+        let regression = Regression::of_kernels(side, &neighbour.id, &entry.id)
+            .map_err(|error| Failure::infrastructure(&error))?;
         if regression.difference.is_none() {
             eprintln!("note: without both dossiers there is no telling what changed in the kernel");
         }
         println!("\n{regression}");
         let file = dir.path().join("regression.txt");
-        if let Err(error) = fs::write(&file, regression.to_string()) {
-            eprintln!("error: cannot write {}: {error}", file.display());
-            return Exit::Infrastructure;
-        }
+        fs::write(&file, regression.to_string()).map_err(|error| {
+            Failure::from(error).of(&format!("cannot write {}: ", file.display()))
+        })?;
     } else {
         println!("no other kernel can be had, so there is nothing to compare with");
     }
@@ -203,9 +174,5 @@ fn compare(kernels: &Kernels, proposal: &Proposal, guest: &Path) -> Exit {
     if entry.btf.contains(&BtfMode::Absent) {
         println!("{} has no BTF: its cells run in the mode `absent`", entry.id);
     }
-    match Tally::of(&report.cells).severity() {
-        Severity::Expected => Exit::Success,
-        Severity::Failure => Exit::Failure,
-        Severity::Inconclusive => Exit::Infrastructure,
-    }
+    Ok(exit_of(Tally::of(&report.cells).severity()))
 }

@@ -1,11 +1,12 @@
 //! `kernlab kernels build`: kernels from their source.
 
 use clap::Args;
+use kernlab_cli::{Exit, Scope};
 use kernlab_core::outcome::Reason;
 use kernlab_kernels::{Entry, Kernels, Source, State, Unpacked};
 
-use super::{complain, progress::Progress};
-use crate::{Exit, selection::Scope};
+use super::progress::Progress;
+use crate::{failure::Failure, selection};
 
 #[derive(Debug, Args)]
 pub(crate) struct Build {
@@ -34,17 +35,14 @@ fn names_pahole(entry: &Entry) -> bool {
 }
 
 /// Builds what was not built before. Fails if a source can't be built.
-pub(super) fn run(kernels: Kernels, arguments: &Build) -> Exit {
-    let kernels = arguments.scope.limit(kernels);
-    let entries = match arguments.scope.entries(&kernels, &arguments.selectors) {
-        Ok(entries) => entries,
-        Err(exit) => return exit,
-    };
+pub(super) fn run(kernels: Kernels, arguments: &Build) -> Result<Exit, Failure> {
+    let kernels = selection::limit(kernels, arguments.scope.locked);
+    let entries = selection::entries(&kernels, &arguments.scope, &arguments.selectors)?;
     let entries: Vec<_> = entries.iter().filter(|entry| is_built_here(entry)).collect();
     if entries.is_empty() {
         let asked = arguments.selectors.join(" ");
-        eprintln!("error: none of {asked} is built here: `kernels fetch` gets the others");
-        return Exit::Usage;
+        let message = format!("none of {asked} is built here: `kernels fetch` gets the others");
+        return Err(Failure::usage(message));
     }
     let progress = Progress::new();
     let mut exit = Exit::Success;
@@ -56,8 +54,9 @@ pub(super) fn run(kernels: Kernels, arguments: &Build) -> Exit {
             }
             Err(error) => {
                 progress.failed();
-                complain(&error);
-                exit = match (exit, error.reason()) {
+                let reason = error.reason();
+                Failure::from(error).report();
+                exit = match (exit, reason) {
                     (Exit::Infrastructure, _) => Exit::Infrastructure,
                     (_, Reason::BuildFailed) => Exit::Failure,
                     _ => Exit::Infrastructure,
@@ -65,7 +64,7 @@ pub(super) fn run(kernels: Kernels, arguments: &Build) -> Exit {
             }
         }
     }
-    exit
+    Ok(exit)
 }
 
 /// The files that came out, with their sizes.
@@ -82,7 +81,7 @@ fn files(kernel: &Unpacked) -> String {
 /// which then looks for what that takes.
 pub(super) fn run_unbuilt(kernels: &Kernels, arguments: &Unbuilt) -> Exit {
     // What is wrong with the selectors, the command that they are for says.
-    let chosen = kernels.select(&arguments.scope.of(&arguments.selectors));
+    let chosen = kernels.select(&selection::selection(&arguments.scope, &arguments.selectors));
     let entries = chosen.map_or_else(|_| Vec::new(), |chosen| chosen.entries);
     for entry in entries.iter().filter(|entry| is_built_here(entry)) {
         if kernels.state(entry) != State::Stored {

@@ -1,12 +1,15 @@
 //! `kernlab kernels check`: whether a kernel is of use in the lab.
 
-use std::{error::Error, fmt::Write as _, path::Path};
+use std::{fmt::Write as _, path::Path};
 
 use clap::Args;
-use kernlab_kernels::{Config, Examined, ImageTraits, Kernels, Suitability, Unsatisfied, examine};
+use kernlab_cli::{Exit, Scope};
+use kernlab_kernels::{
+    Config, Examined, ImageTraits, Kernels, Suitability, Unsatisfied, chain, examine,
+};
 
-use super::{complain, progress::Progress};
-use crate::{Exit, selection::Scope};
+use super::progress::Progress;
+use crate::{failure::Failure, selection};
 
 #[derive(Debug, Args)]
 pub(crate) struct Check {
@@ -19,31 +22,27 @@ pub(crate) struct Check {
 }
 
 /// Looks at each, and says what it lacks. Fails if one of them is of no use.
-pub(super) fn run(kernels: Kernels, arguments: &Check) -> Exit {
-    let kernels = &arguments.scope.limit(kernels);
+pub(super) fn run(kernels: Kernels, arguments: &Check) -> Result<Exit, Failure> {
+    let kernels = &selection::limit(kernels, arguments.scope.locked);
     let mut exit = Exit::Success;
     for subject in &arguments.subjects {
         let examined = match Path::new(subject).is_file() {
             true => examine(Path::new(subject))
                 .map(|examined| vec![(subject.clone(), examined)])
-                .map_err(|error| (error.into(), Exit::Usage)),
+                .map_err(|error| Failure::usage(chain(&error))),
             false => of_matrix(kernels, subject, &arguments.scope),
         };
-        let (examined, found) = match examined {
-            Ok(examined) => (examined, Exit::Success),
-            Err((error, exit)) => {
-                complain(&*error);
-                (Vec::new(), exit)
-            }
-        };
-        exit = worse(exit, found);
+        let examined = examined.unwrap_or_else(|failure| {
+            exit = worse(exit, failure.report());
+            Vec::new()
+        });
         for (name, examined) in examined {
             let (text, found) = render(&name, &examined);
             print!("{text}");
             exit = worse(exit, found);
         }
     }
-    exit
+    Ok(exit)
 }
 
 /// As with cells: a failure outranks what nothing can be said about.
@@ -57,23 +56,21 @@ fn worse(one: Exit, other: Exit) -> Exit {
     if rank(other) > rank(one) { other } else { one }
 }
 
-type Failed = (Box<dyn Error>, Exit);
-
 fn of_matrix(
     kernels: &Kernels,
     selector: &str,
     scope: &Scope,
-) -> Result<Vec<(String, Examined)>, Failed> {
-    let chosen = kernels.select(&scope.of(&[selector.to_owned()]));
-    let entries = chosen.map_err(|error| (error.into(), Exit::Usage))?.entries;
+) -> Result<Vec<(String, Examined)>, Failure> {
+    let selection = selection::selection(scope, &[selector.to_owned()]);
+    let entries = kernels.select(&selection)?.entries;
     let progress = Progress::new();
     let mut all = Vec::new();
     for entry in &entries {
-        let infrastructure = |error: Box<dyn Error>| (error, Exit::Infrastructure);
-        let kernel = kernels.prepare(entry, &progress).map_err(|e| infrastructure(e.into()))?;
-        let mut examined = examine(kernel.image.fastest()).map_err(|e| infrastructure(e.into()))?;
+        let kernel = kernels.prepare(entry, &progress)?;
+        let examine = |path| examine(path).map_err(|error| Failure::infrastructure(&error));
+        let mut examined = examine(kernel.image.fastest())?;
         if let Some(path) = &kernel.config {
-            examined.config = examine(path).map_err(|e| infrastructure(e.into()))?.config;
+            examined.config = examine(path)?.config;
         }
         examined.release = Some(kernel.release);
         all.push((entry.id.clone(), examined));

@@ -1,13 +1,17 @@
 //! `kernlab kernels diff`: what changed between two kernels.
 
 use clap::Args;
+use kernlab_cli::Exit;
 use kernlab_core::dossier::diff::{Difference, WholeDifference};
 use kernlab_kernels::{Entry, Kernels, Selection, Tier};
 use kernlab_vmtest::dossier::{self, DossierError, How};
 use serde::Serialize;
 
-use super::{complain, guest_programs, progress::Progress, show};
-use crate::Exit;
+use super::progress::Progress;
+use crate::{
+    failure::{self, Failure},
+    selection,
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct Diff {
@@ -36,27 +40,13 @@ struct Output {
     all: Option<WholeDifference>,
 }
 
-pub(super) fn run(kernels: Kernels, arguments: &Diff) -> Exit {
-    let kernels = &if arguments.locked { kernels.locked_only() } else { kernels };
-    let Some(guest) = guest_programs("diff") else { return Exit::Usage };
-    let mut entries = Vec::new();
-    for selector in [&arguments.old, &arguments.new] {
-        match one(kernels, selector) {
-            Ok(entry) => entries.push(entry),
-            Err(message) => {
-                eprintln!("error: {message}");
-                return Exit::Usage;
-            }
-        }
-    }
+pub(super) fn run(kernels: Kernels, arguments: &Diff) -> Result<Exit, Failure> {
+    let kernels = &selection::limit(kernels, arguments.locked);
+    let guest = selection::guest_programs("kernels diff")?;
+    let (old, new) = (one(kernels, &arguments.old)?, one(kernels, &arguments.new)?);
     let how = How { guest: &guest, cold: false, refresh: false };
-    let output = match compare(kernels, &entries[0], &entries[1], how, arguments.all) {
-        Ok(output) => output,
-        Err(error) => {
-            complain(&error);
-            return Exit::Infrastructure;
-        }
-    };
+    let output = compare(kernels, &old, &new, how, arguments.all)
+        .map_err(|error| Failure::infrastructure(&error))?;
     let text = match arguments.json {
         false => render(&output),
         true => match serde_json::to_string_pretty(&output) {
@@ -64,7 +54,8 @@ pub(super) fn run(kernels: Kernels, arguments: &Diff) -> Exit {
             Err(error) => unreachable!("a difference is plain data: {error}"),
         },
     };
-    show(&text)
+    failure::print(&text)?;
+    Ok(Exit::Success)
 }
 
 fn compare(
@@ -100,16 +91,17 @@ fn render(Output { old, new, difference, all }: &Output) -> String {
 }
 
 /// The kernel that is meant: where several are, the only one of the default tier.
-fn one(kernels: &Kernels, selector: &str) -> Result<Entry, String> {
+fn one(kernels: &Kernels, selector: &str) -> Result<Entry, Failure> {
     let selection = Selection::of(std::slice::from_ref(&selector.to_owned()));
-    let found = kernels.select(&selection).map_err(|error| error.to_string())?.entries;
+    let found = kernels.select(&selection)?.entries;
     let by_default: Vec<_> = found.iter().filter(|entry| entry.tier == Tier::Default).collect();
     match (&found[..], &by_default[..]) {
         ([entry], _) => Ok(entry.clone()),
         (_, [entry]) => Ok((*entry).clone()),
         (all, _) => {
             let ids: Vec<_> = all.iter().map(|entry| entry.id.as_str()).collect();
-            Err(format!("{selector:?} means {} kernels: name one of {}", ids.len(), ids.join(", ")))
+            let (count, ids) = (ids.len(), ids.join(", "));
+            Err(Failure::usage(format!("{selector:?} means {count} kernels: name one of {ids}")))
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::{fs, io, path::PathBuf};
 
 use clap::Args;
+use kernlab_cli::{Exit, Scope};
 use kernlab_core::{
     cell::BtfMode,
     discovery::{LayoutReport, ReportedField, ReportedPrototype},
@@ -15,8 +16,11 @@ use kernlab_kernels::Kernels;
 use kernlab_vmtest::dossier::{self, How};
 use serde::Serialize;
 
-use super::{complain, guest_programs, progress::Progress, show};
-use crate::{Exit, selection::Scope};
+use super::progress::Progress;
+use crate::{
+    failure::{self, Failure},
+    selection,
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct Dossier {
@@ -46,13 +50,10 @@ struct Row {
 
 /// Shows each dossier, taking it first where need be. Fails if BTF contradicts what the kernel's
 /// memory says.
-pub(super) fn run(kernels: Kernels, arguments: &Dossier) -> Exit {
-    let Some(guest) = guest_programs("dossier") else { return Exit::Usage };
-    let kernels = &arguments.scope.limit(kernels);
-    let entries = match arguments.scope.entries(kernels, &arguments.selectors) {
-        Ok(entries) => entries,
-        Err(exit) => return exit,
-    };
+pub(super) fn run(kernels: Kernels, arguments: &Dossier) -> Result<Exit, Failure> {
+    let guest = selection::guest_programs("kernels dossier")?;
+    let kernels = &selection::limit(kernels, arguments.scope.locked);
+    let entries = selection::entries(kernels, &arguments.scope, &arguments.selectors)?;
     let progress = Progress::new();
     let mut exit = Exit::Success;
     let mut rows = Vec::new();
@@ -62,9 +63,7 @@ pub(super) fn run(kernels: Kernels, arguments: &Dossier) -> Exit {
         let archive = match dossier::of(kernels, entry, how, &progress, &mut notify) {
             Ok(archive) => archive,
             Err(error) => {
-                eprint!("{}: ", entry.id);
-                complain(&error);
-                exit = Exit::Infrastructure;
+                exit = Failure::infrastructure(&error).of(&format!("{}: ", entry.id)).report();
                 continue;
             }
         };
@@ -73,24 +72,24 @@ pub(super) fn run(kernels: Kernels, arguments: &Dossier) -> Exit {
             exit = Exit::Failure;
         }
         let row = Row { id: entry.id.clone(), dossier: archive.dossier, layout };
-        if let Some(dir) = &arguments.trim
-            && let Err(error) = write(dir, &row)
-        {
-            eprintln!("error: cannot write the dossier into {}: {error}", dir.display());
-            return Exit::Infrastructure;
+        if let Some(dir) = &arguments.trim {
+            write(dir, &row).map_err(|error| {
+                let heading = format!("cannot write the dossier into {}: ", dir.display());
+                Failure::from(error).of(&heading)
+            })?;
         }
         if !arguments.json && arguments.trim.is_none() {
-            show(&(facts(&row) + &render(&row.layout)));
+            failure::print(&(facts(&row) + &render(&row.layout)))?;
         }
         rows.push(row);
     }
     if arguments.json {
         match serde_json::to_string_pretty(&rows) {
-            Ok(text) => drop(show(&(text + "\n"))),
+            Ok(text) => failure::print(&(text + "\n"))?,
             Err(error) => unreachable!("rows are plain data: {error}"),
         }
     }
-    exit
+    Ok(exit)
 }
 
 fn write(dir: &std::path::Path, row: &Row) -> io::Result<()> {

@@ -1,10 +1,10 @@
 //! `kernlab kernels gc`: makes room in the store.
 
 use indicatif::HumanBytes;
+use kernlab_cli::Exit;
 use kernlab_kernels::{Item, Kernels, Kind, StoreError, Sweep};
 
-use super::complain;
-use crate::Exit;
+use crate::failure::Failure;
 
 /// Remove from the store what no lock names.
 #[derive(Debug, clap::Args)]
@@ -18,17 +18,10 @@ pub(crate) struct Gc {
     dry_run: bool,
 }
 
-pub(crate) fn run(kernels: &Kernels, arguments: &Gc) -> Exit {
-    match sweep(kernels, arguments) {
-        Ok(sweep) => {
-            print!("{}", describe(&sweep, arguments.dry_run));
-            Exit::Success
-        }
-        Err(error) => {
-            complain(&error);
-            Exit::Infrastructure
-        }
-    }
+pub(crate) fn run(kernels: &Kernels, arguments: &Gc) -> Result<Exit, Failure> {
+    let sweep = sweep(kernels, arguments)?;
+    print!("{}", describe(&sweep, arguments.dry_run));
+    Ok(Exit::Success)
 }
 
 fn sweep(kernels: &Kernels, arguments: &Gc) -> Result<Sweep, StoreError> {

@@ -2,13 +2,14 @@
 
 use clap::Args;
 use indicatif::HumanBytes;
+use kernlab_cli::Exit;
 use kernlab_kernels::{
     Kernels, Resolution, SignedBy, Unproven, Unverified, Verification, Verified, chain,
 };
 use serde::Serialize;
 
-use super::{columns, complain, select_all, show};
-use crate::Exit;
+use super::{columns, select_all};
+use crate::failure::{self, Failure};
 
 /// What `verify` takes.
 #[derive(Debug, Args)]
@@ -25,23 +26,17 @@ pub(crate) struct Verify {
 }
 
 /// Asks the repositories, and shows what each entry resolves to.
-pub(crate) fn run(kernels: &Kernels, arguments: &Verify) -> Exit {
-    let entries = match select_all(kernels, &arguments.selectors) {
-        Ok(entries) => entries,
-        Err(error) => {
-            complain(&error);
-            return Exit::Usage;
-        }
-    };
+pub(crate) fn run(kernels: &Kernels, arguments: &Verify) -> Result<Exit, Failure> {
+    let entries = select_all(kernels, &arguments.selectors)?;
     let verification = kernels.verify(&entries);
     let rows: Vec<_> = verification.entries.iter().map(row).collect();
     let shown = if arguments.json {
         match serde_json::to_string_pretty(&rows) {
-            Ok(text) => show(&(text + "\n")),
+            Ok(text) => failure::print(&(text + "\n")),
             Err(error) => unreachable!("rows are plain data: {error}"),
         }
     } else {
-        show(&table(&rows))
+        failure::print(&table(&rows))
     };
     for (url, error) in &verification.bypassed {
         eprintln!("warning: {url} was not used: {}", chain(error));
@@ -49,10 +44,8 @@ pub(crate) fn run(kernels: &Kernels, arguments: &Verify) -> Exit {
     for (ids, error) in errors(&rows) {
         eprintln!("error: {}: {error}", ids.join(", "));
     }
-    match shown {
-        Exit::Success => exit(&verification),
-        failed => failed,
-    }
+    shown?;
+    Ok(exit(&verification))
 }
 
 /// What is wrong outranks what is not known.

@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use kernlab_core::outcome::Severity;
+use kernlab_cli::Exit;
 use kernlab_vmtest::report::{
     markdown::GITHUB_LIMIT,
     regression::{Regression, Side, html, markdown},
 };
 
-use super::{complain, deliver, read, unwritten};
-use crate::Exit;
+use super::{deliver, read};
+use crate::failure::{Failure, exit_of};
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
@@ -46,11 +46,8 @@ enum Format {
 }
 
 /// Compares. The exit code tells whether anything got worse.
-pub(super) fn run(arguments: &Arguments) -> Exit {
-    let regression = match compare(arguments) {
-        Ok(regression) => regression,
-        Err(message) => return complain(&message, Exit::Usage),
-    };
+pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let regression = compare(arguments)?;
     let text = match arguments.format {
         Format::Text => regression.to_string(),
         Format::Markdown => markdown::render(&regression, usize::MAX),
@@ -59,27 +56,20 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
         Format::Json => regression.to_json(),
     };
     let is_summary = arguments.format == Format::Github;
-    if let Err(error) = deliver(arguments.output.as_deref(), is_summary, &text) {
-        return unwritten(&error);
-    }
-    match regression.severity() {
-        Severity::Expected => Exit::Success,
-        Severity::Failure => Exit::Failure,
-        Severity::Inconclusive => Exit::Infrastructure,
-    }
+    deliver(arguments.output.as_deref(), is_summary, &text)?;
+    Ok(exit_of(regression.severity()))
 }
 
-fn compare(arguments: &Arguments) -> Result<Regression, String> {
+fn compare(arguments: &Arguments) -> Result<Regression, Failure> {
     let (base, beside_base) = read(Some(&arguments.base))?;
     let base = Side { report: &base, evidence: &beside_base };
     match (arguments.kernels.as_deref(), &arguments.head) {
-        (Some([old, new]), _) => {
-            Regression::of_kernels(base, old, new).map_err(|error| error.to_string())
-        }
+        (Some([old, new]), _) => Regression::of_kernels(base, old, new)
+            .map_err(|error| Failure::usage(error.to_string())),
         (_, Some(head)) => {
             let (head, beside_head) = read(Some(head))?;
             Ok(Regression::of_runs(base, Side { report: &head, evidence: &beside_head }))
         }
-        (_, None) => Err("name a second run, or two kernels with --kernels".to_owned()),
+        (_, None) => Err(Failure::usage("name a second run, or two kernels with --kernels")),
     }
 }

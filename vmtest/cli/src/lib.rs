@@ -1,0 +1,157 @@
+//! What the lab's command lines have in common: exit codes, which kernels, and the options of a run.
+//!
+//! Each is declared here alone. `cargo xtask vmtest` checks its command line with [`RunOptions`] before
+//! anything is built, `kernlab run` takes the same words, and the plan of a run keeps the options for
+//! the run's cells.
+
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    path::PathBuf,
+    process::{ExitCode, Termination},
+};
+
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+
+/// How a command ended: the exit codes of every command, explained in docs/exit-codes.md.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Everything is as expected.
+    Success = 0,
+    /// A cell, a test or a check failed.
+    Failure = 1,
+    /// The command line, or a file that it names or needs, is wrong. clap exits with the same code.
+    Usage = 2,
+    /// Something is missing or broke, so nothing can be said.
+    Infrastructure = 3,
+}
+
+impl Exit {
+    /// The end of `--help`.
+    pub const HELP: &str = "\
+Exit codes: 0 all as expected; 1 a cell, test or check failed; 2 wrong usage or configuration; \
+3 infrastructure failed, nothing can be said.";
+
+    /// The exit code of several steps, of which one ended like `self` and another like `other`: a
+    /// failure outranks what is wrong with the command line, and that outranks what can't be said.
+    #[must_use]
+    pub fn and(self, other: Exit) -> Exit {
+        let rank = |exit: &Exit| match exit {
+            Exit::Success => 0,
+            Exit::Infrastructure => 1,
+            Exit::Usage => 2,
+            Exit::Failure => 3,
+        };
+        std::cmp::max_by_key(self, other, rank)
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+impl Termination for Exit {
+    fn report(self) -> ExitCode {
+        self.into()
+    }
+}
+
+/// Which kernels of a release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tier {
+    /// Those that run where no kernel is named.
+    Default,
+    /// The others.
+    Extended,
+    /// All of them.
+    All,
+}
+
+/// How much a release means, and whether the lock may grow.
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Scope {
+    /// Which kernels of a release. Without it, those of the default tier, and all of a release that
+    /// has none there.
+    #[arg(long)]
+    pub tier: Option<Tier>,
+    /// Take only kernels that are in kernels.lock, instead of adding what it lacks. KERNLAB_LOCKED=1 in
+    /// the environment means the same for every command.
+    #[arg(long)]
+    pub locked: bool,
+}
+
+/// Which kernels, named by options.
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Selected {
+    /// A kernel to boot: an id, a release (`5.10` selects every entry of it), a glob, `host`, `all`, or
+    /// the path of an image. Repeatable; without it, the kernels of the default tier.
+    #[arg(long = "kernel", value_name = "SEL")]
+    pub kernels: Vec<String>,
+    /// How much a release means.
+    #[command(flatten)]
+    pub scope: Scope,
+}
+
+/// What a run of the matrix is asked for.
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize)]
+pub struct RunOptions {
+    /// Which kernels.
+    #[command(flatten)]
+    pub selected: Selected,
+    /// Only the tracers of this backend.
+    #[arg(long, value_parser = ["libbpf", "aya"])]
+    pub backend: Option<String>,
+    /// Only scenarios whose `tracer/name` matches.
+    #[arg(long, value_name = "GLOB")]
+    pub scenario: Option<String>,
+    /// Where the kernel's type information comes from; every mode of the kernel's entry if not given.
+    #[arg(long, value_name = "MODE", value_parser = ["embedded", "masked", "absent", "external"])]
+    pub btf: Option<String>,
+    /// Only this part of the cells, 1/4 to 4/4 for example, for machines that share a run.
+    #[arg(long, value_name = "PART/OF")]
+    pub partition: Option<String>,
+    /// Boot a guest for every cell, instead of restoring a saved one.
+    #[arg(long)]
+    pub cold: bool,
+    /// Run N guests at a time; as many as the machine has room for if not given.
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<NonZeroUsize>,
+    /// Repeat each cell N times. A cell that does not always end with the same verdict is flaky.
+    #[arg(long, value_name = "N", conflicts_with = "update_snapshots")]
+    pub repeat: Option<NonZeroU32>,
+    /// Stop a cell after this many seconds under KVM, and four times as many without.
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout: Option<NonZeroU32>,
+    /// Write what is observed as the new golden snapshots.
+    #[arg(long)]
+    pub update_snapshots: bool,
+    /// Say where the time of the cells went, stage by stage.
+    #[arg(long)]
+    pub timings: bool,
+    /// Copy the report to this directory.
+    #[arg(long, value_name = "DIR")]
+    pub report: Option<PathBuf>,
+}
+
+impl RunOptions {
+    /// How many times each cell runs.
+    pub fn repeats(&self) -> NonZeroU32 {
+        self.repeat.unwrap_or(NonZeroU32::MIN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_outranks_everything() {
+        assert_eq!(Exit::Infrastructure.and(Exit::Failure), Exit::Failure);
+        assert_eq!(Exit::Usage.and(Exit::Infrastructure), Exit::Usage);
+        assert_eq!(Exit::Success.and(Exit::Infrastructure), Exit::Infrastructure);
+        assert_eq!(Exit::Success.and(Exit::Success), Exit::Success);
+    }
+}

@@ -1,0 +1,104 @@
+//! Why a command ended without having done what it was asked to.
+
+use std::{error::Error, io};
+
+use kernlab_cli::Exit;
+use kernlab_core::outcome::Severity;
+use kernlab_kernels::{OpenError, SelectError, StoreError, chain};
+use kernlab_vmtest::run::RunError;
+
+/// An exit code, and what to tell the user.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: Exit,
+    message: String,
+}
+
+impl Failure {
+    /// The command line, or a file that it names, is wrong.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Failure { exit: Exit::Usage, message: message.into() }
+    }
+
+    /// Something is missing or broke.
+    pub(crate) fn infrastructure(error: &(dyn Error + 'static)) -> Self {
+        Failure { exit: Exit::Infrastructure, message: chain(error) }
+    }
+
+    /// The same failure, of one thing of several.
+    pub(crate) fn of(self, heading: &str) -> Self {
+        Failure { message: format!("{heading}{}", self.message), ..self }
+    }
+
+    /// Says on standard error what went wrong.
+    pub(crate) fn report(&self) -> Exit {
+        eprintln!("error: {}", self.message);
+        self.exit
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        let exit = match error {
+            OpenError::Place(_) | OpenError::Document(_) => Exit::Usage,
+            OpenError::Store(_) => Exit::Infrastructure,
+        };
+        Failure { exit, message: chain(&error) }
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        let exit = match error {
+            RunError::Select(_) | RunError::Allow(_) | RunError::Filter(_) | RunError::NoCells => {
+                Exit::Usage
+            }
+            RunError::NoGuestPrograms(_)
+            | RunError::Dir { .. }
+            | RunError::Nextest(_)
+            | RunError::Census(_) => Exit::Infrastructure,
+        };
+        Failure { exit, message: chain(&error) }
+    }
+}
+
+impl From<SelectError> for Failure {
+    fn from(error: SelectError) -> Self {
+        Failure { exit: Exit::Usage, message: chain(&error) }
+    }
+}
+
+impl From<kernlab_kernels::Error> for Failure {
+    fn from(error: kernlab_kernels::Error) -> Self {
+        Failure::infrastructure(&error)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Failure::infrastructure(&error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Failure::infrastructure(&error)
+    }
+}
+
+/// The exit code of a run whose cells are this bad.
+pub(crate) fn exit_of(severity: Severity) -> Exit {
+    match severity {
+        Severity::Expected => Exit::Success,
+        Severity::Failure => Exit::Failure,
+        Severity::Inconclusive => Exit::Infrastructure,
+    }
+}
+
+/// Writes to standard output. A reader such as head(1) that has seen enough is no failure.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    match io::Write::write_all(&mut io::stdout(), text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
