@@ -1,10 +1,11 @@
 //! A run as one page of HTML that needs nothing else: no network, and a script only for the filter.
 
-use std::{fmt::Write as _, path::Path};
+use std::path::Path;
 
 use kernlab_core::{outcome::Outcome, record::Decision};
+use maud::{Markup, PreEscaped, html};
 
-use self::page::{escaped, part};
+use self::page::part;
 use super::{
     AllowedSplat, CellReport, Report,
     grid::{Grid, distinct, symbol},
@@ -57,27 +58,28 @@ pub fn render(
     evidence: &dyn Fn(&CellReport) -> EvidenceLinks,
 ) -> String {
     let grid = Grid::of(report);
-    let mut page = page::begin(&format!("kernlab, {}", moment(&report.run.started)));
-    let _ = writeln!(page, "<p>{}</p>", escaped(&table::summary(report)));
-    for (splat, count) in report.allowed() {
-        let _ = writeln!(page, "<p>known, in {count} cells: {}</p>", allowed(splat));
-    }
-    if !causes.is_empty() {
-        page += "<h2>What is not as it should be</h2>\n";
-        causes.iter().for_each(|finding| cause::of_run(&mut page, finding));
-    }
-    page += "<h2>The matrix</h2>\n";
-    filter(&mut page, report, &grid);
-    matrix(&mut page, report, &grid);
     let (found, fine): (Vec<_>, Vec<_>) = report.cells.iter().partition(|cell| !is_expected(cell));
-    if !found.is_empty() {
-        page += "<h2>Cells that are not as they should be</h2>\n";
-        found.into_iter().for_each(|cell| details(&mut page, cell, &evidence(cell)));
-    }
-    page += "<h2>All other cells</h2>\n";
-    fine.into_iter().for_each(|cell| details(&mut page, cell, &evidence(cell)));
-    let _ = writeln!(page, "<script>\n{SCRIPT}</script>\n</html>");
-    page
+    let content = html! {
+        p { (table::summary(report)) }
+        @for (splat, count) in report.allowed() {
+            p { "known, in " (count) " cells: " (allowed(splat)) }
+        }
+        @if !causes.is_empty() {
+            h2 { "What is not as it should be" }
+            @for finding in causes { (cause::of_run(finding)) }
+        }
+        h2 { "The matrix" }
+        (filter(report, &grid))
+        (matrix(report, &grid))
+        @if !found.is_empty() {
+            h2 { "Cells that are not as they should be" }
+            @for cell in found { (details(cell, &evidence(cell))) }
+        }
+        h2 { "All other cells" }
+        @for cell in fine { (details(cell, &evidence(cell))) }
+        script { (PreEscaped(SCRIPT)) }
+    };
+    page::whole(&format!("kernlab, {}", moment(&report.run.started)), &content)
 }
 
 /// `2026-01-01 00:00:00 UTC` of a time as reports have it.
@@ -92,136 +94,142 @@ fn is_expected(cell: &CellReport) -> bool {
     matches!(cell.outcome, Outcome::Pass | Outcome::Unsupported)
 }
 
-/// Choices by outcome, kernel and tracer; shown by the script that makes them work.
-fn filter(page: &mut String, report: &Report, grid: &Grid<'_>) {
+/// Choices by outcome, kernel and tracer. The script that makes them work shows them.
+fn filter(report: &Report, grid: &Grid<'_>) -> Markup {
     let outcomes = Outcome::ALL
         .iter()
         .filter(|&&outcome| report.cells.iter().any(|cell| cell.outcome == outcome))
         .map(|outcome| outcome.name());
     let kernels = grid.kernels.iter().map(|(kernel, _)| *kernel);
-    let tracers = distinct(grid.scenarios.iter().map(|scenario| tracer(scenario)));
-    *page += "<form class=\"filter\" hidden>\n";
-    for (name, values) in [
+    let choices = [
         ("outcome", outcomes.collect::<Vec<_>>()),
         ("kernel", kernels.collect()),
-        ("tracer", tracers),
-    ] {
-        let _ =
-            write!(page, "<label>{name} <select name=\"{name}\"><option value=\"\">all</option>");
-        for value in values.into_iter().map(escaped) {
-            let _ = write!(page, "<option>{value}</option>");
+        ("tracer", distinct(grid.scenarios.iter().map(|scenario| tracer(scenario)))),
+    ];
+    html! {
+        form.filter hidden {
+            @for (name, values) in choices {
+                label {
+                    (name) " "
+                    select name=(name) {
+                        option value="" { "all" }
+                        @for value in values { option { (value) } }
+                    }
+                }
+            }
         }
-        *page += "</select></label>\n";
     }
-    *page += "</form>\n";
 }
 
 fn tracer(scenario: &str) -> &str {
     scenario.split('/').next().unwrap_or_default()
 }
 
-fn matrix(page: &mut String, report: &Report, grid: &Grid<'_>) {
-    let _ = writeln!(page, "<p>{}</p>", escaped(&grid.legend()));
-    *page += "<div class=\"scroll\" tabindex=\"0\">\n<table class=\"grid\">\n<thead>\n<tr><th scope=\"col\">scenario</th>";
-    for (kernel, modes) in &grid.kernels {
-        let known = report.kernels.iter().find(|known| known.id == **kernel);
-        let release = known.and_then(|known| match (&known.unavailable, &known.release) {
-            (Some(why), _) => Some(format!("can't be had: {why}")),
-            (None, release) => release.clone(),
-        });
-        let _ = write!(
-            page,
-            "<th scope=\"col\" data-kernel=\"{0}\">{0}<small>{1}</small><small>{2}</small></th>",
-            escaped(kernel),
-            escaped(&release.unwrap_or_default()),
-            escaped(&modes.join(", "))
-        );
-    }
-    *page += "</tr>\n</thead>\n<tbody>\n";
-    for scenario in &grid.scenarios {
-        let _ = write!(
-            page,
-            "<tr data-tracer=\"{}\"><th scope=\"row\">{}</th>",
-            escaped(tracer(scenario)),
-            page::name(scenario)
-        );
-        for kernel in &grid.kernels {
-            let group = |group: Vec<Option<&CellReport>>| {
-                let cells: String = group.into_iter().flatten().map(square).collect();
-                format!("<span class=\"mode\">{cells}</span>")
-            };
-            let groups: String = grid.cells(kernel, scenario).into_iter().map(group).collect();
-            let _ = write!(page, "<td data-kernel=\"{}\">{groups}</td>", escaped(kernel.0));
+fn matrix(report: &Report, grid: &Grid<'_>) -> Markup {
+    html! {
+        p { (grid.legend()) }
+        div.scroll tabindex="0" {
+            table.grid {
+                thead {
+                    tr {
+                        th scope="col" { "scenario" }
+                        @for (kernel, modes) in &grid.kernels {
+                            th scope="col" data-kernel=(kernel) {
+                                (kernel)
+                                small { (release(report, kernel)) }
+                                small { (modes.join(", ")) }
+                            }
+                        }
+                    }
+                }
+                tbody {
+                    @for scenario in &grid.scenarios {
+                        tr data-tracer=(tracer(scenario)) {
+                            th scope="row" { (page::name(scenario)) }
+                            @for kernel in &grid.kernels {
+                                td data-kernel=(kernel.0) {
+                                    @for group in grid.cells(kernel, scenario) {
+                                        span.mode {
+                                            @for cell in group.iter().flatten() { (square(cell)) }
+                                        }
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
         }
-        *page += "</tr>\n";
     }
-    *page += "</tbody>\n</table>\n</div>\n";
 }
 
-/// A cell in the grid: a letter beside its colour, for those who don't tell colours apart.
-fn square(cell: &CellReport) -> String {
-    let id = escaped(&cell.id());
-    format!(
-        "<a class=\"cell {0}\" href=\"#{id}\" title=\"{id}: {0}\">{1}</a>",
-        cell.outcome,
-        symbol(cell.outcome)
-    )
+/// The release of a kernel, or why there is none.
+fn release(report: &Report, kernel: &str) -> String {
+    let known = report.kernels.iter().find(|known| known.id == kernel);
+    match known.map(|known| (&known.unavailable, &known.release)) {
+        Some((Some(why), _)) => format!("can't be had: {why}"),
+        Some((None, Some(release))) => release.clone(),
+        _ => String::new(),
+    }
 }
 
-/// All that is known of a cell, folded: what is wrong is told with its cause, which links here.
-fn details(page: &mut String, cell: &CellReport, evidence: &EvidenceLinks) {
+/// A cell in the grid: a letter as well as a colour, for readers who can't tell the colours apart.
+fn square(cell: &CellReport) -> Markup {
+    let (id, outcome) = (cell.id(), cell.outcome.name());
+    html! {
+        a.cell.(outcome) href={ "#" (id) } title={ (id) ": " (outcome) } { (symbol(cell.outcome)) }
+    }
+}
+
+/// Everything about a cell, folded: a failure is shown with its cause, which links here.
+fn details(cell: &CellReport, evidence: &EvidenceLinks) -> Markup {
     let reason = cell.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-    let id = escaped(&cell.id());
-    let _ = writeln!(
-        page,
-        "<details id=\"{id}\" data-outcome=\"{outcome}\" data-kernel=\"{}\" data-tracer=\"{}\">\n\
-         <summary>{id} <span class=\"cell {outcome}\">{outcome}{reason}</span> {} ms</summary>",
-        escaped(&cell.kernel),
-        escaped(tracer(&cell.scenario)),
-        cell.duration_ms,
-        outcome = cell.outcome,
-    );
-    if !cell.message.is_empty() {
-        page::message(page, &cell.message);
-    }
-    for splat in &cell.allowed {
-        let _ =
-            writeln!(page, "<p>the kernel printed, and splats.toml allows: {}</p>", allowed(splat));
-    }
-    if let (Some(predicted), Some(observed)) = (&cell.predicted, &cell.plan) {
-        let _ = writeln!(
-            page,
-            "<p>predicted: {}<br>in the guest: {}</p>",
-            escaped(&decision(predicted)),
-            escaped(&decision(observed))
-        );
-    }
-    if let Some(diff) = &cell.diff {
-        part(page, "expected and observed events", &page::diff(diff));
-    }
-    for (title, text) in [
+    let (id, outcome) = (cell.id(), cell.outcome.name());
+    let texts = [
         ("events", &evidence.events),
         ("the verifier", &evidence.verifier_log),
         ("the kernel", &evidence.console),
-    ] {
-        if let Some(text) = text.as_deref().filter(|text| !text.is_empty()) {
-            part(page, title, &escaped(text));
+    ];
+    html! {
+        details
+            id=(id)
+            data-outcome=(outcome)
+            data-kernel=(cell.kernel)
+            data-tracer=(tracer(&cell.scenario))
+        {
+            summary {
+                (id) " " span.cell.(outcome) { (outcome) (reason) } " " (cell.duration_ms) " ms"
+            }
+            (page::message(&cell.message))
+            @for splat in &cell.allowed {
+                p { "the kernel printed, and splats.toml allows: " (allowed(splat)) }
+            }
+            @if let (Some(predicted), Some(observed)) = (&cell.predicted, &cell.plan) {
+                p { "predicted: " (decision(predicted)) br; "in the guest: " (decision(observed)) }
+            }
+            @if let Some(diff) = &cell.diff {
+                (part("expected and observed events", page::diff(diff)))
+            }
+            @for (title, text) in texts {
+                @if let Some(text) = text.as_deref().filter(|text| !text.is_empty()) {
+                    (part(title, text))
+                }
+            }
+            (part("again", cell.repro_command()))
+            @if !cell.evidence.is_empty() {
+                p { a href={ (cell.evidence) "/" } { "all evidence" } }
+            }
         }
     }
-    part(page, "again", &escaped(&cell.repro_command()));
-    if !cell.evidence.is_empty() {
-        let _ = writeln!(page, "<p><a href=\"{0}/\">all evidence</a></p>", escaped(&cell.evidence));
-    }
-    *page += "</details>\n";
 }
 
-/// A known splat. A report may come from elsewhere: what is no address is no link.
-fn allowed(splat: &AllowedSplat) -> String {
-    let [title, reason, link] =
-        [&splat.title, &splat.reason, &splat.link].map(|text| escaped(text));
+/// A known splat. Its link is text if it is not an address: the report may come from elsewhere.
+fn allowed(AllowedSplat { title, reason, link }: &AllowedSplat) -> Markup {
     let is_address = link.starts_with("https://") || link.starts_with("http://");
-    let link = if is_address { format!("<a href=\"{link}\">{link}</a>") } else { link };
-    format!("<b>{title}</b>: {reason}: {link}")
+    html! {
+        b { (title) } ": " (reason) ": "
+        @if is_address { a href=(link) { (link) } } @else { (link) }
+    }
 }
 
 /// A plan in one line.
@@ -280,7 +288,7 @@ mod tests {
         let page = render(&report, &causes(&report), &evidence);
         let (body, rest) = page.split_once("<style>").unwrap();
         let rest = rest.split_once("</style>").unwrap().1.split_once("<script>").unwrap().0;
-        insta::assert_snapshot!(format!("{body}{rest}"));
+        insta::assert_snapshot!(format!("{body}{rest}").replace("><", ">\n<"));
     }
 
     #[test]

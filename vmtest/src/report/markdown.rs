@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::{AllowedSplat, CellReport, Report, grid::Grid, headline, html, table};
+use maud::html;
+
+use super::{AllowedSplat, CellReport, Report, grid::Grid, headline, printable, table};
 
 /// GitHub refuses a job's summary that is longer, in bytes.
 pub const GITHUB_LIMIT: usize = 1 << 20;
@@ -53,13 +55,11 @@ fn matrix(text: &mut String, report: &Report) {
 
 fn finding(cell: &CellReport) -> String {
     let reason = cell.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-    let mut text = format!(
-        "\n<details><summary><b>{}</b>: {}{reason}</summary>\n\n{}",
-        // To Markdown this line is HTML, in which nothing of its own means anything.
-        html::page::escaped(&cell.id()),
-        cell.outcome,
-        message(&cell.message)
-    );
+    // To Markdown this line is HTML, in which nothing of its own means anything.
+    let summary = html! {
+        summary { b { (printable(&cell.id())) } ": " (cell.outcome.name()) (reason) }
+    };
+    let mut text = format!("\n<details>{}\n\n{}", summary.into_string(), message(&cell.message));
     if let Some(diff) = &cell.diff {
         text += &fenced("diff", diff);
     }
@@ -104,12 +104,6 @@ pub(super) fn escaped(text: &str) -> String {
         }
     }
     escaped
-}
-
-/// Without control characters, which no document has.
-fn printable(text: &str) -> String {
-    let is_shown = |c: &char| !c.is_control() || matches!(c, '\n' | '\t');
-    text.chars().map(|c| if is_shown(&c) { c } else { '\u{fffd}' }).collect()
 }
 
 #[cfg(test)]

@@ -221,6 +221,12 @@ fn headline(message: &str) -> (&str, Option<&str>) {
     }
 }
 
+/// Text without control characters, which no document may contain.
+fn printable(text: &str) -> String {
+    let is_shown = |c: &char| !c.is_control() || matches!(c, '\n' | '\t');
+    text.chars().map(|c| if is_shown(&c) { c } else { '\u{fffd}' }).collect()
+}
+
 fn once() -> NonZeroU32 {
     NonZeroU32::MIN
 }

@@ -1,66 +1,70 @@
 //! What happened to cells for one cause, as a part of a page.
 
-use std::fmt::Write as _;
-
 use kernlab_core::outcome::{Severity, Verdict};
+use maud::{Markup, html};
 
 use super::{
     super::{
         CellReport,
         regression::{Category, Explanation, Finding},
     },
-    page::{diff, escaped, message, part, sentence},
+    page::{diff, message, part, sentence},
 };
 
-/// So many cells are shown unfolded.
+/// Longer lists of cells are folded.
 const UNFOLDED: usize = 8;
 
-/// In the page of a run, whose cells it links to.
-pub(in crate::report) fn of_run(page: &mut String, finding: &Finding) {
-    begin(page, finding, &finding.head.join(" or "));
-    explain(page, finding);
-    let link = |cell: &String| format!("<a href=\"#{0}\">{0}</a>", escaped(cell));
-    list(page, &finding.cells, &link);
-    *page += "</article>\n";
+/// In the page of a run, with links to its cells.
+pub(in crate::report) fn of_run(finding: &Finding) -> Markup {
+    let link = |cell: &str| html! { a href={ "#" (cell) } { (cell) } };
+    article(finding, &finding.head.join(" or "), "", link)
 }
 
 /// In the page of a comparison.
-pub(in crate::report) fn of_comparison(page: &mut String, finding: &Finding) {
-    begin(page, finding, finding.category.title());
+pub(in crate::report) fn of_comparison(finding: &Finding) -> Markup {
     let verdicts = [&finding.base, &finding.head].map(|verdicts| verdicts.join(" or "));
-    match verdicts.each_ref().map(String::as_str) {
-        ["", ""] => {}
-        [base, head] if base == head || head.is_empty() => {
-            let _ = writeln!(page, "<p class=\"verdict\">{}</p>", escaped(base));
-        }
-        ["", head] => {
-            let _ = writeln!(page, "<p class=\"verdict\">{}</p>", escaped(head));
-        }
-        [base, head] => {
-            let (base, head) = (escaped(base), escaped(head));
-            let _ = writeln!(page, "<p class=\"verdict\">was {base}, is {head}</p>");
-        }
-    }
-    explain(page, finding);
-    list(page, &finding.cells, &|cell| escaped(cell));
-    *page += "</article>\n";
+    let verdict = match verdicts.each_ref().map(String::as_str) {
+        [one, ""] | ["", one] => one.to_owned(),
+        [base, head] if base == head => head.to_owned(),
+        [base, head] => format!("was {base}, is {head}"),
+    };
+    article(finding, finding.category.title(), &verdict, |cell| html! { (cell) })
 }
 
-/// Where, and what.
-fn begin(page: &mut String, finding: &Finding, what: &str) {
-    let id = match &finding.fingerprint {
-        Some(fingerprint) => format!(" id=\"{}-{fingerprint}\"", finding.category.slug()),
-        None => String::new(),
-    };
-    let _ = writeln!(
-        page,
-        "<article{id} class=\"{colour}\">\n<h3><span class=\"cell {colour}\">{}</span> {}</h3>",
-        escaped(what),
-        escaped(&finding.place()),
-        colour = colour(finding.category)
-    );
-    if !finding.message.is_empty() {
-        message(page, &finding.message);
+fn article(finding: &Finding, what: &str, verdict: &str, show: impl Fn(&str) -> Markup) -> Markup {
+    let Finding { category, fingerprint, cells, .. } = finding;
+    let colour = colour(*category);
+    let id = fingerprint.as_ref().map(|fingerprint| format!("{}-{fingerprint}", category.slug()));
+    html! {
+        article id=[id] class=(colour) {
+            h3 { span.cell.(colour) { (what) } " " (finding.place()) }
+            (message(&finding.message))
+            @if !verdict.is_empty() { p.verdict { (verdict) } }
+            (explanation(finding))
+            @if let Some(fingerprint) = fingerprint {
+                p.fingerprint { "fingerprint " (maud::display(fingerprint)) }
+            }
+            details.cells open[cells.len() <= UNFOLDED] {
+                summary { (cells.len()) @if cells.len() == 1 { " cell" } @else { " cells" } }
+                ul { @for cell in cells { li { (show(cell)) } } }
+            }
+        }
+    }
+}
+
+/// What changed in the kernel, how that shows, and how to see it again.
+fn explanation(finding: &Finding) -> Markup {
+    let repro = |cell| CellReport::of_verdict(cell, Verdict::pass()).repro_command();
+    html! {
+        @for explanation in Explanation::together(&finding.explanations) {
+            h4 { "What changed in the kernel: " (explanation.subject()) }
+            ul { @for change in explanation.changes { li { (sentence(change)) } } }
+        }
+        @if let Some(text) = &finding.diff { (part("expected and observed events", diff(text))) }
+        @if let Some(text) = &finding.events { (part("events before and now", diff(text))) }
+        @if finding.category.severity() != Severity::Expected {
+            @if let Some(cell) = finding.cells.first() { (part("again", repro(cell))) }
+        }
     }
 }
 
@@ -79,52 +83,4 @@ fn colour(category: Category) -> &'static str {
         | Category::NewCell
         | Category::NotComparable => "unsupported",
     }
-}
-
-/// What changed in the kernel first, then what that did.
-fn explain(page: &mut String, finding: &Finding) {
-    for explanation in Explanation::together(&finding.explanations) {
-        let _ = writeln!(
-            page,
-            "<h4>What changed in the kernel: {}</h4>\n<ul>",
-            escaped(&explanation.subject())
-        );
-        for change in explanation.changes {
-            let _ = writeln!(page, "<li>{}</li>", sentence(change));
-        }
-        *page += "</ul>\n";
-    }
-    for (title, text) in [
-        ("expected and observed events", &finding.diff),
-        ("events before and now", &finding.events),
-    ] {
-        if let Some(text) = text {
-            part(page, title, &diff(text));
-        }
-    }
-    if finding.category.severity() != Severity::Expected
-        && let Some(cell) = finding.cells.first()
-    {
-        part(
-            page,
-            "again",
-            &escaped(&CellReport::of_verdict(cell, Verdict::pass()).repro_command()),
-        );
-    }
-    if let Some(fingerprint) = &finding.fingerprint {
-        let _ = writeln!(page, "<p class=\"fingerprint\">fingerprint {fingerprint}</p>");
-    }
-}
-
-fn list(page: &mut String, cells: &[String], show: &dyn Fn(&String) -> String) {
-    let open = if cells.len() <= UNFOLDED { " open" } else { "" };
-    let count = match cells.len() {
-        1 => "1 cell".to_owned(),
-        count => format!("{count} cells"),
-    };
-    let _ = writeln!(page, "<details class=\"cells\"{open}>\n<summary>{count}</summary>\n<ul>");
-    for cell in cells {
-        let _ = writeln!(page, "<li>{}</li>", show(cell));
-    }
-    *page += "</ul>\n</details>\n";
 }

@@ -1,88 +1,85 @@
-//! What all pages have in common: one file that needs no other, and text that stays text.
+//! What all pages have in common: each is one file that needs no other.
 
-use std::fmt::Write as _;
+use maud::{DOCTYPE, Markup, PreEscaped, Render, html};
 
-use super::super::headline;
+use super::super::{headline, printable};
 
 const STYLE: &str = include_str!("page.css");
 
-/// The beginning of a page, up to its heading.
-pub(in crate::report) fn begin(title: &str) -> String {
-    let title = escaped(title);
-    format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width\">\n<title>{title}</title>\n\
-         <style>\n{STYLE}</style>\n<h1>{title}</h1>\n"
-    )
-}
-
-/// A titled block; `html` is escaped already.
-pub(in crate::report) fn part(page: &mut String, title: &str, html: &str) {
-    let _ = writeln!(page, "<h4>{title}</h4>\n<pre tabindex=\"0\">{html}</pre>");
-}
-
-/// A unified diff, its lines marked.
-pub(in crate::report) fn diff(text: &str) -> String {
-    let line = |(number, line): (usize, &str)| {
-        let text = escaped(line);
-        match line.chars().next() {
-            // What the two sides are.
-            _ if number < 2 && (line.starts_with("--- ") || line.starts_with("+++ ")) => text,
-            Some('+') => format!("<ins>{text}</ins>"),
-            Some('-') => format!("<del>{text}</del>"),
-            _ => text,
+/// A page with its title as the heading.
+pub(in crate::report) fn whole(title: &str, content: &Markup) -> String {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            meta charset="utf-8";
+            meta name="viewport" content="width=device-width";
+            title { (title) }
+            style { (PreEscaped(STYLE)) }
+            h1 { (title) }
+            (content)
         }
     };
-    text.lines().enumerate().map(line).collect::<Vec<_>>().join("\n")
+    printable(&page.into_string())
 }
 
-/// A message, with the lines that show it as they are.
-pub(in crate::report) fn message(page: &mut String, message: &str) {
+/// Text whose lines stay as they are.
+pub(in crate::report) fn preformatted(content: impl Render) -> Markup {
+    html! { pre tabindex="0" { (content) } }
+}
+
+/// Such text with a heading.
+pub(in crate::report) fn part(title: &str, content: impl Render) -> Markup {
+    html! {
+        h4 { (title) }
+        (preformatted(content))
+    }
+}
+
+/// A unified diff with its changed lines marked.
+pub(in crate::report) fn diff(text: &str) -> Markup {
+    html! {
+        @for (number, line) in text.lines().enumerate() {
+            @if number > 0 { "\n" }
+            // The first two lines name the sides.
+            @if number < 2 && (line.starts_with("--- ") || line.starts_with("+++ ")) { (line) }
+            @else if line.starts_with('+') { ins { (line) } }
+            @else if line.starts_with('-') { del { (line) } }
+            @else { (line) }
+        }
+    }
+}
+
+/// A message: its first line as a sentence, the others preformatted.
+pub(in crate::report) fn message(message: &str) -> Markup {
     let (headline, lines) = headline(message);
-    let _ = writeln!(page, "<p>{}</p>", sentence(headline));
-    if let Some(lines) = lines {
-        let _ = writeln!(page, "<pre tabindex=\"0\">{}</pre>", escaped(lines));
+    html! {
+        @if !message.is_empty() { p { (sentence(headline)) } }
+        @if let Some(lines) = lines { (preformatted(lines)) }
     }
 }
 
-/// A sentence, in which what stands between backticks is code.
-pub(in crate::report) fn sentence(text: &str) -> String {
-    let mut html = String::new();
-    let mut parts = text.split('`').peekable();
-    let mut is_code = false;
-    while let Some(part) = parts.next() {
-        // The last backtick may have no counterpart.
-        match (is_code, parts.peek().is_some()) {
-            (true, true) if part.is_empty() => html += "``",
-            (true, true) => html += &format!("<code>{}</code>", escaped(part)),
-            (true, false) => html += &format!("`{}", escaped(part)),
-            (false, _) => html += &escaped(part),
-        }
-        is_code = !is_code;
-    }
-    html
-}
-
-/// A name, which may be broken after the characters that divide it.
-pub(in crate::report) fn name(text: &str) -> String {
-    escaped(text).replace('/', "/<wbr>").replace('_', "_<wbr>")
-}
-
-/// Text that means nothing but itself, in content and in attributes.
-pub(in crate::report) fn escaped(text: &str) -> String {
-    let mut escaped = String::new();
-    for character in text.chars() {
-        match character {
-            '<' => escaped += "&lt;",
-            '>' => escaped += "&gt;",
-            '&' => escaped += "&amp;",
-            '"' => escaped += "&quot;",
-            '\n' | '\t' => escaped.push(character),
-            character if character.is_control() => escaped.push('\u{fffd}'),
-            character => escaped.push(character),
+/// A sentence, with text between backticks as code.
+pub(in crate::report) fn sentence(text: &str) -> Markup {
+    let parts: Vec<_> = text.split('`').collect();
+    html! {
+        @for (number, part) in parts.iter().enumerate() {
+            @if number % 2 == 0 { (part) }
+            // The last backtick may have no counterpart.
+            @else if number + 1 == parts.len() { "`" (part) }
+            @else if part.is_empty() { "``" }
+            @else { code { (part) } }
         }
     }
-    escaped
+}
+
+/// A name, in which a line may break after `/` and `_`.
+pub(in crate::report) fn name(text: &str) -> Markup {
+    html! {
+        @for part in text.split_inclusive(['/', '_']) {
+            (part)
+            @if part.ends_with(['/', '_']) { wbr; }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -98,12 +95,12 @@ mod tests {
     #[case("see ``` there", "see ``` there")]
     #[case("", "")]
     fn code_in_a_sentence(#[case] text: &str, #[case] expected: &str) {
-        assert_eq!(sentence(text), expected);
+        assert_eq!(sentence(text).into_string(), expected);
     }
 
     #[test]
     fn a_diff_has_its_lines_marked() {
-        let marked = diff("--- a\n+++ b\n@@ -1 +1 @@\n-<x>\n--- c\n+y\n z");
+        let marked = diff("--- a\n+++ b\n@@ -1 +1 @@\n-<x>\n--- c\n+y\n z").into_string();
         let lines: Vec<_> = marked.lines().collect();
         assert_eq!(lines[..3], ["--- a", "+++ b", "@@ -1 +1 @@"]);
         assert_eq!(lines[3..5], ["<del>-&lt;x&gt;</del>", "<del>--- c</del>"]);

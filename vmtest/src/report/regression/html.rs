@@ -1,44 +1,35 @@
 //! A comparison as one page of HTML that needs nothing else: no network and no script.
 
-use std::fmt::Write as _;
-
 use kernlab_core::outcome::Severity;
+use maud::html;
 
 use super::{
-    super::html::{
-        cause,
-        page::{self, escaped},
-    },
+    super::html::{cause, page},
     Category, Regression,
 };
 
 /// The page: what got worse first, each cause once.
 pub fn render(regression: &Regression) -> String {
     let (head, base) = (regression.head.name(), regression.base.name());
-    let mut page = page::begin(&format!("kernlab: {head} beside {base}"));
-    let _ = writeln!(page, "<p class=\"lead\">{}</p>", escaped(&lead(regression)));
-    let _ = writeln!(page, "<p>{}</p>", escaped(&regression.tally()));
-    for (title, is_of_section) in SECTIONS {
+    let sections = SECTIONS.map(|(title, is_of_section)| {
         let findings = regression.findings.iter();
-        let findings: Vec<_> = findings.filter(|found| is_of_section(found.category)).collect();
-        if findings.is_empty() {
-            continue;
+        (title, findings.filter(|found| is_of_section(found.category)).collect::<Vec<_>>())
+    });
+    let content = html! {
+        p.lead { (lead(regression)) }
+        p { (regression.tally()) }
+        @for (title, findings) in sections.iter().filter(|(_, findings)| !findings.is_empty()) {
+            section {
+                h2 { (title) }
+                @for finding in findings { (cause::of_comparison(finding)) }
+            }
         }
-        let _ = writeln!(page, "<section>\n<h2>{title}</h2>");
-        findings.into_iter().for_each(|finding| cause::of_comparison(&mut page, finding));
-        page += "</section>\n";
-    }
-    if let Some(difference) = &regression.difference {
-        let _ = writeln!(
-            page,
-            "<h2>What changed for the tracers from {} to {}</h2>\n<pre tabindex=\"0\">{}</pre>",
-            escaped(&difference.old),
-            escaped(&difference.new),
-            escaped(&difference.to_string())
-        );
-    }
-    page += "</html>\n";
-    page
+        @if let Some(difference) = &regression.difference {
+            h2 { "What changed for the tracers from " (difference.old) " to " (difference.new) }
+            (page::preformatted(maud::display(difference)))
+        }
+    };
+    page::whole(&format!("kernlab: {head} beside {base}"), &content)
 }
 
 type Section = (&'static str, fn(Category) -> bool);
@@ -94,7 +85,7 @@ mod tests {
     fn all_that_can_happen() {
         let page = render(&everything());
         let (_, body) = page.split_once("</style>").unwrap();
-        insta::assert_snapshot!(body);
+        insta::assert_snapshot!(body.replace("><", ">\n<"));
     }
 
     #[test]

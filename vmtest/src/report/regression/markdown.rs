@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 
+use maud::html;
+
 use super::{
     super::{
-        html::page,
         markdown::{escaped, fenced, message},
+        printable,
     },
     Explanation, Finding, Regression,
 };
@@ -33,13 +35,10 @@ pub fn render(regression: &Regression, limit: usize) -> String {
     }
     if let Some(difference) = &regression.difference {
         let (old, new) = (&difference.old, &difference.new);
-        let mut folded = String::new();
-        let _ = writeln!(
-            folded,
-            "\n<details><summary>what changed for the tracers from {} to {}</summary>\n",
-            page::escaped(old),
-            page::escaped(new)
-        );
+        let summary = html! {
+            summary { "what changed for the tracers from " (printable(old)) " to " (printable(new)) }
+        };
+        let mut folded = format!("\n<details>{}\n\n", summary.into_string());
         folded += &fenced("text", &difference.to_string());
         folded += "</details>\n";
         if text.len() + folded.len() <= limit {
