@@ -1,4 +1,4 @@
-//! The matrix of a run as a grid: what all renderings of it have in common.
+//! The matrix of a run as a grid, for all renderings.
 
 use std::collections::BTreeSet;
 
@@ -31,8 +31,8 @@ impl<'a> Grid<'a> {
         }
     }
 
-    /// The cells of a scenario on a kernel: a group per BTF mode, in it one per backend, if it was
-    /// asked for.
+    /// The cells of a scenario on a kernel: a group per BTF mode with an entry per backend, which
+    /// is empty if that cell was not requested.
     pub(super) fn cells(
         &self,
         (kernel, modes): &(&str, Vec<&str>),
@@ -48,7 +48,7 @@ impl<'a> Grid<'a> {
         modes.iter().map(group).collect()
     }
 
-    /// The same, with a character per cell and a blank between groups: `.. .F`.
+    /// The same as text, with a character per cell and a space between groups: `.. .F`.
     pub(super) fn symbols(&self, kernel: &(&str, Vec<&str>), scenario: &str) -> String {
         let text = |group: Vec<Option<&CellReport>>| {
             let symbols = group.into_iter().map(|cell| cell.map_or(' ', |c| symbol(c.outcome)));
@@ -58,7 +58,7 @@ impl<'a> Grid<'a> {
         groups.join(" ")
     }
 
-    /// What the characters mean, and where they stand.
+    /// What the characters and their positions mean.
     pub(super) fn legend(&self) -> String {
         let symbols: Vec<String> = Outcome::ALL
             .iter()
@@ -73,7 +73,7 @@ impl<'a> Grid<'a> {
         )
     }
 
-    /// Which groups a kernel's cells are in: for all kernels, or for each if they differ.
+    /// The BTF modes: one list for all kernels, or one for each kernel if they differ.
     fn groups(&self) -> String {
         let distinct: BTreeSet<_> = self.kernels.iter().map(|(_, modes)| modes).collect();
         if let [modes] = Vec::from_iter(distinct)[..] {
@@ -85,7 +85,6 @@ impl<'a> Grid<'a> {
     }
 }
 
-/// One character per cell.
 pub(super) fn symbol(outcome: Outcome) -> char {
     match outcome {
         Outcome::Pass => '.',
@@ -101,7 +100,7 @@ pub(super) fn symbol(outcome: Outcome) -> char {
     }
 }
 
-/// Keeps the first of each, in order.
+/// Removes duplicates, keeping the order.
 pub(super) fn distinct<'a>(values: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let mut seen = Vec::new();
     for value in values {

@@ -1,4 +1,4 @@
-//! A run as one page of HTML that needs nothing else: no network, and a script only for the filter.
+//! A run as one self-contained page of HTML, with a script only for the filter.
 
 use std::path::Path;
 
@@ -19,19 +19,20 @@ pub(super) mod page;
 
 const SCRIPT: &str = include_str!("html/filter.js");
 
-/// What a cell left beside its report.
+/// The evidence of a cell that is shown in the page.
 #[derive(Clone, Debug, Default)]
 pub struct EvidenceLinks {
     /// The events as text.
     pub events: Option<String>,
-    /// What the verifier said.
+    /// The verifier's log.
     pub verifier_log: Option<String>,
-    /// The last lines of the console, or of the kernel's log.
+    /// The last lines of the console or of the kernel's log.
     pub console: Option<String>,
 }
 
 impl EvidenceLinks {
-    /// Reads what is in the run's directory. What can't be read is not shown: the page links to it.
+    /// Reads the evidence from the run's directory. Files that can't be read are left out: the page
+    /// links to the directory.
     pub fn read(run: &Path, cell: &CellReport) -> Self {
         let evidence = CellEvidence::at(run.join(&cell.evidence));
         let last_lines = |text: String| {
@@ -47,11 +48,11 @@ impl EvidenceLinks {
     }
 }
 
-/// How much of the console is shown.
+/// The number of lines of the console that are shown.
 const CONSOLE_LINES: usize = 60;
 
-/// The page. `causes` are what `Regression::causes` says of the same report; `evidence` is asked once
-/// for each cell. Links to directories of evidence are as they are beside `report.json`.
+/// Renders the page. `causes` is the result of `Regression::causes` for the same report; `evidence`
+/// is called once for each cell. Links to evidence are relative to the directory of `report.json`.
 pub fn render(
     report: &Report,
     causes: &[Finding],
@@ -82,7 +83,7 @@ pub fn render(
     page::whole(&format!("kernlab, {}", moment(&report.run.started)), &content)
 }
 
-/// `2026-01-01 00:00:00 UTC` of a time as reports have it.
+/// Formats a timestamp of a report as `2026-01-01 00:00:00 UTC`.
 fn moment(time: &str) -> String {
     match time.get(..19) {
         Some(to_second) if time.ends_with('Z') => format!("{} UTC", to_second.replace('T', " ")),
@@ -94,7 +95,7 @@ fn is_expected(cell: &CellReport) -> bool {
     matches!(cell.outcome, Outcome::Pass | Outcome::Unsupported)
 }
 
-/// Choices by outcome, kernel and tracer. The script that makes them work shows them.
+/// A filter by outcome, kernel and tracer. It is hidden until the script shows it.
 fn filter(report: &Report, grid: &Grid<'_>) -> Markup {
     let outcomes = Outcome::ALL
         .iter()
@@ -163,7 +164,7 @@ fn matrix(report: &Report, grid: &Grid<'_>) -> Markup {
     }
 }
 
-/// The release of a kernel, or why there is none.
+/// The release of a kernel, or why it is not available.
 fn release(report: &Report, kernel: &str) -> String {
     let known = report.kernels.iter().find(|known| known.id == kernel);
     match known.map(|known| (&known.unavailable, &known.release)) {
@@ -183,7 +184,6 @@ fn square(cell: &CellReport) -> Markup {
 
 /// Everything about a cell, folded: a failure is shown with its cause, which links here.
 fn details(cell: &CellReport, evidence: &EvidenceLinks) -> Markup {
-    let reason = cell.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
     let (id, outcome) = (cell.id(), cell.outcome.name());
     let texts = [
         ("events", &evidence.events),
@@ -198,7 +198,7 @@ fn details(cell: &CellReport, evidence: &EvidenceLinks) -> Markup {
             data-tracer=(tracer(&cell.scenario))
         {
             summary {
-                (id) " " span.cell.(outcome) { (outcome) (reason) } " " (cell.duration_ms) " ms"
+                (id) " " span.cell.(outcome) { (cell.verdict()) } " " (cell.duration_ms) " ms"
             }
             (page::message(&cell.message))
             @for splat in &cell.allowed {
@@ -295,7 +295,7 @@ mod tests {
     fn a_page_needs_nothing_from_elsewhere() {
         let report = sample::report();
         let page = render(&report, &causes(&report), &evidence);
-        // A link is no need.
+        // Links are allowed.
         let page = page.replace("https://example.org", "");
         for word in ["http:", "https:", "src=", "@import", "url("] {
             assert!(!page.contains(word), "{word}");

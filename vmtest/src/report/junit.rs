@@ -1,6 +1,6 @@
-//! A run in the XML that CI systems read as JUnit's.
+//! A run in the JUnit XML format that CI systems read.
 //!
-//! There is no standard; this is the part that all readers agree on, described in
+//! There is no standard; this is the subset that all readers accept, described in
 //! <https://github.com/testmoapp/junitxml>. A suite is a kernel in one BTF mode.
 
 use std::io;
@@ -13,7 +13,7 @@ use quick_xml::{
 
 use super::{CellReport, Report, grid::distinct, headline};
 
-/// The document. An unsupported cell is skipped, one of which nothing can be said is an error.
+/// Renders the document. An unsupported cell is skipped, an inconclusive one is an error.
 pub fn render(report: &Report) -> String {
     let mut writer = Writer::new_with_indent(Vec::new(), b' ', 2);
     match document(&mut writer, report) {
@@ -73,9 +73,8 @@ fn case(writer: &mut Writer<Vec<u8>>, cell: &CellReport) -> io::Result<()> {
         element.write_empty()?;
         return Ok(());
     };
-    let reason = cell.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
     let (headline, _) = headline(&cell.message);
-    let message = legal(&format!("{}{reason}: {headline}", cell.outcome));
+    let message = legal(&format!("{}: {headline}", cell.verdict()));
     let name = cell.outcome.name();
     element.write_inner_content(|writer| {
         let element = writer.create_element(kind).with_attribute(("message", message.as_str()));
@@ -93,7 +92,7 @@ fn case(writer: &mut Writer<Vec<u8>>, cell: &CellReport) -> io::Result<()> {
 
 const SKIPPED: &str = "skipped";
 
-/// What JUnit knows.
+/// The results that JUnit has.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Passed,
@@ -143,7 +142,7 @@ fn seconds(milliseconds: u64) -> String {
     format!("{}.{:03}", milliseconds / 1000, milliseconds % 1000)
 }
 
-/// Without characters that XML 1.0 can't have, even escaped.
+/// Replaces the characters that XML 1.0 doesn't allow, even escaped.
 fn legal(text: &str) -> String {
     let is_legal = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);
     text.chars().map(|c| if is_legal(c) { c } else { '\u{fffd}' }).collect()
@@ -168,7 +167,7 @@ mod tests {
             match reader.read_event().unwrap() {
                 Event::Eof => return names,
                 Event::Start(element) | Event::Empty(element) => {
-                    // Attributes are parsed only when they are asked for.
+                    // Attributes are parsed lazily.
                     assert!(element.attributes().all(|attribute| attribute.is_ok()));
                     names.push(element.name().as_ref().to_owned());
                 }

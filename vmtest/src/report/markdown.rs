@@ -1,4 +1,4 @@
-//! A run in Markdown, as GitHub shows it: in a job's summary, a comment, a release note.
+//! A run in GitHub's Markdown, for the summary of a job, a comment or a release note.
 
 use std::fmt::Write as _;
 
@@ -6,11 +6,11 @@ use maud::html;
 
 use super::{AllowedSplat, CellReport, Report, grid::Grid, headline, printable, table};
 
-/// GitHub refuses a job's summary that is longer, in bytes.
+/// The maximum size of a job's summary on GitHub, in bytes.
 pub const GITHUB_LIMIT: usize = 1 << 20;
 
-/// The summary, the matrix as a table, and every cell that isn't as it should be, with its diff
-/// folded away. Findings that would exceed `limit` bytes are left out and counted.
+/// The summary, the matrix as a table, and every cell with an unexpected outcome, with its diff.
+/// Findings that would exceed `limit` bytes are left out and counted.
 pub fn render(report: &Report, limit: usize) -> String {
     let mut text = format!("### kernlab: {}\n\n", escaped(&table::summary(report)));
     for kernel in &report.kernels {
@@ -54,10 +54,9 @@ fn matrix(text: &mut String, report: &Report) {
 }
 
 fn finding(cell: &CellReport) -> String {
-    let reason = cell.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-    // To Markdown this line is HTML, in which nothing of its own means anything.
+    // Markdown takes this line as HTML, so it is escaped as such.
     let summary = html! {
-        summary { b { (printable(&cell.id())) } ": " (cell.outcome.name()) (reason) }
+        summary { b { (printable(&cell.id())) } ": " (cell.verdict()) }
     };
     let mut text = format!("\n<details>{}\n\n{}", summary.into_string(), message(&cell.message));
     if let Some(diff) = &cell.diff {
@@ -68,14 +67,14 @@ fn finding(cell: &CellReport) -> String {
     text
 }
 
-/// A message, with the lines that show it as they are.
+/// A message: its headline, and the lines that follow as a block.
 pub(super) fn message(message: &str) -> String {
     let (headline, lines) = headline(message);
     let lines = lines.map(|lines| fenced("text", lines)).unwrap_or_default();
     format!("{}\n\n{lines}", escaped(headline))
 }
 
-/// A block of code, in a fence that its content doesn't have.
+/// A block of code, in a fence longer than any in its content.
 pub(super) fn fenced(language: &str, content: &str) -> String {
     let longest = content.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat((longest + 1).max(3));
@@ -87,7 +86,7 @@ fn code(content: &str) -> String {
     if content.trim().is_empty() { String::new() } else { format!("`{content}`") }
 }
 
-/// Text that means nothing but itself, on one line.
+/// Escapes text and puts it on one line.
 pub(super) fn escaped(text: &str) -> String {
     let mut escaped = String::new();
     for character in printable(text).chars() {

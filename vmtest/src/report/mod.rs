@@ -1,4 +1,4 @@
-//! What a run found out: one data model, and its renderings.
+//! The results of a run: one data model and its renderings.
 //!
 //! `docs/report-schema.md` documents the JSON form.
 
@@ -27,7 +27,7 @@ use kernlab_core::{
 };
 use serde::{Deserialize, Serialize};
 
-/// The version of `report.json`. Fields may be added without a new number; none changes its meaning.
+/// The version of `report.json`. New fields don't change it; a new meaning of a field does.
 pub const SCHEMA: u32 = 1;
 
 /// A whole run.
@@ -37,16 +37,16 @@ pub struct Report {
     pub schema: u32,
     /// The run itself.
     pub run: Run,
-    /// The kernels asked for, in the order of the matrix.
+    /// The requested kernels, in the order of the matrix.
     pub kernels: Vec<Kernel>,
-    /// The cells asked for, in the order of the matrix.
+    /// The requested cells, in the order of the matrix.
     pub cells: Vec<CellReport>,
 }
 
 /// A file that is not a report.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
-    /// It can't be read.
+    /// The file can't be read.
     #[error("cannot read {path}")]
     Read {
         /// The file.
@@ -54,7 +54,7 @@ pub enum ReportError {
         /// Why.
         source: io::Error,
     },
-    /// It is something else, or of a version that is not known here.
+    /// It is something else, or has another schema version.
     #[error("{path} is not a report of schema {SCHEMA}")]
     NotAReport {
         /// The file.
@@ -69,7 +69,7 @@ impl Report {
     ///
     /// # Errors
     ///
-    /// The file can't be read, or is not one that is known here.
+    /// The file can't be read, or is not a report of this schema version.
     pub fn read(path: &Path) -> Result<Self, ReportError> {
         let text =
             fs::read(path).map_err(|source| ReportError::Read { path: path.to_owned(), source })?;
@@ -99,7 +99,7 @@ impl Report {
         counts
     }
 
-    /// Every cell that isn't as it should be: what failed first, what can't be told after it.
+    /// The cells with an unexpected outcome: failures first, then inconclusive ones.
     pub fn findings(&self) -> Vec<&CellReport> {
         let is_expected = |cell: &&CellReport| cell.outcome.severity() == Severity::Expected;
         let mut found: Vec<_> = self.cells.iter().filter(|cell| !is_expected(cell)).collect();
@@ -117,38 +117,38 @@ struct Version {
 /// The circumstances of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
-    /// Its name: that of its directory.
+    /// Its name, which is also the name of its directory.
     pub id: String,
     /// When it began: RFC 3339, UTC.
     pub started: String,
     /// How long it took.
     pub duration_ms: u64,
-    /// What selected kernels, as it was given.
+    /// The kernel selectors, as given on the command line.
     pub selectors: Vec<String>,
-    /// Guests at a time.
+    /// The number of guests that ran in parallel.
     pub jobs: usize,
     /// How often each cell ran.
     #[serde(default = "once")]
     pub repeat: NonZeroU32,
-    /// How the run ends for a shell: see `docs/exit-codes.md`.
+    /// The exit code of the run: see `docs/exit-codes.md`.
     pub exit_code: u8,
 }
 
 /// A kernel of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kernel {
-    /// The entry's id.
+    /// Its id in `kernels.toml`.
     pub id: String,
-    /// `uname -r`, as far as the lock or a guest told it.
+    /// `uname -r`, if the lock file or a guest has told it.
     pub release: Option<String>,
-    /// Why the kernel can't be had.
+    /// Why the kernel is not available.
     pub unavailable: Option<String>,
 }
 
 /// One cell and its verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CellReport {
-    /// The entry's id.
+    /// The kernel's id.
     pub kernel: String,
     /// The BTF mode.
     pub btf: String,
@@ -168,18 +168,18 @@ pub struct CellReport {
     pub stages_ms: BTreeMap<String, u64>,
     /// `uname -r` in the guest.
     pub release: Option<String>,
-    /// What was decided on the host, from the kernel's dossier.
+    /// The decision predicted on the host from the kernel's dossier.
     #[serde(default)]
     pub predicted: Option<Decision>,
-    /// What the plan decided in the guest.
+    /// The decision made in the guest.
     pub plan: Option<Decision>,
-    /// Expected against observed events, as a unified diff.
+    /// A unified diff of expected and observed events.
     pub diff: Option<String>,
-    /// The golden snapshot that it was compared with, by name.
+    /// The name of the golden snapshot that the events were compared with.
     pub snapshot: Option<String>,
     /// The directory of its evidence, relative to the run's.
     pub evidence: String,
-    /// What its kernel printed, and `splats.toml` allows.
+    /// The splats that its kernel printed and `splats.toml` allows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allowed: Vec<AllowedSplat>,
     /// Every attempt, if the cell was repeated.
@@ -187,14 +187,14 @@ pub struct CellReport {
     pub attempts: Vec<AttemptReport>,
 }
 
-/// A splat that is known, and had no consequence.
+/// A known splat, which does not affect the verdict.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct AllowedSplat {
     /// What happened and where.
     pub title: String,
     /// Why it doesn't count.
     pub reason: String,
-    /// Where one can read more about it.
+    /// A link to more about it.
     pub link: String,
 }
 
@@ -213,7 +213,7 @@ pub struct AttemptReport {
     pub evidence: String,
 }
 
-/// A message in two: what happened, and the lines that show it, if it has such. Splats have.
+/// Splits a message into its headline and the lines that follow, as after the title of a splat.
 fn headline(message: &str) -> (&str, Option<&str>) {
     match message.split_once('\n') {
         Some((headline, lines)) => (headline, Some(lines)),
@@ -237,6 +237,12 @@ impl CellReport {
         format!("{}/{}/{}/{}", self.kernel, self.btf, self.backend, self.scenario)
     }
 
+    /// `fail (events-differ)`.
+    fn verdict(&self) -> String {
+        let reason = self.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+        format!("{}{reason}", self.outcome)
+    }
+
     /// The command that runs the cell again.
     pub fn repro_command(&self) -> String {
         let CellReport { kernel, btf, backend, scenario, attempts, .. } = self;
@@ -249,7 +255,7 @@ impl CellReport {
         )
     }
 
-    /// A report for a cell that told nothing itself.
+    /// A report for a cell that wrote none itself.
     pub fn of_verdict(cell: &str, verdict: Verdict) -> Self {
         let mut parts = cell.splitn(4, '/').map(str::to_owned);
         let mut next = || parts.next().unwrap_or_default();
@@ -282,7 +288,7 @@ impl CellReport {
     }
 }
 
-/// How many cells had which outcome.
+/// The number of cells by outcome.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally(BTreeMap<Outcome, usize>);
 
@@ -296,8 +302,8 @@ impl Tally {
         Tally(counts)
     }
 
-    /// What the cells together mean: a failure outranks everything, then what is inconclusive. No
-    /// cell at all is inconclusive.
+    /// The worst severity of all cells: a failure outranks an inconclusive cell. Without any cells
+    /// it is inconclusive.
     pub fn severity(&self) -> Severity {
         self.0.keys().map(|outcome| outcome.severity()).max().unwrap_or(Severity::Inconclusive)
     }
@@ -313,7 +319,7 @@ impl std::fmt::Display for Tally {
     }
 }
 
-/// The exit code that tells a shell what the cells together mean.
+/// The exit code for the severity of a whole run.
 pub fn exit_code(severity: Severity) -> u8 {
     match severity {
         Severity::Expected => 0,
@@ -322,11 +328,11 @@ pub fn exit_code(severity: Severity) -> u8 {
     }
 }
 
-/// Every cell that was asked for exactly once.
+/// Checks that the report has every requested cell exactly once.
 ///
 /// # Errors
 ///
-/// Cells that are missing, that nobody asked for, or that appear more than once.
+/// Some cells are missing, were not requested, or appear more than once.
 pub fn census(asked: &[String], cells: &[CellReport]) -> Result<(), CensusError> {
     let mut balance: BTreeMap<String, i64> = BTreeMap::new();
     for cell in asked {
@@ -345,15 +351,15 @@ pub fn census(asked: &[String], cells: &[CellReport]) -> Result<(), CensusError>
     Err(CensusError { missing: names(missing), surplus: names(surplus) })
 }
 
-/// The report is not of the cells that were asked for.
+/// The cells in a report are not those that were requested.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the census does not add up: missing {missing:?}, not asked for or counted twice {surplus:?}"
 )]
 pub struct CensusError {
-    /// Asked for, and not reported.
+    /// Requested, but not reported.
     pub missing: Vec<String>,
-    /// Reported more often than asked for.
+    /// Reported more often than requested.
     pub surplus: Vec<String>,
 }
 

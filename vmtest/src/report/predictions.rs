@@ -1,4 +1,4 @@
-//! What was predicted of the cells that a kernel can't support, beside what was observed.
+//! Predictions for unsupported cells, next to what was observed.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -6,10 +6,10 @@ use kernlab_core::{outcome::Outcome, record::Decision};
 
 use super::{CellReport, Report};
 
-/// A line for each scenario and reason, with the kernels and BTF modes that it holds for; nothing if
-/// every scenario is supported. What was predicted otherwise is a failure, and among the findings.
+/// A line for each scenario and reason, with the kernels and BTF modes to which it applies; nothing
+/// if every scenario is supported. Wrong predictions are failures, and listed among the findings.
 pub fn unsupported(report: &Report) -> String {
-    // Both backends have the same plan. Kernels stay in the order of the report.
+    // Both backends have the same plan, so a place is listed once. Kernels keep the report's order.
     let mut groups: BTreeMap<(&str, String), Vec<String>> = BTreeMap::new();
     for cell in report.cells.iter().filter(|cell| cell.outcome == Outcome::Unsupported) {
         let places = groups.entry((&cell.scenario, line(cell))).or_default();

@@ -1,10 +1,10 @@
-//! A run made up for tests of renderings.
+//! An invented run for tests of renderings.
 
 use kernlab_core::outcome::{Outcome, Reason, Verdict};
 
 use super::{AllowedSplat, CellReport, Kernel, Report, Run};
 
-/// Two kernels; what is quoted in it would break a rendering that doesn't escape.
+/// A run on two kernels. Its texts break any rendering that does not escape them.
 pub(super) fn report() -> Report {
     let mut cells = Vec::new();
     for (kernel, modes) in

@@ -9,8 +9,8 @@ use super::{
     grid::{Grid, distinct},
 };
 
-/// Scenarios down, kernels across, with a character per backend and a group of them per BTF mode:
-/// `.. .F` has four cells. Wraps to `width` columns by starting a new block of kernels.
+/// Scenarios down, kernels across, with a group of characters per BTF mode and a character per
+/// backend: `.. .F` is four cells. Kernels that exceed `width` columns start a new block.
 pub fn matrix(report: &Report, width: usize) -> String {
     let grid = Grid::of(report);
     let label = grid.scenarios.iter().map(|scenario| scenario.len()).max().unwrap_or(0);
@@ -52,18 +52,17 @@ pub fn matrix(report: &Report, width: usize) -> String {
     text
 }
 
-/// At most so many cells are explained in full; a broken tracer would fill the screen.
+/// The maximum number of cells explained in full: a broken tracer would fill the screen.
 const EXPLAINED: usize = 12;
 
-/// Every cell that isn't as it should be, with its reason, its diff and how to see it again; and the
-/// known splats that kernels printed.
+/// Every cell with an unexpected outcome, with its reason, its diff and how to run it again; then
+/// the known splats that kernels printed.
 pub fn findings(report: &Report) -> String {
     let (lacking, found): (Vec<_>, Vec<_>) =
         report.findings().into_iter().partition(|cell| cell.outcome == Outcome::Unavailable);
     let mut text = String::new();
     for cell in found.iter().take(EXPLAINED) {
-        let reason = cell.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-        let _ = writeln!(text, "{}: {}{reason}", cell.id(), cell.outcome);
+        let _ = writeln!(text, "{}: {}", cell.id(), cell.verdict());
         for line in cell.message.lines() {
             let _ = writeln!(text, "    {line}");
         }
@@ -75,13 +74,12 @@ pub fn findings(report: &Report) -> String {
     if found.len() > EXPLAINED {
         let _ = writeln!(text, "... and {} more: see report.json\n", found.len() - EXPLAINED);
     }
-    // Most often all cells of a kernel, for one reason.
+    // Usually these are all cells of a kernel, for one reason.
     let of = |cell: &CellReport| (cell.kernel.clone(), cell.reason, cell.message.clone());
     for alike in lacking.chunk_by(|one, other| of(one) == of(other)) {
         let cell = alike[0];
-        let reason = cell.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
         let count = alike.len();
-        let _ = writeln!(text, "{}: {}{reason}, {count} cells", cell.kernel, cell.outcome);
+        let _ = writeln!(text, "{}: {}, {count} cells", cell.kernel, cell.verdict());
         let _ = writeln!(text, "    {}\n", cell.message);
     }
     for (AllowedSplat { title, reason, link }, count) in report.allowed() {
@@ -90,7 +88,7 @@ pub fn findings(report: &Report) -> String {
     text
 }
 
-/// One line: how many cells, how they ended, how long it took.
+/// One line with the number of cells, their outcomes and the time taken.
 pub fn summary(report: &Report) -> String {
     format!(
         "{} cells on {} kernels in {:.1} s: {}",

@@ -1,10 +1,10 @@
-//! Where the time of a run went.
+//! How the time of a run was spent.
 
 use std::fmt::Write as _;
 
 use super::Report;
 
-/// The stages of a cell in their order; those of the tracer program are parts of `trace`.
+/// The stages of a cell, in order. Those of the tracer program are parts of `trace`.
 const STAGES: [&str; 14] = [
     "prepare",
     "first of its kernel",
@@ -22,8 +22,8 @@ const STAGES: [&str; 14] = [
     "judge",
 ];
 
-/// A line per stage: the middle, the fastest and the slowest cell, all cells together, and the part
-/// of the cells' time.
+/// A line per stage, with the median, the minimum, the maximum and the sum over all cells, and its
+/// share of the cells' time.
 pub fn profile(report: &Report) -> String {
     let mut text = format!(
         "{:24} {:>9} {:>9} {:>9} {:>10} {:>6}\n",

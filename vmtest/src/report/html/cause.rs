@@ -1,4 +1,4 @@
-//! What happened to cells for one cause, as a part of a page.
+//! A finding as a part of a page.
 
 use kernlab_core::outcome::{Severity, Verdict};
 use maud::{Markup, html};
@@ -14,13 +14,13 @@ use super::{
 /// Longer lists of cells are folded.
 const UNFOLDED: usize = 8;
 
-/// In the page of a run, with links to its cells.
+/// For the page of a run, with links to its cells.
 pub(in crate::report) fn of_run(finding: &Finding) -> Markup {
     let link = |cell: &str| html! { a href={ "#" (cell) } { (cell) } };
     article(finding, &finding.head.join(" or "), "", link)
 }
 
-/// In the page of a comparison.
+/// For the page of a comparison.
 pub(in crate::report) fn of_comparison(finding: &Finding) -> Markup {
     let verdicts = [&finding.base, &finding.head].map(|verdicts| verdicts.join(" or "));
     let verdict = match verdicts.each_ref().map(String::as_str) {
@@ -52,7 +52,7 @@ fn article(finding: &Finding, what: &str, verdict: &str, show: impl Fn(&str) -> 
     }
 }
 
-/// What changed in the kernel, how that shows, and how to see it again.
+/// What changed in the kernel, the difference it made, and how to reproduce it.
 fn explanation(finding: &Finding) -> Markup {
     let repro = |cell| CellReport::of_verdict(cell, Verdict::pass()).repro_command();
     html! {
@@ -68,7 +68,7 @@ fn explanation(finding: &Finding) -> Markup {
     }
 }
 
-/// The outcome whose colour says how bad it is.
+/// The outcome whose colour shows how bad a category is.
 fn colour(category: Category) -> &'static str {
     match category {
         Category::NewFailure

@@ -1,4 +1,4 @@
-//! What all pages have in common: each is one file that needs no other.
+//! The parts that all pages have in common. Each page is one self-contained file.
 
 use maud::{DOCTYPE, Markup, PreEscaped, Render, html};
 
@@ -22,12 +22,12 @@ pub(in crate::report) fn whole(title: &str, content: &Markup) -> String {
     printable(&page.into_string())
 }
 
-/// Text whose lines stay as they are.
+/// Preformatted text, which can be scrolled with the keyboard.
 pub(in crate::report) fn preformatted(content: impl Render) -> Markup {
     html! { pre tabindex="0" { (content) } }
 }
 
-/// Such text with a heading.
+/// Preformatted text with a heading.
 pub(in crate::report) fn part(title: &str, content: impl Render) -> Markup {
     html! {
         h4 { (title) }

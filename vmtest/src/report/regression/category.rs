@@ -7,38 +7,38 @@ use serde::Serialize;
 
 use super::super::CellReport;
 
-/// What happened to a cell. The worst comes first.
+/// What happened to a cell, worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Category {
-    /// It fails, and did not, or was not there.
+    /// It fails, and did not fail or exist before.
     NewFailure,
-    /// It passed, and now the plan says that it can't work.
+    /// It passed, and is now unsupported.
     NoLongerSupported,
-    /// It is no longer there.
+    /// It no longer exists.
     Vanished,
-    /// Nothing can be said about it.
+    /// Its outcome is inconclusive.
     Inconclusive,
-    /// It fails, and did before.
+    /// It failed before and still does.
     StillFailing,
-    /// Its verdict is the same, its events are not.
+    /// Its verdict is the same, but its events changed.
     EventsChanged,
-    /// It failed, or nothing could be said about it, and now it is as it should be.
+    /// It failed or was inconclusive, and is now as expected.
     Fixed,
-    /// The plan said that it can't work, and now it passes.
+    /// It was unsupported, and now passes.
     NewlySupported,
-    /// It can't work, now for another reason.
+    /// It is still unsupported, but for another reason.
     UnsupportedOtherwise,
-    /// It is of a kernel that was not there.
+    /// Its kernel is new.
     NewKernel,
-    /// It was not there, but others of its kernel were.
+    /// It is new, but other cells of its kernel are not.
     NewCell,
-    /// Of two kernels, only one has its BTF mode.
+    /// Only one of the two kernels has its BTF mode.
     NotComparable,
 }
 
 impl Category {
-    /// What happened to a cell that is on both sides; none if its verdict is the same, and no failure.
+    /// The category of a cell that both sides have; none if its verdict is the same and expected.
     pub(super) fn of(old: &CellReport, new: &CellReport) -> Option<Self> {
         match (old.outcome.severity(), new.outcome.severity()) {
             (_, Severity::Inconclusive) => Some(Category::Inconclusive),
@@ -57,22 +57,22 @@ impl Category {
         }
     }
 
-    /// Must there be events on both sides?
+    /// Whether both sides must have events.
     pub(super) fn has_events(old: &CellReport, new: &CellReport) -> bool {
         (old.outcome, new.outcome) == (Outcome::Pass, Outcome::Pass)
     }
 
-    /// Is the cause what was, and no longer is?
+    /// Whether the base side shows the cause.
     pub(super) fn tells_of_base(self) -> bool {
         matches!(self, Category::Fixed | Category::NewlySupported)
     }
 
-    /// Should somebody find out what changed?
+    /// Whether to look for explanations.
     pub(super) fn is_new_trouble(self) -> bool {
         matches!(self, Category::NewFailure | Category::NoLongerSupported)
     }
 
-    /// What it means for the exit code.
+    /// The severity for the exit code.
     pub fn severity(self) -> Severity {
         match self {
             Category::NewFailure | Category::NoLongerSupported | Category::Vanished => {
@@ -90,7 +90,7 @@ impl Category {
         }
     }
 
-    /// As a part of an address: `new-failure`.
+    /// The title as part of an id: `new-failure`.
     pub(in crate::report) fn slug(self) -> String {
         self.title().replace(' ', "-").to_lowercase()
     }

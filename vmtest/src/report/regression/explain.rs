@@ -1,4 +1,4 @@
-//! What changed between kernels that may be why a cell does otherwise.
+//! Changes between kernels that may explain why a cell behaves differently.
 
 use std::{
     cell::RefCell,
@@ -15,19 +15,19 @@ use serde::Serialize;
 
 use super::{super::CellReport, Side, add_new, place};
 
-/// What changed in a kernel, of all that the scenarios of some cells depend on.
+/// Changes in a kernel that affect the scenarios of some cells.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Explanation {
-    /// The kernel whose cells do otherwise.
+    /// The kernel whose cells behave differently.
     pub kernel: String,
-    /// The kernel it is compared with, on which they do not.
+    /// The kernel that it is compared with.
     pub beside: String,
     /// One sentence each.
     pub changes: Vec<String>,
 }
 
 impl Explanation {
-    /// Adds what is new in it to others.
+    /// Adds its new changes to `others`.
     pub(super) fn join(self, others: &mut Vec<Explanation>) {
         let same = |other: &&mut Explanation| {
             (&other.kernel, &other.beside) == (&self.kernel, &self.beside)
@@ -39,16 +39,16 @@ impl Explanation {
     }
 }
 
-/// What changed alike in some kernels, for a reader.
+/// The same changes in several kernels, for display.
 pub(in crate::report) struct Together<'a> {
     kernels: Vec<&'a str>,
     beside: &'a str,
-    /// As they are told of the first of the kernels.
+    /// As worded for the first of the kernels.
     pub(in crate::report) changes: &'a [String],
 }
 
 impl Explanation {
-    /// Puts those together that say the same of several kernels, but for their releases.
+    /// Merges explanations that are the same except for kernels and releases.
     pub(in crate::report) fn together(explanations: &[Explanation]) -> Vec<Together<'_>> {
         let alike = |one: &[String], other: &[String]| {
             one.iter().map(|s| without_releases(s)).eq(other.iter().map(|s| without_releases(s)))
@@ -90,16 +90,16 @@ fn without_releases(sentence: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// Finds explanations. Each dossier is read once.
+/// Finds explanations, reading each dossier once.
 pub(super) struct Explainer<'a> {
     base: Side<'a>,
     head: Side<'a>,
-    /// The kernel that another one of the same run is compared with.
+    /// The base kernel, if two kernels of one run are compared.
     old_kernel: Option<&'a str>,
     dossiers: RefCell<Dossiers>,
 }
 
-/// By side and kernel; none for one that has no dossier.
+/// By side and kernel; none if a kernel has no dossier.
 type Dossiers = BTreeMap<(Which, String), Option<Rc<Dossier>>>;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -113,8 +113,8 @@ impl<'a> Explainer<'a> {
         Explainer { base, head, old_kernel, dossiers: RefCell::default() }
     }
 
-    /// Why a cell may do otherwise than its counterpart: what changed in its kernel since the other
-    /// run; if nothing did, what its kernel has otherwise than the nearest one of the same run on
+    /// Why a cell may behave differently from its counterpart: what changed in its kernel since the
+    /// other run or, if nothing did, how its kernel differs from the nearest one of the same run on
     /// which the scenario passes.
     pub(super) fn explain(&self, old: Option<&CellReport>, new: &CellReport) -> Vec<Explanation> {
         let is_of_a_kernel = matches!(
@@ -148,7 +148,7 @@ impl<'a> Explainer<'a> {
         since.or_else(neighbour).into_iter().collect()
     }
 
-    /// The kernel of the newest release that is not newer, else the oldest of the newer ones.
+    /// The kernel with the newest release up to this one, or else the oldest of the newer ones.
     fn nearest_that_passes(&self, cell: &CellReport, dossier: &Dossier) -> Option<&'a str> {
         let sought = place(cell);
         let is_neighbour = |other: &&CellReport| {

@@ -1,4 +1,4 @@
-//! What names a cause, so that it shows once however many cells it breaks.
+//! Identifies a cause, so that it is shown once regardless of the number of cells it breaks.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -8,19 +8,19 @@ use sha2::{Digest as _, Sha256};
 
 use super::super::{CellReport, headline};
 
-/// Twelve hexadecimal digits. Cells that fail for one cause have the same, in every run and on every
-/// kernel and backend.
+/// Twelve hexadecimal digits that identify a cause: the same in every run and on every kernel and
+/// backend.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Fingerprint(String);
 
 impl Fingerprint {
-    /// Of a verdict: outcome, reason, what message and diff say without what varies, and the tracer if
-    /// it may be its fault.
+    /// Of a verdict: its outcome and reason, the constant parts of its message and diff, and the
+    /// tracer if that may be at fault.
     pub(super) fn of(cell: &CellReport) -> Self {
         let tracer = match cell.outcome {
-            // What keeps a guest from running, or what the kernel calls its own trouble, is the same
-            // for all tracers.
+            // A guest that can't run and an error that the kernel itself reports are the same for
+            // all tracers.
             Outcome::Infra
             | Outcome::Unavailable
             | Outcome::NotRun
@@ -42,7 +42,7 @@ impl Fingerprint {
         Self::hash([cell.outcome.name(), &reason, tracer, &without_numbers(&message), &diff])
     }
 
-    /// Of events that changed, as a unified diff.
+    /// Of changed events, given as a unified diff.
     pub(super) fn of_events(tracer: &str, diff: &str) -> Self {
         Self::hash(["events", "", tracer, "", &changed(diff)])
     }
@@ -59,7 +59,7 @@ impl fmt::Display for Fingerprint {
     }
 }
 
-/// The part of a message that is the same wherever the cause is: of a splat its title.
+/// The part of a message that depends only on the cause, such as the title of a splat.
 fn cause(cell: &CellReport) -> &str {
     let (headline, _) = headline(&cell.message);
     match (cell.outcome, cell.reason) {
@@ -71,13 +71,12 @@ fn cause(cell: &CellReport) -> &str {
     }
 }
 
-/// The tracer that a cell is of.
 pub(super) fn scenario_tracer(cell: &CellReport) -> &str {
     cell.scenario.split('/').next().unwrap_or_default()
 }
 
-/// The kinds of changes in a unified diff: which events came or went, and which of their fields have
-/// other values. Neither how often nor where, nor on whose events.
+/// The kinds of changes in a unified diff: which events appeared or vanished, and which of their
+/// fields changed, but not how often, where, or in which process.
 fn changed(diff: &str) -> String {
     let mut kinds = BTreeSet::new();
     let (mut old, mut new) = (Vec::new(), Vec::new());
@@ -98,7 +97,7 @@ fn changed(diff: &str) -> String {
     kinds.into_iter().collect::<Vec<_>>().join("\n")
 }
 
-/// Two events that are one, but for some fields; or two different ones.
+/// The changed fields of an event, or both events if they have different fields.
 fn other_fields(old: &str, new: &str) -> String {
     let fields = |line| tokens(line).into_iter().map(|(key, value)| (key, value.is_some()));
     if fields(old).ne(fields(new)) {
@@ -107,7 +106,7 @@ fn other_fields(old: &str, new: &str) -> String {
     let fields = tokens(old).into_iter().zip(tokens(new)).filter_map(|(old, new)| {
         match (old.1, old == new) {
             (Some(_), true) => None,
-            // What happened is told by a word of its own.
+            // A word without a value names the event.
             (None, _) => Some(without_numbers(old.0)),
             (Some(_), false) => Some(format!("{}=", old.0)),
         }
@@ -124,7 +123,7 @@ fn event(line: &str) -> String {
     fields.collect::<Vec<_>>().join(" ")
 }
 
-/// `key=value` or a word; a value in quotes may have spaces.
+/// Splits a line into `key=value` pairs and words. Quoted values may contain spaces.
 fn tokens(line: &str) -> Vec<(&str, Option<&str>)> {
     let mut tokens = Vec::new();
     let mut rest = line.trim_start();
@@ -149,7 +148,7 @@ fn tokens(line: &str) -> Vec<(&str, Option<&str>)> {
     tokens
 }
 
-/// Text whose numbers and addresses are `#`.
+/// Replaces numbers and addresses with `#`.
 fn without_numbers(text: &str) -> String {
     let mut plain = String::new();
     let mut rest = text;
@@ -212,7 +211,7 @@ mod tests {
         assert_eq!(changed(diff), expected);
     }
 
-    /// Two cells with the same splat, of which each has its own times, addresses and callers.
+    /// Two cells with the same splat, but different times, addresses and callers.
     #[rstest]
     #[case::of_a_kernel_that_warned(Outcome::KernelWarning, Reason::KernelWarned, true)]
     #[case::of_a_kernel_that_crashed(Outcome::KernelCrash, Reason::KernelPanicked, true)]

@@ -1,4 +1,4 @@
-//! A comparison as one page of HTML that needs nothing else: no network and no script.
+//! A comparison as one self-contained page of HTML without scripts.
 
 use kernlab_core::outcome::Severity;
 use maud::html;
@@ -8,7 +8,7 @@ use super::{
     Category, Regression,
 };
 
-/// The page: what got worse first, each cause once.
+/// Renders the page, with regressions first and each cause once.
 pub fn render(regression: &Regression) -> String {
     let (head, base) = (regression.head.name(), regression.base.name());
     let sections = SECTIONS.map(|(title, is_of_section)| {
@@ -34,7 +34,7 @@ pub fn render(regression: &Regression) -> String {
 
 type Section = (&'static str, fn(Category) -> bool);
 
-/// In the order in which they matter to a reader.
+/// Most important first.
 const SECTIONS: [Section; 6] = [
     ("What got worse", |category| category.severity() == Severity::Failure),
     ("What can't be told", |category| category.severity() == Severity::Inconclusive),
@@ -48,7 +48,7 @@ const SECTIONS: [Section; 6] = [
     }),
 ];
 
-/// The answer in one sentence.
+/// The result in one sentence.
 fn lead(regression: &Regression) -> String {
     let worse: Vec<_> = regression
         .findings

@@ -1,4 +1,4 @@
-//! A comparison in Markdown, for a comment or the summary of a job.
+//! A comparison in GitHub's Markdown, for a comment or the summary of a job.
 
 use std::fmt::Write as _;
 
@@ -12,8 +12,8 @@ use super::{
     Explanation, Finding, Regression,
 };
 
-/// The counts as a table, then every finding; its diffs are folded away. What would exceed `limit`
-/// bytes is left out, and that is told.
+/// The counts as a table, then every finding with its diffs folded. Findings that would exceed
+/// `limit` bytes are left out and counted.
 pub fn render(regression: &Regression, limit: usize) -> String {
     let (head, base) = (regression.head.name(), regression.base.name());
     let mut text = format!("### kernlab: {} beside {}\n\n", escaped(head), escaped(base));

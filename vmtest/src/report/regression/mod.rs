@@ -24,43 +24,42 @@ pub use self::{category::Category, explain::Explanation, fingerprint::Fingerprin
 use self::{explain::Explainer, fingerprint::scenario_tracer};
 use super::{CellReport, Report, Tally};
 
-/// The version of a comparison's JSON. Fields may be added without a new number; none changes its
-/// meaning.
+/// The version of a comparison's JSON. New fields don't change it; a new meaning of a field does.
 pub const SCHEMA: u32 = 1;
 
-/// What a run left beside its report.
+/// Access to the evidence of a run.
 pub trait EvidenceSource {
-    /// The events of a cell as text; none if there were none, or if they are not at hand.
+    /// The events of a cell as text; none if there were none or they are not available.
     fn events(&self, cell: &CellReport) -> Option<String>;
     /// The dossier of a kernel, if there is one.
     fn dossier(&self, kernel: &str) -> Option<Dossier>;
 }
 
-/// A run that is compared.
+/// A run to compare.
 #[derive(Clone, Copy)]
 pub struct Side<'a> {
-    /// Its report.
+    /// The run's report.
     pub report: &'a Report,
-    /// What is beside the report.
+    /// The run's evidence.
     pub evidence: &'a dyn EvidenceSource,
 }
 
-/// Cells beside those that they are compared with.
+/// A comparison of the cells of two runs, or of two kernels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Regression {
     /// [`SCHEMA`].
     pub schema: u32,
-    /// What is compared with.
+    /// The side to compare with.
     pub base: Subject,
-    /// What is compared.
+    /// The side that is compared.
     pub head: Subject,
-    /// How many cells are on both sides.
+    /// The number of cells that both sides have.
     pub compared: usize,
-    /// How many of them have the same verdict, as they should, and the same events.
+    /// The number of cells with the same expected verdict and the same events.
     pub same: usize,
-    /// How many passed on both sides, and the events of one side are not at hand.
+    /// The number of cells that passed on both sides, but lack the events of one side.
     pub events_unknown: usize,
-    /// What is not the same, one entry for each cause, by category.
+    /// The differences, one entry for each cause, ordered by category.
     pub findings: Vec<Finding>,
     /// What changed in the kernel, if two kernels are compared and both have a dossier.
     pub difference: Option<Difference>,
@@ -75,27 +74,27 @@ pub struct Subject {
     pub kernel: Option<String>,
 }
 
-/// What happened to cells for one cause.
+/// The change of all cells with the same cause.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// What happened.
     pub category: Category,
-    /// What names the cause; none where there is nothing but cells that came or went.
+    /// Identifies the cause; none if cells only appeared or vanished.
     pub fingerprint: Option<Fingerprint>,
-    /// The verdicts on the side that is compared with, each once; none if it lacks the cells.
+    /// The distinct verdicts on the base side; none unless both sides have the cells.
     pub base: Vec<String>,
-    /// The verdicts on the side that is compared; none if it lacks the cells, or they are as they
-    /// should be.
+    /// The distinct verdicts on the head side; none if the cells vanished, or are new and as
+    /// expected.
     pub head: Vec<String>,
-    /// What the first of the cells says, on the side that tells the cause.
+    /// The message of the first cell, from the side that shows the cause.
     pub message: String,
-    /// Its expected against its observed events, as a unified diff.
+    /// A unified diff of the first cell's expected and observed events.
     pub diff: Option<String>,
-    /// Its events on the one side against those on the other, as a unified diff.
+    /// A unified diff of the first cell's events on both sides.
     pub events: Option<String>,
-    /// What changed between kernels that may be why.
+    /// Changes between kernels that may be the reason.
     pub explanations: Vec<Explanation>,
-    /// `kernel/btf/backend/tracer/scenario`, as on the side that is compared if it has the cell.
+    /// `kernel/btf/backend/tracer/scenario`, as on the head side if it has the cell.
     pub cells: Vec<String>,
 }
 
@@ -107,8 +106,8 @@ impl Regression {
         Comparison::new(all(base), all(head)).compare(subject(base), subject(head))
     }
 
-    /// What is not as it should be in a run by itself, each cause once, explained by what its kernels
-    /// have otherwise than those on which the same passes.
+    /// The unexpected outcomes of a single run, each cause once, explained by how their kernels
+    /// differ from those on which the same scenario passes.
     pub fn causes(run: Side<'_>) -> Vec<Finding> {
         let nothing = Report {
             schema: run.report.schema,
@@ -122,11 +121,11 @@ impl Regression {
         findings
     }
 
-    /// Compares two kernels of a run. Without BTF is without BTF, whether it is hidden or not there.
+    /// Compares two kernels of a run. Masked BTF and absent BTF count as the same mode.
     ///
     /// # Errors
     ///
-    /// The run has no cells of one of them.
+    /// The run has no cells of one of the kernels.
     pub fn of_kernels(run: Side<'_>, base: &str, head: &str) -> Result<Self, NoSuchKernel> {
         for kernel in [base, head] {
             if !run.report.cells.iter().any(|cell| cell.kernel == kernel) {
@@ -153,7 +152,7 @@ impl Regression {
         Ok(regression)
     }
 
-    /// What the comparison means for the exit code. If nothing could be compared, nothing can be said.
+    /// The severity for the exit code. It is inconclusive if nothing could be compared.
     pub fn severity(&self) -> Severity {
         let severities = self.findings.iter().map(|finding| finding.category.severity());
         match severities.max() {
@@ -163,7 +162,7 @@ impl Regression {
         }
     }
 
-    /// How many cells are of each category.
+    /// The number of cells in each category.
     pub fn counts(&self) -> BTreeMap<Category, usize> {
         let mut counts = BTreeMap::new();
         for finding in &self.findings {
@@ -181,15 +180,15 @@ impl Regression {
     }
 }
 
-/// A kernel that a run has no cells of.
+/// A run has no cells of a kernel.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the run {run} has no cells of a kernel {kernel:?}; its kernels are {}", known.join(", "))]
 pub struct NoSuchKernel {
     /// The run.
     pub run: String,
-    /// What was asked for.
+    /// The requested kernel.
     pub kernel: String,
-    /// What the run has.
+    /// The kernels that the run has.
     pub known: Vec<String>,
 }
 
@@ -197,7 +196,7 @@ pub struct NoSuchKernel {
 #[derive(Clone, Copy)]
 struct Cells<'a> {
     side: Side<'a>,
-    /// Only those of this kernel.
+    /// If set, only the cells of this kernel.
     kernel: Option<&'a str>,
 }
 
@@ -207,7 +206,7 @@ impl<'a> Cells<'a> {
         self.side.report.cells.iter().filter(is_meant)
     }
 
-    /// What finds a cell's counterpart on the other side.
+    /// Identifies a cell and its counterpart on the other side.
     fn key(self, cell: &CellReport) -> String {
         if self.kernel.is_some() { place(cell) } else { cell.id() }
     }
@@ -225,7 +224,7 @@ impl<'a> Cells<'a> {
     }
 }
 
-/// Without BTF is without BTF, hidden or not.
+/// The BTF mode, with absent BTF counted as masked.
 fn types(cell: &CellReport) -> &str {
     if cell.btf == BtfMode::Absent.name() { BtfMode::Masked.name() } else { &cell.btf }
 }
@@ -235,12 +234,7 @@ fn place(cell: &CellReport) -> String {
     format!("{}/{}/{}", types(cell), cell.backend, cell.scenario)
 }
 
-fn verdict(cell: &CellReport) -> String {
-    let reason = cell.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-    format!("{}{reason}", cell.outcome)
-}
-
-/// A comparison on its way.
+/// A comparison in progress.
 struct Comparison<'a> {
     base: Cells<'a>,
     head: Cells<'a>,
@@ -318,11 +312,11 @@ impl<'a> Comparison<'a> {
             Finding {
                 category,
                 fingerprint: Some(fingerprint),
-                base: vec![verdict(old)],
-                head: vec![verdict(new)],
+                base: vec![old.verdict()],
+                head: vec![new.verdict()],
                 message: of.message.clone(),
                 diff: of.diff.clone(),
-                // Where the verdicts differ, their reasons say it better.
+                // If the outcomes differ, their reasons are clearer.
                 events: events.filter(|_| old.outcome == new.outcome),
                 explanations,
                 cells: vec![new.id()],
@@ -354,7 +348,7 @@ impl<'a> Comparison<'a> {
             category,
             fingerprint: is_trouble.then(|| Fingerprint::of(new)),
             base: Vec::new(),
-            head: is_trouble.then(|| verdict(new)).into_iter().collect(),
+            head: is_trouble.then(|| new.verdict()).into_iter().collect(),
             message: if is_trouble { new.message.clone() } else { String::new() },
             diff: new.diff.clone(),
             events: None,
@@ -389,8 +383,8 @@ impl<'a> Comparison<'a> {
         self.add(finding, Some(&old.kernel));
     }
 
-    /// Adds a finding; with one of the same cause it is one. Cells without a verdict of their own go
-    /// together by kernel.
+    /// Adds a finding, merging it with an earlier one of the same cause. With `kernel`, it is
+    /// merged only with one of that kernel and with the same message.
     fn add(&mut self, finding: Finding, kernel: Option<&String>) {
         let of_kernel = |cell: &str| {
             kernel.is_none_or(|kernel| {
@@ -417,7 +411,6 @@ impl<'a> Comparison<'a> {
     }
 }
 
-/// Adds what is not yet there.
 fn add_new(known: &mut Vec<String>, others: Vec<String>) {
     for other in others {
         if !known.contains(&other) {
@@ -426,7 +419,7 @@ fn add_new(known: &mut Vec<String>, others: Vec<String>) {
     }
 }
 
-/// What became of the cells of a kernel that is new.
+/// Adds the outcomes of a new kernel's cells to its finding.
 fn tell_what_came(findings: &mut [Finding], report: &Report) {
     for finding in findings.iter_mut().filter(|finding| finding.category == Category::NewKernel) {
         let Some(first) = finding.cells.first() else { continue };

@@ -1,8 +1,8 @@
-//! Where something happened, in one line.
+//! One line that says where something happened.
 
 use super::{super::grid::distinct, Finding};
 
-/// So many names are listed; more are counted.
+/// Longer lists of names are replaced by their number.
 const NAMES: usize = 4;
 
 impl Finding {

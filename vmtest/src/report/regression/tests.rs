@@ -28,7 +28,7 @@ impl EvidenceSource for Made {
     }
 }
 
-/// A cell that ended so. What is said has the kernel's name and a number in it.
+/// A cell with this outcome. Its message contains the kernel's name and a number.
 fn cell(id: &str, outcome: Outcome) -> CellReport {
     let kernel = id.split('/').next().unwrap();
     let because = |reason, what: &str| {
@@ -74,7 +74,7 @@ fn compare(base: &[(&str, Outcome)], head: &[(&str, Outcome)]) -> Regression {
     )
 }
 
-/// A comparison that has nearly every category.
+/// A comparison with nearly every category.
 pub(super) fn everything() -> Regression {
     let base = [
         ("k/embedded/aya/t/same", Pass),
@@ -440,7 +440,7 @@ fn a_failure_of_another_kind_is_another_finding() {
     assert_eq!(findings(&head), 2);
 }
 
-/// The kernel says itself what its trouble is, whoever caused it.
+/// The kernel itself reports what is wrong, regardless of the tracer.
 #[test]
 fn a_crash_is_one_cause_for_all_tracers() {
     let ids = ["k/masked/aya/sys_write/threads", "k/masked/aya/inotify/unwatched"];
@@ -465,7 +465,7 @@ fn two_kernels_of_a_run() {
     let run = Side { report: &report, evidence: &nothing };
     let mut regression = Regression::of_kernels(run, "debian-6.18", "debian-6.19").unwrap();
     assert!(regression.difference.is_some());
-    // It has tests of its own.
+    // It has its own tests.
     regression.difference = None;
     insta::assert_snapshot!(regression, @r"
     debian-6.19 beside debian-6.18: 0 of 2 cells are the same, new failure: 1, vanished: 1, newly supported: 1, only one kernel has the BTF mode: 2

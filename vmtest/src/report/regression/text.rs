@@ -4,9 +4,9 @@ use std::fmt;
 
 use super::{Explanation, Finding, Regression, Subject};
 
-/// So many lines of a diff are shown; the evidence has all.
+/// The maximum number of lines of a diff that are shown; the evidence has all of them.
 const DIFF_LINES: usize = 12;
-/// So many cells of what came, went or got better are listed.
+/// The maximum number of cells that are listed, except for new failures.
 const CELLS: usize = 6;
 
 impl fmt::Display for Regression {
@@ -32,7 +32,7 @@ impl Regression {
         format!("{} beside {}: {}", self.head.name(), self.base.name(), self.tally())
     }
 
-    /// The same without the names of the sides.
+    /// The summary without the names of the sides.
     pub(super) fn tally(&self) -> String {
         let (same, compared) = (self.same, self.compared);
         let mut text = format!("{same} of {compared} cells are the same");
@@ -48,7 +48,7 @@ impl Regression {
 }
 
 impl Subject {
-    /// The kernel, if there is one, or the run.
+    /// The kernel if there is one, otherwise the run.
     pub fn name(&self) -> &str {
         self.kernel.as_deref().unwrap_or(&self.run)
     }
@@ -75,11 +75,11 @@ impl Finding {
         title
     }
 
-    /// Which of its cells are worth listing, and how many more there are.
+    /// The cells to list, and the number of other cells.
     pub(super) fn listed(&self) -> (&[String], usize) {
         let is_good = !self.category.is_new_trouble();
         let shown = if is_good { self.cells.len().min(CELLS) } else { self.cells.len() };
-        // "and 1 more" takes as much room as the one.
+        // "and 1 more" takes as much room as that one cell.
         let shown = if self.cells.len() == shown + 1 { shown + 1 } else { shown };
         (&self.cells[..shown], self.cells.len() - shown)
     }
