@@ -1,15 +1,18 @@
-//! What happens while kernels are fetched, for whoever shows it.
+//! What happens, told to an observer.
 
 use std::{error::Error, path::Path};
 
 use crate::catalog::{lock::LockedKernel, lock_file::LockFileError, matrix::Source};
 
-/// Is told what happens; shows it, or not.
+/// Hears what happens, and shows it or not: the one way in which the lab tells its progress.
 ///
 /// Several kernels may be fetched at once, so events name theirs.
 pub trait Observer: Sync {
     /// Something happened to a kernel.
     fn observe(&self, kernel: &str, event: Event<'_>);
+
+    /// Something else that a user should know: a checkpoint that had to be made again, say. One line.
+    fn notice(&self, line: &str);
 }
 
 /// What happened.
@@ -115,4 +118,6 @@ pub struct Silent;
 
 impl Observer for Silent {
     fn observe(&self, _kernel: &str, _event: Event<'_>) {}
+
+    fn notice(&self, _line: &str) {}
 }

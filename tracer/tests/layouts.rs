@@ -39,10 +39,8 @@ fn agrees(entry: &Entry) -> Result<(), Failed> {
         .map(PathBuf::from)
         .ok_or("KERNLAB_GUEST names the guest programs: run this by `cargo xtask test`")?;
     let kernels = Kernels::open().map_err(|error| chain(&error))?;
-    let mut notify = |line: String| println!("{line}");
     let how = How { guest: &guest, cold: false, refresh: true };
-    let archive =
-        dossier::of(&kernels, entry, how, &Silent, &mut notify).map_err(|error| chain(&error))?;
+    let archive = dossier::of(&kernels, entry, how, &Silent).map_err(|error| chain(&error))?;
     let report = archive.layout();
     let contradictions = report.contradictions();
     let missing: Vec<_> =

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use kernlab_core::outcome::Outcome;
 
 use crate::lab::{BOOT_TIMEOUT, Bootable, Checkpoint, Guest, Job, LabError, Primed, Ready};
-use kernlab_kernels::{Store, chain};
+use kernlab_kernels::{Observer, Store, chain};
 
 use self::{
     cache::{CheckpointCache, Taken},
@@ -27,9 +27,6 @@ pub struct Checkpoints {
     cache: CheckpointCache,
 }
 
-/// What a user should know: a state that had to be made again, say. One line each.
-pub type Notify<'a> = &'a mut dyn FnMut(String);
-
 impl Checkpoints {
     /// Those that are kept beside the kernels in this store.
     pub fn of(store: &Store) -> Self {
@@ -41,14 +38,18 @@ impl Checkpoints {
 
     /// A guest that works: restored, if need be from a state that is made now. Where saving or
     /// restoring fails, and booting doesn't, it was booted.
-    pub fn guest(&self, bootable: &Bootable, notify: Notify<'_>) -> Result<Guest<Ready>, LabError> {
-        let Some(state) = self.state(bootable, notify)? else {
+    pub fn guest(
+        &self,
+        bootable: &Bootable,
+        observer: &dyn Observer,
+    ) -> Result<Guest<Ready>, LabError> {
+        let Some(state) = self.state(bootable, observer)? else {
             return Guest::boot(bootable, BOOT_TIMEOUT);
         };
         Guest::restore(bootable, &state).or_else(|error| {
             // What keeps QEMU from starting at all is no fault of the state.
             let guest = Guest::boot(bootable, BOOT_TIMEOUT)?;
-            notify(format!(
+            observer.notice(&format!(
                 "{}: a saved guest can't be used, so one is booted: {}",
                 name(bootable),
                 chain(&error)
@@ -64,16 +65,18 @@ impl Checkpoints {
         &self,
         bootable: &Bootable,
         program: &Job,
-        notify: Notify<'_>,
+        observer: &dyn Observer,
     ) -> Result<Option<Guest<Primed>>, LabError> {
         let Ok(key) = Key::of_primed(bootable, program) else { return Ok(None) };
-        let Some(state) = self.take(&key, bootable, notify) else { return Ok(None) };
+        let Some(state) = self.take(&key, bootable, observer) else { return Ok(None) };
         match Guest::restore_primed(&without_files(bootable), &state) {
             Ok(guest) => Ok(Some(guest)),
             Err(error) if error.is_about_restoring() => {
                 self.cache.discard(&key);
                 let (name, why) = (name(bootable), chain(&error));
-                notify(format!("{name}: a guest with its program primed can't be used: {why}"));
+                observer.notice(&format!(
+                    "{name}: a guest with its program primed can't be used: {why}"
+                ));
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -86,23 +89,24 @@ impl Checkpoints {
         &self,
         bootable: &Bootable,
         program: &Job,
-        notify: Notify<'_>,
+        observer: &dyn Observer,
     ) -> Result<(), LabError> {
         let Ok(key) = Key::of_primed(bootable, program) else { return Ok(()) };
-        if self.take(&key, bootable, notify).is_some() {
+        if self.take(&key, bootable, observer).is_some() {
             return Ok(());
         }
         let _lock = self.store.lock(&format!("checkpoint-{key}"));
-        if self.take(&key, bootable, notify).is_some() {
+        if self.take(&key, bootable, observer).is_some() {
             return Ok(());
         }
-        let Some(booted) = self.state(bootable, notify)? else { return Ok(()) };
+        let Some(booted) = self.state(bootable, observer)? else { return Ok(()) };
         match Checkpoint::of_primed(bootable, &booted, program) {
-            Ok(state) => self.put(&key, &state, bootable, notify),
+            Ok(state) => self.put(&key, &state, bootable, observer),
             Err(error) if error.outcome() == Outcome::KernelCrash => return Err(error),
             Err(error) => {
                 let (name, why) = (name(bootable), chain(&error));
-                notify(format!("{name}: no guest is saved with its program primed: {why}"));
+                observer
+                    .notice(&format!("{name}: no guest is saved with its program primed: {why}"));
             }
         }
         Ok(())
@@ -121,23 +125,23 @@ impl Checkpoints {
     }
 
     /// Makes sure that there is a state, so that guests are quick from now on.
-    pub fn prepare(&self, bootable: &Bootable, notify: Notify<'_>) -> Result<(), LabError> {
-        self.state(bootable, notify).map(drop)
+    pub fn prepare(&self, bootable: &Bootable, observer: &dyn Observer) -> Result<(), LabError> {
+        self.state(bootable, observer).map(drop)
     }
 
     /// The state of a kernel; none if this machine can't have one. An error is one of booting.
     fn state(
         &self,
         bootable: &Bootable,
-        notify: Notify<'_>,
+        observer: &dyn Observer,
     ) -> Result<Option<Checkpoint>, LabError> {
         let Ok(key) = Key::of(bootable) else { return Ok(None) };
-        if let Some(state) = self.take(&key, bootable, notify) {
+        if let Some(state) = self.take(&key, bootable, observer) {
             return Ok(Some(state));
         }
         // Of several processes that want a guest one boots it, and the others wait.
         let lock = self.store.lock(&format!("checkpoint-{key}"));
-        if let Some(state) = self.take(&key, bootable, notify) {
+        if let Some(state) = self.take(&key, bootable, observer) {
             return Ok(Some(state));
         }
         // Whoever may debug a guest has no part in others.
@@ -146,7 +150,7 @@ impl Checkpoints {
         let state = match Checkpoint::of_boot(&plain, BOOT_TIMEOUT) {
             Ok(state) => state,
             Err(error) if error.is_about_saving() => {
-                notify(format!(
+                observer.notice(&format!(
                     "{}: guests are booted each time: {}",
                     name(bootable),
                     chain(&error)
@@ -155,24 +159,27 @@ impl Checkpoints {
             }
             Err(error) => return Err(error),
         };
-        self.put(&key, &state, bootable, notify);
+        self.put(&key, &state, bootable, observer);
         drop(lock);
         Ok(Some(state))
     }
 
-    fn put(&self, key: &Key, state: &Checkpoint, bootable: &Bootable, notify: Notify<'_>) {
+    fn put(&self, key: &Key, state: &Checkpoint, bootable: &Bootable, observer: &dyn Observer) {
         if let Err(error) = self.cache.put(key, state) {
-            notify(format!("{}: a saved guest could not be kept: {error}", name(bootable)));
+            observer
+                .notice(&format!("{}: a saved guest could not be kept: {error}", name(bootable)));
         }
     }
 
-    fn take(&self, key: &Key, bootable: &Bootable, notify: Notify<'_>) -> Option<Checkpoint> {
+    fn take(&self, key: &Key, bootable: &Bootable, observer: &dyn Observer) -> Option<Checkpoint> {
         match self.cache.take(key) {
             Taken::Whole(state) => Some(state),
             Taken::Nothing => None,
             Taken::Damaged(why) => {
                 let name = name(bootable);
-                notify(format!("{name}: a saved guest is damaged ({why}), so it is made again"));
+                observer.notice(&format!(
+                    "{name}: a saved guest is damaged ({why}), so it is made again"
+                ));
                 self.cache.discard(key);
                 None
             }

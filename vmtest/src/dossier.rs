@@ -13,7 +13,7 @@ use crate::{
     lab::{BOOT_TIMEOUT, Exit, Guest, Job, LabError, Limits},
     machine::{self, MachineError},
 };
-use kernlab_kernels::{Kernels, StoreError, Unpacked, chain};
+use kernlab_kernels::{Kernels, Observer, StoreError, Unpacked, chain};
 
 /// How long an examination may take with acceleration; it needs a tenth of that.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -74,9 +74,9 @@ fn ask_for_json<T: DeserializeOwned>(
     kernels: &Kernels,
     kernel: &Unpacked,
     how: How<'_>,
-    notify: &mut dyn FnMut(String),
+    observer: &dyn Observer,
 ) -> Result<T, DossierError> {
-    let answer = ask(question, TIMEOUT, kernels, kernel, how, notify)?;
+    let answer = ask(question, TIMEOUT, kernels, kernel, how, observer)?;
     serde_json::from_slice(&answer).map_err(|error| DossierError::Examination {
         what: format!("gave an answer that can't be read: {}", chain(&error)),
         said: String::new(),
@@ -90,13 +90,13 @@ fn ask(
     kernels: &Kernels,
     kernel: &Unpacked,
     how: How<'_>,
-    notify: &mut dyn FnMut(String),
+    observer: &dyn Observer,
 ) -> Result<Vec<u8>, DossierError> {
     let store = kernels.store();
-    let bootable = machine::of_kernel(store, kernel, how.guest, &["kernlab-tracer"], notify)?;
+    let bootable = machine::of_kernel(store, kernel, how.guest, &["kernlab-tracer"], observer)?;
     let mut guest = match how.cold {
         true => Guest::boot(&bootable, BOOT_TIMEOUT)?,
-        false => Checkpoints::of(store).guest(&bootable, notify)?,
+        false => Checkpoints::of(store).guest(&bootable, observer)?,
     };
     let limits = Limits { stdout: 64 << 10, stderr: 64 << 10, result: ROOM };
     let job = Job::new(["/bin/kernlab-tracer", question]).timeout(timeout).limits(limits);

@@ -10,7 +10,7 @@ use crate::{
     lab::Bootable,
     qemu::{Binary, BinaryError, InjectedFile, MachineSpec},
 };
-use kernlab_kernels::{Store, Unpacked};
+use kernlab_kernels::{Observer, Store, Unpacked};
 
 /// Why there is no machine.
 #[derive(Debug, thiserror::Error)]
@@ -36,21 +36,21 @@ impl MachineError {
     }
 }
 
-/// A machine with this kernel, and with these programs of the directory `guest` in its `/bin`. `notify`
+/// A machine with this kernel, and with these programs of the directory `guest` in its `/bin`. `observer`
 /// hears what was found out about acceleration.
 pub fn of_kernel(
     store: &Store,
     kernel: &Unpacked,
     guest: &Path,
     programs: &[&str],
-    notify: &mut dyn FnMut(String),
+    observer: &dyn Observer,
 ) -> Result<Bootable, MachineError> {
     let contents = Contents { agent: guest.join("kernlab-agent"), modules: Vec::new() };
     let image = ImageStore::of(store).image_of(&contents)?;
     let qemu = Binary::find()?;
     let decision = accel::decide(store, &qemu, kernel, &image)?;
     if let Some(news) = decision.news {
-        notify(news);
+        observer.notice(&news);
     }
     let mut machine = MachineSpec::new(decision.accelerator, kernel.image.fastest(), &image.path);
     machine.memory_mib = kernel.memory_mib;

@@ -180,14 +180,14 @@ fn only_dir(dir: &Path, name: &str) -> Result<PathBuf, BuildError> {
 fn remembered(
     store: &Store,
     shape: Digest,
-    notify: impl FnOnce() -> Result<Digest, BuildError>,
+    content: impl FnOnce() -> Result<Digest, BuildError>,
 ) -> Result<Digest, BuildError> {
     const FILE: &str = "digest";
     let key = Digest::of(format!("source {shape}").as_bytes()).to_string();
     let read = |path: &Path| fs::read_to_string(path.join(FILE)).ok()?.parse().ok();
     let (_, digest) = store.artifact(&key, read, |scratch| {
         let path = scratch.join(FILE);
-        let digest = notify()?.to_string();
+        let digest = content()?.to_string();
         fs::write(&path, digest).map_err(|e| BuildError::from(StoreError::io("write", &path, e)))
     })?;
     Ok(digest)

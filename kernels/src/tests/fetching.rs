@@ -122,6 +122,8 @@ fn a_download_that_breaks_off_is_resumed_by_the_next_command() {
 fn many_at_once_download_and_unpack_once() {
     struct Count(Mutex<Vec<String>>);
     impl Observer for Count {
+        fn notice(&self, _: &str) {}
+
         fn observe(&self, _kernel: &str, event: Event<'_>) {
             if matches!(event, Event::Downloaded | Event::Unpack) {
                 self.0.lock().unwrap().push(format!("{event:?}"));

@@ -11,6 +11,8 @@ use super::*;
 struct Seen(Mutex<Vec<&'static str>>);
 
 impl Observer for Seen {
+    fn notice(&self, _: &str) {}
+
     fn observe(&self, _kernel: &str, event: Event<'_>) {
         let name = match event {
             Event::Resolve { .. } => "resolve",

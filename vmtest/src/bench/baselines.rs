@@ -24,7 +24,7 @@ use crate::{
     program::Program,
     qemu::Accelerator,
 };
-use kernlab_kernels::Store;
+use kernlab_kernels::{Silent, Store};
 
 /// What to run, and how often.
 #[derive(Clone, Debug)]
@@ -97,11 +97,11 @@ pub fn baselines(
     let scratch = tempfile::tempdir()?;
     let mut baselines = found(bench, scratch.path())?;
     let checkpoints = Checkpoints::of(&bench.store);
-    checkpoints.prepare(&bench.bootable, &mut |_| {})?;
+    checkpoints.prepare(&bench.bootable, &Silent)?;
     let (mut restored, mut booted) = (Vec::new(), Vec::new());
     for number in 1..=bench.rounds.get() {
         observe(number);
-        restored.push(ours(|| checkpoints.guest(&bench.bootable, &mut |_| {}))?);
+        restored.push(ours(|| checkpoints.guest(&bench.bootable, &Silent))?);
         booted.push(ours(|| Guest::boot(&bench.bootable, BOOT_TIMEOUT))?);
         for baseline in baselines.iter_mut().filter(|baseline| baseline.unable.is_none()) {
             match baseline.run(scratch.path())? {

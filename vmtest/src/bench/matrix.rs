@@ -15,7 +15,7 @@ use crate::{
     checkpoints::Checkpoints,
     machine::{self, MachineError},
     report::Tally,
-    run::{self, RunError, Show, plan::RunPlan, progress::ProgressEvent},
+    run::{self, RunError, RunObserver, plan::RunPlan, progress::ProgressEvent},
 };
 use kernlab_kernels::{Entry, Event, Kernels, Observer, SelectError, Silent};
 
@@ -106,7 +106,7 @@ fn run(
         backend: backend.map(|backend| backend.to_string()),
         ..RunOptions::default()
     };
-    let notices: Arc<dyn Show> = Arc::new(Notices);
+    let notices: Arc<dyn RunObserver> = Arc::new(Notices);
     let started = Instant::now();
     let outcomes = run::run(&bench.kernels, &options, &bench.guest, &notices)?;
     let took = started.elapsed();
@@ -125,7 +125,7 @@ fn forget(bench: &MatrixBench, entries: &[Entry]) -> Result<(), MatrixError> {
     let store = bench.kernels.store();
     for entry in entries {
         let kernel = bench.kernels.prepare(entry, &Silent)?;
-        let bootable = machine::of_kernel(store, &kernel, &bench.guest, &[], &mut |_| {})?;
+        let bootable = machine::of_kernel(store, &kernel, &bench.guest, &[], &Silent)?;
         Checkpoints::of(store).forget(&bootable);
     }
     Ok(())
@@ -136,14 +136,14 @@ struct Notices;
 
 impl Observer for Notices {
     fn observe(&self, _: &str, _: Event<'_>) {}
-}
-
-impl Show for Notices {
-    fn begin(&self, _: &Path, _: &RunPlan) {}
 
     fn notice(&self, line: &str) {
         eprintln!("note: {line}");
     }
+}
+
+impl RunObserver for Notices {
+    fn begin(&self, _: &Path, _: &RunPlan) {}
 
     fn cell(&self, _: &str, _: &ProgressEvent) {}
 

@@ -6,6 +6,7 @@ use std::{
     num::NonZeroUsize,
     path::{Path, PathBuf},
     process,
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -14,7 +15,7 @@ use crate::{
     checkpoints::Checkpoints,
     lab::{Bootable, Job, LabError},
 };
-use kernlab_kernels::Store;
+use kernlab_kernels::{Event, Observer, Silent, Store};
 
 /// What to restore, and how often.
 #[derive(Clone, Debug)]
@@ -64,12 +65,30 @@ pub enum SoakError {
     Host(#[from] io::Error),
 }
 
+/// Keeps what a user should know: that a guest could not be restored.
+#[derive(Default)]
+struct Notices(Mutex<Option<String>>);
+
+impl Notices {
+    fn last(self) -> Option<String> {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Observer for Notices {
+    fn observe(&self, _: &str, _: Event<'_>) {}
+
+    fn notice(&self, line: &str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(line.to_owned());
+    }
+}
+
 /// Restores guests; each runs a program and is switched off. `observe` is called before each round
 /// with its number, counted from 1.
 pub fn soak(bench: &SoakBench, mut observe: impl FnMut(usize)) -> Result<Report, SoakError> {
     let guest = |round| move |source| SoakError::Guest { round, source: Box::new(source) };
     let checkpoints = Checkpoints::of(&bench.store);
-    checkpoints.prepare(&bench.bootable, &mut |_| {}).map_err(guest(0))?;
+    checkpoints.prepare(&bench.bootable, &Silent).map_err(guest(0))?;
     // Not those of other kernels: other processes may save and restore them meanwhile.
     let dir = checkpoints.dir(&bench.bootable).ok_or(SoakError::NoState)?;
     let before = Belongings::of(&dir)?;
@@ -77,15 +96,14 @@ pub fn soak(bench: &SoakBench, mut observe: impl FnMut(usize)) -> Result<Report,
     for round in 1..=bench.rounds.get() {
         observe(round);
         let began = Instant::now();
-        let mut told = None;
-        let mut notify = |line| told = Some(line);
-        let mut restored = checkpoints.guest(&bench.bootable, &mut notify).map_err(guest(round))?;
+        let notices = Notices::default();
+        let mut restored = checkpoints.guest(&bench.bootable, &notices).map_err(guest(round))?;
         ready.push(restored.timings().ready);
         // The agent itself: as anything but PID 1 it ends at once.
         restored.run(&Job::new(["/init"])).map_err(guest(round))?;
         drop(restored);
         whole.push(began.elapsed());
-        if let Some(told) = told {
+        if let Some(told) = notices.last() {
             return Err(SoakError::NotRestored { round, told });
         }
     }

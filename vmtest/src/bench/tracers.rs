@@ -10,7 +10,7 @@ use crate::{
     lab::{Bootable, Exit, Guest, Job, LabError, Ready},
     program::Program,
 };
-use kernlab_kernels::Store;
+use kernlab_kernels::{Silent, Store};
 
 /// What to measure with.
 #[derive(Clone, Debug)]
@@ -97,7 +97,7 @@ pub fn tracers(
     let mut traced: Vec<Vec<Cost>> = tracers.iter().map(|_| Vec::new()).collect();
     for number in 1..=bench.rounds.get() {
         observe(number);
-        let mut guest = checkpoints.guest(&bootable, &mut |_| {})?;
+        let mut guest = checkpoints.guest(&bootable, &Silent)?;
         // The first program of a guest pays for the translation of all others.
         measure(&mut guest, "warming up", By::Nobody)?;
         untraced.push(measure(&mut guest, "untraced", By::Nobody)?);

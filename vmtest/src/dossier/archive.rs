@@ -52,9 +52,8 @@ pub fn of(
     entry: &Entry,
     how: How<'_>,
     observer: &dyn Observer,
-    notify: &mut dyn FnMut(String),
 ) -> Result<Archive, DossierError> {
-    of_kernel(kernels, kernels.prepare(entry, observer)?, how, notify)
+    of_kernel(kernels, kernels.prepare(entry, observer)?, how, observer)
 }
 
 /// The same of a kernel that was prepared.
@@ -62,7 +61,7 @@ pub fn of_kernel(
     kernels: &Kernels,
     kernel: Unpacked,
     how: How<'_>,
-    notify: &mut dyn FnMut(String),
+    observer: &dyn Observer,
 ) -> Result<Archive, DossierError> {
     let path = kernel.image.fastest();
     let image = File::open(path).and_then(|mut file| Digest::of_reader(&mut file));
@@ -75,7 +74,7 @@ pub fn of_kernel(
     let whole = |dir: &Path| if refused.get() { None } else { read(dir) };
     let (_, examination) = kernels.store().artifact(&key, whole, |scratch| {
         refused.set(false);
-        let examination: Examination = ask_for_json("examine", kernels, &kernel, how, notify)?;
+        let examination: Examination = ask_for_json("examine", kernels, &kernel, how, observer)?;
         let json = serde_json::to_vec(&examination).map_err(|error| unreadable(path, error))?;
         write(&scratch.join(EXAMINATION), &json)
     })?;
@@ -121,15 +120,15 @@ impl Archive {
         &self,
         kernels: &Kernels,
         how: How<'_>,
-        notify: &mut dyn FnMut(String),
+        observer: &dyn Observer,
     ) -> Result<Whole, DossierError> {
-        let names = self.answer("functions", kernels, how, notify)?;
+        let names = self.answer("functions", kernels, how, observer)?;
         let types = match &self.btf {
             None => None,
             Some(identity) => {
                 let bytes = match embedded_btf(self.kernel.image.fastest(), identity) {
                     Some(bytes) => bytes,
-                    None => self.answer("btf", kernels, how, notify)?,
+                    None => self.answer("btf", kernels, how, observer)?,
                 };
                 let btf = Btf::parse(bytes)
                     .map_err(|error| DossierError::Btf(self.dossier.release.clone(), error))?;
@@ -146,13 +145,13 @@ impl Archive {
         question: &str,
         kernels: &Kernels,
         how: How<'_>,
-        notify: &mut dyn FnMut(String),
+        observer: &dyn Observer,
     ) -> Result<Vec<u8>, DossierError> {
         let key = format!("{question} {VERSION} {}", self.image);
         let key = Digest::of(key.as_bytes()).to_string();
         let whole = |dir: &Path| fs::read(dir.join(question)).ok();
         let (_, answer) = kernels.store().artifact(&key, whole, |scratch| {
-            let answer = ask(question, LONG_TIMEOUT, kernels, &self.kernel, how, notify)?;
+            let answer = ask(question, LONG_TIMEOUT, kernels, &self.kernel, how, observer)?;
             write(&scratch.join(question), &answer)
         })?;
         Ok(answer)

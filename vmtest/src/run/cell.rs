@@ -32,7 +32,7 @@ use crate::{
     report::CellReport,
     verdict::{self, Findings, Golden, Judgement, Prediction, SplatPolicy, Trace},
 };
-use kernlab_kernels::{Deviation, Entry, Kernels, Selection, Silent, Unpacked, chain};
+use kernlab_kernels::{Deviation, Entry, Kernels, Observer, Selection, Silent, Unpacked, chain};
 
 /// Where a guest finds the BPF object that it is to load instead of its own.
 const OBJECT: &str = "/tmp/object.o";
@@ -101,11 +101,11 @@ impl Runner {
         let attempt = CellAttempt { cell: id.clone(), number }.to_string();
         let reporter = Reporter::from_environment(&attempt);
         if self.plan.pending.contains(&cell.kernel) {
-            reporter.notify(ProgressEvent::Waiting);
+            reporter.report(ProgressEvent::Waiting);
             return self.when_ready(&cell.kernel).run_attempt(cell, number);
         }
         let began = Instant::now();
-        reporter.notify(ProgressEvent::Booting);
+        reporter.report(ProgressEvent::Booting);
         let evidence = self.dir.create_evidence(&attempt)?;
 
         let gathered = self.gather(cell, &evidence, &reporter);
@@ -117,7 +117,7 @@ impl Runner {
         report.evidence = RunDir::evidence(&attempt).display().to_string();
         report.duration_ms = milliseconds(began.elapsed());
         evidence.keep_report(&report)?;
-        reporter.notify(ProgressEvent::Finished { outcome: report.outcome, reason: report.reason });
+        reporter.report(ProgressEvent::Finished { outcome: report.outcome, reason: report.reason });
         Ok(report)
     }
 
@@ -148,14 +148,13 @@ impl Runner {
         let entry = self.entry(&cell.kernel)?;
         let kernel = self.kernel(&entry)?;
         kernel.check_mode(&entry, cell.btf).map_err(unavailable)?;
-        let mut notify = |line| reporter.notify(ProgressEvent::Notice(line));
-        let mut bootable = self.bootable(&entry, &kernel, cell.btf, &mut notify)?;
+        let mut bootable = self.bootable(&entry, &kernel, cell.btf, reporter)?;
         bootable.console_file = Some(evidence.console_file());
         clock.lap("prepare");
-        self.open_kernel(&entry, &kernel, &mut notify)?;
+        self.open_kernel(&entry, &kernel, reporter)?;
         clock.lap("first of its kernel");
 
-        let start = match self.start(cell, &bootable, evidence, &mut notify) {
+        let start = match self.start(cell, &bootable, evidence, reporter) {
             Ok(start) => start,
             Err(error) => {
                 let not_kept = evidence.keep_lost_guest(&error).err();
@@ -164,7 +163,7 @@ impl Runner {
             }
         };
         clock.lap("guest");
-        reporter.notify(ProgressEvent::Tracing);
+        reporter.report(ProgressEvent::Tracing);
         let release = Some(start.release().to_owned());
         let worked = start
             .run()
@@ -259,7 +258,7 @@ impl Runner {
         cell: &Cell,
         bootable: &Bootable,
         evidence: &CellEvidence,
-        notify: &mut dyn FnMut(String),
+        observer: &dyn Observer,
     ) -> Result<Start, LabError> {
         let checkpoints = Checkpoints::of(self.kernels.store());
         if primed::is_worthwhile(&self.plan, &cell.kernel, cell.btf) {
@@ -268,15 +267,15 @@ impl Runner {
             if self.dir.is_first(&format!("primed-{}-{}", cell.kernel, cell.btf)) {
                 let mut bootable = bootable.clone();
                 bootable.console_file = Some(evidence.primed_console_file());
-                checkpoints.prime(&bootable, &tracer, notify)?;
+                checkpoints.prime(&bootable, &tracer, observer)?;
             }
-            if let Some(guest) = checkpoints.primed(bootable, &tracer, notify)? {
+            if let Some(guest) = checkpoints.primed(bootable, &tracer, observer)? {
                 return Ok(Start::Primed(guest, primed::work(cell), self.timed(tracer)));
             }
         }
         let guest = match self.plan.options.cold {
             true => Guest::boot(bootable, lab::BOOT_TIMEOUT),
-            false => checkpoints.guest(bootable, notify),
+            false => checkpoints.guest(bootable, observer),
         };
         Ok(Start::Ready(guest?, self.timed(self.job(cell))))
     }
@@ -287,7 +286,7 @@ impl Runner {
         &self,
         entry: &Entry,
         kernel: &Unpacked,
-        notify: &mut dyn FnMut(String),
+        observer: &dyn Observer,
     ) -> Result<(), Early> {
         let file = self.dir.dossier(&entry.id);
         if file.exists() {
@@ -298,7 +297,7 @@ impl Runner {
         if file.exists() {
             return Ok(());
         }
-        let dossier = self.dossier(entry, kernel, notify);
+        let dossier = self.dossier(entry, kernel, observer);
         let types = entry.btf_file.as_ref().map(|_| {
             let file = self.external_btf(entry, kernel).ok()?;
             prediction::extract(&file)
@@ -311,18 +310,18 @@ impl Runner {
         &self,
         entry: &Entry,
         kernel: &Unpacked,
-        notify: &mut dyn FnMut(String),
+        observer: &dyn Observer,
     ) -> Option<Dossier> {
-        let bootable = self.bootable(entry, kernel, BtfMode::Embedded, notify).ok()?;
+        let bootable = self.bootable(entry, kernel, BtfMode::Embedded, observer).ok()?;
         if !self.plan.options.cold {
-            Checkpoints::of(self.kernels.store()).prepare(&bootable, notify).ok()?;
+            Checkpoints::of(self.kernels.store()).prepare(&bootable, observer).ok()?;
         }
         let how = How { guest: &self.plan.guest, cold: self.plan.options.cold, refresh: false };
-        match dossier::of_kernel(&self.kernels, kernel.clone(), how, notify) {
+        match dossier::of_kernel(&self.kernels, kernel.clone(), how, observer) {
             Ok(archive) => Some(archive.dossier),
             Err(error) => {
                 let why = chain(&error);
-                notify(format!(
+                observer.notice(&format!(
                     "{}: there is no dossier, so nothing is predicted: {why}",
                     entry.id
                 ));
@@ -337,11 +336,11 @@ impl Runner {
         entry: &Entry,
         kernel: &Unpacked,
         mode: BtfMode,
-        notify: &mut dyn FnMut(String),
+        observer: &dyn Observer,
     ) -> Result<Bootable, Early> {
         let programs = ["kernlab-tracer", "kernlab-workload", "kernlab-workload-static"];
         let store = self.kernels.store();
-        let mut bootable = machine::of_kernel(store, kernel, &self.plan.guest, &programs, notify)
+        let mut bootable = machine::of_kernel(store, kernel, &self.plan.guest, &programs, observer)
             .map_err(|error| infra(error.reason(), &error))?;
         bootable.machine.injected.extend(
             self.plan.object.clone().map(|host| InjectedFile { guest: OBJECT.to_owned(), host }),

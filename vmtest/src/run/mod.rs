@@ -83,12 +83,10 @@ pub enum RunError {
     Census(#[from] report::CensusError),
 }
 
-/// What happens during a run, for whoever shows it.
-pub trait Show: Observer + Send + Sync {
+/// An observer of a run, which also hears of its cells.
+pub trait RunObserver: Observer + Send + Sync {
     /// The run is about to start.
     fn begin(&self, dir: &Path, plan: &RunPlan);
-    /// Something that the user should know.
-    fn notice(&self, line: &str);
     /// Something happened to a cell.
     fn cell(&self, cell: &str, event: &ProgressEvent);
     /// No cell runs any more.
@@ -115,7 +113,7 @@ pub fn run(
     kernels: &Kernels,
     options: &RunOptions,
     guest: &Path,
-    show: &Arc<dyn Show>,
+    show: &Arc<dyn RunObserver>,
 ) -> Result<Outcomes, RunError> {
     let started = jiff::Timestamp::now();
     let clock = Instant::now();

@@ -16,7 +16,7 @@ use kernlab_core::outcome::{Outcome, Reason, Verdict};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Show,
+    RunObserver,
     dir::{RunDir, read_json, write_json},
     plan::RunPlan,
 };
@@ -45,7 +45,7 @@ pub(super) enum Readiness {
 }
 
 impl Readiness {
-    fn of(kernels: &Kernels, entry: &Entry, show: &dyn Show) -> Self {
+    fn of(kernels: &Kernels, entry: &Entry, show: &dyn RunObserver) -> Self {
         match kernels.prepare(entry, show) {
             Ok(kernel) => {
                 let external =
@@ -95,7 +95,7 @@ impl Preparation {
         entries: &[Entry],
         dir: &RunDir,
         plan: &mut RunPlan,
-        show: &dyn Show,
+        show: &dyn RunObserver,
     ) -> io::Result<Self> {
         let mut preparation = Preparation { downloads: Vec::new(), builds: Vec::new() };
         for entry in entries {
@@ -130,7 +130,7 @@ impl Preparation {
 
     /// Prepares all others in the background: downloads one after the other, and builds beside them.
     /// What is still going on when the process ends goes on in the next run.
-    pub(super) fn start(self, kernels: &Kernels, dir: &RunDir, show: &Arc<dyn Show>) {
+    pub(super) fn start(self, kernels: &Kernels, dir: &RunDir, show: &Arc<dyn RunObserver>) {
         for (pending, niceness) in [(self.downloads, 0), (self.builds, NICENESS)] {
             let (kernels, dir) = (kernels.clone(), dir.clone());
             let show = Arc::clone(show);

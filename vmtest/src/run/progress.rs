@@ -10,6 +10,7 @@ use std::{
 };
 
 use kernlab_core::outcome::{Outcome, Reason};
+use kernlab_kernels::{Event, Observer};
 use serde::{Deserialize, Serialize};
 
 /// Names the socket to the cells.
@@ -68,8 +69,8 @@ impl Reporter {
         Reporter { socket, cell: cell.to_owned() }
     }
 
-    /// Tells what happened.
-    pub fn notify(&self, event: ProgressEvent) {
+    /// Tells what happened to the cell.
+    pub fn report(&self, event: ProgressEvent) {
         let Some(socket) = &self.socket else { return };
         let progress = Progress { cell: self.cell.clone(), event };
         if let Ok(message) = serde_json::to_vec(&progress) {
@@ -119,6 +120,15 @@ impl Listener {
     }
 }
 
+/// What a cell's kernel goes through is told by the run that prepares it.
+impl Observer for Reporter {
+    fn observe(&self, _kernel: &str, _event: Event<'_>) {}
+
+    fn notice(&self, line: &str) {
+        self.report(ProgressEvent::Notice(line.to_owned()));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,7 +139,7 @@ mod tests {
         let socket = UnixDatagram::unbound().unwrap();
         socket.connect(listener.path()).unwrap();
         let reporter = Reporter { socket: Some(socket), cell: "k/embedded/aya/t/s".into() };
-        reporter.notify(ProgressEvent::Booting);
+        reporter.report(ProgressEvent::Booting);
         Listener::hang_up(&listener.path()).unwrap();
         assert_eq!(
             listener.next(),
@@ -140,6 +150,6 @@ mod tests {
 
     #[test]
     fn nobody_needs_to_listen() {
-        Reporter { socket: None, cell: String::new() }.notify(ProgressEvent::Tracing);
+        Reporter { socket: None, cell: String::new() }.report(ProgressEvent::Tracing);
     }
 }

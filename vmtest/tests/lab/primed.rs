@@ -1,9 +1,9 @@
 //! Guests that are saved with a primed program.
 
-use std::{collections::BTreeSet, fs, time::Duration};
+use std::{collections::BTreeSet, fs, sync::Mutex, time::Duration};
 
 use kernlab_core::outcome::Outcome;
-use kernlab_kernels::Store;
+use kernlab_kernels::{Event, Observer, Store};
 use kernlab_vmtest::{
     checkpoints::Checkpoints,
     lab::{BOOT_TIMEOUT, Bootable, Checkpoint, Exit, Guest, JobOutput, LabErrorKind},
@@ -22,6 +22,29 @@ fn proceed(machine: &Bootable, saved: &Checkpoint, input: &str) -> JobOutput {
     let after = guest.run(&fault_agent(&["list", "/sys/kernel/btf"])).unwrap();
     assert_eq!(String::from_utf8_lossy(&after.stdout).trim(), "vmlinux");
     output
+}
+
+/// Keeps what it hears.
+#[derive(Default)]
+struct Notices(Mutex<Vec<String>>);
+
+impl Observer for Notices {
+    fn observe(&self, _: &str, _: Event<'_>) {}
+
+    fn notice(&self, line: &str) {
+        self.0.lock().unwrap().push(line.to_owned());
+    }
+}
+
+/// Expects to hear nothing.
+struct NoNotice;
+
+impl Observer for NoNotice {
+    fn observe(&self, _: &str, _: Event<'_>) {}
+
+    fn notice(&self, line: &str) {
+        panic!("{line}");
+    }
 }
 
 #[test]
@@ -76,7 +99,7 @@ fn a_program_that_crashes_the_kernel_is_no_notice() {
     let dir = tempfile::tempdir().unwrap();
     let checkpoints = Checkpoints::of(&Store::open(dir.path()).unwrap());
     let program = fault_agent(&["prime", "crash"]);
-    let prepared = checkpoints.prime(&machine(), &program, &mut |line| panic!("{line}"));
+    let prepared = checkpoints.prime(&machine(), &program, &NoNotice);
     assert_eq!(prepared.unwrap_err().outcome(), Outcome::KernelCrash);
 }
 
@@ -89,13 +112,12 @@ fn a_saved_program_is_that_of_its_file() {
     fs::copy(&machine.machine.injected[0].host, &host).unwrap();
     machine.machine.injected[0].host = host.clone();
     let program = fault_agent(&["prime"]);
-    let mut told = Vec::new();
-    let mut exit = || {
-        let mut notify = |line| told.push(line);
-        let guest = checkpoints.primed(&machine, &program, &mut notify).unwrap()?;
+    let told = Notices::default();
+    let exit = || {
+        let guest = checkpoints.primed(&machine, &program, &told).unwrap()?;
         Some(guest.proceed("exit 5", &program).unwrap().1.exit)
     };
-    let prepare = || checkpoints.prime(&machine, &program, &mut |line| panic!("{line}")).unwrap();
+    let prepare = || checkpoints.prime(&machine, &program, &NoNotice).unwrap();
 
     assert_eq!(exit(), None, "nobody has saved one");
     prepare();
@@ -109,5 +131,6 @@ fn a_saved_program_is_that_of_its_file() {
         fs::write(state.unwrap().path().join("devices"), "damaged").unwrap();
     }
     assert_eq!(exit(), None);
+    let told = told.0.into_inner().unwrap();
     assert!(told[0].contains("the checksum of its devices is wrong"), "{told:?}");
 }

@@ -8,7 +8,7 @@ use std::{
 
 use clap::{Args, Subcommand};
 use kernlab_cli::{Exit, Selected};
-use kernlab_kernels::{Kernels, Selection, Silent, chain};
+use kernlab_kernels::{Kernels, Selection, chain};
 use kernlab_vmtest::{
     bench::{
         self, BaselineBench, BootBench, Comparison, Kept, MatrixBench, Report, SoakBench,
@@ -18,7 +18,7 @@ use kernlab_vmtest::{
     program::Program,
 };
 
-use crate::{failure::Failure, selection};
+use crate::{failure::Failure, kernels::Progress, selection};
 
 /// What to measure.
 #[derive(Debug, Subcommand)]
@@ -120,13 +120,13 @@ fn measure(benchmark: Benchmark, arguments: &Subject) -> Result<(), Failure> {
         let message = format!("{} names {} kernels, expected one", arguments.kernel, entries.len());
         return Err(Failure::usage(message));
     };
-    let kernel = kernels.prepare(entry, &Silent)?;
-    let mut notify = |news: String| eprintln!("note: {news}");
+    let progress = Progress::new();
+    let kernel = kernels.prepare(entry, &progress)?;
     let programs: &[&str] = match benchmark {
         Benchmark::Tracers => &["kernlab-tracer"],
         Benchmark::Boot | Benchmark::Soak | Benchmark::Baselines => &[],
     };
-    let bootable = machine::of_kernel(kernels.store(), &kernel, &guest, programs, &mut notify)
+    let bootable = machine::of_kernel(kernels.store(), &kernel, &guest, programs, &progress)
         .map_err(|error| Failure::infrastructure(&error))?;
     let image = kernel.image.bzimage.clone();
     let (kernel, rounds) = (kernel.id.clone(), arguments.rounds);

@@ -24,7 +24,7 @@ use crate::{
     selection,
 };
 
-/// Show what each tracer depends on, and what each kernel has of it.
+/// RunObserver what each tracer depends on, and what each kernel has of it.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -53,8 +53,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let mut archives: BTreeMap<String, Archive> = BTreeMap::new();
     for entry in &entries {
         let how = How { guest: &arguments.guest, cold: false, refresh: false };
-        let mut notify = |line: String| eprintln!("note: {line}");
-        match dossier::of(&kernels, entry, how, &progress, &mut notify) {
+        match dossier::of(&kernels, entry, how, &progress) {
             Ok(archive) => drop(archives.insert(entry.id.clone(), archive)),
             Err(error) => {
                 let heading = format!("{} is left out: ", entry.id);

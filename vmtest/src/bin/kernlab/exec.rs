@@ -99,14 +99,13 @@ fn run_in(
 ) -> Result<Ended, Box<dyn Error>> {
     let kernel = kernels.prepare(entry, show)?;
     let store = kernels.store();
-    let mut notify = |news: String| eprintln!("note: {news}");
-    let mut bootable = machine::of_kernel(store, &kernel, &arguments.guest, &[], &mut notify)?;
+    let mut bootable = machine::of_kernel(store, &kernel, &arguments.guest, &[], show)?;
     bootable.machine.memory_mib = arguments.memory.unwrap_or(bootable.machine.memory_mib);
     bootable.machine.injected = program.files();
     bootable.machine.injected.extend(arguments.files.iter().cloned());
     let guest = match arguments.cold {
         true => Guest::boot(&bootable, lab::BOOT_TIMEOUT),
-        false => Checkpoints::of(store).guest(&bootable, &mut notify),
+        false => Checkpoints::of(store).guest(&bootable, show),
     };
     let mut guest = guest.map_err(Box::<LabError>::from)?;
     let room = 64 << 20;

@@ -23,7 +23,7 @@ use crate::{
 /// What to do with the kernels.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Show every kernel: what it is, where it comes from, whether it is here.
+    /// RunObserver every kernel: what it is, where it comes from, whether it is here.
     List(List),
     /// Ask the repositories what the kernels are now, and write kernels.lock.
     Update(Update),
@@ -41,13 +41,13 @@ pub(crate) enum Command {
     Unbuilt(build::Unbuilt),
     /// Remove from the store what no lock names, or what it takes to be within a size.
     Gc(gc::Gc),
-    /// Show what is known of kernels: features, symbols, where they have their fields. One that has
+    /// RunObserver what is known of kernels: features, symbols, where they have their fields. One that has
     /// no dossier yet is booted for it.
     Dossier(dossier::Dossier),
     /// Add a kernel: find it, boot it, write its entry and lock, run the matrix on it, and compare it
     /// with the kernel that is most like it.
     Add(add::Add),
-    /// Show what changed between two kernels for what the tracers touch.
+    /// RunObserver what changed between two kernels for what the tracers touch.
     Diff(diff::Diff),
 }
 
@@ -66,7 +66,7 @@ pub(crate) struct Update {
     /// All kernels, with a line for each that says what it resolves to.
     #[arg(long, conflicts_with = "selectors")]
     all: bool,
-    /// Show what would change, and write nothing.
+    /// RunObserver what would change, and write nothing.
     #[arg(long)]
     dry_run: bool,
 }

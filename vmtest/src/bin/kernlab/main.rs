@@ -29,7 +29,7 @@ enum Command {
     /// Measure what the lab's own steps cost on this machine.
     #[command(subcommand)]
     Bench(bench::Command),
-    /// Show what each tracer depends on, and what each kernel has of it.
+    /// RunObserver what each tracer depends on, and what each kernel has of it.
     Deps(deps::Arguments),
     /// Run a program of this machine in each kernel.
     Exec(exec::Arguments),

@@ -10,7 +10,7 @@ use clap::Args;
 use kernlab_cli::{Exit, RunOptions};
 use kernlab_vmtest::{
     report::{Tally, predictions, table, timings},
-    run::{self, Outcomes, Show},
+    run::{self, Outcomes, RunObserver},
 };
 
 use crate::{
@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(Arguments { options, guest }: &Arguments) -> Result<Exit, Failure> {
     let kernels = selection::open(&options.selected.scope)?;
     let terminal = Arc::new(Terminal::new());
-    let show: Arc<dyn Show> = Arc::clone(&terminal) as _;
+    let show: Arc<dyn RunObserver> = Arc::clone(&terminal) as _;
     let Outcomes { report, dir } = run::run(&kernels, options, guest, &show)?;
     println!("\n{}", table::matrix(&report, terminal.width()));
     let unsupported = predictions::unsupported(&report);

@@ -110,12 +110,11 @@ fn visit(
     shell: &Shell,
     arguments: &Arguments,
 ) -> Result<Exit, Box<dyn Error>> {
-    let kernel = kernels.prepare(entry, &Terminal::new())?;
+    let terminal = Terminal::new();
+    let kernel = kernels.prepare(entry, &terminal)?;
     let store = kernels.store();
-    let mut notify = |news: String| eprintln!("note: {news}");
     let programs = ["kernlab-tracer", "kernlab-workload", "kernlab-workload-static"];
-    let mut bootable =
-        machine::of_kernel(store, &kernel, &arguments.guest, &programs, &mut notify)?;
+    let mut bootable = machine::of_kernel(store, &kernel, &arguments.guest, &programs, &terminal)?;
     bootable.machine.injected.extend(shell.program.files());
     bootable.machine.injected.extend(arguments.files.iter().cloned());
     let script = piped()?;
@@ -127,7 +126,7 @@ fn visit(
     bootable.machine.debugger = arguments.gdb.clone();
     let guest = match arguments.cold {
         true => Guest::boot(&bootable, lab::BOOT_TIMEOUT),
-        false => Checkpoints::of(store).guest(&bootable, &mut notify),
+        false => Checkpoints::of(store).guest(&bootable, &terminal),
     };
     let mut guest = guest.map_err(Box::<LabError>::from)?;
     eprintln!("{}, {}; Ctrl-] ends it", entry.id, guest.hello().release);
@@ -145,13 +144,13 @@ fn visit(
     }
     let screen = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     let keyboard = Keyboard::default();
-    let terminal = RawTerminal::begin()?;
-    if let Some(modes) = terminal.modes.clone() {
+    let raw = RawTerminal::begin()?;
+    if let Some(modes) = raw.modes.clone() {
         let keyboard = keyboard.clone();
         thread::spawn(move || type_on(&keyboard, &modes));
     }
     let ended = guest.run_at_terminal(&job, size(), screen, &keyboard);
-    drop(terminal);
+    drop(raw);
     let _ = ended?;
     let kernel_log = guest.kernel_log()?.to_owned();
     let guest_splats = GuestSplats::of(&kernel_log, "");

@@ -13,7 +13,7 @@ use crate::building::Building;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kernlab_core::outcome::{Outcome, Reason, Severity};
 use kernlab_kernels::Observer;
-use kernlab_vmtest::run::{Show, plan::RunPlan, progress::ProgressEvent};
+use kernlab_vmtest::run::{RunObserver, plan::RunPlan, progress::ProgressEvent};
 
 /// Shows a run on standard error.
 pub(crate) struct Terminal {
@@ -81,7 +81,7 @@ impl Terminal {
     }
 }
 
-impl Show for Terminal {
+impl RunObserver for Terminal {
     fn begin(&self, _dir: &Path, plan: &RunPlan) {
         let mut state = self.state();
         let attempts: Vec<_> = plan.attempts().map(|attempt| attempt.to_string()).collect();
@@ -106,10 +106,6 @@ impl Show for Terminal {
                 .progress_chars("=> "),
         );
         self.bar.enable_steady_tick(Duration::from_millis(200));
-    }
-
-    fn notice(&self, line: &str) {
-        self.line(line);
     }
 
     fn cell(&self, cell: &str, event: &ProgressEvent) {
@@ -185,6 +181,10 @@ fn kernel_of(cell: &str) -> String {
 }
 
 impl Observer for Terminal {
+    fn notice(&self, line: &str) {
+        self.line(line);
+    }
+
     fn observe(&self, kernel: &str, event: kernlab_kernels::Event<'_>) {
         let mut state = self.state();
         match event {

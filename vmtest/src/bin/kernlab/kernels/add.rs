@@ -24,7 +24,7 @@ use kernlab_vmtest::{
         regression::{Regression, Side},
         table,
     },
-    run::{self, Outcomes, Show},
+    run::{self, Outcomes, RunObserver},
 };
 
 use super::progress::Progress;
@@ -98,9 +98,8 @@ fn examine(
     progress: &Progress,
 ) -> Result<(Proposal, Dossier), Failure> {
     let how = How { guest, cold: false, refresh: false };
-    let mut notify = |line: String| eprintln!("note: {line}");
-    let archive = dossier::of(&proposal.kernels, &proposal.entry, how, progress, &mut notify)
-        .map_err(|error| {
+    let archive =
+        dossier::of(&proposal.kernels, &proposal.entry, how, progress).map_err(|error| {
             progress.failed();
             Failure::infrastructure(&error)
                 .of("the kernel can't be used in the lab, so nothing was written: ")
@@ -150,7 +149,7 @@ fn compare(kernels: &Kernels, proposal: &Proposal, guest: &Path) -> Result<Exit,
     let selected = Selected { kernels: selected.collect(), scope: Scope::default() };
     let options = RunOptions { selected, ..RunOptions::default() };
     let terminal = Arc::new(Terminal::new());
-    let show: Arc<dyn Show> = Arc::clone(&terminal) as _;
+    let show: Arc<dyn RunObserver> = Arc::clone(&terminal) as _;
     let Outcomes { report, dir } = run::run(kernels, &options, guest, &show)?;
     println!("\n{}", table::matrix(&report, terminal.width()));
     print!("{}", table::findings(&report));

@@ -65,17 +65,16 @@ fn compare(
     how: How<'_>,
     all: bool,
 ) -> Result<Output, DossierError> {
-    let mut notify = |line: String| eprintln!("note: {line}");
     let progress = Progress::new();
     let (ids, entries) = ((old.id.clone(), new.id.clone()), (old, new));
-    let old = dossier::of(kernels, entries.0, how, &progress, &mut notify)?;
-    let new = dossier::of(kernels, entries.1, how, &progress, &mut notify)?;
+    let old = dossier::of(kernels, entries.0, how, &progress)?;
+    let new = dossier::of(kernels, entries.1, how, &progress)?;
     let difference = Difference::between(&old.dossier, &new.dossier);
     let all = match all {
         false => None,
         true => {
-            let old = old.whole(kernels, how, &mut notify)?;
-            Some(WholeDifference::between(&old, &new.whole(kernels, how, &mut notify)?))
+            let old = old.whole(kernels, how, &progress)?;
+            Some(WholeDifference::between(&old, &new.whole(kernels, how, &progress)?))
         }
     };
     Ok(Output { old: ids.0, new: ids.1, difference, all })

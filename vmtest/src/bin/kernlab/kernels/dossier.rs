@@ -58,9 +58,8 @@ pub(super) fn run(kernels: Kernels, arguments: &Dossier) -> Result<Exit, Failure
     let mut exit = Exit::Success;
     let mut rows = Vec::new();
     for entry in &entries {
-        let mut notify = |line: String| eprintln!("note: {line}");
         let how = How { guest: &guest, cold: false, refresh: arguments.refresh };
-        let archive = match dossier::of(kernels, entry, how, &progress, &mut notify) {
+        let archive = match dossier::of(kernels, entry, how, &progress) {
             Ok(archive) => archive,
             Err(error) => {
                 exit = Failure::infrastructure(&error).of(&format!("{}: ", entry.id)).report();

@@ -13,7 +13,7 @@ pub(crate) struct Gc {
     /// for the longest time goes first, what the locks name last. `10G`, `500M`, or bytes.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     keep: Option<u64>,
-    /// Show what would be removed, and remove nothing.
+    /// RunObserver what would be removed, and remove nothing.
     #[arg(long)]
     dry_run: bool,
 }

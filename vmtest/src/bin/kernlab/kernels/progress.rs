@@ -74,6 +74,10 @@ fn console_is_terminal() -> bool {
 }
 
 impl Observer for Progress {
+    fn notice(&self, line: &str) {
+        self.line(&format!("note: {line}"));
+    }
+
     fn observe(&self, kernel: &str, event: Event<'_>) {
         match event {
             Event::Wait { file } => {
