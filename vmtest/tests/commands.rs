@@ -38,7 +38,7 @@ fn copy_of_checkout() -> tempfile::TempDir {
 #[case::no_such_release(&["run", "--kernel", "3.10"], "no kernel matches \"3.10\"")]
 #[case::no_such_file(&["run", "--kernel", "./bzImage"], "there is no kernel image \"./bzImage\"")]
 #[case::nothing_left(&["run", "--kernel", "debian-6.1", "--scenario", "none/*"], "no cell is left")]
-#[case::no_such_backend(&["run", "--backend", "bcc"], "unknown backend \"bcc\"")]
+#[case::no_such_backend(&["run", "--backend", "bcc"], "invalid value 'bcc'")]
 #[case::no_such_tracer(&["deps", "--tracer", "ptrace"], "no tracer ptrace")]
 #[case::two_kernels_for_one(&["kernels", "diff", "6.1", "debian-*"], "kernels: name one of debian-4.18,")]
 #[case::no_such_program(&["exec", "--", "./nothing"], "cannot read ./nothing")]
@@ -51,7 +51,7 @@ fn copy_of_checkout() -> tempfile::TempDir {
     &["kernels", "add", "6.1", "--id", "debian-6.1"],
     "the id \"debian-6.1\" is taken: name another with --id"
 )]
-#[case::no_such_mode(&["run", "--btf", "hidden"], "unknown BTF mode \"hidden\"")]
+#[case::no_such_mode(&["run", "--btf", "hidden"], "invalid value 'hidden'")]
 fn bad_usage_ends_with_2(#[case] words: &[&str], #[case] message: &str) {
     let dir = copy_of_checkout();
     let output = kernlab(dir.path(), words);
@@ -91,4 +91,51 @@ fn missing_guest_programs_end_with_3() {
     let output = kernlab(dir.path(), &nowhere);
     assert_eq!(output.status.code(), Some(3));
     assert!(String::from_utf8(output.stderr).unwrap().contains("`cargo xtask vmtest` builds them"));
+}
+
+/// Every command that opens the matrix and the store, with a kernel where it takes one.
+#[rstest]
+fn what_can_t_be_opened_has_one_exit_code(
+    #[values(
+        "run --kernel KERNEL",
+        "exec --kernel KERNEL -- /bin/true",
+        "deps --kernel KERNEL",
+        "shell --kernel KERNEL",
+        "matrix --shards 2 --kernel KERNEL",
+        "bench boot --kernel KERNEL",
+        "bench matrix --kernel KERNEL",
+        "kernels list",
+        "kernels update KERNEL",
+        "kernels verify KERNEL",
+        "kernels fetch KERNEL",
+        "kernels build KERNEL",
+        "kernels check KERNEL",
+        "kernels dossier KERNEL",
+        "kernels diff KERNEL KERNEL",
+        "kernels add KERNEL",
+        "kernels gc"
+    )]
+    command: &str,
+) {
+    let code = |dir: &Path, kernel: &str| {
+        let command = command.replace("KERNEL", kernel);
+        let output = kernlab(dir, &command.split(' ').collect::<Vec<_>>());
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.contains("error: "), "{stderr}");
+        (output.status.code(), stderr)
+    };
+    let dir = copy_of_checkout();
+    if command.contains("KERNEL") && !command.contains("add") {
+        let (exit, stderr) = code(dir.path(), "no-such-kernel");
+        assert_eq!(exit, Some(2), "an unknown kernel: {stderr}");
+    }
+    // Made by the first of these calls, if there was one.
+    let _ = fs::remove_dir_all(dir.path().join("store"));
+    fs::write(dir.path().join("store"), "no directory").unwrap();
+    let (exit, stderr) = code(dir.path(), "debian-6.1");
+    assert_eq!(exit, Some(3), "a store that can't be used: {stderr}");
+    fs::write(dir.path().join("kernels.toml"), "schema = ").unwrap();
+    fs::remove_file(dir.path().join("store")).unwrap();
+    let (exit, stderr) = code(dir.path(), "debian-6.1");
+    assert_eq!(exit, Some(2), "a malformed matrix: {stderr}");
 }

@@ -11,8 +11,8 @@ use kernlab_cli::{Exit, Selected};
 use kernlab_kernels::{Kernels, Selection, chain};
 use kernlab_vmtest::{
     bench::{
-        self, BaselineBench, BootBench, Comparison, Kept, MatrixBench, Report, SoakBench,
-        TracersBench,
+        self, BaselineBench, BootBench, Comparison, Kept, MatrixBench, MatrixError, Report,
+        SoakBench, TracersBench,
     },
     machine,
     program::Program,
@@ -107,7 +107,11 @@ fn matrix(arguments: &Several) -> Result<(), Failure> {
         rounds: arguments.rounds,
     };
     let observe = |number: usize| eprintln!("round {number} of {}", bench.rounds);
-    let report = bench::matrix(&bench, observe).map_err(|error| Failure::infrastructure(&error))?;
+    let report = bench::matrix(&bench, observe).map_err(|error| match error {
+        MatrixError::Select(error) => error.into(),
+        MatrixError::Run(error) => error.into(),
+        other => Failure::infrastructure(&other),
+    })?;
     publish(&report, arguments.json.as_deref())
 }
 
