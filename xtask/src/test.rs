@@ -13,6 +13,7 @@ use crate::{
     invocation::Invocation,
     pages,
     setup::{self, Consent, Purpose},
+    workspace,
 };
 
 /// Kernels of the last stage: the oldest and the middle of the default tier, which differ in most
@@ -87,10 +88,15 @@ fn stages(bpf_target_dir: &str) -> Vec<Stage> {
     let host_packages = ["--workspace", "--exclude", BPF_PACKAGE];
     let on_host = |args: &[&str]| Invocation::cargo(args.iter().copied()).args(host_packages);
     let stage = |name, command| Stage { name, command, lack: || None, boots_kernels: false };
+    let root = workspace::root();
     let matrix = SMALL_MATRIX.iter().flat_map(|kernel| ["--kernel", kernel]);
     vec![
+        stage(
+            "bootstrap",
+            Invocation::new("bash").args(["scripts/bootstrap", "--check"]).dir(&root),
+        ),
         stage("format", Invocation::cargo(["fmt", "--all", "--check"])),
-        stage("workflows", Invocation::cargo(["xtask", "workflows"])),
+        stage("workflows and scripts", Invocation::cargo(["xtask", "workflows"])),
         stage(
             "licences",
             Invocation::cargo(["deny", "--all-features", "check", "--hide-inclusion-graph"])

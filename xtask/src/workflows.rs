@@ -1,26 +1,24 @@
-//! `cargo xtask workflows`: what is wrong with the workflows in `.github`.
+//! `cargo xtask workflows`: checks the workflows in `.github` and the shell scripts.
 
 use std::{
-    env,
+    env, fs,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::{exit::Exit, invocation::Invocation, workspace};
 
-/// Parses, types and shells; risks.
-///
-/// shellcheck is not run by us: actionlint asks it about the scripts in workflows, and says nothing
-/// where it is missing.
+/// actionlint checks syntax and types, and runs shellcheck on the scripts in workflows, which it skips
+/// silently where shellcheck is missing. zizmor looks for risks.
 pub(crate) const PROGRAMS: [&str; 3] = ["actionlint", "shellcheck", "zizmor"];
 /// Each takes less than a second.
 const DEADLINE: Duration = Duration::from_secs(60);
 /// Where they are looked for first.
 const ENVIRONMENT: &str = "target/linters";
 
-/// Check the workflows in `.github` with actionlint and zizmor.
+/// Check the workflows in `.github` with actionlint and zizmor, and the shell scripts with shellcheck.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {}
 
@@ -43,7 +41,8 @@ pub(crate) fn run(_: &Args) -> Result<Exit> {
         }
     };
     let mut exit = Exit::Success;
-    for command in linters.commands(&workspace::root()) {
+    let root = workspace::root();
+    for command in linters.commands(&root, &scripts(&root)?) {
         println!("==> {command}");
         if let Err(error) = command.run(DEADLINE) {
             eprintln!("error: {error:#}");
@@ -65,6 +64,17 @@ pub(crate) fn install() -> Invocation {
     let packages = format!("{ENVIRONMENT}/bin/pip install --require-hashes -r .github/linters.txt");
     let script = format!("{environment} && {packages}");
     Invocation::new("sh").args(["-c".to_owned(), script]).dir(&workspace::root())
+}
+
+/// The shell scripts of the repository, relative to its root.
+fn scripts(root: &Path) -> Result<Vec<String>> {
+    let mut scripts = vec![".ci/run".to_owned()];
+    let dir = root.join("scripts");
+    for entry in fs::read_dir(&dir).with_context(|| format!("failed to read {}", dir.display()))? {
+        scripts.push(format!("scripts/{}", entry?.file_name().display()));
+    }
+    scripts.sort();
+    Ok(scripts)
 }
 
 /// Where programs are looked for.
@@ -93,8 +103,9 @@ impl Linters {
         }
     }
 
-    fn commands(&self, root: &Path) -> [Invocation; 2] {
+    fn commands(&self, root: &Path, scripts: &[String]) -> [Invocation; 3] {
         [
+            Invocation::new(&self.shellcheck).args(scripts).dir(root),
             Invocation::new(&self.actionlint).args(["-shellcheck", &self.shellcheck]).dir(root),
             // What it would ask GitHub about is left out: the answer would differ from day to day.
             Invocation::new(&self.zizmor)
@@ -116,6 +127,12 @@ mod tests {
         fs::write(dir.path().join("zizmor"), "").unwrap();
         let path = [dir.path().to_owned()];
         assert_eq!(missing(dir.path(), &path).unwrap(), ["actionlint", "shellcheck"]);
+    }
+
+    #[test]
+    fn every_script_is_checked() {
+        let scripts = scripts(&workspace::root()).unwrap();
+        assert_eq!(scripts, [".ci/run", "scripts/bootstrap"]);
     }
 
     #[test]

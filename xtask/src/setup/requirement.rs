@@ -255,7 +255,7 @@ pub(crate) const ALL: &[Requirement] = &[
     },
     Requirement {
         name: "linters",
-        why: "check the workflows in .github",
+        why: "check the workflows in .github and the shell scripts",
         purpose: Purpose::Test,
         origin: Origin::Linters,
         detect: detect::linters,
