@@ -6,11 +6,12 @@ use std::{
     io::{self, IsTerminal as _},
     os::unix::process::CommandExt as _,
     path::PathBuf,
-    process::{Command, Stdio},
+    process::Command,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
+use xshell::{Shell, cmd};
 
 use crate::{
     invocation::{ChildProcess, Invocation},
@@ -133,13 +134,9 @@ impl HostTool {
 
     /// What the tool prints, for questions that it answers at once.
     pub(crate) fn ask(&self, args: &[OsString]) -> Result<String> {
-        let output = Command::new(&self.program)
-            .args(args)
-            .stderr(Stdio::inherit())
-            .output()
-            .with_context(|| format!("failed to start {}", self.program.display()))?;
-        ensure!(output.status.success(), "{} failed ({})", self.program.display(), output.status);
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        let HostTool { program, .. } = self;
+        let sh = Shell::new()?;
+        Ok(cmd!(sh, "{program} {args...}").quiet().read()?)
     }
 
     /// Becomes the tool: our process, and with it the terminal, signals and exit code, are its own

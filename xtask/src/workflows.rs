@@ -1,20 +1,18 @@
 //! `cargo xtask workflows`: checks the workflows in `.github` and the shell scripts.
 
 use std::{
-    env, fs,
+    env,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
+use xshell::{Shell, cmd};
 
 use crate::{exit::Exit, invocation::Invocation, workspace};
 
 /// actionlint checks syntax and types, and runs shellcheck on the scripts in workflows, which it skips
 /// silently where shellcheck is missing. zizmor looks for risks.
 pub(crate) const PROGRAMS: [&str; 3] = ["actionlint", "shellcheck", "zizmor"];
-/// Each takes less than a second.
-const DEADLINE: Duration = Duration::from_secs(60);
 /// Where they are looked for first.
 const ENVIRONMENT: &str = "target/linters";
 
@@ -32,7 +30,8 @@ struct Linters {
 pub(crate) fn run(_: &Args) -> Result<Exit> {
     let path = env::var_os("PATH").unwrap_or_default();
     let path: Vec<_> = env::split_paths(&path).collect();
-    let linters = match Linters::find(&dirs(&workspace::root(), &path)) {
+    let root = workspace::root();
+    let Linters { actionlint, shellcheck, zizmor } = match Linters::find(&dirs(&root, &path)) {
         Ok(linters) => linters,
         Err(missing) => {
             let missing = missing.join(", no ");
@@ -40,12 +39,19 @@ pub(crate) fn run(_: &Args) -> Result<Exit> {
             return Ok(Exit::Infrastructure);
         }
     };
+    let sh = Shell::new()?;
+    sh.change_dir(root);
+    let scripts = sh.read_dir("scripts")?;
     let mut exit = Exit::Success;
-    let root = workspace::root();
-    for command in linters.commands(&root, &scripts(&root)?) {
+    for command in [
+        cmd!(sh, "{shellcheck} .ci/run {scripts...}"),
+        cmd!(sh, "{actionlint} -shellcheck {shellcheck}"),
+        // What it would ask GitHub about is left out: the answer would differ from day to day.
+        cmd!(sh, "{zizmor} --offline --no-progress --persona pedantic .github"),
+    ] {
         println!("==> {command}");
-        if let Err(error) = command.run(DEADLINE) {
-            eprintln!("error: {error:#}");
+        if let Err(error) = command.quiet().run() {
+            eprintln!("error: {error}");
             exit = Exit::Failure;
         }
     }
@@ -64,17 +70,6 @@ pub(crate) fn install() -> Invocation {
     let packages = format!("{ENVIRONMENT}/bin/pip install --require-hashes -r .github/linters.txt");
     let script = format!("{environment} && {packages}");
     Invocation::new("sh").args(["-c".to_owned(), script]).dir(&workspace::root())
-}
-
-/// The shell scripts of the repository, relative to its root.
-fn scripts(root: &Path) -> Result<Vec<String>> {
-    let mut scripts = vec![".ci/run".to_owned()];
-    let dir = root.join("scripts");
-    for entry in fs::read_dir(&dir).with_context(|| format!("failed to read {}", dir.display()))? {
-        scripts.push(format!("scripts/{}", entry?.file_name().display()));
-    }
-    scripts.sort();
-    Ok(scripts)
 }
 
 /// Where programs are looked for.
@@ -102,17 +97,6 @@ impl Linters {
             }
         }
     }
-
-    fn commands(&self, root: &Path, scripts: &[String]) -> [Invocation; 3] {
-        [
-            Invocation::new(&self.shellcheck).args(scripts).dir(root),
-            Invocation::new(&self.actionlint).args(["-shellcheck", &self.shellcheck]).dir(root),
-            // What it would ask GitHub about is left out: the answer would differ from day to day.
-            Invocation::new(&self.zizmor)
-                .args(["--offline", "--no-progress", "--persona", "pedantic", ".github"])
-                .dir(root),
-        ]
-    }
 }
 
 #[cfg(test)]
@@ -127,12 +111,6 @@ mod tests {
         fs::write(dir.path().join("zizmor"), "").unwrap();
         let path = [dir.path().to_owned()];
         assert_eq!(missing(dir.path(), &path).unwrap(), ["actionlint", "shellcheck"]);
-    }
-
-    #[test]
-    fn every_script_is_checked() {
-        let scripts = scripts(&workspace::root()).unwrap();
-        assert_eq!(scripts, [".ci/run", "scripts/bootstrap"]);
     }
 
     #[test]

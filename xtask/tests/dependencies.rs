@@ -1,13 +1,11 @@
 //! Who may depend on whom. An edge that is not in the table fails, and so does a package that is
 //! not in it: adding either is a decision about the architecture, made here.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    process::Command,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use rstest::rstest;
 use serde_json::Value;
+use xshell::{Shell, cmd};
 
 /// Every package of the workspace, and the packages of the workspace that it may use.
 ///
@@ -74,13 +72,11 @@ fn violations(graph: &Graph) -> Vec<String> {
 
 /// The graph that cargo sees.
 fn workspace() -> Graph {
-    let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--no-deps", "--format-version", "1"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .expect("cargo starts");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    graph(&serde_json::from_slice(&output.stdout).expect("cargo writes JSON"))
+    let sh = Shell::new().unwrap();
+    sh.change_dir(env!("CARGO_MANIFEST_DIR"));
+    let cargo = env!("CARGO");
+    let metadata = cmd!(sh, "{cargo} metadata --no-deps --format-version 1").read().unwrap();
+    graph(&serde_json::from_str(&metadata).expect("cargo writes JSON"))
 }
 
 /// Reads `cargo metadata --no-deps`: a dependency with a path is one of ours.

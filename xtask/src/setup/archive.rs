@@ -7,17 +7,10 @@ use std::{
     env, fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
-
-use crate::invocation::Invocation;
-
-/// A few megabytes over a slow line.
-const DOWNLOAD_DEADLINE: Duration = Duration::from_secs(300);
-/// Local work.
-const LOCAL_DEADLINE: Duration = Duration::from_secs(60);
+use xshell::{Shell, cmd};
 
 /// A compressed tar archive with a program in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,23 +30,23 @@ pub(crate) fn install(archive: &Archive) -> Result<()> {
 }
 
 fn install_into(archive: &Archive, programs: &Path) -> Result<()> {
-    let scratch = tempfile::tempdir().context("failed to make a temporary directory")?;
-    let file = text(&scratch.path().join("archive"))?.to_owned();
-    let download = Invocation::new("curl")
-        // No redirection leads to where nothing is encrypted; the digest is checked all the same.
-        .args(["--fail", "--silent", "--show-error", "--location", "--proto-redir", "=https"])
-        // A server that does not answer, or nearly not, is one that this machine can't reach.
-        .args(["--connect-timeout", "10", "--speed-limit", "1000", "--speed-time", "20"])
-        .args(["--output", &file, archive.url]);
-    download.run(DOWNLOAD_DEADLINE)?;
-    let digest = Invocation::new("sha256sum").args([&file]).read(LOCAL_DEADLINE)?;
+    let Archive { url, sha256, member } = archive;
+    let sh = Shell::new()?;
+    let scratch = sh.create_temp_dir()?;
+    let scratch = scratch.path();
+    let file = scratch.join("archive");
+    // Redirections stay encrypted; the digest is checked all the same.
+    let strict = ["--fail", "--silent", "--show-error", "--location", "--proto-redir", "=https"];
+    // A server that hardly answers is one that this machine can't reach. The archives have a few megabytes.
+    let limits = ["--connect-timeout", "10", "--speed-limit", "1000", "--speed-time", "20"];
+    cmd!(sh, "curl {strict...} {limits...} --max-time 300 --output {file} {url}").quiet().run()?;
+    let digest = cmd!(sh, "sha256sum {file}").quiet().read()?;
     let digest = digest.split_whitespace().next().unwrap_or_default();
-    ensure!(digest == archive.sha256, "its SHA-256 is {digest}, not {}", archive.sha256);
-    Invocation::new("tar")
-        .args(["--extract", "--gzip", "--no-same-owner", "--file", &file])
-        .args(["--directory", text(scratch.path())?, archive.member])
-        .run(LOCAL_DEADLINE)?;
-    let program = scratch.path().join(archive.member);
+    ensure!(digest == *sha256, "its SHA-256 is {digest}, not {sha256}");
+    cmd!(sh, "tar --extract --gzip --no-same-owner --file {file} --directory {scratch} {member}")
+        .quiet()
+        .run()?;
+    let program = scratch.join(member);
     place(&program, programs).with_context(|| format!("failed to write to {}", programs.display()))
 }
 
@@ -79,10 +72,6 @@ fn programs_of_cargo() -> Result<PathBuf> {
     Ok(root.context("neither $CARGO_HOME nor $HOME is set")?.join("bin"))
 }
 
-fn text(path: &Path) -> Result<&str> {
-    path.to_str().with_context(|| format!("{} is not a path in UTF-8", path.display()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,12 +81,9 @@ mod tests {
         fs::create_dir_all(dir.join("tool-1.0")).unwrap();
         fs::write(dir.join("tool-1.0/tool"), "#!/bin/sh\n").unwrap();
         let file = dir.join("tool.tar.gz");
-        let tar = Invocation::new("tar")
-            .args(["--create", "--gzip", "--file", text(&file).unwrap()])
-            .args(["--directory", text(dir).unwrap(), "tool-1.0"]);
-        tar.run(LOCAL_DEADLINE).unwrap();
-        let digest = Invocation::new("sha256sum").args([text(&file).unwrap()]);
-        let digest = digest.read(LOCAL_DEADLINE).unwrap();
+        let sh = Shell::new().unwrap();
+        cmd!(sh, "tar --create --gzip --file {file} --directory {dir} tool-1.0").run().unwrap();
+        let digest = cmd!(sh, "sha256sum {file}").read().unwrap();
         let url: &'static str = format!("file://{}", file.display()).leak();
         (url, digest.split_whitespace().next().unwrap().to_owned())
     }

@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use tempfile::TempDir;
+use xshell::{Shell, cmd};
 
 use super::{
     apt_source,
@@ -23,8 +24,6 @@ use crate::invocation::Invocation;
 const RUSTUP_DEADLINE: Duration = Duration::from_secs(180);
 /// Indexes and the package are some fifty megabytes.
 const DOWNLOAD_DEADLINE: Duration = Duration::from_secs(20 * 60);
-/// Local work.
-const LOCAL_DEADLINE: Duration = Duration::from_secs(300);
 /// Suites of Debian that have had the pinned release; the first that has it now is taken.
 const SUITES: [&str; 2] = ["trixie-backports", "sid"];
 
@@ -47,9 +46,11 @@ pub(crate) fn install(or_debian: bool) -> Result<()> {
 }
 
 fn from_debian() -> Result<()> {
-    let release = rustc(&["--version"])?;
+    let sh = Shell::new()?;
+    let release = cmd!(sh, "rustc --version").quiet().read()?;
     let release = release.split_whitespace().nth(1).context("rustc does not tell its version")?;
-    let sources = Path::new(rustc(&["--print", "sysroot"])?.trim()).join("lib/rustlib/src");
+    let sysroot = cmd!(sh, "rustc --print sysroot").quiet().read()?;
+    let sources = Path::new(&sysroot).join("lib/rustlib/src");
     fs::create_dir_all(&sources).with_context(|| denied(&sources))?;
 
     let apt = PrivateApt::new()?;
@@ -61,14 +62,15 @@ fn from_debian() -> Result<()> {
 
     // Unpacked beside its place, so that the last step is one rename.
     let staging = TempDir::with_prefix_in("unpack-", &sources).with_context(|| denied(&sources))?;
-    let unpack = Invocation::new("dpkg-deb").args(["-x", path(&package)?, path(staging.path())?]);
+    let staging = staging.path();
+    let unpack = cmd!(sh, "dpkg-deb -x {package} {staging}");
     eprintln!("==> {unpack}");
-    unpack.run(LOCAL_DEADLINE)?;
-    let unpacked = staging.path().join(format!("usr/src/rustc-{release}/library"));
+    unpack.quiet().run()?;
+    let unpacked = staging.join(format!("usr/src/rustc-{release}/library"));
     let library = sources.join("rust/library");
     fs::create_dir_all(sources.join("rust")).with_context(|| denied(&sources))?;
     if library.exists() {
-        fs::rename(&library, staging.path().join("replaced")).with_context(|| denied(&library))?;
+        fs::rename(&library, staging.join("replaced")).with_context(|| denied(&library))?;
     }
     fs::rename(&unpacked, &library)
         .with_context(|| format!("failed to move {} to {}", unpacked.display(), library.display()))
@@ -153,25 +155,14 @@ fn machine_source(suite: &str) -> Result<apt_source::AptSource> {
 
 /// Where this machine's apt gets Debian's main archive from, if it has its lists.
 fn debian_archive() -> Result<Option<String>> {
-    let targets = Invocation::new("apt-get").args([
-        "indextargets",
-        "--format",
-        "$(ORIGIN) $(LABEL) $(COMPONENT) $(REPO_URI)",
-        "Created-By: Packages",
-    ]);
-    let targets = targets.read(LOCAL_DEADLINE)?;
+    let format = "$(ORIGIN) $(LABEL) $(COMPONENT) $(REPO_URI)";
+    let packages = "Created-By: Packages";
+    let sh = Shell::new()?;
+    let targets = cmd!(sh, "apt-get indextargets --format {format} {packages}").quiet().read()?;
     let mut archives = targets.lines().filter_map(|line| line.strip_prefix("Debian Debian main "));
     Ok(archives.next().map(str::to_owned))
 }
 
-fn rustc(args: &[&str]) -> Result<String> {
-    Invocation::new("rustc").args(args.iter().copied()).read(LOCAL_DEADLINE)
-}
-
 fn denied(path: &Path) -> String {
     format!("failed to write to {}", path.display())
-}
-
-fn path(path: &Path) -> Result<&str> {
-    path.to_str().with_context(|| format!("{} is not a path in UTF-8", path.display()))
 }
