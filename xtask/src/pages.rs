@@ -1,6 +1,10 @@
 //! `cargo xtask pages`: whether the HTML reports do what they should in a real browser.
 
-use std::{env, fs, path::Path, time::Duration};
+use std::{
+    env, fs, path,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
@@ -19,14 +23,24 @@ const BROWSERS: [&str; 4] =
 const PROBE: &str = include_str!("pages/probe.js");
 /// A screen, and a telephone, in CSS pixels.
 const WIDTHS: [u32; 2] = [1400, 420];
+/// What the picture of the README shows: a run in which one tracer is wrong on some kernels.
+const EXAMPLE: &str = "docs/images/report.json";
+/// Dossiers of that run's kernels, which explain what is wrong.
+const DOSSIERS: &str = "core/tests/dossiers";
+/// Of the picture, in CSS pixels.
+const PICTURE_SIZE: &str = "--window-size=1120,1000";
 /// A browser starts in a second or two.
 const DEADLINE: Duration = Duration::from_secs(90);
 
 /// Open the HTML reports in Chromium without a window, wide and narrow, and use them.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Instead, render the README's example of a report to this file, as PNG.
+    #[arg(long, value_name = "FILE")]
+    picture: Option<PathBuf>,
+}
 
-pub(crate) fn run(_: &Args) -> Result<Exit> {
+pub(crate) fn run(args: &Args) -> Result<Exit> {
     let Some(browser) = browser() else {
         eprintln!("error: {}", explain());
         return Ok(Exit::Infrastructure);
@@ -38,6 +52,11 @@ pub(crate) fn run(_: &Args) -> Result<Exit> {
         .prefix("pages-")
         .tempdir_in(&target)
         .with_context(|| format!("failed to make a directory in {}", target.display()))?;
+    if let Some(picture) = &args.picture {
+        let page = write(dir.path(), "page.html", &example(&tool, dir.path())?)?;
+        take_picture(&browser, &page, &path::absolute(picture)?)?;
+        return Ok(Exit::Success);
+    }
     let mut exit = Exit::Success;
     for (name, page) in pages(&tool, dir.path())? {
         write(dir.path(), "page.html", &with_probe(&page)?)?;
@@ -70,8 +89,8 @@ fn browser() -> Option<String> {
     paths.find(|path| path.is_file())?.into_os_string().into_string().ok()
 }
 
-/// The page of a run in which something is wrong, and that of a comparison.
-fn pages(tool: &HostTool, dir: &Path) -> Result<[(&'static str, String); 2]> {
+/// The page of a run in which something is wrong, that of a comparison, and the README's example.
+fn pages(tool: &HostTool, dir: &Path) -> Result<[(&'static str, String); 3]> {
     let mut report = report();
     let run = write(dir, "run.json", &report.to_string())?;
     // What failed before and still does is shown, and is no error. What can't be told is one.
@@ -83,6 +102,7 @@ fn pages(tool: &HostTool, dir: &Path) -> Result<[(&'static str, String); 2]> {
     Ok([
         ("a run", ask(&["report", "--format", "html", &run])?),
         ("a comparison", ask(&["report", "diff", "--format", "html", &known, &known])?),
+        ("the example", example(tool, dir)?),
     ])
 }
 
@@ -151,12 +171,50 @@ fn frame_of(page: &str, width: u32) -> String {
 
 /// What the document is in the end.
 fn open(browser: &str, page: &str) -> Result<String> {
-    Invocation::new(browser)
-        // The page is ours; root can't have a sandbox.
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"])
+    without_window(browser)
         .args(["--window-size=1500,1000", "--virtual-time-budget=20000"])
         .args(["--dump-dom".to_owned(), format!("file://{page}")])
         .read(DEADLINE)
+}
+
+fn without_window(browser: &str) -> Invocation {
+    // The page is ours; root can't have a sandbox.
+    Invocation::new(browser).args([
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--hide-scrollbars",
+    ])
+}
+
+/// The page of the README's example.
+fn example(tool: &HostTool, dir: &Path) -> Result<String> {
+    let root = workspace::root();
+    let read = |path: &str| {
+        let path = root.join(path);
+        fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))
+    };
+    let text = read(EXAMPLE)?;
+    let report: Value = serde_json::from_str(&text).context("the example is not JSON")?;
+    let run = dir.join("example");
+    let dossiers = run.join("dossiers");
+    fs::create_dir_all(&dossiers)?;
+    for kernel in report["kernels"].as_array().into_iter().flatten() {
+        let name = format!("{}.json", kernel["id"].as_str().context("a kernel has no id")?);
+        write(&dossiers, &name, &read(&format!("{DOSSIERS}/{name}"))?)?;
+    }
+    let run = write(&run, "report.json", &text)?;
+    tool.ask(&["report".into(), "--format".into(), "html".into(), run.into()])
+}
+
+/// Takes a picture of the beginning of a page.
+fn take_picture(browser: &str, page: &str, picture: &Path) -> Result<()> {
+    without_window(browser)
+        .args([PICTURE_SIZE.to_owned(), format!("--screenshot={}", picture.display())])
+        .args([format!("file://{page}")])
+        .read(DEADLINE)?;
+    println!("{}", picture.display());
+    Ok(())
 }
 
 /// What the probe left.
@@ -174,6 +232,19 @@ mod tests {
         let document = "<html lang=\"en\" data-probe=\"a; b\"><head>";
         assert_eq!(problems(document), Some("a; b"));
         assert_eq!(problems("<html lang=\"en\">"), None);
+    }
+
+    #[test]
+    fn the_example_has_a_dossier_of_each_kernel() {
+        let root = workspace::root();
+        let text = fs::read_to_string(root.join(EXAMPLE)).unwrap();
+        let report: Value = serde_json::from_str(&text).unwrap();
+        let kernels = report["kernels"].as_array().unwrap();
+        assert!(!kernels.is_empty());
+        for kernel in kernels {
+            let id = kernel["id"].as_str().unwrap();
+            assert!(root.join(DOSSIERS).join(format!("{id}.json")).is_file(), "{id}");
+        }
     }
 
     #[test]
