@@ -1,4 +1,4 @@
-//! Builds what the commands run: the programs of the guest, and the host tool.
+//! Builds the guest's programs and the host tool.
 
 use std::{
     env,
@@ -22,25 +22,25 @@ use crate::{
 const GUEST_TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The packages whose programs go into the guest.
 const GUEST_PACKAGES: [&str; 3] = ["kernlab-agent", "kernlab-tracer", "kernlab-fixtures"];
-/// Built for the BPF target only: builds for the host leave it out.
+/// The Rust BPF programs. They build only for the BPF target, so builds for the host exclude them.
 pub(crate) const BPF_PACKAGE: &str = "kernlab-aya-ebpf";
-/// The program that does the heavy work.
+/// The host tool's program.
 const HOST_TOOL: &str = "kernlab";
-/// Names the directory of the guest's programs to whatever boots guests.
+/// Passes the directory of the guest's programs to commands that boot guests.
 pub(crate) const GUEST_VARIABLE: &str = "KERNLAB_GUEST";
-/// Names the test binary of the cells to whatever runs them, which then needs no cargo to find it.
+/// Passes the test binary of the cells to commands that run them, so that they need not ask cargo for it.
 const CELLS_VARIABLE: &str = "KERNLAB_CELLS";
-/// A first build takes minutes on a small machine, and longer on a busy one.
+/// A first build takes minutes on a small machine, longer on a busy one.
 const BUILD_DEADLINE: Duration = Duration::from_secs(2 * 60 * 60);
-/// A build that takes longer is announced where cargo shows no progress of its own.
+/// A build that takes longer is announced, if cargo shows no progress itself.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A directory with the programs of the guest.
+/// The directory of the guest's programs.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct GuestPrograms(PathBuf);
 
 impl GuestPrograms {
-    /// The directory, for the environment of a command that is also shown.
+    /// The directory as text, for the environment of a command that is also printed.
     pub(crate) fn dir_name(&self) -> Result<String> {
         let GuestPrograms(dir) = self;
         let name = dir.to_str().context("the path of the guest's programs is not in UTF-8")?;
@@ -48,17 +48,17 @@ impl GuestPrograms {
     }
 }
 
-/// A built host tool: kernels, guests, reports are its business.
+/// The built host tool, which handles kernels, guests and reports.
 #[derive(Debug)]
 pub(crate) struct HostTool {
     program: PathBuf,
     environment: Vec<(&'static str, String)>,
 }
 
-/// Makes sure that nothing is missing, and builds everything that it takes to boot kernels.
+/// Installs what is missing, and builds everything that booting kernels needs.
 ///
-/// The host tool needs nothing that is installed for that: it is built beside the installation, and
-/// beside the guest's programs, which have directories of their own.
+/// The host tool needs none of what is installed, so it is built during the installation and during the
+/// build of the guest's programs, which have a different target directory.
 pub(crate) fn after_setup(consent: Consent, purpose: Purpose) -> Result<(GuestPrograms, HostTool)> {
     let started = setup::ensure_beside(consent, purpose, HostToolBuild::start)?;
     let host_tool = match started {
@@ -71,7 +71,7 @@ pub(crate) fn after_setup(consent: Consent, purpose: Purpose) -> Result<(GuestPr
 
 /// Builds the static programs that run in the guest.
 ///
-/// Flags and profile of their own put them in directories of their own: the host's builds stay fresh.
+/// They have their own flags and profile, and so their own directory: the host's builds stay fresh.
 pub(crate) fn guest_programs() -> Result<GuestPrograms> {
     let packages = GUEST_PACKAGES.iter().flat_map(|package| ["--package", package]);
     let (variable, flags) =
@@ -92,8 +92,8 @@ pub(crate) fn host_tool() -> Result<HostTool> {
     HostToolBuild(CargoBuild::start("the host tool", &host_tool_build(), Beside::Nothing)?).finish()
 }
 
-/// A build of the host tool that runs beside something else.
-#[must_use = "ends at once if it is not waited for"]
+/// A build of the host tool in the background.
+#[must_use = "the build is killed if it is not waited for"]
 pub(crate) struct HostToolBuild(CargoBuild);
 
 impl HostToolBuild {
@@ -107,9 +107,8 @@ impl HostToolBuild {
     }
 }
 
-/// All of the workspace is selected, and of that these two: so cargo compiles their dependencies with
-/// the features that everything else of the workspace asks for too, tests included, and compiles them
-/// once.
+/// Selecting the whole workspace, and of it these two targets, makes cargo compile dependencies with
+/// the features that the rest of the workspace needs, tests included, and so only once.
 fn host_tool_build() -> Invocation {
     Invocation::cargo(["build", "--workspace", "--exclude", BPF_PACKAGE])
         .args(["--bin", HOST_TOOL, "--test", "cells"])
@@ -132,15 +131,15 @@ impl HostTool {
         self
     }
 
-    /// What the tool prints, for questions that it answers at once.
+    /// Runs the tool and returns what it prints.
     pub(crate) fn ask(&self, args: &[OsString]) -> Result<String> {
         let HostTool { program, .. } = self;
         let sh = Shell::new()?;
         Ok(cmd!(sh, "{program} {args...}").quiet().read()?)
     }
 
-    /// Becomes the tool: our process, and with it the terminal, signals and exit code, are its own
-    /// from here on. Returns only when that fails.
+    /// Replaces this process by the tool, which then owns the terminal, signals and exit code. Returns
+    /// only if that fails.
     pub(crate) fn exec(
         &self,
         command: &str,
@@ -157,19 +156,19 @@ impl HostTool {
     }
 }
 
-/// What goes on while a build runs.
+/// Whether something else runs during a build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Beside {
-    /// The terminal is cargo's.
+    /// Cargo has the terminal.
     Nothing,
-    /// The terminal is somebody else's.
+    /// Another program has the terminal.
     SomethingElse,
 }
 
-/// A `cargo build` that runs.
+/// A running `cargo build`.
 ///
-/// Cargo shows its progress if it has a terminal for itself. Elsewhere there are only errors, and one
-/// line if it takes long.
+/// Cargo shows its progress if it has the terminal for itself. Otherwise it prints only errors, and we
+/// print one line if the build takes long.
 struct CargoBuild {
     what: &'static str,
     shows_progress: bool,
@@ -184,7 +183,7 @@ impl CargoBuild {
         Ok(CargoBuild { what, shows_progress, running: build.start_captured()? })
     }
 
-    /// The executables that it made or found fresh.
+    /// Waits for the end, and returns the executables, built or fresh.
     fn finish(self) -> Result<Vec<PathBuf>> {
         let messages = match self.running.wait(LOCK_TIMEOUT)? {
             Some(messages) => messages,
@@ -210,9 +209,9 @@ fn executables(messages: &str) -> Result<Vec<PathBuf>> {
     Ok(executables)
 }
 
-/// The compiler flags for static programs, after those that the environment asks for already.
+/// The compiler flags for static programs, appended to those of the environment.
 ///
-/// Returned as the variable that cargo obeys: `CARGO_ENCODED_RUSTFLAGS` outranks `RUSTFLAGS`.
+/// Returns them with the variable to set: for cargo, `CARGO_ENCODED_RUSTFLAGS` outranks `RUSTFLAGS`.
 fn guest_flags(encoded: Option<String>, plain: Option<String>) -> (&'static str, String) {
     let (name, existing, separator) = match encoded {
         Some(encoded) => ("CARGO_ENCODED_RUSTFLAGS", Some(encoded), "\u{1f}"),

@@ -1,4 +1,5 @@
-//! A command line as a value: shown before it runs, compared in tests, run with a deadline.
+//! A command line as a value, which can be printed before it runs, compared in tests, and run with a
+//! deadline. Commands that need none of this run with xshell.
 
 use std::{
     borrow::Cow,
@@ -12,7 +13,7 @@ use duct::{Expression, Handle};
 
 use crate::workspace;
 
-/// A program with its arguments, environment and directory. Its display form can be pasted in a shell.
+/// A program with its arguments, environment and directory. Its display form can be pasted into a shell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "does nothing until it is run"]
 pub(crate) struct Invocation {
@@ -28,7 +29,7 @@ impl Invocation {
         Invocation { program: program.into(), args: Vec::new(), environment: Vec::new(), dir: None }
     }
 
-    /// A cargo command in the workspace's root directory, wherever the user stands.
+    /// A cargo command in the workspace's root directory, whatever the current directory is.
     pub(crate) fn cargo<S: Into<String>>(args: impl IntoIterator<Item = S>) -> Self {
         Invocation::new("cargo").args(args).dir(&workspace::root())
     }
@@ -51,9 +52,9 @@ impl Invocation {
         self
     }
 
-    /// The same command with the rights of root, for an ordinary user.
+    /// The same command, run as root with sudo.
     pub(crate) fn with_sudo(mut self) -> Self {
-        // sudo drops the environment; env(1) sets it again on the other side.
+        // sudo drops the environment; env(1) sets it again.
         let environment = self.environment.drain(..).map(|(name, value)| format!("{name}={value}"));
         let environment = environment.collect::<Vec<_>>();
         let env = if environment.is_empty() { None } else { Some("env".to_owned()) };
@@ -62,17 +63,17 @@ impl Invocation {
         self.args(env).args(environment).args([program]).args(args)
     }
 
-    /// Runs it on our terminal. An exit code other than 0 is an error, and so is a passed deadline.
+    /// Runs it on our terminal. It must exit with 0 before the deadline.
     pub(crate) fn run(&self, deadline: Duration) -> Result<()> {
         self.start(self.expression())?.finish(deadline).map(drop)
     }
 
-    /// Runs it silently and returns what it prints. It must exit with 0 within the deadline.
+    /// Runs it silently and returns what it prints. It must exit with 0 before the deadline.
     pub(crate) fn read(&self, deadline: Duration) -> Result<String> {
         self.start(self.expression().stdin_null().stdout_capture().stderr_null())?.finish(deadline)
     }
 
-    /// Starts it; what it prints to stdout is captured, the rest goes to our terminal.
+    /// Starts it, and captures its stdout.
     pub(crate) fn start_captured(&self) -> Result<ChildProcess> {
         self.start(self.expression().stdin_null().stdout_capture())
     }
@@ -97,15 +98,15 @@ impl Invocation {
     }
 }
 
-/// A started invocation. It is ended with this value, if it still runs then.
-#[must_use = "ends at once if it is not waited for"]
+/// A started invocation, which is killed when this value is dropped.
+#[must_use = "the process is killed if it is not waited for"]
 pub(crate) struct ChildProcess {
     invocation: Invocation,
     handle: Handle,
 }
 
 impl ChildProcess {
-    /// Waits a while: `None` if it still runs then, otherwise what was captured of its stdout.
+    /// Waits until the timeout. Returns its captured stdout, or `None` if it still runs.
     pub(crate) fn wait(&self, timeout: Duration) -> Result<Option<String>> {
         let ChildProcess { invocation, handle } = self;
         let output = handle
@@ -118,7 +119,7 @@ impl ChildProcess {
         Ok(Some(String::from_utf8_lossy(&output.stdout).into_owned()))
     }
 
-    /// Waits for the end, and brings it about when the deadline passes.
+    /// Waits for the end, and kills it at the deadline.
     pub(crate) fn finish(self, deadline: Duration) -> Result<String> {
         if let Some(stdout) = self.wait(deadline)? {
             return Ok(stdout);
@@ -131,7 +132,7 @@ impl ChildProcess {
 
 impl Drop for ChildProcess {
     fn drop(&mut self) {
-        // Nothing happens to a process that has ended; and nothing can be done about one that stays.
+        // An error means that the process has ended, or can't be killed.
         let _ = self.handle.kill();
     }
 }
@@ -149,7 +150,7 @@ impl fmt::Display for Invocation {
     }
 }
 
-/// Quotes a word where a shell needs it. `=` is plain here: no word of ours is an assignment.
+/// Quotes a word if a shell needs that. `=` is plain here: no argument of ours looks like an assignment.
 fn quote(word: &str) -> Result<Cow<'_, str>, fmt::Error> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=+,@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
@@ -188,12 +189,12 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_waits_for_is_ended() {
+    fn a_dropped_process_is_killed() {
         let dir = tempfile::tempdir().unwrap();
         let pipe = dir.path().join("pipe");
         let pipe = pipe.to_str().unwrap();
         Invocation::new("mkfifo").args([pipe]).run(SOON).unwrap();
-        // The reader of a pipe meets its end once the process that has it open for writing is gone.
+        // The reader of a pipe sees its end once the process that writes to it is gone.
         let writer = Invocation::new("sh").args(["-c", &format!("exec sleep 60 >{pipe}")]);
         let writer = writer.start_captured().unwrap();
         let reader = Invocation::new("cat").args([pipe]).start_captured().unwrap();

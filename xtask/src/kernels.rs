@@ -1,4 +1,4 @@
-//! `cargo xtask kernels`: the matrix and what it resolves to.
+//! `cargo xtask kernels`: the matrix, and the files that it resolves to.
 
 use std::ffi::OsString;
 
@@ -10,18 +10,18 @@ use crate::{
     setup::{self, Consent, Purpose},
 };
 
-/// The commands that boot kernels, and so need the guest's programs.
+/// Commands that boot kernels, and so need the guest's programs.
 const BOOT: [&str; 3] = ["add", "diff", "dossier"];
-/// Commands that build a kernel where its source asks for it.
+/// Commands that build a kernel if its entry names a source tree.
 const BUILD: [&str; 5] = ["build", "fetch", "check", "diff", "dossier"];
-/// Tells the tool the command that installs what building kernels takes.
+/// Passes the host tool the command that installs the tools for building kernels.
 const INSTALLER_VARIABLE: &str = "KERNLAB_BUILD_TOOLS";
 
 /// List, resolve, fetch, build and examine kernels.
 #[derive(clap::Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Args {
-    /// What `kernlab kernels` takes: `list`, `update`, `verify`, `fetch`, `build`, `check`, `gc`,
+    /// A command and its arguments: `list`, `update`, `verify`, `fetch`, `build`, `check`, `gc`,
     /// `dossier`, `diff`, `add`, `--help`.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     rest: Vec<OsString>,
@@ -45,7 +45,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
     Err(tool.exec("kernels", &args.rest, guest.as_ref()))
 }
 
-/// The words of a command line that say which kernels are meant: selectors, and the tier.
+/// The words of a command line that select kernels: selectors, and the tier.
 fn selection(args: &[OsString]) -> Vec<OsString> {
     let mut args = args.iter();
     let mut selection = Vec::new();
@@ -61,8 +61,8 @@ fn selection(args: &[OsString]) -> Vec<OsString> {
     selection
 }
 
-/// Lets the tool install what building kernels takes, if some of the selected have to be built, this
-/// machine lacks something of that, and the user agrees. It does so when it has the source of one.
+/// Lets the host tool install the tools for building kernels, if a selected kernel must be built, this
+/// machine lacks such a tool, and the user agrees. The host tool installs them once it has the source.
 pub(crate) fn with_installer(
     tool: HostTool,
     selectors: &[impl Into<OsString> + Clone],
@@ -80,7 +80,8 @@ pub(crate) fn with_installer(
     }
 }
 
-/// What the answer asks for: a line for each kernel, its id and `with BTF` or `without BTF`.
+/// The purpose to install tools for. `unbuilt` has a line per kernel: its id, and `with BTF` or `without
+/// BTF`.
 fn purpose(unbuilt: &str) -> Option<Purpose> {
     let mut lines = unbuilt.lines().peekable();
     lines.peek()?;

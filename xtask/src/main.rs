@@ -1,6 +1,6 @@
 //! The commands of this repository: `cargo xtask help` lists them.
 //!
-//! One file per command, and `tool` for those that the host tool has; this one only dispatches.
+//! One file per command, and `tool` for those that the host tool implements; this file only dispatches.
 
 use clap::{Parser, Subcommand};
 
@@ -33,17 +33,18 @@ enum Command {
     Test(test::Args),
     Setup(setup::Args),
     Kernels(kernels::Args),
-    /// Divide the matrix into shards, and make one report of theirs.
+    /// Divide the matrix into shards, or merge their reports into one.
     Matrix(tool::Words),
-    /// Measure what booting, restoring and tracing cost on this machine.
+    /// Measure the cost of booting, restoring and tracing on this machine.
     Bench(tool::Words),
-    /// Show what each tracer depends on, and what each kernel has of it.
+    /// Show what each tracer depends on, and which of it each kernel has.
     Deps(tool::Words),
-    /// Run a program of this machine in each kernel: output, exit code, and what the kernel complained of.
+    /// Run a program of this machine in each kernel; show its output, its exit code and the kernel's
+    /// complaints.
     Exec(tool::Words),
-    /// Render the report of a run, or compare two: as text, Markdown, HTML, JUnit's XML, or for GitHub.
+    /// Render the report of a run, or compare two runs: as text, Markdown, HTML, JUnit XML, or for GitHub.
     Report(tool::Words),
-    /// Be at the console of a kernel: a shell of this machine, and with `--gdb` a debugger.
+    /// Open a shell in a guest, on the kernel's console; `--gdb` lets a debugger connect.
     Shell(tool::Words),
     Splat(splat::Args),
     Workflows(workflows::Args),

@@ -1,4 +1,4 @@
-//! `cargo xtask pages`: whether the HTML reports do what they should in a real browser.
+//! `cargo xtask pages`: checks the HTML reports in a real browser.
 
 use std::{
     env, fs, path,
@@ -16,26 +16,26 @@ use crate::{
     workspace,
 };
 
-/// What Chromium is called.
+/// Names of Chromium's program.
 const BROWSERS: [&str; 4] =
     ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
-/// Used in the page by the browser.
+/// The script that uses a page and collects problems.
 const PROBE: &str = include_str!("pages/probe.js");
 /// A screen, and a telephone, in CSS pixels.
 const WIDTHS: [u32; 2] = [1400, 420];
-/// What the picture of the README shows: a run in which one tracer is wrong on some kernels.
+/// The run in the README's picture, in which one tracer is wrong on one kernel.
 const EXAMPLE: &str = "docs/images/report.json";
-/// Dossiers of that run's kernels, which explain what is wrong.
+/// Dossiers of that run's kernels, from which the page explains what changed.
 const DOSSIERS: &str = "core/tests/dossiers";
-/// Of the picture, in CSS pixels.
+/// The size of the picture, in CSS pixels.
 const PICTURE_SIZE: &str = "--window-size=1120,1000";
 /// A browser starts in a second or two.
 const DEADLINE: Duration = Duration::from_secs(90);
 
-/// Open the HTML reports in Chromium without a window, wide and narrow, and use them.
+/// Open HTML reports in headless Chromium, wide and narrow, and check that they work.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Instead, render the README's example of a report to this file, as PNG.
+    /// Instead, write a picture (PNG) of the README's example of a report to this file.
     #[arg(long, value_name = "FILE")]
     picture: Option<PathBuf>,
 }
@@ -73,7 +73,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
     Ok(exit)
 }
 
-/// What is not here, and how to get it; none if it is.
+/// Says how to get Chromium, if it is missing.
 pub(crate) fn missing() -> Option<String> {
     browser().is_none().then(explain)
 }
@@ -93,7 +93,7 @@ fn browser() -> Option<String> {
 fn pages(tool: &HostTool, dir: &Path) -> Result<[(&'static str, String); 3]> {
     let mut report = report();
     let run = write(dir, "run.json", &report.to_string())?;
-    // What failed before and still does is shown, and is no error. What can't be told is one.
+    // Comparing a report with itself shows its failures as known. `infra` cells would make it an error.
     if let Some(cells) = report["cells"].as_array_mut() {
         cells.retain(|cell| cell["outcome"] != "infra");
     }
@@ -112,7 +112,7 @@ fn write(dir: &Path, name: &str, content: &str) -> Result<String> {
     path.into_os_string().into_string().ok().context("the repository's path is not in UTF-8")
 }
 
-/// A run with names and texts that are as long as they get, and with every kind of verdict.
+/// A made-up run with the longest names and texts there are, and all kinds of verdicts.
 fn report() -> Value {
     let kernels = ["debian-5.10", "debian-6.1", "debian-6.12", "linux-5.15-nobtf", "fedora-44"];
     let scenarios =
@@ -151,13 +151,14 @@ fn report() -> Value {
     })
 }
 
-/// The probe comes first, so that it hears of every error.
+/// Puts the probe before everything else, so that it sees every error.
 fn with_probe(page: &str) -> Result<String> {
     let (before, after) = page.split_once("<meta ").context("the page has no head")?;
     Ok(format!("{before}<script>\n{PROBE}</script>\n<meta {after}"))
 }
 
-/// A page around the page, which keeps what the probe tells: no window is as narrow as a telephone.
+/// A page with a frame of this width around the page: no window is as narrow as a telephone's. It keeps
+/// the probe's message.
 fn frame_of(page: &str, width: u32) -> String {
     format!(
         "<!doctype html>\n<html>\n<script>\n\
@@ -169,7 +170,7 @@ fn frame_of(page: &str, width: u32) -> String {
     )
 }
 
-/// What the document is in the end.
+/// The document after the probe has run.
 fn open(browser: &str, page: &str) -> Result<String> {
     without_window(browser)
         .args(["--window-size=1500,1000", "--virtual-time-budget=20000"])
@@ -217,7 +218,7 @@ fn take_picture(browser: &str, page: &str, picture: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What the probe left.
+/// The probe's message.
 fn problems(document: &str) -> Option<&str> {
     let (_, rest) = document.split_once("data-probe=\"")?;
     Some(rest.split_once('"')?.0)

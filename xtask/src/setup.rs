@@ -1,4 +1,4 @@
-//! `cargo xtask setup`: finds what the machine lacks, and gets it.
+//! `cargo xtask setup`: finds what this machine lacks, and installs it.
 
 use std::{
     env,
@@ -26,29 +26,29 @@ mod plan;
 mod requirement;
 mod rust_source;
 
-/// Find what this machine lacks to build and run, and install it.
+/// Find the tools that this machine lacks to build, run and test, and install them.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Only tell; exit with 1 if anything is missing.
+    /// Only report what is missing; exit with 1 if anything is.
     #[arg(long, conflicts_with = "yes")]
     check: bool,
-    /// Don't ask before installing. `CI=true` in the environment means the same.
+    /// Install without asking. `CI=true` in the environment does the same.
     #[arg(long)]
     yes: bool,
-    /// Also what it takes to build kernels from their source.
+    /// Include the tools for building kernels from source.
     #[arg(long)]
     builds: bool,
-    /// Only what this takes.
+    /// Install only the tools for this purpose.
     #[arg(long, hide = true, conflicts_with = "builds")]
     only: Option<Purpose>,
 }
 
-/// Whether the user agreed to installing things.
+/// Whether the user agreed to the installation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Consent {
-    /// They did, on the command line.
+    /// The user agreed on the command line.
     Given,
-    /// They must be asked first.
+    /// The user must be asked.
     Ask,
 }
 
@@ -79,14 +79,13 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
     Ok(Exit::Failure)
 }
 
-/// Makes sure that nothing is missing for a purpose. When nothing is, this takes a moment and prints
-/// nothing.
+/// Installs what is missing for a purpose. If nothing is, this takes a moment and prints nothing.
 pub(crate) fn ensure(consent: Consent, purpose: Purpose) -> Result<()> {
     ensure_beside(consent, purpose, || Ok(())).map(drop)
 }
 
-/// The same, and starts something that runs beside the installation, if there is one: what takes a C
-/// compiler and nothing else of what the purpose requires.
+/// The same, and calls `start` before an installation, for something that runs during it. That may need
+/// a C compiler, but nothing else that the purpose requires.
 pub(crate) fn ensure_beside<T>(
     consent: Consent,
     purpose: Purpose,
@@ -109,7 +108,8 @@ pub(crate) fn ensure_beside<T>(
     Ok(beside)
 }
 
-/// Whether something is missing for a purpose that may be installed later: the user is asked now.
+/// Asks the user now whether what is missing for a purpose may be installed later. False if nothing is
+/// missing.
 pub(crate) fn may_install(purpose: Purpose) -> Result<bool> {
     let survey = survey(purpose);
     let missing = missing(&survey);
@@ -120,7 +120,7 @@ pub(crate) fn may_install(purpose: Purpose) -> Result<bool> {
     agree(purpose, Consent::Ask).map(|()| true)
 }
 
-/// The command that installs what a purpose requires and asks nobody, in a shell's words.
+/// The command that installs what a purpose requires, without asking, quoted for a shell.
 pub(crate) fn installer(purpose: Purpose) -> Result<String> {
     let program = env::current_exe().context("failed to find this program")?;
     let program = program.to_str().context("the path of this program is not in UTF-8")?;
@@ -128,7 +128,7 @@ pub(crate) fn installer(purpose: Purpose) -> Result<String> {
     Ok(shlex::try_join([program, "setup", "--yes", "--only", purpose.get_name()])?)
 }
 
-/// Says what is missing and how it would be installed, if it can be.
+/// Prints what is missing and how it would be installed, if it can be.
 fn announce(missing: &[&Requirement]) -> Result<Plan> {
     eprintln!("This machine lacks:");
     for requirement in missing {
@@ -137,7 +137,7 @@ fn announce(missing: &[&Requirement]) -> Result<Plan> {
     let plan = plan(missing);
     eprintln!("\n{}", describe(&plan));
     if !plan.by_hand.is_empty() {
-        bail!("do first what is to be done by hand, then run this again");
+        bail!("do what is to be done by hand, then run this again");
     }
     Ok(plan)
 }
@@ -163,7 +163,7 @@ fn plan(missing: &[&Requirement]) -> Plan {
     Plan::new(missing, &distribution, machine::is_root(), env::consts::ARCH)
 }
 
-/// Looks for everything that a purpose requires, all at the same time.
+/// Looks for everything that a purpose requires, in parallel.
 fn survey(purpose: Purpose) -> Vec<(&'static Requirement, Detection)> {
     let machine = Machine::this();
     thread::scope(|scope| {
@@ -197,12 +197,12 @@ fn describe(plan: &Plan) -> String {
     text
 }
 
-/// Whether this is a machine that nobody sits at, as CI systems say it of themselves.
+/// Whether this is a CI system, which sets `CI=true`.
 fn in_ci() -> bool {
     env::var("CI").is_ok_and(|ci| matches!(ci.as_str(), "true" | "1"))
 }
 
-/// Asks, unless the answer is known. Whoever can't be asked has not agreed.
+/// Asks the user, unless the answer is known. Without a terminal to ask on, the answer is no.
 fn agree(purpose: Purpose, consent: Consent) -> Result<()> {
     if consent == Consent::Given || in_ci() {
         return Ok(());
@@ -212,7 +212,7 @@ fn agree(purpose: Purpose, consent: Consent) -> Result<()> {
             Purpose::Work | Purpose::Test => "",
             Purpose::Build | Purpose::BuildBtf => " --builds",
         };
-        bail!("nobody is here to agree to this: run `cargo xtask setup --yes{builds}`");
+        bail!("cannot ask without a terminal: run `cargo xtask setup --yes{builds}`");
     }
     eprint!("Proceed? [Y/n] ");
     io::stderr().flush()?;
@@ -220,11 +220,11 @@ fn agree(purpose: Purpose, consent: Consent) -> Result<()> {
     io::stdin().read_line(&mut answer).context("failed to read the answer")?;
     match answer.trim() {
         "" | "y" | "Y" | "yes" => Ok(()),
-        _ => bail!("not without these: nothing was installed"),
+        _ => bail!("nothing was installed"),
     }
 }
 
-/// A step can succeed and still not help: a program outside of `$PATH`, an old version in front.
+/// A step can succeed without effect: a program outside of `$PATH`, an old version earlier in it.
 fn expect_nothing_missing(purpose: Purpose) -> Result<()> {
     let survey = survey(purpose);
     let sought = survey.iter().filter_map(|(requirement, detection)| match detection {

@@ -1,4 +1,4 @@
-//! `cargo xtask splat`: what a kernel said was wrong, in a recorded console.
+//! `cargo xtask splat`: finds splats in a recorded console.
 
 use std::{
     fs,
@@ -16,21 +16,21 @@ use crate::exit::Exit;
 /// A splat is what the kernel prints when something is wrong with it: an oops, a warning, a stall.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The log: of a console, dmesg, syslog or the journal; `-` reads the standard input.
+    /// The log of a console, dmesg, syslog or the journal; `-` reads standard input.
     file: PathBuf,
     /// Print `{"splats": [{"title", "kind", "frame", "line"}]}`.
     #[arg(long)]
     json: bool,
-    /// End with 1 if there is one.
+    /// Exit with 1 if there is an unknown splat.
     #[arg(long)]
     check: bool,
-    /// Splats that are known, each with the reason why it doesn't count: they are told, and don't
-    /// matter to `--check`. The format is that of splats.toml: docs/splat.md.
+    /// A list of known splats, each with a reason, in the format of splats.toml (docs/splat.md). They are
+    /// printed, and ignored by `--check`.
     #[arg(long, value_name = "FILE")]
     allow: Option<PathBuf>,
 }
 
-/// A splat, and why it doesn't count if it is known.
+/// A splat, and its entry in the list of known splats.
 #[derive(Debug)]
 struct Found<'a> {
     splat: Splat,
@@ -46,14 +46,14 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
         }
     };
     match io::stdout().write_all(text.as_bytes()) {
-        // Whoever reads this has seen enough.
+        // The reader of a pipe, `head` for example, has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
         written => written.context("failed to print")?,
     }
     Ok(exit)
 }
 
-/// What to print, and how to end.
+/// The text to print, and the exit code.
 fn answer(args: &Args) -> Result<(String, Exit)> {
     let failed = |file: &Path| format!("failed to read {}", file.display());
     let allow = match &args.allow {
@@ -93,7 +93,7 @@ fn json(found: &[Found<'_>]) -> String {
     format!("{:#}\n", serde_json::json!({ "splats": splats }))
 }
 
-/// One line for each, in the form that editors and terminals take for a place in a file.
+/// One line per splat, in the form `FILE:LINE: ...` that editors and terminals recognise.
 fn listing(file: &Path, found: &[Found<'_>]) -> String {
     if found.is_empty() {
         return format!("{}: no splat\n", file.display());

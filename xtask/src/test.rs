@@ -1,4 +1,4 @@
-//! `cargo xtask test`: everything that must hold before a change is taken. CI runs this.
+//! `cargo xtask test`: every check that a change must pass. CI runs this.
 
 use std::{
     env,
@@ -16,19 +16,19 @@ use crate::{
     workspace,
 };
 
-/// Kernels of the last stage: the oldest and the middle of the default tier, which differ in most
-/// of what probes depend on, and are quick to fetch and to boot.
+/// Kernels of the last stage: the oldest and the middle one of the default tier. They differ in most
+/// things that probes depend on, and are quick to download and to boot.
 const SMALL_MATRIX: [&str; 2] = ["debian-5.10", "debian-6.1"];
 const BPF_TARGET: &str = "bpfel-unknown-none";
 /// The database of advisories is a git repository of a few megabytes.
 const ADVISORIES_DEADLINE: Duration = Duration::from_secs(120);
-/// The outermost deadline of a stage: what it runs has shorter ones.
+/// The outermost deadline of a stage; the commands that it runs have shorter ones.
 const STAGE_DEADLINE: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// Check formatting, lints, tests and a small matrix of kernels.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Run the remaining stages when one has failed.
+    /// Run the remaining stages after one has failed.
     #[arg(long)]
     keep_going: bool,
 }
@@ -38,9 +38,9 @@ pub(crate) struct Args {
 struct Stage {
     name: &'static str,
     command: Invocation,
-    /// What a machine may lack of it, if it does: the stage is left out there, and says so.
+    /// What this machine lacks for the stage, if anything: then the stage is skipped, and says so.
     lack: fn() -> Option<String>,
-    /// Whether it puts the guest's programs into guests, and so needs them built.
+    /// Whether the stage needs the guest's programs.
     boots_kernels: bool,
 }
 
@@ -72,7 +72,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
 }
 
 impl Stage {
-    /// Runs it. The command that is printed first is the one that shows a failure again.
+    /// Runs it, after printing the command, with which a failure can be reproduced.
     fn run(&self) -> Result<()> {
         let mut command = self.command.clone();
         if self.boots_kernels {
@@ -83,7 +83,7 @@ impl Stage {
     }
 }
 
-/// What is checked, cheapest first.
+/// All stages, cheapest first.
 fn stages(bpf_target_dir: &str) -> Vec<Stage> {
     let host_packages = ["--workspace", "--exclude", BPF_PACKAGE];
     let on_host = |args: &[&str]| Invocation::cargo(args.iter().copied()).args(host_packages);
@@ -112,8 +112,8 @@ fn stages(bpf_target_dir: &str) -> Vec<Stage> {
         stage("lints", on_host(&["clippy", "--all-targets"]).args(["--", "-D", "warnings"])),
         stage(
             "lints of the BPF programs",
-            // The core library is built from source, which stable compilers do for themselves only.
-            // In the directory and profile in which they are compiled: what compiling takes is there.
+            // Building the core library from source needs RUSTC_BOOTSTRAP with a stable compiler. The
+            // target directory and the profile are those of the build, so nothing is compiled twice.
             Invocation::cargo(["clippy", "--release", "--package", BPF_PACKAGE])
                 .args(["--target", BPF_TARGET, "--config", "profile.release.debug=false"])
                 .args(["-Z", "build-std=core", "--target-dir", bpf_target_dir])
@@ -122,8 +122,8 @@ fn stages(bpf_target_dir: &str) -> Vec<Stage> {
         ),
         stage(
             "documentation",
-            // There are no examples. Cargo counts them among what needs the features that tests need,
-            // with which everything was checked already.
+            // There are no examples. With `--examples` cargo selects the same features as for tests, with
+            // which the lints have compiled all dependencies.
             on_host(&["doc", "--no-deps", "--lib", "--bins", "--examples"])
                 .env("RUSTDOCFLAGS", "-D warnings"),
         ),
@@ -134,8 +134,8 @@ fn stages(bpf_target_dir: &str) -> Vec<Stage> {
     ]
 }
 
-/// A directory apart from that of the host's builds: `RUSTC_BOOTSTRAP` would make cargo rebuild what they
-/// share. Here, what compiling the programs takes is there already, or is used then.
+/// The target directory of the BPF programs. It is not that of the host's builds, because cargo would
+/// rebuild their common dependencies with `RUSTC_BOOTSTRAP`.
 fn bpf_target_dir() -> Result<String> {
     let us = env::current_exe().context("failed to find our own program")?;
     let target = us.ancestors().nth(2).context("our own program is in no target directory")?;
@@ -143,8 +143,7 @@ fn bpf_target_dir() -> Result<String> {
     dir.into_os_string().into_string().ok().context("the target directory's path is not in UTF-8")
 }
 
-/// Fetches the advisories; why they are not here, if that fails. They come from GitHub, which not
-/// every machine reaches.
+/// Fetches the advisories. Returns the reason if that fails: not every machine can reach GitHub.
 fn advisories_missing() -> Option<String> {
     let fetch = Invocation::cargo(["deny", "fetch", "db"]);
     let error = fetch.read(ADVISORIES_DEADLINE).err()?;

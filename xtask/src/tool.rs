@@ -1,4 +1,4 @@
-//! Commands that the host tool has: they are handed on in the words that were given.
+//! Commands that the host tool implements: it gets the words of the command line unchanged.
 
 use std::ffi::OsString;
 
@@ -10,21 +10,21 @@ use crate::{
     setup::{Consent, Purpose},
 };
 
-/// What a command of the host tool takes, `--help` included.
+/// The words for a command of the host tool, `--help` included.
 #[derive(clap::Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Words {
-    /// As `--help` tells.
+    /// See `--help` of the command.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
     rest: Vec<OsString>,
 }
 
-/// A command that only reads.
+/// Runs a command that boots no kernel.
 pub(crate) fn run(command: &str, args: &Words) -> Result<Exit> {
     Err(build::host_tool()?.exec(command, &args.rest, None))
 }
 
-/// A command that boots kernels: what that takes is installed and built.
+/// Runs a command that boots kernels, after installing and building what that needs.
 pub(crate) fn run_with_guest(command: &str, args: &Words) -> Result<Exit> {
     let (guest, tool) = build::after_setup(Consent::Ask, Purpose::Work)?;
     Err(tool.exec(command, &args.rest, Some(&guest)))

@@ -13,14 +13,14 @@ use crate::{exit::Exit, invocation::Invocation, workspace};
 /// actionlint checks syntax and types, and runs shellcheck on the scripts in workflows, which it skips
 /// silently where shellcheck is missing. zizmor looks for risks.
 pub(crate) const PROGRAMS: [&str; 3] = ["actionlint", "shellcheck", "zizmor"];
-/// Where they are looked for first.
+/// The Python environment that is searched first.
 const ENVIRONMENT: &str = "target/linters";
 
 /// Check the workflows in `.github` with actionlint and zizmor, and the shell scripts with shellcheck.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {}
 
-/// The programs, wherever they are.
+/// The paths of the programs.
 struct Linters {
     actionlint: String,
     shellcheck: String,
@@ -46,7 +46,7 @@ pub(crate) fn run(_: &Args) -> Result<Exit> {
     for command in [
         cmd!(sh, "{shellcheck} .ci/run {scripts...}"),
         cmd!(sh, "{actionlint} -shellcheck {shellcheck}"),
-        // What it would ask GitHub about is left out: the answer would differ from day to day.
+        // Offline: what zizmor learns from GitHub differs from day to day.
         cmd!(sh, "{zizmor} --offline --no-progress --persona pedantic .github"),
     ] {
         println!("==> {command}");
@@ -58,28 +58,28 @@ pub(crate) fn run(_: &Args) -> Result<Exit> {
     Ok(exit)
 }
 
-/// Which of the programs are not here; none if all are.
+/// The programs that are missing; `None` if all are there.
 pub(crate) fn missing(workspace: &Path, path: &[PathBuf]) -> Option<Vec<&'static str>> {
     Linters::find(&dirs(workspace, path)).err()
 }
 
-/// What gets all of them, in pinned versions, to where they are looked for first.
+/// The command that installs all of them, in pinned versions, in [`ENVIRONMENT`].
 pub(crate) fn install() -> Invocation {
-    // An environment that was interrupted while it was made has no pip: it is made anew.
+    // An environment whose creation was interrupted has no pip: `--clear` recreates it.
     let environment = format!("python3 -m venv --clear {ENVIRONMENT}");
     let packages = format!("{ENVIRONMENT}/bin/pip install --require-hashes -r .github/linters.txt");
     let script = format!("{environment} && {packages}");
     Invocation::new("sh").args(["-c".to_owned(), script]).dir(&workspace::root())
 }
 
-/// Where programs are looked for.
+/// The directories that are searched for the programs.
 fn dirs(workspace: &Path, path: &[PathBuf]) -> Vec<PathBuf> {
     let ours = workspace.join(ENVIRONMENT).join("bin");
     [ours].into_iter().chain(path.iter().cloned()).collect()
 }
 
 impl Linters {
-    /// Finds all, or tells which are not there.
+    /// Finds all of them, or returns the names of the missing ones.
     fn find(dirs: &[PathBuf]) -> Result<Self, Vec<&'static str>> {
         let find = |name: &str| {
             let mut paths = dirs.iter().map(|dir| dir.join(name));

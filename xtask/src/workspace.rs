@@ -1,4 +1,4 @@
-//! Where this repository is.
+//! The location of this repository.
 
 use std::{
     env,
@@ -7,7 +7,7 @@ use std::{
 
 /// The directory of the workspace's `Cargo.toml`.
 ///
-/// Cargo says at run time where the crate is: a checkout that was moved needs no rebuild.
+/// Cargo passes the crate's directory at run time, so a checkout that was moved needs no rebuild.
 pub(crate) fn root() -> PathBuf {
     let xtask =
         env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());

@@ -1,13 +1,13 @@
-//! Another suite of the archive that this machine's apt already trusts.
+//! Makes an apt source for another suite of the archive that this machine's apt already trusts.
 //!
 //! The mirror, its options and its keyring are the machine's own; only the suite is replaced.
 
-/// One entry of apt's sources(5), in the format that it was written in.
+/// One entry of sources.list(5), in its original format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AptSource {
     /// The text of the entry.
     pub(crate) text: String,
-    /// What the name of a file with this entry must end in.
+    /// The extension that a file with this entry must have.
     pub(crate) extension: &'static str,
 }
 

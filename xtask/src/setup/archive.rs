@@ -1,7 +1,7 @@
-//! Programs as their projects release them: a download whose digest is known beforehand.
+//! Downloads programs from their projects' releases, with a pinned digest.
 //!
-//! curl, sha256sum and tar do the work: every command of the repository waits for xtask to build, and
-//! none of these may be a dependency of it.
+//! curl, sha256sum and tar do the work. Crates for it would make xtask, and so every command, slower to
+//! build.
 
 use std::{
     env, fs,
@@ -15,15 +15,15 @@ use xshell::{Shell, cmd};
 /// A compressed tar archive with a program in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Archive {
-    /// Where it is.
+    /// Its address.
     pub(crate) url: &'static str,
-    /// What it is.
+    /// Its digest.
     pub(crate) sha256: &'static str,
-    /// The program in it.
+    /// The path of the program in it.
     pub(crate) member: &'static str,
 }
 
-/// Puts the program where `cargo install` puts what it makes.
+/// Installs the program into the directory of `cargo install`.
 pub(crate) fn install(archive: &Archive) -> Result<()> {
     install_into(archive, &programs_of_cargo()?)
         .with_context(|| format!("failed to get {}", archive.url))
@@ -50,7 +50,7 @@ fn install_into(archive: &Archive, programs: &Path) -> Result<()> {
     place(&program, programs).with_context(|| format!("failed to write to {}", programs.display()))
 }
 
-/// Copies a program into a directory. It is there as a whole or not at all.
+/// Copies a program into a directory, atomically.
 fn place(program: &Path, dir: &Path) -> Result<()> {
     let name = program.file_name().context("the program has no name")?;
     fs::create_dir_all(dir)?;
@@ -63,7 +63,8 @@ fn place(program: &Path, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// <https://doc.rust-lang.org/cargo/commands/cargo-install.html>, without a configured root.
+/// The directory of `cargo install`, except that a root in cargo's configuration is ignored:
+/// <https://doc.rust-lang.org/cargo/commands/cargo-install.html>
 fn programs_of_cargo() -> Result<PathBuf> {
     let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let root = set("CARGO_INSTALL_ROOT")

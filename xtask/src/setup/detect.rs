@@ -1,4 +1,4 @@
-//! How to see that a requirement is met: cheap questions to a machine.
+//! Checks whether requirements are met, without slow commands.
 
 use std::path::Path;
 
@@ -11,13 +11,13 @@ const CLANG_MINIMUM: u32 = 14;
 /// Whether a requirement is met.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Detection {
-    /// It is; this is where, or which.
+    /// It is met, by this.
     Found(String),
-    /// It is not; this is what was looked for.
+    /// It is not met: what is missing.
     Missing(String),
 }
 
-/// A program that `cargo install` makes, in a version that does.
+/// A program that `cargo install` makes, in a suitable version.
 pub(crate) fn crate_program(machine: &Machine, wanted: &Crate) -> Detection {
     let Some(path) = machine.program(wanted.name) else { return absent(wanted.name) };
     let answer = machine.answer(&path, &["--version"]).unwrap_or_default();
@@ -32,7 +32,7 @@ fn judge_version(path: &Path, answer: &str, wanted: &Crate) -> Detection {
             "{path} is version {major}.{minor}.{patch}, {} is needed",
             wanted.version
         )),
-        None => Detection::Missing(format!("{path} does not tell its version")),
+        None => Detection::Missing(format!("{path} does not print its version")),
     }
 }
 
@@ -45,7 +45,7 @@ pub(crate) fn program(machine: &Machine, name: &str) -> Detection {
     machine.program(name).map_or_else(|| absent(name), found)
 }
 
-/// Programs on the path: all of them, or it is told which are not.
+/// Several programs on the path.
 pub(crate) fn programs(machine: &Machine, names: &[&str]) -> Detection {
     let absent = names.iter().filter(|name| machine.program(name).is_none());
     match absent.copied().collect::<Vec<_>>().join(", no ") {
@@ -54,12 +54,12 @@ pub(crate) fn programs(machine: &Machine, names: &[&str]) -> Detection {
     }
 }
 
-/// `$KERNLAB_QEMU` if it is set, as the lab itself does it; otherwise what is on the path.
+/// `$KERNLAB_QEMU` if it is set, as in the lab; otherwise the QEMU on the path.
 pub(crate) fn qemu(machine: &Machine) -> Detection {
     program(machine, machine.qemu.as_deref().unwrap_or("qemu-system-x86_64"))
 }
 
-/// `$CLANG` if it is set; otherwise the newest of `clang-NN`, or `clang`: as the build does it.
+/// `$CLANG` if it is set; otherwise the newest `clang-NN`, or `clang`: as in the build.
 pub(crate) fn clang(machine: &Machine) -> Detection {
     if let Some(clang) = &machine.clang {
         return program(machine, clang);
@@ -80,7 +80,7 @@ pub(crate) fn library(machine: &Machine, file: &str) -> Detection {
     machine.library(file).map_or_else(|| absent(file), found)
 }
 
-/// Libraries that the C compiler links: all of them, or it is told which are not there.
+/// Several libraries that the C compiler links.
 pub(crate) fn libraries(machine: &Machine, files: &[&str]) -> Detection {
     let absent = files.iter().filter(|file| machine.library(file).is_none());
     match absent.copied().collect::<Vec<_>>().join(", no ") {
@@ -99,7 +99,7 @@ pub(crate) fn header(machine: &Machine, name: &str) -> Detection {
     }
 }
 
-/// The source of the core library, in the toolchain that cargo uses here.
+/// The core library's source, in the toolchain that cargo uses here.
 pub(crate) fn rust_source(machine: &Machine) -> Detection {
     let sysroot =
         machine.program("rustc").and_then(|rustc| machine.answer(&rustc, &["--print", "sysroot"]));
@@ -109,7 +109,7 @@ pub(crate) fn rust_source(machine: &Machine) -> Detection {
     if lock.is_file() { found(lock) } else { absent(&lock.display().to_string()) }
 }
 
-/// What checks the workflows: in an environment of our own, or on the path.
+/// The linters, in our own environment or on the path.
 pub(crate) fn linters(machine: &Machine) -> Detection {
     match workflows::missing(&machine.workspace, &machine.path) {
         None => Detection::Found(workflows::PROGRAMS.join(", ")),
@@ -117,8 +117,8 @@ pub(crate) fn linters(machine: &Machine) -> Detection {
     }
 }
 
-/// Python with what makes environments, which Debian has in a package of its own. Where the linters
-/// are here already, nothing is to be made.
+/// Python with its module `venv`, which Debian has in a separate package. Not needed if the linters are
+/// installed.
 pub(crate) fn python_environments(machine: &Machine) -> Detection {
     if let Detection::Found(linters) = linters(machine) {
         return Detection::Found(format!("not needed for {linters}"));
@@ -155,7 +155,7 @@ mod tests {
 
     use super::*;
 
-    /// A machine with nothing but these programs; nobody runs them.
+    /// A machine with only these programs, which are empty files.
     fn machine(programs: &[&str]) -> (TempDir, Machine) {
         let dir = tempfile::tempdir().unwrap();
         for program in programs {

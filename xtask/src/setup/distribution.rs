@@ -1,38 +1,38 @@
-//! Which Linux distribution this is, read from `os-release`.
+//! The Linux distribution of this machine, from `os-release`.
 
 use std::fs;
 
-/// What os-release(5) says of the machine.
+/// What os-release(5) says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Distribution {
     /// `debian`, `ubuntu`, `fedora`, `arch`, ...
     pub(crate) id: String,
-    /// The distributions that it is derived from, closest first.
+    /// The distributions that it derives from, closest first.
     pub(crate) like: Vec<String>,
-    /// The release's name, where it has one: `bookworm`.
+    /// The release's name, if it has one: `bookworm`.
     pub(crate) codename: Option<String>,
 }
 
-/// Who installs system packages.
+/// A package manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PackageManager {
-    /// Debian, Ubuntu and what derives from them.
+    /// Of Debian, Ubuntu and their derivatives.
     Apt,
-    /// Fedora and the RHEL family.
+    /// Of Fedora and the RHEL family.
     Dnf,
-    /// Arch and what derives from it.
+    /// Of Arch and its derivatives.
     Pacman,
 }
 
 impl Distribution {
-    /// The distribution of this machine; an unknown one if it does not say.
+    /// The distribution of this machine; an empty one if there is no os-release.
     pub(crate) fn of_this_machine() -> Self {
         let paths = ["/etc/os-release", "/usr/lib/os-release"];
         let text = paths.iter().find_map(|path| fs::read_to_string(path).ok());
         Distribution::parse(&text.unwrap_or_default())
     }
 
-    /// Reads the format of os-release(5). What is absent or malformed stays empty.
+    /// Reads the format of os-release(5). Absent and malformed fields stay empty.
     fn parse(text: &str) -> Self {
         let value = |key: &str| {
             let mut values = text.lines().filter_map(|line| line.trim().strip_prefix(key));
@@ -48,7 +48,7 @@ impl Distribution {
         }
     }
 
-    /// Who installs packages here, if it is one that we know.
+    /// The distribution's package manager, if we know it.
     pub(crate) fn package_manager(&self) -> Option<PackageManager> {
         std::iter::once(&self.id).chain(&self.like).find_map(|id| match id.as_str() {
             "debian" | "ubuntu" => Some(PackageManager::Apt),

@@ -9,17 +9,17 @@ use std::{
 
 use crate::{invocation::Invocation, workspace};
 
-/// No program that is asked about itself takes this long, however busy the machine.
+/// `--version` and the like never take this long, even on a busy machine.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Where a machine keeps its programs. Tests look at a made-up one.
+/// Where a machine has its programs. Tests use a made-up one.
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
     /// The directories of `$PATH`.
     pub(crate) path: Vec<PathBuf>,
-    /// `$CLANG`: the compiler that the user insists on.
+    /// `$CLANG`: the compiler that the user chose.
     pub(crate) clang: Option<String>,
-    /// `$KERNLAB_QEMU`: the emulator that the user insists on.
+    /// `$KERNLAB_QEMU`: the emulator that the user chose.
     pub(crate) qemu: Option<String>,
     /// The checkout of this repository.
     pub(crate) workspace: PathBuf,
@@ -38,12 +38,12 @@ impl Machine {
         }
     }
 
-    /// The program that the shell would run for this name, or the one at this path.
+    /// The program that a shell would run for this name, or the one at this path.
     pub(crate) fn program(&self, name: &str) -> Option<PathBuf> {
         self.path.iter().map(|dir| dir.join(name)).find(|path| is_program(path))
     }
 
-    /// The programs named `prefix` and a number, with that number: `clang-19`.
+    /// Programs whose names are `prefix` and a number, with the number: `clang-19`.
     pub(crate) fn numbered_programs(&self, prefix: &str) -> Vec<(u32, PathBuf)> {
         let entries = self.path.iter().filter_map(|dir| fs::read_dir(dir).ok());
         let paths = entries.flatten().filter_map(|entry| Some(entry.ok()?.path()));
@@ -55,7 +55,7 @@ impl Machine {
             .collect()
     }
 
-    /// What a program prints, if it exists and exits with 0.
+    /// The output of a program, if it exits with 0.
     pub(crate) fn answer(&self, program: &Path, args: &[&str]) -> Option<String> {
         let program = program.to_str()?;
         Invocation::new(program).args(args.iter().copied()).read(ANSWER_DEADLINE).ok()

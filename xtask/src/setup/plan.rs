@@ -1,4 +1,4 @@
-//! From what is missing to what is done about it: a decision, nothing happens here.
+//! Decides from what is missing how to install it. Runs nothing itself.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use super::{
 };
 use crate::{invocation::Invocation, workflows};
 
-/// Downloads and compilation on a slow and busy machine.
+/// Enough for downloads and compilation on a slow and busy machine.
 const STEP_DEADLINE: Duration = Duration::from_secs(2 * 60 * 60);
-/// These programs work for milliseconds, and are waited for while they are compiled: their projects'
-/// profiles are the wrong way round here.
+/// A profile that compiles quickly: these programs run for milliseconds, and their projects' release
+/// profiles take minutes to compile.
 const QUICK_PROFILE: [(&str, &str); 4] = [
     ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0"),
     ("CARGO_PROFILE_RELEASE_DEBUG", "0"),
@@ -20,38 +20,38 @@ const QUICK_PROFILE: [(&str, &str); 4] = [
     ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
 ];
 
-/// What setup will do, and what it leaves to the user.
+/// The steps that setup runs, and those that it leaves to the user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
-    /// Done by us, in this order.
+    /// Run by setup, in this order.
     pub(crate) steps: Vec<Step>,
-    /// Commands or packages that we name, and don't run on this distribution.
+    /// Commands or packages for the user, on distributions where setup installs none.
     pub(crate) by_hand: Vec<String>,
 }
 
-/// One thing that setup does.
+/// One step of setup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Runs a command.
     Run(Invocation, Duration),
-    /// Gets the core library's source for the installed toolchain, from rustup.
+    /// Gets the core library's source for the installed toolchain from rustup.
     RustSource {
-        /// Where rustup can't, Debian's package of the same release does.
+        /// Take Debian's package of the same release if rustup fails.
         or_debian: bool,
     },
-    /// Gets a program as its project released it.
+    /// Downloads a program's release.
     Download {
-        /// Where it is, and what it is.
+        /// The release.
         archive: Archive,
-        /// What makes the program where the archive can't be had.
+        /// Compiles the program if the download fails.
         otherwise: Invocation,
-        /// Of that command.
+        /// The deadline of that command.
         deadline: Duration,
     },
 }
 
 impl Plan {
-    /// How `missing` requirements are met on a machine of this architecture, as Rust names it.
+    /// The plan for `missing` requirements on a machine of this architecture (Rust's name of it).
     pub(crate) fn new(
         missing: &[&Requirement],
         distribution: &Distribution,

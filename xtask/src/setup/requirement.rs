@@ -1,4 +1,4 @@
-//! What a machine must have, how to see that it does, and where to get it.
+//! What a machine must have, how to detect it, and where to get it.
 
 use clap::ValueEnum;
 
@@ -8,10 +8,9 @@ use super::{
     machine::Machine,
 };
 
-/// Reads the bitcode of the pinned rustc: `rust-toolchain.toml` and this line change together.
+/// Must read the bitcode of the pinned rustc: change this line together with `rust-toolchain.toml`.
 ///
-/// Its releases are LLVM in the main, more than two hundred megabytes; compiled here, it uses that of
-/// rustc.
+/// It is compiled, and then uses rustc's LLVM. Its releases bring their own LLVM, more than 200 MB.
 const BPF_LINKER: Crate = Crate {
     name: "bpf-linker",
     version: "0.10.1",
@@ -19,12 +18,12 @@ const BPF_LINKER: Crate = Crate {
     options: &[],
     archive: None,
 };
-/// Runs the tests, one process each. Older ones don't know all of `.config/nextest.toml`.
+/// Runs the tests, one process each. Older versions don't know all options in `.config/nextest.toml`.
 const NEXTEST: Crate = Crate {
     name: "cargo-nextest",
     version: "0.9.143",
     minimum: (0, 9, 100),
-    // Without the part that updates itself, which takes long to compile.
+    // Without self-update, which takes long to compile.
     options: &["--no-default-features", "--features", "default-no-update"],
     archive: Some(Archive {
         url: "https://github.com/nextest-rs/nextest/releases/download/cargo-nextest-0.9.143/cargo-nextest-0.9.143-x86_64-unknown-linux-musl.tar.gz",
@@ -32,7 +31,7 @@ const NEXTEST: Crate = Crate {
         member: "cargo-nextest",
     }),
 };
-/// Checks the licences of dependencies, and whether advisories concern them.
+/// Checks the licences of dependencies, and advisories about them.
 const DENY: Crate = Crate {
     name: "cargo-deny",
     version: "0.20.2",
@@ -45,21 +44,21 @@ const DENY: Crate = Crate {
     }),
 };
 
-/// One thing that building or running needs.
+/// One thing that a machine must have.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Requirement {
-    /// What it is called.
+    /// Its name.
     pub(crate) name: &'static str,
-    /// What needs it.
+    /// What it does, to complete a sentence that begins with the name.
     pub(crate) why: &'static str,
-    /// When it is needed.
+    /// The purpose that needs it.
     pub(crate) purpose: Purpose,
     /// Where it comes from.
     pub(crate) origin: Origin,
     detect: fn(&Machine) -> Detection,
 }
 
-/// When something is needed.
+/// A purpose that needs something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Purpose {
     /// To build and to run.
@@ -73,7 +72,7 @@ pub(crate) enum Purpose {
 }
 
 impl Purpose {
-    /// Whether whoever wants this also needs what is for the other.
+    /// Whether this purpose also needs everything for the other one.
     pub(crate) fn includes(self, other: Purpose) -> bool {
         use Purpose::{Build, BuildBtf, Test, Work};
         self == other || matches!((self, other), (Test, Work) | (BuildBtf, Build))
@@ -83,9 +82,9 @@ impl Purpose {
 /// Where a requirement comes from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Origin {
-    /// From the distribution, under these names.
+    /// The distribution's packages of these names.
     Packages(Packages),
-    /// Downloaded from its release, or compiled by cargo.
+    /// A program that is downloaded, or compiled by cargo.
     Crate(Crate),
     /// A component of the Rust toolchain.
     RustSource,
@@ -93,7 +92,7 @@ pub(crate) enum Origin {
     Linters,
 }
 
-/// What distributions call the packages of one requirement.
+/// The packages of one requirement, as distributions name them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Packages {
     pub(crate) apt: &'static [&'static str],
@@ -107,19 +106,19 @@ pub(crate) struct Crate {
     pub(crate) name: &'static str,
     /// The version to install.
     pub(crate) version: &'static str,
-    /// The oldest that does. A newer one of the same `major.minor` does too.
+    /// The oldest suitable version. Newer ones of the same `major.minor` are suitable too.
     pub(crate) minimum: (u32, u32, u32),
     /// Further options of `cargo install`.
     pub(crate) options: &'static [&'static str],
-    /// The same program as its project released it, for x86-64. What can't be had, or is not this
-    /// file, is compiled.
+    /// The project's release for x86-64. If it can't be downloaded, or has another digest, the program is
+    /// compiled.
     pub(crate) archive: Option<Archive>,
 }
 
-/// What the host tool is built with.
+/// The name of the requirement that building the host tool needs.
 pub(crate) const C_COMPILER: &str = "C compiler";
 
-/// Everything that is needed, in the order in which it is told.
+/// All requirements, in the order in which they are printed.
 pub(crate) const ALL: &[Requirement] = &[
     Requirement {
         name: "QEMU for x86-64",
@@ -155,7 +154,7 @@ pub(crate) const ALL: &[Requirement] = &[
     },
     Requirement {
         name: "pkg-config",
-        why: "is asked by libbpf's build for libelf",
+        why: "finds libelf for libbpf's build",
         purpose: Purpose::Work,
         origin: Origin::Packages(Packages {
             apt: &["pkg-config"],
@@ -166,7 +165,7 @@ pub(crate) const ALL: &[Requirement] = &[
     },
     Requirement {
         name: "autotools",
-        why: "configure the libelf that libbpf brings along",
+        why: "configure libbpf's own libelf",
         purpose: Purpose::Work,
         origin: Origin::Packages(Packages {
             apt: &["autoconf", "automake", "autopoint", "bison", "flex", "gawk"],
@@ -180,7 +179,7 @@ pub(crate) const ALL: &[Requirement] = &[
     },
     Requirement {
         name: "libelf",
-        why: "is linked by what compiles the BPF programs written in C",
+        why: "is linked into the build of the C programs",
         purpose: Purpose::Work,
         origin: Origin::Packages(Packages {
             apt: &["libelf-dev", "zlib1g-dev"],
@@ -202,7 +201,7 @@ pub(crate) const ALL: &[Requirement] = &[
     },
     Requirement {
         name: "rust-src",
-        why: "has the core library, compiled for the BPF target",
+        why: "has the core library's source, for BPF programs in Rust",
         purpose: Purpose::Work,
         origin: Origin::RustSource,
         detect: detect::rust_source,
@@ -223,7 +222,7 @@ pub(crate) const ALL: &[Requirement] = &[
     },
     Requirement {
         name: "RPM tools",
-        why: "make the repositories that tests fetch kernels from",
+        why: "make the repositories of tests",
         purpose: Purpose::Test,
         origin: Origin::Packages(Packages {
             apt: &["rpm", "createrepo-c", "gpg", "gpg-agent"],
@@ -244,7 +243,7 @@ pub(crate) const ALL: &[Requirement] = &[
     },
     Requirement {
         name: "Python's venv",
-        why: "makes the environment of the workflows' linters",
+        why: "makes the linters' environment",
         purpose: Purpose::Test,
         origin: Origin::Packages(Packages {
             apt: &["python3-venv"],
@@ -273,7 +272,7 @@ pub(crate) const ALL: &[Requirement] = &[
     },
     Requirement {
         name: "flex and bison",
-        why: "make the reader of a kernel's configuration",
+        why: "generate the parser of Kconfig files",
         purpose: Purpose::Build,
         origin: Origin::Packages(Packages {
             apt: &["flex", "bison"],
@@ -284,14 +283,14 @@ pub(crate) const ALL: &[Requirement] = &[
     },
     Requirement {
         name: "bc",
-        why: "computes constants of kernels' clocks",
+        why: "computes constants of the kernel's clocks",
         purpose: Purpose::Build,
         origin: Origin::Packages(Packages { apt: &["bc"], dnf: &["bc"], pacman: &["bc"] }),
         detect: |machine| detect::program(machine, "bc"),
     },
     Requirement {
         name: "libelf's headers",
-        why: "are what kernels' objtool is compiled with",
+        why: "are included by the kernel's objtool",
         purpose: Purpose::Build,
         origin: Origin::Packages(Packages {
             apt: &["libelf-dev"],
@@ -302,7 +301,7 @@ pub(crate) const ALL: &[Requirement] = &[
     },
     Requirement {
         name: "pahole",
-        why: "makes kernels' type information",
+        why: "makes BTF for kernels",
         purpose: Purpose::BuildBtf,
         origin: Origin::Packages(Packages {
             apt: &["dwarves"],
@@ -314,7 +313,7 @@ pub(crate) const ALL: &[Requirement] = &[
 ];
 
 impl Requirement {
-    /// Looks for it. Takes milliseconds: most answers are files, some a program's version.
+    /// Detects it. Takes milliseconds: most checks look for files, some run `--version`.
     pub(crate) fn detect(&self, machine: &Machine) -> Detection {
         (self.detect)(machine)
     }

@@ -1,7 +1,7 @@
-//! Gets the core library's source for the installed toolchain: BPF programs in Rust compile it.
+//! Gets the core library's source for the installed toolchain, which BPF programs in Rust compile.
 //!
-//! rustup has it as the component `rust-src`. A machine that reaches its distribution's mirror but
-//! not Rust's servers takes it from Debian's package of the same release.
+//! rustup has it as the component `rust-src`. On Debian, if Rust's servers can't be reached, it comes from
+//! the package of the same release.
 
 use std::{
     fs,
@@ -20,21 +20,21 @@ use super::{
 };
 use crate::invocation::Invocation;
 
-/// rustup waits long for servers that don't answer; the component itself is a few megabytes.
+/// rustup waits long for unresponsive servers; the component itself has a few megabytes.
 const RUSTUP_DEADLINE: Duration = Duration::from_secs(180);
-/// Indexes and the package are some fifty megabytes.
+/// Indexes and the package have about fifty megabytes.
 const DOWNLOAD_DEADLINE: Duration = Duration::from_secs(20 * 60);
-/// Suites of Debian that have had the pinned release; the first that has it now is taken.
+/// Debian's suites that may have the pinned release; the first that has it is used.
 const SUITES: [&str; 2] = ["trixie-backports", "sid"];
 
-/// Installs the source into the toolchain's own directory: with rustup, or else from Debian's package
-/// if this is a machine for it.
+/// Installs the source into the toolchain's own directory: with rustup, or if that fails and `or_debian`
+/// is set, from Debian's package.
 pub(crate) fn install(or_debian: bool) -> Result<()> {
     let rustup = Invocation::new("rustup").args(["component", "add", "rust-src"]);
     let failure = match (rustup.run(RUSTUP_DEADLINE), detect::rust_source(&Machine::this())) {
         (Ok(()), Detection::Found(_)) => return Ok(()),
         (Ok(()), Detection::Missing(sought)) => {
-            anyhow!("`{rustup}` says that all is well, but there is {sought}")
+            anyhow!("`{rustup}` reports success, but there is {sought}")
         }
         (Err(error), _) => error,
     };
@@ -48,7 +48,7 @@ pub(crate) fn install(or_debian: bool) -> Result<()> {
 fn from_debian() -> Result<()> {
     let sh = Shell::new()?;
     let release = cmd!(sh, "rustc --version").quiet().read()?;
-    let release = release.split_whitespace().nth(1).context("rustc does not tell its version")?;
+    let release = release.split_whitespace().nth(1).context("rustc does not print its version")?;
     let sysroot = cmd!(sh, "rustc --print sysroot").quiet().read()?;
     let sources = Path::new(&sysroot).join("lib/rustlib/src");
     fs::create_dir_all(&sources).with_context(|| denied(&sources))?;
@@ -60,7 +60,7 @@ fn from_debian() -> Result<()> {
     });
     let Some(package) = package else { bail!("no suite of {SUITES:?} has rust-src {release}") };
 
-    // Unpacked beside its place, so that the last step is one rename.
+    // Unpack on the same file system, so that the last step is one rename.
     let staging = TempDir::with_prefix_in("unpack-", &sources).with_context(|| denied(&sources))?;
     let staging = staging.path();
     let unpack = cmd!(sh, "dpkg-deb -x {package} {staging}");
@@ -76,7 +76,7 @@ fn from_debian() -> Result<()> {
         .with_context(|| format!("failed to move {} to {}", unpacked.display(), library.display()))
 }
 
-/// An apt with its own lists and cache: the machine's apt never learns of the other suites.
+/// apt with its own lists and cache, so that the machine's apt does not see the other suites.
 struct PrivateApt {
     dir: TempDir,
 }
@@ -85,7 +85,7 @@ impl PrivateApt {
     fn new() -> Result<Self> {
         let dir = tempfile::Builder::new()
             .prefix("kernlab-apt-")
-            // apt downloads as a user of its own, which must get in.
+            // apt downloads as another user, which needs access.
             .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
             .tempdir()
             .context("failed to make a temporary directory")?;
@@ -95,8 +95,8 @@ impl PrivateApt {
         Ok(PrivateApt { dir })
     }
 
-    /// Downloads a package from a suite of the archive that this machine's apt uses. apt itself
-    /// checks signatures and digests.
+    /// Downloads a package from a suite of the archive that this machine's apt uses. apt checks
+    /// signatures and digests.
     fn download(&self, suite: &str, package: &str) -> Result<PathBuf> {
         let source = machine_source(suite)?;
         let sources = self.dir.path().join("sources");
@@ -123,7 +123,7 @@ impl PrivateApt {
             format!("Dir::Cache={dir}/cache"),
             "Acquire::Languages=none".to_owned(),
             "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
-            // An index that could not be had is an error, not a reason to go on with an old one.
+            // Fail if an index can't be downloaded, instead of using an old one.
             "APT::Update::Error-Mode=any".to_owned(),
         ];
         options.into_iter().flat_map(|option| ["-o".to_owned(), option]).collect()
@@ -135,7 +135,7 @@ fn machine_source(suite: &str) -> Result<apt_source::AptSource> {
     let archive = match debian_archive()? {
         Some(archive) => archive,
         None => {
-            // apt knows who an archive belongs to once it has its lists; images ship without.
+            // apt needs its lists to tell an archive's origin; container images come without lists.
             let update = Invocation::new("apt-get").args(["update"]);
             let update = if machine::is_root() { update } else { update.with_sudo() };
             eprintln!("==> {update}");
@@ -153,7 +153,7 @@ fn machine_source(suite: &str) -> Result<apt_source::AptSource> {
     source.with_context(|| format!("no entry of /etc/apt/sources.list.d names {archive}"))
 }
 
-/// Where this machine's apt gets Debian's main archive from, if it has its lists.
+/// The address of Debian's main archive in this machine's apt, if apt has its lists.
 fn debian_archive() -> Result<Option<String>> {
     let format = "$(ORIGIN) $(LABEL) $(COMPONENT) $(REPO_URI)";
     let packages = "Created-By: Packages";
