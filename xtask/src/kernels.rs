@@ -4,9 +4,10 @@ use std::ffi::OsString;
 
 use anyhow::Result;
 
+use kernlab_cli::Exit;
+
 use crate::{
     build::{self, HostTool},
-    exit::Exit,
     setup::{self, Consent, Purpose},
 };
 

@@ -4,10 +4,9 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::exit::Exit;
+use kernlab_cli::Exit;
 
 mod build;
-mod exit;
 mod invocation;
 mod kernels;
 mod pages;

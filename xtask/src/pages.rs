@@ -9,9 +9,10 @@ use std::{
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
+use kernlab_cli::Exit;
+
 use crate::{
     build::{self, HostTool},
-    exit::Exit,
     invocation::Invocation,
     workspace,
 };

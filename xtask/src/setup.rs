@@ -9,9 +9,9 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum as _;
 
-use crate::exit::Exit;
 use detect::Detection;
 use distribution::Distribution;
+use kernlab_cli::Exit;
 use machine::Machine;
 use plan::{Plan, Step};
 pub(crate) use requirement::Purpose;

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use kernlab_splat::{AllowEntry, AllowList, Splat};
 
-use crate::exit::Exit;
+use kernlab_cli::Exit;
 
 /// Find kernel splats in a console log.
 ///

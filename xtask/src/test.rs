@@ -7,9 +7,10 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
+use kernlab_cli::Exit;
+
 use crate::{
     build::{self, BPF_PACKAGE, GUEST_VARIABLE},
-    exit::Exit,
     invocation::Invocation,
     pages,
     setup::{self, Consent, Purpose},

@@ -4,9 +4,10 @@ use std::ffi::OsString;
 
 use anyhow::Result;
 
+use kernlab_cli::Exit;
+
 use crate::{
     build,
-    exit::Exit,
     setup::{Consent, Purpose},
 };
 

@@ -8,7 +8,9 @@ use std::{
 use anyhow::Result;
 use xshell::{Shell, cmd};
 
-use crate::{exit::Exit, invocation::Invocation, workspace};
+use kernlab_cli::Exit;
+
+use crate::{invocation::Invocation, workspace};
 
 /// actionlint checks syntax and types, and runs shellcheck on the scripts in workflows, which it skips
 /// silently where shellcheck is missing. zizmor looks for risks.

@@ -73,12 +73,12 @@ pub enum Tier {
 /// How much a release means, and whether the lock may grow.
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Scope {
-    /// Which kernels of a release. Without it, those of the default tier, and all of a release that
-    /// has none there.
+    /// Take the kernels of this tier when a release is given. Without it, those of the default tier, or
+    /// all kernels of a release that has none in it.
     #[arg(long)]
     pub tier: Option<Tier>,
-    /// Take only kernels that are in kernels.lock, instead of adding what it lacks. KERNLAB_LOCKED=1 in
-    /// the environment means the same for every command.
+    /// Take only kernels that are in kernels.lock, instead of resolving and adding missing ones.
+    /// KERNLAB_LOCKED=1 in the environment means the same for every command.
     #[arg(long)]
     pub locked: bool,
 }
@@ -101,16 +101,16 @@ pub struct RunOptions {
     /// Which kernels.
     #[command(flatten)]
     pub selected: Selected,
-    /// Only the tracers of this backend.
+    /// Run only the tracers of this backend.
     #[arg(long, value_parser = ["libbpf", "aya"])]
     pub backend: Option<String>,
-    /// Only scenarios whose `tracer/name` matches.
+    /// Run only scenarios whose `tracer/name` matches.
     #[arg(long, value_name = "GLOB")]
     pub scenario: Option<String>,
-    /// Where the kernel's type information comes from; every mode of the kernel's entry if not given.
+    /// Run only cells whose BTF comes from here; `masked` hides the kernel's BTF from user space.
     #[arg(long, value_name = "MODE", value_parser = ["embedded", "masked", "absent", "external"])]
     pub btf: Option<String>,
-    /// Only this part of the cells, 1/4 to 4/4 for example, for machines that share a run.
+    /// Run only this part of the cells, for example 1/4 to 4/4 on four machines that share a run.
     #[arg(long, value_name = "PART/OF")]
     pub partition: Option<String>,
     /// Boot a guest for every cell, instead of restoring a saved one.
@@ -119,16 +119,17 @@ pub struct RunOptions {
     /// Run N guests at a time; as many as the machine has room for if not given.
     #[arg(long, value_name = "N")]
     pub jobs: Option<NonZeroUsize>,
-    /// Repeat each cell N times. A cell that does not always end with the same verdict is flaky.
+    /// Repeat each cell N times. A cell whose outcome varies is `flaky`, which counts as a failure.
     #[arg(long, value_name = "N", conflicts_with = "update_snapshots")]
     pub repeat: Option<NonZeroU32>,
-    /// Stop a cell after this many seconds under KVM, and four times as many without.
+    /// Stop a cell after this many seconds (default 15; four times that without KVM).
     #[arg(long, value_name = "SECONDS")]
     pub timeout: Option<NonZeroU32>,
-    /// Write what is observed as the new golden snapshots.
+    /// Write the observed events as the new golden snapshots, if the workload's ground truth confirms
+    /// them.
     #[arg(long)]
     pub update_snapshots: bool,
-    /// Say where the time of the cells went, stage by stage.
+    /// Print how long each stage of the cells took.
     #[arg(long)]
     pub timings: bool,
     /// Copy the report to this directory.

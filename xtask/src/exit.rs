@@ -1,3 +1,0 @@
-//! What the exit code of every command means.
-
-pub(crate) use kernlab_cli::Exit;
