@@ -83,7 +83,7 @@ fn serve() -> Result<(), AgentError> {
                 None => port.send(&answer(Err("proceed: no program is primed")))?,
             },
             HostMessage::ReadKernelLog { mark } => kernel_log::send(mark, &mut port)?,
-            HostMessage::WorkAhead => port.send(&answer(symbols::sort_table()))?,
+            HostMessage::Prewarm => port.send(&answer(symbols::sort_table()))?,
             HostMessage::PowerOff => return Ok(()),
         }
     }

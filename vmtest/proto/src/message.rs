@@ -42,7 +42,7 @@ pub enum HostMessage {
     },
     /// Do ahead what programs would otherwise do again in every guest that is restored from this one,
     /// which is about to be saved; answered by `Done` or `Refused`.
-    WorkAhead,
+    Prewarm,
     /// Switch the machine off; not answered.
     PowerOff,
     /// Let the primed program go on; answered as `Run` is.

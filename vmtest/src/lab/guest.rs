@@ -14,7 +14,7 @@ use super::{
     error::{LabError, LabErrorKind, Phase},
     job::{Job, JobOutput},
     keyboard::Keyboard,
-    machine::{ANSWER, ENDING, Machine, Work, last_words},
+    machine::{ANSWER, ENDING, Machine, Request, Work, last_words},
 };
 use crate::{console::Log, qemu::Memory};
 
@@ -130,21 +130,20 @@ impl Guest<Booting> {
     pub(super) fn booted(self, timeout: Duration) -> Result<Guest<Booted>, LabError> {
         let Guest { mut machine, state: Booting { spawn } } = self;
         let waited = machine.accelerator.scale_timeout(timeout);
-        let hello = match machine.connection.receive(machine.started + waited) {
+        let request = Request::since(machine.started, "when it had to say hello", waited);
+        let hello = match machine.connection.receive(request.deadline) {
             Ok(GuestMessage::Hello(hello)) => hello,
             Ok(GuestMessage::ModuleRefused { module, error }) => {
                 return Err(machine.fail(LabErrorKind::ModuleRefused { module, error }));
             }
-            Ok(other) => return Err(machine.unexpected("when it had to say hello", &other)),
+            Ok(other) => return Err(machine.unexpected(request, &other)),
             Err(ConnectionError::Deadline) => {
                 return Err(machine.fail_or_crash(Phase::Boot, |log| LabErrorKind::NeverReady {
                     waited,
                     last_words: last_words(log),
                 }));
             }
-            Err(error) => {
-                return Err(machine.broken(error, Phase::Boot, "when it had to say hello", waited));
-            }
+            Err(error) => return Err(machine.broken(error, Phase::Boot, request)),
         };
         let booted = machine.started.elapsed();
         let agent = Duration::from_millis(hello.ready_ms.saturating_sub(hello.user_space_ms));
@@ -255,7 +254,7 @@ impl Guest<Ready> {
             limits: job.limits,
             input,
         });
-        self.machine.send(&run, work.deadline, work.doing, work.waited)?;
+        self.machine.send(&run, work.request)?;
         Ok(work)
     }
 
@@ -303,7 +302,7 @@ impl Guest<Primed> {
         let work = self.machine.work(program, "when its program had to proceed");
         let input = input.as_bytes().to_vec();
         let proceed = HostMessage::Proceed(Proceed { input, deadline_ms: work.deadline_ms() });
-        self.machine.send(&proceed, work.deadline, work.doing, work.waited)?;
+        self.machine.send(&proceed, work.request)?;
         let output = self.machine.end_of(work, program)?;
         let Guest { machine, state: Primed(state) } = self;
         Ok((Guest { machine, state }, output))

@@ -48,14 +48,33 @@ pub(super) struct Machine {
     at_work: Option<(Instant, Duration)>,
 }
 
+/// Something that the guest has to answer, and until when.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Request {
+    /// Completes "the guest did not answer ...".
+    pub(super) doing: &'static str,
+    waited: Duration,
+    pub(super) deadline: Instant,
+}
+
+impl Request {
+    /// A request that is about to be sent.
+    pub(super) fn now(doing: &'static str, waited: Duration) -> Self {
+        Request::since(Instant::now(), doing, waited)
+    }
+
+    /// A request that waits for its answer since `began`.
+    pub(super) fn since(began: Instant, doing: &'static str, waited: Duration) -> Self {
+        Request { doing, waited, deadline: began + waited }
+    }
+}
+
 /// A program's work, and how long it may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Work {
-    pub(super) doing: &'static str,
+    pub(super) request: Request,
     started: Instant,
     timeout: Duration,
-    pub(super) waited: Duration,
-    pub(super) deadline: Instant,
 }
 
 impl Work {
@@ -101,8 +120,8 @@ impl Machine {
         let started = Instant::now();
         self.at_work = Some((started, self.process.processor_time()));
         let timeout = self.accelerator.scale_timeout(job.timeout);
-        let waited = timeout + self.accelerator.scale_timeout(job.grace);
-        Work { doing, started, timeout, waited, deadline: started + waited }
+        let grace = self.accelerator.scale_timeout(job.grace);
+        Work { request: Request::now(doing, timeout + grace), started, timeout }
     }
 
     /// Waits for the answer that a program was started as it should be. One that ends instead may have
@@ -110,7 +129,7 @@ impl Machine {
     pub(super) fn answered(&mut self, work: Work, expected: &GuestMessage) -> Result<(), LabError> {
         let mut said = Vec::new();
         loop {
-            match self.receive(work.deadline, work.doing, work.waited)? {
+            match self.receive(work.request)? {
                 answer if answer == *expected => return Ok(()),
                 GuestMessage::Output { stream: Stream::Stderr, bytes } if said.len() < SAID => {
                     said.extend(bytes);
@@ -123,7 +142,7 @@ impl Machine {
                 GuestMessage::Refused { what } => {
                     return Err(self.fail(LabErrorKind::Refused { what }));
                 }
-                other => return Err(self.unexpected(work.doing, &other)),
+                other => return Err(self.unexpected(work.request, &other)),
             }
         }
     }
@@ -132,7 +151,7 @@ impl Machine {
     pub(super) fn end_of(&mut self, work: Work, job: &Job) -> Result<JobOutput, LabError> {
         let mut collected = Collected::new(job.limits);
         loop {
-            match self.receive(work.deadline, work.doing, work.waited)? {
+            match self.receive(work.request)? {
                 GuestMessage::Output { stream, bytes } if collected.add(stream, &bytes) => {}
                 GuestMessage::Exited(report) => {
                     let cpu_time = self.cpu_time();
@@ -141,7 +160,7 @@ impl Machine {
                 GuestMessage::Refused { what } => {
                     return Err(self.fail(LabErrorKind::Refused { what }));
                 }
-                other => return Err(self.unexpected(work.doing, &other)),
+                other => return Err(self.unexpected(work.request, &other)),
             }
         }
     }
@@ -155,19 +174,17 @@ impl Machine {
 
     /// Tells a guest that waits for its first request what it can't know.
     pub(super) fn begin(&mut self) -> Result<(), LabError> {
-        let doing = "when it had to begin to work";
         let host = |source: io::Error| LabErrorKind::Host { what: "could not begin", source };
         let mut entropy = [0; 32];
         File::open("/dev/urandom")
             .and_then(|mut random| random.read_exact(&mut entropy))
             .map_err(host)?;
         let unix_time_ns = nanoseconds_since_1970();
-        let waited = self.accelerator.scale_timeout(ANSWER);
-        let deadline = Instant::now() + waited;
+        let request = self.request("when it had to begin to work");
         let has_files = !self.injected.is_empty();
         let begin = HostMessage::Begin(Begin { unix_time_ns, entropy, has_files });
-        self.send(&begin, deadline, doing, waited)?;
-        match self.receive(deadline, doing, waited)? {
+        self.send(&begin, request)?;
+        match self.receive(request)? {
             GuestMessage::Done => Ok(()),
             // Some ten kilobytes a second, but it works under every kernel.
             GuestMessage::FilesWanted { .. } => self.injected.clone().iter().try_for_each(|file| {
@@ -175,43 +192,34 @@ impl Machine {
                 self.write_file(&GuestFile { path: file.guest.clone(), mode: 0o755, bytes })
             }),
             GuestMessage::Refused { what } => Err(self.fail(LabErrorKind::Refused { what })),
-            other => Err(self.unexpected(doing, &other)),
+            other => Err(self.unexpected(request, &other)),
         }
     }
 
     /// Lets the agent prepare for being saved.
     pub(super) fn prewarm(&mut self) -> Result<(), LabError> {
-        let doing = "when it had to prepare for being saved";
-        let waited = self.accelerator.scale_timeout(ANSWER);
-        let deadline = Instant::now() + waited;
-        self.send(&HostMessage::WorkAhead, deadline, doing, waited)?;
-        self.done(deadline, doing, waited)
+        let request = self.request("when it had to prepare for being saved");
+        self.send(&HostMessage::Prewarm, request)?;
+        self.done(request)
     }
 
     /// Waits for the end of a request without further answer.
-    fn done(
-        &mut self,
-        deadline: Instant,
-        doing: &'static str,
-        waited: Duration,
-    ) -> Result<(), LabError> {
-        match self.receive(deadline, doing, waited)? {
+    fn done(&mut self, request: Request) -> Result<(), LabError> {
+        match self.receive(request)? {
             GuestMessage::Done => Ok(()),
             GuestMessage::Refused { what } => Err(self.fail(LabErrorKind::Refused { what })),
-            other => Err(self.unexpected(doing, &other)),
+            other => Err(self.unexpected(request, &other)),
         }
     }
 
     /// What the kernel's log has gained since it was read last.
     pub(super) fn kernel_log(&mut self) -> Result<String, LabError> {
-        let doing = "when it had to send its kernel's log";
-        let waited = self.accelerator.scale_timeout(ANSWER);
-        let deadline = Instant::now() + waited;
+        let request = self.request("when it had to send its kernel's log");
         let mark = nanoseconds_since_1970();
-        self.send(&HostMessage::ReadKernelLog { mark }, deadline, doing, waited)?;
+        self.send(&HostMessage::ReadKernelLog { mark }, request)?;
         let mut log = Vec::new();
         loop {
-            match self.receive(deadline, doing, waited)? {
+            match self.receive(request)? {
                 GuestMessage::Output { stream: Stream::KernelLog, bytes }
                     if log.len() + bytes.len() <= KERNEL_LOG =>
                 {
@@ -222,47 +230,39 @@ impl Machine {
                     return without_mark(&log, &log_mark(mark))
                         .ok_or_else(|| self.fail(LabErrorKind::LogNotRead));
                 }
-                other => return Err(self.unexpected(doing, &other)),
+                other => return Err(self.unexpected(request, &other)),
             }
         }
     }
 
     pub(super) fn write_file(&mut self, file: &GuestFile) -> Result<(), LabError> {
-        let doing = "when it had to write a file";
-        let waited = self.accelerator.scale_timeout(ANSWER);
         let mut append = false;
         // An empty file is one empty chunk.
         let empty = file.bytes.is_empty().then_some(&[][..]);
         for bytes in empty.into_iter().chain(file.bytes.chunks(CHUNK)) {
             let (path, bytes) = (file.path.clone(), bytes.to_vec());
             let message = HostMessage::WriteFile { path, mode: file.mode, append, bytes };
-            let deadline = Instant::now() + waited;
-            self.send(&message, deadline, doing, waited)?;
-            self.done(deadline, doing, waited)?;
+            let request = self.request("when it had to write a file");
+            self.send(&message, request)?;
+            self.done(request)?;
             append = true;
         }
         Ok(())
     }
 
-    pub(super) fn send(
-        &mut self,
-        message: &HostMessage,
-        deadline: Instant,
-        doing: &'static str,
-        waited: Duration,
-    ) -> Result<(), LabError> {
-        let sent = self.connection.send(message, deadline);
-        sent.map_err(|error| self.broken(error, Phase::Work, doing, waited))
+    /// Something that the agent does itself.
+    fn request(&self, doing: &'static str) -> Request {
+        Request::now(doing, self.accelerator.scale_timeout(ANSWER))
     }
 
-    pub(super) fn receive(
-        &mut self,
-        deadline: Instant,
-        doing: &'static str,
-        waited: Duration,
-    ) -> Result<GuestMessage, LabError> {
-        let received = self.connection.receive(deadline);
-        received.map_err(|error| self.broken(error, Phase::Work, doing, waited))
+    pub(super) fn send(&mut self, message: &HostMessage, request: Request) -> Result<(), LabError> {
+        let sent = self.connection.send(message, request.deadline);
+        sent.map_err(|error| self.broken(error, Phase::Work, request))
+    }
+
+    pub(super) fn receive(&mut self, request: Request) -> Result<GuestMessage, LabError> {
+        let received = self.connection.receive(request.deadline);
+        received.map_err(|error| self.broken(error, Phase::Work, request))
     }
 
     /// A lost connection is explained by the best evidence there is: the kernel's own report of
@@ -271,8 +271,7 @@ impl Machine {
         &mut self,
         error: ConnectionError,
         phase: Phase,
-        doing: &'static str,
-        waited: Duration,
+        Request { doing, waited, .. }: Request,
     ) -> LabError {
         match error {
             ConnectionError::Closed => {
@@ -297,7 +296,8 @@ impl Machine {
         }
     }
 
-    pub(super) fn unexpected(&mut self, doing: &'static str, message: &GuestMessage) -> LabError {
+    pub(super) fn unexpected(&mut self, request: Request, message: &GuestMessage) -> LabError {
+        let doing = request.doing;
         let message = match message {
             GuestMessage::Hello(_) => "hello",
             GuestMessage::ModuleRefused { .. } => "refusal of a module",
