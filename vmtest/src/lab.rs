@@ -4,7 +4,7 @@
 //!
 //! A guest is hostile: everything it says is bounded, and every wait for it has a deadline. Times
 //! that callers give are those of a machine with hardware acceleration; they are stretched by
-//! [`Accelerator::timeout`] where the guest's instructions are translated.
+//! [`Accelerator::scale_timeout`] where the guest's instructions are translated.
 
 mod checkpoint;
 mod connection;

@@ -1,6 +1,6 @@
 //! Every rule by which a cell gets its verdict. Pure: what was gathered goes in, a verdict comes out.
 //!
-//! [`of_cell`] states which rule outranks which for one attempt at a cell, [`of_run`] for the cells
+//! `of_cell` states which rule outranks which for one attempt at a cell, `of_run` for the cells
 //! of a run that has ended. The outcomes and reasons themselves are in `kernlab_core::outcome`.
 
 mod cross_check;
