@@ -179,7 +179,7 @@ pub(crate) const ALL: &[Requirement] = &[
     },
     Requirement {
         name: "libelf",
-        why: "is linked into the build of the C programs",
+        why: "is linked into the builder of the C programs",
         purpose: Purpose::Work,
         origin: Origin::Packages(Packages {
             apt: &["libelf-dev", "zlib1g-dev"],
