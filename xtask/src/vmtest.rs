@@ -1,7 +1,7 @@
 //! `cargo xtask vmtest`: boots kernels, runs the tracers in them, compares what they report.
 //!
-//! The command line is checked here too, so that `--help` and a typing error cost no build. The tool
-//! that does the work gets it again as it is.
+//! The command line is checked here too, so that `--help` and typing errors need no build. The host tool
+//! then gets the same words.
 
 use std::{env, ffi::OsString};
 
