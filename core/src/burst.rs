@@ -8,7 +8,7 @@ use crate::{
     ground_truth::GroundTruth,
     normalise::normalise,
     plan::BufferKind,
-    scenario::{Scenario, Tracer},
+    scenario::Scenario,
 };
 
 /// Threads that write as fast as they can.
@@ -62,7 +62,7 @@ impl Burst {
     /// What a scenario is, if it is a burst.
     pub fn of(scenario: &Scenario) -> Option<&'static Burst> {
         let named = |burst: &&Burst| burst.name == scenario.name;
-        BURSTS.iter().find(named).filter(|_| scenario.tracer == Tracer::SysWrite)
+        BURSTS.iter().find(named).filter(|_| scenario.tracer.name() == "sys_write")
     }
 
     /// What must come of the burst, as text.

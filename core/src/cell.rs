@@ -86,7 +86,11 @@ pub struct UnknownName {
 }
 
 impl UnknownName {
-    fn new(what: &'static str, given: &str, expected: impl Iterator<Item = String>) -> Self {
+    pub(crate) fn new(
+        what: &'static str,
+        given: &str,
+        expected: impl Iterator<Item = String>,
+    ) -> Self {
         let expected = expected.collect::<Vec<_>>().join(", ");
         UnknownName { what, given: given.to_owned(), expected }
     }

@@ -35,6 +35,22 @@ pub use self::{
 };
 use crate::{btf::Prototype, discovery::search::Search, outcome::Reason, plan::Unsupported};
 
+/// Fields that no plan asks about, for searches: some they find on their way to others, and some tell
+/// structures apart.
+pub(crate) const SEARCHED_FIELDS: [(&str, &str); 11] = [
+    ("file", "f_flags"),
+    ("inode", "i_rdev"),
+    ("path", "mnt"),
+    ("qstr", "hash"),
+    ("qstr", "len"),
+    ("sock", "sk_socket"),
+    ("sock_common", "skc_state"),
+    ("socket", "file"),
+    ("task_struct", "comm"),
+    ("task_struct", "pid"),
+    ("task_struct", "tgid"),
+];
+
 /// What a search found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Discovered {

@@ -1,31 +1,15 @@
 //! What tracers report, in the terms of the traced program.
 
-mod filelife;
-mod filetop;
-mod guarded_read;
-mod inotify;
-mod many_args;
-mod sock_alloc;
-mod socket_write;
-mod syncsnoop;
-mod sys_write;
-mod user_args;
+use std::{collections::BTreeMap, net::SocketAddr};
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr};
-
-use kernlab_abi::{
-    CallEvent, EventHeader, FileLifeEvent, FileTotals, InotifyEvent, ReadEvent, SockAllocEvent,
-    SocketWriteEvent, SyncEvent, SysWriteEvent, UserCallEvent,
-};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    scenario::{Scenario, Tracer},
+    ground_truth::{NameClass, Names},
+    scenario::Scenario,
     socket::{Family, Protocol, SocketType},
+    tracer::{FileKind, ReadOutcome, RenameHalf, SyncCall, Tracer},
 };
-
-pub use filetop::FileKind;
-pub use syncsnoop::SyncCall;
 
 /// One observation of a tracer, or one claim of a workload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -151,26 +135,55 @@ pub enum Action {
     },
 }
 
-/// What came of an attempt to read kernel memory.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ReadOutcome {
-    /// These bytes were there, those outside of printable ASCII escaped.
-    Read(String),
-    /// The program refused the address.
-    RefusedByGuard,
-    /// The kernel refused the address.
-    RefusedByKernel,
-}
-
-/// The side of a rename.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RenameHalf {
-    /// `IN_MOVED_FROM`.
-    MovedFrom,
-    /// `IN_MOVED_TO`.
-    MovedTo,
+impl Action {
+    /// As text in which nothing varies from run to run.
+    pub(crate) fn text(&self, names: &Names) -> String {
+        match self {
+            Action::Write { fd, count, ret } => format!("write fd={fd} count={count} ret={ret}"),
+            Action::SocketAllocated { family, socket_type } => {
+                format!("socket family={family} type={socket_type}")
+            }
+            Action::SocketWrite { fd, bytes, family, protocol, local, remote } => format!(
+                "write fd={fd} bytes={bytes} family={family} protocol={} local={} remote={}",
+                family.show(*protocol),
+                endpoint(*local, names),
+                endpoint(*remote, names)
+            ),
+            Action::Writes { fd, calls, shortest, longest } => {
+                format!("writes fd={fd} calls={calls} counts={shortest}..={longest}")
+            }
+            Action::Rename { half, directory, cookie, name } => {
+                let cookie = names.show(NameClass::Cookie, (*cookie).into());
+                let directory = if *directory { " directory" } else { "" };
+                format!("{half}{directory} cookie={cookie} name=\"{name}\"")
+            }
+            Action::Call { function, arguments } => {
+                let arguments: Vec<_> = arguments
+                    .iter()
+                    .map(|(parameter, value)| format!("{parameter}={}", show(value, names)))
+                    .collect();
+                format!("{function}({})", arguments.join(", "))
+            }
+            Action::Transferred { kind, name, reads, bytes_read, writes, bytes_written } => {
+                format!(
+                    "file kind={kind} name=\"{name}\" reads={reads} bytes_read={bytes_read} \
+                 writes={writes} bytes_written={bytes_written}"
+                )
+            }
+            Action::Unlinked { name, lifetime } => {
+                let lifetime = names.show(NameClass::Lifetime, *lifetime);
+                format!("unlinked name=\"{name}\" lifetime={lifetime}")
+            }
+            Action::Sync { call } => format!("sync call={call}"),
+            Action::UserCall { function, arguments, ret } => {
+                let arguments: Vec<_> = arguments.iter().map(i32::to_string).collect();
+                format!("{function}({}) = {ret}", arguments.join(", "))
+            }
+            Action::Read { address, outcome } => {
+                format!("read({}) = {outcome}", names.show(NameClass::Address, *address))
+            }
+        }
+    }
 }
 
 /// An argument, as far as it can be known from outside the kernel.
@@ -215,28 +228,12 @@ pub enum DecodeError {
     ReadOutcome(u32),
 }
 
-/// The bytes of one event of `tracer`.
-pub fn record_size(tracer: Tracer) -> usize {
-    match tracer {
-        Tracer::SysWrite => size_of::<SysWriteEvent>(),
-        Tracer::SockAlloc => size_of::<SockAllocEvent>(),
-        Tracer::SocketWrite => size_of::<SocketWriteEvent>(),
-        Tracer::Inotify => size_of::<InotifyEvent>(),
-        Tracer::ManyArgs => size_of::<CallEvent>(),
-        Tracer::Filetop => size_of::<FileTotals>(),
-        Tracer::Filelife => size_of::<FileLifeEvent>(),
-        Tracer::Syncsnoop => size_of::<SyncEvent>(),
-        Tracer::UserArgs => size_of::<UserCallEvent>(),
-        Tracer::GuardedRead => size_of::<ReadEvent>(),
-    }
-}
-
 /// Turns the bytes of a session into events.
 #[derive(Debug)]
 pub struct Decoder<'a> {
-    scenario: &'a Scenario,
-    symbols: BTreeMap<u64, &'a str>,
-    kernel_address_min: u64,
+    pub(crate) scenario: &'a Scenario,
+    pub(crate) symbols: BTreeMap<u64, &'a str>,
+    pub(crate) kernel_address_min: u64,
 }
 
 impl<'a> Decoder<'a> {
@@ -252,36 +249,8 @@ impl<'a> Decoder<'a> {
 
     /// The event in `record`, with the time that orders it.
     pub fn decode(&self, record: &[u8]) -> Result<(u64, Event), DecodeError> {
-        match self.scenario.tracer {
-            Tracer::SysWrite => sys_write::decode(record),
-            Tracer::SockAlloc => sock_alloc::decode(record),
-            Tracer::SocketWrite => socket_write::decode(record),
-            Tracer::Inotify => inotify::decode(record),
-            Tracer::ManyArgs => many_args::decode(self, record),
-            Tracer::Filetop => filetop::decode(record),
-            Tracer::Filelife => filelife::decode(record),
-            Tracer::Syncsnoop => syncsnoop::decode(record),
-            Tracer::UserArgs => user_args::decode(record),
-            Tracer::GuardedRead => guarded_read::decode(record),
-        }
+        self.scenario.tracer.decode(self, record)
     }
-}
-
-fn with_header(header: &EventHeader, action: Action) -> (u64, Event) {
-    let event = Event { pid: header.tgid, tid: header.tid, comm: escape(&header.comm), action };
-    (header.time, event)
-}
-
-/// # Safety
-///
-/// Every bit pattern of `T`'s size must be a valid `T`.
-unsafe fn read<T: Copy>(tracer: Tracer, record: &[u8]) -> Result<T, DecodeError> {
-    let expected = size_of::<T>();
-    if record.len() != expected {
-        return Err(DecodeError::Size { tracer, expected, got: record.len() });
-    }
-    // SAFETY: the record has T's size, and the caller promises that its bytes are a valid T.
-    Ok(unsafe { record.as_ptr().cast::<T>().read_unaligned() })
 }
 
 /// The bytes up to the first zero, with everything but printable ASCII escaped.
@@ -290,46 +259,64 @@ pub fn escape(bytes: &[u8]) -> String {
     bytes[..end].escape_ascii().to_string()
 }
 
-impl fmt::Display for RenameHalf {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            RenameHalf::MovedFrom => "moved_from",
-            RenameHalf::MovedTo => "moved_to",
-        })
+/// `127.0.0.1:<server>`, `[::1]:<server>`, or `none`.
+fn endpoint(address: Option<SocketAddr>, names: &Names) -> String {
+    let Some(address) = address else { return "none".to_owned() };
+    let port = names.show(NameClass::Port, address.port().into());
+    match address {
+        SocketAddr::V4(address) => format!("{}:{port}", address.ip()),
+        SocketAddr::V6(address) => format!("[{}]:{port}", address.ip()),
     }
 }
 
-impl fmt::Display for ReadOutcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ReadOutcome::Read(bytes) => write!(f, "\"{bytes}\""),
-            ReadOutcome::RefusedByGuard => f.write_str("refused by the guard"),
-            ReadOutcome::RefusedByKernel => f.write_str("refused by the kernel"),
-        }
+fn show(value: &Value, names: &Names) -> String {
+    match value {
+        Value::Number(number) if *number < 4096 => number.to_string(),
+        Value::Number(number) => format!("{number:#x}"),
+        Value::Null => "null".to_owned(),
+        Value::User(address) => names.show(NameClass::Address, *address),
+        Value::Symbol(name) => format!("&{name}"),
+        Value::Kernel => "<kernel>".to_owned(),
+        Value::Text(text) => format!("\"{text}\""),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use kernlab_abi::COMM_LEN;
+    use rstest::rstest;
 
     use super::*;
 
-    pub(super) fn bytes_of<T: Copy>(value: &T) -> &[u8] {
-        // SAFETY: the ABI's structures have no padding, so all their bytes are initialised.
-        unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
-    }
-
-    pub(super) fn header() -> EventHeader {
-        let mut comm = [0xff; COMM_LEN];
-        comm[..4].copy_from_slice(b"a\tb\0");
-        EventHeader { time: 7, tgid: 1, tid: 2, comm }
+    #[rstest]
+    #[case(Some("127.0.0.1:7000"), "127.0.0.1:<server>")]
+    #[case(Some("[::1]:7000"), "[::1]:<server>")]
+    #[case(Some("[::ffff:127.0.0.1]:7001"), "[::ffff:127.0.0.1]:7001")]
+    #[case(None, "none")]
+    fn ports_have_names(#[case] address: Option<&str>, #[case] expected: &str) {
+        let mut names = Names::default();
+        names.add(NameClass::Port, 7000, "server").unwrap();
+        assert_eq!(endpoint(address.map(|text| text.parse().unwrap()), &names), expected);
     }
 
     #[test]
-    fn a_record_of_another_size_is_refused() {
-        let decoder = Decoder::new(&Scenario::ALL[0], &BTreeMap::new(), 0).decode(&[0; 5]);
-        let expected = size_of::<SysWriteEvent>();
-        assert_eq!(decoder, Err(DecodeError::Size { tracer: Tracer::SysWrite, expected, got: 5 }));
+    fn arguments_are_shown_by_what_they_are() {
+        let mut names = Names::default();
+        names.add(NameClass::Address, 0x1000, "buffer").unwrap();
+        let values = [
+            ("small", Value::Number(-3)),
+            ("large", Value::Number(0x3f01_0000)),
+            ("null", Value::Null),
+            ("named", Value::User(0x1000)),
+            ("unnamed", Value::User(0x2000)),
+            ("symbol", Value::Symbol("key_type_keyring".into())),
+            ("kernel", Value::Kernel),
+            ("text", Value::Text("_pid".into())),
+        ];
+        let arguments = values.map(|(name, value)| (name.to_owned(), value)).to_vec();
+        assert_eq!(
+            Action::Call { function: "f".into(), arguments }.text(&names),
+            "f(small=-3, large=0x3f010000, null=null, named=<buffer>, unnamed=0x2000, \
+             symbol=&key_type_keyring, kernel=<kernel>, text=\"_pid\")"
+        );
     }
 }

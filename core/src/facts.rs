@@ -10,16 +10,11 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    arch,
     btf::{Prototype, Types, Wanted},
-    discovery::{Discovered, QUESTIONS},
-    function::Function,
+    discovery::{Discovered, SEARCHED_FIELDS},
     outcome::Reason,
-    plan::{
-        CREATED_SINCE, FAULTABLE, FILE_BIRTHS, FILE_END, GUARDED_READ_CALL, INOTIFY_HANDLERS,
-        KSYS_WRITE, SOCK_ALLOC_FILE, SOCKET_TRACEPOINTS, SYNC_TRACEPOINTS, TRANSFER_ENDS,
-        TRANSFERS, Unsupported,
-    },
+    plan::Unsupported,
+    tracer::Tracer,
 };
 
 /// The operations of every file that is a socket: net/socket.c.
@@ -233,72 +228,55 @@ impl ProbeResult {
     }
 }
 
-/// The tracepoints that any plan asks about or attaches to: those of system calls, by name, that not
-/// every kernel has.
+/// The tracepoints of system calls, by name, that any plan asks about or attaches to.
 pub fn wanted_tracepoints() -> impl Iterator<Item = &'static str> {
-    SYNC_TRACEPOINTS
-        .into_iter()
-        .chain(SOCKET_TRACEPOINTS)
-        .chain(TRANSFER_ENDS.map(|(_, name)| name))
-        .chain([GUARDED_READ_CALL])
+    let wanted: BTreeSet<_> = Tracer::all().flat_map(|tracer| tracer.wants().tracepoints).collect();
+    wanted.into_iter()
 }
 
 /// The functions that plans attach to, or whose parameters they ask about.
 pub fn wanted_functions() -> impl Iterator<Item = &'static str> {
-    INOTIFY_HANDLERS
-        .into_iter()
-        .chain(QUESTIONS.map(|question| question.function))
-        .chain([KSYS_WRITE, SOCK_ALLOC_FILE])
-        .chain(arch::WRITING_CALLS)
-        .chain(TRANSFERS.map(|(_, function)| function))
-        .chain(FILE_BIRTHS)
-        .chain([FILE_END])
-        .chain(Function::ALL.iter().map(|function| function.name))
+    let wanted: BTreeSet<_> = Tracer::all().flat_map(|tracer| tracer.wants().functions).collect();
+    wanted.into_iter()
 }
 
 /// The symbols that any plan or event asks about. The rest of `/proc/kallsyms` is not kept.
 pub fn wanted_symbols() -> impl Iterator<Item = &'static str> {
-    let pointees = Function::ALL.iter().flat_map(|function| function.pointees.iter().copied());
-    wanted_functions().chain([FAULTABLE, CREATED_SINCE, SOCKET_FILE_OPS]).chain(pointees)
+    let others = Tracer::all().flat_map(|tracer| tracer.wants().symbols);
+    let wanted: BTreeSet<_> = wanted_functions().chain(others).collect();
+    wanted.into_iter()
 }
 
-/// The fields that plans ask about and searches of memory find, and some that tell structures apart.
-pub const WANTED_FIELDS: &[(&str, &[&str])] = &[
-    ("dentry", &["d_inode", "d_name", "d_parent"]),
-    ("fdtable", &["fd", "max_fds"]),
-    ("file", &["f_flags", "f_inode", "f_mode", "f_op", "f_path", "private_data"]),
-    ("files_struct", &["fdt"]),
-    ("inode", &["i_ino", "i_mode", "i_rdev", "i_sb"]),
-    ("path", &["dentry", "mnt"]),
-    ("proto_ops", &["family"]),
-    ("qstr", &["hash", "len", "name"]),
-    ("sock", &["sk_protocol", "sk_socket", "sk_type"]),
-    (
-        "sock_common",
-        &[
-            "skc_daddr",
-            "skc_dport",
-            "skc_family",
-            "skc_num",
-            "skc_rcv_saddr",
-            "skc_state",
-            "skc_v6_daddr",
-            "skc_v6_rcv_saddr",
-        ],
-    ),
-    ("socket", &["file", "ops", "sk", "type"]),
-    ("super_block", &["s_dev"]),
-    ("task_struct", &["comm", "files", "pid", "tgid"]),
-];
+/// The fields that plans ask about or that searches of memory look at, by structure.
+pub fn wanted_fields() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
+    let of_tracers = Tracer::all().flat_map(|tracer| tracer.wants().fields);
+    let mut wanted: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for (structure, field) in of_tracers.chain(SEARCHED_FIELDS) {
+        wanted.entry(structure).or_default().insert(field);
+    }
+    wanted
+}
 
 /// What plans need of a kernel's types.
 pub fn wanted_types() -> Wanted {
-    let structure = |(name, fields): &(&str, &[&str])| {
-        ((*name).to_owned(), fields.iter().map(ToString::to_string).collect())
+    let structure = |(name, fields): (&str, BTreeSet<&str>)| {
+        (name.to_owned(), fields.into_iter().map(str::to_owned).collect())
     };
-    let functions: BTreeSet<_> = wanted_functions().collect();
     Wanted {
-        structures: WANTED_FIELDS.iter().map(structure).collect(),
-        functions: functions.into_iter().map(str::to_owned).collect(),
+        structures: wanted_fields().into_iter().map(structure).collect(),
+        functions: wanted_functions().map(str::to_owned).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::discovery::QUESTIONS;
+
+    #[test]
+    fn searches_are_for_functions_that_plans_ask_about() {
+        for question in QUESTIONS {
+            assert!(wanted_functions().any(|name| name == question.function), "{question:?}");
+        }
     }
 }

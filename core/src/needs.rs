@@ -11,7 +11,7 @@ use crate::{
     bpf::{helper_name, map_type_name},
     btf::{Btf, BtfError},
     cell::BackendKind,
-    scenario::Tracer,
+    tracer::Tracer,
 };
 
 /// What an object needs, by name.

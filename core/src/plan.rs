@@ -1,16 +1,5 @@
 //! The pure decision, from what is known of a kernel, of which symbols to probe with which layout.
 
-mod filelife;
-mod filetop;
-mod guarded_read;
-mod inotify;
-mod many_args;
-mod sock_alloc;
-mod socket_write;
-mod syncsnoop;
-mod sys_write;
-mod user_args;
-
 use std::{collections::BTreeSet, fmt, path::PathBuf};
 
 use kernlab_abi::ProgramConfig;
@@ -21,9 +10,9 @@ use crate::{
     burst::Burst,
     discovery::Discovered,
     facts::{KernelFacts, ProbeResult},
-    function::Function,
     outcome::Reason,
-    scenario::{Scenario, Tracer},
+    scenario::Scenario,
+    tracer::Tracer,
 };
 
 /// Which programs to attach where, and how they are configured.
@@ -192,18 +181,7 @@ pub fn plan(scenario: &Scenario, facts: &KernelFacts) -> Result<ProbePlan, Unsup
         user_address_end: arch::user_address_end(facts.five_level_paging),
         ..ProgramConfig::default()
     };
-    let attach = match scenario.tracer {
-        Tracer::SysWrite => sys_write::attach(facts),
-        Tracer::SockAlloc => sock_alloc::attach(facts, &mut config)?,
-        Tracer::SocketWrite => socket_write::attach(facts, &mut config)?,
-        Tracer::Inotify => inotify::attach(facts, &mut config)?,
-        Tracer::ManyArgs => many_args::attach(Function::of_scenario(scenario), facts, &mut config)?,
-        Tracer::Filetop => filetop::attach(facts, &mut config)?,
-        Tracer::Filelife => filelife::attach(scenario, facts, &mut config)?,
-        Tracer::Syncsnoop => syncsnoop::attach(facts)?,
-        Tracer::UserArgs => user_args::attach(scenario, facts)?,
-        Tracer::GuardedRead => guarded_read::attach(scenario),
-    };
+    let attach = scenario.tracer.attach(scenario, facts, &mut config)?;
     Ok(ProbePlan {
         tracer: scenario.tracer,
         attach,
@@ -222,7 +200,7 @@ pub fn plan_with_search(
     facts: &mut KernelFacts,
     search: impl Fn(&KernelFacts, &[&str]) -> Discovered,
 ) -> Result<ProbePlan, Unsupported> {
-    let asked = functions_asked(scenario.tracer);
+    let asked = &scenario.tracer.functions_asked();
     if facts.btf_file.is_some() {
         facts.discovered = Some(search(facts, asked));
     }
@@ -236,14 +214,6 @@ pub fn plan_with_search(
         facts.discovered = Some(search(facts, asked));
         plan(scenario, facts)
     })
-}
-
-/// The functions whose parameters a plan for `tracer` asks about where they are not certain.
-pub fn functions_asked(tracer: Tracer) -> &'static [&'static str] {
-    match tracer {
-        Tracer::Inotify => &INOTIFY_HANDLERS,
-        _ => &[],
-    }
 }
 
 /// The ring buffer where there is one, unless the scenario is about one of the two.
@@ -262,17 +232,18 @@ fn buffer(burst: Option<&Burst>, facts: &KernelFacts) -> Result<BufferKind, Unsu
     }
 }
 
-fn tracepoint(program: &str, category: &str, name: &str) -> AttachPoint {
-    let target = Target::Tracepoint { category: category.to_owned(), name: name.to_owned() };
+/// A tracepoint of a system call.
+pub(crate) fn tracepoint(program: &str, name: &str) -> AttachPoint {
+    let target = Target::Tracepoint { category: "syscalls".to_owned(), name: name.to_owned() };
     AttachPoint { program: program.to_owned(), target }
 }
 
-fn kprobe(program: &str, symbol: &str) -> AttachPoint {
+pub(crate) fn kprobe(program: &str, symbol: &str) -> AttachPoint {
     let target = Target::Kprobe { symbol: symbol.to_owned() };
     AttachPoint { program: program.to_owned(), target }
 }
 
-fn kretprobe(program: &str, symbol: &str) -> AttachPoint {
+pub(crate) fn kretprobe(program: &str, symbol: &str) -> AttachPoint {
     let target = Target::Kretprobe { symbol: symbol.to_owned() };
     AttachPoint { program: program.to_owned(), target }
 }
@@ -295,15 +266,5 @@ impl fmt::Display for UserFunction {
     }
 }
 
-pub(crate) use filelife::{CREATED_SINCE, FILE_BIRTHS, FILE_END};
-pub(crate) use filetop::{TRANSFER_ENDS, TRANSFERS};
-pub(crate) use guarded_read::GUARDED_READ_CALL;
-pub use inotify::{INOTIFY_HANDLERS, QSTR_NAME};
-pub(crate) use sock_alloc::SOCK_ALLOC_FILE;
-pub(crate) use socket_write::SOCKET_TRACEPOINTS;
-pub(crate) use syncsnoop::SYNC_TRACEPOINTS;
-pub(crate) use sys_write::{FAULTABLE, KSYS_WRITE};
-pub use user_args::{EIGHT_INTS, STATIC_WORKLOAD, WORKLOAD};
-
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -5,13 +5,11 @@ use kernlab_core::{
     cell::BackendKind,
     needs::{ObjectNeeds, of_object},
     plan::BufferKind,
-    scenario::{Scenario, Tracer},
+    tracer::Tracer,
 };
 
 /// Of every object that is compiled into this program.
 pub(crate) fn of_all_objects() -> Result<Vec<ObjectNeeds>> {
-    let mut tracers: Vec<Tracer> = Scenario::ALL.iter().map(|scenario| scenario.tracer).collect();
-    tracers.dedup();
     let mut all = Vec::new();
     let mut add = |backend: BackendKind, tracer: Tracer, variant: String, object: &[u8]| {
         let needs = of_object(object)
@@ -21,11 +19,11 @@ pub(crate) fn of_all_objects() -> Result<Vec<ObjectNeeds>> {
     };
     for (name, object) in kernlab_libbpf::embedded_objects() {
         let (tracer, variant) = name.split_once('.').context("an object has no variant")?;
-        let tracer = tracers.iter().find(|known| known.name() == tracer);
-        let tracer = *tracer.with_context(|| format!("{name} belongs to no tracer"))?;
+        let tracer =
+            Tracer::by_name(tracer).with_context(|| format!("{name} belongs to no tracer"))?;
         add(BackendKind::Libbpf, tracer, variant.to_owned(), object)?;
     }
-    for &tracer in &tracers {
+    for tracer in Tracer::all() {
         for buffer in [BufferKind::Ring, BufferKind::Perf] {
             let object = kernlab_aya::object(tracer, buffer);
             add(BackendKind::Aya, tracer, buffer.name().to_owned(), object)?;
@@ -36,32 +34,90 @@ pub(crate) fn of_all_objects() -> Result<Vec<ObjectNeeds>> {
 
 #[cfg(test)]
 mod tests {
-    use kernlab_core::facts::WANTED_FIELDS;
+    use std::{
+        collections::{BTreeMap, BTreeSet},
+        fs,
+        path::Path,
+    };
+
+    use kernlab_core::{
+        dossier::{Dossier, GivenTypes},
+        facts::wanted_fields,
+    };
+    use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SymbolKind};
 
     use super::*;
 
-    fn needs(backend: BackendKind, tracer: Tracer, variant: &str) -> kernlab_core::needs::Needs {
+    /// The programs in an object, or its maps, by name.
+    fn symbols(object: &[u8], kind: SymbolKind) -> BTreeSet<String> {
+        let object = object::File::parse(object).unwrap();
+        // The compiler's own functions are in .text.
+        let is_ours = |symbol: &object::Symbol<'_, '_>| {
+            let section = symbol.section_index().and_then(|i| object.section_by_index(i).ok());
+            section.is_some_and(|section| !matches!(section.name(), Ok(".text" | "license")))
+        };
+        let symbols = object.symbols().filter(|symbol| symbol.is_global() && symbol.kind() == kind);
+        symbols.filter(is_ours).map(|symbol| symbol.name().unwrap().to_owned()).collect()
+    }
+
+    /// The programs that plans name on the kernels of the test data.
+    fn planned() -> BTreeMap<Tracer, BTreeSet<String>> {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/tests/dossiers");
+        let mut planned: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        for file in fs::read_dir(dir).unwrap() {
+            let dossier = Dossier::from_json(&fs::read(file.unwrap().path()).unwrap()).unwrap();
+            for scenario in Tracer::all().flat_map(Tracer::scenarios) {
+                for types in [GivenTypes::Own, GivenTypes::None] {
+                    let points = dossier.plan(scenario, types).0.map(|plan| plan.attach);
+                    let programs = points.into_iter().flatten().map(|point| point.program);
+                    planned.entry(scenario.tracer).or_default().extend(programs);
+                }
+            }
+        }
+        planned
+    }
+
+    #[test]
+    fn objects_of_both_backends_hold_the_programs_that_plans_name() {
+        let planned = planned();
+        let objects: BTreeMap<_, _> = kernlab_libbpf::embedded_objects().collect();
+        for tracer in Tracer::all() {
+            for buffer in [BufferKind::Ring, BufferKind::Perf] {
+                let core = objects[&format!("{tracer}.{}.core", buffer.name())];
+                let layout = objects[&format!("{tracer}.{}.layout", buffer.name())];
+                let aya = kernlab_aya::object(tracer, buffer);
+                for object in [core, layout, aya] {
+                    assert_eq!(symbols(object, SymbolKind::Text), planned[&tracer], "{tracer}");
+                    let maps = symbols(object, SymbolKind::Data);
+                    assert_eq!(maps, symbols(core, SymbolKind::Data), "{tracer}");
+                }
+            }
+        }
+    }
+
+    fn needs(backend: BackendKind, tracer: &str, variant: &str) -> kernlab_core::needs::Needs {
         let all = of_all_objects().unwrap();
         let found = all.into_iter().find(|object| {
-            (object.backend, object.tracer, object.variant.as_str()) == (backend, tracer, variant)
+            (object.backend, object.tracer.name(), object.variant.as_str())
+                == (backend, tracer, variant)
         });
         found.unwrap().needs
     }
 
     #[test]
     fn objects_tell_their_helpers_maps_and_fields() {
-        let core = needs(BackendKind::Libbpf, Tracer::SocketWrite, "ring.core");
+        let core = needs(BackendKind::Libbpf, "socket_write", "ring.core");
         assert!(core.fields["file"].contains("private_data"), "{core:?}");
         assert!(core.fields["sock_common"].contains("skc_dport"), "{core:?}");
         assert!(core.maps.contains("ringbuf") && core.maps.contains("hash"), "{core:?}");
         assert!(core.helpers.contains("ringbuf_output"), "{core:?}");
 
-        let layout = needs(BackendKind::Libbpf, Tracer::SocketWrite, "perf.layout");
+        let layout = needs(BackendKind::Libbpf, "socket_write", "perf.layout");
         assert!(layout.fields.is_empty(), "{layout:?}");
         assert!(layout.maps.contains("perf_event_array"), "{layout:?}");
         assert!(!layout.helpers.contains("ringbuf_output"), "{layout:?}");
 
-        let aya = needs(BackendKind::Aya, Tracer::SocketWrite, "perf");
+        let aya = needs(BackendKind::Aya, "socket_write", "perf");
         assert!(aya.helpers.contains("perf_event_output"), "{aya:?}");
         assert!(aya.maps.contains("perf_event_array"), "{aya:?}");
         assert!(aya.fields.is_empty(), "Rust programs have no CO-RE relocations: {aya:?}");
@@ -70,13 +126,17 @@ mod tests {
     /// What CO-RE relocations look for, dossiers must look for as well.
     #[test]
     fn every_relocated_field_is_in_dossiers() {
+        let all_wanted = wanted_fields();
         for object in of_all_objects().unwrap() {
             for (structure, fields) in &object.needs.fields {
-                let wanted = WANTED_FIELDS.iter().find(|(wanted, _)| wanted == structure);
-                let wanted = wanted.map_or(&[][..], |(_, wanted)| wanted);
-                let lacking: Vec<_> =
-                    fields.iter().filter(|field| !wanted.contains(&field.as_str())).collect();
-                assert!(lacking.is_empty(), "add {structure}: {lacking:?} to core/src/facts.rs");
+                let wanted = all_wanted.get(structure.as_str());
+                let is_wanted = |field: &str| wanted.is_some_and(|wanted| wanted.contains(field));
+                let lacking: Vec<_> = fields.iter().filter(|field| !is_wanted(field)).collect();
+                let tracer = object.tracer;
+                assert!(
+                    lacking.is_empty(),
+                    "add {structure}: {lacking:?} to core/src/tracer/{tracer}.rs"
+                );
             }
         }
     }

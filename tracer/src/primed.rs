@@ -8,8 +8,9 @@ use kernlab_core::{
     cell::{BackendKind, UnknownName},
     discovery::Discovered,
     facts::{KernelFacts, ProbeResult},
-    plan::{ProbePlan, Unsupported, functions_asked, plan_with_search},
-    scenario::{Scenario, Tracer},
+    plan::{ProbePlan, Unsupported, plan_with_search},
+    scenario::Scenario,
+    tracer::Tracer,
 };
 use nix::sys::signal::{Signal, raise};
 
@@ -61,9 +62,7 @@ impl FromStr for Implementation {
     fn from_str(text: &str) -> Result<Self, String> {
         let (backend, name) = text.split_once('/').ok_or("expected BACKEND/TRACER")?;
         let backend = backend.parse().map_err(|error: UnknownName| error.to_string())?;
-        let mut tracers = Scenario::ALL.iter().map(|scenario| scenario.tracer);
-        let tracer = tracers.find(|tracer| tracer.name() == name);
-        let tracer = tracer.ok_or_else(|| format!("no tracer {name}"))?;
+        let tracer = Tracer::by_name(name).ok_or_else(|| format!("no tracer {name}"))?;
         Ok(Implementation { backend, tracer })
     }
 }
@@ -112,7 +111,7 @@ impl PrimedTracer {
     /// it: they are refused as well, and say why.
     fn prepare_for(&mut self, of: Implementation, facts: &KernelFacts) -> Result<()> {
         let backend = make(of.backend, None);
-        for scenario in Scenario::ALL.iter().filter(|scenario| scenario.tracer == of.tracer) {
+        for scenario in of.tracer.scenarios() {
             let mut facts = facts.clone();
             let plan = self.plan(scenario, &mut facts);
             if self.planned.iter().all(|planned| planned.scenario != scenario) {
@@ -199,8 +198,7 @@ impl Resources for PrimedTracer {
 
 /// The functions whose parameters any plan may ask about.
 fn all_functions_asked() -> Vec<&'static str> {
-    let asked = Scenario::ALL.iter().flat_map(|scenario| functions_asked(scenario.tracer));
-    let mut asked: Vec<_> = asked.copied().collect();
+    let mut asked: Vec<_> = Tracer::all().flat_map(Tracer::functions_asked).collect();
     asked.sort_unstable();
     asked.dedup();
     asked
@@ -213,18 +211,18 @@ mod tests {
     use super::*;
 
     #[rstest]
-    #[case("aya/sys_write", Ok((BackendKind::Aya, Tracer::SysWrite)))]
-    #[case("libbpf/user_args", Ok((BackendKind::Libbpf, Tracer::UserArgs)))]
+    #[case("aya/sys_write", Ok((BackendKind::Aya, "sys_write")))]
+    #[case("libbpf/user_args", Ok((BackendKind::Libbpf, "user_args")))]
     #[case("aya", Err("expected BACKEND/TRACER"))]
     #[case("aya/nothing", Err("no tracer nothing"))]
     #[case("bcc/inotify", Err("bcc"))]
     fn tracers_are_named_with_their_backend(
         #[case] text: &str,
-        #[case] expected: Result<(BackendKind, Tracer), &str>,
+        #[case] expected: Result<(BackendKind, &str), &str>,
     ) {
         match (text.parse(), expected) {
             (Ok(Implementation { backend, tracer }), Ok(expected)) => {
-                assert_eq!((backend, tracer), expected);
+                assert_eq!((backend, tracer.name()), expected);
             }
             (Err(error), Err(expected)) => assert!(error.contains(expected), "{error}"),
             (other, _) => panic!("{other:?}"),

@@ -10,9 +10,7 @@ use std::{
     process::ExitCode,
 };
 
-use kernlab_core::{
-    discovery::QUESTIONS, dossier::Dossier, plan::functions_asked, scenario::Scenario,
-};
+use kernlab_core::{discovery::QUESTIONS, dossier::Dossier, tracer::Tracer};
 use kernlab_kernels::{Entry, Kernels, Silent, State, chain};
 use kernlab_vmtest::dossier::{self, How};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -58,8 +56,8 @@ fn agrees(entry: &Entry) -> Result<(), Failed> {
 /// told: a register that is no argument may hold the same pointer in every call.
 fn is_found_everywhere(what: &str) -> bool {
     let is_asked_about = QUESTIONS.iter().any(|question| question.function == what);
-    let is_planned_with = |scenario: &Scenario| functions_asked(scenario.tracer).contains(&what);
-    !is_asked_about || Scenario::ALL.iter().any(is_planned_with)
+    let is_planned_with = |tracer: Tracer| tracer.functions_asked().contains(&what);
+    !is_asked_about || Tracer::all().any(is_planned_with)
 }
 
 /// A kernel of another release than the one in the test data has every right to differ.

@@ -10,7 +10,6 @@ use kernlab_abi::ProgramConfig;
 use kernlab_core::{
     backend::{Backend, BackendError, Programs, Session},
     cell::BackendKind,
-    event::record_size,
     outcome::Reason,
     plan::ProbePlan,
 };
@@ -21,7 +20,7 @@ use crate::{
     buffer::EventBuffer,
     error::{failed, object_failed},
     objects::object,
-    pending,
+    pending::Pending,
     session::AyaSession,
     totals::Totals,
 };
@@ -61,11 +60,16 @@ impl Backend for AyaBackend {
         let mut ebpf = loader_without_btf()?.load(object).map_err(object_failed)?;
         // The maps stay open until all programs that refer to them are loaded.
         let events = take_map(&mut ebpf, "events")?;
-        let events = EventBuffer::open(events, plan.buffer, record_size(plan.tracer))?;
+        let events = EventBuffer::open(events, plan.buffer, plan.tracer.event_size())?;
         let emitted = take_map(&mut ebpf, "emitted")?;
         let emitted = PerCpuArray::try_from(emitted).map_err(wrong_map("emitted"))?;
-        let pending = ebpf.take_map("pending").map(|map| pending::open(plan.tracer, map));
-        let pending = pending.transpose().map_err(wrong_map("pending"))?;
+        let pending = ebpf.take_map("pending").map(|map| {
+            Pending::open(map).ok_or_else(|| {
+                let stage = "opening the map pending";
+                failed(stage, Reason::LoadFailed, "it has no entries by thread")
+            })
+        });
+        let pending = pending.transpose()?;
         let totals = ebpf.take_map("totals").map(Totals::open);
         let totals = totals.transpose().map_err(wrong_map("totals"))?;
         // A program may have several places.

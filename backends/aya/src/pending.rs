@@ -1,32 +1,70 @@
 //! Calls that began and have not ended: the map `pending`.
 
-use aya::maps::{HashMap, Map, MapData, MapError};
-use kernlab_abi::{PendingCall, PendingSocketWrite, PendingTransfer, PendingUnlink, PendingWrite};
-use kernlab_core::scenario::Tracer;
+use std::{
+    os::fd::{AsFd as _, AsRawFd as _},
+    ptr,
+};
 
-/// Entries by thread. They are counted, never looked into.
-pub(crate) trait Pending {
-    /// How many there are.
-    fn count(&self) -> Result<u64, MapError>;
+use aya::maps::{Map, MapData};
+use nix::{errno::Errno, libc};
+
+/// Entries by thread. They are counted, never looked into, so that their size doesn't matter: Aya's own
+/// maps want to know it when they are compiled.
+pub(crate) struct Pending(MapData);
+
+/// `BPF_MAP_GET_NEXT_KEY`, include/uapi/linux/bpf.h.
+const NEXT_KEY: libc::c_long = 4;
+
+/// The part of `union bpf_attr` for access to elements, as far as `BPF_MAP_GET_NEXT_KEY` has it.
+#[repr(C)]
+struct KeyAttributes {
+    map: u32,
+    reserved: u32,
+    key: *const u64,
+    next_key: *mut u64,
 }
 
-impl<const LEN: usize> Pending for HashMap<MapData, u64, [u8; LEN]> {
-    fn count(&self) -> Result<u64, MapError> {
-        self.keys().try_fold(0, |count, key| key.map(|_| count + 1))
+impl Pending {
+    /// None if the map is not a hash map with keys of eight bytes.
+    pub(crate) fn open(map: Map) -> Option<Self> {
+        let Map::HashMap(map) = map else { return None };
+        let key_size = map.info().ok()?.key_size() as usize;
+        (key_size == size_of::<u64>()).then_some(Pending(map))
     }
-}
 
-/// Opens the map of a tracer, with the size of its values: Aya insists on it.
-pub(crate) fn open(tracer: Tracer, map: Map) -> Result<Box<dyn Pending>, MapError> {
-    match tracer {
-        Tracer::UserArgs => with_values_of::<{ size_of::<PendingCall>() }>(map),
-        Tracer::SocketWrite => with_values_of::<{ size_of::<PendingSocketWrite>() }>(map),
-        Tracer::Filetop => with_values_of::<{ size_of::<PendingTransfer>() }>(map),
-        Tracer::Filelife => with_values_of::<{ size_of::<PendingUnlink>() }>(map),
-        _ => with_values_of::<{ size_of::<PendingWrite>() }>(map),
+    /// How many there are. Only exact while no program runs.
+    pub(crate) fn count(&self) -> Result<u64, Errno> {
+        let mut key: Option<u64> = None;
+        let mut count = 0;
+        loop {
+            match self.key_after(key.as_ref()) {
+                Ok(next) => key = Some(next),
+                Err(Errno::ENOENT) => return Ok(count),
+                Err(errno) => return Err(errno),
+            }
+            count += 1;
+        }
     }
-}
 
-fn with_values_of<const LEN: usize>(map: Map) -> Result<Box<dyn Pending>, MapError> {
-    HashMap::<_, u64, [u8; LEN]>::try_from(map).map(|map| Box::new(map) as _)
+    /// The first key, or the one after `key`.
+    fn key_after(&self, key: Option<&u64>) -> Result<u64, Errno> {
+        let mut next = 0;
+        let attributes = KeyAttributes {
+            map: self.0.fd().as_fd().as_raw_fd().cast_unsigned(),
+            reserved: 0,
+            key: key.map_or(ptr::null(), ptr::from_ref),
+            next_key: &raw mut next,
+        };
+        // SAFETY: the keys of this map have eight bytes (`open`), the kernel reads one of them and writes the
+        // other, and both live until it has.
+        let done = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                NEXT_KEY,
+                &raw const attributes,
+                size_of::<KeyAttributes>(),
+            )
+        };
+        Errno::result(done).map(|_| next)
+    }
 }

@@ -7,6 +7,7 @@ use kernlab_core::{
     backend::{BackendError, Session, Tally},
     outcome::Reason,
 };
+use nix::errno::Errno;
 
 use crate::{
     attach::Attached, buffer::EventBuffer, error::failed, pending::Pending, totals::Totals,
@@ -18,7 +19,7 @@ pub(crate) struct AyaSession {
     pub(crate) programs: Vec<OwnedFd>,
     pub(crate) events: EventBuffer,
     pub(crate) emitted: PerCpuArray<MapData, u64>,
-    pub(crate) pending: Option<Box<dyn Pending>>,
+    pub(crate) pending: Option<Pending>,
     pub(crate) totals: Option<Totals>,
 }
 
@@ -28,8 +29,8 @@ impl AyaSession {
         Ok(self.emitted.get(&0, 0)?.iter().sum())
     }
 
-    fn left_behind(&self) -> Result<u64, MapError> {
-        self.pending.as_ref().map_or(Ok(0), |pending| pending.count())
+    fn left_behind(&self) -> Result<u64, Errno> {
+        self.pending.as_ref().map_or(Ok(0), Pending::count)
     }
 }
 
@@ -56,9 +57,11 @@ impl Session for AyaSession {
         let unread = |error| failed("reading the maps", Reason::LoadFailed, error);
         let counted = self.totals.as_ref().map_or(Ok(0), |totals| totals.hand_over(sink));
         let received = self.events.received() + counted.map_err(unread)?;
+        let left_behind = self.left_behind();
         Ok(Tally {
             lost: self.emitted().map_err(unread)?.saturating_sub(received),
-            left_behind: self.left_behind().map_err(unread)?,
+            left_behind: left_behind
+                .map_err(|errno| failed("counting calls", Reason::LoadFailed, errno))?,
         })
     }
 }

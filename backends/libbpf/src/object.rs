@@ -5,7 +5,7 @@ use kernlab_core::{
     backend::BackendError,
     outcome::Reason,
     plan::{BufferKind, TypeSource},
-    scenario::Tracer,
+    tracer::Tracer,
 };
 use libbpf_rs::{MapCore as _, MapImpl, Object};
 

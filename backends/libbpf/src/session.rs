@@ -9,7 +9,6 @@ use std::{
 use kernlab_abi::PERF_PAGES;
 use kernlab_core::{
     backend::{BackendError, Session, Tally},
-    event::record_size,
     outcome::Reason,
     plan::{BufferKind, ProbePlan},
 };
@@ -67,7 +66,7 @@ impl LibbpfSession {
             BufferKind::Perf => {
                 // The kernel pads records to a multiple of 8 bytes, their own length field included:
                 // perf_event_output, kernel/events/core.c.
-                let size = record_size(plan.tracer);
+                let size = plan.tracer.event_size();
                 let buffer = PerfBufferBuilder::new(&events)
                     .pages(PERF_PAGES as usize)
                     .sample_cb(move |_cpu, record: &[u8]| push(&record[..size.min(record.len())]))

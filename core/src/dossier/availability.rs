@@ -11,7 +11,7 @@ use super::{Dossier, dependencies_of};
 use crate::{
     facts::{Dependency, ProbeResult},
     needs::ObjectNeeds,
-    scenario::Tracer,
+    tracer::Tracer,
 };
 
 /// One thing that a tracer depends on, and what each kernel has of it.

@@ -3,11 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Dossier, GivenTypes};
-use crate::{
-    facts::Dependency,
-    plan::Target,
-    scenario::{Scenario, Tracer},
-};
+use crate::{facts::Dependency, plan::Target, scenario::Scenario, tracer::Tracer};
 
 /// What a tracer depends on.
 pub type Dependencies = BTreeSet<Dependency>;

@@ -16,8 +16,8 @@ use crate::{
     cell::BtfMode,
     facts::Dependency,
     record::Decision,
-    scenario::{Scenario, Tracer},
     tracepoint::TracepointField,
+    tracer::Tracer,
 };
 
 /// What changed from one kernel to another, for those who trace on both.
@@ -274,9 +274,8 @@ fn plans(old: &Dossier, new: &Dossier, tracer: Tracer) -> Vec<Change> {
         (None, None) => &[(Absent, Absent)],
     };
     let mut groups = Vec::<Group>::new();
-    let of_tracer = || Scenario::ALL.iter().filter(move |scenario| scenario.tracer == tracer);
     for &modes in modes {
-        for scenario in of_tracer() {
+        for scenario in tracer.scenarios() {
             let decided = |dossier: &Dossier, mode| {
                 let types = if mode == Masked { GivenTypes::None } else { GivenTypes::Own };
                 brief(&dossier.predict(scenario, types))

@@ -4,10 +4,8 @@ use std::fmt;
 
 use super::{Change, Difference, Moved, TracepointChange};
 use crate::{
-    btf::Field,
-    dossier::SymbolState,
-    scenario::{Scenario, Tracer},
-    tracepoint::TracepointField,
+    btf::Field, dossier::SymbolState, scenario::Scenario, tracepoint::TracepointField,
+    tracer::Tracer,
 };
 
 impl fmt::Display for Difference {
@@ -29,10 +27,8 @@ impl fmt::Display for Difference {
             }
             writeln!(f)?;
         }
-        let mut same: Vec<Tracer> = Scenario::ALL.iter().map(|scenario| scenario.tracer).collect();
-        same.dedup();
-        same.retain(|tracer| !self.tracers.contains_key(tracer));
-        let same: Vec<_> = same.iter().map(ToString::to_string).collect();
+        let same = Tracer::all().filter(|tracer| !self.tracers.contains_key(tracer));
+        let same: Vec<_> = same.map(Tracer::name).collect();
         match same.is_empty() {
             true => Ok(()),
             false => writeln!(f, "nothing changed for {}", same.join(", ")),
@@ -121,11 +117,8 @@ struct Scenarios<'a>(&'a [String]);
 
 impl fmt::Display for Scenarios<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let of_tracer = |scenario: &&Scenario| {
-            let tracer = self.0.first().and_then(|first| Scenario::by_id(first));
-            tracer.is_some_and(|first| first.tracer == scenario.tracer)
-        };
-        match Scenario::ALL.iter().filter(of_tracer).count() {
+        let first = self.0.first().and_then(|first| Scenario::by_id(first));
+        match first.map_or(0, |first| first.tracer.scenarios().count()) {
             1 => f.write_str(&self.0.join(", ")),
             all if all == self.0.len() => f.write_str("all scenarios"),
             _ => f.write_str(&self.0.join(", ")),

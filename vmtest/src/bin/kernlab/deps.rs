@@ -13,7 +13,8 @@ use kernlab_cli::{Exit, Selected};
 use kernlab_core::{
     dossier::availability::{Availability, Kind, availabilities},
     needs::ObjectNeeds,
-    scenario::{Scenario, Tracer},
+    scenario::Scenario,
+    tracer::Tracer,
 };
 use kernlab_kernels::{Config, OptionState, Requirement, Scope, chain, requirements};
 use kernlab_vmtest::dossier::{self, Archive, How};

@@ -1,9 +1,23 @@
-//! Where the programs of `filelife` go, and which arguments are dentries.
+//! `filelife`: files that are created and unlinked, with the time between.
 
-use kernlab_abi::ProgramConfig;
+use kernlab_abi::{EventHeader, FileLifeEvent, ProgramConfig};
 
-use super::{AttachPoint, Unsupported, kprobe, kretprobe};
-use crate::{facts::KernelFacts, outcome::Reason, scenario::Scenario};
+use super::{Definition, EventType, LayoutField, RawEvent, Wants, lay_out, names};
+use crate::{
+    event::{Action, DecodeError, Decoder, escape},
+    facts::KernelFacts,
+    outcome::Reason,
+    plan::{AttachPoint, Unsupported, kprobe, kretprobe},
+    scenario::Scenario,
+};
+
+pub(super) const TRACER: Definition = Definition {
+    name: "filelife",
+    scenarios: &["create_unlink", "failed_unlink", "open_creat", "mknod"],
+    wants,
+    attach,
+    event: EventType::of::<FileLifeEvent>(),
+};
 
 /// Asked before any file is created, whether by open(2) or mknod(2): security/security.c. Its second
 /// parameter is the dentry on every release.
@@ -14,37 +28,66 @@ const OPEN: &str = "vfs_open";
 const CREATE: &str = "vfs_create";
 
 /// What tells of the creation of a file.
-pub(crate) const FILE_BIRTHS: [&str; 3] = [PERMISSION, OPEN, CREATE];
+const BIRTHS: [&str; 3] = [PERMISSION, OPEN, CREATE];
 
 /// What ends the name of a file.
-pub(crate) const FILE_END: &str = "vfs_unlink";
+const END: &str = "vfs_unlink";
 
 /// A function that came with `FMODE_CREATED`: in the series that also taught `struct file` to
 /// remember how it was opened (4.19, commits 73a09dd94377 and 183266f26905). The mark itself is a
 /// constant that no table of the kernel lists. RHEL 8 has neither.
-pub(crate) const CREATED_SINCE: &str = "alloc_file_clone";
+const CREATED_SINCE: &str = "alloc_file_clone";
 
-pub(super) fn attach(
+/// What an open file tells of its name.
+const OPEN_FIELDS: [LayoutField; 2] = [
+    ("file", "f_mode", |layout| &mut layout.file_f_mode),
+    ("path", "dentry", |layout| &mut layout.path_dentry),
+];
+
+/// Tells a file from its directory, where the program has to find out which argument is which.
+const MODE_FIELDS: [LayoutField; 1] = [("inode", "i_mode", |layout| &mut layout.inode_i_mode)];
+
+/// Tells a dentry from anything else, where the program has to find out which argument is one.
+const DENTRY_FIELDS: [LayoutField; 2] = [
+    ("dentry", "d_parent", |layout| &mut layout.dentry_d_parent),
+    ("dentry", "d_inode", |layout| &mut layout.dentry_d_inode),
+];
+
+const NAME_FIELDS: [LayoutField; 2] = [
+    ("dentry", "d_name", |layout| &mut layout.dentry_d_name),
+    ("qstr", "name", |layout| &mut layout.qstr_name),
+];
+
+fn wants() -> Wants {
+    let fields: [&[LayoutField]; 4] = [&OPEN_FIELDS, &MODE_FIELDS, &DENTRY_FIELDS, &NAME_FIELDS];
+    Wants {
+        functions: [&BIRTHS[..], &[END]].concat(),
+        symbols: vec![CREATED_SINCE],
+        fields: fields.into_iter().flat_map(names).collect(),
+        ..Wants::default()
+    }
+}
+
+fn attach(
     scenario: &Scenario,
     facts: &KernelFacts,
     config: &mut ProgramConfig,
 ) -> Result<Vec<AttachPoint>, Unsupported> {
     let births = births(scenario, facts)?;
-    require(facts, FILE_END, "it is part of every kernel")?;
-    config.unlink_dentry_argument = dentry_argument(FILE_END, facts)?;
+    require(facts, END, "it is part of every kernel")?;
+    config.unlink_dentry_argument = dentry_argument(END, facts)?;
     let mut told = config.unlink_dentry_argument != 0;
     let mut attach = Vec::new();
     for birth in births {
         attach.push(match birth {
             OPEN => {
-                config.layout.file_f_mode = facts.offset("file", "f_mode")?;
-                config.layout.path_dentry = facts.offset("path", "dentry")?;
+                lay_out(&OPEN_FIELDS, facts, &mut config.layout)?;
                 kprobe("open_created", OPEN)
             }
             CREATE => {
                 config.create_dentry_argument = dentry_argument(CREATE, facts)?;
                 if config.create_dentry_argument == 0 {
-                    config.layout.inode_i_mode = facts.offset("inode", "i_mode")?;
+                    lay_out(&MODE_FIELDS, facts, &mut config.layout)?;
                     told = false;
                 }
                 kprobe("create_enter", CREATE)
@@ -56,12 +99,10 @@ pub(super) fn attach(
         });
     }
     if !told {
-        config.layout.dentry_d_parent = facts.offset("dentry", "d_parent")?;
-        config.layout.dentry_d_inode = facts.offset("dentry", "d_inode")?;
+        lay_out(&DENTRY_FIELDS, facts, &mut config.layout)?;
     }
-    config.layout.dentry_d_name = facts.offset("dentry", "d_name")?;
-    config.layout.qstr_name = facts.offset("qstr", "name")?;
-    attach.extend([kprobe("unlink_enter", FILE_END), kretprobe("unlink_exit", FILE_END)]);
+    lay_out(&NAME_FIELDS, facts, &mut config.layout)?;
+    attach.extend([kprobe("unlink_enter", END), kretprobe("unlink_exit", END)]);
     Ok(attach)
 }
 
@@ -79,7 +120,7 @@ fn births(scenario: &Scenario, facts: &KernelFacts) -> Result<Vec<&'static str>,
             if !open_tells {
                 require(facts, PERMISSION, "CONFIG_SECURITY")?;
             }
-            Ok(FILE_BIRTHS.into_iter().filter(|name| facts.has_symbol(name)).collect())
+            Ok(BIRTHS.into_iter().filter(|name| facts.has_symbol(name)).collect())
         }
     }
 }
@@ -116,18 +157,29 @@ fn expect_second(function: &str, facts: &KernelFacts) -> Result<(), Unsupported>
     }
 }
 
+// SAFETY: integers and bytes.
+unsafe impl RawEvent for FileLifeEvent {
+    fn header(&self) -> &EventHeader {
+        &self.header
+    }
+
+    fn action(&self, _: &Decoder<'_>) -> Result<Action, DecodeError> {
+        Ok(Action::Unlinked { name: escape(&self.name), lifetime: self.lifetime })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
 
-    use super::{
-        super::{
+    use super::*;
+    use crate::{
+        btf::{Btf, sample::Builder},
+        plan::{
             plan,
             tests::{facts, scenario},
         },
-        *,
     };
-    use crate::btf::{Btf, sample::Builder};
 
     /// include/linux/fs.h of the releases that changed it.
     const DIR_FIRST: &[(&str, &str)] = &[("struct inode *", "dir"), ("struct dentry *", "dentry")];

@@ -2,42 +2,39 @@
 
 use std::fmt;
 
-use crate::{
-    btf::Prototype,
-    scenario::{Scenario, Tracer},
-};
+use crate::{btf::Prototype, scenario::Scenario};
 
 /// A function whose calls the `many_args` tracer reports.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Function {
+pub(super) struct Function {
     /// The kernel's symbol.
-    pub name: &'static str,
+    pub(super) name: &'static str,
     /// The scenario that calls it.
     scenario: &'static str,
     /// What the kernel must be built with to have it.
-    pub needs: &'static str,
+    pub(super) needs: &'static str,
     /// In order.
-    pub parameters: &'static [Parameter],
+    pub(super) parameters: &'static [Parameter],
     /// Was the parameter list different in another release?
-    pub changed_between_releases: bool,
+    pub(super) changed_between_releases: bool,
     /// Symbols that its pointer arguments may be equal to.
-    pub pointees: &'static [&'static str],
+    pub(super) pointees: &'static [&'static str],
 }
 
 /// One parameter of a [`Function`].
 #[derive(Debug, PartialEq, Eq)]
-pub struct Parameter {
+pub(super) struct Parameter {
     /// The name in reports: that of the newest release.
-    pub name: &'static str,
+    pub(super) name: &'static str,
     /// Names in other releases.
     other_names: &'static [&'static str],
     /// How the argument is to be read.
-    pub class: Class,
+    pub(super) class: Class,
 }
 
 /// What an argument's bits mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
+pub(super) enum Class {
     /// 32 bits; the upper half of the register or slot is undefined.
     U32,
     /// 32 bits with a sign; the upper half is undefined.
@@ -56,7 +53,7 @@ const fn parameter(name: &'static str, class: Class) -> Parameter {
 
 impl Function {
     /// Every function that a scenario calls.
-    pub const ALL: [Function; 4] = [
+    pub(super) const ALL: &'static [Function] = &[
         // security/keys/key.c: the same since 4.7 (commit 5ac7eace2d00).
         Function {
             name: "key_alloc",
@@ -137,16 +134,15 @@ impl Function {
     /// # Panics
     ///
     /// If the scenario belongs to another tracer.
-    pub fn of_scenario(scenario: &Scenario) -> &'static Function {
-        assert_eq!(scenario.tracer, Tracer::ManyArgs, "{scenario} is not about a function");
-        static ALL: [Function; 4] = Function::ALL;
-        ALL.iter()
+    pub(super) fn of_scenario(scenario: &Scenario) -> &'static Function {
+        Function::ALL
+            .iter()
             .find(|function| function.scenario == scenario.name)
             .unwrap_or_else(|| panic!("no function belongs to {scenario}"))
     }
 
     /// Are these the parameters that we know how to read?
-    pub fn matches(&self, prototype: &Prototype) -> bool {
+    pub(super) fn matches(&self, prototype: &Prototype) -> bool {
         self.parameters.len() == prototype.parameters.len()
             && self.parameters.iter().zip(&prototype.parameters).all(|(ours, theirs)| {
                 ours.name == theirs.name || ours.other_names.contains(&theirs.name.as_str())
@@ -154,7 +150,7 @@ impl Function {
     }
 
     /// The number, counted from 1, of the argument that is captured as a string.
-    pub fn text_argument(&self) -> Option<u32> {
+    pub(super) fn text_argument(&self) -> Option<u32> {
         (1..)
             .zip(self.parameters)
             .find_map(|(number, parameter)| (parameter.class == Class::Text).then_some(number))
@@ -171,10 +167,11 @@ impl fmt::Display for Function {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tracer::Tracer;
 
     #[test]
     fn every_scenario_of_many_args_has_its_function() {
-        for scenario in Scenario::ALL.iter().filter(|s| s.tracer == Tracer::ManyArgs) {
+        for scenario in Tracer::by_name("many_args").unwrap().scenarios() {
             let function = Function::of_scenario(scenario);
             assert!(function.parameters.len() > 6, "{function} fits in the registers");
             assert!(function.parameters.len() <= kernlab_abi::MAX_ARGUMENTS);

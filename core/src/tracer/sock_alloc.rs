@@ -1,0 +1,87 @@
+//! `sock_alloc`: sockets at the moment that they get their file.
+
+use kernlab_abi::{EventHeader, ProgramConfig, SockAllocEvent};
+
+use super::{Definition, EventType, LayoutField, RawEvent, Wants, lay_out, names};
+use crate::{
+    event::{Action, DecodeError, Decoder},
+    facts::KernelFacts,
+    outcome::Reason,
+    plan::{AttachPoint, Unsupported, kprobe},
+    scenario::Scenario,
+    socket::{Family, SocketType},
+};
+
+pub(super) const TRACER: Definition = Definition {
+    name: "sock_alloc",
+    scenarios: &["families", "accept"],
+    wants,
+    attach,
+    event: EventType::of::<SockAllocEvent>(),
+};
+
+/// What every socket goes through that gets a file, and so a descriptor: those of socket(2),
+/// socketpair(2) and accept(2). `(struct socket *sock, int flags, const char *dname)` in net/socket.c,
+/// in all releases from 4.18 on.
+const SOCK_ALLOC_FILE: &str = "sock_alloc_file";
+
+/// The family is that of the operations, not that of the sock: accept(2) gives its socket a sock
+/// only after it has given it a file, but takes the operations over from the listening socket before
+/// that (do_accept, net/socket.c).
+const FIELDS: [LayoutField; 3] = [
+    ("socket", "type", |layout| &mut layout.socket_type),
+    ("socket", "ops", |layout| &mut layout.socket_ops),
+    ("proto_ops", "family", |layout| &mut layout.proto_ops_family),
+];
+
+fn wants() -> Wants {
+    Wants { functions: vec![SOCK_ALLOC_FILE], fields: names(&FIELDS).collect(), ..Wants::default() }
+}
+
+fn attach(
+    _: &Scenario,
+    facts: &KernelFacts,
+    config: &mut ProgramConfig,
+) -> Result<Vec<AttachPoint>, Unsupported> {
+    if !facts.has_symbol(SOCK_ALLOC_FILE) {
+        return Err(Unsupported::new(
+            Reason::MissingSymbol,
+            format!("the kernel has no {SOCK_ALLOC_FILE}: CONFIG_NET"),
+        ));
+    }
+    lay_out(&FIELDS, facts, &mut config.layout)?;
+    Ok(vec![kprobe("sock_alloc", SOCK_ALLOC_FILE)])
+}
+
+// SAFETY: integers and bytes.
+unsafe impl RawEvent for SockAllocEvent {
+    fn header(&self) -> &EventHeader {
+        &self.header
+    }
+
+    fn action(&self, _: &Decoder<'_>) -> Result<Action, DecodeError> {
+        Ok(Action::SocketAllocated {
+            family: Family(self.family),
+            socket_type: SocketType(self.socket_type),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{
+        plan,
+        tests::{facts, scenario, socket_btf},
+    };
+
+    #[test]
+    fn a_socket_is_described_by_its_operations() {
+        let without = facts(&[], None);
+        let facts = facts(&["sock_alloc_file"], socket_btf(516, 514));
+        let layout = plan(scenario("sock_alloc/accept"), &facts).unwrap().config.layout;
+        assert_eq!((layout.socket_type, layout.socket_ops, layout.proto_ops_family), (4, 32, 0));
+        let refused = plan(scenario("sock_alloc/accept"), &without).unwrap_err();
+        assert_eq!(refused.reason, Reason::MissingSymbol);
+    }
+}

@@ -1,0 +1,90 @@
+//! `sys_write`: completed write(2) calls, joined from entry and exit.
+
+use kernlab_abi::{EventHeader, ProgramConfig, SysWriteEvent};
+
+use super::{Definition, EventType, FAULTABLE, RawEvent, Wants};
+use crate::{
+    event::{Action, DecodeError, Decoder},
+    facts::KernelFacts,
+    plan::{AttachPoint, Unsupported, kprobe, kretprobe, tracepoint},
+    scenario::Scenario,
+};
+
+pub(super) const TRACER: Definition = Definition {
+    name: "sys_write",
+    scenarios: &[
+        "files_and_pipes",
+        "failed_write",
+        "threads",
+        "burst_ring",
+        "burst_perf",
+        "overflow_ring",
+        "overflow_perf",
+    ],
+    wants,
+    attach,
+    event: EventType::of::<SysWriteEvent>(),
+};
+
+/// What write(2) calls with its arguments, whichever way it was called: fs/read_write.c.
+const KSYS_WRITE: &str = "ksys_write";
+
+const TRACEPOINTS: [&str; 2] = ["sys_enter_write", "sys_exit_write"];
+
+fn wants() -> Wants {
+    Wants {
+        functions: vec![KSYS_WRITE],
+        symbols: vec![FAULTABLE],
+        tracepoints: TRACEPOINTS.to_vec(),
+        ..Wants::default()
+    }
+}
+
+/// Tracepoints, because they are stable; where programs on them are skipped, the function behind them,
+/// for programs on kprobes can't be preempted.
+fn attach(
+    _: &Scenario,
+    facts: &KernelFacts,
+    _: &mut ProgramConfig,
+) -> Result<Vec<AttachPoint>, Unsupported> {
+    if [FAULTABLE, KSYS_WRITE].into_iter().all(|name| facts.has_symbol(name)) {
+        return Ok(vec![kprobe("write_entry", KSYS_WRITE), kretprobe("write_return", KSYS_WRITE)]);
+    }
+    // The BPF context of a syscall tracepoint has its arguments at 16 on every kernel, whatever the
+    // tracepoint's format file says: struct syscall_tp_t, kernel/trace/trace_syscalls.c.
+    Ok(TRACEPOINTS.map(|name| tracepoint(name, name)).to_vec())
+}
+
+// SAFETY: integers.
+unsafe impl RawEvent for SysWriteEvent {
+    fn header(&self) -> &EventHeader {
+        &self.header
+    }
+
+    fn action(&self, _: &Decoder<'_>) -> Result<Action, DecodeError> {
+        Ok(Action::Write { fd: self.fd, count: self.count, ret: self.ret })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use crate::plan::{
+        plan,
+        tests::{facts, scenario},
+    };
+
+    #[rstest]
+    #[case::before_7_2(&["ksys_write"], &["tracepoint syscalls:sys_enter_write", "tracepoint syscalls:sys_exit_write"])]
+    #[case::from_7_2(&["ksys_write", "trace_call_bpf_faultable"], &["kprobe ksys_write", "kretprobe ksys_write"])]
+    #[case::renamed(&["trace_call_bpf_faultable"], &["tracepoint syscalls:sys_enter_write", "tracepoint syscalls:sys_exit_write"])]
+    fn writes_are_traced_where_no_program_is_skipped(
+        #[case] symbols: &[&str],
+        #[case] expected: &[&str],
+    ) {
+        let plan = plan(scenario("sys_write/threads"), &facts(symbols, None)).unwrap();
+        let targets: Vec<_> = plan.attach.iter().map(|point| point.target.to_string()).collect();
+        assert_eq!(targets, expected);
+    }
+}
