@@ -1,6 +1,6 @@
 #pragma once
 
-/* Generated from core/abi/src by tests/abi.rs of kernlab-libbpf. */
+/* Generated from core/abi/src by core/abi/tests/header.rs. */
 
 /**
  * Bytes of a task's name, terminator included: `TASK_COMM_LEN`, include/linux/sched.h.
