@@ -4,10 +4,10 @@
 use std::fmt::Write as _;
 
 use crate::{
+    attach::BufferKind,
     event::{Action, Event},
     ground_truth::GroundTruth,
     normalise::normalise,
-    plan::BufferKind,
     scenario::Scenario,
 };
 
@@ -152,7 +152,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::ground_truth::NameClass;
+    use crate::names::NameClass;
 
     fn did(tid: u32, action: Action) -> Event {
         Event { pid: 1, tid, comm: "writer".to_owned(), action }

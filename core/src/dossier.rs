@@ -26,11 +26,12 @@ pub use self::{
 use crate::{
     btf::{Extract, Types},
     discovery::Discovered,
-    facts::{KernelFacts, ProbeResult, QueryLog, wanted_symbols, wanted_tracepoints, wanted_types},
+    facts::{KernelFacts, ProbeResult, QueryLog},
     plan::{ProbePlan, Unsupported, plan_with_search},
     record::Decision,
     scenario::Scenario,
     tracepoint::TracepointField,
+    tracer::{wanted_symbols, wanted_tracepoints, wanted_types},
 };
 
 /// The version of a dossier's JSON. A dossier of another one is taken anew.

@@ -1,14 +1,15 @@
 //! What tracers report, in the terms of the traced program.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+mod kinds;
+
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::kinds::{FileKind, ReadOutcome, RenameHalf, SyncCall};
 use crate::{
-    ground_truth::{NameClass, Names},
-    scenario::Scenario,
+    names::{NameClass, Names},
     socket::{Family, Protocol, SocketType},
-    tracer::{FileKind, ReadOutcome, RenameHalf, SyncCall, Tracer},
 };
 
 /// One observation of a tracer, or one claim of a workload.
@@ -202,55 +203,6 @@ pub enum Value {
     Kernel,
     /// A string, bytes outside of printable ASCII escaped.
     Text(String),
-}
-
-/// Why bytes from a buffer are not an event.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DecodeError {
-    /// A record has another size than the event's structure.
-    #[error("an event of {tracer} has {expected} bytes, got {got}")]
-    Size {
-        /// Whose event.
-        tracer: Tracer,
-        /// The size of the structure.
-        expected: usize,
-        /// The size of the record.
-        got: usize,
-    },
-    /// A rename that is neither half, or both.
-    #[error("mask {0:#x} is not one half of a rename")]
-    Mask(u32),
-    /// A sync call that no program reports.
-    #[error("{0} is not the number of a sync call")]
-    SyncCall(u32),
-    /// A read with an outcome that there isn't.
-    #[error("{0} is not the outcome of a read")]
-    ReadOutcome(u32),
-}
-
-/// Turns the bytes of a session into events.
-#[derive(Debug)]
-pub struct Decoder<'a> {
-    pub(crate) scenario: &'a Scenario,
-    pub(crate) symbols: BTreeMap<u64, &'a str>,
-    pub(crate) kernel_address_min: u64,
-}
-
-impl<'a> Decoder<'a> {
-    /// A decoder for the events of one scenario on one kernel. `symbols` are names with addresses.
-    pub fn new(
-        scenario: &'a Scenario,
-        symbols: &'a BTreeMap<String, u64>,
-        kernel_address_min: u64,
-    ) -> Self {
-        let symbols = symbols.iter().map(|(name, &address)| (address, name.as_str())).collect();
-        Decoder { scenario, symbols, kernel_address_min }
-    }
-
-    /// The event in `record`, with the time that orders it.
-    pub fn decode(&self, record: &[u8]) -> Result<(u64, Event), DecodeError> {
-        self.scenario.tracer.decode(self, record)
-    }
 }
 
 /// The bytes up to the first zero, with everything but printable ASCII escaped.

@@ -10,11 +10,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    btf::{Prototype, Types, Wanted},
-    discovery::{Discovered, SEARCHED_FIELDS},
+    btf::{Prototype, Types},
+    discovery::Discovered,
     outcome::Reason,
-    plan::Unsupported,
-    tracer::Tracer,
+    unsupported::Unsupported,
 };
 
 /// The operations of every file that is a socket: net/socket.c.
@@ -25,9 +24,9 @@ pub const SOCKET_FILE_OPS: &str = "socket_file_ops";
 pub struct KernelFacts {
     /// `uname -r`.
     pub release: String,
-    /// Addresses of those of [`wanted_symbols`] that the kernel has.
+    /// Addresses of those of `tracer::wanted_symbols` that the kernel has.
     pub symbols: BTreeMap<String, u64>,
-    /// Those of [`wanted_tracepoints`] that the kernel has.
+    /// Those of `tracer::wanted_tracepoints` that the kernel has.
     pub tracepoints: BTreeSet<String>,
     /// Type information that user space can see, or was given.
     pub btf: Option<Types>,
@@ -225,58 +224,5 @@ impl ProbeResult {
     /// Only a clear yes is one.
     pub fn is_yes(self) -> bool {
         self == ProbeResult::Yes
-    }
-}
-
-/// The tracepoints of system calls, by name, that any plan asks about or attaches to.
-pub fn wanted_tracepoints() -> impl Iterator<Item = &'static str> {
-    let wanted: BTreeSet<_> = Tracer::all().flat_map(|tracer| tracer.wants().tracepoints).collect();
-    wanted.into_iter()
-}
-
-/// The functions that plans attach to, or whose parameters they ask about.
-pub fn wanted_functions() -> impl Iterator<Item = &'static str> {
-    let wanted: BTreeSet<_> = Tracer::all().flat_map(|tracer| tracer.wants().functions).collect();
-    wanted.into_iter()
-}
-
-/// The symbols that any plan or event asks about. The rest of `/proc/kallsyms` is not kept.
-pub fn wanted_symbols() -> impl Iterator<Item = &'static str> {
-    let others = Tracer::all().flat_map(|tracer| tracer.wants().symbols);
-    let wanted: BTreeSet<_> = wanted_functions().chain(others).collect();
-    wanted.into_iter()
-}
-
-/// The fields that plans ask about or that searches of memory look at, by structure.
-pub fn wanted_fields() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
-    let of_tracers = Tracer::all().flat_map(|tracer| tracer.wants().fields);
-    let mut wanted: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
-    for (structure, field) in of_tracers.chain(SEARCHED_FIELDS) {
-        wanted.entry(structure).or_default().insert(field);
-    }
-    wanted
-}
-
-/// What plans need of a kernel's types.
-pub fn wanted_types() -> Wanted {
-    let structure = |(name, fields): (&str, BTreeSet<&str>)| {
-        (name.to_owned(), fields.into_iter().map(str::to_owned).collect())
-    };
-    Wanted {
-        structures: wanted_fields().into_iter().map(structure).collect(),
-        functions: wanted_functions().map(str::to_owned).collect(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::discovery::QUESTIONS;
-
-    #[test]
-    fn searches_are_for_functions_that_plans_ask_about() {
-        for question in QUESTIONS {
-            assert!(wanted_functions().any(|name| name == question.function), "{question:?}");
-        }
     }
 }

@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 pub mod arch;
+pub mod attach;
 pub mod backend;
 pub mod bpf;
 pub mod btf;
@@ -13,12 +14,14 @@ pub mod burst;
 pub mod cell;
 pub mod config;
 pub mod cost;
+pub mod decoder;
 pub mod discovery;
 pub mod dossier;
 pub mod elf;
 pub mod event;
 pub mod facts;
 pub mod ground_truth;
+pub mod names;
 pub mod needs;
 pub mod normalise;
 pub mod outcome;
@@ -28,3 +31,4 @@ pub mod scenario;
 pub mod socket;
 pub mod tracepoint;
 pub mod tracer;
+pub mod unsupported;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::{
     event::{Action, Event},
-    ground_truth::{NameClass, Names},
+    names::{NameClass, Names},
 };
 
 /// One line per event. Each thread's events are in their order; threads are in the order of their
@@ -39,7 +39,7 @@ pub fn normalise(events: &[Event], names: &Names) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tracer::FileKind;
+    use crate::event::FileKind;
 
     fn write(tid: u32, comm: &str, count: u64) -> Event {
         let action = Action::Write { fd: 3, count, ret: count as i64 };

@@ -1,8 +1,8 @@
-//! What can be run: every tracer with each of the workloads that prove it.
+//! What can be run: a tracer with one of the workloads that prove it. The table of all is in `tracer`.
 
 use std::fmt;
 
-use crate::tracer::{self, Tracer};
+use serde::{Serialize, Serializer};
 
 /// A tracer and the workload that it watches. Written as `tracer/name`.
 #[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -13,37 +13,45 @@ pub struct Scenario {
     pub name: &'static str,
 }
 
-impl Scenario {
-    /// Every scenario, grouped by tracer.
-    pub const ALL: &'static [Scenario] = &tracer::scenarios();
-
-    /// The scenario with the id `tracer/name`.
-    pub fn by_id(id: &str) -> Option<&'static Scenario> {
-        Scenario::ALL.iter().find(|scenario| scenario.to_string() == id)
-    }
-}
-
 impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.tracer, self.name)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// A probe set with one event type. In JSON it is its name.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Tracer {
+    /// In the table of all tracers, which alone makes them.
+    pub(crate) position: usize,
+    name: &'static str,
+}
 
-    #[test]
-    fn scenarios_are_grouped_by_tracer() {
-        assert!(Scenario::ALL.is_sorted_by_key(|scenario| scenario.tracer));
-        assert_eq!(Scenario::ALL[0].to_string(), "sys_write/files_and_pipes");
+impl Tracer {
+    pub(crate) const fn new(position: usize, name: &'static str) -> Self {
+        Tracer { position, name }
     }
 
-    #[test]
-    fn ids_are_unique_and_found_again() {
-        for scenario in Scenario::ALL {
-            assert_eq!(Scenario::by_id(&scenario.to_string()), Some(scenario));
-        }
-        assert_eq!(Scenario::by_id("inotify/nothing"), None);
+    /// The name in ids, file names and BPF objects: `sys_write`.
+    pub const fn name(self) -> &'static str {
+        self.name
+    }
+}
+
+impl Serialize for Tracer {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.name.serialize(serializer)
+    }
+}
+
+impl fmt::Display for Tracer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl fmt::Debug for Tracer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }

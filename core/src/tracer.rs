@@ -1,5 +1,6 @@
 //! The tracers: `tracer/NAME.rs` holds everything about one, and the table here lists them all.
 
+mod definition;
 mod filelife;
 mod filetop;
 mod guarded_read;
@@ -11,25 +12,27 @@ mod syncsnoop;
 mod sys_write;
 mod user_args;
 
-use std::fmt;
+use std::collections::{BTreeMap, BTreeSet};
 
-use kernlab_abi::{EventHeader, Layout, ProgramConfig};
-use serde::{Deserialize, Serialize};
+use kernlab_abi::ProgramConfig;
+use serde::{Deserialize, Deserializer, de::Error as _};
 
+use self::definition::{Decoded, Definition, Wants};
+pub use self::user_args::{EIGHT_INTS, STATIC_WORKLOAD};
 use crate::{
+    attach::AttachPoint,
+    btf::Wanted,
     cell::UnknownName,
-    event::{Action, DecodeError, Decoder, Event, escape},
+    decoder::{DecodeError, Decoder},
+    discovery::SEARCHED_FIELDS,
+    event::Event,
     facts::KernelFacts,
-    plan::{AttachPoint, Unsupported},
     scenario::Scenario,
+    unsupported::Unsupported,
 };
-
-pub use self::{
-    filetop::FileKind,
-    guarded_read::ReadOutcome,
-    inotify::RenameHalf,
-    syncsnoop::SyncCall,
-    user_args::{EIGHT_INTS, STATIC_WORKLOAD},
+pub use crate::{
+    event::{FileKind, ReadOutcome, RenameHalf, SyncCall},
+    scenario::Tracer,
 };
 
 /// Every tracer, in the order of reports.
@@ -46,124 +49,15 @@ const TABLE: &[Definition] = &[
     guarded_read::TRACER,
 ];
 
-/// What distinguishes a tracer from all others.
-struct Definition {
-    /// The name in ids, file names and BPF objects: `sys_write`.
-    name: &'static str,
-    /// The workloads that prove it.
-    scenarios: &'static [&'static str],
-    /// What its plans may depend on.
-    wants: fn() -> Wants,
-    /// Where its programs go. What they read at run time goes into the configuration.
-    attach:
-        fn(&Scenario, &KernelFacts, &mut ProgramConfig) -> Result<Vec<AttachPoint>, Unsupported>,
-    /// What its programs report.
-    event: EventType,
-}
-
-/// What the plans of a tracer may ask about or attach to.
-#[derive(Default)]
-pub(crate) struct Wants {
-    /// Functions that plans attach to, or whose parameters they ask about.
-    pub(crate) functions: Vec<&'static str>,
-    /// Those of the functions whose parameters a plan asks about where they are not certain.
-    searched: Vec<&'static str>,
-    /// Other symbols.
-    pub(crate) symbols: Vec<&'static str>,
-    /// Tracepoints of system calls, by name.
-    pub(crate) tracepoints: Vec<&'static str>,
-    /// Structures with one field each.
-    pub(crate) fields: Vec<(&'static str, &'static str)>,
-}
-
-/// An event with the time that orders it.
-type Decoded = Result<(u64, Event), DecodeError>;
-
-/// How the bytes of an event become one.
-struct EventType {
-    size: usize,
-    decode: fn(&Decoder<'_>, &[u8]) -> Decoded,
-}
-
-impl EventType {
-    const fn of<T: RawEvent>() -> Self {
-        EventType { size: size_of::<T>(), decode: decode::<T> }
-    }
-}
-
-/// An event as the programs write it.
-///
-/// # Safety
-///
-/// Any bytes are a valid value.
-unsafe trait RawEvent: Copy {
-    /// What every event starts with.
-    fn header(&self) -> &EventHeader;
-
-    /// What the thread did.
-    fn action(&self, decoder: &Decoder<'_>) -> Result<Action, DecodeError>;
-}
-
-fn decode<T: RawEvent>(decoder: &Decoder<'_>, record: &[u8]) -> Decoded {
-    let expected = size_of::<T>();
-    if record.len() != expected {
-        let tracer = decoder.scenario.tracer;
-        return Err(DecodeError::Size { tracer, expected, got: record.len() });
-    }
-    // SAFETY: the record has T's size, and any bytes are a valid T.
-    let raw = unsafe { record.as_ptr().cast::<T>().read_unaligned() };
-    let &EventHeader { time, tgid, tid, comm } = raw.header();
-    let action = raw.action(decoder)?;
-    Ok((time, Event { pid: tgid, tid, comm: escape(&comm), action }))
-}
-
-/// A field that programs read: structure, field, and where the plan's layout has its offset.
-type LayoutField = (&'static str, &'static str, fn(&mut Layout) -> &mut u32);
-
-/// The fields, for [`Wants`].
-fn names(fields: &[LayoutField]) -> impl Iterator<Item = (&'static str, &'static str)> {
-    fields.iter().map(|&(structure, field, _)| (structure, field))
-}
-
-/// Looks up the offsets of the fields.
-fn lay_out(
-    fields: &[LayoutField],
-    facts: &KernelFacts,
-    layout: &mut Layout,
-) -> Result<(), Unsupported> {
-    for (structure, field, offset) in fields {
-        *offset(layout) = facts.offset(structure, field)?;
-    }
-    Ok(())
-}
-
-/// A kernel that has this runs the programs on syscall tracepoints preemptible
-/// (kernel/trace/bpf_trace.c, from 7.2 on): while a thread stands inside of one, the others on its CPU
-/// go unseen, for whole time slices, and entries without exits are joined with exits without entries.
-const FAULTABLE: &str = "trace_call_bpf_faultable";
-
-/// A probe set with one event type. In JSON it is its name.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(into = "&'static str", try_from = "String")]
-pub struct Tracer {
-    /// In the table.
-    position: usize,
-}
-
 impl Tracer {
     /// Every tracer, in the order of reports.
     pub fn all() -> impl Iterator<Item = Tracer> {
-        (0..TABLE.len()).map(|position| Tracer { position })
+        (0..TABLE.len()).map(Tracer::at)
     }
 
     /// The tracer with this name.
     pub fn by_name(name: &str) -> Option<Tracer> {
         Tracer::all().find(|tracer| tracer.name() == name)
-    }
-
-    /// The name in ids, file names and BPF objects: `sys_write`.
-    pub const fn name(self) -> &'static str {
-        self.definition().name
     }
 
     /// Its scenarios, in order.
@@ -198,13 +92,34 @@ impl Tracer {
         (self.definition().event.decode)(decoder, record)
     }
 
+    const fn at(position: usize) -> Tracer {
+        Tracer::new(position, TABLE[position].name)
+    }
+
     const fn definition(self) -> &'static Definition {
         &TABLE[self.position]
     }
 }
 
+impl Scenario {
+    /// Every scenario, grouped by tracer.
+    pub const ALL: &'static [Scenario] = &scenarios();
+
+    /// The scenario with the id `tracer/name`.
+    pub fn by_id(id: &str) -> Option<&'static Scenario> {
+        Scenario::ALL.iter().find(|scenario| scenario.to_string() == id)
+    }
+}
+
+impl Decoder<'_> {
+    /// The event in `record`, with the time that orders it.
+    pub fn decode(&self, record: &[u8]) -> Result<(u64, Event), DecodeError> {
+        self.scenario.tracer.decode(self, record)
+    }
+}
+
 /// How many scenarios there are.
-pub(crate) const SCENARIOS: usize = {
+const SCENARIOS: usize = {
     let (mut count, mut position) = (0, 0);
     while position < TABLE.len() {
         count += TABLE[position].scenarios.len();
@@ -214,14 +129,14 @@ pub(crate) const SCENARIOS: usize = {
 };
 
 /// The scenarios of all tracers, in the order of the table.
-pub(crate) const fn scenarios() -> [Scenario; SCENARIOS] {
-    let mut all = [const { Scenario { tracer: Tracer { position: 0 }, name: "" } }; SCENARIOS];
+const fn scenarios() -> [Scenario; SCENARIOS] {
+    let mut all = [const { Scenario { tracer: Tracer::at(0), name: "" } }; SCENARIOS];
     let (mut count, mut position) = (0, 0);
     while position < TABLE.len() {
         let names = TABLE[position].scenarios;
         let mut index = 0;
         while index < names.len() {
-            all[count] = Scenario { tracer: Tracer { position }, name: names[index] };
+            all[count] = Scenario { tracer: Tracer::at(position), name: names[index] };
             count += 1;
             index += 1;
         }
@@ -230,40 +145,61 @@ pub(crate) const fn scenarios() -> [Scenario; SCENARIOS] {
     all
 }
 
-impl From<Tracer> for &'static str {
-    fn from(tracer: Tracer) -> Self {
-        tracer.name()
-    }
-}
-
-impl TryFrom<String> for Tracer {
-    type Error = UnknownName;
-
-    fn try_from(name: String) -> Result<Self, UnknownName> {
+impl<'de> Deserialize<'de> for Tracer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
         let known = Tracer::all().map(|tracer| tracer.name().to_owned());
-        Tracer::by_name(&name).ok_or_else(|| UnknownName::new("tracer", &name, known))
+        Tracer::by_name(&name)
+            .ok_or_else(|| D::Error::custom(UnknownName::new("tracer", &name, known)))
     }
 }
 
-impl fmt::Display for Tracer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
+/// The tracepoints of system calls, by name, that any plan asks about or attaches to.
+pub fn wanted_tracepoints() -> impl Iterator<Item = &'static str> {
+    let wanted: BTreeSet<_> = Tracer::all().flat_map(|tracer| tracer.wants().tracepoints).collect();
+    wanted.into_iter()
 }
 
-impl fmt::Debug for Tracer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+/// The functions that plans attach to, or whose parameters they ask about.
+pub fn wanted_functions() -> impl Iterator<Item = &'static str> {
+    let wanted: BTreeSet<_> = Tracer::all().flat_map(|tracer| tracer.wants().functions).collect();
+    wanted.into_iter()
+}
+
+/// The symbols that any plan or event asks about. The rest of `/proc/kallsyms` is not kept.
+pub fn wanted_symbols() -> impl Iterator<Item = &'static str> {
+    let others = Tracer::all().flat_map(|tracer| tracer.wants().symbols);
+    let wanted: BTreeSet<_> = wanted_functions().chain(others).collect();
+    wanted.into_iter()
+}
+
+/// The fields that plans ask about or that searches of memory look at, by structure.
+pub fn wanted_fields() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
+    let of_tracers = Tracer::all().flat_map(|tracer| tracer.wants().fields);
+    let mut wanted: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for (structure, field) in of_tracers.chain(SEARCHED_FIELDS) {
+        wanted.entry(structure).or_default().insert(field);
+    }
+    wanted
+}
+
+/// What plans need of a kernel's types.
+pub fn wanted_types() -> Wanted {
+    let structure = |(name, fields): (&str, BTreeSet<&str>)| {
+        (name.to_owned(), fields.into_iter().map(str::to_owned).collect())
+    };
+    Wanted {
+        structures: wanted_fields().into_iter().map(structure).collect(),
+        functions: wanted_functions().map(str::to_owned).collect(),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use kernlab_abi::{COMM_LEN, EventHeader, SysWriteEvent};
 
-    use kernlab_abi::{COMM_LEN, SysWriteEvent};
-
-    use super::*;
+    use super::{definition::RawEvent, *};
+    use crate::event::Action;
 
     pub(super) fn header() -> EventHeader {
         let mut comm = [0xff; COMM_LEN];
@@ -307,5 +243,26 @@ mod tests {
         assert!(
             error.to_string().starts_with("unknown tracer \"nothing\": expected one of sys_write")
         );
+    }
+
+    #[test]
+    fn scenarios_are_grouped_by_tracer() {
+        assert!(Scenario::ALL.is_sorted_by_key(|scenario| scenario.tracer));
+        assert_eq!(Scenario::ALL[0].to_string(), "sys_write/files_and_pipes");
+    }
+
+    #[test]
+    fn ids_are_unique_and_found_again() {
+        for scenario in Scenario::ALL {
+            assert_eq!(Scenario::by_id(&scenario.to_string()), Some(scenario));
+        }
+        assert_eq!(Scenario::by_id("inotify/nothing"), None);
+    }
+
+    #[test]
+    fn searches_are_for_functions_that_plans_ask_about() {
+        for question in crate::discovery::QUESTIONS {
+            assert!(wanted_functions().any(|name| name == question.function), "{question:?}");
+        }
     }
 }

@@ -16,11 +16,12 @@ use kernlab_core::{
         dependencies_of,
         diff::{Difference, explain},
     },
-    facts::{Dependency, wanted_functions, wanted_symbols, wanted_tracepoints},
+    facts::Dependency,
     needs::{Needs, ObjectNeeds},
     plan::ProbePlan,
     scenario::Scenario,
     tracer::Tracer,
+    tracer::{wanted_functions, wanted_symbols, wanted_tracepoints},
 };
 use rstest::rstest;
 

@@ -12,8 +12,9 @@ use kernlab_core::{
     btf::Btf,
     discovery::QUESTIONS,
     dossier::{BtfIdentity, Dossier, Examination, Features, SCHEMA, function_names, pick_symbols},
-    facts::{ProbeResult, wanted_symbols, wanted_types},
+    facts::ProbeResult,
     tracepoint::parse_format,
+    tracer::{wanted_symbols, wanted_types},
 };
 
 use crate::{discovery, facts, symbols, trial};

@@ -9,7 +9,8 @@ use std::{
 use anyhow::{Context as _, Result};
 use kernlab_core::{
     btf::{Btf, Types},
-    facts::{KernelFacts, QueryLog, wanted_tracepoints},
+    facts::{KernelFacts, QueryLog},
+    tracer::wanted_tracepoints,
 };
 
 use crate::{arch, symbols, trial};

@@ -42,7 +42,7 @@ mod tests {
 
     use kernlab_core::{
         dossier::{Dossier, GivenTypes},
-        facts::wanted_fields,
+        tracer::wanted_fields,
     };
     use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SymbolKind};
 

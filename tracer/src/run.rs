@@ -6,8 +6,9 @@ use anyhow::{Context as _, Result};
 use kernlab_core::{
     backend::{self, Backend, BackendError},
     burst::{Burst, Drain, condense},
+    decoder::Decoder,
     discovery::Discovered,
-    event::{Decoder, Event},
+    event::Event,
     facts::KernelFacts,
     outcome::Reason,
     plan::{ProbePlan, Unsupported, plan_with_search},

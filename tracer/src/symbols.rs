@@ -6,7 +6,7 @@ use std::{
     io,
 };
 
-use kernlab_core::facts::wanted_symbols;
+use kernlab_core::tracer::wanted_symbols;
 use memmap2::Mmap;
 
 /// Before the name come an address, a blank, a letter and another blank.

@@ -1,6 +1,6 @@
 //! Which argument of a kernel function is which, told from calls whose arguments are known.
 
-use super::Discovered;
+use super::discovered::Discovered;
 use crate::btf::{Parameter, Prototype};
 
 /// Arguments that are looked at: six in registers, two on the stack.

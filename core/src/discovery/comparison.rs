@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Discovered;
+use super::discovered::Discovered;
 use crate::{
     btf::{Prototype, Types},
     outcome::Reason,
-    plan::Unsupported,
+    unsupported::Unsupported,
 };
 
 /// The layout of one kernel.

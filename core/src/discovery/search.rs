@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Discovered, Finding, Subjects,
+    discovered::{Discovered, Finding},
     image::{Image, Memory, Reader},
+    subjects::Subjects,
 };
 
 /// A search under way.

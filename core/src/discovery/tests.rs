@@ -3,12 +3,17 @@
 mod subjects;
 mod world;
 
+use std::collections::BTreeMap;
+
 use proptest::{prelude::*, sample::Index};
 use rstest::rstest;
 
 use self::world::{Layout, World};
 use super::*;
-use crate::btf::{Btf, Types, sample::Builder};
+use crate::{
+    btf::{Btf, Prototype, Types, sample::Builder},
+    outcome::Reason,
+};
 
 /// Every field that a search reports, in structures as 6.1 has them. Those that are written to
 /// memory and not reported have other names.

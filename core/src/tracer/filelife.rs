@@ -2,13 +2,15 @@
 
 use kernlab_abi::{EventHeader, FileLifeEvent, ProgramConfig};
 
-use super::{Definition, EventType, LayoutField, RawEvent, Wants, lay_out, names};
+use super::definition::{Definition, EventType, LayoutField, RawEvent, Wants, lay_out, names};
 use crate::{
-    event::{Action, DecodeError, Decoder, escape},
+    attach::{AttachPoint, kprobe, kretprobe},
+    decoder::{DecodeError, Decoder},
+    event::{Action, escape},
     facts::KernelFacts,
     outcome::Reason,
-    plan::{AttachPoint, Unsupported, kprobe, kretprobe},
     scenario::Scenario,
+    unsupported::Unsupported,
 };
 
 pub(super) const TRACER: Definition = Definition {

@@ -1,17 +1,18 @@
 //! `filetop`: what each thread reads from and writes to each file, counted in the kernel.
 
-use std::fmt;
-
 use kernlab_abi::{EventHeader, FileTotals, KIND_MASK, ProgramConfig};
-use serde::{Deserialize, Serialize};
 
-use super::{Definition, EventType, FAULTABLE, LayoutField, RawEvent, Wants, lay_out, names};
+use super::definition::{
+    Definition, EventType, FAULTABLE, LayoutField, RawEvent, Wants, lay_out, names,
+};
 use crate::{
-    event::{Action, DecodeError, Decoder, escape},
+    attach::{AttachPoint, kprobe, kretprobe, tracepoint},
+    decoder::{DecodeError, Decoder},
+    event::{Action, FileKind, escape},
     facts::KernelFacts,
     outcome::Reason,
-    plan::{AttachPoint, Unsupported, kprobe, kretprobe, tracepoint},
     scenario::Scenario,
+    unsupported::Unsupported,
 };
 
 pub(super) const TRACER: Definition = Definition {
@@ -94,20 +95,6 @@ fn ends(facts: &KernelFacts) -> Result<Vec<AttachPoint>, Unsupported> {
     Ok(ENDS.map(|(program, name)| tracepoint(program, name)).to_vec())
 }
 
-/// What is behind a descriptor, as far as it matters to who reads and writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FileKind {
-    /// A file with content.
-    Regular,
-    /// A pipe, with or without a name.
-    Pipe,
-    /// A socket.
-    Socket,
-    /// Devices, directories, and what has no kind: an eventfd, for example.
-    Other,
-}
-
 impl FileKind {
     /// The kind of an inode with this mode: include/uapi/linux/stat.h.
     pub fn of_mode(mode: u32) -> Self {
@@ -117,17 +104,6 @@ impl FileKind {
             0xc000 => FileKind::Socket,
             _ => FileKind::Other,
         }
-    }
-}
-
-impl fmt::Display for FileKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            FileKind::Regular => "regular",
-            FileKind::Pipe => "pipe",
-            FileKind::Socket => "socket",
-            FileKind::Other => "other",
-        })
     }
 }
 

@@ -1,18 +1,17 @@
 //! `guarded_read`: reads of kernel memory at addresses that can't be trusted.
 
-use std::fmt;
-
 use kernlab_abi::{
     EventHeader, ProgramConfig, READ_DONE, READ_REFUSED_BY_GUARD, READ_REFUSED_BY_KERNEL, ReadEvent,
 };
-use serde::{Deserialize, Serialize};
 
-use super::{Definition, EventType, RawEvent, Wants};
+use super::definition::{Definition, EventType, RawEvent, Wants};
 use crate::{
-    event::{Action, DecodeError, Decoder},
+    attach::{AttachPoint, tracepoint},
+    decoder::{DecodeError, Decoder},
+    event::{Action, ReadOutcome},
     facts::KernelFacts,
-    plan::{AttachPoint, Unsupported, tracepoint},
     scenario::Scenario,
+    unsupported::Unsupported,
 };
 
 pub(super) const TRACER: Definition = Definition {
@@ -38,28 +37,6 @@ fn attach(
 ) -> Result<Vec<AttachPoint>, Unsupported> {
     let program = if scenario.name == "unguarded" { "unguarded_read" } else { "guarded_read" };
     Ok(vec![tracepoint(program, CALL)])
-}
-
-/// What came of an attempt to read kernel memory.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ReadOutcome {
-    /// These bytes were there, those outside of printable ASCII escaped.
-    Read(String),
-    /// The program refused the address.
-    RefusedByGuard,
-    /// The kernel refused the address.
-    RefusedByKernel,
-}
-
-impl fmt::Display for ReadOutcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ReadOutcome::Read(bytes) => write!(f, "\"{bytes}\""),
-            ReadOutcome::RefusedByGuard => f.write_str("refused by the guard"),
-            ReadOutcome::RefusedByKernel => f.write_str("refused by the kernel"),
-        }
-    }
 }
 
 // SAFETY: integers and bytes.

@@ -1,20 +1,19 @@
 //! `inotify`: rename notifications with their cookie, on their way to an inotify descriptor.
 
-use std::fmt;
-
 use kernlab_abi::{
     EventHeader, InotifyEvent, NAME_IS_QSTR, NAME_IS_STRING, ProgramConfig, RENAME_MASK,
 };
-use serde::{Deserialize, Serialize};
 
-use super::{Definition, EventType, LayoutField, RawEvent, Wants, lay_out, names};
+use super::definition::{Definition, EventType, LayoutField, RawEvent, Wants, lay_out, names};
 use crate::{
+    attach::{AttachPoint, kprobe},
     btf::Prototype,
-    event::{Action, DecodeError, Decoder, escape},
+    decoder::{DecodeError, Decoder},
+    event::{Action, RenameHalf, escape},
     facts::KernelFacts,
     outcome::Reason,
-    plan::{AttachPoint, Unsupported, kprobe},
     scenario::Scenario,
+    unsupported::Unsupported,
 };
 
 pub(super) const TRACER: Definition = Definition {
@@ -105,25 +104,6 @@ fn attach(
         _ => lay_out(&NAME, facts, &mut config.layout)?,
     }
     Ok(vec![kprobe("inotify_rename", handler)])
-}
-
-/// The side of a rename.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RenameHalf {
-    /// `IN_MOVED_FROM`.
-    MovedFrom,
-    /// `IN_MOVED_TO`.
-    MovedTo,
-}
-
-impl fmt::Display for RenameHalf {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            RenameHalf::MovedFrom => "moved_from",
-            RenameHalf::MovedTo => "moved_to",
-        })
-    }
 }
 
 // SAFETY: integers and bytes.

@@ -5,13 +5,15 @@ mod function;
 use kernlab_abi::{CallEvent, EventHeader, ProgramConfig};
 
 use self::function::{Class, Function, Parameter};
-use super::{Definition, EventType, RawEvent, Wants};
+use super::definition::{Definition, EventType, RawEvent, Wants};
 use crate::{
-    event::{Action, DecodeError, Decoder, Value, escape},
+    attach::{AttachPoint, kprobe},
+    decoder::{DecodeError, Decoder},
+    event::{Action, Value, escape},
     facts::KernelFacts,
     outcome::Reason,
-    plan::{AttachPoint, Unsupported, kprobe},
     scenario::Scenario,
+    unsupported::Unsupported,
 };
 
 pub(super) const TRACER: Definition = Definition {

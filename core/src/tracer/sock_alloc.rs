@@ -2,14 +2,16 @@
 
 use kernlab_abi::{EventHeader, ProgramConfig, SockAllocEvent};
 
-use super::{Definition, EventType, LayoutField, RawEvent, Wants, lay_out, names};
+use super::definition::{Definition, EventType, LayoutField, RawEvent, Wants, lay_out, names};
 use crate::{
-    event::{Action, DecodeError, Decoder},
+    attach::{AttachPoint, kprobe},
+    decoder::{DecodeError, Decoder},
+    event::Action,
     facts::KernelFacts,
     outcome::Reason,
-    plan::{AttachPoint, Unsupported, kprobe},
     scenario::Scenario,
     socket::{Family, SocketType},
+    unsupported::Unsupported,
 };
 
 pub(super) const TRACER: Definition = Definition {

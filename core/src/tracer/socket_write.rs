@@ -4,15 +4,19 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use kernlab_abi::{ADDRESS_WORDS, EventHeader, ProgramConfig, SocketWriteEvent};
 
-use super::{Definition, EventType, FAULTABLE, LayoutField, RawEvent, Wants, lay_out, names};
+use super::definition::{
+    Definition, EventType, FAULTABLE, LayoutField, RawEvent, Wants, lay_out, names,
+};
 use crate::{
     arch,
-    event::{Action, DecodeError, Decoder},
+    attach::{AttachPoint, kprobe, kretprobe, tracepoint},
+    decoder::{DecodeError, Decoder},
+    event::Action,
     facts::{KernelFacts, SOCKET_FILE_OPS},
     outcome::Reason,
-    plan::{AttachPoint, Unsupported, kprobe, kretprobe, tracepoint},
     scenario::Scenario,
     socket::{Family, Protocol},
+    unsupported::Unsupported,
 };
 
 pub(super) const TRACER: Definition = Definition {

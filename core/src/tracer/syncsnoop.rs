@@ -1,20 +1,19 @@
 //! `syncsnoop`: calls of the sync(2) family, on entry.
 
-use std::fmt;
-
 use kernlab_abi::{
     CALL_FDATASYNC, CALL_FSYNC, CALL_MSYNC, CALL_SYNC, CALL_SYNC_FILE_RANGE, CALL_SYNCFS,
     EventHeader, ProgramConfig, SyncEvent,
 };
-use serde::{Deserialize, Serialize};
 
-use super::{Definition, EventType, RawEvent, Wants};
+use super::definition::{Definition, EventType, RawEvent, Wants};
 use crate::{
-    event::{Action, DecodeError, Decoder},
+    attach::{AttachPoint, tracepoint},
+    decoder::{DecodeError, Decoder},
+    event::{Action, SyncCall},
     facts::KernelFacts,
     outcome::Reason,
-    plan::{AttachPoint, Unsupported, tracepoint},
     scenario::Scenario,
+    unsupported::Unsupported,
 };
 
 pub(super) const TRACER: Definition = Definition {
@@ -60,24 +59,6 @@ fn attach(
     Ok(attach)
 }
 
-/// A system call that asks for data to be written back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SyncCall {
-    /// All file systems.
-    Sync,
-    /// The file system of a descriptor.
-    Syncfs,
-    /// A file with all of its metadata.
-    Fsync,
-    /// A file with as much metadata as it takes to read it back.
-    Fdatasync,
-    /// A range of a mapping.
-    Msync,
-    /// A range of a file, without metadata.
-    SyncFileRange,
-}
-
 impl SyncCall {
     /// All calls with their number in an event.
     const ALL: [(u32, SyncCall); 6] = [
@@ -88,19 +69,6 @@ impl SyncCall {
         (CALL_MSYNC, SyncCall::Msync),
         (CALL_SYNC_FILE_RANGE, SyncCall::SyncFileRange),
     ];
-}
-
-impl fmt::Display for SyncCall {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            SyncCall::Sync => "sync",
-            SyncCall::Syncfs => "syncfs",
-            SyncCall::Fsync => "fsync",
-            SyncCall::Fdatasync => "fdatasync",
-            SyncCall::Msync => "msync",
-            SyncCall::SyncFileRange => "sync_file_range",
-        })
-    }
 }
 
 // SAFETY: integers and bytes.

@@ -2,12 +2,14 @@
 
 use kernlab_abi::{EventHeader, ProgramConfig, SysWriteEvent};
 
-use super::{Definition, EventType, FAULTABLE, RawEvent, Wants};
+use super::definition::{Definition, EventType, FAULTABLE, RawEvent, Wants};
 use crate::{
-    event::{Action, DecodeError, Decoder},
+    attach::{AttachPoint, kprobe, kretprobe, tracepoint},
+    decoder::{DecodeError, Decoder},
+    event::Action,
     facts::KernelFacts,
-    plan::{AttachPoint, Unsupported, kprobe, kretprobe, tracepoint},
     scenario::Scenario,
+    unsupported::Unsupported,
 };
 
 pub(super) const TRACER: Definition = Definition {

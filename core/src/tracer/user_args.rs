@@ -2,13 +2,15 @@
 
 use kernlab_abi::{EventHeader, ProgramConfig, UserCallEvent};
 
-use super::{Definition, EventType, RawEvent, Wants};
+use super::definition::{Definition, EventType, RawEvent, Wants};
 use crate::{
-    event::{Action, DecodeError, Decoder},
+    attach::{AttachPoint, Target, UserFunction},
+    decoder::{DecodeError, Decoder},
+    event::Action,
     facts::KernelFacts,
     outcome::Reason,
-    plan::{AttachPoint, Target, Unsupported, UserFunction},
     scenario::Scenario,
+    unsupported::Unsupported,
 };
 
 pub(super) const TRACER: Definition = Definition {

@@ -6,8 +6,8 @@ use kernlab_core::{
     btf::{Btf, Extract},
     cell::{BtfMode, Cell},
     dossier::{Dossier, GivenTypes},
-    facts::wanted_types,
     record::Decision,
+    tracer::wanted_types,
 };
 
 use super::dir::{RunDir, read_json, write_json};

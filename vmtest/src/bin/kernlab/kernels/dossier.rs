@@ -8,9 +8,10 @@ use kernlab_core::{
     cell::BtfMode,
     discovery::{LayoutReport, ReportedField, ReportedPrototype},
     dossier::{Dossier as Facts, GivenTypes, SymbolState},
-    facts::{ProbeResult, wanted_symbols, wanted_tracepoints},
+    facts::ProbeResult,
     record::Decision,
     scenario::Scenario,
+    tracer::{wanted_symbols, wanted_tracepoints},
 };
 use kernlab_kernels::Kernels;
 use kernlab_vmtest::dossier::{self, How};

@@ -1,0 +1,104 @@
+//! Where programs go, and how their events come back.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A program and where it goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachPoint {
+    /// The program's name, the same in the C and the Rust object.
+    pub program: String,
+    /// The place.
+    pub target: Target,
+}
+
+/// A place that a program can be attached to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Target {
+    /// The tracepoint `category:name`.
+    Tracepoint {
+        /// `syscalls`, for example.
+        category: String,
+        /// `sys_enter_write`, for example.
+        name: String,
+    },
+    /// The entry of a kernel function.
+    Kprobe {
+        /// As in `/proc/kallsyms`.
+        symbol: String,
+    },
+    /// The return from a kernel function.
+    Kretprobe {
+        /// As in `/proc/kallsyms`.
+        symbol: String,
+    },
+    /// The entry of a function in user space.
+    Uprobe(UserFunction),
+    /// The return from a function in user space.
+    Uretprobe(UserFunction),
+}
+
+/// A function of an executable file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserFunction {
+    /// The file, absolute.
+    pub binary: String,
+    /// As in its symbol table.
+    pub symbol: String,
+}
+
+/// How events reach user space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BufferKind {
+    /// One ring shared by all CPUs: `BPF_MAP_TYPE_RINGBUF`.
+    Ring,
+    /// A buffer per CPU: `BPF_MAP_TYPE_PERF_EVENT_ARRAY`.
+    Perf,
+}
+
+impl BufferKind {
+    /// `ring` or `perf`: part of the name of a compiled object.
+    pub fn name(self) -> &'static str {
+        match self {
+            BufferKind::Ring => "ring",
+            BufferKind::Perf => "perf",
+        }
+    }
+}
+
+/// A tracepoint of a system call.
+pub(crate) fn tracepoint(program: &str, name: &str) -> AttachPoint {
+    let target = Target::Tracepoint { category: "syscalls".to_owned(), name: name.to_owned() };
+    AttachPoint { program: program.to_owned(), target }
+}
+
+pub(crate) fn kprobe(program: &str, symbol: &str) -> AttachPoint {
+    let target = Target::Kprobe { symbol: symbol.to_owned() };
+    AttachPoint { program: program.to_owned(), target }
+}
+
+pub(crate) fn kretprobe(program: &str, symbol: &str) -> AttachPoint {
+    let target = Target::Kretprobe { symbol: symbol.to_owned() };
+    AttachPoint { program: program.to_owned(), target }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Tracepoint { category, name } => write!(f, "tracepoint {category}:{name}"),
+            Target::Kprobe { symbol } => write!(f, "kprobe {symbol}"),
+            Target::Kretprobe { symbol } => write!(f, "kretprobe {symbol}"),
+            Target::Uprobe(function) => write!(f, "uprobe {function}"),
+            Target::Uretprobe(function) => write!(f, "uretprobe {function}"),
+        }
+    }
+}
+
+impl fmt::Display for UserFunction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.binary, self.symbol)
+    }
+}
