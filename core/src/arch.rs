@@ -22,3 +22,6 @@ pub fn user_address_end(five_level_paging: bool) -> u64 {
 /// parameter, which points to the caller's registers: arch/x86/include/asm/syscall_wrapper.h.
 pub const WRITING_CALLS: [&str; 4] =
     ["__x64_sys_write", "__x64_sys_writev", "__x64_sys_sendto", "__x64_sys_sendmsg"];
+
+/// What the system call table has for openat(2): a function like those of [`WRITING_CALLS`].
+pub const OPENAT: &str = "__x64_sys_openat";

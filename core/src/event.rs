@@ -118,6 +118,16 @@ pub enum Action {
         /// Which one.
         call: SyncCall,
     },
+    /// An openat(2), whatever came of it.
+    Open {
+        /// The name as it was given, cut where a tracer cuts it, bytes outside of printable ASCII
+        /// escaped; empty if there is none at the address.
+        name: String,
+        /// `O_*`, as they were given.
+        flags: u32,
+        /// The descriptor, or an error's negative number.
+        ret: i32,
+    },
     /// A call of a function in user space, with its result.
     UserCall {
         /// Its symbol.
@@ -176,6 +186,9 @@ impl Action {
                 format!("unlinked name=\"{name}\" lifetime={lifetime}")
             }
             Action::Sync { call } => format!("sync call={call}"),
+            Action::Open { name, flags, ret } => {
+                format!("open name=\"{name}\" flags={flags:#o} ret={ret}")
+            }
             Action::UserCall { function, arguments, ret } => {
                 let arguments: Vec<_> = arguments.iter().map(i32::to_string).collect();
                 format!("{function}({}) = {ret}", arguments.join(", "))

@@ -6,6 +6,7 @@ mod filetop;
 mod guarded_read;
 mod inotify;
 mod many_args;
+mod opensnoop;
 mod sock_alloc;
 mod socket_write;
 mod syncsnoop;
@@ -45,6 +46,7 @@ const TABLE: &[Definition] = &[
     filetop::TRACER,
     filelife::TRACER,
     syncsnoop::TRACER,
+    opensnoop::TRACER,
     user_args::TRACER,
     guarded_read::TRACER,
 ];

@@ -713,3 +713,44 @@ struct PendingUnlink {
    */
   uint64_t born;
 };
+
+/**
+ * A completed openat(2), whatever came of it.
+ */
+struct OpenEvent {
+  /**
+   * Who called.
+   */
+  struct EventHeader header;
+  /**
+   * `O_*`, as they were given.
+   */
+  uint32_t flags;
+  /**
+   * The descriptor, or an error's negative number.
+   */
+  int32_t ret;
+  /**
+   * The name as it was given, cut if it is longer, zero-terminated; what follows the zero is
+   * undefined.
+   */
+  uint8_t name[NAME_LEN];
+};
+
+/**
+ * What is known of an openat(2) between entry and exit.
+ */
+struct PendingOpen {
+  /**
+   * Address of the name, in the memory of the process.
+   */
+  uint64_t name;
+  /**
+   * `O_*`
+   */
+  uint32_t flags;
+  /**
+   * Zero.
+   */
+  uint32_t reserved;
+};

@@ -86,6 +86,33 @@ pub struct PendingUnlink {
     pub born: u64,
 }
 
+/// A completed openat(2), whatever came of it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenEvent {
+    /// Who called.
+    pub header: EventHeader,
+    /// `O_*`, as they were given.
+    pub flags: u32,
+    /// The descriptor, or an error's negative number.
+    pub ret: i32,
+    /// The name as it was given, cut if it is longer, zero-terminated; what follows the zero is
+    /// undefined.
+    pub name: [u8; NAME_LEN],
+}
+
+/// What is known of an openat(2) between entry and exit.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PendingOpen {
+    /// Address of the name, in the memory of the process.
+    pub name: u64,
+    /// `O_*`
+    pub flags: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
 #[cfg(test)]
 mod tests {
     use core::mem::size_of;
@@ -99,5 +126,7 @@ mod tests {
         assert_eq!(size_of::<PendingTransfer>(), size_of::<FileKey>() + size_of::<FileTotals>());
         assert_eq!(size_of::<FileLifeEvent>(), size_of::<EventHeader>() + 8 + NAME_LEN);
         assert_eq!(size_of::<PendingUnlink>(), 8 + 8);
+        assert_eq!(size_of::<OpenEvent>(), size_of::<EventHeader>() + 4 + 4 + NAME_LEN);
+        assert_eq!(size_of::<PendingOpen>(), 8 + 4 + 4);
     }
 }

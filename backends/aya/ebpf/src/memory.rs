@@ -3,7 +3,7 @@
 use core::mem::MaybeUninit;
 
 use aya_ebpf::helpers::generated::{
-    bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user,
+    bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_probe_read_user_str,
 };
 use kernlab_abi::ProgramConfig;
 
@@ -112,6 +112,26 @@ impl UserMemory {
     #[inline(always)]
     pub fn new(config: &ProgramConfig) -> Self {
         UserMemory { end: config.user_address_end }
+    }
+
+    /// As [`KernelMemory::read_string`].
+    ///
+    /// # Safety
+    ///
+    /// `to` is valid for writes.
+    #[inline(always)]
+    pub unsafe fn read_string<const LEN: usize>(self, address: u64, to: *mut [u8; LEN]) {
+        let status = if address < self.end {
+            // SAFETY: the helper writes no more than the `LEN` bytes that `to` has, whatever the
+            // address.
+            unsafe { bpf_probe_read_user_str(to.cast(), LEN as u32, address as *const _) }
+        } else {
+            -1
+        };
+        if status < 0 {
+            // SAFETY: `to` is valid for writes by this function's contract, and not empty.
+            unsafe { to.cast::<u8>().write(0) };
+        }
     }
 }
 

@@ -70,12 +70,16 @@ static __always_inline __u64 user_argument(const struct ProgramConfig *config, v
 }
 
 /*
- * The first argument of a system call, at the entry of what the system call table has for it: a function
- * whose one parameter points to the caller's registers (arch/x86/include/asm/syscall_wrapper.h).
+ * Argument number `n` of a system call, one of the first three, at the entry of what the system call table
+ * has for it: a function whose one parameter points to the caller's registers
+ * (arch/x86/include/asm/syscall_wrapper.h).
  */
-static __always_inline int syscall_argument(const struct ProgramConfig *config, void *ctx, __u64 *to)
+static __always_inline int syscall_argument(const struct ProgramConfig *config, void *ctx, __u32 n,
+					    __u64 *to)
 {
-	return read_kernel(config, to, sizeof(*to), register_argument(ctx, 1) + 112 /* di */);
+	__u32 offset = n == 1 ? 112 /* di */ : n == 2 ? 104 /* si */ : 96 /* dx */;
+
+	return read_kernel(config, to, sizeof(*to), register_argument(ctx, 1) + offset);
 }
 
 /* The result of a function, where it returns. */

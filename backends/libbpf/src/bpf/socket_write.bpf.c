@@ -150,7 +150,7 @@ int socket_write_entry(void *ctx)
 	const struct ProgramConfig *config = traced_config();
 	__u64 fd;
 
-	if (!config || syscall_argument(config, ctx, &fd))
+	if (!config || syscall_argument(config, ctx, 1, &fd))
 		return 0;
 	return enter(config, fd);
 }

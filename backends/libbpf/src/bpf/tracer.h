@@ -95,6 +95,15 @@ static __always_inline void read_kernel_str(const struct ProgramConfig *config, 
 		bpf_probe_read_kernel_str(to, size, (const void *)address);
 }
 
+/* As read_kernel_str, for the memory of the traced process. */
+static __always_inline void read_user_str(const struct ProgramConfig *config, __u8 *to, __u32 size,
+					  __u64 address)
+{
+	to[0] = 0;
+	if (address < config->user_address_end)
+		bpf_probe_read_user_str(to, size, (const void *)address);
+}
+
 static __always_inline void fill_header(struct EventHeader *header)
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();

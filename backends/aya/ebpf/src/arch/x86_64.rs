@@ -65,13 +65,24 @@ impl<M: StackMemory> Arguments<M> {
     }
 }
 
-/// The first argument of a system call, at the entry of what the system call table has for it: a
-/// function whose one parameter points to the caller's registers
+/// Argument `NUMBER` of a system call, one of the first three, at the entry of what the system call
+/// table has for it: a function whose one parameter points to the caller's registers
 /// (arch/x86/include/asm/syscall_wrapper.h). None if those can't be read.
 #[inline(always)]
-pub fn syscall_argument(context: &ProbeContext, memory: KernelMemory) -> Option<u64> {
+pub fn syscall_argument<const NUMBER: u32>(
+    context: &ProbeContext,
+    memory: KernelMemory,
+) -> Option<u64> {
+    let offset = const {
+        match NUMBER {
+            1 => pt_regs::DI,
+            2 => pt_regs::SI,
+            3 => pt_regs::DX,
+            _ => panic!("the others are not in the registers that functions have theirs in"),
+        }
+    };
     let registers = Arguments::new(context, memory).get(1);
-    memory.read_field(registers, pt_regs::DI as u32)
+    memory.read_field(registers, offset as u32)
 }
 
 /// The result of the function from which `context` returns, whole: the upper half of a 32-bit

@@ -67,7 +67,7 @@ fn socket_write_exit(context: TracePointContext) -> Option<()> {
 #[kprobe]
 fn socket_write_entry(context: ProbeContext) -> Option<()> {
     let thread = TracedThread::current()?;
-    let fd = syscall_argument(&context, KernelMemory::new(thread.config))?;
+    let fd = syscall_argument::<1>(&context, KernelMemory::new(thread.config))?;
     enter(thread, fd as i32)
 }
 

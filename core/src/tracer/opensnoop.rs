@@ -1,0 +1,105 @@
+//! `opensnoop`: completed openat(2) calls, whatever came of them.
+
+use kernlab_abi::{EventHeader, OpenEvent, ProgramConfig};
+
+use super::definition::{Definition, EventType, FAULTABLE, RawEvent, Wants};
+use crate::{
+    arch::OPENAT,
+    attach::{AttachPoint, kprobe, kretprobe, tracepoint},
+    decoder::{DecodeError, Decoder},
+    event::{Action, escape},
+    facts::KernelFacts,
+    outcome::Reason,
+    scenario::Scenario,
+    unsupported::Unsupported,
+};
+
+pub(super) const TRACER: Definition = Definition {
+    name: "opensnoop",
+    scenarios: &["opened", "failed_open", "long_name", "two_at_once"],
+    wants,
+    attach,
+    event: EventType::of::<OpenEvent>(),
+};
+
+/// Entry and exit.
+const TRACEPOINTS: [&str; 2] = ["sys_enter_openat", "sys_exit_openat"];
+
+fn wants() -> Wants {
+    Wants {
+        functions: vec![OPENAT],
+        symbols: vec![FAULTABLE],
+        tracepoints: TRACEPOINTS.to_vec(),
+        ..Wants::default()
+    }
+}
+
+/// Tracepoints, because a thread that waits in a call, for the other end of a FIFO say, holds nothing
+/// that others need. Where programs on them can be preempted ([`FAULTABLE`]) not only would some be
+/// skipped: two of them on one CPU would share the memory in which an event is put together. There the
+/// function of the system call table is probed, and nothing else will do.
+fn attach(
+    _: &Scenario,
+    facts: &KernelFacts,
+    _: &mut ProgramConfig,
+) -> Result<Vec<AttachPoint>, Unsupported> {
+    if facts.has_symbol(FAULTABLE) {
+        if !facts.has_symbol(OPENAT) {
+            let message = format!("the kernel has no {OPENAT}");
+            return Err(Unsupported::new(Reason::MissingSymbol, message));
+        }
+        return Ok(vec![kprobe("open_entry", OPENAT), kretprobe("open_return", OPENAT)]);
+    }
+    if let Some(missing) = TRACEPOINTS.into_iter().find(|&name| !facts.has_tracepoint(name)) {
+        return Err(Unsupported::new(
+            Reason::MissingConfig,
+            format!("there is no tracepoint {missing}: CONFIG_FTRACE_SYSCALLS"),
+        ));
+    }
+    Ok(TRACEPOINTS.map(|name| tracepoint(name, name)).to_vec())
+}
+
+// SAFETY: integers and bytes.
+unsafe impl RawEvent for OpenEvent {
+    fn header(&self) -> &EventHeader {
+        &self.header
+    }
+
+    fn action(&self, _: &Decoder<'_>) -> Result<Action, DecodeError> {
+        Ok(Action::Open { name: escape(&self.name), flags: self.flags, ret: self.ret })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::plan::{
+        plan,
+        tests::{facts, scenario},
+    };
+
+    const BY_TRACEPOINTS: &[&str] =
+        &["tracepoint syscalls:sys_enter_openat", "tracepoint syscalls:sys_exit_openat"];
+    const BY_FUNCTION: &[&str] = &["kprobe __x64_sys_openat", "kretprobe __x64_sys_openat"];
+
+    #[rstest]
+    #[case::before_7_2(&["__x64_sys_openat"], 2, Ok(BY_TRACEPOINTS))]
+    #[case::from_7_2(&["__x64_sys_openat", FAULTABLE], 2, Ok(BY_FUNCTION))]
+    #[case::renamed(&[FAULTABLE], 2, Err(Reason::MissingSymbol))]
+    #[case::no_tracepoint(&["__x64_sys_openat"], 1, Err(Reason::MissingConfig))]
+    fn opens_are_traced_where_programs_are_neither_skipped_nor_preempted(
+        #[case] symbols: &[&str],
+        #[case] tracepoints: usize,
+        #[case] expected: Result<&[&str], Reason>,
+    ) {
+        let tracepoints = TRACEPOINTS[..tracepoints].iter().map(ToString::to_string).collect();
+        let facts = KernelFacts { tracepoints, ..facts(symbols, None) };
+        let planned = plan(scenario("opensnoop/opened"), &facts);
+        let targets =
+            planned.map(|plan| plan.attach.iter().map(|at| at.target.to_string()).collect());
+        let expected = expected.map(|targets| targets.iter().map(ToString::to_string).collect());
+        assert_eq!(targets.map_err(|error| error.reason), expected.map(|t: Vec<_>| t));
+    }
+}
