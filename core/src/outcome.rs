@@ -163,7 +163,7 @@ pub enum Reason {
     ConnectionLost,
     /// Writing on the host failed: no space, no permission.
     HostIo,
-    /// The kernel is not locked: nobody resolved it yet.
+    /// The kernel is not locked: it has not been resolved yet.
     NotLocked,
     /// No mirror could deliver the kernel.
     Unreachable,

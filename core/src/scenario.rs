@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 /// A tracer and the workload that it watches. Written as `tracer/name`.
 #[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Scenario {
-    /// Who watches.
+    /// The tracer that watches.
     pub tracer: Tracer,
     /// What happens: also the name of the workload.
     pub name: &'static str,

@@ -1,4 +1,4 @@
-//! What sockets are told apart by, under the names of the system's headers.
+//! What distinguishes sockets, under the names of the system's headers.
 
 use std::fmt;
 

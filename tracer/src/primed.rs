@@ -107,8 +107,8 @@ impl PrimedTracer {
         Ok(primed)
     }
 
-    /// Plans the scenarios of a tracer, and loads what they need. What the kernel refuses is left to the cells that want
-    /// it: they are refused as well, and say why.
+    /// Plans the scenarios of a tracer, and loads what they need. What the kernel refuses is left to the
+    /// cells that want it: they are refused as well, and say why.
     fn prepare_for(&mut self, of: Implementation, facts: &KernelFacts) -> Result<()> {
         let backend = make(of.backend, None);
         for scenario in of.tracer.scenarios() {
@@ -130,13 +130,13 @@ impl PrimedTracer {
         Ok(())
     }
 
-    /// Lets the workload end and waits for that, if no scenario took it: one that is unsupported does not.
+    /// Lets the workload end and waits for that, if no scenario took it: an unsupported one doesn't.
     pub(crate) fn end_workload(&mut self) {
         drop(self.workload.take());
     }
 
-    /// Stops until somebody lets the process go on, and reads from standard input what for: a backend,
-    /// a blank, `TRACER/SCENARIO`.
+    /// Stops until the process is continued, and then reads from standard input what it is to do: a
+    /// backend, a blank, `TRACER/SCENARIO`.
     pub(crate) fn await_work() -> Result<(BackendKind, &'static Scenario)> {
         raise(Signal::SIGSTOP).context("stopping")?;
         let work = io::read_to_string(io::stdin()).context("reading what to trace")?;

@@ -34,7 +34,7 @@ pub(crate) fn table() -> io::Result<Vec<u8>> {
 /// The agent's copy, whose lines are sorted by name. A guest that was not restored has none.
 fn sorted() -> io::Result<Option<Mmap>> {
     match File::open("/run/kallsyms") {
-        // SAFETY: nobody writes to the file once it is there.
+        // SAFETY: nothing writes to the file once it is there.
         Ok(file) => unsafe { Mmap::map(&file) }.map(Some),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),

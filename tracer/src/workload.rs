@@ -70,7 +70,7 @@ impl Idle {
 impl Drop for Idle {
     fn drop(&mut self) {
         if let Some(Traced { mut child, .. }) = self.0.take() {
-            // Its input ends, so it does. Nobody asks how.
+            // Its input ends, so it does; how doesn't matter.
             let _ = child.wait();
         }
     }

@@ -1,4 +1,4 @@
-//! Calls that began and have not ended: the map `pending`.
+//! Calls that have begun and not ended: the map `pending`.
 
 use std::{
     os::fd::{AsFd as _, AsRawFd as _},
@@ -8,8 +8,8 @@ use std::{
 use aya::maps::{Map, MapData};
 use nix::{errno::Errno, libc};
 
-/// Entries by thread. They are counted, never looked into, so that their size doesn't matter: Aya's own
-/// maps want to know it when they are compiled.
+/// Entries by thread. They are counted, never read, so that their size need not be known at compile time,
+/// as it must be for Aya's typed maps.
 pub(crate) struct Pending(MapData);
 
 /// `BPF_MAP_GET_NEXT_KEY`, include/uapi/linux/bpf.h.
@@ -55,8 +55,8 @@ impl Pending {
             key: key.map_or(ptr::null(), ptr::from_ref),
             next_key: &raw mut next,
         };
-        // SAFETY: the keys of this map have eight bytes (`open`), the kernel reads one of them and writes the
-        // other, and both live until it has.
+        // SAFETY: the keys of this map have eight bytes (`open` checks that); the kernel reads one key and
+        // writes the other, and both outlive the call.
         let done = unsafe {
             libc::syscall(
                 libc::SYS_bpf,

@@ -541,7 +541,7 @@ struct CallEvent {
  */
 struct SyncEvent {
   /**
-   * Who asks.
+   * Who called.
    */
   struct EventHeader header;
   /**

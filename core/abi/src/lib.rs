@@ -305,7 +305,7 @@ pub struct CallEvent {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SyncEvent {
-    /// Who asks.
+    /// Who called.
     pub header: EventHeader,
     /// Which way: one of the `CALL_` constants.
     pub call: u32,

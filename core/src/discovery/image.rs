@@ -7,7 +7,7 @@ pub trait Memory {
     /// Fills `into` from `address`, which is a kernel address, without crossing a page; `false` if
     /// nothing can be read there.
     ///
-    /// Whoever can't read at all any more answers `false` from then on, and remembers why.
+    /// An implementation that can't read at all any more answers `false` from then on, and remembers why.
     fn read(&mut self, address: u64, into: &mut [u8]) -> bool;
 }
 

@@ -10,10 +10,10 @@ use nix::errno::Errno;
 
 use super::{Command, bpf};
 
-/// How long the kernel may take to let go of programs that nobody refers to any more.
+/// How long the kernel may take to free programs without references.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Programs by id: those that somebody loaded, and that are in use or attached.
+/// Programs by id: those that are loaded, and in use or attached.
 pub(crate) struct Loaded(BTreeSet<u32>);
 
 /// `BPF_PROG_GET_NEXT_ID`'s part of `union bpf_attr`.
@@ -45,8 +45,8 @@ impl Loaded {
         Loaded(self.0.difference(others).copied().collect())
     }
 
-    /// How many have come since, and stay. The kernel lets go of a program some time after its last
-    /// user has (an RCU grace period, a work queue), and tells nobody.
+    /// How many have come since, and stay. The kernel frees a program some time after its last user
+    /// is gone (an RCU grace period, a work queue), without notice.
     pub(crate) fn remaining(&self) -> Result<u64, Errno> {
         let deadline = Instant::now() + LOCK_TIMEOUT;
         loop {

@@ -110,7 +110,7 @@ fn sentences(change: &Change, span: &Span<'_>) -> Vec<(Rank, String)> {
     }
 }
 
-/// That a kernel came without type information concerns whoever has plans with it.
+/// A kernel without type information concerns every tracer that plans with it.
 fn without_btf(change: &Change, span: &Span<'_>) -> Option<(Rank, String)> {
     match change {
         Change::Feature { feature, new, .. } if feature == "BTF" && new == "no" => {
