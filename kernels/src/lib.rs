@@ -4,9 +4,9 @@
 //! Entry --resolve--> Resolved --fetch--> Fetched --unpack--> Unpacked
 //! ```
 //!
-//! [`Kernels::select`] picks entries, `resolve` reads the lock and adds what it lacks, `fetch` brings
-//! what is locked into the [`Store`], `unpack` makes it bootable. Only [`Kernels::update`] changes what
-//! is locked.
+//! [`Kernels::select`] picks entries. `resolve` looks each up in the lock and adds it if it is
+//! missing. `fetch` downloads the locked files into the [`Store`]. `unpack` makes the kernel
+//! bootable. Only [`Kernels::update`] changes existing lock entries.
 
 mod address;
 mod catalog;
@@ -74,7 +74,8 @@ pub use self::{
     store::{Item, Kind, Object, Store, StoreError, StoreLock, Sweep, lock_within},
 };
 
-/// Whether a variable of the environment switches something on: it says neither nothing nor no.
+/// Whether an environment variable is set to anything other than an empty string, `0`, `no`,
+/// `false` or `off`.
 fn is_set(variable: &str) -> bool {
     let no = ["", "0", "no", "false", "off"];
     std::env::var_os(variable).is_some_and(|value| no.iter().all(|no| value != *no))

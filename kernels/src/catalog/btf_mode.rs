@@ -1,4 +1,4 @@
-//! Which BTF modes a kernel can have: its image decides, whatever its entry says.
+//! Which BTF modes a kernel supports. The image decides, whatever the entry says.
 
 use kernlab_core::cell::BtfMode;
 
@@ -13,8 +13,8 @@ use crate::{
 };
 
 impl Unpacked {
-    /// Refuses a mode that the image can't have. Nothing is refused where the image can't be looked
-    /// into.
+    /// Refuses a mode that the image does not support. If the image can't be inspected, no mode is
+    /// refused.
     pub fn check_mode(&self, entry: &Entry, mode: BtfMode) -> Result<(), Error> {
         match self.has_btf {
             Some(has_btf) if !mode.fits(has_btf) => {
@@ -27,11 +27,11 @@ impl Unpacked {
 }
 
 impl Kernels {
-    /// The same entries. Of those that only the command line names, the image tells the modes, since
-    /// nothing else does.
+    /// Returns the same entries. Entries that exist only on the command line get their modes from
+    /// their image, because no other source states them.
     pub fn with_modes_of_images(&self, mut entries: Vec<Entry>) -> Vec<Entry> {
         for entry in entries.iter_mut().filter(|entry| entry.origin == Origin::AdHoc) {
-            // What is wrong with an image is told when it is prepared.
+            // An error in the image is reported when the kernel is prepared.
             let has_btf = self.prepare(entry, &Silent).ok().and_then(|kernel| kernel.has_btf);
             if has_btf == Some(false) {
                 entry.btf = vec![BtfMode::Absent];
@@ -41,7 +41,7 @@ impl Kernels {
     }
 }
 
-/// What to do about it.
+/// The remedy in the error message.
 fn advice(entry: &Entry, mode: BtfMode, has_btf: bool) -> String {
     let fitting: Vec<BtfMode> = match has_btf {
         true => vec![BtfMode::Embedded, BtfMode::Masked],

@@ -1,4 +1,4 @@
-//! What the matrix and its locks say, and what it takes to reach that.
+//! The matrix, its locks, and what is needed to fetch from them.
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,7 @@ use crate::{
 /// The matrix of a directory, its locks, the mirrors of its repositories, and the store.
 #[derive(Clone, Debug)]
 pub(crate) struct Catalog {
-    /// Where the matrix and its locks are.
+    /// The directory of the matrix and its locks.
     pub(crate) dir: PathBuf,
     pub(crate) matrix: Matrix,
     pub(crate) lock: Lock,
@@ -30,7 +30,8 @@ pub(crate) struct Catalog {
 }
 
 impl Catalog {
-    /// Reads the matrix and its locks. `machine` is `/`, but in tests.
+    /// Reads the matrix and its locks. `machine` is the root directory of this machine's
+    /// configuration: `/`, except in tests.
     pub(crate) fn read(
         dir: &Path,
         store: Store,
@@ -50,12 +51,12 @@ impl Catalog {
         Ok(Catalog { dir: dir.to_owned(), matrix, lock, local_lock, mirrors, store, client })
     }
 
-    /// The lock that has an entry, or would have it.
+    /// The lock that an entry belongs to.
     pub(crate) fn lock_of(&self, entry: &Entry) -> &Lock {
         lock_of(&self.lock, &self.local_lock, entry)
     }
 
-    /// What is locked for an entry, if the lock is of its source.
+    /// The lock entry, if it was resolved from the entry's current source.
     pub(crate) fn locked(&self, entry: &Entry) -> Option<&LockedKernel> {
         locked_in(&self.lock, &self.local_lock, entry)
     }

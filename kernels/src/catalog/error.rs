@@ -1,4 +1,4 @@
-//! Why a kernel can't be had.
+//! Why a kernel can't be fetched or used.
 
 use std::{fmt, sync::Arc};
 
@@ -13,37 +13,37 @@ use crate::{
     store::StoreError,
 };
 
-/// A kernel can't be had, or can't be used.
+/// A kernel can't be fetched or used.
 #[derive(Debug, thiserror::Error)]
 #[error("kernel {kernel}")]
 pub struct Error {
     /// The entry's id.
     pub kernel: String,
-    /// What happened to it.
     #[source]
     pub kind: ErrorKind,
 }
 
-/// What happened to a kernel.
+/// The error of one kernel.
 #[derive(Debug, thiserror::Error)]
 pub enum ErrorKind {
-    /// It is not in the lock, and may not be added.
+    /// The kernel is not in the lock, and may not be added.
     #[error("not in the lock, {refusal}: run `cargo xtask kernels update {id}`")]
     NotLocked {
         /// The entry's id.
         id: String,
-        /// Why it was not resolved.
+        /// Why it was not added.
         refusal: LockRefusal,
     },
-    /// It is not in the lock, and its repository could not tell what it is.
+    /// The kernel is not in the lock, and its repository could not resolve it.
     #[error("not in the lock, and it could not be resolved")]
     Unresolved(#[source] Arc<UpdateError>),
     /// The lock can't be read again.
     #[error(transparent)]
     Lock(#[from] DocumentError),
-    /// It was resolved from another source than the entry names now.
+    /// The lock entry was resolved from a different source than the entry now names.
     #[error(
-        "the lock is of {locked:?}, the entry says {entry:?}: run `cargo xtask kernels update {id}`"
+        "the lock was resolved from {locked:?}, but the entry names {entry:?}: run `cargo xtask \
+         kernels update {id}`"
     )]
     LockIsStale {
         /// The entry's id.
@@ -56,26 +56,26 @@ pub enum ErrorKind {
     /// A file could not be downloaded.
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// Its files can't be used.
+    /// The kernel's files can't be used.
     #[error(transparent)]
     Files(#[from] FilesError),
-    /// A kernel is to be run with a BTF file and has none.
-    #[error("no BTF file: the entry in kernels.toml names none in `btf_file`")]
+    /// A cell in the BTF mode `external` needs a BTF file, and the entry has none.
+    #[error("no BTF file: name one in `btf_file` of the entry in kernels.toml")]
     NoBtfFile,
-    /// The image has type information where a BTF mode means that it has none, or the reverse.
+    /// The BTF mode contradicts the image: the image has BTF and the mode means none, or the
+    /// reverse.
     #[error(
         "the image has {}BTF, so no cell can run in the BTF mode {mode}: {advice}",
         if *.has_btf { "" } else { "no " }
     )]
     BtfMode {
-        /// The mode.
         mode: BtfMode,
-        /// Whether the image has type information.
+        /// Whether the image has BTF.
         has_btf: bool,
-        /// What the entry should say, or what to ask for.
+        /// What the entry should say, or which modes to ask for.
         advice: String,
     },
-    /// It could not be built.
+    /// The kernel could not be built.
     #[error(transparent)]
     Build(#[from] BuildError),
     /// The store can't be used.
@@ -86,30 +86,30 @@ pub enum ErrorKind {
 /// Why an entry that is not in the lock was not resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockRefusal {
-    /// `--locked`, or the environment.
+    /// `--locked` or [`LOCKED_VARIABLE`](super::first_use::LOCKED_VARIABLE) forbids it.
     LockedOnly,
-    /// No repository is asked.
+    /// Downloads are forbidden, and so are queries of repositories.
     Offline,
 }
 
 impl fmt::Display for LockRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            LockRefusal::LockedOnly => "which --locked or KERNLAB_LOCKED keeps as it is",
-            LockRefusal::Offline => "and no repository is asked while KERNLAB_OFFLINE is set",
+            LockRefusal::LockedOnly => "and --locked or KERNLAB_LOCKED forbids adding to it",
+            LockRefusal::Offline => "and KERNLAB_OFFLINE forbids asking its repository",
         })
     }
 }
 
 impl Error {
-    /// The code that the cells of this kernel report.
+    /// The reason code that the kernel's cells report.
     pub fn reason(&self) -> Reason {
         self.kind.reason()
     }
 }
 
 impl ErrorKind {
-    /// The lock has another source for an entry than the matrix.
+    /// The lock entry was resolved from a different source than the entry's current one.
     pub(crate) fn stale_lock(entry: &Entry, locked: &LockedKernel) -> Self {
         ErrorKind::LockIsStale {
             id: entry.id.clone(),

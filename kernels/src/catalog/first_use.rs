@@ -1,6 +1,6 @@
-//! Entries that the lock lacks: each is resolved when it is first needed, and added to the lock.
+//! Resolves entries that are missing from the lock when they are first needed, and adds them to it.
 //!
-//! What is locked never moves this way; only `kernels update` does that.
+//! Existing lock entries never change here; only `kernels update` changes them.
 
 use std::{
     collections::HashMap,
@@ -22,11 +22,11 @@ use crate::{
 /// Forbids adding to the lock, unless it is empty, `0`, `no`, `false` or `off`.
 pub const LOCKED_VARIABLE: &str = "KERNLAB_LOCKED";
 
-/// What this process resolved so far.
+/// What this process has resolved so far.
 #[derive(Default)]
 pub(crate) struct FirstUse {
     kernels: Mutex<HashMap<String, Result<LockedKernel, Arc<UpdateError>>>>,
-    /// By the name of the repository, so that none waits for what another one doesn't answer.
+    /// By repository name, so that a repository that does not answer delays only its own entries.
     repositories: Mutex<HashMap<String, Arc<Mutex<Repositories>>>>,
 }
 
@@ -37,13 +37,14 @@ impl std::fmt::Debug for FirstUse {
 }
 
 impl FirstUse {
-    /// What this process resolved an entry to.
+    /// What this process resolved the entry to.
     pub(crate) fn get(&self, entry: &Entry) -> Option<LockedKernel> {
         self.known(entry)?.ok().filter(|kernel| kernel.is_of(entry))
     }
 
-    /// Resolves an entry that the lock lacks, unless this process or another one has done so. While its
-    /// repository is asked, entries of others can be resolved and locked.
+    /// Resolves an entry that the lock lacks, unless this process or another one has already
+    /// resolved it. While this waits for one repository, entries of other repositories can be
+    /// resolved and locked.
     pub(crate) fn resolve(
         &self,
         catalog: &Catalog,
@@ -66,7 +67,7 @@ impl FirstUse {
         let place = LockFile::of(&catalog.dir, entry.origin);
         let wait = || observe(Event::WaitForLock);
         let _lock = place.take_entry(&catalog.store, &entry.id, wait)?;
-        // Another thread may have resolved it meanwhile, or another process.
+        // Another thread or process may have resolved it in the meantime.
         if let Some(known) = self.known(entry) {
             return known.map_err(ErrorKind::Unresolved);
         }
@@ -96,7 +97,7 @@ impl FirstUse {
             })
         });
         match moved? {
-            // An update was faster.
+            // `kernels update` locked the entry first.
             Some(locked) => kernel = locked,
             None => observe(match &added {
                 Ok(()) => Event::Locked { kernel: &kernel, file: place.path() },
@@ -116,7 +117,7 @@ impl FirstUse {
         kernels.insert(entry.id.clone(), resolved);
     }
 
-    /// What is known of the repository of an entry.
+    /// The cached state of the entry's repository.
     fn repository(&self, entry: &Entry) -> Arc<Mutex<Repositories>> {
         let name = match &entry.source {
             Source::Deb(source)
@@ -135,11 +136,11 @@ impl FirstUse {
     }
 }
 
-/// What a lock, which this process has not read before, has for an entry.
+/// The entry in a freshly read lock, which another process may have added.
 fn locked_since(lock: &Lock, entry: &Entry) -> Result<Option<LockedKernel>, ErrorKind> {
     match lock.get(&entry.id) {
         Some(kernel) if kernel.is_of(entry) => Ok(Some(kernel.clone())),
-        // Another process has read a matrix that says something else of this entry.
+        // Another process has read a matrix with a different source for this entry.
         Some(stale) => Err(ErrorKind::stale_lock(entry, stale)),
         None => Ok(None),
     }

@@ -1,4 +1,4 @@
-//! What the locks of a checkout want to be kept.
+//! Which objects of the store the locks of a checkout still need.
 
 use crate::{
     catalog::Kernels,
@@ -8,8 +8,8 @@ use crate::{
 };
 
 impl Kernels {
-    /// What of the store may go: without a bound what the locks don't name, with one as much as it
-    /// takes to be within so many bytes. Nothing is removed.
+    /// What can be removed from the store. Without a bound, everything that no lock names; with a
+    /// bound, as much as is needed to shrink the store to that many bytes. This removes nothing.
     pub fn sweep(&self, bound: Option<u64>) -> Result<Sweep, StoreError> {
         let mut wanted = Wanted::default();
         for kernel in self.catalog.lock.kernels().chain(self.catalog.local_lock.kernels()) {
@@ -24,8 +24,7 @@ impl Kernels {
         self.catalog.store.sweep(&wanted, bound)
     }
 
-    /// Removes what a sweep says. Only for kernels that were opened with
-    /// [`Kernels::open_exclusive`].
+    /// Removes what a sweep lists. Only for kernels opened with [`Kernels::open_exclusive`].
     pub fn remove(&self, sweep: &Sweep) -> Result<(), StoreError> {
         self.catalog.store.remove(sweep)
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::matrix::Entry;
 use crate::image::modules::Modules;
 
-/// The release of an image that doesn't tell its own.
+/// The release of an image that does not state its release.
 pub const UNKNOWN_RELEASE: &str = "unknown";
 
 /// A kernel that can be booted.
@@ -17,32 +17,33 @@ pub struct Unpacked {
     pub id: String,
     /// What `uname -r` prints in it, or [`UNKNOWN_RELEASE`].
     pub release: String,
-    /// What QEMU boots.
+    /// The files that QEMU can boot.
     pub image: Image,
-    /// The configuration it was built with, if that is known.
+    /// The configuration the kernel was built with, if known.
     pub config: Option<PathBuf>,
-    /// Whether the image that boots has type information; none if that can't be told.
+    /// Whether the boot image has BTF; `None` if that can't be determined.
     pub has_btf: Option<bool>,
-    /// Its modules. The guests of a run load none, so its plan has none.
+    /// The modules. Guests of a run load none, so the run's plan leaves them out.
     #[serde(skip)]
     pub modules: Modules,
-    /// Mebibytes of memory that its guests have.
+    /// Memory of each guest, in MiB.
     pub memory_mib: u32,
-    /// Processors that its guests have.
+    /// Number of processors of each guest.
     pub processors: u32,
 }
 
-/// What QEMU boots: at least one of the two is there.
+/// The files that QEMU can boot; at least one is present.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Image {
-    /// The image as distributions ship it. Absent if an uncompressed kernel was given as a file.
+    /// The image as distributions ship it. Absent if the user gave an uncompressed kernel.
     pub bzimage: Option<PathBuf>,
-    /// The ELF kernel inside, if it has a PVH entry point: it saves the guest the decompression.
+    /// The ELF kernel inside, if it has a PVH entry point. Booting it saves the guest the
+    /// decompression.
     pub vmlinux: Option<PathBuf>,
 }
 
 impl Unpacked {
-    /// A kernel of this release, for tests that boot none.
+    /// A kernel of this release, for tests that boot nothing.
     #[cfg(test)]
     pub(crate) fn sample(id: &str, release: &str) -> Self {
         Unpacked {
@@ -61,14 +62,14 @@ impl Unpacked {
         Unpacked { memory_mib: entry.memory_mib, processors: entry.processors, ..self }
     }
 
-    /// The key of the artifact that its image is in, if it is in the store.
+    /// The key of the store artifact that contains the image, if it is in the store.
     pub(crate) fn artifact_key(&self) -> Option<String> {
         Some(self.image.fastest().parent()?.file_name()?.to_str()?.to_owned())
     }
 }
 
 impl Image {
-    /// The file that boots fastest: a value for QEMU's `-kernel`.
+    /// The file that boots fastest, for QEMU's `-kernel`.
     pub fn fastest(&self) -> &Path {
         match (&self.vmlinux, &self.bzimage) {
             (Some(path), _) | (None, Some(path)) => path,

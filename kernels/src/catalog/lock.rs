@@ -1,7 +1,7 @@
 //! The format of `kernels.lock`: what each entry of the matrix resolved to.
 //!
-//! An entry that the lock lacks is added when it is first needed; only `kernels update` changes what
-//! is locked.
+//! An entry missing from the lock is added when it is first needed. Only `kernels update` changes
+//! existing lock entries.
 
 use std::{collections::BTreeMap, fmt, path::Path};
 
@@ -21,7 +21,7 @@ const HEADER: &str = "\
 
 ";
 
-/// What is locked, by the id of the entry.
+/// The lock entries, by entry id.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Lock {
     kernels: BTreeMap<String, LockedKernel>,
@@ -33,7 +33,7 @@ pub struct Lock {
 pub struct LockedKernel {
     /// The entry's id.
     pub id: String,
-    /// The entry's source as it was when this was resolved.
+    /// The entry's source at the time it was resolved.
     pub source: String,
     /// What `uname -r` prints in the guest.
     pub release: String,
@@ -42,13 +42,13 @@ pub struct LockedKernel {
     /// A date at which the public snapshot archive has the files: `20261121T001241Z`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<String>,
-    /// Whether the entry pins that date: then nothing but a dated archive has the files.
+    /// Whether the entry pins that date. Then only a dated archive has the files.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pinned: bool,
     /// Packages that this kernel depends on and that its repository no longer offers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
-    /// What to download.
+    /// The files to download.
     #[serde(rename = "file")]
     pub files: Vec<LockedFile>,
 }
@@ -57,13 +57,11 @@ pub struct LockedKernel {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "FileTable", into = "FileTable")]
 pub struct LockedFile {
-    /// What it is for.
     pub role: Role,
-    /// Where it is.
     pub place: Place,
-    /// In bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Of the whole file.
+    /// Digest of the whole file.
     pub sha256: Digest,
 }
 
@@ -74,15 +72,15 @@ pub enum Place {
     Repository {
         /// A repository of the matrix.
         repository: String,
-        /// Below the address of a mirror.
+        /// Path relative to a mirror's URL.
         path: String,
     },
-    /// At one address.
+    /// At a fixed URL.
     Url(String),
 }
 
 impl LockedFile {
-    /// The file's name: the last part of its address.
+    /// The file's name: the last part of its path or URL.
     pub fn name(&self) -> &str {
         let address = match &self.place {
             Place::Repository { path, .. } => path,
@@ -101,7 +99,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// How a file is written down.
+/// A file as the lock spells it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FileTable {
@@ -145,13 +143,13 @@ impl From<LockedFile> for FileTable {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// The kernel image, and in older packages everything else too.
+    /// The kernel image, and in older packages also everything else.
     Image,
     /// The configuration it was built with.
     Config,
     /// Its modules.
     Modules,
-    /// What it is built from.
+    /// The kernel's source code.
     Source,
 }
 
@@ -164,7 +162,7 @@ struct LockTable {
 }
 
 impl Lock {
-    /// Reads a lock; a file that does not exist is an empty lock.
+    /// Reads a lock. A file that does not exist is an empty lock.
     pub fn read(path: &Path) -> Result<Self, DocumentError> {
         match Document::read_if_there(path)? {
             None => Ok(Lock::default()),
@@ -176,7 +174,7 @@ impl Lock {
         let table: LockTable = document.parse()?;
         if *table.schema.get_ref() != SCHEMA {
             let message = format!(
-                "schema {} is not known here: expected {SCHEMA}; write the lock anew with `cargo \
+                "unknown schema {}: expected {SCHEMA}; write a new lock with `cargo \
                  xtask kernels update`",
                 table.schema.get_ref()
             );
@@ -185,22 +183,20 @@ impl Lock {
         Ok(table.kernels.into_iter().collect())
     }
 
-    /// What is locked for the entry of this id.
+    /// The lock entry of this id.
     pub fn get(&self, id: &str) -> Option<&LockedKernel> {
         self.kernels.get(id)
     }
 
-    /// Locks a kernel, or changes what is locked.
+    /// Adds or replaces a lock entry.
     pub fn insert(&mut self, kernel: LockedKernel) {
         self.kernels.insert(kernel.id.clone(), kernel);
     }
 
-    /// Locks several kernels.
     pub fn extend(&mut self, kernels: impl IntoIterator<Item = LockedKernel>) {
         kernels.into_iter().for_each(|kernel| self.insert(kernel));
     }
 
-    /// Makes these changes.
     pub fn apply(&mut self, changes: Vec<Change>) {
         for Change { id, new, .. } in changes {
             match new {
@@ -210,17 +206,17 @@ impl Lock {
         }
     }
 
-    /// Drops what no longer belongs to an entry.
+    /// Removes lock entries that `keep` rejects.
     pub fn retain(&mut self, mut keep: impl FnMut(&LockedKernel) -> bool) {
         self.kernels.retain(|_, kernel| keep(kernel));
     }
 
-    /// Everything locked, in the order of ids.
+    /// All lock entries, ordered by id.
     pub fn kernels(&self) -> impl Iterator<Item = &LockedKernel> {
         self.kernels.values()
     }
 
-    /// The text of the file, with the kernels in the order of these ids, and then all others.
+    /// The text of the file: first the kernels in the order of these ids, then all others.
     pub fn render<'a>(&self, order: impl Iterator<Item = &'a str>) -> String {
         let mut left: BTreeMap<&str, &LockedKernel> =
             self.kernels.iter().map(|(id, kernel)| (id.as_str(), kernel)).collect();
@@ -233,7 +229,7 @@ impl Lock {
         }
     }
 
-    /// What changed on the way to another lock, for people to read.
+    /// The differences from this lock to a newer one.
     pub fn changes(&self, newer: &Lock) -> Vec<Change> {
         let ids: std::collections::BTreeSet<_> =
             self.kernels.keys().chain(newer.kernels.keys()).collect();
@@ -252,22 +248,22 @@ impl FromIterator<LockedKernel> for Lock {
 }
 
 impl LockedKernel {
-    /// Whether this was resolved from what the entry says now.
+    /// Whether this was resolved from the entry's current source.
     pub fn is_of(&self, entry: &Entry) -> bool {
         self.source == entry.source.to_string()
     }
 
-    /// The release that a selection goes by.
+    /// The release that selections compare with.
     pub fn series(&self) -> Option<Release> {
         Release::of_uname(&self.release)
     }
 
-    /// How much there is to download.
+    /// The total download size in bytes.
     pub fn size(&self) -> u64 {
         self.files.iter().map(|file| file.size).sum()
     }
 
-    /// Whether both name the same files, whatever the date they were seen at.
+    /// Whether both name the same files, regardless of the snapshot date.
     pub fn same_files(&self, other: &LockedKernel) -> bool {
         let undated = LockedKernel { snapshot: other.snapshot.clone(), ..self.clone() };
         undated == *other
@@ -279,14 +275,12 @@ impl LockedKernel {
 pub struct Change {
     /// The entry's id.
     pub id: String,
-    /// What was locked before.
     pub old: Option<LockedKernel>,
-    /// What is locked now.
     pub new: Option<LockedKernel>,
 }
 
 impl fmt::Display for Change {
-    /// One line for the kernel, and one for everything about it that came or went.
+    /// One line for the kernel, then one for each file that was added or removed, and so on.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let describe = |kernel: &LockedKernel| match &kernel.version {
             version if *version == kernel.release => version.clone(),
@@ -301,7 +295,7 @@ impl fmt::Display for Change {
             }
             (None, Some(new)) => write!(f, "+ {}: {}", self.id, describe(new))?,
             (Some(old), None) => {
-                write!(f, "- {}: {}, which no entry asks for any more", self.id, describe(old))?;
+                write!(f, "- {}: {}, which no entry names any more", self.id, describe(old))?;
             }
             (None, None) => {}
         }
@@ -316,7 +310,7 @@ impl fmt::Display for Change {
         let (old, new) = (files(&self.old), files(&self.new));
         for file in old.iter().filter(|file| !new.contains(file)) {
             match new.iter().find(|other| other.place == file.place) {
-                // A repository that replaces a file under its name is worth a second look.
+                // A file replaced under the same name deserves a close look.
                 Some(other) => write!(
                     f,
                     "\n    ~ {} was replaced: {} -> {} bytes, SHA-256 {:.12}... -> {:.12}...",
@@ -402,7 +396,7 @@ mod tests {
         assert_eq!(
             text.join("\n"),
             "~ a: 1.0 (1-1) -> 1.1 (1-1)\n    - pool/1.0.deb\n    + pool/1.1.deb (3 bytes)\n\
-             - b: 1.0 (1-1), which no entry asks for any more\n    - pool/1.0.deb\n\
+             - b: 1.0 (1-1), which no entry names any more\n    - pool/1.0.deb\n\
              + c: 6.19.14 (1-1)\n    + pool/6.19.14.deb (3 bytes)\n    \
              ! linux-modules-6.19.14 is no longer in the repository"
         );

@@ -1,4 +1,4 @@
-//! The lock files of a checkout, which processes change one at a time.
+//! The lock files of a checkout. Only one process at a time changes them.
 
 use std::{
     fs,
@@ -22,10 +22,10 @@ pub(crate) const LOCAL_LOCK_FILE: &str = "kernels.local.lock";
 /// A lock file could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum LockFileError {
-    /// It is malformed.
+    /// The lock is malformed.
     #[error(transparent)]
     Document(#[from] DocumentError),
-    /// The file system refused.
+    /// The file system reports an error.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -35,16 +35,16 @@ pub(crate) struct LockFile {
     path: PathBuf,
 }
 
-/// One that no other process of this machine changes as long as this value lives.
+/// A lock file that no other process of this machine changes while this value lives.
 pub(crate) struct OpenLockFile<'a> {
     file: &'a LockFile,
     _lock: StoreLock,
 }
 
 impl LockFile {
-    /// The lock of these entries.
+    /// The lock file for entries of this origin.
     pub(crate) fn of(dir: &Path, origin: Origin) -> Self {
-        // The same file by another path, such as that of a symbolic link, is the same file.
+        // A symbolic link to the checkout must lead to the same lock file.
         let dir = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
         let name = match origin {
             Origin::Shared => LOCK_FILE,
@@ -53,7 +53,7 @@ impl LockFile {
         LockFile { path: dir.join(name) }
     }
 
-    /// Waits until no other process changes it; calls `wait` if it has to.
+    /// Waits until no other process is changing the file. Calls `wait` before it blocks.
     pub(crate) fn open(
         &self,
         store: &Store,
@@ -63,7 +63,7 @@ impl LockFile {
         Ok(OpenLockFile { file: self, _lock: lock })
     }
 
-    /// Waits until no other process is about to add this entry; calls `wait` if it has to.
+    /// Waits until no other process is adding this entry. Calls `wait` before it blocks.
     pub(crate) fn take_entry(
         &self,
         store: &Store,
@@ -87,7 +87,7 @@ impl LockFile {
 }
 
 impl OpenLockFile<'_> {
-    /// Changes what the file says now, which may be more than this process once read.
+    /// Changes the file's current content, which may have grown since this process first read it.
     pub(crate) fn change(
         &self,
         matrix: &Matrix,
@@ -104,7 +104,7 @@ impl OpenLockFile<'_> {
     }
 }
 
-/// Writes a file so that a reader sees the old text or the new one, whole.
+/// Replaces a file atomically: a reader sees either all of the old text or all of the new.
 fn replace(path: &Path, text: &str) -> Result<(), StoreError> {
     let scratch = PathBuf::from(format!("{}.new", path.display()));
     let write = || {
@@ -114,7 +114,7 @@ fn replace(path: &Path, text: &str) -> Result<(), StoreError> {
         fs::rename(&scratch, path)
     };
     write().map_err(|source| {
-        // It stays only if the file system refuses that as well.
+        // The scratch file stays only if the file system refuses to delete it too.
         let _ = fs::remove_file(&scratch);
         StoreError::io("write", path, source)
     })
@@ -134,7 +134,7 @@ mod tests {
         fs::create_dir(&checkout).unwrap();
         symlink(&checkout, &link).unwrap();
         let [file, other] = [&checkout, &link].map(|path| LockFile::of(path, Origin::Shared));
-        let file = file.open(&store, || unreachable!("no other process has it")).unwrap();
+        let file = file.open(&store, || unreachable!("no other process has the lock")).unwrap();
         let (sender, receiver) = std::sync::mpsc::channel();
         std::thread::scope(|scope| {
             let (other, store) = (&other, &store);

@@ -1,7 +1,8 @@
 //! The format of `kernels.toml` and of its overlay `kernels.local.toml`.
 //!
-//! Reading goes in two steps: serde checks the shape, [`Manifest::merge_into`] what it can't:
-//! names that must be unique or known. Both say where in the file something is wrong.
+//! Reading has two steps: serde checks the structure, then [`Manifest::merge_into`] checks what
+//! serde can't, such as names that must be unique or known. Errors of both steps give the position
+//! in the file.
 
 use std::{
     collections::BTreeMap,
@@ -26,7 +27,7 @@ use crate::{
     repository::deb::release::is_flat,
 };
 
-/// The entries of this machine, beside the matrix.
+/// The entries of this machine, next to the matrix.
 pub(crate) const OVERLAY_FILE: &str = "kernels.local.toml";
 
 const SCHEMA: u32 = 1;
@@ -141,7 +142,7 @@ struct DeviationTable {
     warning: Option<Spanned<String>>,
 }
 
-/// The matrix in `kernels.toml`, with this machine's overlay laid over it if there is one.
+/// The matrix in `kernels.toml`, with this machine's overlay applied if there is one.
 pub(crate) fn read_matrix(path: &Path, overlay: &Path) -> Result<Matrix, DocumentError> {
     let mut matrix = Matrix::default();
     merge(&mut matrix, &Document::read(path)?, Origin::Shared)?;
@@ -151,12 +152,12 @@ pub(crate) fn read_matrix(path: &Path, overlay: &Path) -> Result<Matrix, Documen
     Ok(matrix)
 }
 
-/// Adds what a file says to a matrix; a local entry takes the place of a shared one of its id.
+/// Merges a file into the matrix. A local entry replaces a shared one with the same id.
 fn merge(matrix: &mut Matrix, document: &Document, origin: Origin) -> Result<(), DocumentError> {
     let manifest: Manifest = document.parse()?;
     if *manifest.schema.get_ref() != SCHEMA {
         let found = manifest.schema.get_ref();
-        let message = format!("schema {found} is not known here: expected {SCHEMA}");
+        let message = format!("unknown schema {found}: expected {SCHEMA}");
         return Err(document.invalid(manifest.schema.span(), message));
     }
     let dir = document.path.parent().unwrap_or(Path::new(""));
@@ -255,7 +256,7 @@ fn entry(
             return Err(document.invalid(table.btf.span(), message));
         }
         (false, Some(file)) => {
-            let message = "this file is for the BTF mode `external`, which `btf` does not name";
+            let message = "`btf_file` is for the BTF mode `external`, which `btf` does not list";
             return Err(document.invalid(file.span(), message));
         }
         _ => {}
@@ -302,7 +303,7 @@ fn entry(
             let has_btf = modes.iter().any(|mode| mode.needs_embedded());
             if has_btf && modes.contains(&BtfMode::Absent) {
                 let message = "a kernel is built with BTF (modes embedded, masked) or without (mode \
-                               absent): expected two entries";
+                               absent): write two entries";
                 return Err(document.invalid(table.btf.span(), message));
             }
             let tree = match build.tree {
@@ -352,7 +353,8 @@ fn deviation(document: &Document, table: DeviationTable) -> Result<Deviation, Do
         return Err(document.invalid(table.link.span(), message));
     }
     if table.warning.as_ref().is_some_and(|warning| warning.get_ref().is_empty()) {
-        let message = "expected words of the warning: every warning contains the empty string";
+        let message =
+            "expected a part of the warning's text: every warning contains the empty string";
         let span = table.warning.map(|warning| warning.span());
         return Err(document.invalid(span.unwrap_or_default(), message));
     }
@@ -382,14 +384,14 @@ fn is_usable(repository: &Repository, source: &DebSource) -> Result<(), String> 
     }
     match (is_flat(&source.suite), source.component.is_empty()) {
         (true, false) => {
-            return Err("a directory with an index in it has no `component`".to_owned());
+            return Err("a suite that ends with a slash has no `component`".to_owned());
         }
         (false, true) => return Err("expected a `component`, such as \"main\"".to_owned()),
         _ => {}
     }
     if source.snapshot.is_some() && repository.snapshot.is_none() {
         return Err(format!(
-            "the repository {:?} has no dated archive (`snapshot` in its table), so that no date \
+            "the repository {:?} has no dated archive (`snapshot` in its table), so no date \
              can be pinned",
             source.repository
         ));

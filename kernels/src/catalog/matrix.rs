@@ -1,4 +1,4 @@
-//! The matrix: which kernels there are, and where each comes from.
+//! The matrix: the kernels, and the source of each.
 
 mod toolchain;
 
@@ -16,72 +16,68 @@ use crate::{
     repository::snapshot::{SnapshotDate, SnapshotUrl},
 };
 
-/// All kernels that can be asked for, in the order of `kernels.toml`.
+/// All known kernels, in the order of `kernels.toml`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Matrix {
-    /// Package repositories by the name that entries use for them.
+    /// Package repositories, by name.
     pub repositories: BTreeMap<String, Repository>,
-    /// The kernels.
     pub entries: Vec<Entry>,
-    /// Mirrors that the overlay names, by repository.
+    /// Mirrors that the overlay adds, by repository.
     pub mirrors: BTreeMap<String, Vec<String>>,
 }
 
 /// One kernel of the matrix.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
-    /// Unique, without a slash; part of every cell's name.
+    /// Unique, without a slash; a part of every cell's name.
     pub id: String,
-    /// What `--kernel 6.1` is compared with; absent until the kernel is locked, for an entry that
-    /// follows whatever its repository calls newest.
+    /// The release that `--kernel 6.1` is compared with. An entry that follows the newest kernel of
+    /// its repository has none until it is locked.
     pub release: Option<Release>,
-    /// The architecture that the kernel was built for.
     pub arch: Arch,
-    /// Whether it runs when nothing is asked for.
+    /// Whether it runs when no kernel is selected.
     pub tier: Tier,
-    /// Where it comes from.
     pub source: Source,
-    /// The BTF modes that its cells run in.
+    /// The BTF modes of its cells.
     pub btf: Vec<BtfMode>,
-    /// Type information for the BTF mode `external`: raw BTF, or an ELF file with a `.BTF` section,
-    /// maybe compressed.
+    /// BTF for the mode `external`: raw BTF, or an ELF file with a `.BTF` section, optionally
+    /// compressed.
     pub btf_file: Option<PathBuf>,
-    /// Mebibytes of memory that its guests have.
+    /// Memory of each guest, in MiB.
     pub memory_mib: u32,
-    /// Processors that its guests have.
+    /// Number of processors of each guest.
     pub processors: u32,
-    /// One line: what this kernel is in the matrix for.
+    /// One line: why this kernel is in the matrix.
     pub why: String,
     /// Where this kernel legitimately differs from the golden snapshots.
     pub deviations: Vec<Deviation>,
-    /// Which file the entry is from, and so which lock it belongs to.
+    /// Which file the entry comes from, and therefore which lock it belongs to.
     pub origin: Origin,
 }
 
 impl Entry {
-    /// Whether the image has type information of its own: the entry's modes say so.
+    /// Whether the image has BTF, according to the entry's modes.
     pub fn has_btf(&self) -> bool {
         self.btf.iter().any(|mode| mode.needs_embedded())
     }
 }
 
-/// Mebibytes of memory that guests have if their entry says nothing. Those of distributions' kernels
-/// use a third of it.
+/// The default memory of a guest, in MiB. Distribution kernels use a third of it.
 pub(crate) const MEMORY_MIB: u32 = 256;
 
-/// Mebibytes of memory that an entry may ask for. The workloads and their tracers need the least.
+/// The memory that an entry may set, in MiB. The workloads and their tracers need the minimum.
 pub(crate) const MEMORY_RANGE_MIB: RangeInclusive<u32> = 128..=65536;
 
-/// Processors that guests have if their entry says nothing: with one they boot fastest.
+/// The default number of processors of a guest: guests boot fastest with one.
 pub(crate) const PROCESSORS: u32 = 1;
 
-/// Processors that an entry may ask for.
+/// The number of processors that an entry may set.
 pub(crate) const PROCESSORS_RANGE: RangeInclusive<u32> = 1..=64;
 
-/// Where an entry was written down.
+/// Where an entry is defined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
-    /// `kernels.toml`: shared by everyone, locked in `kernels.lock`.
+    /// `kernels.toml`: shared by all users, locked in `kernels.lock`.
     Shared,
     /// `kernels.local.toml`: only on this machine, locked in `kernels.local.lock`.
     Local,
@@ -89,11 +85,11 @@ pub enum Origin {
     AdHoc,
 }
 
-/// Whether a kernel runs when nothing is asked for.
+/// Whether a kernel runs when no kernel is selected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Tier {
-    /// Runs when nothing is asked for.
+    /// Runs when no kernel is selected.
     Default,
     /// Runs on request.
     Extended,
@@ -139,9 +135,9 @@ impl Arch {
 pub enum Source {
     /// Packages of a Debian or Ubuntu repository.
     Deb(DebSource),
-    /// Packages of a RPM repository.
+    /// Packages of an RPM repository.
     Rpm(RpmSource),
-    /// One package, archive or image at an address.
+    /// One package, archive or image at a URL.
     Url(UrlSource),
     /// Files on this machine.
     File(FileSource),
@@ -157,88 +153,86 @@ pub enum Source {
 pub struct DebSource {
     /// A repository of the matrix.
     pub repository: String,
-    /// `bookworm-security`; with a slash at its end, a directory with an index in it.
+    /// A suite such as `bookworm-security`. With a slash at its end, a directory that contains an
+    /// index.
     pub suite: String,
-    /// `main`; empty for such a directory.
+    /// A component such as `main`; empty if the suite is a directory.
     #[serde(default)]
     pub component: String,
-    /// A package or metapackage, or a glob of package names whose newest version is meant.
+    /// A package or metapackage, or a glob of package names of which the newest version is used.
     pub package: String,
-    /// The date of the distribution's dated archive at which it is meant; the repository of today
-    /// if there is none.
+    /// The pinned date in the distribution's dated archive; `None` for the repository as it is now.
     pub snapshot: Option<SnapshotDate>,
 }
 
-/// A package of a RPM repository.
+/// A package of an RPM repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RpmSource {
     /// A repository of the matrix.
     pub repository: String,
-    /// Where its metadata is.
     pub dir: RpmDir,
-    /// A package, or a glob of package names whose newest version is meant.
+    /// A package, or a glob of package names of which the newest version is used.
     pub package: String,
 }
 
-/// The directory that has `repodata/` in it, below the address of a mirror.
+/// The directory that contains `repodata/`, relative to a mirror's URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RpmDir {
     /// `8/BaseOS/x86_64/os`.
     Path(String),
-    /// A document whose first line is the directory's address, which changes from time to time.
+    /// A document whose first line is the URL of the directory, which changes from time to time.
     NamedBy(String),
 }
 
-/// A package, archive or image at an address.
+/// A package, archive or image at a URL.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UrlSource {
-    /// Where it is.
     pub url: String,
-    /// What it must be.
+    /// The digest that the file must have.
     pub sha256: Digest,
 }
 
-/// Files on this machine. Relative paths begin at the directory of the matrix.
+/// Files on this machine. Relative paths start from the directory of the matrix.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileSource {
     /// A bzImage, or an uncompressed vmlinux with a PVH entry point.
     pub image: PathBuf,
-    /// The uncompressed kernel, where the image is a bzImage that it can't be extracted from.
+    /// The uncompressed kernel, for a bzImage that it can't be extracted from.
     pub vmlinux: Option<PathBuf>,
-    /// A tree of modules: what would be `/lib/modules/RELEASE`.
+    /// A directory of modules, like `/lib/modules/RELEASE`.
     pub modules: Option<PathBuf>,
     /// The configuration that the kernel was built with.
     pub config: Option<PathBuf>,
 }
 
-/// A kernel's source, and how it differs from what the lab builds of it by default.
+/// A kernel's source, and how its build differs from the default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuildSource {
-    /// The source.
     pub tree: TreeSource,
-    /// Options in the kernel's own format that are laid over the lab's.
+    /// Options in the kernel's own format that override the defaults.
     pub config: Option<PathBuf>,
-    /// The programs that build it, where they are not this machine's usual ones.
+    /// The programs for the build, where they differ from this machine's defaults.
     pub toolchain: Toolchain,
 }
 
 /// Where the source of a kernel comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TreeSource {
-    /// A package `linux-source-VERSION`, or a glob of such, whose newest is meant.
+    /// A package `linux-source-VERSION`, or a glob of such names of which the newest version is
+    /// used.
     Deb(DebSource),
-    /// An archive at an address.
+    /// An archive at a URL.
     Url(UrlSource),
     /// An archive on this machine: `.tar`, `.tar.gz`, `.tar.xz` or `.tar.zst`.
     Archive(PathBuf),
-    /// A directory on this machine, in which nothing was built.
+    /// A directory on this machine in which nothing has been built.
     Dir(PathBuf),
 }
 
 impl Source {
-    /// Whether a lock tells which files this is.
+    /// Whether a lock lists the files of this source.
     pub fn is_locked(&self) -> bool {
         match self {
             Source::Deb(_) | Source::Rpm(_) | Source::Url(_) => true,
@@ -275,7 +269,7 @@ impl fmt::Display for TreeSource {
 }
 
 impl fmt::Display for Source {
-    /// One line that changes when the source does: a lock remembers it.
+    /// One line that changes when the source does. The lock stores it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Source::Deb(deb) => write!(f, "deb {deb}"),
@@ -287,7 +281,7 @@ impl fmt::Display for Source {
             }
             Source::Url(UrlSource { url, sha256 }) => write!(f, "url {url} {sha256}"),
             Source::File(file) => write!(f, "file {}", file.image.display()),
-            // What the options are does not matter to a lock, which is of the source only.
+            // The lock covers only the source, not the build options.
             Source::Build(build) => write!(f, "build {}", build.tree),
             Source::Host => f.write_str("host"),
         }
@@ -297,36 +291,36 @@ impl fmt::Display for Source {
 /// A legitimate difference from a golden snapshot, or a warning that the kernel must print.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deviation {
-    /// Where it occurs.
+    /// The scenario it occurs in.
     pub scenario: &'static Scenario,
-    /// Only there, or in both backends.
+    /// The backend it is limited to, if any.
     pub backend: Option<BackendKind>,
-    /// Only there, or in all BTF modes.
+    /// The BTF mode it is limited to, if any.
     pub btf: Option<BtfMode>,
-    /// Which kernel change is behind it.
+    /// The kernel change that causes it.
     pub reason: String,
-    /// Where that change can be read.
+    /// A link to that change.
     pub link: String,
-    /// The name of the snapshot that holds instead, if there are events at all.
+    /// The name of the snapshot that applies instead, if there are events at all.
     pub snapshot: Option<String>,
-    /// What the kernel's warning contains that must appear there, exactly once.
+    /// Text that a kernel warning must contain. Exactly one such warning must occur.
     pub warning: Option<String>,
 }
 
-/// A package repository, signed by keys that the project keeps.
+/// A package repository, signed by keys that are part of the project.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Repository {
-    /// The `ID` of `/etc/os-release` on machines whose own mirrors carry this repository.
+    /// The `ID` of `/etc/os-release` on machines whose configured mirrors carry this repository.
     pub distribution: String,
-    /// The last part of the path of every mirror: `debian-security`.
+    /// The last path component of every mirror's URL: `debian-security`.
     pub archive: String,
-    /// The public dated snapshot archive, with `{timestamp}` where the date goes.
+    /// The public dated archive, with `{timestamp}` in place of the date.
     pub snapshot: Option<SnapshotUrl>,
-    /// Addresses of the distribution itself, for everyone.
+    /// Public mirrors of the distribution.
     pub public: Vec<String>,
     /// What its keys sign.
     pub signs: Signs,
-    /// The keys of which one must have signed.
+    /// The trusted keys. One of them must have signed.
     pub keys: Vec<Key>,
 }
 
@@ -334,23 +328,23 @@ pub struct Repository {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Signs {
-    /// The document that leads to all others: `Release`, `repomd.xml`.
+    /// The top-level metadata: `Release`, `repomd.xml`.
     #[default]
     Index,
-    /// Nothing but the packages.
+    /// Only the packages.
     Packages,
 }
 
 /// A public key in a file of the project.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
-    /// The armoured key, absolute.
+    /// Absolute path of the armoured key.
     pub path: PathBuf,
-    /// What the key's fingerprint must be: hexadecimal, upper case.
+    /// The expected fingerprint of the key: hexadecimal, upper case.
     pub fingerprint: String,
 }
 
-/// The numbers of a kernel release that a selection goes by: `6.1`.
+/// The numbers of a kernel release that selections compare: `6.1`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Release(Vec<u32>);
 
@@ -360,7 +354,7 @@ impl Release {
         &self.0
     }
 
-    /// Whether this release is the other one, or in its series: 6.12 is in 6, but not in 6.1.
+    /// Whether this release equals the series or belongs to it: 6.12 is in 6, but not in 6.1.
     pub fn is_within(&self, series: &Release) -> bool {
         self.0.starts_with(&series.0)
     }

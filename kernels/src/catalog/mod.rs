@@ -1,5 +1,5 @@
-//! The kernels that the matrix lists: each has a life of phases, and each phase is a type, so that
-//! what can't be done yet does not compile.
+//! The kernels of the matrix. Preparing one goes through phases, and each phase is a type, so that
+//! code that skips a phase does not compile.
 
 pub(crate) mod add;
 mod btf_mode;
@@ -49,9 +49,9 @@ pub struct Kernels {
     checkout: PathBuf,
     pub(crate) catalog: Catalog,
     first_use: Arc<FirstUse>,
-    /// Whether nothing may be added to the lock.
+    /// Whether adding to the lock is forbidden.
     locked_only: bool,
-    /// `/`, but in tests.
+    /// The root directory of this machine's configuration: `/`, except in tests.
     machine: PathBuf,
 }
 
@@ -69,15 +69,15 @@ pub enum OpenError {
     Store(#[from] StoreError),
 }
 
-/// What is known of an entry without asking anybody.
+/// What is known of an entry without asking a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// Its packages, or what was built, are in the store.
+    /// Its packages or its build are in the store.
     Stored,
-    /// It is in the lock, to be downloaded when it is needed.
+    /// It is in the lock, and is downloaded when it is needed.
     Locked,
-    /// It is not in the lock, or the lock is of another source.
+    /// It is not in the lock, or was locked from a different source.
     Unresolved,
     /// It needs no download: its files are on this machine.
     Local,
@@ -102,12 +102,14 @@ pub struct Fetched<'a> {
 }
 
 impl Kernels {
-    /// The kernels of the checkout that the current directory is in, with this machine's store.
+    /// Opens the kernels of the checkout that contains the current directory, with this machine's
+    /// store.
     pub fn open() -> Result<Self, OpenError> {
         Kernels::open_with(Store::open(store_dir()?)?)
     }
 
-    /// The same, with the store to ourselves: for removing something from it.
+    /// Like [`Kernels::open`], but with exclusive access to the store, for removing objects from
+    /// it.
     pub fn open_exclusive() -> Result<Self, OpenError> {
         Kernels::open_with(Store::open_exclusive(store_dir()?)?)
     }
@@ -137,12 +139,12 @@ impl Kernels {
         })
     }
 
-    /// The same kernels; an entry that is not in the lock is an error.
+    /// Forbids adding to the lock: preparing an entry that is not in it is an error.
     pub fn locked_only(self) -> Self {
         Kernels { locked_only: true, ..self }
     }
 
-    /// The same kernels; what would be downloaded is an error.
+    /// Forbids downloads: preparing an entry that needs one is an error.
     pub fn offline(self) -> Self {
         Kernels { catalog: Catalog { client: Client::offline(), ..self.catalog }, ..self }
     }
@@ -152,17 +154,16 @@ impl Kernels {
         &self.checkout
     }
 
-    /// Where the matrix and its locks are.
+    /// The directory of the matrix and its locks.
     pub fn matrix_dir(&self) -> &Path {
         &self.catalog.dir
     }
 
-    /// The matrix, with the releases that the lock knows filled in.
+    /// The matrix, with releases filled in from the lock.
     pub fn matrix(&self) -> &Matrix {
         &self.catalog.matrix
     }
 
-    /// The store.
     pub fn store(&self) -> &Store {
         &self.catalog.store
     }
@@ -172,17 +173,17 @@ impl Kernels {
         select(&self.catalog.matrix, selection)
     }
 
-    /// The entry of this id, if it is one of the matrix.
+    /// The matrix entry with this id.
     pub fn entry(&self, id: &str) -> Option<&Entry> {
         self.catalog.matrix.entries.iter().find(|entry| entry.id == id)
     }
 
-    /// What is locked for an entry, if the lock is of its source.
+    /// The lock entry, if it was resolved from the entry's current source.
     pub fn locked(&self, entry: &Entry) -> Option<LockedKernel> {
         self.catalog.locked(entry).cloned().or_else(|| self.first_use.get(entry))
     }
 
-    /// What is known of an entry without asking anybody.
+    /// The state of an entry, determined without asking a repository.
     pub fn state(&self, entry: &Entry) -> State {
         match (&entry.source, self.locked(entry)) {
             (Source::File(_) | Source::Host, _) => State::Local,
@@ -194,7 +195,7 @@ impl Kernels {
         }
     }
 
-    /// Looks an entry up in the lock. One that is not there is resolved, and added to it.
+    /// Looks an entry up in the lock. If it is missing, resolves it and adds it.
     pub fn resolve<'a>(
         &self,
         entry: &'a Entry,
@@ -215,7 +216,7 @@ impl Kernels {
         Ok(Resolved { entry, locked })
     }
 
-    /// The kernel of an entry that is built here, if it was built before.
+    /// The kernel of an entry that is built on this machine, if it was built before.
     pub fn built(&self, entry: &Entry) -> Option<Unpacked> {
         let packages = match entry.source.is_locked() {
             false => Vec::new(),
@@ -224,7 +225,7 @@ impl Kernels {
         self.recipe(entry, &packages)?.find(&self.catalog.store)
     }
 
-    /// How an entry is built, if it is one that is built here.
+    /// The build recipe of an entry that is built on this machine.
     fn recipe<'a>(&self, entry: &'a Entry, packages: &'a [StoredPackage]) -> Option<Recipe<'a>> {
         let Source::Build(BuildSource { tree, config, toolchain }) = &entry.source else {
             return None;
@@ -239,7 +240,7 @@ impl Kernels {
         Some(Recipe { id: &entry.id, tree, config, btf, toolchain })
     }
 
-    /// Brings what is locked into the store; what is there already is not downloaded again.
+    /// Downloads the locked files into the store, unless they are already there.
     pub fn fetch<'a>(
         &self,
         resolved: Resolved<'a>,
@@ -256,7 +257,7 @@ impl Kernels {
         Ok(Fetched { entry, packages })
     }
 
-    /// Makes a fetched kernel bootable; what was unpacked before is not unpacked again.
+    /// Makes a fetched kernel bootable, unless it was unpacked before.
     pub fn unpack(
         &self,
         fetched: &Fetched<'_>,
@@ -301,7 +302,7 @@ impl Kernels {
         unpacked.map_err(|kind| kind.of(id))
     }
 
-    /// All steps from an entry to a kernel that can be booted.
+    /// Runs all phases from an entry to a bootable kernel.
     pub fn prepare(&self, entry: &Entry, observer: &dyn Observer) -> Result<Unpacked, Error> {
         let resolved = self.resolve(entry, observer);
         let fetched = resolved.and_then(|resolved| self.fetch(resolved, observer));
@@ -310,7 +311,7 @@ impl Kernels {
         Ok(unpacked?.with_machine_of(entry))
     }
 
-    /// Raw BTF for the mode `external`, from the file that the entry names.
+    /// Raw BTF for the mode `external`, from the BTF file of the entry.
     pub fn external_btf(&self, entry: &Entry, kernel: &Unpacked) -> Result<PathBuf, Error> {
         let file = entry.btf_file.as_deref();
         let btf = file.ok_or(ErrorKind::NoBtfFile);
@@ -318,18 +319,18 @@ impl Kernels {
             .map_err(|kind| kind.of(&entry.id))
     }
 
-    /// Asks the repositories what these entries are now. No lock is written; what had to be
-    /// downloaded for it is in the store.
+    /// Asks the repositories what these entries resolve to now. Writes no lock, but keeps in the
+    /// store what it had to download.
     pub fn update(&self, entries: &[Entry], observer: &dyn Observer) -> Update {
         update::update(&self.catalog, entries, observer)
     }
 
-    /// Asks the repositories whether these entries resolve. No kernel is downloaded for it.
+    /// Asks the repositories whether these entries resolve, without downloading a kernel.
     pub fn verify(&self, entries: &[Entry]) -> Verification {
         update::verify(&self.catalog, entries)
     }
 
-    /// Writes what [`Kernels::update`] found into the locks.
+    /// Writes the result of [`Kernels::update`] into the locks.
     pub fn write_locks(&self, update: &Update) -> Result<(), LockFileError> {
         update::write_locks(&self.catalog, update)
     }

@@ -1,4 +1,4 @@
-//! Which entries of the matrix are meant.
+//! Which entries of the matrix a selection names.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,10 +13,10 @@ use crate::catalog::matrix::{
 };
 use kernlab_core::cell::BtfMode;
 
-/// How similar a name must be to be suggested, from 0 to 1.
+/// How similar a name must be for a suggestion, from 0 to 1.
 const SIMILAR: f64 = 0.7;
 
-/// A selection that means nothing.
+/// A selection that names no kernel.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SelectError {
     /// No entry matches.
@@ -25,33 +25,22 @@ pub enum SelectError {
         suggest(.near)
     )]
     Unknown {
-        /// What was asked for.
         selector: String,
-        /// What it may have meant.
+        /// Similar ids and releases.
         near: Vec<String>,
     },
-    /// A glob that is not one.
+    /// An invalid glob.
     #[error("{selector:?} is not a glob: {message}")]
-    BadGlob {
-        /// What was asked for.
-        selector: String,
-        /// What is wrong with it.
-        message: String,
-    },
-    /// A path to nothing.
-    #[error("there is no kernel image {0:?}: a name with a slash is the path of one")]
+    BadGlob { selector: String, message: String },
+    /// A path where there is no file.
+    #[error("there is no kernel image {0:?}: a name with a slash is the path of an image")]
     NoSuchFile(String),
     /// The matrix has no entry of the tier.
-    #[error("no kernel is of the {0} tier: name one with --kernel")]
+    #[error("no kernel is in the {0} tier: name one with --kernel")]
     NothingOfTier(&'static str),
     /// A release has no entry of the tier.
-    #[error("no kernel of {release} is of the {tier} tier: `--tier all` takes all of them")]
-    NotOfTier {
-        /// What was asked for.
-        release: String,
-        /// The tier.
-        tier: &'static str,
-    },
+    #[error("no kernel of {release} is in the {tier} tier: `--tier all` selects all tiers")]
+    NotOfTier { release: String, tier: &'static str },
 }
 
 fn suggest(near: &[String]) -> String {
@@ -61,20 +50,20 @@ fn suggest(near: &[String]) -> String {
     }
 }
 
-/// Which kernels are asked for: what names them, and how much a name means.
+/// Which kernels to use: their names, and which tiers a release stands for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// Each is `all`, an id, a glob of ids, a release or its beginning (`6` means all of 6.x), `host`,
-    /// or the path of an image. None for the default tier.
+    /// Each is `all`, an id, a glob of ids, a release or its beginning (`6` means all of 6.x),
+    /// `host`, or the path of an image. No selectors mean the default tier.
     pub selectors: Vec<String>,
-    /// Which entries a release means, or no selector at all.
+    /// Which entries a release stands for, or an empty selection.
     pub tiers: Tiers,
 }
 
-/// Which entries of a release are meant.
+/// Which entries of a release are selected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tiers {
-    /// Those of the default tier, and all of a release that has none there.
+    /// Those of the default tier, or all if the release has none in the default tier.
     #[default]
     Preferred,
     /// Those of this tier.
@@ -83,42 +72,42 @@ pub enum Tiers {
     All,
 }
 
-/// What a selection names.
+/// The result of a selection.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Chosen {
-    /// Each entry once, in the order of the matrix, then those that are not in it.
+    /// Each entry once: those of the matrix in its order, then those outside of it.
     pub entries: Vec<Entry>,
-    /// Entries of a release that was named which its tier leaves out.
+    /// Entries of a selected release that are outside the selected tier.
     pub left_out: Vec<String>,
 }
 
 impl Selection {
-    /// Entries of any tier.
+    /// A selection from all tiers.
     pub fn of(selectors: &[String]) -> Self {
         Selection { selectors: selectors.to_owned(), tiers: Tiers::All }
     }
 }
 
 impl Chosen {
-    /// One line on what a release was taken not to mean.
+    /// A notice of one line about the entries that were left out.
     pub fn notice(&self) -> Option<LeftOut<'_>> {
         (!self.left_out.is_empty()).then_some(LeftOut(&self.left_out))
     }
 }
 
-/// Says which entries of a release are left out.
+/// Lists the entries of a release that were left out.
 #[derive(Debug)]
 pub struct LeftOut<'a>(&'a [String]);
 
 impl fmt::Display for LeftOut<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let LeftOut(ids) = self;
-        write!(f, "left out: {}; --tier all has all tiers of a release", ids.join(", "))
+        write!(f, "left out: {}; --tier all includes all tiers of a release", ids.join(", "))
     }
 }
 
-/// The entries that a selection names, each once, in the order of the matrix, then those that are not
-/// in it: paths, and `host`.
+/// The entries that a selection names, each once: those of the matrix in its order, then paths and
+/// `host`.
 pub fn select(matrix: &Matrix, selection: &Selection) -> Result<Chosen, SelectError> {
     let Selection { selectors, tiers } = selection;
     if selectors.is_empty() {
@@ -178,7 +167,7 @@ impl Tiers {
         }
     }
 
-    /// Divides entries of releases, named by their positions, into those meant and the others.
+    /// Splits entries of releases, given by their positions, into the selected ones and the others.
     fn divide(self, matrix: &Matrix, positions: Vec<usize>) -> (Vec<usize>, Vec<usize>) {
         let entry = |position: &usize| &matrix.entries[*position];
         let mut has_default = BTreeMap::new();
@@ -247,7 +236,7 @@ fn one(matrix: &Matrix, selector: &str) -> Result<Selected, SelectError> {
     Err(SelectError::Unknown { selector: selector.to_owned(), near: near(matrix, selector) })
 }
 
-/// An entry for an image that was named by its path.
+/// An entry for an image given by its path.
 fn image_file(path: &Path) -> Entry {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._+-".contains(c);
@@ -278,7 +267,7 @@ fn ad_hoc(id: String, source: Source, why: &str) -> Entry {
     }
 }
 
-/// Ids and releases that look like what was asked for, the most similar first.
+/// Ids and releases similar to a selector, the most similar first.
 fn near(matrix: &Matrix, selector: &str) -> Vec<String> {
     let names = matrix.entries.iter().flat_map(|entry| {
         let release = entry.release.as_ref().map(ToString::to_string);
@@ -394,7 +383,7 @@ mod tests {
     #[test]
     fn a_release_without_an_entry_of_the_tier() {
         let error = chosen(&["5.15"], Tiers::Only(Tier::Default)).unwrap_err();
-        let expected = "no kernel of 5.15 is of the default tier: `--tier all` takes all of them";
+        let expected = "no kernel of 5.15 is in the default tier: `--tier all` selects all tiers";
         assert_eq!(error.to_string(), expected);
     }
 

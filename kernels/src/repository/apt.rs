@@ -1,4 +1,4 @@
-//! The package sources that apt on this machine is configured with.
+//! The package sources configured for apt on this machine.
 
 use std::{fs, path::Path};
 
@@ -15,7 +15,7 @@ pub(crate) fn distributions(root: &Path) -> Vec<String> {
     parse_os_release(&text)
 }
 
-/// Everything enabled in `/etc/apt`, in apt's order. Files that can't be read are not there.
+/// All enabled sources in `/etc/apt`, in apt's order. Unreadable files are skipped.
 pub(crate) fn sources(root: &Path) -> Vec<AptSource> {
     let apt = root.join("etc/apt");
     let mut sources = parse_list(&read(&apt.join("sources.list")));
@@ -36,8 +36,8 @@ fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
-/// `mirror+file:/etc/apt/mirrors/debian.list` stands for the addresses in that file: one a line,
-/// each with optional words behind it. See apt-transport-mirror(1).
+/// Expands `mirror+file:/etc/apt/mirrors/debian.list` to the URLs in that file: one per line, each
+/// optionally followed by options. See apt-transport-mirror(1).
 fn expand(root: &Path, source: AptSource) -> Vec<AptSource> {
     let Some(path) = source.uri.strip_prefix("mirror+file:") else {
         return vec![source];

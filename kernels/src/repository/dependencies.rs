@@ -1,46 +1,43 @@
-//! What an index tells of a kernel: the packages that make it up.
+//! The packages that make up a kernel, according to an index.
 
 use crate::catalog::lock::Role;
 
-/// The packages of one kernel.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Dependencies<P> {
-    /// What `uname -r` prints in it.
+    /// What `uname -r` prints in the kernel.
     pub(crate) release: String,
-    /// The version of the package with the image.
+    /// The version of the package that contains the image.
     pub(crate) version: String,
-    /// The image first.
+    /// The package with the image comes first.
     pub(crate) packages: Vec<(Role, P)>,
-    /// Packages that should belong to it and are not in the index.
+    /// Packages that belong to the kernel but are missing from the index.
     pub(crate) missing: Vec<String>,
 }
 
-/// A kernel that an index does not have.
+/// A kernel that can't be found in an index.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DependencyError {
-    /// No such package.
+    /// The index has no such package.
     #[error("there is no package {0:?} in the index")]
     NoPackage(String),
-    /// A pattern that is not one.
+    /// The name is not a valid glob.
     #[error("{0:?} is not a glob of package names")]
     BadGlob(String),
-    /// Nothing with an image is reached.
-    #[error("{package:?} leads to no kernel image{}", lacking(.missing))]
+    /// No package with an image is reachable.
+    #[error("{package:?} depends on no kernel image{}", lacking(.missing))]
     NoImage {
-        /// Where the search began.
         package: String,
-        /// What it depends on and the index lacks.
+        /// The dependencies that the index lacks.
         missing: Vec<String>,
     },
-    /// A package that is not the source of a kernel.
-    #[error("{0:?} is not a package linux-source-VERSION, nor one that depends on such")]
+    /// The package is not the source of a kernel.
+    #[error("{0:?} is no package linux-source-VERSION, nor does it depend on one")]
     NoSource(String),
-    /// More than one image is reached.
-    #[error("{package:?} leads to several kernel images: {images}")]
+    /// More than one package with an image is reachable.
+    #[error("{package:?} depends on several kernel images: {images}")]
     SeveralImages {
-        /// Where the search began.
         package: String,
-        /// Their packages.
+        /// The names of the packages.
         images: String,
     },
 }

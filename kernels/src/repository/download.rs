@@ -1,4 +1,4 @@
-//! Downloads over HTTP: resumed, bounded, with deadlines.
+//! Downloads over HTTP: resumable, limited in size, with timeouts.
 
 use std::{
     io::{self, Read},
@@ -10,71 +10,63 @@ use ureq::http::{Response, StatusCode, header};
 use crate::store::{Partial, StoreError};
 
 const CONNECT: Duration = Duration::from_secs(15);
-/// How long a server may keep silent, before its answer or in the middle of it.
+/// How long a server may stay silent, before or during a response.
 const SILENCE: Duration = Duration::from_secs(30);
-/// How long one answer may take: at 70 MB, 40 KB a second. What came by then is kept.
+/// How long one response may take: 70 MB take that long at 40 KB/s. The bytes received by then are
+/// kept.
 const ANSWER: Duration = Duration::from_secs(30 * 60);
-/// How often a file is begun or resumed at one address, as long as every try brings something.
+/// How many times the download of a file from one URL is started or resumed, as long as every
+/// attempt receives some bytes.
 const ATTEMPTS: usize = 8;
 
-/// Forbids the network: set to anything, it makes what would be downloaded an error.
+/// Forbids the network: if set, an operation that needs a download fails.
 pub const OFFLINE_VARIABLE: &str = "KERNLAB_OFFLINE";
 
-/// Speaks HTTP.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
-    /// Absent if nothing may be downloaded.
+    /// Absent if downloads are forbidden.
     agent: Option<ureq::Agent>,
 }
 
-/// A file that could not be had from one address.
+/// A file could not be downloaded from one URL.
 #[derive(Debug, thiserror::Error)]
 pub enum TransferError {
-    /// The server said so.
+    /// The server answered with an error status.
     #[error("the server answered {0}")]
     Status(StatusCode),
-    /// No answer, or none that can be understood.
-    #[error("no usable answer")]
+    /// The server did not answer, or its response is malformed.
+    #[error("no usable response")]
     Transport(#[source] Box<ureq::Error>),
-    /// The answer broke off.
+    /// The response broke off.
     #[error("the transfer broke off after {received} bytes")]
     BrokenOff {
-        /// How many bytes are there, those of earlier tries included.
+        /// The number of bytes received so far, including earlier attempts.
         received: u64,
-        /// Why.
         source: io::Error,
     },
-    /// The server has a file of another size.
-    #[error("the file there has {found} bytes, not {expected}")]
-    WrongSize {
-        /// What it should have.
-        expected: u64,
-        /// What it has.
-        found: u64,
-    },
-    /// The server has another file.
-    #[error("the file there has another SHA-256 digest than expected")]
+    /// The server's file has the wrong size.
+    #[error("the server's file has {found} bytes, not {expected}")]
+    WrongSize { expected: u64, found: u64 },
+    /// The server's file has the wrong digest.
+    #[error("the server's file does not have the expected SHA-256 digest")]
     WrongDigest,
-    /// The server does not tell how large its file is.
-    #[error("the server does not tell the size of the file")]
+    /// The server does not state the size of its file.
+    #[error("the server does not state the size of the file")]
     NoSize,
-    /// Nothing may be downloaded.
-    #[error("nothing is downloaded offline")]
+    /// Downloads are forbidden.
+    #[error("downloads are forbidden offline")]
     Offline,
-    /// A document exceeds what such a document can sensibly have.
-    #[error("the document there has more than {limit} bytes")]
-    TooLarge {
-        /// The bound.
-        limit: u64,
-    },
-    /// Keeping the bytes failed: no other address helps.
+    /// A document exceeds the limit for documents of its kind.
+    #[error("the server's document has more than {limit} bytes")]
+    TooLarge { limit: u64 },
+    /// The bytes could not be stored. No other URL would help.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl Client {
-    /// A client that goes through the proxy that the environment names, if it names one; or
-    /// nowhere, if the environment forbids it.
+    /// A client that uses the proxy given by the environment, if any. It is offline if the
+    /// environment forbids downloads.
     pub(crate) fn new() -> Self {
         match crate::is_set(OFFLINE_VARIABLE) {
             true => Client::offline(),
@@ -82,7 +74,7 @@ impl Client {
         }
     }
 
-    /// A client that downloads nothing.
+    /// A client that refuses to download.
     pub(crate) fn offline() -> Self {
         Client { agent: None }
     }
@@ -91,7 +83,7 @@ impl Client {
         self.agent.is_none()
     }
 
-    /// A client that goes through no proxy: tests serve their files on the loopback.
+    /// A client without a proxy: tests serve their files on the loopback interface.
     #[cfg(test)]
     pub(crate) fn direct(silence: Duration) -> Self {
         Client::with(silence, None)
@@ -111,7 +103,7 @@ impl Client {
         Client { agent: Some(config.into()) }
     }
 
-    /// A document of at most so many bytes.
+    /// Downloads a document of at most `limit` bytes.
     pub(crate) fn get(&self, url: &str, limit: u64) -> Result<Vec<u8>, TransferError> {
         let response = self.request(url, 0)?;
         if response.status() != StatusCode::OK {
@@ -129,7 +121,7 @@ impl Client {
         Ok(document)
     }
 
-    /// A file from its beginning, of which no more is downloaded than is read.
+    /// Reads a file from its beginning. Downloads no more than the caller reads.
     pub(crate) fn beginning(
         &self,
         url: &str,
@@ -142,7 +134,7 @@ impl Client {
         }
     }
 
-    /// How large a file is, in bytes.
+    /// The size of a file in bytes.
     pub(crate) fn size(&self, url: &str) -> Result<u64, TransferError> {
         let agent = self.agent.as_ref().ok_or(TransferError::Offline)?;
         let response = agent.head(url).call();
@@ -153,8 +145,8 @@ impl Client {
         }
     }
 
-    /// Completes a download; on success the bytes are good. On failure those that came stay, for
-    /// another address or another day, unless they are known to be wrong.
+    /// Completes a download and verifies its digest. On failure the received bytes stay, for
+    /// another URL or a later attempt, unless they are known to be wrong.
     pub(crate) fn complete(
         &self,
         url: &str,
@@ -176,7 +168,7 @@ impl Client {
                 if before == 0 {
                     break;
                 }
-                // The bytes of an earlier try may be to blame: once more from the start.
+                // The bytes of an earlier attempt may be wrong: start again from the beginning.
             } else if matches!(outcome, Err(TransferError::Store(_))) || partial.len() <= before {
                 break;
             }
@@ -184,7 +176,7 @@ impl Client {
         outcome
     }
 
-    /// One request for what is missing.
+    /// Makes one request for the missing bytes.
     fn resume(
         &self,
         url: &str,
@@ -194,7 +186,7 @@ impl Client {
         let response = self.request(url, partial.len())?;
         match response.status() {
             StatusCode::OK => {
-                // A server may ignore the wish for a part.
+                // A server may ignore the range request.
                 partial.restart()?;
                 expect_size(content_length(&response), partial.size())?;
             }
@@ -245,7 +237,7 @@ fn expect_size(found: Option<u64>, expected: u64) -> Result<(), TransferError> {
     }
 }
 
-/// Whether a partial answer begins where it was asked to: `Content-Range: bytes 3-5/6`.
+/// Whether a partial response starts at the requested offset: `Content-Range: bytes 3-5/6`.
 fn starts_at(response: &Response<ureq::Body>, offset: u64) -> bool {
     let range = response.headers().get(header::CONTENT_RANGE).and_then(|v| v.to_str().ok());
     range
@@ -280,7 +272,7 @@ mod tests {
             Download { _dir: dir, store, server }
         }
 
-        /// What came of the download, and what was asked for on the way.
+        /// The result of the download, and the requests that it made.
         fn run(&self) -> (Result<(), TransferError>, Vec<String>) {
             let mut partial = self.partial();
             let url = format!("{}/file", self.server.url());

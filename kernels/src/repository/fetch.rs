@@ -1,4 +1,4 @@
-//! From the lock to packages in the store.
+//! Downloads locked packages into the store.
 
 use kernlab_core::outcome::Reason;
 use ureq::http::StatusCode;
@@ -17,66 +17,55 @@ use crate::{
     store::{Object, Store, StoreError},
 };
 
-/// A file that is locked can't be had.
+/// A locked file can't be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// No address delivered a file.
+    /// No URL delivered the file.
     #[error("cannot download {file}{}", tried(.attempts))]
     Unreachable {
-        /// The last part of its path.
         file: String,
-        /// What each address said.
+        /// The result of each URL.
         attempts: Vec<MirrorAttempt>,
     },
-    /// The repository has dropped a file since it was locked.
+    /// The repository has removed the file since it was locked.
     #[error(
-        "the repository no longer has {file}, which is locked: run `cargo xtask kernels update \
-         {id}` to lock what it has now{}",
+        "the repository no longer has the locked file {file}: run `cargo xtask kernels update {id}` \
+         to lock its current files{}",
         tried(.attempts)
     )]
     Vanished {
-        /// The entry's id.
         id: String,
-        /// The last part of its path.
         file: String,
-        /// What each address said.
+        /// The result of each URL.
         attempts: Vec<MirrorAttempt>,
     },
-    /// A file would have to be downloaded, which was forbidden.
+    /// The file needs a download, which is forbidden.
     #[error(
-        "{file} is not in the store, and nothing is downloaded offline: run `cargo xtask kernels \
+        "{file} is not in the store, and downloads are forbidden offline: run `cargo xtask kernels \
          fetch {id}` where there is a network"
     )]
-    Offline {
-        /// The entry's id.
-        id: String,
-        /// The last part of its path.
-        file: String,
-    },
-    /// An address has another file than the matrix says.
+    Offline { id: String, file: String },
+    /// The URL's file is not the one that the matrix names.
     #[error(
-        "{url} is not the file that kernels.toml names by its SHA-256: find out which of the two \
+        "{url} does not have the SHA-256 digest that kernels.toml names: find out which of the two \
          is right{}",
         tried(.attempts)
     )]
     OtherFile {
-        /// The address.
         url: String,
-        /// What it said.
+        /// The result of each attempt.
         attempts: Vec<MirrorAttempt>,
     },
-    /// Addresses delivered, but never the file that is locked.
+    /// Mirrors delivered a file, but not the locked one.
     #[error(
-        "no address has the {file} that is locked{}; if the repository replaced it, run `cargo \
-         xtask kernels update {id}`",
+        "no mirror has the locked {file}{}; if the repository replaced it, run `cargo xtask \
+         kernels update {id}`",
         tried(.attempts)
     )]
     DigestMismatch {
-        /// The entry's id.
         id: String,
-        /// The last part of its path.
         file: String,
-        /// What each address said.
+        /// The result of each URL.
         attempts: Vec<MirrorAttempt>,
     },
     /// The store can't be used.
@@ -84,12 +73,10 @@ pub enum FetchError {
     Store(#[from] StoreError),
 }
 
-/// What one address said.
+/// The failed attempt at one URL.
 #[derive(Debug)]
 pub struct MirrorAttempt {
-    /// The address.
     pub url: String,
-    /// Why it did not deliver.
     pub error: TransferError,
 }
 
@@ -102,7 +89,7 @@ fn tried(attempts: &[MirrorAttempt]) -> String {
 }
 
 impl FetchError {
-    /// The code that the cells of the kernel report.
+    /// The reason code that the kernel's cells report.
     pub(crate) fn reason(&self) -> Reason {
         match self {
             FetchError::Unreachable { .. }
@@ -119,12 +106,12 @@ impl FetchError {
 /// A package in the store.
 #[derive(Clone, Debug)]
 pub(crate) struct StoredPackage {
-    /// The last part of its path in the repository.
+    /// The file name: the last part of its path in the repository.
     pub(crate) file: String,
     pub(crate) object: Object,
 }
 
-/// What downloading takes.
+/// What is needed to download files.
 pub(crate) struct Fetcher<'a> {
     pub(crate) client: &'a Client,
     pub(crate) matrix: &'a Matrix,
@@ -134,7 +121,7 @@ pub(crate) struct Fetcher<'a> {
 }
 
 impl Fetcher<'_> {
-    /// Every package of a kernel, from the store or from the first address that delivers it.
+    /// Every package of a kernel, from the store or from the first URL that delivers it.
     pub(crate) fn fetch(&self, kernel: &LockedKernel) -> Result<Vec<StoredPackage>, FetchError> {
         kernel.files.iter().map(|file| self.fetch_file(kernel, file)).collect()
     }
@@ -151,7 +138,7 @@ impl Fetcher<'_> {
         }
         let wait = || self.observer.observe(&kernel.id, Event::Wait { file: name });
         let _lock = self.store.lock_announced(&file.sha256.to_string(), wait)?;
-        // Another process may have fetched it while this one waited for its turn.
+        // Another process may have fetched it while this one waited for the lock.
         if let Some(object) = self.store.object(file.sha256, file.size) {
             return Ok(stored(object));
         }
@@ -189,7 +176,7 @@ impl Fetcher<'_> {
         }
     }
 
-    /// Where the file may be had, in the order in which to try.
+    /// The URLs that may have the file, in the order in which they are tried.
     fn addresses(&self, kernel: &LockedKernel, file: &LockedFile) -> Vec<Mirror> {
         match &file.place {
             Place::Url(url) => vec![Mirror { url: url.clone(), is_dated: false }],
@@ -220,16 +207,15 @@ pub(crate) fn is_stored(store: &Store, kernel: &LockedKernel) -> bool {
     stored(store, kernel).is_some()
 }
 
-/// Where a file that could not be had was looked for.
+/// The failed attempts to download a file.
 struct Undelivered {
     attempts: Vec<MirrorAttempt>,
-    /// Whether those include an address that is kept up to date.
+    /// Whether they include a mirror of the current repository, as opposed to a dated archive.
     asked_live: bool,
 }
 
 impl Undelivered {
-    /// A repository that has the file, but another one, or has it no more, is told apart from one
-    /// that can't be reached.
+    /// Distinguishes a repository that replaced or removed the file from one that can't be reached.
     fn kind(self, id: &str, file: &LockedFile) -> FetchError {
         let Undelivered { attempts, asked_live } = self;
         let id = id.to_owned();

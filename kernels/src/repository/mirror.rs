@@ -1,4 +1,4 @@
-//! At which addresses the files of a repository are looked for, in which order.
+//! The mirrors of a repository, and the order in which they are tried.
 
 use std::{env, path::Path};
 
@@ -11,19 +11,19 @@ use crate::{
     },
 };
 
-/// What this machine knows of mirrors.
+/// The mirrors configured on this machine.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Mirrors {
-    /// The addresses in `KERNLAB_MIRROR_<REPOSITORY>` for each repository that has such.
+    /// The URLs in `KERNLAB_MIRROR_<REPOSITORY>`, for each repository that has any.
     environment: Vec<(String, String)>,
     distributions: Vec<String>,
     apt: Vec<AptSource>,
-    /// Addresses of directories of repositories.
+    /// URLs of RPM repository directories.
     yum: Vec<String>,
 }
 
 impl Mirrors {
-    /// Reads the environment and the package configuration below `root`.
+    /// Reads the environment, and the package manager's configuration below `root`.
     pub(crate) fn of_machine(matrix: &Matrix, root: &Path) -> Self {
         let mut environment = Vec::new();
         for name in matrix.repositories.keys() {
@@ -38,12 +38,13 @@ impl Mirrors {
         }
     }
 
-    /// The addresses of a repository as it is now: the environment's and the overlay's, the
-    /// machine's own where it is of the same distribution, the distribution's public ones, and then
-    /// dated archives. Of a repository as it was on a date: dated archives only.
+    /// The mirrors of a repository. For its current state: those of the environment and the
+    /// overlay, those that this machine is configured with if it runs the same distribution, the
+    /// distribution's public ones, and then dated archives. For its state on a date: dated archives
+    /// only.
     ///
-    /// An address of the environment or the overlay is that of a dated archive if it has a hole for
-    /// the date.
+    /// A URL of the environment or the overlay is that of a dated archive if it has a placeholder
+    /// for the date.
     pub(crate) fn of(&self, matrix: &Matrix, name: &str, wanted: Wanted<'_>) -> Vec<Mirror> {
         let Some(repository) = matrix.repositories.get(name) else {
             return Vec::new();
@@ -100,17 +101,17 @@ impl Mirrors {
 /// Which state of a repository is wanted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Wanted<'a> {
-    /// Today's; a dated archive may serve with that of this date.
+    /// The current one; if no mirror has it, a dated archive of this date may be used.
     Now { fallback: Option<&'a str> },
-    /// That of this date, and no other.
+    /// The one of this date, and no other.
     At(&'a str),
 }
 
-/// One address of a repository: `dists/...` and `pool/...` are below it.
+/// The URL of a mirror: `dists/...` and `pool/...` are relative to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mirror {
     pub(crate) url: String,
-    /// Whether it shows the repository as it was once, so that what it says may be out of date.
+    /// Whether it shows a past state of the repository, so that its content may be out of date.
     pub(crate) is_dated: bool,
 }
 
@@ -120,7 +121,8 @@ impl Mirror {
     }
 }
 
-/// The variable that names a mirror: `KERNLAB_MIRROR_DEBIAN_SECURITY` for `debian-security`.
+/// The environment variable that names a mirror: `KERNLAB_MIRROR_DEBIAN_SECURITY` for
+/// `debian-security`.
 pub(crate) fn variable(repository: &str) -> String {
     let name = repository.to_uppercase();
     format!("KERNLAB_MIRROR_{}", name.replace(|c: char| !c.is_ascii_alphanumeric(), "_"))
@@ -229,7 +231,7 @@ mod tests {
         ];
         let archives = archives.map(|url| (url.to_owned(), true));
         assert_eq!(urls(Wanted::At("20181101T000000Z")), archives);
-        // Without a pinned date they come last.
+        // Without a pinned date, dated archives come last.
         let all = urls(now("20181101T000000Z"));
         assert_eq!(all[all.len() - 2..], archives);
         assert!(all[..all.len() - 2].iter().all(|(_, is_dated)| !is_dated));

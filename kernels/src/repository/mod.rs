@@ -1,4 +1,4 @@
-//! Where kernels come from: Debian's and RPM repositories, their mirrors, and what they say.
+//! Kernel packages in Debian and RPM repositories: mirrors, metadata and downloads.
 
 mod apt;
 pub(crate) mod deb;

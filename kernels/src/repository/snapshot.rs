@@ -1,4 +1,4 @@
-//! Dated archives: what a repository was like on a date.
+//! Dated archives: the state of a repository on a date.
 
 use std::{fmt, str::FromStr};
 
@@ -7,18 +7,17 @@ use serde::{Deserialize, Deserializer, de};
 
 use crate::address::is_http;
 
-/// Where the date goes in the address of a dated archive.
+/// The placeholder for the date in the URL of a dated archive.
 const HOLE: &str = "{timestamp}";
 
-/// How dated archives write a date: `20261121T001241Z`.
+/// The date format of dated archives: `20261121T001241Z`.
 const FORMAT: &str = "%Y%m%dT%H%M%SZ";
 
-/// A date as an entry pins it.
+/// A date that an entry pins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SnapshotDate(Timestamp);
 
 impl SnapshotDate {
-    /// The same as a point in time.
     pub fn time(self) -> Timestamp {
         self.0
     }
@@ -36,7 +35,7 @@ impl FromStr for SnapshotDate {
     fn from_str(text: &str) -> Result<Self, String> {
         let time = DateTime::strptime(FORMAT, text).and_then(|time| time.to_zoned(TimeZone::UTC));
         let date = time.map(|time| SnapshotDate(time.timestamp()));
-        // The parser is generous: what is written must be what it means.
+        // The parser accepts more than this format, so the date must print back to the same text.
         date.ok().filter(|date| date.to_string() == text).ok_or_else(|| {
             format!("{text:?} is not a date of a dated archive such as \"20181101T000000Z\"")
         })
@@ -55,12 +54,12 @@ impl<'de> Deserialize<'de> for SnapshotDate {
     }
 }
 
-/// The address of a dated archive, with a hole for the date.
+/// The URL of a dated archive, with a placeholder for the date.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotUrl(String);
 
 impl SnapshotUrl {
-    /// The archive as it was then: `20261121T001241Z`.
+    /// The URL of the archive's state at a date such as `20261121T001241Z`.
     pub fn at(&self, timestamp: &str) -> String {
         self.0.replace(HOLE, timestamp)
     }

@@ -1,9 +1,9 @@
-//! The package sources that dnf or yum on this machine is configured with.
+//! The package sources configured for dnf or yum on this machine.
 
 use std::{fs, path::Path};
 
-/// The addresses of everything enabled in `/etc/yum.repos.d`, with variables such as `$basearch` in
-/// them. Files that can't be read are not there.
+/// The URLs of all enabled sources in `/etc/yum.repos.d`, in which variables such as `$basearch`
+/// are kept. Unreadable files are skipped.
 pub(crate) fn addresses(root: &Path) -> Vec<String> {
     let dir = fs::read_dir(root.join("etc/yum.repos.d")).into_iter().flatten().flatten();
     let mut paths: Vec<_> = dir.map(|entry| entry.path()).collect();
@@ -13,7 +13,8 @@ pub(crate) fn addresses(root: &Path) -> Vec<String> {
     paths.into_iter().flat_map(|path| parse(&read(path))).collect()
 }
 
-/// Where a mirror is, by the address of one of its directories: up to the last part of its path.
+/// The URL of a mirror, taken from the URL of one of its directories: everything up to the
+/// archive's name.
 pub(crate) fn mirror(address: &str, archive: &str) -> Option<String> {
     let part = format!("/{archive}/");
     let start = address.find("://")? + 3;
@@ -22,7 +23,8 @@ pub(crate) fn mirror(address: &str, archive: &str) -> Option<String> {
     (!mirror.contains('$')).then(|| mirror.to_owned())
 }
 
-/// The format of dnf.conf(5): sections of `key=value`, with more values on indented lines.
+/// Parses the format of dnf.conf(5): sections of `key=value`, with further values on indented
+/// lines.
 fn parse(text: &str) -> Vec<String> {
     let mut addresses = Vec::new();
     let mut section = Section::default();
@@ -49,7 +51,7 @@ fn parse(text: &str) -> Vec<String> {
     addresses
 }
 
-/// What has been read of a section.
+/// A section that is still being parsed.
 #[derive(Default)]
 struct Section {
     base: String,

@@ -38,7 +38,7 @@ pub(crate) fn index(packages: &[Package]) -> String {
     text
 }
 
-/// A release document of today that describes this index.
+/// A release file that is dated today and describes this index.
 pub(crate) fn release(suite: &str, index: &[u8]) -> String {
     let now = jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S UTC");
     format!(

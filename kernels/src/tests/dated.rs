@@ -109,7 +109,7 @@ fn without_the_pin_the_same_document_is_refused() {
     lab.mirrors(&[&format!("{}/{ROOT}", lab.server.url())]);
     suite().publish(&lab.server, &lab.author, &packages());
     let [error] = &lab.update()[..] else { panic!() };
-    assert!(error.contains("the release document expired on 2018-11-07T20:45:12Z"), "{error}");
+    assert!(error.contains("the release file expired on 2018-11-07T20:45:12Z"), "{error}");
     assert!(!lab.path(LOCK_FILE).exists());
 }
 
@@ -118,7 +118,7 @@ fn a_date_that_is_yet_to_come_is_refused() {
     let lab = lab(Some("21181101T000000Z"));
     suite().publish(&lab.server, &lab.author, &packages());
     let [error] = &lab.update()[..] else { panic!() };
-    assert!(error.contains("21181101T000000Z is yet to come"), "{error}");
+    assert!(error.contains("21181101T000000Z is in the future"), "{error}");
     assert_eq!(lab.server.requests(), [""; 0]);
 }
 
@@ -135,7 +135,7 @@ fn a_changed_pin_makes_the_lock_stale() {
         lab.write(MATRIX_FILE, &changed);
         let error = lab.prepare().unwrap_err();
         assert_eq!(error.reason(), Reason::NotLocked);
-        assert!(chain(&error).contains("the lock is of "), "{}", chain(&error));
+        assert!(chain(&error).contains("the lock was resolved from "), "{}", chain(&error));
     }
 }
 
@@ -149,7 +149,7 @@ fn a_document_of_another_date_is_refused() {
         let lab = lab(Some(DATE));
         Suite { date: time(date), ..suite }.publish(&lab.server, &lab.author, &packages());
         let [error] = &lab.update()[..] else { panic!("{why}") };
-        let is_of = format!("the release document is of {date}, which is not what the suite was");
+        let is_of = format!("the release file, dated {date}, was not valid on");
         assert!(error.contains(&is_of) || error.contains("later than it can be"), "{why}: {error}");
     }
 }

@@ -94,9 +94,9 @@ fn a_package_that_the_repository_dropped_says_what_to_do() {
     let error = lab.prepare().unwrap_err();
     assert_eq!(error.reason(), Reason::Unreachable);
     let text = chain(&error);
-    let expected = "the repository no longer has linux-image-6.1.0-1-cloud_6.1.5-1_amd64.deb, \
-                    which is locked: run `cargo xtask kernels update newest` to lock what it has \
-                    now";
+    let expected = "the repository no longer has the locked file \
+                    linux-image-6.1.0-1-cloud_6.1.5-1_amd64.deb: run `cargo xtask kernels update \
+                    newest` to lock its current files";
     assert!(text.contains(expected), "{text}");
     assert!(text.contains(&absent), "{text}");
     assert_eq!(lab.update(), [""; 0]);
@@ -158,7 +158,7 @@ fn a_lock_of_another_source_is_told() {
     lab.write(MATRIX_FILE, &matrix.replace("linux-image-cloud", "linux-image-rt"));
     let error = lab.prepare().unwrap_err();
     assert_eq!(error.reason(), Reason::NotLocked);
-    assert!(chain(&error).contains("the entry says \"deb sample stable main linux-image-rt\""));
+    assert!(chain(&error).contains("the entry names \"deb sample stable main linux-image-rt\""));
 }
 
 #[test]

@@ -146,12 +146,12 @@ fn locked_only_and_offline_say_what_to_do() {
     let lab = published();
     let error = prepare(&lab.open().locked_only(), &Seen::default()).unwrap_err();
     assert_eq!(error.reason(), Reason::NotLocked);
-    let expected = "kernel newest: not in the lock, which --locked or KERNLAB_LOCKED keeps as it is: \
-                    run `cargo xtask kernels update newest`";
+    let expected = "kernel newest: not in the lock, and --locked or KERNLAB_LOCKED forbids adding to \
+                    it: run `cargo xtask kernels update newest`";
     assert_eq!(chain(&error), expected);
     let error = prepare(&lab.open().offline(), &Seen::default()).unwrap_err();
     assert_eq!(error.reason(), Reason::NotLocked);
-    assert!(chain(&error).contains("no repository is asked"), "{}", chain(&error));
+    assert!(chain(&error).contains("forbids asking its repository"), "{}", chain(&error));
     assert_eq!(lab.server.requests(), [""; 0]);
     assert!(!lab.path(LOCK_FILE).exists());
 }

@@ -147,7 +147,7 @@ fn an_index_that_is_not_as_it_was_signed_is_refused() {
     for name in primary {
         lab.server.edit(&format!("{DIR}/repodata/{name}"), |content| content[30] ^= 1);
     }
-    refused("is not what the repomd.xml promises");
+    refused("does not match the digest in the repomd.xml");
     repository.publish(&lab.server, DIR);
     assert_eq!(lab.update(), [""; 0]);
 }
@@ -164,7 +164,7 @@ fn a_package_replaced_after_it_was_locked_is_refused() {
     assert_eq!(lab.prepare().unwrap_err().reason(), Reason::DigestMismatch);
     lab.server.remove(&format!("{DIR}/{IMAGE}"));
     let error = chain(&lab.prepare().unwrap_err());
-    assert!(error.contains("the repository no longer has kernel-core-4.18.0"), "{error}");
+    assert!(error.contains("no longer has the locked file kernel-core-4.18.0"), "{error}");
     assert!(error.contains("run `cargo xtask kernels update newest`"), "{error}");
 }
 
@@ -252,7 +252,7 @@ fn packages_that_are_not_as_they_were_signed_are_refused() {
         *content.last_mut().unwrap() ^= 1;
         fs::write(image, content).unwrap();
     };
-    refused(&change, "the payload of the package is not the one that was signed");
+    refused(&change, "the payload of the package differs from the signed one");
 }
 
 #[test]
@@ -357,7 +357,7 @@ fn a_repository_whose_dir_changes_and_whose_packages_are_elsewhere() {
     repository.index(&["--location-prefix", "../../../../../../../blobstore/b10b"], None);
     repository.publish(&lab.server, GUID);
     let [error] = &lab.update()[..] else { panic!() };
-    assert!(error.contains("is out of the repository"), "{error}");
+    assert!(error.contains("is outside the repository"), "{error}");
     lab.server.put(LIST, "<html>not found</html>");
     let [error] = &lab.update()[..] else { panic!() };
     assert!(error.contains("mirror.list names no directory of this mirror"), "{error}");

@@ -79,7 +79,7 @@ fn a_tampered_index_is_not_believed() {
     lab.publish(&[meta(), kernel()]);
     lab.server.edit(INDEX, |content| content[20] ^= 1);
     let [error] = &lab.update()[..] else { panic!() };
-    assert!(error.contains("is not what the signed release document promises"), "{error}");
+    assert!(error.contains("not match the digest in the signed release file"), "{error}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Where a kernel may be that somebody asks for.
+//! Which sources may have the kernel that a user asks for.
 
 use crate::address::is_http;
 use std::{convert::Infallible, fmt, path::PathBuf, str::FromStr};
@@ -8,16 +8,16 @@ use crate::catalog::{
     matrix::{DebSource, Entry, Matrix, Release, RpmSource, Source},
 };
 
-/// A kernel in a user's words.
+/// A kernel as the user names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// An image on this machine.
     Image(PathBuf),
-    /// A package, archive or image at an address.
+    /// A package, archive or image at a URL.
     Url(String),
     /// The newest kernel of a release: `6.16`.
     Release(Release),
-    /// A package of one of the matrix's repositories, or a glob.
+    /// A package of one of the matrix's repositories, or a glob of package names.
     Package(String),
 }
 
@@ -50,7 +50,7 @@ impl fmt::Display for Request {
 }
 
 impl Request {
-    /// Whether this is the kernel that was asked for.
+    /// Whether this locked kernel satisfies the request.
     pub(super) fn is_met_by(&self, locked: &LockedKernel) -> bool {
         match self {
             Request::Release(release) => {
@@ -61,16 +61,16 @@ impl Request {
     }
 }
 
-/// What to ask, in groups: the first group with an answer counts, and in it the newest kernel.
+/// The sources to query, in groups. The newest kernel of the first group that has any is used.
 ///
-/// The suites that the matrix knows are asked. Of a release, the small flavour for virtual machines is
-/// preferred, as it boots fastest.
+/// All suites that the matrix names are queried. For a release, the small flavour for virtual
+/// machines comes first, because it boots fastest.
 pub(super) fn sources(matrix: &Matrix, request: &Request) -> Vec<Vec<Source>> {
     let patterns = match request {
         Request::Package(package) => vec![package.clone()],
         Request::Release(release) => vec![
             format!("linux-image-{release}[.-]*-cloud-amd64"),
-            // Not a flavour: `6.16.3+deb13-amd64`.
+            // A plain release such as `6.16.3+deb13-amd64`, without a flavour.
             format!("linux-image-{release}[.-]*[0-9]-amd64"),
             format!("linux-image-{release}[.-]*-generic"),
             "kernel".to_owned(),
@@ -101,8 +101,8 @@ fn with_package(place: &Source, package: &str) -> Source {
     }
 }
 
-/// Every suite and directory that an entry is from, each once. The newest kernel is looked for, which
-/// is never in the archive of a date.
+/// Every suite and directory that an entry uses, each once and without a pinned date: the newest
+/// kernel is never in the dated archive of a past date.
 fn places(matrix: &Matrix) -> Vec<Source> {
     let mut places: Vec<Source> = Vec::new();
     for entry in &matrix.entries {
@@ -121,8 +121,8 @@ fn places(matrix: &Matrix) -> Vec<Source> {
     places
 }
 
-/// An id in the manner of the others: `debian-6.16`, with `-rt` or `-generic` for a flavour; with the
-/// whole release, if that is taken.
+/// An id in the style of the existing ones: `debian-6.16`, with `-rt` or `-generic` for a flavour.
+/// If that id is taken, the id contains the complete release.
 pub(super) fn id(
     entry: &Entry,
     uname: &str,
@@ -157,7 +157,7 @@ pub(super) fn id(
     all.find(|id| !is_taken(id)).unwrap_or(long)
 }
 
-/// The numbers in a release, for telling which is newer.
+/// The numbers in a release, for finding the newer of two.
 pub(super) fn numbers(release: &str) -> Vec<u64> {
     release
         .split(|c: char| !c.is_ascii_digit())

@@ -1,7 +1,8 @@
-//! From a word to an entry: what adding a kernel takes.
+//! Adding a kernel: from the user's request to an entry.
 //!
-//! [`Kernels::propose`] finds the kernel and makes an entry of it, in memory only, so that it can be
-//! fetched and booted before anything is written. [`Proposal::write`] writes entry and lock.
+//! [`Kernels::propose`] finds the kernel and builds an entry in memory only, so that the kernel can
+//! be fetched and booted before anything is written. [`Proposal::write`] writes the entry and the
+//! lock.
 
 mod candidates;
 mod neighbour;
@@ -36,39 +37,33 @@ use crate::{
     store::StoreError,
 };
 
-/// The most that is downloaded of an address whose digest is not known, in bytes.
+/// The largest file in bytes that is downloaded from a URL whose digest is not known.
 const MAX_FILE: u64 = 1 << 30;
 
 /// A kernel can't be added.
 #[derive(Debug, thiserror::Error)]
 pub enum AddError {
-    /// Nobody has it.
+    /// No repository has the kernel.
     #[error("no repository of kernels.toml has {request}{}", listed(.tried))]
     NotFound {
-        /// What was asked for.
         request: String,
-        /// Where it was looked for, and what was said.
+        /// The sources that were queried, and the result of each.
         tried: Vec<String>,
     },
-    /// The id is another entry's.
+    /// Another entry has the id.
     #[error("the id {0:?} is taken: name another with --id")]
     Taken(String),
-    /// An address does not deliver.
+    /// The download from a URL failed.
     #[error("cannot download {url}")]
-    Download {
-        /// The address.
-        url: String,
-        /// Why.
-        source: TransferError,
-    },
-    /// The kernel can't be used.
+    Download { url: String, source: TransferError },
+    /// The kernel can't be fetched or used.
     #[error(transparent)]
     Kernel(#[from] Error),
-    /// The files that entries and locks are in would not be right.
+    /// The matrix or a lock would be malformed.
     #[error(transparent)]
     Document(#[from] DocumentError),
-    /// The entry would not be read as it was meant.
-    #[error("the entry would be read back as another one: write it into {0} by hand")]
+    /// The text written for the entry would parse as a different entry.
+    #[error("the generated entry does not parse back to the same entry: write it into {0} by hand")]
     Misread(PathBuf),
     /// The lock can't be changed.
     #[error(transparent)]
@@ -82,33 +77,31 @@ fn listed(tried: &[String]) -> String {
     tried.iter().map(|line| format!("\n  {line}")).collect()
 }
 
-/// What a user may say about the new entry.
+/// What a user may choose for the new entry.
 #[derive(Clone, Debug, Default)]
 pub struct AddOptions {
-    /// Its id.
     pub id: Option<String>,
-    /// What it is in the matrix for.
+    /// Why the kernel is in the matrix.
     pub why: Option<String>,
-    /// Whether it runs when nothing is asked for.
+    /// Whether it runs when no kernel is selected.
     pub tier: Option<Tier>,
-    /// Only for this machine.
+    /// Whether the entry goes into the overlay of this machine.
     pub local: bool,
 }
 
 /// An entry that is not written yet.
 #[derive(Clone, Debug)]
 pub struct Proposal {
-    /// The entry.
     pub entry: Entry,
-    /// The kernels as they will be, for fetching and booting the new one.
+    /// The kernels with the new entry added, for fetching and booting it.
     pub kernels: Kernels,
-    /// What it is locked to, if its kind of source is.
+    /// The lock entry, if this kind of source is locked.
     locked: Option<LockedKernel>,
 }
 
 impl Kernels {
-    /// Finds a kernel and proposes an entry for it. Repositories are asked, and what is at an address
-    /// is downloaded; nothing is written but the store.
+    /// Finds a kernel and proposes an entry for it. Queries repositories, or downloads the file at
+    /// a URL. Writes only to the store.
     pub fn propose(
         &self,
         request: &Request,
@@ -160,7 +153,7 @@ impl Kernels {
         self.catalog.matrix.entries.iter().any(|entry| entry.id == id)
     }
 
-    /// Whatever is at an address now.
+    /// Downloads the file at a URL to get its current digest.
     fn address(&self, url: &str) -> Result<UrlSource, AddError> {
         let content = self
             .catalog
@@ -170,7 +163,7 @@ impl Kernels {
         Ok(UrlSource { url: url.to_owned(), sha256: Digest::of(&content) })
     }
 
-    /// The newest kernel of the first group of sources that have one.
+    /// The newest kernel of the first group whose sources have any.
     fn in_repositories(
         &self,
         request: &Request,
@@ -181,7 +174,7 @@ impl Kernels {
         for group in candidates::sources(&self.catalog.matrix, request) {
             match self.ask(group, origin, observer) {
                 Ok((_, Some(locked))) if !request.is_met_by(&locked) => {
-                    tried.push(format!("{}: that is {}", locked.source, locked.release));
+                    tried.push(format!("{}: it resolves to {}", locked.source, locked.release));
                 }
                 Ok(found) => return Ok(found),
                 Err(errors) => tried.extend(errors),
@@ -190,7 +183,7 @@ impl Kernels {
         Err(not_found(request, tried))
     }
 
-    /// The newest kernel of several sources; where none has one, what each said.
+    /// The newest kernel of several sources. If none has one, the error of each source.
     fn ask(
         &self,
         sources: Vec<Source>,
@@ -201,7 +194,7 @@ impl Kernels {
             .into_iter()
             .enumerate()
             .map(|(number, source)| Entry {
-                // No id of the matrix has a slash.
+                // Ids in the matrix contain no slash.
                 id: format!("candidate/{number}"),
                 ..blank(source, origin)
             })
@@ -245,7 +238,7 @@ fn blank(source: Source, origin: Origin) -> Entry {
 }
 
 impl Proposal {
-    /// Runs its cells with and without the BTF that it has, or only without, if it has none.
+    /// Sets the BTF modes: with and without BTF if the image has BTF, otherwise only without.
     pub fn set_btf(&mut self, has_btf: bool) {
         self.entry.btf = match has_btf {
             true => vec![BtfMode::Embedded, BtfMode::Masked],
@@ -254,7 +247,7 @@ impl Proposal {
         self.settle();
     }
 
-    /// Puts the entry into the kernels as they will be.
+    /// Adds the entry to the proposal's kernels.
     fn settle(&mut self) {
         let Proposal { entry, kernels, locked } = self;
         kernels.catalog.matrix.entries.retain(|other| other.id != entry.id);
@@ -266,7 +259,7 @@ impl Proposal {
         lock.extend(locked.clone());
     }
 
-    /// The file that the entry belongs into.
+    /// The file that the entry will be written to.
     pub fn file(&self) -> PathBuf {
         let name = match self.entry.origin {
             Origin::Shared => MATRIX_FILE,
@@ -275,12 +268,13 @@ impl Proposal {
         self.kernels.catalog.dir.join(name)
     }
 
-    /// The entry as it will be written.
+    /// The entry as text for that file.
     pub fn text(&self) -> String {
         text::entry(&self.entry)
     }
 
-    /// Writes entry and lock. The entry is written only if it is read back as it was meant.
+    /// Writes the entry and the lock. The entry is written only if its text parses back to the same
+    /// entry.
     pub fn write(&self) -> Result<(), AddError> {
         let (dir, file) = (&self.kernels.catalog.dir, self.file());
         let text = match fs::read_to_string(&file) {

@@ -1,14 +1,15 @@
-//! Which kernel a new one is compared with.
+//! Which existing kernel a new one is compared with.
 
 use crate::catalog::{
     Kernels, State,
     matrix::{Entry, Release, Source},
 };
 
-/// Minor releases that a major one had, more or less: 4.20 was followed by 5.0, 5.19 by 6.0, 6.19 by 7.0.
+/// Roughly how many minor releases a major one has: 4.20 was followed by 5.0, 5.19 by 6.0, 6.19 by
+/// 7.0.
 const MINORS: u32 = 20;
 
-/// How far apart two releases are, in releases.
+/// The distance between two releases, in minor releases.
 fn distance(one: &Release, other: &Release) -> u32 {
     let place = |release: &Release| {
         let numbers = release.numbers();
@@ -18,8 +19,8 @@ fn distance(one: &Release, other: &Release) -> u32 {
     place(one).abs_diff(place(other))
 }
 
-/// The kernel of the matrix that is most like this one, of those that can be had: by release, then by
-/// repository, then by flavour.
+/// The kernel of the matrix most similar to this one, among those that are available: by release,
+/// then by repository, then by flavour.
 pub fn nearest<'a>(kernels: &'a Kernels, entry: &Entry) -> Option<&'a Entry> {
     let release = entry.release.as_ref()?;
     let others = kernels.matrix().entries.iter().filter(|other| {
@@ -51,8 +52,7 @@ fn same_flavour(one: &Entry, other: &Entry) -> bool {
     flavour(one) == flavour(other)
 }
 
-/// What an entry is in the matrix for, as far as can be told without knowing the reason: where its
-/// release lies among the others.
+/// A default for the entry's `why`: where its release lies among the others.
 pub(super) fn why(kernels: &Kernels, entry: &Entry) -> String {
     let Some(release) = &entry.release else { return "added on request".to_owned() };
     let mut others: Vec<&Release> =

@@ -1,14 +1,14 @@
-//! An entry as a person would have written it.
+//! Writes an entry in the layout of a hand-written one.
 
 use std::fmt::Write as _;
 
 use crate::catalog::matrix::{Arch, Entry, Release, RpmDir, Source};
 
-/// What begins an entry.
+/// The first line of an entry.
 const HEADER: &str = "[[kernel]]";
 
-/// The text of a matrix with an entry more: before the first of a later release, or else behind the last
-/// that has one. Nothing else of the text changes.
+/// Inserts an entry into the text of a matrix: before the first entry of a later release, or else
+/// after the last entry that has a release. The rest of the text stays unchanged.
 pub(super) fn insert(text: &str, new: &Entry) -> String {
     let releases = releases(text);
     let later = |release: &Option<Release>| match (release, &new.release) {
@@ -30,7 +30,7 @@ pub(super) fn insert(text: &str, new: &Entry) -> String {
     }
 }
 
-/// The release of each entry, as far as it is written down.
+/// The release of each entry, where the entry has one.
 fn releases(text: &str) -> Vec<Option<Release>> {
     let table: toml::Table = text.parse().unwrap_or_default();
     let entries = table.get("kernel").and_then(|entries| entries.as_array());
@@ -38,11 +38,11 @@ fn releases(text: &str) -> Vec<Option<Release>> {
     entries.into_iter().flatten().map(release).collect()
 }
 
-/// Where an entry begins, with the comment above it.
+/// The start of an entry, including the comment above it.
 fn start_of(text: &str, position: usize) -> Option<usize> {
     let mut start = 0;
     let mut seen = 0;
-    // The first line of the comment that has no other line below it yet.
+    // The first line of the comment directly above.
     let mut comment = None;
     for line in text.split_inclusive('\n') {
         if line.trim_end() == HEADER {

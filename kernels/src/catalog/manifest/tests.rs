@@ -69,7 +69,7 @@ fn the_overlay_replaces_and_adds() {
 
 #[rstest]
 #[case::no_schema("", "kernels.toml:1:1: missing field `schema`")]
-#[case::other_schema("schema = 2", ":1:10: schema 2 is not known here: expected 1")]
+#[case::other_schema("schema = 2", ":1:10: unknown schema 2: expected 1")]
 #[case::syntax("schema = 1\n[[kernel]\n", "kernels.toml:2:10: ")]
 #[case::unknown_key("schema = 1\nkernels = []", ":2:1: unknown field `kernels`, expected")]
 #[case::fingerprint(
@@ -117,7 +117,7 @@ fn a_malformed_file_says_where_and_what(#[case] text: &str, #[case] expected: &s
 #[case::btf_file(
     "a",
     "source = { kind = \"host\" }\nbtf_file = \"x\"",
-    ":13:12: this file is for the BTF mode `external`, which"
+    ":13:12: `btf_file` is for the BTF mode `external`, which"
 )]
 #[case::rpm_dir(
     "a",

@@ -4,18 +4,18 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, de};
 
-/// Programs that build a kernel. Each is the name of a program on the `PATH`, or its path.
+/// Programs that build a kernel. Each is a path or the name of a program on the `PATH`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Toolchain {
-    /// What the names of the compiler and the binutils begin with, as in Kbuild's `CROSS_COMPILE`:
+    /// The prefix of the compiler's and the binutils' names, as in Kbuild's `CROSS_COMPILE`:
     /// `x86_64-linux-gnu-`, `/opt/gcc-10/bin/`.
     #[serde(default, deserialize_with = "plain")]
     pub prefix: Option<PathBuf>,
     /// The compiler.
     #[serde(default, deserialize_with = "plain")]
     pub cc: Option<PathBuf>,
-    /// The compiler of the programs that run during the build; `cc` if it is not given.
+    /// The compiler for programs that run during the build; `cc` by default.
     #[serde(default, deserialize_with = "plain")]
     pub hostcc: Option<PathBuf>,
     /// The linker.
@@ -24,13 +24,13 @@ pub struct Toolchain {
     /// The assembler, which the compiler runs.
     #[serde(rename = "as", default, deserialize_with = "plain")]
     pub assembler: Option<PathBuf>,
-    /// What makes type information.
+    /// The program that generates BTF.
     #[serde(default, deserialize_with = "plain")]
     pub pahole: Option<PathBuf>,
 }
 
 impl Toolchain {
-    /// The same, with relative paths beginning at a directory. A name without a slash is no path.
+    /// Makes relative paths start from a directory. A name without a slash is not a path.
     pub(crate) fn below(self, dir: &Path) -> Self {
         let join = |program: Option<PathBuf>| {
             program.map(|program| match program.as_os_str().as_encoded_bytes().contains(&b'/') {
@@ -49,14 +49,14 @@ impl Toolchain {
     }
 }
 
-/// A program that make and the shells that it starts read as one word.
+/// A program name that make and its shells read as one word.
 fn plain<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
     let program = String::deserialize(deserializer)?;
     let is_special = |c: char| c.is_whitespace() || "$;&|<>()'\"`\\#*?[]~=".contains(c);
     match program.chars().find(|&c| is_special(c)) {
         Some(special) => Err(de::Error::custom(format!(
-            "{program:?} is not the name or the path of one program: make and the shell would read \
-             {special:?} in it as something else"
+            "{program:?} is not the name or the path of one program: make and the shell treat \
+             {special:?} specially"
         ))),
         None => Ok(Some(program.into())),
     }

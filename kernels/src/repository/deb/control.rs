@@ -1,4 +1,4 @@
-//! The stanzas that Debian's control files consist of: deb822(5).
+//! The stanzas of Debian's control files: deb822(5).
 
 use std::borrow::Cow;
 
@@ -6,15 +6,15 @@ use std::borrow::Cow;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stanza<'a>(&'a str);
 
-/// The stanzas of a text, which empty lines separate.
+/// The stanzas of a text, separated by empty lines.
 ///
-/// A package index has tens of megabytes, of which a few fields matter: nothing is copied here.
+/// A package index has tens of megabytes, of which only a few fields are used: this copies nothing.
 pub(crate) fn stanzas(text: &str) -> impl Iterator<Item = Stanza<'_>> {
     text.split("\n\n").map(Stanza).filter(|stanza| !stanza.0.trim().is_empty())
 }
 
 impl<'a> Stanza<'a> {
-    /// The value of a field; the lines of a value that has several are kept apart by newlines.
+    /// The value of a field. The lines of a multi-line value are separated by newlines.
     pub(crate) fn get(self, field: &str) -> Option<Cow<'a, str>> {
         let mut lines = self.0.lines();
         let first = lines.find_map(|line| {

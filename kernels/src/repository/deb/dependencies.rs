@@ -1,8 +1,8 @@
-//! From the name of a package or metapackage to the packages that make up a kernel.
+//! Resolves the name of a package or metapackage to the packages that make up a kernel.
 //!
-//! Until 6.18 Debian put a kernel into one package, `linux-image-RELEASE`. Since 6.19 that one is
-//! empty and depends on `linux-binary-RELEASE` (the image), `linux-base-RELEASE` (the
-//! configuration) and `linux-modules-RELEASE`; Ubuntu splits off only the modules. Metapackages
+//! Until 6.18 Debian put a kernel into one package, `linux-image-RELEASE`. Since 6.19 that package
+//! is empty and depends on `linux-binary-RELEASE` (the image), `linux-base-RELEASE` (the
+//! configuration) and `linux-modules-RELEASE`. Ubuntu splits off only the modules. Metapackages
 //! such as `linux-image-cloud-amd64` depend on the newest of each.
 
 use globset::GlobBuilder;
@@ -13,7 +13,7 @@ use crate::{
     repository::dependencies::{Dependencies, DependencyError},
 };
 
-/// What a package's name says about its content.
+/// What a package contains, according to its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     Image,
@@ -22,7 +22,7 @@ enum Part {
     Base,
 }
 
-/// The ends of names of packages with debugging symbols.
+/// The name suffixes of packages with debugging symbols.
 const DEBUG: [&str; 2] = ["-dbg", "-dbgsym"];
 
 impl Part {
@@ -35,15 +35,14 @@ impl Part {
         ("linux-base-", Part::Base),
     ];
 
-    /// The part, and the release or flavour behind the prefix.
+    /// The part, and the release or flavour that follows the prefix.
     fn of(name: &str) -> Option<(Part, &str)> {
         let (part, rest) = Part::PREFIXES
             .iter()
             .find_map(|(prefix, part)| Some((*part, name.strip_prefix(prefix)?)))?;
-        // Drivers that Ubuntu splits off further, and what debuggers need: none that a guest has a
-        // use for.
+        // Drivers that Ubuntu splits off further, and debugging symbols: guests use neither.
         let is_useless = rest.starts_with("extra-") || DEBUG.iter().any(|end| rest.ends_with(end));
-        // Debian's names for kernels that are not signed, besides the prefixes of later ones.
+        // Later unsigned kernels of Debian have other prefixes instead of this suffix.
         let rest = rest.strip_suffix("-unsigned").unwrap_or(rest);
         (!is_useless).then_some((part, rest))
     }
@@ -57,7 +56,7 @@ impl Part {
     }
 }
 
-/// Finds the kernel that `package` names; a glob means the newest package that it matches.
+/// Finds the kernel that `package` names. A glob stands for the newest package that it matches.
 pub(crate) fn resolve(
     index: &Index,
     package: &str,
@@ -88,7 +87,7 @@ pub(crate) fn resolve(
 }
 
 /// Finds the source of a kernel: a package `linux-source-VERSION`, or a metapackage that depends on
-/// one. What `uname -r` will print begins with its version.
+/// one. The kernel's `uname -r` starts with that version.
 pub(crate) fn source(
     index: &Index,
     package: &str,
@@ -109,20 +108,20 @@ pub(crate) fn source(
     })
 }
 
-/// The package of this name, or the newest that a glob matches.
+/// The package of this name, or the newest package that a glob matches.
 pub(crate) fn newest<'a>(index: &'a Index, package: &str) -> Result<&'a Package, DependencyError> {
     let none = || DependencyError::NoPackage(package.to_owned());
     if !package.contains(['*', '?', '[', '{']) {
         let wanted = Dependency { name: package.to_owned(), version: None };
         return index.find(&wanted).ok_or_else(none);
     }
-    // `{cloud-,}` means a flavour or none.
+    // With empty alternates, `{cloud-,}` matches a flavour or none.
     let glob = GlobBuilder::new(package).empty_alternates(true).build();
     let glob = glob.map_err(|_| DependencyError::BadGlob(package.to_owned()))?.compile_matcher();
     let is_wanted =
         |name: &str| glob.is_match(name) && !DEBUG.iter().any(|end| name.ends_with(end));
     let matching = index.packages().filter(|package| is_wanted(&package.name));
-    // The name decides between packages of one version, so that the choice is always the same.
+    // Among packages of the same version, the name decides, so that the choice is deterministic.
     matching
         .max_by(|a, b| a.version.cmp(&b.version).then_with(|| a.name.cmp(&b.name)))
         .ok_or_else(none)
@@ -131,13 +130,12 @@ pub(crate) fn newest<'a>(index: &'a Index, package: &str) -> Result<&'a Package,
 struct Node<'a> {
     package: &'a Package,
     part: Part,
-    /// The parts that it depends on.
     below: Vec<Part>,
 }
 
 impl Node<'_> {
-    /// Whether it holds files itself: a package that depends on another of its part is a
-    /// metapackage, and so is an image package that depends on a binary one.
+    /// Whether it contains files. A package that depends on another package of the same part is a
+    /// metapackage, and so is an image package that depends on a binary package.
     fn is_content(&self) -> bool {
         !self.below.iter().any(|part| part.role() == self.part.role())
     }
@@ -176,7 +174,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Debian builds an unsigned twin of each binary package, which serves as well.
+    /// Debian builds an unsigned twin of each binary package, which works just as well.
     fn find(&self, wanted: &Dependency) -> Option<&'a Package> {
         self.index.find(wanted).or_else(|| {
             let release = wanted.name.strip_prefix("linux-binary-")?;
@@ -284,7 +282,7 @@ mod tests {
         let error = resolve_in(&[image], "linux-image-6.19.14+deb13-amd64").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "\"linux-image-6.19.14+deb13-amd64\" leads to no kernel image: the index lacks \
+            "\"linux-image-6.19.14+deb13-amd64\" depends on no kernel image: the index lacks \
              linux-base-6.19.14+deb13-amd64, linux-binary-6.19.14+deb13-amd64, \
              linux-modules-6.19.14+deb13-amd64"
         );
@@ -355,7 +353,7 @@ mod tests {
         for (wanted, expected) in [
             ("linux-image-4.18.*", "4.18.0-3-rt-amd64"),
             ("linux-image-4.18.0-3-amd64*", "4.18.0-3-amd64"),
-            // The flavour for virtual machines where there is one.
+            // The flavour for virtual machines, if there is one.
             ("linux-image-4.18.0-[0-9]-{cloud-,}amd64", "4.18.0-3-cloud-amd64"),
         ] {
             assert_eq!(resolve_in(&packages, wanted).unwrap().release, expected);

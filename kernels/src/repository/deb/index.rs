@@ -5,26 +5,25 @@ use std::collections::HashMap;
 use super::{control, version::Version};
 use crate::digest::Digest;
 
-/// A package as its index describes it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Package {
     pub(crate) name: String,
     pub(crate) version: Version,
-    /// Alternatives, of which one must hold, for each dependency.
+    /// The alternatives of each dependency. One of them must hold.
     pub(crate) depends: Vec<Vec<Dependency>>,
     pub(crate) path: String,
     pub(crate) size: u64,
     pub(crate) sha256: Digest,
 }
 
-/// A package name, and the exact version if one is asked for.
+/// A package name, and the exact version if one is required.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Dependency {
     pub(crate) name: String,
     pub(crate) version: Option<Version>,
 }
 
-/// An index that is not what its format asks for.
+/// A malformed package index.
 #[derive(Debug, thiserror::Error)]
 #[error("the package index is damaged at {package:?}: {what}")]
 pub struct IndexError {
@@ -75,15 +74,15 @@ impl Index {
     }
 }
 
-/// A path below the address of a mirror.
+/// A path relative to a mirror's URL.
 fn safe_path(path: &str) -> Option<String> {
     let path = path.strip_prefix("./").unwrap_or(path);
     let odd = path.starts_with('/') || path.split('/').any(|part| part.is_empty() || part == "..");
     (!odd).then(|| path.to_owned())
 }
 
-/// `a (= 1) | b, c:any [amd64] <!stage1>`. Versions other than exact ones don't matter here: they
-/// relate packages of different sources.
+/// `a (= 1) | b, c:any [amd64] <!stage1>`. Only exact versions are kept: the others relate packages
+/// of different sources.
 fn parse_depends(text: &str) -> Vec<Vec<Dependency>> {
     let alternative = |text: &str| {
         let name = text.split([' ', '\t', '(', '[', '<', ':']).next().unwrap_or_default();

@@ -1,8 +1,8 @@
 //! Debian and Ubuntu repositories: from a signature to the files of a kernel.
 //!
-//! `release` reads the digest of a package index from a signed `Release` document, `index` reads
-//! that, and `dependencies` finds in it the packages that make up a kernel. Nothing here touches the
-//! network.
+//! `release` reads the digest of a package index from a signed release file, `index` parses the
+//! package index, and `dependencies` finds in it the packages that make up a kernel. Nothing here
+//! uses the network.
 
 pub(crate) mod control;
 pub(crate) mod dependencies;

@@ -1,4 +1,4 @@
-//! The `Release` document of a suite: what the repository's key signs.
+//! The release file of a suite, which the repository's key signs.
 
 use jiff::{SignedDuration, Timestamp, civil::DateTime, tz::TimeZone};
 
@@ -11,64 +11,53 @@ use crate::{
 /// How far the clocks of this machine and of a repository may differ.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_hours(24);
 
-/// What matters of a `Release` document.
+/// The fields of a release file that are used.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Release {
-    /// When it was written.
     pub(crate) date: Timestamp,
     valid_until: Option<Timestamp>,
-    /// Whether files can be had under their digest, so that an update under way does no harm.
+    /// Whether the mirror serves files under their digest too, so that they stay consistent during
+    /// an update of the mirror.
     pub(crate) by_hash: bool,
     files: Vec<IndexFile>,
 }
 
-/// A file of which the document tells size and digest.
+/// A file whose size and digest the release file states.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct IndexFile {
-    /// Below `dists/SUITE/`, or below the directory of a flat repository.
+    /// Relative to `dists/SUITE/`, or to the directory of a flat repository.
     pub(crate) path: String,
     pub(crate) size: u64,
     pub(crate) digest: IndexDigest,
 }
 
-/// A `Release` document that can't be used.
+/// A release file that can't be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReleaseError {
-    /// A field is absent or makes no sense.
-    #[error("the release document has no usable field {0:?}")]
+    /// A field is absent or malformed.
+    #[error("the release file has no usable field {0:?}")]
     Field(&'static str),
-    /// It describes another suite than the one asked for.
-    #[error("the release document is of suite {found:?}, not {expected:?}")]
-    OtherSuite {
-        /// What it says.
-        found: String,
-        /// What was asked for.
-        expected: String,
-    },
-    /// It is older than its author lets it become.
+    /// The release file describes a different suite.
+    #[error("the release file is for suite {found:?}, not {expected:?}")]
+    OtherSuite { found: String, expected: String },
+    /// The release file's own expiry date has passed.
     #[error(
-        "the release document expired on {0}: the mirror is stale, or this machine's clock is wrong"
+        "the release file expired on {0}: the mirror is stale, or this machine's clock is wrong"
     )]
     Expired(Timestamp),
-    /// It is not written yet.
-    #[error("the release document is of {0}: this machine's clock is slow")]
+    /// The release file is dated in the future.
+    #[error("the release file is dated {0}, which is in the future: this machine's clock is slow")]
     FromTheFuture(Timestamp),
-    /// On the date that is asked for it did not exist yet, or had expired already.
-    #[error("the release document is of {found}, which is not what the suite was on {date}")]
+    /// On the pinned date, the release file did not exist yet or had already expired.
+    #[error("the release file, dated {found}, was not valid on {date}")]
     OtherDate {
-        /// When it was written.
+        /// The date of the release file.
         found: Timestamp,
-        /// The pinned date.
         date: Timestamp,
     },
-    /// No index of that kind.
+    /// The suite has no index for the component and architecture.
     #[error("the suite has no index for component {component:?} and architecture {arch:?}")]
-    NoIndex {
-        /// `main`.
-        component: String,
-        /// `amd64`.
-        arch: &'static str,
-    },
+    NoIndex { component: String, arch: &'static str },
 }
 
 impl Release {
@@ -76,7 +65,7 @@ impl Release {
         let stanza = control::stanzas(text).next().ok_or(ReleaseError::Field("Suite"))?;
         let names: Vec<_> =
             ["Suite", "Codename"].into_iter().filter_map(|field| stanza.get(field)).collect();
-        // `buster/updates` calls itself `buster`; a flat repository has no name.
+        // The suite `buster/updates` calls itself `buster`. A flat repository has no name.
         let short = suite.split_once('/').map_or(suite, |(name, _)| name);
         if !is_flat(suite) && !names.iter().any(|name| name == suite || name == short) {
             let found = names.join("/");
@@ -100,7 +89,7 @@ impl Release {
         })
     }
 
-    /// Whether it was neither expired nor from the future then.
+    /// Checks that it had not expired and was not dated in the future at that time.
     pub(crate) fn check_date(&self, as_of: AsOf) -> Result<(), ReleaseError> {
         let (AsOf::Now(time) | AsOf::Kept(time)) = as_of;
         let is_of_the_future = self.date > time + CLOCK_TOLERANCE;
@@ -115,8 +104,8 @@ impl Release {
         }
     }
 
-    /// The package index, in the best compression that it is offered in. A flat repository has no
-    /// component, and one index for all architectures.
+    /// The package index in the best compression available. A flat repository has no component, and
+    /// one index for all architectures.
     pub(crate) fn index(
         &self,
         component: &str,
@@ -136,23 +125,23 @@ impl Release {
             .ok_or_else(|| ReleaseError::NoIndex { component: component.to_owned(), arch })
     }
 
-    /// A time at which a snapshot archive is sure to show what this document describes: snapshots
-    /// are taken several times a day, and nothing leaves a repository within a day.
+    /// A time at which a dated archive certainly contains what this release file describes:
+    /// snapshots are taken several times a day, and nothing leaves a repository within a day.
     pub(crate) fn snapshot(&self) -> String {
         SnapshotDate::from(self.date + SignedDuration::from_hours(24)).to_string()
     }
 }
 
 impl IndexFile {
-    /// Its address under its digest: `main/binary-amd64/by-hash/SHA256/...`.
+    /// Its path by digest: `main/binary-amd64/by-hash/SHA256/...`.
     pub(crate) fn path_by_hash(&self) -> String {
         let dir = self.path.rsplit_once('/').map_or(0, |(dir, _)| dir.len() + 1);
         format!("{}by-hash/{}/{}", &self.path[..dir], self.digest.kind(), self.digest)
     }
 }
 
-/// Whether a suite is a directory with an index in it, instead of one of `dists/`: apt tells them by
-/// the slash at the end.
+/// Whether a suite is a directory with an index in it instead of a suite in `dists/`. As in apt, a
+/// slash at its end marks a directory.
 pub(crate) fn is_flat(suite: &str) -> bool {
     suite.ends_with('/')
 }
@@ -165,7 +154,7 @@ fn parse_file(kind: &str, line: &str) -> Option<IndexFile> {
     Some(IndexFile { path: path.strip_prefix("./").unwrap_or(path).to_owned(), size, digest })
 }
 
-/// `Fri, 20 Nov 2026 02:11:10 UTC`, or with one of the other ways to say UTC.
+/// Parses `Fri, 20 Nov 2026 02:11:10 UTC`, or another spelling of UTC.
 fn parse_date(text: &str) -> Option<Timestamp> {
     let zones = ["UTC", "GMT", "Z", "+0000"];
     let text = zones.iter().find_map(|zone| text.strip_suffix(zone))?.trim_end();
@@ -220,7 +209,7 @@ mod tests {
         let release = Release::parse(&text(), "bookworm-security").unwrap();
         let now = release.check_date(AsOf::Now(self::time(time)));
         assert_eq!(now.is_ok(), good, "{now:?}");
-        // What counts is the date that is asked for, however long ago that is.
+        // The pinned date counts, however long ago it was.
         let then = release.check_date(AsOf::Kept(self::time(time)));
         let expected = ReleaseError::OtherDate { found: release.date, date: self::time(time) };
         assert_eq!(then, if good { Ok(()) } else { Err(expected) });

@@ -1,4 +1,4 @@
-//! Comparing Debian package versions, as deb-version(7) defines it.
+//! Compares Debian package versions as defined in deb-version(7).
 
 use std::{cmp::Ordering, fmt, str::FromStr};
 
@@ -7,7 +7,7 @@ use std::{cmp::Ordering, fmt, str::FromStr};
 pub(crate) struct Version {
     text: String,
     epoch: u64,
-    /// Where in the text the upstream version begins, and where the revision does.
+    /// The byte offsets of the upstream version and of the revision.
     upstream: usize,
     revision: Option<usize>,
 }
@@ -36,12 +36,12 @@ impl FromStr for Version {
 }
 
 impl Version {
-    /// The version of what was packaged: `5.10.262` of `5.10.262-1`.
+    /// The upstream version: `5.10.262` of `5.10.262-1`.
     pub(crate) fn upstream(&self) -> &str {
         &self.text[self.upstream..self.revision.map_or(self.text.len(), |start| start - 1)]
     }
 
-    /// An absent revision is the same as `0`.
+    /// The revision; an absent one equals `0`.
     fn revision(&self) -> &str {
         self.revision.map_or("0", |start| &self.text[start..])
     }
@@ -56,7 +56,7 @@ impl Ord for Version {
     }
 }
 
-/// Alternating runs of non-digits, compared by [`weight`], and of digits, compared as numbers.
+/// Compares alternating runs of non-digits, by [`weight`], and of digits, as numbers.
 fn compare(mut a: &[u8], mut b: &[u8]) -> Ordering {
     while !a.is_empty() || !b.is_empty() {
         let (text_a, text_b) =

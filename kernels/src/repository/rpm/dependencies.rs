@@ -1,8 +1,8 @@
-//! From the name of a package to the packages that make up a kernel.
+//! Resolves the name of a package to the packages that make up a kernel.
 //!
-//! Since RHEL 8 and Fedora 21 `kernel` is empty, and asks for `kernel-core-uname-r` (the image) and
-//! `kernel-modules-uname-r` in its own version; since Fedora 38 and RHEL 9 also for
-//! `kernel-modules-core-uname-r`. Amazon Linux has everything in `kernel`.
+//! Since RHEL 8 and Fedora 21 `kernel` is empty, and requires `kernel-core-uname-r` (the image) and
+//! `kernel-modules-uname-r` in its own version; since Fedora 38 and RHEL 9 also
+//! `kernel-modules-core-uname-r`. In Amazon Linux `kernel` contains everything.
 
 use globset::Glob;
 
@@ -12,10 +12,10 @@ use crate::{
     repository::dependencies::{Dependencies, DependencyError},
 };
 
-/// What a package provides that has a kernel, in the version that `uname -r` prints.
+/// The capability that a kernel package provides. Its version is what `uname -r` prints.
 const UNAME: &str = "kernel-uname-r";
 
-/// What a package's name says about its content.
+/// What a package contains, according to its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     /// `kernel`: everything, or nothing but dependencies.
@@ -26,7 +26,7 @@ enum Part {
 
 impl Part {
     fn of(name: &str) -> Option<Part> {
-        // Drivers that are split off further, tools, headers: none that a guest has a use for.
+        // Drivers that are split off further, tools and headers: guests use none of them.
         const OTHERS: [&str; 12] = [
             "-extra",
             "-internal",
@@ -41,7 +41,7 @@ impl Part {
             "-livepatch",
             "-macros",
         ];
-        // Not `kernelshark`.
+        // Excludes names such as `kernelshark`.
         let is_kernel = name == "kernel" || name.starts_with("kernel-");
         if !is_kernel || OTHERS.iter().any(|other| name.contains(other)) {
             return None;
@@ -61,7 +61,7 @@ impl Part {
     }
 }
 
-/// Finds the kernel that `package` names; a glob means the newest package that it matches.
+/// Finds the kernel that `package` names. A glob stands for the newest package that it matches.
 pub(crate) fn resolve(
     index: &Index,
     package: &str,
@@ -69,7 +69,7 @@ pub(crate) fn resolve(
     let mut walk = Walk { index, reached: Vec::new(), missing: Vec::new() };
     walk.reach(start(index, package)?);
     let Walk { mut reached, missing, .. } = walk;
-    // A package that asks for parts holds none itself.
+    // A package that requires parts contains none itself.
     let is_split = reached.iter().any(|(part, _)| *part == Part::Image) || !missing.is_empty();
     reached.retain(|(part, _)| *part != Part::Whole || !is_split);
     let images = || reached.iter().filter(|(part, _)| part.role() == Role::Image);
@@ -95,7 +95,7 @@ pub(crate) fn resolve(
     })
 }
 
-/// What `uname -r` prints in the kernel of a package.
+/// What `uname -r` prints in the kernel of this image package.
 fn uname(image: &Package) -> String {
     let provided = image.provides.iter().find(|capability| capability.name == UNAME);
     match provided.and_then(|capability| capability.version.as_ref()) {
@@ -109,7 +109,7 @@ fn uname(image: &Package) -> String {
 fn start<'a>(index: &'a Index, package: &str) -> Result<&'a Package, DependencyError> {
     let bad_glob = |_| DependencyError::BadGlob(package.to_owned());
     let glob = Glob::new(package).map_err(bad_glob)?.compile_matcher();
-    // The name decides between packages of one version, so that the choice is always the same.
+    // Among packages of the same version, the name decides, so that the choice is deterministic.
     index
         .packages()
         .filter(|candidate| candidate.name == package || Part::of(&candidate.name).is_some())
@@ -154,7 +154,8 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Whether a requirement is for another part of the same kernel: those are for an exact version.
+/// Whether a requirement is for another part of the same kernel: only those require an exact
+/// version.
 fn is_part(wanted: &Capability) -> bool {
     wanted.version.is_some() && Part::of(wanted.name.trim_end_matches("-uname-r")).is_some()
 }
@@ -225,7 +226,7 @@ mod tests {
         let error = resolve_in(&[KERNEL, MODULES], "kernel").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "\"kernel\" leads to no kernel image: the index lacks kernel-core-uname-r = \
+            "\"kernel\" depends on no kernel image: the index lacks kernel-core-uname-r = \
              4.18.0-553.el8_10.x86_64"
         );
     }
@@ -254,7 +255,7 @@ mod tests {
     #[test]
     fn a_glob_means_a_part_of_a_kernel() {
         let of = |name| (name, V, &[][..], &[][..]);
-        // An epoch would make it the newest.
+        // With an epoch, one of them would be the newest.
         let others = ["kernelshark", "kernel-srpm-macros", "kernel-debuginfo", "kernel-devel"];
         let packages: Vec<_> = others.into_iter().map(of).chain([KERNEL, CORE, MODULES]).collect();
         assert_eq!(roles(&resolve_in(&packages, "kernel*").unwrap())[0], "Image kernel-core");

@@ -1,4 +1,4 @@
-//! A header of an RPM package: tagged values in an index, and the store that they are in.
+//! A header of an RPM package: an index of tagged values, and the store that contains the values.
 //!
 //! The format is described in `docs/manual/format_header.md` of rpm's source.
 
@@ -6,12 +6,12 @@ use std::io::{self, Read};
 
 /// Tags, as `include/rpm/rpmtag.h` of rpm's source numbers them.
 pub(crate) mod tag {
-    /// Of the header: the name of the package.
+    /// In the main header: the name of the package.
     pub(crate) const NAME: u32 = 1000;
     pub(crate) const VERSION: u32 = 1001;
     pub(crate) const RELEASE: u32 = 1002;
     pub(crate) const ARCH: u32 = 1022;
-    /// The list of files; a path is in two parts, of which the first is in a list of its own.
+    /// The list of files. A path has two parts, and the directories are in a list of their own.
     pub(crate) const FILE_SIZES: u32 = 1028;
     pub(crate) const FILE_MODES: u32 = 1030;
     pub(crate) const FILE_INODES: u32 = 1096;
@@ -21,23 +21,23 @@ pub(crate) mod tag {
     pub(crate) const LONG_FILE_SIZES: u32 = 5008;
     pub(crate) const PAYLOAD_FORMAT: u32 = 1124;
     pub(crate) const PAYLOAD_COMPRESSOR: u32 = 1125;
-    /// The digest of the payload as it is in the package, hexadecimal.
+    /// The hexadecimal digest of the payload as stored in the package.
     pub(crate) const PAYLOAD_DIGEST: u32 = 5092;
     pub(crate) const PAYLOAD_DIGEST_ALGORITHM: u32 = 5093;
 
-    /// Of the signatures: signatures of the header, by keys of two kinds.
+    /// In the signature header: signatures of the main header, by DSA and by RSA keys.
     pub(crate) const DSA_HEADER: u32 = 267;
     pub(crate) const RSA_HEADER: u32 = 268;
-    /// Signatures of the header by keys of any kind, in base64; since rpm 6.
+    /// Signatures of the main header by keys of any kind, in base64; since rpm 6.
     pub(crate) const OPENPGP: u32 = 278;
-    /// Signatures of header and payload; until rpm 4.14 nothing else proved the payload.
+    /// Signatures of header and payload. Before rpm 4.14 nothing else proved the payload.
     pub(crate) const PGP: u32 = 1002;
     pub(crate) const GPG: u32 = 1005;
 }
 
 const MAGIC: [u8; 8] = [0x8e, 0xad, 0xe8, 0x01, 0, 0, 0, 0];
 const ENTRY: usize = 16;
-/// rpm's own limits are looser; a kernel's header, with the paths of all modules, has some 2 MiB.
+/// rpm's own limits are looser. A kernel's header, with the paths of all modules, has about 2 MiB.
 const MAX_ENTRIES: u32 = 1 << 16;
 const MAX_STORE: u32 = 64 << 20;
 
@@ -56,15 +56,15 @@ pub(crate) enum HeaderError {
     Malformed(&'static str),
 }
 
-/// A header, byte for byte as it was read: signatures are over these bytes.
+/// The exact bytes of a header, because signatures cover them.
 #[derive(Clone, Debug)]
 pub(crate) struct Header {
     bytes: Vec<u8>,
-    /// Where the store begins.
+    /// The offset of the store.
     store: usize,
 }
 
-/// One line of the index.
+/// One entry of the index.
 struct Entry {
     tag: u32,
     kind: u32,
@@ -77,11 +77,11 @@ impl Header {
         let mut bytes = vec![0; ENTRY];
         source.read_exact(&mut bytes).map_err(HeaderError::Read)?;
         if !bytes.starts_with(&MAGIC) {
-            return Err(HeaderError::Malformed("a header of it has the wrong magic number"));
+            return Err(HeaderError::Malformed("one of its headers has the wrong magic number"));
         }
         let (entries, store) = (number(&bytes, 8), number(&bytes, 12));
         if entries > MAX_ENTRIES || store > MAX_STORE {
-            return Err(HeaderError::Malformed("a header of it is absurdly large"));
+            return Err(HeaderError::Malformed("one of its headers is too large"));
         }
         let length = entries as usize * ENTRY + store as usize;
         let read = source.take(length as u64).read_to_end(&mut bytes).map_err(HeaderError::Read)?;
@@ -91,17 +91,16 @@ impl Header {
         Ok(Header { bytes, store: ENTRY + entries as usize * ENTRY })
     }
 
-    /// All of it.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// A text, or the first of several.
+    /// The value of a string tag; the first one of an array.
     pub(crate) fn string(&self, tag: u32) -> Option<&str> {
         self.strings(tag).into_iter().next()
     }
 
-    /// All texts of a tag. Those behind one that is not UTF-8 are not there.
+    /// All strings of a tag. Stops before the first that is not UTF-8.
     pub(crate) fn strings(&self, tag: u32) -> Vec<&str> {
         let Some(entry) = self.entry(tag) else {
             return Vec::new();
@@ -113,7 +112,7 @@ impl Header {
         values.map_while(|value| std::str::from_utf8(value).ok()).take(entry.count).collect()
     }
 
-    /// All numbers of a tag, of whatever width.
+    /// All numbers of a tag, of any width.
     pub(crate) fn numbers(&self, tag: u32) -> Vec<u64> {
         let Some(entry) = self.entry(tag) else {
             return Vec::new();
@@ -134,7 +133,7 @@ impl Header {
         self.value(&entry)?.get(..entry.count)
     }
 
-    /// From where a value begins to the end of the store.
+    /// The store from the start of a value.
     fn value(&self, entry: &Entry) -> Option<&[u8]> {
         self.bytes[self.store..].get(entry.offset..)
     }
@@ -176,7 +175,7 @@ mod tests {
         assert_eq!(header.binary(tag::RSA_HEADER), Some(&b"abc"[..]));
         assert_eq!(header.strings(tag::OPENPGP), ["one", "two"]);
         assert_eq!(header.string(tag::VERSION), None);
-        assert_eq!(header.string(tag::PAYLOAD_DIGEST_ALGORITHM), None, "of another type");
+        assert_eq!(header.string(tag::PAYLOAD_DIGEST_ALGORITHM), None, "wrong type");
     }
 
     #[test]

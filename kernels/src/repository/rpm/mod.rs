@@ -1,9 +1,9 @@
 //! RPM repositories: from a signature to the files of a kernel.
 //!
-//! `repomd` tells the digest of the list of packages, `primary` reads that, and `dependencies` finds in
-//! it the packages that make up a kernel. Where a repository signs `repomd.xml`, that proves all of
-//! them. Where it signs only its packages, `proof` checks each. `header` reads what both a package
-//! and its proof need. Nothing here touches the network.
+//! `repomd` reads the digest of the package list, `primary` parses the package list, and
+//! `dependencies` finds in it the packages that make up a kernel. If a repository signs
+//! `repomd.xml`, that proves all of them. If it signs only its packages, `proof` checks each
+//! package. `header` reads the headers of a package. Nothing here uses the network.
 
 pub(crate) mod dependencies;
 pub(crate) mod header;

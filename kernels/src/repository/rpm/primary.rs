@@ -1,4 +1,4 @@
-//! The list of a repository's packages: `primary.xml`.
+//! The package list of a repository: `primary.xml`.
 
 use std::{collections::BTreeMap, io::BufRead};
 
@@ -7,22 +7,22 @@ use rpm_version::Evr;
 use super::xml::{Attributes, Item, XmlError, for_each_item};
 use crate::digest::Digest;
 
-/// A package as the list describes it.
+/// A package as the package list describes it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Package {
     pub(crate) name: String,
     pub(crate) version: Evr<'static>,
     pub(crate) arch: String,
-    /// What packages may ask for instead of its name.
+    /// Names that other packages may require instead of its own name.
     pub(crate) provides: Vec<Capability>,
     pub(crate) requires: Vec<Capability>,
-    /// Relative to the directory that has `repodata/` in it; `../` may be in it.
+    /// Relative to the directory that contains `repodata/`; may contain `../`.
     pub(crate) path: String,
     pub(crate) size: u64,
     pub(crate) sha256: Digest,
 }
 
-/// A name, and the exact version where one is given.
+/// A name, and the exact version if there is one.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Capability {
     pub(crate) name: String,
@@ -35,7 +35,7 @@ pub(crate) struct Index {
     packages: Vec<Package>,
 }
 
-/// What has been read of a package.
+/// A package that is still being parsed.
 #[derive(Default)]
 struct Draft {
     name: Option<String>,
@@ -45,14 +45,14 @@ struct Draft {
     checksum: Option<String>,
     path: Option<String>,
     size: Option<u64>,
-    /// By the name of the element that the capabilities are in.
+    /// By the name of the element that contains the capabilities.
     capabilities: BTreeMap<String, Vec<Capability>>,
-    /// That element.
+    /// The name of the current such element.
     list: Option<String>,
 }
 
 impl Index {
-    /// Reads the list, of which only what is asked for is kept: some have 200 MB.
+    /// Parses the package list and keeps only kernel packages: some lists have 200 MB.
     pub(crate) fn parse(document: impl BufRead, arch: &str) -> Result<Self, XmlError> {
         let mut index = Index::default();
         let mut draft = Draft::default();
@@ -73,7 +73,7 @@ impl Index {
             Ok(())
         })?;
         if !is_list {
-            let what = "it is no list of packages";
+            let what = "it is not a package list";
             return Err(XmlError::Damaged { package: String::new(), what });
         }
         Ok(index)
@@ -84,7 +84,7 @@ impl Index {
         self.packages.iter()
     }
 
-    /// The newest package that provides this.
+    /// The newest package that provides a capability.
     pub(crate) fn provider(&self, wanted: &Capability) -> Option<&Package> {
         let provides = |package: &&Package| package.provides(wanted);
         self.packages.iter().filter(provides).max_by(|a, b| a.version.cmp(&b.version))
@@ -110,7 +110,7 @@ impl Draft {
             "version" => self.version = evr(attributes),
             "checksum" => self.checksum_type = attributes.get("type"),
             "size" => self.size = attributes.get("package").and_then(|size| size.parse().ok()),
-            // An address of its own would be out of the repository.
+            // A base URL of its own would be outside the repository.
             "location" if attributes.get("xml:base").is_none() => {
                 self.path = attributes.get("href")
             }
@@ -178,7 +178,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// A list as createrepo_c(8) writes it: name, version and release, provides, requires.
+    /// A package list as createrepo_c(8) writes it: name, version and release, provides, requires.
     pub(crate) fn document(packages: &[(&str, &str, &[&str], &[&str])]) -> String {
         let mut text = "<metadata xmlns:rpm=\"x\">\n".to_owned();
         for (name, version, provides, requires) in packages {

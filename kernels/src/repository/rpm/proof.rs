@@ -1,7 +1,7 @@
-//! Whether a package is what its distribution signed.
+//! Checks that a package is signed by its distribution.
 //!
-//! A package's signature is over its header. Since rpm 4.14 the header has the digest of the
-//! payload; older packages have a second signature, over header and payload.
+//! A package's signature covers its header. Since rpm 4.14 the header contains the digest of the
+//! payload; older packages have a second signature that covers header and payload.
 
 use std::io::{self, Read};
 
@@ -15,12 +15,12 @@ use crate::{
     signature::{Keyring, SignatureError, SignedBy},
 };
 
-/// Far more than any kernel package has.
+/// Far larger than the payload of any kernel package.
 const MAX_PAYLOAD: u64 = 1 << 30;
-/// SHA-256, as OpenPGP numbers digests.
+/// The OpenPGP number of SHA-256.
 const SHA256: u64 = 8;
 
-/// What a package says of itself, once that is proven.
+/// The name and version of a package, once they are proven.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     /// `kernel-core-4.18.0-553.el8_10.x86_64`, without an epoch.
@@ -28,7 +28,7 @@ pub(crate) struct Identity {
     pub(crate) signed_by: Vec<SignedBy>,
 }
 
-/// A package that nobody who is trusted vouches for.
+/// A package without a valid signature by a trusted key.
 #[derive(Debug, thiserror::Error)]
 pub enum ProofError {
     /// The file can't be read.
@@ -37,37 +37,37 @@ pub enum ProofError {
     /// It is not a package.
     #[error(transparent)]
     Package(#[from] PackageError),
-    /// It is not signed as it should be.
+    /// The package is not signed as required.
     #[error("cannot trust the package")]
     Signature(#[from] SignatureError),
-    /// The header is signed, the rest is not.
-    #[error("the signature of the package says nothing about its payload")]
+    /// Only the header is signed.
+    #[error("the signature of the package does not cover its payload")]
     PayloadNotSigned,
     /// The header is signed only together with the payload.
     #[error(
         "the header of the package has no signature of its own: only the whole package can be checked"
     )]
     HeaderNotSigned,
-    /// It is a signed package, but another one.
+    /// The package is signed, but it is a different one.
     #[error("the package is {found}, not {expected}")]
     OtherPackage {
-        /// What it says it is.
+        /// What the package's header says.
         found: String,
-        /// What the repository says it is.
+        /// What the repository says.
         expected: String,
     },
-    /// The payload is not the one that was signed.
-    #[error("the payload of the package is not the one that was signed")]
+    /// The payload differs from the signed one.
+    #[error("the payload of the package differs from the signed one")]
     OtherPayload,
 }
 
-/// Checks a package's signatures and its payload.
+/// Checks the signatures and the payload of a package.
 pub(crate) fn prove(package: &mut dyn Read, keyring: &Keyring) -> Result<Identity, ProofError> {
     let Signed { header, of_header, of_all } = Signed::read(package)?;
     let signed_by = match header.string(tag::PAYLOAD_DIGEST) {
         Some(expected) if !of_header.is_empty() => {
             let signed_by = keyring.verify_packets(header.bytes(), &of_header)?;
-            // Since rpm 6 it is a SHA-256 without saying so.
+            // Since rpm 6 the digest is SHA-256 without a tag that says so.
             if !matches!(header.numbers(tag::PAYLOAD_DIGEST_ALGORITHM)[..], [] | [SHA256]) {
                 return Err(ProofError::PayloadNotSigned);
             }
@@ -87,8 +87,8 @@ pub(crate) fn prove(package: &mut dyn Read, keyring: &Keyring) -> Result<Identit
     Ok(Identity { nvra: nvra(&header), signed_by })
 }
 
-/// Checks the signature of a package's header, of which no more is read. What the payload is stays
-/// unproven.
+/// Checks the signature of a package's header, and reads no more of the package than that. The
+/// payload stays unproven.
 pub(crate) fn prove_header(
     package: &mut dyn Read,
     keyring: &Keyring,
@@ -101,11 +101,11 @@ pub(crate) fn prove_header(
     Ok(Identity { nvra: nvra(&header), signed_by })
 }
 
-/// A header, and the signatures that come with it.
+/// A header, and the signatures of the package.
 struct Signed {
     header: Header,
     of_header: Vec<Vec<u8>>,
-    /// Over header and payload.
+    /// Signatures over header and payload.
     of_all: Vec<Vec<u8>>,
 }
 
@@ -113,7 +113,7 @@ impl Signed {
     fn read(package: &mut dyn Read) -> Result<Self, ProofError> {
         let Preamble { signatures, header } = Preamble::read(package)?;
         let encoded = signatures.strings(tag::OPENPGP).into_iter();
-        // What is not base64 is no signature: that of another tag may do.
+        // A tag that is not base64 contains no signature; another tag may contain one.
         let packets = encoded.filter_map(|text| BASE64_STANDARD.decode(text).ok());
         let binary = |tag| signatures.binary(tag).map(<[u8]>::to_vec);
         let tags = [tag::RSA_HEADER, tag::DSA_HEADER];
@@ -158,7 +158,7 @@ mod tests {
         Keyring::load(&[key]).unwrap()
     }
 
-    /// What the package says of itself, with the digest of its payload or without.
+    /// The package's header, with or without the digest of its payload.
     fn described(algorithm: Option<u8>) -> Vec<u8> {
         let digest = format!("{}\0", Digest::of(PAYLOAD));
         let kind = [0, 0, 0, algorithm.unwrap_or_default()];
@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn what_does_not_cover_the_payload_is_no_proof() {
         let author = Author::new();
-        // SHA-1 is no digest to rely on.
+        // SHA-1 is not a digest to rely on.
         for described in [described(None), described(Some(2))] {
             let signatures = signatures(tag::RSA_HEADER, &author.sign_packet(&described));
             let error = prove(&package(&signatures, &described, PAYLOAD), &author).unwrap_err();

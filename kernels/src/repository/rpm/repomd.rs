@@ -1,20 +1,20 @@
-//! The description of a repository's metadata: `repodata/repomd.xml`.
+//! The index of a repository's metadata: `repodata/repomd.xml`.
 
 use super::xml::{Item, XmlError, for_each_item};
 use crate::{compression::Compression, digest::IndexDigest};
 
-/// Where the list of packages is, and what it is like.
+/// Path, size and digests of the package list.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Primary {
-    /// Below the directory that has `repodata/` in it.
+    /// Relative to the directory that contains `repodata/`.
     pub(crate) path: String,
     pub(crate) digest: IndexDigest,
-    /// In bytes, if the document tells it.
+    /// In bytes, if the document states it.
     pub(crate) size: Option<u64>,
     pub(crate) compression: Compression,
 }
 
-/// What has been read of the one `<data>` that matters.
+/// The content of the `<data>` element of the package list.
 #[derive(Default)]
 struct Data {
     is_primary: bool,
@@ -25,7 +25,7 @@ struct Data {
 }
 
 impl Primary {
-    /// Finds the list of packages in the document.
+    /// Finds the package list in the document.
     pub(crate) fn parse(document: &[u8]) -> Result<Self, XmlError> {
         let mut data = Data::default();
         let mut primary = None;
@@ -50,18 +50,18 @@ impl Primary {
         })?;
         let wrong = |what| XmlError::Damaged { package: String::new(), what };
         let data = match primary {
-            _ if !is_repomd => return Err(wrong("it is no repomd.xml")),
-            None => return Err(wrong("it names no list of packages")),
+            _ if !is_repomd => return Err(wrong("it is not a repomd.xml")),
+            None => return Err(wrong("it names no package list")),
             Some(data) => data,
         };
         let kind = data.checksum_type.filter(|kind| matches!(kind.as_str(), "sha256" | "sha512"));
         let Some(kind) = kind else {
-            return Err(wrong("the digest of the list of packages is no SHA-256 or SHA-512"));
+            return Err(wrong("the digest of the package list is not SHA-256 or SHA-512"));
         };
         let path = data.path.filter(|path| !path.contains("://")).ok_or(wrong("location"))?;
         let compression = match path.rsplit_once('.') {
             Some((_, "xml" | "gz" | "xz" | "zst")) => Compression::of_name(&path),
-            _ => return Err(wrong("the list of packages is compressed in an unknown way")),
+            _ => return Err(wrong("the package list is compressed in an unknown way")),
         };
         let digest = data.checksum.and_then(|digest| IndexDigest::parse(&kind, &digest));
         let digest = digest.ok_or(wrong("digest"))?;
@@ -108,17 +108,17 @@ mod tests {
     }
 
     #[rstest]
-    #[case("type=\"primary\"", "type=\"other\"", "it names no list of packages")]
+    #[case("type=\"primary\"", "type=\"other\"", "it names no package list")]
     #[case(
         "type=\"sha256\">e3",
         "type=\"sha1\">e3",
-        "the digest of the list of packages is no SHA-256 or SHA-512"
+        "the digest of the package list is not SHA-256 or SHA-512"
     )]
     #[case("type=\"sha256\">e3", "type=\"sha512\">e3", "digest")]
     #[case(EMPTY, "12", "digest")]
-    #[case(".xml.zst", ".xml.bz2", "the list of packages is compressed in an unknown way")]
+    #[case(".xml.zst", ".xml.bz2", "the package list is compressed in an unknown way")]
     #[case("repodata/p-", "http://elsewhere.example.org/p-", "location")]
-    #[case("repomd", "html", "it is no repomd.xml")]
+    #[case("repomd", "html", "it is not a repomd.xml")]
     fn a_damaged_document_is_an_error(#[case] from: &str, #[case] to: &str, #[case] what: &str) {
         let text = document().replace(from, to);
         let error = Primary::parse(text.as_bytes()).unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! What the documents of a repository have in common.
+//! Parsing of XML metadata.
 
 use std::io::{self, BufRead};
 
@@ -7,24 +7,23 @@ use quick_xml::{
     events::{BytesStart, Event},
 };
 
-/// A repository's document that is not what its format asks for.
+/// A malformed metadata document.
 #[derive(Debug, thiserror::Error)]
 pub enum XmlError {
-    /// It can't be read or decompressed.
+    /// The document can't be read or decompressed.
     #[error("the document can't be read")]
     Read(#[source] io::Error),
-    /// It is not XML.
+    /// The document is not XML.
     #[error("the document is not XML")]
     Malformed(#[source] Box<quick_xml::Error>),
-    /// It ends too early.
+    /// The document ends too early.
     #[error("the document is truncated")]
     Truncated,
-    /// It lacks something, or has it in a form that can't be used.
+    /// The document lacks something, or has it in an unusable form.
     #[error("the document is damaged{}: {what}", at(.package))]
     Damaged {
-        /// Where, in a list of packages.
+        /// The package at which the error is, in a package list.
         package: String,
-        /// What it is about.
         what: &'static str,
     },
 }
@@ -45,11 +44,11 @@ impl From<quick_xml::Error> for XmlError {
     }
 }
 
-/// What a document consists of, as far as it matters here.
+/// The parts of a document that are used.
 pub(super) enum Item<'a> {
-    /// An element begins; its name is without a prefix.
+    /// The start of an element; its name is without the prefix.
     Begin(&'a str, Attributes<'a>),
-    /// An element of this name ends, after this text.
+    /// The end of an element of this name, and the text before it.
     End(&'a str, &'a str),
 }
 
@@ -57,14 +56,14 @@ pub(super) enum Item<'a> {
 pub(super) struct Attributes<'a>(&'a BytesStart<'a>);
 
 impl Attributes<'_> {
-    /// The value of an attribute, by its name with prefix.
+    /// The value of an attribute, by its name including the prefix.
     pub(super) fn get(&self, name: &str) -> Option<String> {
         let attribute = self.0.try_get_attribute(name).ok()??;
         Some(attribute.normalized_value(XmlVersion::Implicit1_0).ok()?.into_owned())
     }
 }
 
-/// Shows what a document consists of, in its order.
+/// Calls a function for each element of a document, in document order.
 pub(super) fn for_each_item(
     document: impl BufRead,
     mut visit: impl FnMut(Item<'_>) -> Result<(), XmlError>,
@@ -89,7 +88,7 @@ pub(super) fn for_each_item(
                 visit(Item::End(end.local_name().as_ref(), text.trim()))?;
                 text.clear();
             }
-            // References such as `&amp;` are only in descriptions: what is read here has none.
+            // References such as `&amp;` occur only in descriptions, which are not used.
             Event::Text(part) => text.push_str(&part),
             Event::Eof if depth > 0 => return Err(XmlError::Truncated),
             Event::Eof => return Ok(()),

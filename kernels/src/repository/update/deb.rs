@@ -1,4 +1,4 @@
-//! What a suite of a Debian repository has, or had on a date.
+//! Resolves entries in a suite of a Debian repository, current or dated.
 
 use jiff::Timestamp;
 
@@ -26,22 +26,22 @@ use crate::{
 const MAX_RELEASE: u64 = 16 << 20;
 const MAX_INDEX: u64 = 256 << 20;
 
-/// A suite's index for one architecture; entries of one suite share it.
+/// A suite's index for one architecture. All entries of the suite share it.
 pub(super) struct Suite {
     found: Found,
     pub(super) bypassed: Bypassed,
 }
 
-/// What one address has.
+/// The suite as one mirror has it.
 struct Found {
     index: Index,
-    /// A date at which dated archives have it.
+    /// A date for which dated archives have the same state.
     snapshot: String,
     signed_by: Vec<SignedBy>,
 }
 
 impl Suite {
-    /// Reads a suite at the first address that has it in good order.
+    /// Reads a suite from the first mirror that has it in a valid state.
     pub(super) fn read(
         catalog: &Catalog,
         entry: &Entry,
@@ -125,7 +125,7 @@ impl Reader<'_> {
     fn signed_release(&self, mirror: &Mirror) -> Result<Signed, RepositoryError> {
         match self.get(mirror, "InRelease", MAX_RELEASE) {
             Ok(document) => Ok(self.keyring.verify_inline(&document, self.as_of)?),
-            // Old repositories have the signatures in a file of their own.
+            // Old repositories have the signatures in a separate file.
             Err(RepositoryError::Transfer { source: TransferError::Status(status), .. })
                 if status.is_client_error() =>
             {
@@ -147,14 +147,14 @@ impl Reader<'_> {
         let by_hash = release.by_hash.then(|| self.get(mirror, &file.path_by_hash(), file.size));
         let document = match by_hash {
             Some(Ok(document)) => document,
-            // An incomplete mirror may lack it: by its plain name it is as good.
+            // An incomplete mirror may lack it. The file under its plain name serves as well.
             _ => self.get(mirror, &file.path, file.size)?,
         };
         let path = || file.path.clone();
         if !file.digest.is_of(&document) {
             return Err(RepositoryError::OtherIndex {
                 path: path(),
-                promised_by: "signed release document",
+                promised_by: "signed release file",
             });
         }
         let text = compression

@@ -1,4 +1,4 @@
-//! From the matrix to the lock: the only place that asks repositories what they have.
+//! From the matrix to the lock: the only module that queries repositories for their content.
 
 mod deb;
 mod rpm;
@@ -37,47 +37,47 @@ use crate::{
 pub(crate) use self::verify::verify;
 pub use self::verify::{Unverified, Verification, Verified};
 
-/// What an update found.
+/// The result of an update.
 #[derive(Debug)]
 pub struct Update {
-    /// What became of the shared lock, and of the local one.
+    /// The shared lock and the local one, each before and after.
     shared: Locks,
     local: Locks,
-    /// What each entry was resolved to.
+    /// What each entry resolved to.
     pub resolved: Vec<Resolution>,
-    /// Entries that stay as they were, because nobody could tell what they are now.
+    /// Entries that stay as they were locked, because they could not be resolved.
     pub unresolved: Vec<Unresolved>,
-    /// Addresses that could not be used although a later one could, and why.
+    /// URLs that failed although a later one worked, and why.
     pub bypassed: Vec<(String, RepositoryError)>,
 }
 
-/// What an entry is, and who says so.
+/// What an entry resolves to, and which keys vouch for it.
 #[derive(Clone, Debug)]
 pub struct Resolution {
-    /// What would be locked.
+    /// The lock entry.
     pub kernel: LockedKernel,
-    /// The keys that sign it. None for what the matrix names by its digest.
+    /// The keys that signed it. None if the matrix names the file by its digest.
     pub signed_by: Vec<SignedBy>,
-    /// What is still to be proven when its files are downloaded.
+    /// What can be proven only when the files are downloaded.
     pub unproven: Option<Unproven>,
 }
 
-/// What nobody has proven without the files themselves.
+/// What is not proven without the files themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unproven {
-    /// Packages' headers are signed, and say what the payload must be; that was not downloaded.
+    /// The packages' signed headers state the payload's digest, but the payload was not downloaded.
     Payload,
-    /// Its address told a size; whether the file has the digest that the matrix names is not known.
+    /// The server stated a size, but it is unknown whether the file has the digest in the matrix.
     Content,
 }
 
-/// How far an entry is looked into.
+/// How much is downloaded to resolve an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Depth {
-    /// As far as it takes to lock it.
+    /// As much as it takes to lock the entry.
     Lock,
-    /// No file of a kernel is downloaded.
+    /// No kernel file.
     Metadata,
 }
 
@@ -90,128 +90,110 @@ struct Locks {
 /// An entry that could not be resolved.
 #[derive(Debug)]
 pub struct Unresolved {
-    /// The entry's id.
     pub id: String,
-    /// Why; entries of one suite share it.
+    /// Why. Entries of one suite share the error.
     pub error: Arc<UpdateError>,
 }
 
 /// Why an entry could not be resolved.
 #[derive(Debug, thiserror::Error)]
 pub enum UpdateError {
-    /// No address told what the suite has.
+    /// No mirror has the suite in a usable state.
     #[error("no mirror of {repository:?} can be used{}", tried(.attempts, .repository))]
     Repository {
-        /// The repository's name.
         repository: String,
-        /// The addresses, and what was wrong with each.
+        /// The URLs, and the error of each.
         attempts: Vec<(String, RepositoryError)>,
     },
-    /// The suite does not have the kernel.
+    /// The suite does not contain the kernel.
     #[error(transparent)]
     Dependencies(#[from] DependencyError),
-    /// The keys that the matrix names can't be used.
+    /// The repository's keys can't be used.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// An entry pins a date that is yet to come.
-    #[error("{date} is yet to come: pin a date of which a dated archive has the suite")]
-    Future {
-        /// The date.
-        date: SnapshotDate,
-    },
-    /// An address can't be asked.
-    #[error("cannot ask {url} for its size")]
-    Address {
-        /// The address.
-        url: String,
-        /// Why.
-        source: TransferError,
-    },
-    /// What it is can't be told without its files, which can't be had.
+    /// The entry pins a date in the future.
+    #[error("{date} is in the future: pin a date for which a dated archive has the suite")]
+    Future { date: SnapshotDate },
+    /// The server did not answer with the file's size.
+    #[error("cannot get the size of {url}")]
+    Address { url: String, source: TransferError },
+    /// Resolving the entry needs its files, which can't be fetched.
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// What it is can't be told, because its files can't be used.
+    /// Resolving the entry needs its files, which can't be used.
     #[error(transparent)]
     Files(#[from] FilesError),
-    /// What it is can't be told, because its source can't be used.
+    /// Resolving the entry needs its source, which can't be used.
     #[error(transparent)]
     FromSource(#[from] Box<BuildError>),
 }
 
-/// What is wrong with a repository at one address.
+/// Why a mirror of a repository can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RepositoryError {
-    /// A document could not be had.
+    /// A document could not be read.
     #[error("cannot read {path}")]
     Transfer {
-        /// Below the address.
+        /// Relative to the mirror's URL.
         path: String,
-        /// Why.
         source: TransferError,
     },
-    /// The repository is not signed as it should be.
+    /// The repository is not signed as required.
     #[error("cannot trust the repository")]
     Signature(#[from] SignatureError),
-    /// The release document can't be used.
+    /// The release file can't be used.
     #[error(transparent)]
     Release(#[from] ReleaseError),
-    /// The index is not the one that a document above it describes.
-    #[error("{path} is not what the {promised_by} promises")]
+    /// The index differs from the one that the release file or `repomd.xml` describes.
+    #[error("{path} does not match the digest in the {promised_by}")]
     OtherIndex {
-        /// Below the address.
+        /// Relative to the mirror's URL.
         path: String,
-        /// That document.
+        /// The document with the digest.
         promised_by: &'static str,
     },
-    /// The metadata of an RPM repository can't be understood.
+    /// The metadata of an RPM repository can't be parsed.
     #[error("cannot use {path}")]
     Metadata {
-        /// Below the address.
+        /// Relative to the mirror's URL.
         path: String,
-        /// Why.
         source: XmlError,
     },
-    /// Metadata or a package is outside of the repository.
-    #[error("{path:?} is out of the repository")]
+    /// Metadata or a package is outside the repository.
+    #[error("{path:?} is outside the repository")]
     OutOfRepository {
-        /// Relative to the directory that has the repository's metadata.
+        /// Relative to the directory of the repository's metadata.
         path: String,
     },
-    /// A package is not one that the distribution signed.
+    /// The distribution did not sign a package.
     #[error("{file} is refused")]
-    Unproven {
-        /// The last part of its path.
-        file: String,
-        /// Why.
-        source: ProofError,
-    },
-    /// A package can't be had, so that nobody knows whether it is signed.
+    Unproven { file: String, source: ProofError },
+    /// A package can't be read, so its signature can't be checked.
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// A package can't be read.
+    /// A package can't be unpacked.
     #[error(transparent)]
     Files(#[from] FilesError),
-    /// A document that names a repository's directory names none.
+    /// A document that should name a repository's directory names none.
     #[error("{path} names no directory of this mirror")]
     MirrorList {
-        /// Below the address.
+        /// Relative to the mirror's URL.
         path: String,
     },
     /// The index can't be decompressed.
     #[error("cannot decompress {path}")]
     Decompress {
-        /// Below the address.
+        /// Relative to the mirror's URL.
         path: String,
-        /// Why.
         source: io::Error,
     },
-    /// The index can't be understood.
+    /// The index can't be parsed.
     #[error(transparent)]
     Index(#[from] IndexError),
 }
 
 impl UpdateError {
-    /// The code that the cells of a kernel report that this kept from being locked.
+    /// The reason code that the cells of an unresolved kernel report.
     pub(crate) fn reason(&self) -> Reason {
         match self {
             UpdateError::Repository { .. } | UpdateError::Address { .. } => Reason::Unreachable,
@@ -233,21 +215,21 @@ fn tried(attempts: &[(String, RepositoryError)], repository: &str) -> String {
 }
 
 impl Update {
-    /// What changed, for people to read; the shared lock first.
+    /// The changes for display, those of the shared lock first.
     pub fn changes(&self) -> Vec<Change> {
         let changes = [&self.shared, &self.local].map(|locks| locks.old.changes(&locks.new));
         changes.concat()
     }
 }
 
-/// Addresses that were tried in vain.
+/// URLs that failed although a later one worked, and why.
 type Bypassed = Vec<(String, RepositoryError)>;
 
-/// Resolves entries; the others, and those that can't be resolved, stay as they are locked.
+/// Resolves entries. Other entries, and those that can't be resolved, stay as they are locked.
 pub(crate) fn update(catalog: &Catalog, entries: &[Entry], observer: &dyn Observer) -> Update {
     let locks = |lock: &Lock, origin: Origin| {
         let mut new = lock.clone();
-        // What no entry asks for any more goes.
+        // Entries that are no longer in the matrix are dropped.
         new.retain(|kernel| {
             catalog.matrix.entries.iter().any(|entry| {
                 entry.origin == origin && entry.id == kernel.id && entry.source.is_locked()
@@ -272,7 +254,7 @@ pub(crate) fn update(catalog: &Catalog, entries: &[Entry], observer: &dyn Observ
         let old = lock.get(&entry.id);
         match repositories.resolve(catalog, entry, old, observer) {
             Ok(resolution) => {
-                // A lock that says the same with another date would only be noise.
+                // Rewriting the lock only for another snapshot date would be noise.
                 if !old.is_some_and(|old| old.same_files(&resolution.kernel)) {
                     lock.insert(resolution.kernel.clone());
                 }
@@ -285,11 +267,11 @@ pub(crate) fn update(catalog: &Catalog, entries: &[Entry], observer: &dyn Observ
     update
 }
 
-/// What repositories said: each is asked once.
+/// The state of repositories, each of which is read once.
 pub(crate) struct Repositories {
     depth: Depth,
     now: Timestamp,
-    /// By what an entry's source says, without the package.
+    /// By the entry's source without the package.
     suites: HashMap<String, Result<deb::Suite, Arc<UpdateError>>>,
     repositories: HashMap<String, Result<rpm::Repository, Arc<UpdateError>>>,
 }
@@ -306,7 +288,7 @@ impl Repositories {
         Repositories { depth, now: Timestamp::now(), suites, repositories }
     }
 
-    /// The addresses that something was wrong with although another one served.
+    /// The URLs that failed although a later one worked.
     fn bypassed(self) -> Bypassed {
         let suites = self.suites.into_values().flatten().flat_map(|suite| suite.bypassed);
         let repositories = self.repositories.into_values().flatten();
@@ -316,7 +298,7 @@ impl Repositories {
         bypassed
     }
 
-    /// What an entry is now. `old` is what is locked for it.
+    /// What an entry resolves to now. `old` is its lock entry.
     pub(crate) fn resolve(
         &mut self,
         catalog: &Catalog,
@@ -373,8 +355,8 @@ impl Repositories {
     }
 }
 
-/// What the first address tells that has a repository in good order, and what was wrong at those
-/// before it.
+/// The result from the first mirror that has the repository in a valid state, and the errors of
+/// those before it.
 fn first_good<T>(
     repository: &str,
     mirrors: Vec<Mirror>,
@@ -390,7 +372,7 @@ fn first_good<T>(
     Err(UpdateError::Repository { repository: repository.to_owned(), attempts })
 }
 
-/// A document of a repository.
+/// Downloads a document of a repository.
 fn get(
     catalog: &Catalog,
     mirror: &Mirror,

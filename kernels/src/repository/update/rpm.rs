@@ -1,4 +1,4 @@
-//! What an RPM repository has.
+//! Resolves entries in an RPM repository.
 
 use std::{collections::VecDeque, io::BufReader};
 
@@ -29,39 +29,39 @@ use crate::{
 
 const MAX_REPOMD: u64 = 4 << 20;
 const MAX_MIRROR_LIST: u64 = 1 << 16;
-/// As it is downloaded, and as it is read.
+/// The size limit of a package list, both compressed and uncompressed.
 const MAX_PRIMARY: u64 = 512 << 20;
 const MAX_PRIMARY_UNPACKED: u64 = 4 << 30;
-/// Of a package, what comes before its payload.
+/// The size limit of the headers before a package's payload.
 const MAX_PREAMBLE: u64 = 128 << 20;
 
-/// A repository's kernels of one architecture; entries of one repository share them.
+/// The kernels of one architecture in a repository. All entries of the repository share them.
 pub(super) struct Repository {
     signs: Signs,
     keyring: Keyring,
     now: Timestamp,
     found: Found,
-    /// Mirrors that were not asked yet.
+    /// Mirrors that were not tried yet.
     others: VecDeque<Mirror>,
     pub(super) bypassed: Bypassed,
 }
 
-/// What the mirror has that is believed so far.
+/// The repository as the currently used mirror has it.
 struct Found {
     url: String,
     index: Index,
-    /// Below the address of the mirror.
+    /// Relative to the mirror's URL.
     dir: String,
-    /// The keys that signed the index; none where only packages are signed.
+    /// The keys that signed the index; none if only packages are signed.
     signed_by: Vec<SignedBy>,
 }
 
-/// What an entry is at one mirror; the inner error is that the mirror's packages are not what it
-/// says they are.
+/// What an entry resolves to at one mirror. The inner error means that the mirror's packages do not
+/// match its index.
 type AtMirror = Result<Resolution, RepositoryError>;
 
 impl Repository {
-    /// Reads a repository at the first address that has it in good order.
+    /// Reads a repository from the first mirror that has it in a valid state.
     pub(super) fn read(
         catalog: &Catalog,
         entry: &Entry,
@@ -80,7 +80,7 @@ impl Repository {
         Ok(Repository { signs, keyring, now, found, others, bypassed })
     }
 
-    /// Goes on to the next good address, since this one was caught lying.
+    /// Moves on to the next valid mirror, after this one delivered a wrong package.
     pub(super) fn go_on(
         &mut self,
         catalog: &Catalog,
@@ -95,8 +95,8 @@ impl Repository {
         Ok(())
     }
 
-    /// What an entry is now. Where only packages are signed, those that are not in the lock are
-    /// downloaded and checked.
+    /// What an entry resolves to now. If only packages are signed, downloads and checks those that
+    /// are not in the lock.
     pub(super) fn resolve(
         &self,
         catalog: &Catalog,
@@ -118,8 +118,8 @@ impl Repository {
         }))
     }
 
-    /// The same without downloading a package: where only packages are signed, their headers are
-    /// read and checked.
+    /// Like [`Repository::resolve`], but downloads no package. If only packages are signed, this
+    /// checks their headers.
     pub(super) fn verify(
         &self,
         catalog: &Catalog,
@@ -167,7 +167,7 @@ impl Repository {
         })
     }
 
-    /// Checks that every package is the one that the index says it is, and is signed.
+    /// Checks that every package is signed and is the one in the index.
     fn prove(
         &self,
         catalog: &Catalog,
@@ -187,8 +187,8 @@ impl Repository {
         Ok(each_once(signed_by))
     }
 
-    /// Checks that the header of every package is signed, and that of the package that the index
-    /// says it is. No more of a package is downloaded.
+    /// Checks that the header of every package is signed and describes the package in the index.
+    /// Downloads no more of a package than that.
     fn prove_headers(
         &self,
         catalog: &Catalog,
@@ -209,7 +209,7 @@ impl Repository {
     }
 }
 
-/// Who signed a package, if it is the one that the index describes.
+/// The keys that signed a package, if it is the one in the index.
 fn expect(
     package: &Package,
     file: &str,
@@ -279,7 +279,7 @@ impl Reader<'_> {
         Ok(Found { url: mirror.url.clone(), index, dir, signed_by })
     }
 
-    /// The directory that has `repodata/` in it, below the address of the mirror.
+    /// The directory that contains `repodata/`, relative to the mirror's URL.
     fn dir(&self, mirror: &Mirror) -> Result<String, RepositoryError> {
         let path = match &self.source.dir {
             RpmDir::Path(path) => return Ok(path.clone()),
@@ -318,7 +318,7 @@ impl Reader<'_> {
     }
 }
 
-/// A path that is given relative to a directory, if it does not lead out of the mirror.
+/// Joins a relative path to a directory, unless the result is outside the mirror.
 fn join(dir: &str, path: &str) -> Option<String> {
     if path.starts_with('/') || path.contains("://") {
         return None;
@@ -334,8 +334,8 @@ fn join(dir: &str, path: &str) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join("/"))
 }
 
-/// What an address says below a mirror's. Lists may name another host than the one that was asked,
-/// which has the same paths.
+/// The part of a URL below the mirror's. A mirror list may name another host, which has the same
+/// paths as the mirror.
 fn below_host(address: &str, mirror: &str) -> Option<String> {
     let path = |url: &str| {
         let rest = url.split_once("://")?.1;

@@ -1,4 +1,4 @@
-//! What is at an address.
+//! Resolves entries whose source is a URL.
 
 use super::{Resolution, Unproven, UpdateError};
 use crate::{
@@ -13,7 +13,8 @@ use crate::{
     repository::download::TransferError,
 };
 
-/// What an entry is. It can't change without its digest in the matrix, so it is looked at once.
+/// What an entry resolves to. The digest in the matrix fixes its content, so this inspects it only
+/// once.
 pub(super) fn resolve(
     catalog: &Catalog,
     entry: &Entry,
@@ -37,7 +38,8 @@ pub(super) fn resolve(
     Ok(proven(kernel))
 }
 
-/// Asks whether the address has a file, of the size that is locked if it is. Nothing is downloaded.
+/// Checks that the URL has a file, and that its size is the locked one if there is one. Downloads
+/// nothing.
 pub(super) fn verify(
     catalog: &Catalog,
     entry: &Entry,
@@ -57,7 +59,7 @@ pub(super) fn verify(
     Ok(Resolution { kernel, signed_by: Vec::new(), unproven: Some(Unproven::Content) })
 }
 
-/// What is known of a file without downloading it: not which release it is of.
+/// What is known of a file without downloading it. Its release is not.
 fn described(
     catalog: &Catalog,
     entry: &Entry,

@@ -1,5 +1,4 @@
-//! Whether entries resolve: the repositories are asked, and nothing but their metadata is
-//! downloaded.
+//! Checks whether entries resolve. Downloads only the metadata of repositories.
 
 use std::sync::Arc;
 
@@ -13,46 +12,43 @@ use crate::{
     repository::{deb::release::ReleaseError, download::TransferError, fetch::FetchError},
 };
 
-/// What became of entries that were to be verified.
+/// The result of a verification.
 #[derive(Debug)]
 pub struct Verification {
-    /// In the order in which they were asked for.
+    /// In the order of the request.
     pub entries: Vec<Verified>,
-    /// Addresses that could not be used although a later one could, and why.
+    /// URLs that failed although a later one worked, and why.
     pub bypassed: Vec<(String, RepositoryError)>,
 }
 
-/// An entry, and whether it resolves.
+/// Whether one entry resolves.
 #[derive(Debug)]
 pub struct Verified {
-    /// The entry's id.
     pub id: String,
-    /// What it resolves to; nothing for an entry whose files are on this machine.
+    /// What it resolves to; `None` for an entry whose files are on this machine.
     pub outcome: Result<Option<Resolution>, Unverified>,
-    /// Whether that is what the lock has; nothing if the entry is not in the lock.
+    /// Whether that matches the lock; `None` if the entry is not in the lock.
     pub is_locked: Option<bool>,
 }
 
 /// Why an entry does not resolve.
 #[derive(Clone, Debug)]
 pub enum Unverified {
-    /// Its repository could not be reached, or has nothing of this time: nothing can be said.
+    /// The repository could not be reached, or has no current state. The entry may be good or bad.
     Unreachable(Arc<UpdateError>),
-    /// What the repository says is not signed as it should be, can't be understood, or lacks the
-    /// kernel.
+    /// The repository's metadata is not signed as required, is malformed, or lacks the kernel.
     Wrong(Arc<UpdateError>),
 }
 
 impl Unverified {
-    /// The error itself.
     pub fn error(&self) -> &UpdateError {
         let (Unverified::Unreachable(error) | Unverified::Wrong(error)) = self;
         error
     }
 }
 
-/// Asks the repositories what these entries are, and believes as an update does. No lock is written,
-/// no kernel downloaded.
+/// Resolves these entries and checks signatures as an update does, but writes no lock and downloads
+/// no kernel.
 pub(crate) fn verify(catalog: &Catalog, entries: &[Entry]) -> Verification {
     let mut repositories = Repositories::new(Depth::Metadata);
     let verify = |entry| verify_entry(catalog, &mut repositories, entry);
@@ -82,7 +78,7 @@ fn verify_entry(catalog: &Catalog, repositories: &mut Repositories, entry: &Entr
     Verified { id, outcome, is_locked }
 }
 
-/// Whether something was learned that is not as it should be. If not, nothing was learned.
+/// Whether an error proves that something is wrong. Other errors prove nothing.
 fn is_wrong(error: &UpdateError) -> bool {
     match error {
         UpdateError::Repository { attempts, .. } => {
@@ -103,7 +99,7 @@ fn is_wrong(error: &UpdateError) -> bool {
 fn is_wrong_at_address(error: &RepositoryError) -> bool {
     match error {
         RepositoryError::Transfer { source, .. } => is_wrong_document(source),
-        // A stale mirror, or a wrong clock: what the suite is now stays unknown.
+        // A stale mirror or a wrong clock: the suite's current state stays unknown.
         RepositoryError::Release(
             ReleaseError::Expired(_)
             | ReleaseError::FromTheFuture(_)
