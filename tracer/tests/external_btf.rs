@@ -124,5 +124,5 @@ fn a_foreign_vmlinux_gives_itself_away() {
     let report = run(BackendKind::Libbpf, &vmlinux(&kernel("debian-5.10").2));
     let verdict = (report.outcome, report.reason);
     assert_eq!(verdict, (Outcome::Unavailable, Some(Reason::ForeignBtf)), "{report:#?}");
-    assert!(report.message.contains("it is of the kernel 5.10."), "{}", report.message);
+    assert!(report.message.contains("it is for kernel 5.10."), "{}", report.message);
 }

@@ -187,7 +187,7 @@ fn a_source_that_can_t_be_built_fails_and_a_machine_that_can_t_build_says_so() {
     checkout.write("bin/bison", "#!/bin/sh\necho 'libfl.so.2: no such file' >&2; exit 127\n");
     let (code, _, stderr) = checkout.kernels(&["build", "mine"]);
     assert_eq!(code, Some(3), "{stderr}");
-    let broken = "this machine can't build mine: bison is there and does not work: libfl.so.2: no";
+    let broken = "this machine can't build mine: bison was found but does not work: libfl.so.2: no";
     assert!(stderr.contains(broken), "{stderr}");
     assert!(!stderr.contains("installs"), "{stderr}");
 

@@ -1,5 +1,5 @@
-//! Installing what it takes to build kernels: only when the source of one is here, and only if the
-//! user agreed to it beforehand.
+//! Installs the programs that kernel builds need: only once a kernel's source is available, and
+//! only if the user agreed beforehand.
 
 use std::{
     env,
@@ -15,17 +15,19 @@ use crate::{
     store::Store,
 };
 
-/// The command that installs them, in a shell's words. `cargo xtask` sets it when the user has agreed.
+/// The command that installs them, as a shell command line. `cargo xtask` sets it if the user
+/// agreed.
 pub const INSTALLER_VARIABLE: &str = "KERNLAB_BUILD_TOOLS";
 
-/// Whether this process has tried it.
+/// Whether this process has already tried to install them.
 static TRIED: AtomicBool = AtomicBool::new(false);
 
-/// Installs what a build lacks. Whether it did: without the user's consent it does nothing.
+/// Installs what a build lacks, and returns whether it did. Without the user's consent it does
+/// nothing.
 pub(crate) fn install(store: &Store, kernel: &str, observer: &dyn Observer) -> bool {
     let command = env::var(INSTALLER_VARIABLE).ok().and_then(|command| shlex::split(&command));
     let Some([program, arguments @ ..]) = command.as_deref() else { return false };
-    // What failed for one kernel is not tried again for the next.
+    // If the installation failed for one kernel, it is not tried again for the next.
     if TRIED.swap(true, Ordering::SeqCst) {
         return false;
     }
@@ -44,7 +46,7 @@ pub(crate) fn install(store: &Store, kernel: &str, observer: &dyn Observer) -> b
     }
 }
 
-/// Whether the program succeeded. It has deadlines of its own.
+/// Runs the program and returns whether it succeeded. The program has timeouts of its own.
 fn run(program: &str, arguments: &[String], log: &Path) -> io::Result<bool> {
     fs::create_dir_all(log.parent().map(PathBuf::from).unwrap_or_default())?;
     let log = File::create(log)?;

@@ -1,4 +1,4 @@
-//! Whether a kernel is of use in the lab, and what it lacks.
+//! Checks whether a kernel works in the lab, and which options it lacks.
 
 use std::{
     fs::File,
@@ -17,64 +17,50 @@ use crate::{
 const MAX_IMAGE: u64 = 1 << 30;
 const MAX_CONFIG: u64 = 64 << 20;
 
-/// What surrounds the compressed configuration in an image: kernel/configs.c.
+/// The markers around the compressed configuration in an image: kernel/configs.c.
 const IKCONFIG: [&[u8]; 2] = [b"IKCFG_ST", b"IKCFG_ED"];
 
-/// What a file tells about a kernel.
+/// What a file reveals about a kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Examined {
-    /// What `uname -r` prints, or as much of it as a configuration tells.
+    /// What `uname -r` prints, or the part of it that a configuration contains.
     pub release: Option<String>,
-    /// What the image is like, if this is one.
+    /// The properties of the image, if the file is one.
     pub image: Option<ImageTraits>,
     /// The configuration: the file itself, or the copy in an image.
     pub config: Option<Config>,
 }
 
-/// What an image is like.
+/// The properties of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageTraits {
-    /// Whether there is an uncompressed kernel that QEMU starts by its PVH entry point. None if the
-    /// payload of a bzImage can't be looked at.
+    /// Whether QEMU can start an uncompressed kernel by its PVH entry point. `None` if the payload
+    /// of a bzImage can't be inspected.
     pub pvh: Option<bool>,
-    /// Whether there is type information. None as above.
+    /// Whether the image has BTF. `None` as above.
     pub btf: Option<bool>,
 }
 
-/// A file that tells nothing about a kernel.
+/// A file that reveals nothing about a kernel.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
-    /// It can't be read.
+    /// The file can't be read.
     #[error("cannot read {path}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// It is an image that can't be used.
-    #[error("{path} is of no use")]
-    Image {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: ImageError,
-    },
-    /// It is neither an image nor a configuration.
+    Read { path: PathBuf, source: io::Error },
+    /// The file is an image that can't be used.
+    #[error("cannot use {path}")]
+    Image { path: PathBuf, source: ImageError },
+    /// The file is neither an image nor a configuration.
     #[error("{path} is neither a kernel image nor a kernel's configuration")]
     Config {
-        /// The file.
         path: PathBuf,
-        /// Why it is not the latter.
+        /// Why it is not a configuration.
         source: ConfigError,
     },
 }
 
-/// Looks at a file: a bzImage, a vmlinux, or a configuration, which may be compressed with gzip.
-///
-/// # Errors
-///
-/// The file can't be read, is neither, or is an image that can't be booted here.
+/// Examines a bzImage, a vmlinux, or a configuration, which may be compressed with gzip. An image
+/// that can't be booted here is an error.
 pub fn examine(path: &Path) -> Result<Examined, CheckError> {
     let read = || -> io::Result<Vec<u8>> {
         let mut file = File::open(path)?;
@@ -119,7 +105,7 @@ fn image(bytes: &[u8]) -> Result<Examined, ImageError> {
     Ok(Examined { release: image.release, image: Some(traits), config })
 }
 
-/// The configuration that a kernel with `CONFIG_IKCONFIG` carries.
+/// The configuration embedded in a kernel with `CONFIG_IKCONFIG`.
 fn embedded_config(vmlinux: &[u8]) -> Option<Config> {
     let [start, end] = IKCONFIG;
     memchr::memmem::find_iter(vmlinux, start).find_map(|at| {
@@ -130,26 +116,27 @@ fn embedded_config(vmlinux: &[u8]) -> Option<Config> {
     })
 }
 
-/// An option that is not as it should be.
+/// An option that does not have the required value.
 #[derive(Clone, Debug)]
 pub struct Unsatisfied {
-    /// What it should be, for whom, and why.
+    /// The required value, with what needs it and why.
     pub requirement: &'static Requirement,
-    /// What it is; none if it is not mentioned.
+    /// The actual value; `None` if the configuration does not mention the option.
     pub found: Option<Value>,
 }
 
-/// What a configuration is good for.
+/// How a configuration meets the lab's list of options.
 #[derive(Clone, Debug)]
 pub struct Suitability {
-    /// Every option that somebody needs and that is otherwise, in the order of the list.
+    /// Every required option that has a different value, in the order of the list.
     pub unsatisfied: Vec<Unsatisfied>,
-    /// How many options are as they should be, or unknown to a release that can do without.
+    /// The number of options that have the required value, or that the release does not have and
+    /// does not need.
     pub met: usize,
 }
 
 impl Suitability {
-    /// Compares a configuration with the list.
+    /// Compares a configuration with the list of options.
     pub fn of(config: &Config) -> Self {
         let mut suitability = Suitability { unsatisfied: Vec::new(), met: 0 };
         for requirement in requirements() {
@@ -174,7 +161,7 @@ impl Suitability {
         !self.unsatisfied.iter().any(is_general)
     }
 
-    /// The scenarios that can't work, if not all of them.
+    /// The scenarios that can't work, as long as others can.
     pub fn unsupported(&self) -> Vec<&'static Scenario> {
         let needed: Vec<_> = self
             .unsatisfied
@@ -197,7 +184,7 @@ mod tests {
         image::{Payload, bzimage, vmlinux},
     };
 
-    /// The lab's own list, as a configuration.
+    /// The lab's own list of options, as a configuration.
     fn config() -> String {
         let lines = include_str!("../../kconfig/lab.config");
         format!("# Linux/x86 6.1.5 Kernel Configuration\n{lines}")

@@ -31,12 +31,12 @@ impl fmt::Display for Value {
 /// A kernel's configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
-    /// The release in its head line, as far as there is one.
+    /// The release in the first line, if there is one.
     pub(crate) release: Option<Release>,
     options: BTreeMap<String, Value>,
 }
 
-/// Text that is no kernel configuration.
+/// Text that is not a kernel configuration.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// A line is neither a comment nor an assignment.
@@ -47,13 +47,14 @@ pub enum ConfigError {
         /// The beginning of the line.
         text: String,
     },
-    /// There is no option at all.
-    #[error("it has no option: expected lines such as CONFIG_BPF=y")]
+    /// There is no option.
+    #[error("it has no options: expected lines such as CONFIG_BPF=y")]
     Empty,
 }
 
 impl Config {
-    /// Reads the format that Kconfig writes. Of several assignments of one option the last holds.
+    /// Parses the format that Kconfig writes. Among several assignments of an option, the last one
+    /// wins.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let mut config = Config::default();
         for (index, line) in text.lines().enumerate() {
@@ -74,7 +75,7 @@ impl Config {
         Ok(config)
     }
 
-    /// What an option such as `CONFIG_BPF` is set to; none if it is not mentioned.
+    /// The value of an option such as `CONFIG_BPF`; `None` if it is not mentioned.
     pub fn get(&self, option: &str) -> Option<&Value> {
         self.options.get(option)
     }
@@ -84,7 +85,7 @@ impl Config {
         self.options.iter().map(|(option, value)| (option.as_str(), value))
     }
 
-    /// Whether the option has this value here. One that is not mentioned is not set.
+    /// Whether the option has this value. An option that is not mentioned counts as not set.
     pub(crate) fn has(&self, option: &str, value: &Value) -> bool {
         self.get(option).unwrap_or(&Value::NotSet) == value
     }

@@ -1,4 +1,4 @@
-//! What became of the options that were asked for.
+//! Compares the final configuration with the options that were requested.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use super::{
     fragment::{OptionState, Requirement, requirements},
 };
 
-/// Options that the lab needs and that a configuration does not have: at least one.
+/// Options that the lab needs and the configuration lacks: at least one.
 #[derive(Debug)]
 pub struct Dropped(Vec<(&'static Requirement, Option<Value>)>);
 
@@ -26,7 +26,7 @@ impl fmt::Display for Dropped {
     }
 }
 
-/// Looks for everything that a kernel built here must have.
+/// Checks for every option that a kernel built by the lab must have.
 pub(super) fn check(config: &Config, btf: bool) -> Result<(), Dropped> {
     let dropped = requirements().iter().filter(|r| r.must_survive(btf)).filter_map(|requirement| {
         match requirement.state_in(config) {
@@ -38,7 +38,7 @@ pub(super) fn check(config: &Config, btf: bool) -> Result<(), Dropped> {
     if dropped.is_empty() { Ok(()) } else { Err(Dropped(dropped)) }
 }
 
-/// Options of the entry's own configuration that came out otherwise, as `CONFIG_X=y, now n`.
+/// Options of the entry's own configuration that ended up different, as `CONFIG_X=y, now n`.
 pub(super) fn differences(asked: &Config, config: &Config) -> Vec<String> {
     let lost = asked.iter().filter(|(option, value)| !config.has(option, value));
     lost.map(|(option, value)| {
@@ -69,7 +69,7 @@ mod tests {
             dropped.starts_with("  CONFIG_INET is n, and must be y for every guest"),
             "{dropped}"
         );
-        assert!(check(&configured("CONFIG_SMP=y\n", ""), false).is_ok(), "nobody needs it");
+        assert!(check(&configured("CONFIG_SMP=y\n", ""), false).is_ok(), "no tracer needs it");
         let dropped = check(&configured("", ""), true).unwrap_err().to_string();
         assert!(dropped.contains("CONFIG_DEBUG_INFO_BTF"), "{dropped}");
     }

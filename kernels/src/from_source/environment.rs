@@ -1,7 +1,7 @@
-//! What of this process's environment reaches a build.
+//! The environment variables that a build inherits from this process.
 //!
-//! make takes every environment variable for one of its own, and compilers have theirs, so a build
-//! gets none but these.
+//! make turns every environment variable into a make variable, and compilers read some too, so a
+//! build gets only the variables listed here.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -9,16 +9,16 @@ use std::{
     process::Command,
 };
 
-/// Variables that don't decide what comes out: where programs are (the key has their versions), and
-/// where they may write.
+/// Variables that do not affect the result: where programs are (the key contains their versions),
+/// and where they may write.
 const NEUTRAL: [&str; 3] = ["PATH", "HOME", "TMPDIR"];
 
-/// Variables that say where compilers find headers and libraries, and programs theirs. A machine may
-/// need them, so they are passed on, and are part of the key.
+/// Variables that tell compilers where headers and libraries are, and programs where other programs
+/// are. A machine may need them, so they are passed on, and are part of the key.
 const COVERED: [&str; 5] =
     ["CPATH", "C_INCLUDE_PATH", "LD_LIBRARY_PATH", "LIBRARY_PATH", "PKG_CONFIG_PATH"];
 
-/// Who built it, where and when: always the same, so that the image is.
+/// Who built the kernel, where and when: fixed, so that builds are reproducible.
 const FIXED: [(&str, &str); 5] = [
     ("LC_ALL", "C"),
     ("KBUILD_BUILD_USER", "builder"),
@@ -32,7 +32,7 @@ const FIXED: [(&str, &str); 5] = [
 pub(super) struct Environment(Vec<(String, OsString)>);
 
 impl Environment {
-    /// As much of this process's as builds get.
+    /// The part of this process's environment that builds inherit.
     pub(super) fn of_this_process() -> Self {
         Environment::of(std::env::vars_os())
     }
@@ -48,13 +48,13 @@ impl Environment {
         Environment(passed)
     }
 
-    /// What a variable is set to.
+    /// The value of a variable.
     pub(super) fn get(&self, name: &str) -> Option<&OsStr> {
         let variable = self.0.iter().find(|(other, _)| other == name);
         variable.map(|(_, value)| value.as_os_str())
     }
 
-    /// The same with this variable.
+    /// A copy with one more variable.
     pub(super) fn with(&self, name: &str, value: impl Into<OsString>) -> Self {
         let mut variables = self.0.clone();
         variables.retain(|(other, _)| other != name);
@@ -62,7 +62,7 @@ impl Environment {
         Environment(variables)
     }
 
-    /// A line for each variable that may decide what comes out.
+    /// One line for each variable that may affect the result.
     pub(super) fn identity(&self) -> String {
         let mut text = String::new();
         for (name, value) in self.0.iter().filter(|(name, _)| COVERED.contains(&&**name)) {
@@ -71,7 +71,7 @@ impl Environment {
         text
     }
 
-    /// Makes this the environment of a command.
+    /// Makes this the only environment of a command.
     pub(super) fn apply(&self, command: &mut Command) {
         command.env_clear().envs(self.0.iter().map(|(name, value)| (name, value))).envs(FIXED);
     }

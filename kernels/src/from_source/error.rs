@@ -17,134 +17,116 @@ pub enum BuildError {
     /// Programs or headers are missing.
     #[error("this machine can't build {id}: {missing_tools}{}", installs(.id, .missing_tools))]
     ToolsMissing {
-        /// The entry's id.
         id: String,
-        /// What is missing, or doesn't work.
+        /// The programs and headers that are missing or do not work.
         missing_tools: Box<MissingTools>,
     },
     /// An archive can't be unpacked.
     #[error("cannot unpack {archive}")]
-    Archive {
-        /// Its name.
-        archive: String,
-        /// Why.
-        source: io::Error,
-    },
-    /// A member of an archive would be written elsewhere.
-    #[error("{archive} is refused: its member {member:?} points out of it")]
-    Escapes {
-        /// Its name.
-        archive: String,
-        /// The path of the member.
-        member: String,
-    },
-    /// There is no kernel's source where it should be.
-    #[error("{place} is no kernel source: it lacks a Makefile and a Kconfig")]
+    Archive { archive: String, source: io::Error },
+    /// A member of an archive would be written outside its directory.
+    #[error("{archive} is refused: its member {member:?} points outside of it")]
+    Escapes { archive: String, member: String },
+    /// The archive or directory does not contain a kernel's source.
+    #[error("{place} is not a kernel source: it lacks a Makefile and a Kconfig")]
     NotATree {
-        /// An archive or a directory.
+        /// The archive or directory.
         place: String,
     },
-    /// A directory was built in.
+    /// A kernel was built inside the source directory.
     #[error(
-        "{} was built in, and its leftovers would end up in what is built here: run `make mrproper` \
-         there (it deletes .config, too), or name a copy such as `git worktree add` makes",
+        "{} contains files of an earlier build, which would end up in this one: run `make mrproper` \
+         there (it also deletes .config), or name a clean copy, such as `git worktree add` makes",
         .0.display()
     )]
     NotClean(PathBuf),
-    /// A file of this machine can't be read or written.
+    /// A file can't be read or written.
     #[error("cannot {action} {path}")]
     Io {
-        /// `read`, `write`.
+        /// A verb: `read`, `write`.
         action: &'static str,
-        /// The file.
         path: PathBuf,
-        /// Why.
         source: io::Error,
     },
-    /// A configuration is none.
+    /// A configuration is malformed.
     #[error("cannot use the configuration {path}")]
-    Config {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: ConfigError,
-    },
-    /// The source dropped options that the lab needs.
-    #[error("the configuration has lost what the lab needs:\n{0}\nall of it is in {config}", config = .1.display())]
+    Config { path: PathBuf, source: ConfigError },
+    /// Kconfig dropped options that the lab needs.
+    #[error(
+        "Kconfig dropped options that the lab needs:\n{0}\nthe whole configuration is in {config}",
+        config = .1.display()
+    )]
     Dropped(Dropped, PathBuf),
     /// A compiler does not run the assembler that the entry names.
     #[error(
-        "{compiler} runs the assembler {}, whatever the entry's `toolchain` says: name a compiler \
+        "{compiler} runs the assembler {}, not the one in the entry's `toolchain`: name a compiler \
          that looks for its assembler in COMPILER_PATH",
         .found.display()
     )]
     OtherAssembler {
-        /// The compiler.
         compiler: String,
-        /// The assembler that it runs.
+        /// The assembler that the compiler runs.
         found: PathBuf,
     },
     /// make failed.
     #[error(
-        "`{command}` failed ({status}), all it said is in {log}; from there:{said}",
+        "`{command}` failed ({status}), its full output is in {log}; from there:{said}",
         log = .log.display()
     )]
     Make {
-        /// What was run.
         command: String,
-        /// How it ended.
+        /// The exit status.
         status: String,
-        /// All that it said.
+        /// The log with the full output.
         log: PathBuf,
-        /// Its lines that tell an error, and the last ones, without those that only tell progress;
-        /// then which versions of its tools the source is known to want.
+        /// The lines of the log with errors, and the last lines, without progress lines; then which
+        /// tool versions the source is known to need.
         said: String,
     },
     /// A signal ended the build.
     #[error("the build was ended by {signal}")]
-    Interrupted {
-        /// Which.
-        signal: Signal,
-    },
-    /// The kernel would refuse its own type information.
+    Interrupted { signal: Signal },
+    /// The kernel would refuse its own BTF.
     #[error(
         "the BTF that {pahole:?} wrote has kinds up to {found}, and this source knows those up to \
          {known}, so the kernel would refuse all of it: name an older pahole in the entry's \
          `toolchain`{advice}"
     )]
     NewerBtf {
-        /// What pahole says of its version.
+        /// pahole's version line.
         pahole: String,
-        /// The highest number of a kind in the image.
+        /// The highest BTF kind in the image.
         found: u32,
-        /// The highest that the source defines.
+        /// The highest BTF kind that the source defines.
         known: u32,
-        /// Which versions of its tools the source is known to want.
+        /// Which tool versions the source is known to need.
         advice: String,
     },
-    /// make hangs.
-    #[error("`{command}` has said nothing for {minutes} minutes and was killed; its log is {log}", log = .log.display())]
+    /// make prints nothing and is assumed to hang.
+    #[error(
+        "`{command}` printed nothing for {minutes} minutes and was killed; its log is {log}",
+        log = .log.display()
+    )]
     Silent {
-        /// What was run.
         command: String,
-        /// For how long.
+        /// How long make printed nothing.
         minutes: u64,
-        /// All that it said.
+        /// The log with the full output.
         log: PathBuf,
     },
-    /// What was built is no kernel.
-    #[error("what was built is of no use")]
+    /// The built image can't be used.
+    #[error("cannot use the built image")]
     Image(#[from] ImageError),
-    /// What was built has type information, or lacks it, against the entry's BTF modes.
-    #[error("the image {}, against the entry's BTF modes; the log of the build is {log}",
+    /// The built image has BTF, or lacks it, contrary to the entry's BTF modes.
+    #[error("the image {}, contrary to the entry's BTF modes; the log of the build is {log}",
         if *.has { "has BTF" } else { "has no BTF" }, log = .log.display())]
     Btf {
-        /// Whether the image has type information.
+        /// Whether the image has BTF.
         has: bool,
-        /// All that make said.
+        /// The log of the build.
         log: PathBuf,
     },
-    /// The files of its source can't be used.
+    /// The files of the source can't be used.
     #[error(transparent)]
     Files(#[from] FilesError),
     /// The store can't be used.
@@ -160,7 +142,7 @@ fn installs(id: &str, missing_tools: &MissingTools) -> String {
 }
 
 impl BuildError {
-    /// The same with what the source is known to want, where that may be why.
+    /// Adds to a failure of make which tool versions the source is known to need.
     pub(super) fn advised(self, known: impl FnOnce() -> String) -> Self {
         match self {
             BuildError::Make { command, status, log, said } => {

@@ -1,4 +1,5 @@
-//! The lab's list of options, `kernels/kconfig/lab.config`: what a kernel needs, for whom, and why.
+//! The lab's list of options, `kernels/kconfig/lab.config`: which options a kernel needs, what
+//! needs them, and why.
 
 use std::{fmt, sync::LazyLock};
 
@@ -14,35 +15,36 @@ const LAB: &str = include_str!("../../kconfig/lab.config");
 /// One option of the list.
 #[derive(Clone, Debug)]
 pub struct Requirement {
-    /// With its prefix: `CONFIG_BPF_SYSCALL`.
+    /// The full name: `CONFIG_BPF_SYSCALL`.
     pub option: String,
-    /// What it must be: built in, or not set.
+    /// The required value: built in, or not set.
     pub value: Value,
-    /// Who needs it.
+    /// What needs it.
     pub scope: Scope,
     /// The first release that has the option.
     since: Option<Release>,
-    /// What for, in one or a few sentences.
+    /// The reason, in one or a few sentences.
     pub why: String,
 }
 
-/// Who needs an option.
+/// What needs an option.
 #[derive(Clone, Debug)]
 pub enum Scope {
-    /// Whatever is to run in a guest.
+    /// Everything that runs in a guest.
     Guest,
     /// Every tracer.
     Tracers,
-    /// The scenarios that match.
+    /// The scenarios that match the globs.
     Scenarios(Vec<GlobMatcher>),
-    /// Type information in the image.
+    /// BTF in the image.
     Btf,
-    /// Nobody: it makes what is built here quick, or like what distributions build.
+    /// Nothing: the option makes a kernel built by the lab boot faster, or makes it more like
+    /// distributions' kernels.
     Build,
 }
 
 impl Scope {
-    /// The scenarios that need the option, where not all or none of them do.
+    /// The scenarios that need the option, if only some scenarios do.
     pub fn scenarios(&self) -> impl Iterator<Item = &'static Scenario> {
         let globs = match self {
             Scope::Scenarios(globs) => globs.as_slice(),
@@ -69,19 +71,18 @@ impl fmt::Display for Scope {
     }
 }
 
-/// How a configuration stands to a requirement.
+/// How a configuration meets a requirement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OptionState {
-    /// As it should be.
+    /// The option has the required value.
     Met,
-    /// The release has no such option, and what it stands for is always there.
+    /// The release has no such option, and always has the feature behind it.
     TooOld,
-    /// Otherwise; this is what it is, if it is mentioned at all.
+    /// The option has a different value; `None` if it is not mentioned.
     Unsatisfied(Option<Value>),
 }
 
 impl Requirement {
-    /// Compares a configuration with this requirement.
     pub fn state_in(&self, config: &Config) -> OptionState {
         let before =
             |since: &Release| config.release.as_ref().is_some_and(|release| release < since);
@@ -92,7 +93,7 @@ impl Requirement {
         }
     }
 
-    /// Whether a kernel that is built here must have it.
+    /// Whether a kernel built by the lab must have the option.
     pub(super) fn must_survive(&self, btf: bool) -> bool {
         match self.scope {
             Scope::Guest | Scope::Tracers | Scope::Scenarios(_) => true,
@@ -101,7 +102,7 @@ impl Requirement {
         }
     }
 
-    /// The line of a configuration that sets it.
+    /// The configuration line that sets the option.
     fn line(&self) -> String {
         let Requirement { option, value, .. } = self;
         match value {
@@ -111,7 +112,6 @@ impl Requirement {
     }
 }
 
-/// The whole list.
 pub fn requirements() -> &'static [Requirement] {
     static REQUIREMENTS: LazyLock<Vec<Requirement>> = LazyLock::new(|| match parse(LAB) {
         Ok(requirements) => requirements,
@@ -120,14 +120,15 @@ pub fn requirements() -> &'static [Requirement] {
     &REQUIREMENTS
 }
 
-/// The fragment that a build starts from. Without `btf`, what makes type information is off.
+/// The configuration fragment that a build starts from. Without `btf`, the options that generate
+/// BTF are off.
 pub(super) fn fragment(btf: bool) -> String {
     let wanted = |requirement: &&Requirement| btf || !matches!(requirement.scope, Scope::Btf);
     requirements().iter().filter(wanted).map(Requirement::line).collect()
 }
 
-/// Groups of options, each below a comment `# [who, since RELEASE] why`; the comment at the head
-/// of the file is apart from them.
+/// Parses groups of options, each below a comment `# [who, since RELEASE] why`. The comment at the
+/// head of the file is separate.
 fn parse(text: &str) -> Result<Vec<Requirement>, String> {
     let mut requirements = Vec::new();
     for group in text.split("\n\n").skip(1) {
@@ -140,7 +141,7 @@ fn parse(text: &str) -> Result<Vec<Requirement>, String> {
         let (head, why) = comment
             .strip_prefix('[')
             .and_then(|comment| comment.split_once("] "))
-            .ok_or_else(|| format!("nobody is named in {comment:?}"))?;
+            .ok_or_else(|| format!("no brackets say what needs the options of {comment:?}"))?;
         let (scope, since) = head_of(head)?;
         for line in lines {
             let (option, value) = assignment(line).ok_or_else(|| format!("{line:?}"))?;
@@ -189,13 +190,13 @@ mod tests {
         assert!(requirements.len() > 50, "{}", requirements.len());
         let mut seen = BTreeSet::new();
         for requirement in &requirements {
-            assert!(seen.insert(&requirement.option), "{} is there twice", requirement.option);
+            assert!(seen.insert(&requirement.option), "{} is listed twice", requirement.option);
             assert!(requirement.why.ends_with('.'), "{requirement:?}");
             if let Scope::Scenarios(globs) = &requirement.scope {
                 for glob in globs {
                     let matches = |scenario: &&Scenario| glob.is_match(scenario.to_string());
                     let scenario = Scenario::ALL.iter().find(matches);
-                    assert!(scenario.is_some(), "{} is no scenario", glob.glob());
+                    assert!(scenario.is_some(), "{} is not a scenario", glob.glob());
                 }
                 assert!(requirement.scope.scenarios().count() > 0);
             }

@@ -1,4 +1,4 @@
-//! Runs the kernel's own build: parallel, with a log, watched.
+//! Runs the kernel's own build: in parallel, with a log, and with a timeout on silence.
 
 use std::{
     collections::VecDeque,
@@ -28,26 +28,26 @@ use super::{
 };
 use crate::interruption;
 
-/// The longest step that says nothing is the last link, and with BTF the pass of pahole.
+/// The longest steps without output are the final link and, with BTF, the pass of pahole.
 const SILENCE: Duration = Duration::from_secs(30 * 60);
-/// How much of the end of a log goes into an error.
+/// How many lines from the end of a log an error message contains.
 const LAST_LINES: usize = 15;
-/// How many lines of a log that tell an error go into one.
+/// How many lines with errors from a log an error message contains.
 const ERROR_LINES: usize = 10;
-/// How long killed compilers may take to be gone.
+/// How long to wait for killed compilers to exit.
 const GONE: Duration = Duration::from_secs(10);
-/// Longer lines are cut: a file name and a message fit.
+/// Longer lines are cut. A file name and a message fit.
 const LONGEST_LINE: usize = 4096;
 
-/// A kernel's source and where its build goes.
+/// A kernel's source, and the directories of its build.
 pub(super) struct Make<'a> {
-    /// Left as it is.
+    /// The source directory, which is not modified.
     pub(super) tree: &'a Path,
-    /// Gets everything that is made.
+    /// The output directory.
     pub(super) output: &'a Path,
-    /// Gets everything that is said, at its end.
+    /// The log, to which all output is appended.
     pub(super) log: &'a Path,
-    /// Compilers at a time.
+    /// The number of parallel jobs.
     pub(super) jobs: usize,
     pub(super) silence: Duration,
     pub(super) environment: Environment,
@@ -67,7 +67,7 @@ impl<'a> Make<'a> {
         Make { tree, output, log, jobs, silence: SILENCE, environment, toolchain }
     }
 
-    /// Makes a target, and calls `made` for every file on the way, with make's word for it:
+    /// Builds a target, and calls `made` for every file that is built, with Kbuild's line for it:
     /// `CC init/main.o`. `variables` are set as in `make NAME=value`.
     pub(super) fn run(
         &self,
@@ -148,26 +148,27 @@ impl<'a> Make<'a> {
         command.arg(target);
         self.environment.apply(&mut command);
         command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer).process_group(0);
-        // SAFETY: prctl is async-signal-safe, and nothing is allocated.
+        // SAFETY: prctl is async-signal-safe, and the closure allocates nothing.
         unsafe {
-            // However this process ends: make passes the signal on to all that it started.
+            // However this process ends, make gets a signal and passes it on to all its children.
             command.pre_exec(|| Ok(prctl::set_pdeathsig(Signal::SIGTERM)?));
         }
         let child = command.spawn()?;
-        // The command holds our copies of the pipe's end: as long as it lives, the pipe has none.
+        // The command holds this process's copy of the pipe's write end. The pipe has no end of
+        // file until the command is dropped.
         drop(command);
         Ok((MakeProcess(child), Output { reader, buffer: Vec::new() }))
     }
 }
 
-/// A build under way; whatever is left of it when this is dropped is killed.
+/// A running build. Dropping this kills what is left of it.
 struct MakeProcess(Child);
 
 impl MakeProcess {
     fn kill(&mut self) {
         if !matches!(self.0.try_wait(), Ok(Some(_))) {
             let group = Pid::from_raw(self.0.id().cast_signed());
-            // ESRCH: it has just ended.
+            // ESRCH: it has just exited.
             let _ = killpg(group, Signal::SIGKILL);
             let _ = self.0.wait();
         }
@@ -180,7 +181,7 @@ impl Drop for MakeProcess {
     }
 }
 
-/// What a build says, line by line.
+/// The output of a build, line by line.
 struct Output {
     reader: PipeReader,
     buffer: Vec<u8>,
@@ -193,7 +194,7 @@ enum Heard {
 }
 
 impl Output {
-    /// The next line; none at the end.
+    /// The next line, or `None` at the end.
     fn line(&mut self, silence: Duration) -> io::Result<Option<Heard>> {
         loop {
             let end = self.buffer.iter().position(|byte| *byte == b'\n');
@@ -228,7 +229,7 @@ impl Output {
         }
     }
 
-    /// Waits until nobody can say anything any more: until all that was started is gone.
+    /// Waits until every process of the build has closed its end of the pipe, and so has exited.
     fn wait_for_end(&mut self, within: Duration) {
         let deadline = Instant::now() + within;
         loop {
@@ -250,7 +251,7 @@ impl Output {
     }
 }
 
-/// What a failed build said that is worth reading: the lines that tell an error, and the last ones.
+/// The relevant output of a failed build: the lines with errors, and the last lines.
 #[derive(Debug, Default)]
 struct Excerpt {
     errors: Vec<String>,
@@ -284,13 +285,14 @@ impl fmt::Display for Excerpt {
     }
 }
 
-/// Whether a compiler, assembler or linker says so in this line. make says `Error 1`.
+/// Whether this line is an error of a compiler, assembler or linker, as opposed to make's own errors
+/// such as `Error 1`.
 fn tells_error(line: &str) -> bool {
     ["error:", "Error:", "undefined reference to "].iter().any(|mark| line.contains(mark))
 }
 
-/// `CC init/main.o` of a line `  CC      init/main.o`, the form of all that Kbuild says when all is
-/// well.
+/// `CC init/main.o` for a line `  CC      init/main.o`, the form of all of Kbuild's lines if
+/// nothing is wrong.
 fn progress(line: &str) -> Option<&str> {
     let rest = line.strip_prefix("  ")?;
     let word = rest.split(' ').next()?;
@@ -376,7 +378,7 @@ mod tests {
         let end = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(fifo).unwrap();
         let (outcome, ..) = tree.make(Duration::from_millis(500));
         assert!(matches!(outcome, Err(BuildError::Silent { .. })), "{outcome:?}");
-        // Nobody has the other end open any more, once the recipe is dead.
+        // Once the recipe is dead, no process has the other end open.
         let mut ends = [PollFd::new(end.as_fd(), PollFlags::empty())];
         assert_eq!(poll(&mut ends, PollTimeout::from(10_000_u16)).unwrap(), 1);
     }

@@ -1,15 +1,15 @@
-//! What a machine lacks for building a kernel.
+//! What this machine lacks for building a kernel.
 
 use std::fmt;
 
-/// Why programs or headers that a build needs can't be used.
+/// The programs and headers that keep a build from starting.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MissingTools {
-    /// What is not there.
+    /// Programs and headers that are not installed.
     pub(super) missing: Vec<String>,
-    /// Programs that the entry names and that are not there.
+    /// Programs that the entry names and that do not exist.
     pub(super) misnamed: Vec<String>,
-    /// Programs that are there and don't work, with what they said.
+    /// Programs that exist and do not work, with their error output.
     pub(super) broken: Vec<(String, String)>,
 }
 
@@ -18,7 +18,7 @@ impl MissingTools {
         *self == MissingTools::default()
     }
 
-    /// Whether installing something helps.
+    /// Whether installing packages can help.
     pub(crate) fn can_be_installed(&self) -> bool {
         !self.missing.is_empty()
     }
@@ -40,7 +40,7 @@ impl fmt::Display for MissingTools {
             parts.push(format!("there is no {program}, which the entry's `toolchain` names"));
         }
         for (program, said) in &self.broken {
-            parts.push(format!("{program} is there and does not work: {said}"));
+            parts.push(format!("{program} was found but does not work: {said}"));
         }
         f.write_str(&parts.join("; "))
     }

@@ -1,10 +1,10 @@
-//! Kernels that are built here.
+//! Kernels that are built on this machine.
 //!
-//! A [`Recipe`] says what is built: a source, the lab's fragment of a configuration, perhaps options
-//! of the entry's own, with type information or without. Its key covers all of that and every program
-//! and variable that has a part in it, and is what the result is kept under in the store: an artifact
-//! like that of an unpacked package. It is made in a scratch directory, so that a build that fails or is
-//! interrupted leaves nothing but its log.
+//! A [`Recipe`] describes a build: a source, the lab's configuration fragment, optionally options
+//! of the entry's own, and whether to include BTF. Its key covers all of that and every program and
+//! variable that affects the result. The store keeps the result under that key, as an artifact like
+//! that of an unpacked package. The build runs in a scratch directory, so a build that fails or is
+//! interrupted leaves only its log.
 
 pub(crate) mod build_tools;
 pub(crate) mod check;
@@ -53,40 +53,40 @@ use crate::{
     store::{BUILT, Store},
 };
 
-/// Goes into every key: to be raised with every change of how a kernel is built.
+/// Part of every key. Raise it with every change of how kernels are built.
 const VERSION: u32 = 2;
 
 const BZIMAGE: &str = "arch/x86/boot/bzImage";
 
-/// What is built.
+/// The description of a build.
 #[derive(Debug)]
 pub(crate) struct Recipe<'a> {
     /// The entry's id.
     pub(crate) id: &'a str,
     pub(crate) tree: Tree<'a>,
-    /// Options laid over the lab's.
+    /// Options that override the lab's.
     pub(crate) config: Option<&'a Path>,
-    /// Whether the image has type information.
+    /// Whether the image has BTF.
     pub(crate) btf: bool,
     /// The programs that the entry names.
     pub(crate) toolchain: &'a Toolchain,
 }
 
-/// What the artifact holds.
+/// The content of the artifact's description file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Description {
     release: String,
-    /// Whether the image has type information; none if that can't be told.
+    /// Whether the image has BTF; `None` if that can't be determined.
     has_btf: Option<bool>,
     seconds: u64,
-    /// The size of every other file in it, for seeing damage.
+    /// The size of every other file in the artifact, to detect damage.
     sizes: BTreeMap<String, u64>,
 }
 
-/// What decides what comes out.
+/// Everything that affects the result.
 struct Inputs {
     fragment: String,
-    /// The entry's own part of that, if it has one.
+    /// The entry's own options, if it has any.
     own: Option<Config>,
     key: String,
 }
@@ -99,8 +99,8 @@ impl Recipe<'_> {
         Some(self.unpacked(&path, open(&path)?))
     }
 
-    /// The kernel, built now if it wasn't before. A signal that would end the process does so when
-    /// the build has been cleaned up.
+    /// The kernel, which is built if it wasn't before. A signal that would end the process takes
+    /// effect only after the build has been cleaned up.
     pub(crate) fn prepare(
         &self,
         store: &Store,
@@ -206,8 +206,8 @@ impl Recipe<'_> {
         Ok(())
     }
 
-    /// The configuration that Kconfig makes of the fragment: everything off that it doesn't name,
-    /// and that nothing in it needs.
+    /// The configuration that Kconfig generates from the fragment: every option is off that the
+    /// fragment neither names nor needs.
     fn configure(
         &self,
         make: &Make<'_>,
@@ -223,7 +223,7 @@ impl Recipe<'_> {
         let config = Config::parse(&text)
             .map_err(|source| BuildError::Config { path: path.clone(), source })?;
         if let Err(dropped) = config_check::check(&config, self.btf) {
-            // The scratch directory goes: the log's neighbour stays, to look at.
+            // The scratch directory is removed. This copy next to the log stays for inspection.
             let kept = make.log.with_extension("config");
             fs::write(&kept, text).map_err(io_error("write", &kept))?;
             return Err(BuildError::Dropped(dropped, kept));
@@ -236,8 +236,8 @@ impl Recipe<'_> {
         Ok(path)
     }
 
-    /// Takes what is kept out of the directory of the build. Returns whether the image has type
-    /// information, as far as that can be told.
+    /// Copies the files to keep out of the build directory. Returns whether the image has BTF, if
+    /// that can be determined.
     fn keep(
         &self,
         make: &Make<'_>,
@@ -255,7 +255,7 @@ impl Recipe<'_> {
         if kernel.has_btf != self.btf {
             return Err(BuildError::Btf { has: kernel.has_btf, log: make.log.to_owned() });
         }
-        // pahole is not asked whether the kernel understands it.
+        // pahole writes kinds without regard to what the kernel understands.
         let known = versions::newest_btf_kind(make.tree);
         if let (Some(found), Some(known)) = (vmlinux::newest_btf_kind(&vmlinux), known)
             && found > known
@@ -273,7 +273,7 @@ impl Recipe<'_> {
         Ok(Some(kernel.has_btf))
     }
 
-    /// An empty log, which outlives the build. Builds of other keys have others.
+    /// Creates an empty log that outlives the build. Builds with other keys have other logs.
     fn begin_log(&self, store: &Store, key: &str) -> Result<PathBuf, BuildError> {
         let dir = store.root().join("logs");
         fs::create_dir_all(&dir).map_err(io_error("create", &dir))?;
@@ -297,7 +297,7 @@ impl Recipe<'_> {
     }
 }
 
-/// The description of an artifact whose files are all there, with their sizes.
+/// The description of an artifact, if all its files exist with their recorded sizes.
 fn open(path: &Path) -> Option<Description> {
     let text = fs::read(path.join(BUILT)).ok()?;
     let description: Description = serde_json::from_slice(&text).ok()?;
@@ -308,7 +308,7 @@ fn open(path: &Path) -> Option<Description> {
     (has_image && description.sizes.iter().all(is_whole)).then_some(description)
 }
 
-/// An artifact in the making.
+/// An artifact that is being written.
 struct Artifact<'a> {
     dir: &'a Path,
     sizes: BTreeMap<String, u64>,

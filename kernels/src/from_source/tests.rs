@@ -1,4 +1,4 @@
-//! Builds of a made-up source, whose Makefile plays the kernel's.
+//! Builds of a made-up source, whose Makefile stands in for the kernel's.
 
 use std::{
     fs,
@@ -19,8 +19,8 @@ use crate::{
 
 const RELEASE: &str = "5.10.262-kernlab";
 
-/// What Kconfig and Kbuild do, as far as it is looked at. `DROP` is an option that Kconfig drops,
-/// `COMPILE` what compiling does.
+/// The parts of Kconfig and Kbuild that the builds depend on. `DROP` is an option that Kconfig
+/// drops, `COMPILE` the command that compiles.
 const MAKEFILE: &str = r#"
 allnoconfig:
 	@echo '# Linux/x86 5.10.262 Kernel Configuration' > $(O)/.config
@@ -48,7 +48,7 @@ impl Lab {
         Lab::with("CONFIG_DROPPED_BY_NOBODY", "true")
     }
 
-    /// A source that drops an option and compiles like this.
+    /// A source that drops an option and compiles with a command.
     fn with(drop: &str, compile: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path().join("store")).unwrap();
@@ -99,12 +99,12 @@ impl Lab {
         std::mem::take(&mut self.events.lock().unwrap())
     }
 
-    /// How often the compiler was called.
+    /// How many times the compiler ran.
     fn runs(&self) -> usize {
         fs::read_to_string(self.path("runs")).unwrap_or_default().lines().count()
     }
 
-    /// What is in the store that somebody could take for a result, or trip over.
+    /// The store's content that could be mistaken for a result or get in the way.
     fn artifacts(&self) -> Vec<PathBuf> {
         let below = |name: &str| {
             let entries = fs::read_dir(self.path("store").join(name)).unwrap();
@@ -212,10 +212,10 @@ fn a_compile_error_shows_the_log_and_leaves_nothing_else() {
 fn an_image_against_the_btf_mode_is_refused() {
     let lab = Lab::new();
     let error = lab.prepare_as(&Tools::named("gcc 12"), None, true).unwrap_err();
-    assert!(chain(&error).starts_with("the image has no BTF, against"), "{}", chain(&error));
+    assert!(chain(&error).starts_with("the image has no BTF, contrary to"), "{}", chain(&error));
     lab.write("image", b"a text");
     let error = chain(&lab.prepare().unwrap_err());
-    assert!(error.contains("of no use: not a kernel image"), "{error}");
+    assert!(error.contains("cannot use the built image: not a kernel image"), "{error}");
     assert_eq!(lab.artifacts(), Vec::<PathBuf>::new());
 }
 
@@ -243,7 +243,7 @@ fn what_a_killed_build_left_is_not_taken_for_a_kernel() {
     let unpacked = lab.prepare().unwrap();
     let artifact = unpacked.image.fastest().parent().unwrap().to_owned();
     let key = artifact.file_name().unwrap().to_owned();
-    // As if the process had been killed in the middle of the build, with all files there.
+    // As if the process had been killed in the middle of the build, with all files written.
     let scratch = lab.path("store/scratch").join(&key);
     fs::rename(&artifact, &scratch).unwrap();
     fs::create_dir_all(scratch.join("work/output")).unwrap();
@@ -252,7 +252,7 @@ fn what_a_killed_build_left_is_not_taken_for_a_kernel() {
     assert_eq!(lab.runs(), 2);
     assert!(!artifact.join("bzImage.part").exists());
     assert_eq!(lab.artifacts(), std::slice::from_ref(&artifact));
-    // A damaged result is no result.
+    // A damaged result does not count.
     fs::remove_file(artifact.join("bzImage")).unwrap();
     lab.prepare().unwrap();
     assert_eq!(lab.runs(), 3);
@@ -276,7 +276,7 @@ fn who_waits_for_another_build_says_so() {
     let lab = Lab::new();
     let path = lab.prepare().unwrap().image.fastest().parent().unwrap().to_owned();
     let key = path.file_name().unwrap().to_str().unwrap();
-    // As if the kernel were being built by somebody else, who gives up.
+    // As if another process were building the kernel and then gave up.
     fs::remove_dir_all(&path).unwrap();
     let lock = lab.store.lock(key).unwrap();
     let (tree, gcc) = (lab.tree(), Tools::named("gcc 12"));

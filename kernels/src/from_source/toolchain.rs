@@ -1,4 +1,4 @@
-//! What compiles kernels: programs of this machine, or those that an entry names.
+//! The programs that build kernels: this machine's, or those that an entry names.
 
 use std::{
     ffi::OsString,
@@ -19,26 +19,26 @@ use crate::catalog::matrix::Toolchain;
 
 /// Programs that every build runs.
 const PROGRAMS: [&str; 4] = ["make", "flex", "bison", "bc"];
-/// What Kbuild runs of the binutils beside the linker and the assembler.
+/// The binutils that Kbuild runs besides the linker and the assembler.
 const BINUTILS: [&str; 4] = ["ar", "nm", "objcopy", "strip"];
-/// Adds type information.
+/// The program that generates BTF.
 const PAHOLE: &str = "pahole";
-/// The header of libelf, which objtool (and, for kernels with BTF, resolve_btfids) is built with.
+/// The header of libelf, which objtool and, for kernels with BTF, resolve_btfids are compiled with.
 const LIBELF: &str = "gelf.h";
 
-/// How much of what a program says goes into a message.
+/// How much of a program's output an error message contains.
 const LONGEST_MESSAGE: usize = 300;
 
 /// A program that a build runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Program {
-    /// What it is to the build: `cc`, `as`.
+    /// Its role in the build: `cc`, `as`.
     role: &'static str,
     /// Its name or path.
     command: PathBuf,
     /// Whether the entry names it.
     is_named: bool,
-    /// The first line of what it says to `--version`.
+    /// The first line of its `--version` output.
     version: String,
 }
 
@@ -51,7 +51,7 @@ pub(super) struct Tools {
 }
 
 impl Tools {
-    /// Finds the programs that an entry names, or this machine's, and asks each for its version.
+    /// Finds the programs that an entry names, or this machine's, and runs each with `--version`.
     pub(super) fn find(
         named: &Toolchain,
         btf: bool,
@@ -78,7 +78,7 @@ impl Tools {
             has_prefix.then(|| usual("as")).filter(|path| tools.path_of(path).is_some());
         match named.assembler.clone().or(of_prefix) {
             Some(assembler) => tools.add("as", &assembler, true, &mut missing_tools),
-            // Whichever the compiler runs, if there is a compiler.
+            // The assembler that the compiler runs, if there is a compiler.
             None if tools.program("cc").is_some() => {
                 let assembler = tools.assembler_of(&cc, &tools.environment);
                 tools.add("as", &assembler, false, &mut missing_tools);
@@ -115,12 +115,13 @@ impl Tools {
         self.programs.iter().find(|program| program.role == role)
     }
 
-    /// What a program says of its version.
+    /// The version line of a program.
     pub(super) fn version(&self, role: &str) -> Option<&str> {
         self.program(role).map(|program| program.version.as_str())
     }
 
-    /// What decides what comes out: a line for each program, and for each variable that reaches it.
+    /// Everything here that affects the result: one line for each program and for each environment
+    /// variable.
     pub(super) fn identity(&self) -> String {
         let line = |program: &Program| {
             let Program { role, command, version, .. } = program;
@@ -131,7 +132,7 @@ impl Tools {
         lines + &self.environment.identity()
     }
 
-    /// Looks for everything else that a build needs.
+    /// Checks for everything else that a build needs.
     pub(super) fn complete(&self) -> Result<(), MissingTools> {
         match has_header(LIBELF, self.host_compiler(), &self.environment) {
             true => Ok(()),
@@ -142,13 +143,13 @@ impl Tools {
         }
     }
 
-    /// What host programs are compiled with: old sources' own tools want the old compiler as well.
+    /// The compiler for host programs: the tools of old sources need the old compiler as well.
     fn host_compiler(&self) -> &Path {
         let program = self.program("hostcc").or_else(|| self.program("cc"));
         program.map_or(Path::new("gcc"), |program| &program.command)
     }
 
-    /// What make is told, as in `make NAME=value`. Nothing where the entry names nothing.
+    /// The variables for make, as in `make NAME=value`. None for what the entry does not name.
     pub(super) fn variables(&self) -> Vec<(&'static str, OsString)> {
         let mut variables = Vec::new();
         if let Some(prefix) = &self.prefix {
@@ -167,10 +168,10 @@ impl Tools {
         variables
     }
 
-    /// The environment of make. Kbuild's AS assembles nothing: the compiler does, with the assembler
-    /// that it finds. So one that the entry names is put where compilers look first. The linker is not:
-    /// an old one can't link host programs with this machine's libraries, whose relocations it
-    /// doesn't know (`.relr.dyn`, binutils 2.38).
+    /// The environment of make. Kbuild's AS variable assembles nothing: the compiler does, with the
+    /// assembler that it finds. So an assembler that the entry names is put where compilers look
+    /// first. This does not work for the linker: an old linker can't link host programs with this
+    /// machine's libraries, because it doesn't know their relocations (`.relr.dyn`, binutils 2.38).
     pub(super) fn environment(&self, dir: &Path) -> Result<Environment, BuildError> {
         let Some(named) = self.program("as").filter(|program| program.is_named) else {
             return Ok(self.environment.clone());
@@ -190,7 +191,7 @@ impl Tools {
         Ok(environment)
     }
 
-    /// The assembler that a compiler runs: its name, if it is the one on the path.
+    /// The assembler that a compiler runs; only a name if it is the one on the `PATH`.
     fn assembler_of(&self, compiler: &Path, environment: &Environment) -> PathBuf {
         let mut command = Command::new(compiler);
         environment.apply(&mut command);
@@ -202,7 +203,7 @@ impl Tools {
         }
     }
 
-    /// Where a program is.
+    /// The path of a program.
     fn path_of(&self, command: &Path) -> Option<PathBuf> {
         let is_program = |path: &PathBuf| path.is_file() && access(path, AccessFlags::X_OK).is_ok();
         if command.as_os_str().as_encoded_bytes().contains(&b'/') {
@@ -215,7 +216,7 @@ impl Tools {
 
 #[cfg(test)]
 impl Tools {
-    /// Tools of which nothing is known but what this line says.
+    /// Tools of which only this version line is known.
     pub(super) fn named(version: &str) -> Self {
         let program = Program {
             role: "cc",
@@ -228,22 +229,22 @@ impl Tools {
     }
 }
 
-/// `x86_64-linux-gnu-` and `gcc`.
+/// Joins a prefix and a name, such as `x86_64-linux-gnu-` and `gcc`.
 fn prefixed(prefix: Option<&Path>, name: &str) -> PathBuf {
     let mut path = prefix.map(|prefix| prefix.as_os_str().to_owned()).unwrap_or_default();
     path.push(name);
     path.into()
 }
 
-/// A program that can't be asked for its version.
+/// A program whose version can't be determined.
 #[derive(Debug, PartialEq, Eq)]
 enum Unusable {
     Absent,
-    /// With what it said, or what happened to it.
+    /// Its error output, or how it ended.
     Broken(String),
 }
 
-/// The first line of what a program says to `--version`.
+/// The first line of a program's `--version` output.
 fn first_line(program: &Path, environment: &Environment) -> Result<String, Unusable> {
     let mut command = Command::new(program);
     environment.apply(&mut command);

@@ -1,4 +1,4 @@
-//! A kernel's source: where it comes from, what identifies it, how it gets to where it is built.
+//! A kernel's source: its origin, its digest, and how it gets into the build directory.
 
 use std::{
     fs::{self, File},
@@ -18,10 +18,10 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// Far more than any kernel's source has.
+/// Far more than any kernel's source needs.
 const MAX_SOURCE: u64 = 16 << 30;
 const MAX_MAKEFILE: u64 = 1 << 20;
-/// Where the archive is in a package `linux-source-VERSION`.
+/// The path of the archive in a package `linux-source-VERSION`.
 const IN_PACKAGE: &str = "usr/src/linux-source-";
 
 /// Where a kernel's source is.
@@ -29,16 +29,16 @@ const IN_PACKAGE: &str = "usr/src/linux-source-";
 pub(crate) enum Tree<'a> {
     /// An archive in a package.
     Package(&'a StoredPackage),
-    /// An archive that was downloaded.
+    /// A downloaded archive.
     Download(&'a StoredPackage),
-    /// An archive.
+    /// An archive on this machine.
     Archive(&'a Path),
-    /// A directory, which is only read.
+    /// A directory, which is never written to.
     Dir(&'a Path),
 }
 
 impl Tree<'_> {
-    /// A digest of all that there is to compile.
+    /// A digest of everything in the source.
     pub(super) fn digest(&self, store: &Store) -> Result<Digest, BuildError> {
         match self {
             Tree::Package(package) | Tree::Download(package) => Ok(package.object.digest()),
@@ -53,7 +53,7 @@ impl Tree<'_> {
         }
     }
 
-    /// Brings the source below `scratch`, if it is not a directory already, and returns its root.
+    /// Unpacks the source below `scratch`, unless it is a directory already, and returns its root.
     pub(crate) fn bring(&self, store: &Store, scratch: &Path) -> Result<PathBuf, BuildError> {
         let dir = scratch.join("source");
         let create = || fs::create_dir(&dir).map_err(io_error("write", &dir));
@@ -107,7 +107,7 @@ impl Tree<'_> {
     }
 }
 
-/// The version of the kernel in an archive that was downloaded: `5.4.273`.
+/// The kernel version of a downloaded archive: `5.4.273`.
 pub(crate) fn version_of(store: &Store, package: &StoredPackage) -> Result<String, BuildError> {
     let mut version = None;
     members::for_each_member(store, package, |member| {
@@ -123,7 +123,8 @@ pub(crate) fn version_of(store: &Store, package: &StoredPackage) -> Result<Strin
     version.ok_or_else(|| BuildError::NotATree { place: package.file.clone() })
 }
 
-/// The first lines of a kernel's Makefile: `VERSION = 5`, `PATCHLEVEL = 4`, `SUBLEVEL = 273`.
+/// The version in the first lines of a kernel's Makefile: `VERSION = 5`, `PATCHLEVEL = 4`,
+/// `SUBLEVEL = 273`.
 pub(super) fn version_in(makefile: &str) -> Option<String> {
     let value = |name: &str| {
         let lines = makefile.lines().take(10).filter_map(|line| line.split_once('='));
@@ -135,7 +136,8 @@ pub(super) fn version_in(makefile: &str) -> Option<String> {
     Some(format!("{version}.{patch}.{sub}{}", value("EXTRAVERSION").unwrap_or_default()))
 }
 
-/// What the kernel's own Makefile refuses, said before anything is done.
+/// Refuses a source directory with build output before any work is done. The kernel's own Makefile
+/// would refuse it later.
 fn is_clean(tree: &Path) -> Result<(), BuildError> {
     let leftovers = [".config", "include/config", "arch/x86/include/generated"];
     match leftovers.iter().any(|path| tree.join(path).exists()) {
@@ -154,18 +156,19 @@ fn unpack_archive(name: &str, archive: impl Read, dir: &Path) -> Result<(), Buil
             return Err(BuildError::Interrupted { signal });
         }
         let mut entry = entry.map_err(unpackable)?;
-        // Refuses members with `..`, and those that would go through a link out of the directory.
+        // `unpack_in` refuses members with `..`, and those that would go through a link out of the
+        // directory.
         if !entry.unpack_in(dir).map_err(unpackable)? {
             let member = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
             return Err(BuildError::Escapes { archive: name.to_owned(), member });
         }
     }
-    // To the end, for the checksums there.
+    // Read to the end, to verify the checksums there.
     io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(unpackable)?;
     Ok(())
 }
 
-/// Archives of kernels have one directory, with everything in it.
+/// The only directory in an unpacked archive, which contains the whole source.
 fn only_dir(dir: &Path, name: &str) -> Result<PathBuf, BuildError> {
     let entries = fs::read_dir(dir).map_err(io_error("read", dir))?;
     let paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
@@ -175,8 +178,8 @@ fn only_dir(dir: &Path, name: &str) -> Result<PathBuf, BuildError> {
     }
 }
 
-/// A digest that is expensive to tell, remembered under what is cheap to see: as make does, we take
-/// a file of the same size and time for the same file.
+/// A digest that is expensive to compute, cached by metadata that is cheap to read. Like make, this
+/// takes a file of the same size and time for unchanged.
 fn remembered(
     store: &Store,
     shape: Digest,
@@ -216,7 +219,7 @@ fn digest_of_file(path: &Path) -> io::Result<Digest> {
     Ok(Digest::of_reader(&mut File::open(path)?)?.0)
 }
 
-/// Every file and link below a directory, in order; without git's own.
+/// Every file and link below a directory, in order, except git's own files.
 struct Listing {
     root: PathBuf,
     entries: Vec<(PathBuf, fs::Metadata)>,
@@ -255,7 +258,7 @@ impl Listing {
         hasher.finish()
     }
 
-    /// Of paths below the root, whether files are executable, and contents.
+    /// Covers paths relative to the root, executable bits, and contents.
     fn digest(&self) -> Result<Digest, BuildError> {
         let mut hasher = Hasher::default();
         for (path, metadata) in &self.entries {
@@ -335,9 +338,9 @@ mod tests {
     }
 
     #[rstest]
-    #[case::upwards(Entry::File("linux-6.1/../../evil", b""), "evil\" points out of it")]
+    #[case::upwards(Entry::File("linux-6.1/../../evil", b""), "evil\" points outside of it")]
     #[case::through_a_link(Entry::File("linux-6.1/scripts/out/evil", b""), "")]
-    #[case::not_one_dir(Entry::File("other", b""), "is no kernel source")]
+    #[case::not_one_dir(Entry::File("other", b""), "is not a kernel source")]
     fn an_archive_that_would_write_elsewhere_is_refused(
         #[case] member: Entry<'_>,
         #[case] expected: &str,
@@ -376,7 +379,7 @@ mod tests {
         assert!(error.contains("cannot unpack "), "{error}");
         let dir = place.path("store");
         let error = crate::chain(&place.bring(Tree::Dir(&dir)).unwrap_err());
-        assert!(error.contains("store is no kernel source"), "{error}");
+        assert!(error.contains("store is not a kernel source"), "{error}");
         place.write("tree/.config", b"");
         let dir = place.path("tree");
         let error = crate::chain(&place.bring(Tree::Dir(&dir)).unwrap_err());

@@ -1,35 +1,35 @@
-//! Which versions of its tools a source is known to want.
+//! Which tool versions a source is known to need.
 //!
-//! The oldest ones stand in its documentation. The newest ones are known for tools whose later
-//! versions broke older sources; a source may have the change that mends it as a backport, so these
-//! are told where a build failed, and refuse nothing.
+//! The oldest versions are in its documentation. The newest ones are known for tools whose later
+//! versions broke older sources. A source may have the fix as a backport, so this is only advice
+//! after a failed build, and refuses nothing.
 
 use std::{fmt::Write as _, fs, path::Path};
 
 use super::{toolchain::Tools, tree::version_in};
 
-/// Where a source says what it is built with at least, as a table.
+/// The file in a source with the table of minimal tool versions.
 const MINIMAL: &str = "Documentation/process/changes.rst";
-/// What programs are called there, and what they are to a build.
+/// The names of programs in that table, and their roles in a build.
 const PROGRAMS: [(&str, &str); 4] =
     [("GNU C", "cc"), ("binutils", "ld"), ("GNU make", "make"), ("pahole", "pahole")];
 
-/// Where a source defines the kinds of types that it knows.
+/// The header in a source that defines the BTF kinds it knows.
 const BTF_HEADER: &str = "include/uapi/linux/btf.h";
 
-/// A version of a tool that sources before a release can't be built with.
+/// A tool version limit of sources before a release.
 struct Limit {
-    /// What the tool is to a build.
+    /// The tool's role in the build.
     role: &'static str,
-    /// What it is called.
+    /// The tool's name in messages.
     name: &'static str,
-    /// The last version that is all right.
+    /// The newest version that works.
     newest: &'static [u32],
-    /// The first release that takes any.
+    /// The first release that works with newer versions.
     before: &'static [u32],
-    /// What happens otherwise.
+    /// What happens with newer versions.
     what: &'static str,
-    /// The change of the kernel that takes newer ones.
+    /// The kernel commit that fixes it.
     commit: &'static str,
 }
 
@@ -76,8 +76,8 @@ const LIMITS: [Limit; 5] = [
     },
 ];
 
-/// What is known of the tools that a source wants, beside those that it got: some lines, each after a
-/// line feed. Empty if nothing is known.
+/// The known limits for the tools of a source, compared with those of this build: some lines, each
+/// after a line feed. Empty if none are known.
 pub(super) fn advice(tree: &Path, tools: &Tools) -> String {
     let read = |name: &str| fs::read_to_string(tree.join(name)).unwrap_or_default();
     let Some(release) = version_in(&read("Makefile")) else { return String::new() };
@@ -95,7 +95,7 @@ pub(super) fn advice(tree: &Path, tools: &Tools) -> String {
             .collect();
         let _ = write!(
             text,
-            "\nthis source is {release}; {MINIMAL} asks for at least {}; this build had {}",
+            "\nthis source is {release}; {MINIMAL} requires at least {}; this build had {}",
             wanted.join(", "),
             used.join(", ")
         );
@@ -111,7 +111,7 @@ pub(super) fn advice(tree: &Path, tools: &Tools) -> String {
         advised.push(*role);
         let _ = write!(
             text,
-            "\n{name} {} may be too new: sources before {} want {} or older, unless they have \
+            "\n{name} {} may be too new: sources before {} need {} or older, unless they have \
              commit {commit}: {what}. Name an older one in the entry's `toolchain`",
             dotted(&used),
             dotted(before),
@@ -121,12 +121,12 @@ pub(super) fn advice(tree: &Path, tools: &Tools) -> String {
     text
 }
 
-/// The highest number of a kind of type that a source defines; none if it has no such header.
+/// The highest BTF kind that a source defines; `None` if it has no such header.
 pub(super) fn newest_btf_kind(tree: &Path) -> Option<u32> {
     kinds(&fs::read_to_string(tree.join(BTF_HEADER)).ok()?).max()
 }
 
-/// The numbers of `#define BTF_KIND_INT 1`, or of `BTF_KIND_INT = 1,` as it is from 5.16 on.
+/// The numbers in `#define BTF_KIND_INT 1`, or in `BTF_KIND_INT = 1,` as of 5.16.
 fn kinds(header: &str) -> impl Iterator<Item = u32> {
     header.lines().filter_map(|line| {
         let line = line.trim_start();
@@ -137,7 +137,7 @@ fn kinds(header: &str) -> impl Iterator<Item = u32> {
     })
 }
 
-/// The rows of the table that builds are concerned with: name, what it is to a build, version.
+/// The rows of the table that matter to builds: name, role, version.
 fn minimal(table: &str) -> Vec<(&'static str, &'static str, Vec<u32>)> {
     let row = |line: &str| {
         let (name, role) = PROGRAMS.iter().find(|(name, _)| line.starts_with(name))?;
@@ -146,19 +146,19 @@ fn minimal(table: &str) -> Vec<(&'static str, &'static str, Vec<u32>)> {
         let version = numbers(rest.split_whitespace().next()?)?;
         Some((*name, *role, version))
     };
-    // Text further down begins with the same names, and not with a version behind them.
+    // Lines further down start with the same names, but without a version.
     let mut rows: Vec<_> = table.lines().filter_map(row).collect();
     rows.dedup_by_key(|(name, ..)| *name);
     rows
 }
 
-/// Whether a version is behind the series of another one: 2.35.2 is not behind 2.35.
+/// Whether a version is newer than a whole series: 2.35.2 is not newer than 2.35.
 fn is_newer(version: &[u32], newest: &[u32]) -> bool {
     version > newest && !version.starts_with(newest)
 }
 
-/// The version in what a program says of itself: `12.2.0` of `gcc (Debian 12.2.0-14) 12.2.0`. What is
-/// in parentheses is the distribution's own.
+/// The version in a program's version line: `12.2.0` of `gcc (Debian 12.2.0-14) 12.2.0`. Text in
+/// parentheses is the distribution's and is skipped.
 fn numbers(text: &str) -> Option<Vec<u32>> {
     let mut depth = 0_usize;
     let plain: String = text
@@ -228,8 +228,8 @@ GNU make or later is needed to build the kernel.
     fn a_source_is_known_to_want_other_tools() {
         let (tree, tools) = (source("5.4"), Tools::named("gcc (Debian 12.2.0-14) 12.2.0"));
         insta::assert_snapshot!(advice(tree.path(), &tools), @"
-        this source is 5.4.7; Documentation/process/changes.rst asks for at least GNU C 4.6, GNU make 3.81, binutils 2.21, pahole 1.16; this build had cc 12.2.0
-        gcc 12.2.0 may be too new: sources before 5.17 want 11 or older, unless they have commit 52a9dab6d892: newer ones end in `use-after-free` errors of tools/lib/subcmd. Name an older one in the entry's `toolchain`
+        this source is 5.4.7; Documentation/process/changes.rst requires at least GNU C 4.6, GNU make 3.81, binutils 2.21, pahole 1.16; this build had cc 12.2.0
+        gcc 12.2.0 may be too new: sources before 5.17 need 11 or older, unless they have commit 52a9dab6d892: newer ones end in `use-after-free` errors of tools/lib/subcmd. Name an older one in the entry's `toolchain`
         ");
         let other = |release: &str, version: &str| {
             advice(source(release).path(), &Tools::named(version)).lines().count()

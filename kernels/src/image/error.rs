@@ -7,28 +7,29 @@ use kernlab_core::{btf::BtfError, outcome::Reason};
 use super::vmlinux::ImageError;
 use crate::{digest::Digest, package::PackageError, store::StoreError};
 
-/// Why a file is no help.
+/// Why a BTF file can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ExternalBtfError {
-    /// It is compressed and can't be decompressed.
+    /// The file is compressed and can't be decompressed.
     #[error("it can't be decompressed")]
     Compression(#[source] io::Error),
-    /// It is a damaged ELF file.
-    #[error("it is no readable ELF file")]
+    /// The file is a damaged ELF file.
+    #[error("it is not a readable ELF file")]
     Elf(#[source] object::Error),
-    /// It is an ELF file without type information.
+    /// The file is an ELF file without BTF.
     #[error(
         "the ELF file has no .BTF section: `pahole -J` adds one to a vmlinux with DWARF, \
          CONFIG_DEBUG_INFO_BTF=y to the next build"
     )]
     NoSection,
-    /// It is not BTF.
+    /// The file is not BTF.
     #[error(
-        "expected raw BTF, or an ELF file with a .BTF section, maybe compressed by gzip, xz or zstd"
+        "expected raw BTF, or an ELF file with a .BTF section, as it is or compressed with gzip, xz \
+         or zstd"
     )]
     NotBtf(#[source] BtfError),
-    /// It is a vmlinux, and not that of the kernel.
-    #[error("it is of the kernel {theirs}, and this one is {ours}")]
+    /// The file is the vmlinux of a different kernel.
+    #[error("it is for kernel {theirs}, but this kernel is {ours}")]
     OtherRelease {
         /// The release in the file.
         theirs: String,
@@ -37,29 +38,20 @@ pub enum ExternalBtfError {
     },
 }
 
-/// Modules that can't be used.
+/// A module that can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ModuleError {
     /// The file can't be read or decompressed.
     #[error("cannot read the module {name}")]
-    Read {
-        /// Its name.
-        name: String,
-        /// Why.
-        source: io::Error,
-    },
+    Read { name: String, source: io::Error },
     /// The file is not a module.
     #[error("{name} is not a kernel module: it has no .modinfo section")]
-    NotAModule {
-        /// Its name.
-        name: String,
-    },
-    /// A module needs one that the kernel does not have.
+    NotAModule { name: String },
+    /// A module needs a module that the kernel does not have.
     #[error("{name} needs {dependency}, which is neither built in nor a module of this kernel")]
     MissingDependency {
-        /// The module.
         name: String,
-        /// What it needs.
+        /// The module that it needs.
         dependency: String,
     },
 }
@@ -67,56 +59,44 @@ pub enum ModuleError {
 /// The files of a kernel can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
-    /// A stored package is no longer what was stored.
+    /// A stored package changed on the disk.
     #[error(
-        "the stored package {digest} was damaged on this disk and has been dropped: run the \
-         command again to download it anew"
+        "the stored package {digest} was damaged on this disk and has been removed: run the \
+         command again to download it"
     )]
     StoreDamaged {
-        /// What it should have been.
+        /// The digest that it should have.
         digest: Digest,
     },
-    /// A package is not what it should be.
+    /// A package is malformed.
     #[error("cannot unpack {file}")]
-    Package {
-        /// The last part of its path.
-        file: String,
-        /// Why.
-        source: PackageError,
-    },
-    /// An image is not one that can be booted.
+    Package { file: String, source: PackageError },
+    /// An image can't be booted.
     #[error("cannot use {image}")]
     Image {
-        /// Where it is from.
+        /// The path or package of the image.
         image: String,
-        /// Why.
         source: ImageError,
     },
     /// A module can't be used.
     #[error("cannot use the kernel's modules")]
     Module(#[from] ModuleError),
-    /// A BTF file has no BTF, or that of another kernel.
+    /// A BTF file has no BTF, or that of a different kernel.
     #[error("cannot use the BTF of {path}")]
     Btf {
-        /// The file.
         path: PathBuf,
         /// Why.
         source: ExternalBtfError,
     },
-    /// A file of this machine can't be read.
+    /// A file on this machine can't be read.
     #[error("cannot read {path}{}", advice(.source))]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// None of the files is there that the running kernel could be.
+    Read { path: PathBuf, source: io::Error },
+    /// No image of the running kernel exists in the usual places.
     #[error("no image of the running kernel {release}: looked for {looked_for}")]
     NoHostKernel {
         /// What `uname -r` prints.
         release: String,
-        /// The paths.
+        /// The paths that were tried.
         looked_for: String,
     },
     /// The store can't be used.
@@ -135,7 +115,7 @@ fn advice(error: &io::Error) -> &'static str {
 }
 
 impl FilesError {
-    /// The code that the cells of the kernel report.
+    /// The reason code that the kernel's cells report.
     pub(crate) fn reason(&self) -> Reason {
         match self {
             FilesError::StoreDamaged { .. } => Reason::DigestMismatch,

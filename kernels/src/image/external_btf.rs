@@ -1,4 +1,4 @@
-//! Type information that comes in a file of its own, for kernels that carry none.
+//! BTF from a separate file, for kernels that contain none.
 
 use std::{
     fs, io,
@@ -16,16 +16,16 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// A vmlinux with everything that debuggers want has half of this.
+/// A vmlinux with full debugging information has half of this.
 const MAX_FILE: u64 = 2 << 30;
 
-/// Goes into the key of artifacts: to be raised with every change of how a file is read.
+/// Part of the key of artifacts. Raise it with every change of how a file is read.
 const VERSION: u32 = 1;
 
 const RAW: &str = "btf";
 
-/// The raw BTF of a file, in a file of the store. Whether it fits is told by the release if the file
-/// has one, and by the memory of the running kernel.
+/// Extracts the raw BTF of a file into the store. If the file contains a kernel release, it must be
+/// that of the kernel. Otherwise only the memory of the running kernel shows whether the BTF fits.
 pub(crate) fn raw(store: &Store, path: &Path, release: &str) -> Result<PathBuf, FilesError> {
     let unreadable = |source| FilesError::Read { path: path.to_owned(), source };
     let unusable = |source| FilesError::Btf { path: path.to_owned(), source };
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
     use crate::test_support::archive::compress;
 
-    /// BTF without a type.
+    /// BTF without types.
     fn btf() -> Vec<u8> {
         let mut bytes = vec![0x9f, 0xeb, 1, 0];
         for word in [24_u32, 0, 0, 0, 1] {
@@ -109,7 +109,7 @@ mod tests {
     #[case::nothing(Vec::new(), "expected raw BTF")]
     #[case::text(b"BTF is in the next file".to_vec(), "expected raw BTF")]
     #[case::damaged(compress(Compression::Xz, &btf())[..20].to_vec(), "can't be decompressed")]
-    #[case::no_elf(b"\x7fELF".to_vec(), "no readable ELF")]
+    #[case::no_elf(b"\x7fELF".to_vec(), "not a readable ELF")]
     #[case::no_section(elf(".data", &btf()), "no .BTF section")]
     #[case::no_btf(elf(".BTF", b"?"), "expected raw BTF")]
     fn what_is_no_btf_is_refused(#[case] file: Vec<u8>, #[case] expected: &str) {
@@ -120,6 +120,6 @@ mod tests {
     #[test]
     fn a_vmlinux_tells_whose_it_is() {
         let error = extract(&elf(".BTF", &btf()), "6.1.8").unwrap_err().to_string();
-        assert_eq!(error, "it is of the kernel 6.1.7, and this one is 6.1.8");
+        assert_eq!(error, "it is for kernel 6.1.7, but this kernel is 6.1.8");
     }
 }

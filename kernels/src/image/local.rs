@@ -1,4 +1,4 @@
-//! Kernels that are on this machine already: image files, and the running kernel.
+//! Kernels that are already on this machine: image files, and the running kernel.
 
 use std::{
     fs::{self, File},
@@ -25,13 +25,13 @@ use crate::{
 
 const MAX_IMAGE: u64 = 1 << 30;
 
-/// Goes into the key of artifacts: to be raised with every change of how an image is read.
+/// Part of the key of artifacts. Raise it with every change of how an image is read.
 const VERSION: u32 = 2;
 
-/// What a bzImage was found to be, in its artifact.
+/// The description of a bzImage, in its artifact.
 const DESCRIPTION: &str = "image.json";
 
-/// A kernel in files that somebody named.
+/// A kernel from files that an entry or the user names.
 pub(crate) fn file(store: &Store, id: &str, source: &FileSource) -> Result<Unpacked, FilesError> {
     let Inspected { image, release, has_btf } = read_image(store, &source.image)?;
     let (image, has_btf) = match &source.vmlinux {
@@ -64,7 +64,7 @@ pub(crate) fn file(store: &Store, id: &str, source: &FileSource) -> Result<Unpac
     })
 }
 
-/// The running kernel. `root` is `/`, but in tests.
+/// The running kernel. `root` is the root directory of the machine: `/`, except in tests.
 pub(crate) fn host(store: &Store, id: &str, root: &Path) -> Result<Unpacked, FilesError> {
     let path = root.join("proc/sys/kernel/osrelease");
     let release = fs::read_to_string(&path).map_err(|source| FilesError::Read { path, source })?;
@@ -94,14 +94,14 @@ pub(crate) fn host(store: &Store, id: &str, root: &Path) -> Result<Unpacked, Fil
     })
 }
 
-/// An image that can be given as a file.
+/// An image file that was checked.
 struct Inspected {
     image: Image,
     release: Option<String>,
     has_btf: Option<bool>,
 }
 
-/// Checks an image and extracts the ELF kernel in it, unless that was done before.
+/// Checks an image and extracts its ELF kernel, unless that was done before.
 fn read_image(store: &Store, path: &Path) -> Result<Inspected, FilesError> {
     let bytes = read(path)?;
     let unusable = |source| unusable(path, source);
@@ -130,16 +130,16 @@ fn read_image(store: &Store, path: &Path) -> Result<Inspected, FilesError> {
 /// The ELF kernel inside a bzImage, in its artifact.
 const VMLINUX: &str = "vmlinux";
 
-/// What is in a bzImage.
+/// The content of a bzImage.
 #[derive(Serialize, Deserialize)]
 struct Description {
-    /// Whether there is type information; none if the payload can't be looked at.
+    /// Whether it has BTF; `None` if the payload can't be inspected.
     has_btf: Option<bool>,
-    /// The size of the ELF kernel, if it can be started directly and so is in the artifact.
+    /// The size of the ELF kernel, if it can be started directly and is therefore in the artifact.
     vmlinux_size: Option<u64>,
 }
 
-/// The description of an artifact whose files are all there.
+/// The description of an artifact, if all its files exist.
 fn open(path: &Path) -> Option<Description> {
     let text = fs::read(path.join(DESCRIPTION)).ok()?;
     let description: Description = serde_json::from_slice(&text).ok()?;
@@ -160,7 +160,7 @@ impl From<ImageError> for Refused {
     }
 }
 
-/// Writes what is in a bzImage.
+/// Writes the content of a bzImage into an artifact.
 fn extract(image: &BzImage<'_>, scratch: &Path) -> Result<(), Refused> {
     let write = |name: &str, content: &[u8]| {
         let path = scratch.join(name);
@@ -261,7 +261,7 @@ mod tests {
         assert_eq!(unpacked.release, RELEASE);
         assert_eq!(unpacked.image.bzimage, Some(machine.path("bzImage")));
         assert_eq!(fs::read(unpacked.image.fastest()).unwrap(), kernel);
-        // The second time it comes from the store.
+        // The second result comes from the store.
         assert_eq!(machine.file("bzImage").unwrap().image, unpacked.image);
     }
 
@@ -280,12 +280,12 @@ mod tests {
             ("unknown", None),
             ("vmlinux", Some(false)),
         ] {
-            // The second time the store knows.
+            // The second answer comes from the store.
             for _ in 0..2 {
                 assert_eq!(machine.file(image).unwrap().has_btf, has_btf, "{image}");
             }
         }
-        // What boots is what counts.
+        // The file that boots decides.
         let vmlinux = Some(machine.path("vmlinux"));
         let unpacked = machine.file_with("unknown", |source| source.vmlinux = vmlinux).unwrap();
         assert_eq!(unpacked.has_btf, Some(false));

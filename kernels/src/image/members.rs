@@ -18,10 +18,10 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// Goes into the key of artifacts: to be raised with every change of what unpacking makes.
+/// Part of the key of artifacts. Raise it with every change of what unpacking produces.
 pub(crate) const VERSION: u32 = 3;
 
-/// Reads a package from the store, checking on the way that it still is what was stored.
+/// Reads a package from the store, and checks at the same time that its digest is unchanged.
 pub(crate) fn for_each_member<E: From<FilesError>>(
     store: &Store,
     package: &StoredPackage,
@@ -38,8 +38,8 @@ pub(crate) fn for_each_member<E: From<FilesError>>(
     })
 }
 
-/// Reads a file of the store, and what `examine` leaves of it too, to check that it still is what
-/// was stored.
+/// Reads a file of the store, including what `examine` does not read, to check that its digest is
+/// unchanged.
 pub(crate) fn read<T>(
     store: &Store,
     package: &StoredPackage,
@@ -68,7 +68,7 @@ impl<E> From<PackageError> for Failure<E> {
     }
 }
 
-/// What a member of a package is to a kernel.
+/// What a member of a package contains.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Content {
     Image,

@@ -1,4 +1,4 @@
-//! What a guest boots: the image, its modules, its type information.
+//! What a guest boots: the image, its modules and its BTF.
 
 pub(crate) mod error;
 pub(crate) mod external_btf;

@@ -21,26 +21,26 @@ pub struct Modules {
     pub(crate) supply: Supply,
 }
 
-/// Where modules come from.
+/// Where the modules are.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Supply {
-    /// The kernel has none, or nobody knows where they are.
+    /// The kernel has none, or their location is unknown.
     #[default]
     None,
-    /// A tree such as `/lib/modules/RELEASE`, by name.
+    /// A directory such as `/lib/modules/RELEASE`: paths by module name.
     Tree(BTreeMap<String, PathBuf>),
     /// The kernel's packages.
     Packages(PackagedModules),
 }
 
-/// What was found for a list of wanted modules.
+/// The result for a list of wanted modules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ModuleSet {
-    /// To be loaded in this order.
+    /// The modules to load, in this order.
     pub load: Vec<Module>,
-    /// Wanted, and built into the kernel.
+    /// Wanted modules that are built into the kernel.
     pub builtin: Vec<String>,
-    /// Wanted, and neither built in nor a module of this kernel, as far as its package tells.
+    /// Wanted modules that the kernel does not have, according to its packages.
     pub absent: Vec<String>,
 }
 
@@ -59,19 +59,19 @@ impl std::fmt::Debug for Module {
     }
 }
 
-/// A module that was read, and what it needs and is not built in.
+/// A module's content, and its dependencies that are not built in.
 struct Read {
     content: Vec<u8>,
     depends: Vec<String>,
 }
 
 impl Modules {
-    /// Nothing is known of this kernel's modules.
+    /// No modules are known for the kernel.
     pub(crate) fn unknown() -> Self {
         Modules { builtin: BTreeSet::new(), supply: Supply::None }
     }
 
-    /// The modules of a tree such as `/lib/modules/RELEASE`.
+    /// The modules of a directory such as `/lib/modules/RELEASE`.
     pub(crate) fn of_tree(root: &Path) -> io::Result<Self> {
         let builtin = match fs::read_to_string(root.join("modules.builtin")) {
             Ok(text) => parse_builtin(&text),
@@ -94,7 +94,7 @@ impl Modules {
         Ok(Modules { builtin, supply: Supply::Tree(files) })
     }
 
-    /// Finds modules and everything that they need.
+    /// Finds modules and all their dependencies.
     pub fn find(&self, wanted: &[&str]) -> Result<ModuleSet, FilesError> {
         let mut set = ModuleSet::default();
         let mut roots = Vec::new();
@@ -116,7 +116,8 @@ impl Modules {
         Ok(set)
     }
 
-    /// Reads modules and, round by round, what those need. A round costs one pass over a package.
+    /// Reads modules and, round by round, their dependencies. Each round costs one pass over a
+    /// package.
     fn read_closure(&self, roots: &[String]) -> Result<BTreeMap<String, Read>, FilesError> {
         let mut found = BTreeMap::new();
         let mut pending: BTreeSet<String> = roots.iter().cloned().collect();
@@ -148,7 +149,7 @@ impl Supply {
         }
     }
 
-    /// Reads modules that are there, uncompressed.
+    /// Reads existing modules, uncompressed.
     fn read(&self, names: &BTreeSet<String>) -> Result<BTreeMap<String, Vec<u8>>, FilesError> {
         let files = match self {
             Supply::None => return Ok(BTreeMap::new()),
@@ -167,7 +168,7 @@ impl Supply {
     }
 }
 
-/// What a module says it depends on: the `depends=` of its `.modinfo`, which modpost(1) writes.
+/// The dependencies of a module: the `depends=` of its `.modinfo`, which modpost(1) writes.
 fn depends(name: &str, content: &[u8]) -> Result<Vec<String>, ModuleError> {
     let not_a_module = || ModuleError::NotAModule { name: name.to_owned() };
     let elf = object::File::parse(content).map_err(|_| not_a_module())?;
@@ -178,7 +179,7 @@ fn depends(name: &str, content: &[u8]) -> Result<Vec<String>, ModuleError> {
     Ok(depends.split(',').filter(|name| !name.is_empty()).map(normalise).collect())
 }
 
-/// Every module after those that it depends on; otherwise in the order of the roots.
+/// Orders modules after their dependencies, and otherwise in the order of the roots.
 fn load_order(roots: &[String], found: &BTreeMap<String, Read>) -> Vec<String> {
     fn visit(
         name: &str,
@@ -221,7 +222,7 @@ mod tests {
         }
         fs::write(root.path().join("modules.builtin"), "kernel/lib/crc.ko\nkernel/a/u-v.ko\n")
             .unwrap();
-        // As depmod(8) and a kernel tree leave them.
+        // As depmod(8) and a kernel source leave them.
         fs::write(root.path().join("modules.dep"), "").unwrap();
         std::os::unix::fs::symlink("/nowhere", root.path().join("build")).unwrap();
         let modules = Modules::of_tree(root.path()).unwrap();

@@ -1,4 +1,4 @@
-//! Modules that are still in their packages.
+//! Modules that are still in packages.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -45,7 +45,7 @@ impl PackagedModules {
         Ok(contents)
     }
 
-    /// Takes modules out of the packages, into an artifact of their own.
+    /// Extracts modules from the packages into a separate artifact.
     fn extract(&self, names: &BTreeSet<String>) -> Result<PathBuf, FilesError> {
         let list: Vec<_> = names.iter().map(String::as_str).collect();
         let key = self.packages.iter().map(|package| package.object.digest().to_string());

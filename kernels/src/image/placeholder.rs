@@ -1,17 +1,19 @@
-//! A kernel that does nothing.
+//! A kernel that is never run.
 
-/// A kernel that is never entered, for machines whose memory is restored with a kernel in it: an ELF
-/// file with a PVH entry point, as small as emulators and boot loaders accept it.
+/// A kernel for machines whose memory is restored from a snapshot that already contains a kernel.
+/// It is never entered: an ELF file with a PVH entry point, as small as emulators and boot loaders
+/// accept.
 pub fn placeholder_kernel() -> Vec<u8> {
     const HEADER: u64 = 64;
     const SEGMENT: u64 = 56;
     const LOADED: u32 = 1;
     const NOTES: u32 = 4;
-    /// Physical: where kernels are.
+    /// The physical address at which kernels are loaded.
     const ADDRESS: u64 = 0x100_0000;
     let code = [0xf4; 16]; // hlt
     let mut note = Vec::new();
-    // XEN_ELFNOTE_PHYS32_ENTRY, include/xen/interface/elfnote.h: lengths of name and value, and type.
+    // XEN_ELFNOTE_PHYS32_ENTRY, include/xen/interface/elfnote.h: lengths of name and value, then
+    // the type.
     for word in [4_u32, 4, 18] {
         note.extend(word.to_le_bytes());
     }
@@ -41,7 +43,7 @@ pub fn placeholder_kernel() -> Vec<u8> {
     }
     kernel.extend(code);
     kernel.extend(note);
-    // Loaders look for other formats in so many bytes.
+    // Loaders read this many bytes to detect other formats.
     kernel.resize(8 << 10, 0);
     kernel
 }

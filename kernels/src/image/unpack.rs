@@ -1,8 +1,8 @@
-//! From packages to what a guest boots.
+//! Unpacks packages into what a guest boots.
 //!
-//! Unpacking a kernel takes a second or more, so the result is kept in the store as an artifact.
-//! It holds the image, the ELF kernel in it, the configuration, the names of all modules, and the
-//! modules of virtio devices; any other module is read from its package when it is asked for.
+//! Unpacking a kernel takes a second or more, so the store keeps the result as an artifact. It
+//! contains the image, its ELF kernel, the configuration, the names of all modules, and the virtio
+//! modules. Other modules are read from their package when they are needed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -34,28 +34,28 @@ use crate::{
 const MAX_IMAGE: u64 = 1 << 30;
 const MAX_TEXT: u64 = 64 << 20;
 
-/// Modules whose names begin so are kept in the artifact.
+/// Modules whose names start with this are kept in the artifact.
 const KEPT: &str = "virtio";
 
-/// What an artifact holds; in its `kernel.json`.
+/// The description of an artifact, in its `kernel.json`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Description {
     release: String,
     has_bzimage: bool,
     has_vmlinux: bool,
     has_config: bool,
-    /// Whether the image has type information; none if that can't be told.
+    /// Whether the image has BTF; `None` if that can't be determined.
     has_btf: Option<bool>,
     builtin: BTreeSet<String>,
     /// All modules of the packages.
     modules: BTreeSet<String>,
-    /// Those whose files are in the artifact.
+    /// The modules whose files are in the artifact.
     kept: BTreeSet<String>,
-    /// The size of every file in the artifact, for seeing damage.
+    /// The size of every file in the artifact, to detect damage.
     sizes: BTreeMap<String, u64>,
 }
 
-/// Unpacks a kernel, or finds that this was done before; `announce` is called if there is work.
+/// Unpacks a kernel unless that was done before. Calls `announce` before it starts.
 pub(crate) fn unpack(
     store: &Store,
     id: &str,
@@ -94,7 +94,7 @@ pub(crate) fn unpack(
     })
 }
 
-/// What a kernel that is unpacked from these packages is kept under.
+/// The artifact key of a kernel that is unpacked from these packages.
 pub(crate) fn key(release: &str, packages: impl Iterator<Item = Digest>) -> String {
     let inputs = packages.map(|digest| digest.to_string());
     let inputs: Vec<_> =
@@ -102,7 +102,7 @@ pub(crate) fn key(release: &str, packages: impl Iterator<Item = Digest>) -> Stri
     Digest::of(inputs.join(" ").as_bytes()).to_string()
 }
 
-/// The description of an artifact whose files are all there, with their sizes.
+/// The description of an artifact, if all its files exist with their recorded sizes.
 fn open(path: &Path) -> Option<Description> {
     let text = fs::read(path.join(UNPACKED)).ok()?;
     let description: Description = serde_json::from_slice(&text).ok()?;
@@ -137,7 +137,7 @@ fn build(
     write(&scratch.join(UNPACKED), &text)
 }
 
-/// The release of the one kernel in a package.
+/// The release of the only kernel in a package.
 pub(crate) fn release_of(store: &Store, package: &StoredPackage) -> Result<String, FilesError> {
     let mut releases = BTreeSet::new();
     for_each_member(store, package, |member| {
@@ -156,7 +156,7 @@ pub(crate) fn release_of(store: &Store, package: &StoredPackage) -> Result<Strin
     }
 }
 
-/// The release that an image is of, by its path.
+/// The release of an image, according to its path.
 fn release_of_image(path: &str) -> Option<&str> {
     if let Some(release) = path.strip_prefix("boot/vmlinuz-") {
         return (!release.contains('/')).then_some(release);
@@ -166,7 +166,7 @@ fn release_of_image(path: &str) -> Option<&str> {
     matches!(file, "vmlinuz" | "vmlinuz.unsigned").then_some(release)
 }
 
-/// An artifact in the making.
+/// An artifact that is being written.
 struct Artifact<'a> {
     dir: &'a Path,
     description: Description,

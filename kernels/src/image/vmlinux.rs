@@ -1,7 +1,7 @@
 //! The kernel inside a bzImage.
 //!
-//! A bzImage is a real-mode set-up part and a decompressor that carries the kernel proper, an ELF
-//! file, as its payload. QEMU starts that ELF file directly where it has a PVH entry point, which
+//! A bzImage consists of real-mode setup code and a decompressor that carries the actual kernel, an
+//! ELF file, as its payload. If that ELF file has a PVH entry point, QEMU starts it directly, which
 //! saves the guest the decompression. The layout is that of `Documentation/arch/x86/boot.rst` and
 //! `arch/x86/boot/header.S` in the kernel's source.
 
@@ -15,23 +15,23 @@ use object::{
 
 use crate::compression::Compression;
 
-/// Far more than any kernel has.
+/// Far more than any kernel needs.
 const MAX_KERNEL: u64 = 1 << 30;
 
-/// The type of the note that holds the PVH entry point: `XEN_ELFNOTE_PHYS32_ENTRY` of
+/// The type of the note that contains the PVH entry point: `XEN_ELFNOTE_PHYS32_ENTRY` of
 /// `include/xen/interface/elfnote.h`.
 const PHYS32_ENTRY: u32 = 18;
 
-/// A file that is not a kernel which can be booted here.
+/// A file that is not a kernel, or is one that can't be booted here.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
-    /// Neither a bzImage nor an ELF file.
+    /// The file is neither a bzImage nor an ELF file.
     #[error("not a kernel image: {0}")]
     NotAKernel(&'static str),
-    /// A kernel, but for another architecture.
-    #[error("a kernel for another architecture than x86-64")]
+    /// The kernel is for a different architecture.
+    #[error("a kernel for an architecture other than x86-64")]
     OtherArchitecture,
-    /// An ELF kernel that QEMU can't start.
+    /// The file is an ELF kernel that QEMU can't start.
     #[error(
         "an uncompressed kernel without a PVH entry point, which QEMU can't start: give its \
          bzImage, or build it with CONFIG_PVH=y"
@@ -42,7 +42,7 @@ pub enum ImageError {
     Damaged(#[source] io::Error),
 }
 
-/// What the header of a bzImage says.
+/// The fields of a bzImage's header.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct BzImage<'a> {
     /// The release, as `uname -r` prints it.
@@ -50,7 +50,6 @@ pub(crate) struct BzImage<'a> {
     payload: &'a [u8],
 }
 
-/// Whether these bytes begin an ELF file.
 pub(crate) fn is_elf(bytes: &[u8]) -> bool {
     bytes.starts_with(&elf::ELFMAG)
 }
@@ -60,7 +59,7 @@ impl<'a> BzImage<'a> {
         if u16_at(bytes, 0x1fe) != Some(0xaa55) || bytes.get(0x202..0x206) != Some(b"HdrS") {
             return Err(ImageError::NotAKernel("it has no x86 boot header"));
         }
-        // Since protocol 2.08 the header tells where the payload is.
+        // Since protocol 2.08 the header gives the offset of the payload.
         if u16_at(bytes, 0x206) < Some(0x208) {
             return Err(ImageError::NotAKernel("its boot protocol is older than 2.08"));
         }
@@ -83,14 +82,14 @@ impl<'a> BzImage<'a> {
         Ok(BzImage { release, payload })
     }
 
-    /// The ELF file; none if it is compressed in a way that is not supported here.
+    /// The ELF file; `None` if its compression is not supported.
     pub(crate) fn extract(&self) -> Result<Option<Vec<u8>>, ImageError> {
         let payload = self.payload;
         if is_elf(payload) {
             return Ok(Some(payload.to_vec()));
         }
-        // The kernel's build appends the uncompressed size (scripts/Makefile.lib, size_append);
-        // gzip has it in the same place by itself.
+        // The kernel's build appends the uncompressed size (scripts/Makefile.lib, size_append).
+        // gzip's own trailer has it in the same place.
         let size = payload.len().checked_sub(4).and_then(|at| u32_at(payload, at));
         let size = u64::from(size.unwrap_or(0));
         if size > MAX_KERNEL {
@@ -102,7 +101,7 @@ impl<'a> BzImage<'a> {
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => exactly(size, Compression::Xz, content),
             [0x28, 0xb5, 0x2f, 0xfd, ..] => exactly(size, Compression::Zstd, content),
             [0x02, 0x21, 0x4c, 0x18, blocks @ ..] => lz4_legacy(blocks, size as usize),
-            // bzip2, lzma, lzo: no distribution uses them; the image itself still boots.
+            // bzip2, lzma, lzo: no distribution uses them, and the bzImage itself still boots.
             _ => return Ok(None),
         };
         let kernel = kernel.map_err(ImageError::Damaged)?;
@@ -121,8 +120,8 @@ fn exactly(size: u64, compression: Compression, bytes: &[u8]) -> io::Result<Vec<
     Ok(kernel)
 }
 
-/// The legacy frame of `lz4 -l`: after the magic number blocks of at most 8 MiB, each with its
-/// compressed size before it. There is no end mark.
+/// Decompresses the legacy frame of `lz4 -l`: after the magic number, blocks of at most 8 MiB, each
+/// preceded by its compressed size. There is no end mark.
 fn lz4_legacy(mut blocks: &[u8], size: usize) -> io::Result<Vec<u8>> {
     const BLOCK: usize = 8 << 20;
     let mut kernel = vec![0; size];
@@ -143,14 +142,14 @@ fn lz4_legacy(mut blocks: &[u8], size: usize) -> io::Result<Vec<u8>> {
     Ok(kernel)
 }
 
-/// What an ELF kernel says about itself.
+/// The properties of an ELF kernel.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ElfKernel {
     /// The release, as `uname -r` prints it.
     pub(crate) release: Option<String>,
     /// Whether QEMU can start it directly.
     pub(crate) has_pvh: bool,
-    /// Whether it has type information of its own.
+    /// Whether it has BTF.
     pub(crate) has_btf: bool,
 }
 
@@ -175,8 +174,8 @@ impl ElfKernel {
     }
 }
 
-/// The type information that is loaded with the kernel. A section that `pahole -J` has added to a
-/// finished vmlinux is in the file and not in memory.
+/// The BTF section that is loaded with the kernel. A section that `pahole -J` added to a finished
+/// vmlinux is in the file but not in memory.
 fn btf_section<'a>(
     elf: &'a ElfFile64<'a, object::Endianness>,
 ) -> Option<ElfSection64<'a, 'a, object::Endianness>> {
@@ -187,15 +186,16 @@ fn btf_section<'a>(
     elf.section_by_name(".BTF").filter(|section| section.size() > 0 && is_loaded(section))
 }
 
-/// The highest number of a kind that is used in the type information of an ELF kernel.
+/// The highest BTF kind in an ELF kernel.
 pub(crate) fn newest_btf_kind(bytes: &[u8]) -> Option<u32> {
     let elf = ElfFile64::<object::Endianness>::parse(bytes).ok()?;
     let btf = btf_section(&elf)?.data().ok()?.to_vec();
     Some(Btf::parse(btf).ok()?.newest_kind())
 }
 
-/// The release in `Linux version 6.1.0-56-cloud-amd64 (builder@host) ...`, which every kernel has
-/// as `linux_banner` (init/version-timestamp.c). A format string of the same beginning has `%s`.
+/// The release in `Linux version 6.1.0-56-cloud-amd64 (builder@host) ...`, which every kernel
+/// contains as `linux_banner` (init/version-timestamp.c). A format string with the same beginning
+/// has `%s` there.
 pub(crate) fn banner_release(bytes: &[u8]) -> Option<String> {
     const BANNER: &[u8] = b"Linux version ";
     memchr::memmem::find_iter(bytes, BANNER)
@@ -203,7 +203,7 @@ pub(crate) fn banner_release(bytes: &[u8]) -> Option<String> {
         .find(|release| release.starts_with(|c: char| c.is_ascii_digit()))
 }
 
-/// The text up to the first space or end of string, if it is a sensible one.
+/// The text up to the first space or end of string, if it is plausible.
 fn first_word(text: &[u8]) -> Option<String> {
     let end = text.iter().take(128).position(|byte| matches!(byte, 0 | b' '))?;
     let word = std::str::from_utf8(&text[..end]).ok()?;
@@ -334,7 +334,7 @@ mod tests {
                 b"",
             ];
             let mut payload = [magics[magic], &payload].concat();
-            // A small size, lest the test spend its time on clearing memory.
+            // A small size, so that the test does not spend its time on clearing memory.
             payload.extend([0xff, 0xff, 0, 0]);
             if let Ok(Some(kernel)) = (BzImage { release: None, payload: &payload }).extract() {
                 drop(ElfKernel::parse(&kernel));

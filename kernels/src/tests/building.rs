@@ -1,4 +1,4 @@
-//! Sources of kernels that are built here, from a repository and from an address.
+//! Kernels that are built from source, from a repository and from a URL.
 
 use rstest::rstest;
 
@@ -20,7 +20,7 @@ fn archive() -> Vec<u8> {
     compress(Compression::Xz, &tar(&members))
 }
 
-/// A checkout whose one entry is built from this, without BTF.
+/// A checkout with a single entry that is built from this source, without BTF.
 fn lab(tree: impl FnOnce(&Lab) -> String) -> Lab {
     let lab = Lab::new();
     let path = "./usr/src/linux-source-5.10.tar.xz";
@@ -95,5 +95,5 @@ fn what_is_no_source_is_refused() {
         format!("{}{digest}{}", &entry[..at], &entry[at + digest.len()..])
     });
     let [error] = &lab.update()[..] else { panic!() };
-    assert!(error.contains("is no kernel source: it lacks a Makefile"), "{error}");
+    assert!(error.contains("is not a kernel source: it lacks a Makefile"), "{error}");
 }

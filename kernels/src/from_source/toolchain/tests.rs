@@ -2,7 +2,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
 
-/// A directory with programs that say which version they are.
+/// A directory of programs that print their versions.
 struct Bin(tempfile::TempDir);
 
 impl Bin {
@@ -24,7 +24,7 @@ impl Bin {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// A compiler that looks for its assembler as gcc does.
+    /// A compiler that finds its assembler as gcc does.
     fn add_compiler(&self, name: &str) {
         let found =
             "if test -e \"$COMPILER_PATH/as\"; then echo \"$COMPILER_PATH/as\"; else echo as; fi";
@@ -104,7 +104,7 @@ fn a_prefix_stands_for_compiler_and_binutils() {
     assert!(tools.identity().contains("objcopy 0.9\n"), "{}", tools.identity());
     assert!(tools.identity().contains("as 0.9\n"), "{}", tools.identity());
     assert!(tools.identity().contains("flex 1.0\n"), "{}", tools.identity());
-    // A directory is a prefix that ends in a slash.
+    // A prefix that ends in a slash is a directory.
     let named = Toolchain { prefix: Some("bin/".into()), ..Toolchain::default() };
     let below = named.below(Path::new("/lab")).prefix;
     assert_eq!(prefixed(below.as_deref(), "gcc").to_str(), Some("/lab/bin/gcc"));
@@ -120,7 +120,7 @@ fn the_compiler_finds_the_assembler_that_the_entry_names() {
     let environment = tools.environment(&dir).unwrap();
     assert_eq!(tools.assembler_of(Path::new("gcc"), &environment), dir.join("as"));
     assert_eq!(fs::read_link(dir.join("as")).unwrap(), bin.path("as-2.35"));
-    // One that has another built in.
+    // A compiler with a built-in path of its assembler.
     bin.add("gcc-own", "echo /usr/lib/own/as");
     named.cc = Some(bin.path("gcc-own"));
     let tools = bin.find(&named, false).unwrap();
@@ -138,15 +138,15 @@ fn what_is_missing_is_told_from_what_does_not_work() {
     assert!(missing_tools.can_be_installed());
     assert_eq!(
         missing_tools.to_string(),
-        "it lacks flex; there is no /opt/old/ld, which the entry's `toolchain` names; pahole is \
-         there and does not work: error while loading shared libraries: libdwarves.so.1 (exit \
+        "it lacks flex; there is no /opt/old/ld, which the entry's `toolchain` names; pahole was \
+         found but does not work: error while loading shared libraries: libdwarves.so.1 (exit \
          status: 127)"
     );
 }
 
 #[test]
 fn a_compiler_tells_whether_a_header_is_there() {
-    // Everything that builds this has a compiler: libbpf is compiled with it.
+    // Everything that builds this crate has a compiler: libbpf is compiled with it.
     let environment = Environment::of_this_process();
     assert!(has_header("stdio.h", Path::new("gcc"), &environment));
     assert!(!has_header("nowhere.h", Path::new("gcc"), &environment));
