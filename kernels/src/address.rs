@@ -1,4 +1,4 @@
-//! Addresses in the network.
+//! URLs.
 
 pub(crate) fn is_http(text: &str) -> bool {
     text.starts_with("http://") || text.starts_with("https://")

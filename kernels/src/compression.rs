@@ -1,11 +1,10 @@
-//! The compressions that packages, kernel images and modules come in.
+//! The compression formats of packages, kernel images and modules.
 
 use std::io::{self, Read};
 
-/// Kernels are compressed with zstd's largest level, whose window is 128 MiB.
+/// Kernels are compressed with zstd's highest level, whose window is 128 MiB.
 const ZSTD_WINDOW: u64 = 1 << 28;
 
-/// How something is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Compression {
     None,
@@ -15,7 +14,7 @@ pub(crate) enum Compression {
 }
 
 impl Compression {
-    /// By the end of a file name: `Packages.xz`, `data.tar.zst`, `virtio.ko`.
+    /// By a file name's extension: `Packages.xz`, `data.tar.zst`, `virtio.ko`.
     pub(crate) fn of_name(name: &str) -> Self {
         match name.rsplit_once('.') {
             Some((_, "gz")) => Compression::Gzip,
@@ -25,7 +24,7 @@ impl Compression {
         }
     }
 
-    /// By the first bytes of what may be compressed.
+    /// By the first bytes of content that may be compressed.
     pub(crate) fn of_content(bytes: &[u8]) -> Self {
         match bytes {
             [0x1f, 0x8b, ..] => Compression::Gzip,
@@ -35,7 +34,7 @@ impl Compression {
         }
     }
 
-    /// The end of a file name, with its dot.
+    /// The file name extension, with its dot.
     pub(crate) fn suffix(self) -> &'static str {
         match self {
             Compression::None => "",
@@ -45,7 +44,7 @@ impl Compression {
         }
     }
 
-    /// Decompresses what is read.
+    /// A reader of the decompressed data.
     pub(crate) fn reader<'a>(self, inner: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
         Ok(match self {
             Compression::None => Box::new(inner),
@@ -58,13 +57,13 @@ impl Compression {
         })
     }
 
-    /// Decompresses a whole buffer to at most so many bytes.
+    /// Decompresses a whole buffer to at most `limit` bytes.
     pub(crate) fn decompress(self, bytes: &[u8], limit: u64) -> io::Result<Vec<u8>> {
         read_bounded(&mut self.reader(bytes)?, limit)
     }
 }
 
-/// Reads to the end, which must come within so many bytes.
+/// Reads to the end, which must come within `limit` bytes.
 pub(crate) fn read_bounded(reader: &mut dyn Read, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     reader.take(limit + 1).read_to_end(&mut bytes)?;
@@ -75,14 +74,14 @@ pub(crate) fn read_bounded(reader: &mut dyn Read, limit: u64) -> io::Result<Vec<
     Ok(bytes)
 }
 
-/// A stream that must end within a bound: what goes beyond is a [`Bomb`].
+/// A stream with a size limit. Reading beyond the limit fails with a [`Bomb`].
 pub(crate) struct Bounded<R> {
     inner: R,
     left: u64,
     limit: u64,
 }
 
-/// A stream that decompresses to more than its bound; in an [`io::Error`].
+/// The error of a stream that exceeds its limit, inside an [`io::Error`].
 #[derive(Debug, thiserror::Error)]
 #[error("more than {limit} bytes")]
 pub(crate) struct Bomb {

@@ -1,4 +1,4 @@
-//! SHA-256 digests, and readers and writers that compute them on the way.
+//! SHA-256 digests, and readers that compute them on the way.
 
 use std::{
     fmt,
@@ -19,7 +19,7 @@ impl Digest {
         Digest(sha2::Sha256::digest(bytes).into())
     }
 
-    /// The digest of all that a reader still has, and the number of those bytes.
+    /// The digest of everything that remains in a reader, and the number of those bytes.
     pub fn of_reader(reader: &mut impl Read) -> io::Result<(Self, u64)> {
         let mut hashing = HashingReader::new(reader);
         let length = io::copy(&mut hashing, &mut io::sink())?;
@@ -72,8 +72,8 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-/// The digest of an index, of the kind that its repository tells. Packages are known by their
-/// SHA-256 throughout; documents that lead to them need not be.
+/// The digest of an index, of the kind that its repository uses. Packages always have SHA-256
+/// digests, but the metadata may use others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum IndexDigest {
     Sha256(Digest),
@@ -81,8 +81,8 @@ pub(crate) enum IndexDigest {
 }
 
 impl IndexDigest {
-    /// A digest of this kind, `sha256` or `sha512` in whatever case; nothing if it is none, or of
-    /// a kind that is not safe.
+    /// Parses a digest of this kind: `sha256` or `sha512`, in any case. `None` if it is malformed,
+    /// or its kind is not safe.
     pub(crate) fn parse(kind: &str, text: &str) -> Option<Self> {
         match kind.to_ascii_lowercase().as_str() {
             "sha256" => text.parse().ok().map(IndexDigest::Sha256),
@@ -96,7 +96,7 @@ impl IndexDigest {
         }
     }
 
-    /// Whether these bytes have it.
+    /// Whether these bytes have this digest.
     pub(crate) fn is_of(&self, bytes: &[u8]) -> bool {
         match self {
             IndexDigest::Sha256(digest) => Digest::of(bytes) == *digest,
@@ -124,7 +124,7 @@ impl fmt::Display for IndexDigest {
     }
 }
 
-/// A digest in the making.
+/// A digest that is being computed.
 #[derive(Clone, Default)]
 pub(crate) struct Hasher(sha2::Sha256);
 
@@ -133,13 +133,13 @@ impl Hasher {
         self.0.update(bytes);
     }
 
-    /// The digest of what was fed so far; feeding may go on.
+    /// The digest of the data so far. More data may follow.
     pub(crate) fn finish(&self) -> Digest {
         Digest(self.0.clone().finalize().into())
     }
 }
 
-/// Hashes what is read through it.
+/// A reader that computes the digest of what is read.
 pub(crate) struct HashingReader<R> {
     inner: R,
     hasher: Hasher,
@@ -150,7 +150,7 @@ impl<R: Read> HashingReader<R> {
         HashingReader { inner, hasher: Hasher::default() }
     }
 
-    /// Reads what is left and returns the digest of everything.
+    /// Reads the rest and returns the digest of everything.
     pub(crate) fn finish(mut self) -> io::Result<Digest> {
         io::copy(&mut self, &mut io::sink())?;
         Ok(self.hasher.finish())

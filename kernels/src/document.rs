@@ -1,4 +1,4 @@
-//! TOML files with errors that say where: file, line, column.
+//! TOML files with errors that give the file, line and column.
 
 use std::{
     fmt, fs, io,
@@ -8,7 +8,7 @@ use std::{
 
 use serde::de::DeserializeOwned;
 
-/// A TOML file as it was read, for saying where in it something is wrong.
+/// The text of a TOML file, for giving positions in errors.
 #[derive(Clone, Debug)]
 pub struct Document {
     pub(crate) path: PathBuf,
@@ -20,16 +20,10 @@ pub struct Document {
 pub enum DocumentError {
     /// The file can't be read.
     #[error("cannot read {path}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The file is not TOML, or not what its format asks for.
+    Read { path: PathBuf, source: io::Error },
+    /// The file is not TOML, or violates its format.
     #[error("{position}: {message}")]
     Invalid {
-        /// Where.
         position: Position,
         /// What is wrong and what was expected.
         message: String,
@@ -39,7 +33,6 @@ pub enum DocumentError {
 /// A place in a text file, written as `file:line:column`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
-    /// The file.
     pub path: PathBuf,
     /// Counted from 1.
     pub line: usize,
@@ -65,7 +58,7 @@ impl Document {
         }
     }
 
-    /// Nothing if there is no such file.
+    /// Reads a file; `None` if it does not exist.
     pub fn read_if_there(path: &Path) -> Result<Option<Self>, DocumentError> {
         match Document::read(path) {
             Err(DocumentError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {

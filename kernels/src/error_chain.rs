@@ -1,6 +1,6 @@
-//! Errors and what is behind them.
+//! Errors with their causes.
 
-/// An error and everything behind it, on one line.
+/// An error and all its causes, on one line.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,9 +1,9 @@
-//! Signals that end this process, held back while there is something to clean up first.
+//! Delays signals that end this process while there is something to clean up.
 //!
-//! SIGINT, SIGTERM and SIGHUP end a process at once, with whatever it was writing. Work that would
-//! leave something behind takes a [`Hold`]: as long as there is one, such a signal is only noted, and
-//! [`noted`] and [`wake`] tell the work to stop. Without a hold the signal ends the process, as
-//! before. A signal that was ignored when the process started (nohup) stays ignored.
+//! SIGINT, SIGTERM and SIGHUP end a process at once, in the middle of any write. Work that would
+//! leave files behind takes a [`Hold`]. While a hold exists, such a signal is only recorded, and
+//! [`noted`] and [`wake`] tell the work to stop. Without a hold the signal ends the process as
+//! usual. A signal that was ignored when the process started (nohup) stays ignored.
 
 use std::{
     io,
@@ -21,28 +21,28 @@ use signal_hook::{
     low_level,
 };
 
-/// How many holds there are.
+/// The number of holds.
 static HOLDS: AtomicUsize = AtomicUsize::new(0);
-/// The first signal since there are holds; 0 if there was none.
+/// The first signal since the first current hold; 0 if there was none.
 static NOTED: AtomicI32 = AtomicI32::new(0);
-/// Readable once a signal was noted.
+/// Readable once a signal was recorded.
 static PIPE: OnceLock<(io::PipeReader, io::PipeWriter)> = OnceLock::new();
-/// Taken while holds are counted.
+/// Held while the holds are counted.
 static COUNTING: Mutex<()> = Mutex::new(());
-/// Told of every hold that is gone.
+/// Notified when a hold is dropped.
 static RELEASED: Condvar = Condvar::new();
 
-/// As long as this lives, a signal does not end the process.
+/// While this exists, a signal does not end the process.
 #[derive(Debug)]
 #[must_use = "dropping it lets signals end the process"]
 pub struct Hold(());
 
-/// Holds signals back.
+/// Delays signals.
 pub fn hold() -> io::Result<Hold> {
     let _counting = COUNTING.lock().unwrap_or_else(PoisonError::into_inner);
     if PIPE.get().is_none() {
         let pipe = io::pipe()?;
-        // Nobody else sets it: the lock is taken.
+        // No other thread sets it: this one holds the lock.
         let _ = PIPE.set(pipe);
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             register(signal)?;
@@ -55,8 +55,8 @@ pub fn hold() -> io::Result<Hold> {
 }
 
 impl Hold {
-    /// Makes all other work that holds signals back stop, as if a signal had come, and waits until it
-    /// has cleaned up. Returns whether it has.
+    /// Tells all other holders to stop, as if a signal had come, and waits until they have cleaned
+    /// up. Returns whether they have.
     pub fn stop_others(&self, within: Duration) -> bool {
         if HOLDS.load(Ordering::SeqCst) > 1 {
             note(SIGTERM);
@@ -77,20 +77,21 @@ impl Drop for Hold {
     }
 }
 
-/// The signal that was noted since there are holds.
+/// The signal that was recorded since the first current hold.
 pub fn noted() -> Option<Signal> {
     Signal::try_from(NOTED.load(Ordering::SeqCst)).ok()
 }
 
-/// Something to poll(2): readable once a signal was noted. None before the first hold.
+/// A file descriptor for poll(2), readable once a signal was recorded. `None` before the first
+/// hold.
 pub fn wake() -> Option<BorrowedFd<'static>> {
     PIPE.get().map(|(reader, _)| reader.as_fd())
 }
 
-/// Does what the signal would have done: ends the process by it, unless something else holds it back.
+/// Lets the signal take effect: it ends the process, unless another hold exists.
 pub fn resume(signal: Signal) {
     if HOLDS.load(Ordering::SeqCst) == 0 {
-        // It fails for signals that can't end a process only.
+        // This fails only for signals that can't end a process.
         let _ = low_level::emulate_default_handler(signal as i32);
     }
 }
@@ -99,7 +100,7 @@ fn register(signal: i32) -> io::Result<()> {
     if is_ignored(signal)? {
         return Ok(());
     }
-    // SAFETY: `note` calls what is async-signal-safe only: it reads and writes atomic variables,
+    // SAFETY: `note` only calls what is async-signal-safe: it reads and writes atomic variables,
     // writes to a pipe, and emulates the default handler, which is made for that.
     unsafe { low_level::register(signal, move || note(signal)) }.map(drop)
 }
@@ -111,14 +112,15 @@ fn note(signal: i32) {
     }
     let first = NOTED.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst).is_ok();
     if let Some((_, writer)) = PIPE.get().filter(|_| first) {
-        // SAFETY: the byte lives as long as the call. The pipe has room: it holds one byte at most.
+        // SAFETY: the byte lives as long as the call. The pipe has room: it contains at most one
+        // byte.
         unsafe { libc::write(writer.as_raw_fd(), [0_u8].as_ptr().cast(), 1) };
     }
 }
 
 fn is_ignored(signal: i32) -> io::Result<bool> {
     let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: the kernel fills `action`, and zeroes are a valid value of it.
+    // SAFETY: the kernel fills `action`, for which zeroes are a valid value.
     let action = unsafe {
         if libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) != 0 {
             return Err(io::Error::last_os_error());
@@ -128,7 +130,7 @@ fn is_ignored(signal: i32) -> io::Result<bool> {
     Ok(action.sa_sigaction == libc::SIG_IGN)
 }
 
-/// Takes the byte of an earlier signal.
+/// Removes the byte of an earlier signal.
 fn drain() -> io::Result<()> {
     match PIPE.get() {
         Some((reader, _)) => io::Read::read_exact(&mut &*reader, &mut [0]),
@@ -147,7 +149,7 @@ mod tests {
 
     use super::*;
 
-    /// Work that ends when it is told to.
+    /// Work that ends when a signal is recorded.
     fn work(hold: Hold) -> Signal {
         let mut wake = [PollFd::new(wake().unwrap(), PollFlags::POLLIN)];
         poll(&mut wake, PollTimeout::from(20_000_u16)).unwrap();
@@ -163,7 +165,7 @@ mod tests {
         let worker = thread::spawn(move || work(working));
         raise(Signal::SIGINT).unwrap();
         assert_eq!(worker.join().unwrap(), Signal::SIGINT);
-        // As long as something else holds it back.
+        // Nothing happens while another hold exists.
         resume(Signal::SIGINT);
         drop(ours);
     }
@@ -175,8 +177,8 @@ mod tests {
         assert!(ours.stop_others(Duration::from_secs(20)));
         assert_eq!(worker.join().unwrap(), Signal::SIGTERM);
         let idle = hold().unwrap();
-        assert!(!ours.stop_others(Duration::from_millis(10)), "it does not listen");
+        assert!(!ours.stop_others(Duration::from_millis(10)), "the other work does not stop");
         drop(idle);
-        assert!(ours.stop_others(Duration::ZERO), "nobody is left");
+        assert!(ours.stop_others(Duration::ZERO), "no hold is left");
     }
 }

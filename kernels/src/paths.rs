@@ -1,4 +1,4 @@
-//! Where things are on this machine: the checkout, the store.
+//! The directories of the checkout and of the store.
 
 use std::{
     env, io,
@@ -8,30 +8,31 @@ use std::{
 /// The file that marks the root of a checkout.
 pub const MATRIX_FILE: &str = "kernels.toml";
 
-/// Names the store of downloaded and unpacked kernels.
+/// Names the store's directory.
 pub const STORE_VARIABLE: &str = "KERNLAB_STORE";
 
-/// Names the directory of another matrix than the checkout's: `kernels.toml`, its locks and keys.
+/// Names the directory of a different matrix than the checkout's: `kernels.toml`, its locks and
+/// keys.
 pub const MATRIX_VARIABLE: &str = "KERNLAB_MATRIX";
 
-/// A place that could not be determined.
+/// A directory that could not be determined.
 #[derive(Debug, thiserror::Error)]
 pub enum PathError {
-    /// No directory from the current one upwards holds the matrix.
+    /// Neither the current directory nor one above it contains the matrix.
     #[error("no {MATRIX_FILE} in {start} or above it: run this inside a checkout of kernlab")]
     NoRoot {
-        /// Where the search began.
+        /// The directory where the search started.
         start: PathBuf,
     },
-    /// Neither a store nor a home directory is named by the environment.
-    #[error("no place for the kernel store: set {STORE_VARIABLE}, XDG_CACHE_HOME or HOME")]
+    /// The environment names neither a store nor a home directory.
+    #[error("no directory for the kernel store: set {STORE_VARIABLE}, XDG_CACHE_HOME or HOME")]
     NoStore,
-    /// The process has no current directory.
-    #[error("the current directory is gone")]
+    /// The current directory was deleted.
+    #[error("the current directory no longer exists")]
     NoCurrentDir(#[source] io::Error),
 }
 
-/// The root of the checkout that the current directory is in.
+/// The root of the checkout that contains the current directory.
 pub fn repository_root() -> Result<PathBuf, PathError> {
     let start = env::current_dir().map_err(PathError::NoCurrentDir)?;
     root_above(&start).ok_or(PathError::NoRoot { start })
@@ -46,8 +47,8 @@ fn root_above(start: &Path) -> Option<PathBuf> {
     start.ancestors().find(|dir| dir.join(MATRIX_FILE).is_file()).map(Path::to_owned)
 }
 
-/// The directory of downloaded and unpacked kernels: `$KERNLAB_STORE`, else
-/// `$XDG_CACHE_HOME/kernlab`, else `$HOME/.cache/kernlab`.
+/// The directory of the store: `$KERNLAB_STORE`, else `$XDG_CACHE_HOME/kernlab`, else
+/// `$HOME/.cache/kernlab`.
 pub fn store_dir() -> Result<PathBuf, PathError> {
     store_dir_from(|name| env::var_os(name).map(PathBuf::from)).ok_or(PathError::NoStore)
 }

@@ -1,104 +1,100 @@
-//! What happens, told to an observer.
+//! Progress events, and the observer that receives them.
 
 use std::{error::Error, path::Path};
 
 use crate::catalog::{lock::LockedKernel, lock_file::LockFileError, matrix::Source};
 
-/// Hears what happens, and shows it or not: the one way in which the lab tells its progress.
+/// Receives progress events, and may display them. All progress of the lab is reported this way.
 ///
-/// Several kernels may be fetched at once, so events name theirs.
+/// Several kernels may be fetched at once, so each call names its kernel.
 pub trait Observer: Sync {
-    /// Something happened to a kernel.
+    /// Receives an event of a kernel.
     fn observe(&self, kernel: &str, event: Event<'_>);
 
-    /// Something else that a user should know: a checkpoint that had to be made again, say. One line.
+    /// Receives another message for the user, such as a checkpoint that had to be made again. One
+    /// line.
     fn notice(&self, line: &str);
 }
 
-/// What happened.
+/// A progress event.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// Another process adds to the lock: this one waits for it.
+    /// Waiting for another process that is adding to the lock.
     WaitForLock,
-    /// The entry is not in the lock: its repository is asked.
+    /// The entry is not in the lock, so its repository is queried.
     Resolve {
-        /// Where it comes from.
+        /// The entry's source.
         source: &'a Source,
     },
     /// The entry was resolved and added to the lock.
     Locked {
-        /// What it is now.
+        /// The new lock entry.
         kernel: &'a LockedKernel,
-        /// The lock.
+        /// The path of the lock.
         file: &'a Path,
     },
-    /// The entry was resolved, and the lock can't be written: this holds for this process only.
+    /// The entry was resolved, but the lock can't be written. The result is used only by this
+    /// process.
     NotLocked {
-        /// What it is now.
+        /// What would have been locked.
         kernel: &'a LockedKernel,
-        /// Why.
         error: &'a LockFileError,
     },
-    /// Another process is downloading a file: this one waits for it.
+    /// Waiting for another process that is downloading a file.
     Wait {
-        /// The last part of its path.
+        /// The file name.
         file: &'a str,
     },
-    /// A file's download begins, or goes on where an earlier one left off.
+    /// The download of a file starts, or resumes where an earlier one stopped.
     Download {
-        /// The last part of its path.
+        /// The file name.
         file: &'a str,
-        /// How many bytes are there already.
+        /// How many bytes are already in the store.
         done: u64,
-        /// How many there will be.
+        /// The size of the file.
         size: u64,
     },
-    /// So many bytes of the current file are there.
+    /// The current download has made progress.
     Progress {
-        /// Counted from the file's beginning.
+        /// The number of bytes received, counted from the start of the file.
         done: u64,
     },
-    /// The current file is complete and its digest is right.
+    /// The current file is complete and has the right digest.
     Downloaded,
-    /// An address did not deliver; the next one is tried, if there is one.
-    AddressFailed {
-        /// The address.
-        url: &'a str,
-        /// Why.
-        error: &'a dyn Error,
-    },
-    /// It can be booted, or can't be had.
+    /// A URL failed. The next one is tried, if there is one.
+    AddressFailed { url: &'a str, error: &'a dyn Error },
+    /// The kernel is bootable, or its preparation failed.
     Ready,
-    /// The packages are being unpacked. Not said where that was done before.
+    /// The packages are being unpacked. Omitted if that was done before.
     Unpack,
-    /// What a build lacks is being installed.
+    /// Programs that the build lacks are being installed.
     InstallTools {
-        /// Gets all that is said.
+        /// The log of the installation.
         log: &'a Path,
     },
-    /// It could not be installed.
+    /// The installation failed.
     ToolsNotInstalled {
-        /// Has all that was said.
+        /// The log of the installation.
         log: &'a Path,
-        /// Why it could not even be begun.
+        /// Why it could not be started, if that is what failed.
         error: Option<&'a dyn Error>,
     },
-    /// Another process is building the kernel: this one waits for it.
+    /// Waiting for another process that is building the kernel.
     WaitForBuild,
-    /// The kernel is being built. Not said where that was done before.
+    /// The kernel is being built. Omitted if that was done before.
     Build {
-        /// Gets all that the compiler says.
+        /// The log of the build.
         log: &'a Path,
     },
-    /// An option that the entry asks for came out otherwise.
+    /// An option that the entry requests has a different value after configuration.
     OptionLost {
         /// `CONFIG_X=y, now n`.
         difference: &'a str,
     },
     /// A file was compiled or linked.
     Made {
-        /// How many there were so far.
+        /// The number of files so far.
         files: u64,
         /// `CC init/main.o`.
         file: &'a str,
@@ -107,12 +103,12 @@ pub enum Event<'a> {
     Built {
         /// How many files were compiled or linked.
         files: u64,
-        /// How long it took, from unpacking the source to here.
+        /// The time from unpacking the source to now.
         seconds: u64,
     },
 }
 
-/// Shows nothing.
+/// An observer that ignores everything.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Silent;
 

@@ -1,10 +1,10 @@
-//! Whether a document was signed by a key that the project trusts: a repository's `Release` or
-//! `repomd.xml`, the header of an RPM package.
+//! Checks that a document was signed by a key that the project trusts: a repository's `Release` or
+//! `repomd.xml`, or the header of an RPM package.
 //!
-//! A document carries the signatures of several keys; one good signature of one expected key is
-//! enough. What a repository says today must be signed by a key that is valid today. What it said on
-//! a date, and packages, which are signed once and kept for years, must be signed by a key that was
-//! valid when it signed: [`AsOf`] tells the two apart.
+//! A document can have signatures of several keys; one valid signature by one expected key is
+//! enough. The current state of a repository must be signed by a key that is valid now. A past
+//! state, and packages, which are signed once and kept for years, must be signed by a key that was
+//! valid at the time of the signature. [`AsOf`] distinguishes the two.
 
 use std::{fs, io, path::PathBuf};
 
@@ -19,37 +19,37 @@ use serde::Serialize;
 
 use crate::catalog::matrix::Key;
 
-/// How far a signature may be dated into the future: clocks differ.
+/// How far in the future a signature may be dated, because clocks differ.
 const CLOCK_TOLERANCE: u32 = 24 * 60 * 60;
 
-/// The time at which a signature has to be good.
+/// The time at which a signature must be valid.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum AsOf {
-    /// Now: the key may not have expired.
+    /// Now: the key must not have expired.
     Now(jiff::Timestamp),
-    /// This date, or now for what is signed once and kept: the key may have expired since it
-    /// signed.
+    /// This date, or now for a document that is signed once and kept: the key may have expired
+    /// since it signed.
     Kept(jiff::Timestamp),
 }
 
 impl AsOf {
-    /// Seconds since 1970, as OpenPGP counts them.
+    /// Seconds since 1970, as in OpenPGP.
     fn seconds(self) -> u32 {
         let (AsOf::Now(time) | AsOf::Kept(time)) = self;
         u32::try_from(time.as_second()).unwrap_or_default()
     }
 }
 
-/// A key of a repository that signed something.
+/// A repository key that signed a document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SignedBy {
     /// The name of the key's file, without its extension.
     pub name: String,
-    /// Of the primary key.
+    /// Fingerprint of the primary key.
     pub fingerprint: String,
 }
 
-/// A document with a good signature.
+/// A document with a valid signature.
 #[derive(Debug)]
 pub(crate) struct Signed {
     pub(crate) text: String,
@@ -61,85 +61,67 @@ pub(crate) struct Signed {
 pub enum KeyError {
     /// The file can't be read.
     #[error("cannot read the key {path}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Read { path: PathBuf, source: io::Error },
     /// The file is not an armoured public key.
     #[error("{path} is not an armoured OpenPGP public key")]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: Box<pgp::errors::Error>,
-    },
-    /// It is another key than the matrix expects.
+    Malformed { path: PathBuf, source: Box<pgp::errors::Error> },
+    /// The key has a different fingerprint than the matrix says.
     #[error("the key in {path} has the fingerprint {found}, not {expected}")]
     OtherKey {
-        /// The file.
         path: PathBuf,
-        /// Its fingerprint.
         found: String,
-        /// What the matrix says.
+        /// The fingerprint in the matrix.
         expected: String,
     },
-    /// Nothing that the key says of itself is signed by it, so that nobody can tell when it expires.
-    #[error("the key in {path} has no good signature of its own: its owner and expiry are unknown")]
-    NoSelfSignature {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Its owner took it back.
+    /// The key has no valid self-signature, so its expiry is unknown.
+    #[error("the key in {path} has no valid self-signature: its owner and expiry are unknown")]
+    NoSelfSignature { path: PathBuf },
+    /// The owner revoked the key.
     #[error("the key in {path} is revoked")]
-    Revoked {
-        /// The file.
-        path: PathBuf,
-    },
+    Revoked { path: PathBuf },
 }
 
-/// A document without a good signature.
+/// A document without a valid signature.
 #[derive(Debug, thiserror::Error)]
 pub enum SignatureError {
-    /// Not a signed document at all.
+    /// The document is not in a signed format.
     #[error("not a signed document")]
     Malformed(#[source] Box<pgp::errors::Error>),
-    /// Nobody signed.
+    /// There is no signature.
     #[error("it is not signed")]
     Unsigned,
-    /// Not text.
+    /// The document is not text.
     #[error("the signed document is not UTF-8")]
     NotText,
-    /// No signature is of an expected key.
+    /// No signature is by an expected key.
     #[error("signed by {found}, none of which is a key of this repository ({expected})")]
     UnknownSigner {
-        /// Who signed.
+        /// The keys that signed.
         found: String,
-        /// Who should have.
+        /// The expected keys.
         expected: String,
     },
-    /// A digest that signatures can be forged with.
-    #[error("the signature is made with {digest}, which is no longer safe")]
+    /// The signature uses a digest that is open to forgery.
+    #[error("the signature uses {digest}, which is no longer safe")]
     WeakDigest {
         /// `SHA1`.
         digest: String,
     },
-    /// The key was not valid any more.
+    /// The key had expired.
     #[error("the key {name} that signed it expired on {on}")]
     KeyExpired {
-        /// The name of its file.
+        /// The name of the key's file.
         name: String,
-        /// When.
+        /// The expiry date.
         on: jiff::Timestamp,
     },
-    /// The signature was good for some time only.
+    /// The signature itself has expired.
     #[error("the signature expired on {0}")]
     Expired(jiff::Timestamp),
-    /// It is not signed yet.
-    #[error("the signature is of {0}, which is later than it can be")]
+    /// The signature is dated after the time at which it must be valid.
+    #[error("the signature is dated {0}, later than the date for which it must be valid")]
     FromTheFuture(jiff::Timestamp),
-    /// The signature of an expected key does not fit the document.
+    /// The signature is by an expected key, but does not match the document.
     #[error("the signature is bad: the document was changed, or the key may not sign it")]
     Bad,
 }
@@ -151,12 +133,12 @@ pub(crate) struct Keyring {
     keys: Vec<SignedBy>,
 }
 
-/// A key or subkey that may sign, and until when: seconds since 1970.
+/// A key or subkey that may sign, and when it expires in seconds since 1970.
 #[derive(Debug)]
 struct Signer {
     key: SigningKey,
     expires: Option<u32>,
-    /// Which of the keyring's keys it belongs to.
+    /// The keyring's key that it belongs to.
     of: SignedBy,
 }
 
@@ -178,7 +160,7 @@ impl Keyring {
         Ok(keyring)
     }
 
-    /// The text of a document that carries its signatures in itself: `InRelease`.
+    /// The text of a document with inline signatures: `InRelease`.
     pub(crate) fn verify_inline(
         &self,
         document: &[u8],
@@ -192,8 +174,7 @@ impl Keyring {
         Ok(Signed { text: text.replace("\r\n", "\n"), by })
     }
 
-    /// The text of a document whose signatures come in a file of their own: `Release.gpg`,
-    /// `repomd.xml.asc`.
+    /// The text of a document with signatures in a separate file: `Release.gpg`, `repomd.xml.asc`.
     pub(crate) fn verify_detached(
         &self,
         document: &[u8],
@@ -209,7 +190,7 @@ impl Keyring {
         Ok(Signed { text, by })
     }
 
-    /// Whether one of these packets, which are not armoured, is a good signature of the document.
+    /// Whether one of these packets, which are not armoured, is a valid signature of the document.
     pub(crate) fn verify_packets(
         &self,
         document: &[u8],
@@ -256,7 +237,7 @@ impl Keyring {
             return Err(error);
         }
         let found = match &strangers[..] {
-            [] => "nobody".to_owned(),
+            [] => "unknown keys".to_owned(),
             strangers => strangers.join(", "),
         };
         let expected: Vec<_> = self.keys.iter().map(|key| key.fingerprint.as_str()).collect();
@@ -265,7 +246,7 @@ impl Keyring {
 }
 
 impl Signer {
-    /// Whether a signature claims to be by this key.
+    /// Whether a signature claims to be made by this key.
     fn made(&self, signature: &Signature) -> bool {
         let (id, fingerprint) = match &self.key {
             SigningKey::Primary(key) => (key.legacy_key_id(), key.fingerprint()),
@@ -304,7 +285,8 @@ impl Signer {
         let lifetime = signature.signature_expiration_time().map_or(0, |time| time.as_secs());
         let end = Some(created.saturating_add(lifetime)).filter(|_| lifetime > 0);
         let time = as_of.seconds();
-        // A key has to be valid when it signs; and now, for what is said of now.
+        // A key must be valid when it signs. For a document about the current state, it must also
+        // be valid now.
         let key_time = match as_of {
             AsOf::Now(_) => created.max(time),
             AsOf::Kept(_) => created,
@@ -327,7 +309,7 @@ fn date(seconds: u32) -> jiff::Timestamp {
     jiff::Timestamp::from_second(i64::from(seconds)).unwrap_or_default()
 }
 
-/// The primary key and those subkeys that it vouches for.
+/// The primary key and its valid signing subkeys.
 fn load_key(key: &Key, of: &SignedBy) -> Result<Vec<Signer>, KeyError> {
     let path = || key.path.clone();
     let text =
@@ -343,7 +325,7 @@ fn load_key(key: &Key, of: &SignedBy) -> Result<Vec<Signer>, KeyError> {
     if public.details.revocation_signatures.iter().any(|s| s.verify_key(primary).is_ok()) {
         return Err(KeyError::Revoked { path: path() });
     }
-    // The newest statement of the key about itself counts.
+    // The newest self-signature counts.
     let own_statements = public.details.users.iter().flat_map(|user| {
         let by_itself =
             |s: &&Signature| s.verify_certification(primary, Tag::UserId, &user.id).is_ok();
@@ -365,8 +347,8 @@ fn load_key(key: &Key, of: &SignedBy) -> Result<Vec<Signer>, KeyError> {
         let Some(binding) = bindings().max_by_key(|s| s.created()).filter(|_| !revoked) else {
             continue;
         };
-        // A subkey that signs must sign the primary key in turn, lest it be claimed by
-        // somebody else's.
+        // A signing subkey must in turn sign the primary key, or another key's owner could claim
+        // the subkey.
         let vouches = binding
             .embedded_signature()
             .is_some_and(|back| back.verify_primary_key_binding(&subkey.key, primary).is_ok());
@@ -379,7 +361,7 @@ fn load_key(key: &Key, of: &SignedBy) -> Result<Vec<Signer>, KeyError> {
     Ok(signers)
 }
 
-/// When a key ends, by a statement about it.
+/// The expiry of a key, according to a self-signature.
 fn expiry(key: &impl KeyDetails, statement: &Signature) -> Option<u32> {
     let lifetime = statement.key_expiration_time().map_or(0, |time| time.as_secs());
     (lifetime > 0).then(|| key.created_at().as_secs().saturating_add(lifetime))

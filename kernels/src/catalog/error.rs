@@ -86,7 +86,7 @@ pub enum ErrorKind {
 /// Why an entry that is not in the lock was not resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockRefusal {
-    /// `--locked` or [`LOCKED_VARIABLE`](super::first_use::LOCKED_VARIABLE) forbids it.
+    /// `--locked` or `KERNLAB_LOCKED` forbids it.
     LockedOnly,
     /// Downloads are forbidden, and so are queries of repositories.
     Offline,

@@ -280,7 +280,7 @@ pub struct Change {
 }
 
 impl fmt::Display for Change {
-    /// One line for the kernel, then one for each file that was added or removed, and so on.
+    /// One line for the kernel, then lines for changes of its source, files and missing packages.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let describe = |kernel: &LockedKernel| match &kernel.version {
             version if *version == kernel.release => version.clone(),

@@ -1,6 +1,6 @@
 //! The format of `kernels.toml` and of its overlay `kernels.local.toml`.
 //!
-//! Reading has two steps: serde checks the structure, then [`Manifest::merge_into`] checks what
+//! Reading has two steps: serde checks the structure, then [`merge`] checks what
 //! serde can't, such as names that must be unique or known. Errors of both steps give the position
 //! in the file.
 

@@ -56,7 +56,7 @@ pub struct Selection {
     /// Each is `all`, an id, a glob of ids, a release or its beginning (`6` means all of 6.x),
     /// `host`, or the path of an image. No selectors mean the default tier.
     pub selectors: Vec<String>,
-    /// Which entries a release stands for, or an empty selection.
+    /// Which entries a release or an empty selection stands for.
     pub tiers: Tiers,
 }
 

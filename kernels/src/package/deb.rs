@@ -1,11 +1,11 @@
-//! The package format: deb(5), an ar archive with a compressed tar archive in it.
+//! Debian packages: deb(5), an ar archive that contains a compressed tar archive.
 
 use std::io::{self, Read};
 
 use super::{Limits, Member, PackageError, tar};
 use crate::compression::Compression;
 
-/// Shows every member of a package's data that is not a directory to `visit`.
+/// Calls `visit` for every member of a package's data that is not a directory.
 pub(super) fn for_each_member<E: From<PackageError>>(
     package: &mut dyn Read,
     limits: Limits,
@@ -40,8 +40,8 @@ fn not_ar(error: io::Error) -> PackageError {
     }
 }
 
-/// A part of an archive that must have its full length: a decompressor takes an early end for the
-/// regular one.
+/// A part of an archive that must have its full length: a decompressor takes an early end of input
+/// for the regular one.
 struct Counted<R> {
     inner: R,
     left: u64,
@@ -154,7 +154,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_bytes_make_it_panic(mut package in proptest::collection::vec(0_u8.., 0..400), well in 0_usize..9) {
-            // Beginnings that get further than random bytes do.
+            // Prefixes that get further than random bytes do.
             let start: &[u8] = [&b""[..], b"!<arch>\n"][well.min(1)];
             package.splice(0..0, start.iter().copied());
             drop(members(&package));

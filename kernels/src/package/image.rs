@@ -1,4 +1,4 @@
-//! A kernel image by itself.
+//! Bare kernel images.
 
 use std::io::Read;
 
@@ -8,10 +8,10 @@ use crate::{
     image::vmlinux::{BzImage, ElfKernel, ImageError, is_elf},
 };
 
-/// Far more than any image has.
+/// Far more than any image needs.
 const MAX_IMAGE: u64 = 1 << 30;
 
-/// Shows the image to `visit` as packages have it: `boot/vmlinuz-RELEASE`.
+/// Calls `visit` for the image, under the path that it has in packages: `boot/vmlinuz-RELEASE`.
 pub(super) fn for_each_member<E: From<PackageError>>(
     image: &mut dyn Read,
     visit: &mut dyn FnMut(&mut Member<'_>) -> Result<(), E>,
@@ -28,5 +28,5 @@ fn release(image: &[u8]) -> Result<String, ImageError> {
         false => BzImage::parse(image)?.release,
     };
     let is_plain = |release: &String| !release.contains('/') && !release.starts_with('.');
-    release.filter(is_plain).ok_or(ImageError::NotAKernel("it does not tell its release"))
+    release.filter(is_plain).ok_or(ImageError::NotAKernel("it does not state its release"))
 }

@@ -1,7 +1,7 @@
-//! The files that kernels come in: packages of distributions, plain archives, bare images.
+//! The file formats of kernels: packages of distributions, plain archives, bare images.
 //!
-//! What a file is, its first bytes tell. Nothing is ever written to a path that an archive names; a
-//! member that points out of its archive makes it a bad one all the same.
+//! The first bytes of a file decide its format. Nothing is ever written to a path that an archive
+//! names. An archive with a member that points outside of it is refused all the same.
 
 mod deb;
 mod image;
@@ -16,67 +16,58 @@ use crate::{
     image::vmlinux::ImageError,
 };
 
-/// What a package may hold at most.
+/// Limits on the content of a package.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// How many bytes there are when everything is decompressed.
+    /// The number of bytes after decompression.
     pub(crate) unpacked: u64,
 }
 
 impl Default for Limits {
-    /// Far more than any kernel package holds.
+    /// Far more than any kernel package contains.
     fn default() -> Self {
         Limits { unpacked: 4 << 30 }
     }
 }
 
-/// A file that is not the package or archive it should be.
+/// A file that is not a valid package or archive.
 #[derive(Debug, thiserror::Error)]
 pub enum PackageError {
-    /// Not an archive of a known kind, or one without the data of a package.
+    /// The file is not an archive of a known format, or is one without a package's data.
     #[error("not a package: {0}")]
     NotAPackage(&'static str),
     /// The package ends too early.
     #[error("the package is truncated")]
     Truncated,
-    /// The package can't be read on.
+    /// The package can't be read any further.
     #[error("the package is damaged")]
     Damaged(#[source] io::Error),
-    /// A member would be written outside of where packages are unpacked.
-    #[error("the member {0:?} points out of the package")]
+    /// A member would be written outside the unpacking directory.
+    #[error("the member {0:?} points outside the package")]
     PathTraversal(String),
-    /// A member that must be a file is a link to what is not in the package.
+    /// A member that must be a file is a link to a path outside the package.
     #[error("the member {member:?} is a link out of the package, to {target:?}")]
     LinkOut {
-        /// Its path.
         member: String,
-        /// Where it points to.
+        /// The target of the link.
         target: String,
     },
-    /// A member that must be a file is something else.
+    /// A member that must be a file is of another type.
     #[error("the member {0:?} is not a regular file")]
     NotAFile(String),
-    /// A member exceeds what such a file can sensibly have.
+    /// A member exceeds the limit for files of its kind.
     #[error("the member {member:?} has more than {limit} bytes")]
-    TooLarge {
-        /// Its path.
-        member: String,
-        /// The bound.
-        limit: u64,
-    },
-    /// The package decompresses to more than a package can sensibly have.
+    TooLarge { member: String, limit: u64 },
+    /// The package decompresses to more than the limit for packages.
     #[error("a decompression bomb: it unpacks to more than {limit} bytes")]
-    Bomb {
-        /// The bound.
-        limit: u64,
-    },
+    Bomb { limit: u64 },
     /// The package lacks what it was downloaded for.
     #[error("the package has no {0}")]
     Lacks(&'static str),
-    /// The package has more kernels than one.
+    /// The package contains more than one kernel.
     #[error("the package has several kernels: {0}")]
     SeveralKernels(String),
-    /// A bare image is not one that can be booted.
+    /// A bare image can't be booted.
     #[error(transparent)]
     Image(#[from] ImageError),
 }
@@ -93,7 +84,7 @@ impl From<io::Error> for PackageError {
     }
 }
 
-/// One member of a package's data.
+/// A member of a package's data.
 pub(crate) struct Member<'a> {
     /// Relative to the root of the file system, without a leading `./`.
     pub(crate) path: &'a str,
@@ -101,17 +92,17 @@ pub(crate) struct Member<'a> {
     content: &'a mut dyn Read,
 }
 
-/// What a member is.
+/// The type of a member.
 #[derive(Debug)]
 enum Kind {
     File,
-    /// Where it points to.
+    /// The target of a link.
     Link(String),
     Other,
 }
 
 impl<'a> Member<'a> {
-    /// A member, unless its path points out of the package.
+    /// Creates a member, unless its path points outside the package.
     fn new(path: &'a str, kind: Kind, content: &'a mut dyn Read) -> Result<Self, PackageError> {
         let relative = path.strip_prefix("./").unwrap_or(path).trim_end_matches('/');
         if relative.starts_with('/') || relative.split('/').any(|part| part == "..") {
@@ -120,7 +111,7 @@ impl<'a> Member<'a> {
         Ok(Member { path: relative, kind, content })
     }
 
-    /// The content, which must be a file, as a stream.
+    /// The content as a stream. The member must be a file.
     pub(crate) fn content(&mut self) -> Result<&mut dyn Read, PackageError> {
         let member = || self.path.to_owned();
         match &self.kind {
@@ -132,7 +123,7 @@ impl<'a> Member<'a> {
         }
     }
 
-    /// The content, which must be a file of at most so many bytes.
+    /// The content. The member must be a file of at most `limit` bytes.
     pub(crate) fn read(&mut self, limit: u64) -> Result<Vec<u8>, PackageError> {
         let mut bytes = Vec::new();
         self.content()?.take(limit + 1).read_to_end(&mut bytes)?;
@@ -143,7 +134,7 @@ impl<'a> Member<'a> {
     }
 }
 
-/// Whether a link of a package leads to somewhere else.
+/// Whether a link points outside the package.
 fn points_out(path: &str, target: &str) -> bool {
     let mut depth = path.split('/').count() - 1;
     target.starts_with('/')
@@ -154,7 +145,7 @@ fn points_out(path: &str, target: &str) -> bool {
         })
 }
 
-/// What a file is.
+/// The format of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
     Deb,
@@ -163,7 +154,7 @@ enum Format {
     Image,
 }
 
-/// How many bytes tell what a file is.
+/// How many bytes are needed to recognise a format.
 const HEAD: u64 = 0x206;
 
 impl Format {
@@ -186,9 +177,9 @@ impl Format {
     }
 }
 
-/// Shows every member that is not a directory to `visit`, in the order of the archive.
+/// Calls `visit` for every member that is not a directory, in the order of the archive.
 ///
-/// A bare image is shown as the one member that it would be in a package: `boot/vmlinuz-RELEASE`.
+/// A bare image is passed as the single member `boot/vmlinuz-RELEASE`, as a package would have it.
 pub(crate) fn for_each_member<E: From<PackageError>>(
     package: &mut dyn Read,
     mut visit: impl FnMut(&mut Member<'_>) -> Result<(), E>,

@@ -1,4 +1,4 @@
-//! The package format of rpm: a lead, two headers, and a compressed cpio archive.
+//! RPM packages: a lead, two headers, and a compressed cpio archive.
 //!
 //! The format is described in `docs/manual/format_v4.md` of rpm's source.
 
@@ -15,7 +15,8 @@ use crate::{
 const LEAD: usize = 96;
 const LEAD_MAGIC: [u8; 4] = [0xed, 0xab, 0xee, 0xdb];
 
-/// The fixed part of a member's header, what it begins with, and where the length of its name is.
+/// The length of the fixed part of a cpio member's header, its magic number, and the offset of the
+/// name's length.
 const CPIO_HEADER: usize = 110;
 const CPIO_MAGIC: usize = 6;
 const CPIO_NAME_SIZE: std::ops::Range<usize> = 94..102;
@@ -27,16 +28,16 @@ const DIR: u32 = 0o040_000;
 const SYMLINK: u32 = 0o120_000;
 const MAX_TARGET: u64 = 4096;
 
-/// What comes before the payload of a package.
+/// The part of a package before the payload.
 pub(crate) struct Preamble {
-    /// The signatures; not signed themselves.
+    /// The signatures, which are not signed themselves.
     pub(crate) signatures: Header,
-    /// What the package says of itself.
+    /// The metadata of the package.
     pub(crate) header: Header,
 }
 
 impl Preamble {
-    /// Reads up to where the payload begins.
+    /// Reads up to the start of the payload.
     pub(crate) fn read(package: &mut dyn Read) -> Result<Self, PackageError> {
         let mut lead = [0; LEAD];
         package.read_exact(&mut lead)?;
@@ -44,16 +45,16 @@ impl Preamble {
             return Err(PackageError::NotAPackage("it has no lead of an RPM package"));
         }
         let signatures = Header::read(package).map_err(unusable)?;
-        // The header behind the signatures begins at a multiple of eight.
+        // The header after the signatures starts at a multiple of eight.
         let padding = signatures.bytes().len().wrapping_neg() % 8;
         package.read_exact(&mut [0; 8][..padding])?;
         Ok(Preamble { signatures, header: Header::read(package).map_err(unusable)? })
     }
 
-    /// How the payload is compressed.
+    /// The compression of the payload.
     fn compression(&self) -> Result<Compression, PackageError> {
         match self.header.string(tag::PAYLOAD_COMPRESSOR) {
-            // Packages of long ago don't say.
+            // Very old packages do not state it.
             None | Some("gzip") => Ok(Compression::Gzip),
             Some("xz") => Ok(Compression::Xz),
             Some("zstd") => Ok(Compression::Zstd),
@@ -73,7 +74,7 @@ fn unusable(error: HeaderError) -> PackageError {
     }
 }
 
-/// Shows every member of a package's payload that is not a directory to `visit`.
+/// Calls `visit` for every member of a package's payload that is not a directory.
 pub(super) fn for_each_member<E: From<PackageError>>(
     package: &mut dyn Read,
     limits: Limits,
@@ -110,7 +111,7 @@ pub(super) fn for_each_member<E: From<PackageError>>(
         show(&path, mode, &mut member, visit)?;
         member.finish().map_err(PackageError::from)?;
     }
-    // As with tar archives: the checksums behind the last member tell whether all was right.
+    // As with tar archives, the checksums after the last member prove that everything was intact.
     io::copy(&mut payload, &mut io::sink()).map_err(PackageError::from)?;
     Ok(())
 }
@@ -134,7 +135,7 @@ fn show<E: From<PackageError>>(
     if mode & TYPE_MASK == DIR { Ok(()) } else { visit(&mut member) }
 }
 
-/// A member that brings its header along, whose magic number has been read.
+/// A member with a header of its own, whose magic number has already been read.
 fn next_member<'a, R: Read>(
     magic: &[u8; CPIO_MAGIC],
     payload: &'a mut R,
@@ -247,7 +248,7 @@ mod tests {
         }
     }
 
-    /// A package whose members have no headers, as rpm 6 makes them; and its payload.
+    /// A package whose members have no headers, as rpm 6 makes them, and its payload.
     fn stripped() -> (Vec<u8>, Vec<u8>) {
         const INT16: u32 = 3;
         const INT32: u32 = 4;
@@ -256,7 +257,7 @@ mod tests {
         let numbers = |numbers: &[u64], width: usize| -> Vec<u8> {
             numbers.iter().flat_map(|n| n.to_be_bytes()[8 - width..].to_vec()).collect()
         };
-        // A directory, a file, a link, and one file under two names.
+        // A directory, a file, a link, and one file with two names.
         let modes = numbers(&[0o040_755, 0o100_644, 0o120_777, 0o100_644, 0o100_644], 2);
         let sizes = numbers(&[0, 5, 7, 3, 3], 8);
         let inodes = numbers(&[1, 2, 3, 4, 4], 4);
@@ -291,7 +292,7 @@ mod tests {
                     assert!(matches!(error, PackageError::NotAFile(_)), "{error:?}");
                     "a link".to_owned()
                 }
-                // What is not read must not be in the way.
+                // A member that is not read must not get in the way.
                 "boot/vmlinuz" => "unread".to_owned(),
                 _ => String::from_utf8(member.read(10)?).unwrap(),
             };
@@ -314,7 +315,7 @@ mod tests {
         payload[13] = b'9';
         let error = members(&package(&header(&[]), &described, &payload)).unwrap_err();
         assert!(matches!(error, PackageError::NotAPackage(_)), "{error:?}");
-        // No list at all.
+        // A package without a file list.
         let error = members(&rpm("none", &payload)).unwrap_err();
         assert!(matches!(error, PackageError::NotAPackage(_)), "{error:?}");
     }

@@ -1,5 +1,5 @@
-//! Members without headers of their own: rpm's form of a cpio archive for files beyond 4 GiB, and
-//! since rpm 6 for all. A member begins with its number in the package's list of files.
+//! Members without headers of their own: rpm's variant of a cpio archive for files larger than 4
+//! GiB, and since rpm 6 for all files. A member starts with its index in the package's file list.
 //!
 //! The format is described in `docs/manual/format_v6.md` of rpm's source.
 
@@ -8,14 +8,14 @@ use std::{collections::HashMap, io::Read};
 use super::PackageError;
 use crate::repository::rpm::header::{Header, tag};
 
-/// What a member begins with.
+/// The magic number of a member.
 pub(super) const MAGIC: &[u8] = b"07070X";
 
-/// The eight digits of the number, and what fills them up to a multiple of four.
+/// The eight digits of the index, and the padding to a multiple of four.
 const NUMBER: usize = 8;
 const FILLED: usize = 10;
 
-/// A file as the package lists it.
+/// A file in the package's file list.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Listed {
     /// With a leading `./`.
@@ -25,7 +25,7 @@ pub(super) struct Listed {
     pub(super) size: u64,
 }
 
-/// All of them; empty if the list is not one.
+/// All files of the list; empty if the list is malformed.
 pub(super) fn list(header: &Header) -> Vec<Listed> {
     let dirs = header.strings(tag::DIR_NAMES);
     let names = header.strings(tag::FILE_NAMES);
@@ -36,7 +36,7 @@ pub(super) fn list(header: &Header) -> Vec<Listed> {
         sizes if sizes.is_empty() => header.numbers(tag::FILE_SIZES),
         sizes => sizes,
     };
-    // Of files that are one and the same, the last has the content.
+    // Among hard links to one file, the last has the content.
     let last: HashMap<_, _> = inodes.iter().enumerate().map(|(at, inode)| (*inode, at)).collect();
     let listed = |(at, name): (usize, &&str)| {
         let dir = dirs.get(usize::try_from(*indexes.get(at)?).ok()?)?;
@@ -50,7 +50,7 @@ pub(super) fn list(header: &Header) -> Vec<Listed> {
     names.iter().enumerate().map_while(listed).collect()
 }
 
-/// Reads which file comes next, behind the magic number.
+/// Reads which file comes next, after the magic number.
 pub(super) fn next<'a>(
     archive: &mut dyn Read,
     files: &'a [Listed],
@@ -63,7 +63,7 @@ pub(super) fn next<'a>(
     number.and_then(|number| files.get(number)).ok_or(PackageError::NotAPackage(why))
 }
 
-/// How many bytes fill content up to where the next member begins.
+/// The number of padding bytes between content of this size and the next member.
 pub(super) fn padding(size: u64) -> usize {
     (size.wrapping_neg() % 4) as usize
 }

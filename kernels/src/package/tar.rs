@@ -1,11 +1,11 @@
-//! Tar archives: the data of Debian packages, and archives by themselves.
+//! Tar archives: the data of Debian packages, and plain archives.
 
 use std::io::{self, Read};
 
 use super::{Kind, Limits, Member, PackageError};
 use crate::compression::{Bounded, Compression};
 
-/// Shows every member that is not a directory to `visit`.
+/// Calls `visit` for every member that is not a directory.
 pub(super) fn for_each_member<E: From<PackageError>>(
     archive: &mut dyn Read,
     compression: Compression,
@@ -31,8 +31,7 @@ pub(super) fn for_each_member<E: From<PackageError>>(
             visit(&mut member)?;
         }
     }
-    // What follows the archive has no content, but its checksums tell whether all that came before
-    // is what was compressed.
+    // The rest has no content, but its checksums prove that the content before it is intact.
     io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(PackageError::from)?;
     Ok(())
 }

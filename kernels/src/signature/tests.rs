@@ -1,4 +1,4 @@
-//! Which signatures are believed, and when.
+//! Which signatures are accepted, and when.
 
 use rstest::rstest;
 
@@ -11,7 +11,7 @@ fn now() -> AsOf {
     AsOf::Now(jiff::Timestamp::now())
 }
 
-/// A keyring of one author, and its directory.
+/// A keyring with one author's key, and its directory.
 fn keyring(author: &Author) -> (tempfile::TempDir, Result<Keyring, KeyError>) {
     keyring_of(&author.public_key(), &author.fingerprint())
 }
@@ -87,7 +87,7 @@ fn a_signature_counts_only_in_its_time() {
     let (_dir, keyring) = keyring(&author);
     let keyring = keyring.unwrap();
     let today = Timestamp::now().as_secs();
-    // No lifetime means for ever.
+    // No lifetime means no expiry.
     for (created, lifetime, good) in [
         (today - DAY, 2 * DAY, true),
         (today - DAY, 0, true),
@@ -101,15 +101,15 @@ fn a_signature_counts_only_in_its_time() {
 }
 
 #[rstest]
-// Signed years ago, by a key that was good then and is not any more.
+// Signed years ago, by a key that was valid then and is not any more.
 #[case(2000, Some(1000), AsOf::Kept(days_ago(1999)), true)]
 #[case(2000, Some(1000), AsOf::Kept(days_ago(0)), true)]
 #[case(2000, Some(1000), AsOf::Now(days_ago(0)), false)]
 #[case(2000, Some(1000), AsOf::Now(days_ago(1001)), true)]
-// Signed by a key that had ended by then.
+// Signed by a key that had already expired.
 #[case(2000, Some(2001), AsOf::Kept(days_ago(1999)), false)]
 #[case(1, Some(2), AsOf::Now(days_ago(0)), false)]
-// Signed later than what is asked for.
+// Signed later than the requested date.
 #[case(2000, None, AsOf::Kept(days_ago(2003)), false)]
 #[case(2000, None, AsOf::Kept(days_ago(2000)), true)]
 #[case(1, None, AsOf::Now(days_ago(0)), true)]
@@ -189,7 +189,7 @@ fn a_document_signed_with_sha_1_is_refused() {
     let document = signer.sign_inline_with(TEXT, begin, "SHA1");
     let error = keyring.unwrap().verify_inline(document.as_bytes(), AsOf::Kept(end));
     let error = error.unwrap_err().to_string();
-    assert_eq!(error, "the signature is made with SHA1, which is no longer safe");
+    assert_eq!(error, "the signature uses SHA1, which is no longer safe");
 }
 
 #[test]

@@ -7,17 +7,17 @@ use std::{
 
 use super::{Store, StoreError, parent, sync_dir, touch};
 
-/// The file that every kernel has that was built here, and no other artifact.
+/// The file that identifies an artifact as a kernel built on this machine.
 pub(crate) const BUILT: &str = "build.json";
-/// The file that every kernel has that was unpacked, and no other artifact.
+/// The file that identifies an artifact as a kernel unpacked from packages.
 pub(crate) const UNPACKED: &str = "kernel.json";
 
 impl Store {
-    /// The artifact of this key; made by `build`, in an empty directory, if it isn't there or is
-    /// not `whole` any more.
+    /// The artifact of this key. If it does not exist, or `whole` finds that it is damaged, `build`
+    /// makes it in an empty directory.
     ///
-    /// The key must name everything that the result depends on. Processes that want the same
-    /// artifact take turns, so that only one builds it.
+    /// The key must name everything that the result depends on. Among processes that want the same
+    /// artifact, only one builds it, and the others wait.
     pub fn artifact<T, E: From<StoreError>>(
         &self,
         key: &str,
@@ -27,7 +27,7 @@ impl Store {
         self.artifact_announced(key, whole, || {}, build)
     }
 
-    /// The same; `wait` is called if there is another process to wait for.
+    /// Like [`Store::artifact`], but calls `wait` before it waits for another process.
     pub(crate) fn artifact_announced<T, E: From<StoreError>>(
         &self,
         key: &str,
@@ -45,13 +45,13 @@ impl Store {
             return Ok((path, content));
         }
         let scratch = self.root.join("scratch").join(key);
-        // Only the holder of the turn uses these: what is there was left by a killed process, or
-        // damaged since.
+        // Only the holder of the lock uses these directories. Existing content was left by a killed
+        // process, or was damaged later.
         remove_dir(&scratch)?;
         remove_dir(&path)?;
         fs::create_dir(&scratch).map_err(|e| StoreError::io("create", &scratch, e))?;
         if let Err(error) = build(&scratch) {
-            // The error of the build is the one to tell; the next turn cleans up as well.
+            // The error to report is that of the build. The next holder of the lock cleans up, too.
             drop(remove_dir(&scratch));
             return Err(error);
         }
@@ -59,13 +59,13 @@ impl Store {
         fs::rename(&scratch, &path).map_err(|e| StoreError::io("rename", &scratch, e))?;
         sync_dir(parent(&path))?;
         let content = whole(&path).ok_or_else(|| {
-            let source = io::Error::other("it is not whole although it was just made");
+            let source = io::Error::other("it is not complete although it was just built");
             StoreError::io("use", &path, source)
         })?;
         Ok((path, content))
     }
 
-    /// Where the artifact of this key is, or will be.
+    /// The path of the artifact of this key, whether it exists or not.
     pub(crate) fn artifact_path(&self, key: &str) -> PathBuf {
         self.root.join("artifacts").join(key)
     }
@@ -80,7 +80,7 @@ fn remove_dir(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Makes everything below a directory survive a power cut.
+/// Writes everything below a directory to the disk, so that it survives a power failure.
 fn sync_tree(path: &Path) -> Result<(), StoreError> {
     let entries = fs::read_dir(path).map_err(|e| StoreError::io("read", path, e))?;
     for entry in entries {
@@ -142,7 +142,7 @@ mod tests {
         });
         assert!(outcome.is_err());
         assert_eq!(file(&store.artifact_path("key")), None);
-        // As if a process had been killed while it built.
+        // As if a process had been killed during a build.
         fs::create_dir_all(dir.path().join("scratch/key/left")).unwrap();
         let (path, _) = store.artifact("key", file, write).unwrap();
         assert_eq!(fs::read_dir(path).unwrap().count(), 1);

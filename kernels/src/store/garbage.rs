@@ -1,4 +1,4 @@
-//! What a store holds, and what of it may go.
+//! The content of a store, and which parts of it can be removed.
 
 use std::{
     collections::BTreeSet,
@@ -14,54 +14,51 @@ use super::{
 };
 use crate::digest::Digest;
 
-/// What must stay as long as there is room.
+/// What to keep as long as there is space.
 #[derive(Debug, Default)]
 pub(crate) struct Wanted {
     pub(crate) objects: BTreeSet<Digest>,
-    /// By their keys.
+    /// By artifact key.
     pub(crate) artifacts: BTreeSet<String>,
 }
 
-/// What something in a store is, in the order in which it goes.
+/// The kinds of items in a store, in the order in which they are removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// Left by a process that was killed, and of no use to a later one.
+    /// Left by a killed process, and of no use to later ones.
     Leftover,
-    /// A download that no lock names, or a kernel unpacked from such.
+    /// A download that no lock names, or a kernel unpacked from such a download.
     Unnamed,
-    /// Made on this machine from something else, and made again in seconds: a saved guest, a
-    /// module.
+    /// Made on this machine from other items, and quickly made again: a saved guest, a module.
     Derived,
     /// A kernel that was built on this machine, which takes minutes.
     Built,
-    /// A download that a lock names, whole or in part, or a kernel unpacked from such.
+    /// A complete or partial download that a lock names, or a kernel unpacked from such a download.
     Named,
 }
 
-/// Something that goes or stays as a whole.
+/// A unit that is kept or removed as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
-    /// A file, or a directory with all that is in it.
+    /// A file, or a directory with its content.
     pub path: PathBuf,
-    /// What it is.
     pub kind: Kind,
-    /// How much of the disk it takes, in bytes.
+    /// The disk space it takes, in bytes.
     pub size: u64,
     used: SystemTime,
 }
 
-/// What a store holds, divided.
+/// Which items of a store to remove, and which to keep.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sweep {
-    /// What goes.
     pub remove: Vec<Item>,
-    /// What stays.
     pub keep: Vec<Item>,
 }
 
 impl Sweep {
-    /// Without a bound, leftovers and what nobody names go; with one, as much as it takes to be
-    /// within so many bytes, what was not used for the longest time first.
+    /// Without a bound, removes leftovers and downloads that no lock names. With a bound, removes
+    /// as much as is needed to shrink the store to that many bytes; within a kind, the least
+    /// recently used items first.
     fn of(mut items: Vec<Item>, bound: Option<u64>) -> Self {
         items.sort_by(|a, b| (a.kind, a.used, &a.path).cmp(&(b.kind, b.used, &b.path)));
         let mut size: u64 = items.iter().map(|item| item.size).sum();
@@ -81,7 +78,7 @@ impl Sweep {
 }
 
 impl Store {
-    /// Says what would go; see [`Store::remove`].
+    /// Determines what can be removed; see [`Store::remove`].
     pub(crate) fn sweep(&self, wanted: &Wanted, bound: Option<u64>) -> Result<Sweep, StoreError> {
         let mut items = Vec::new();
         for dir in entries(&self.root.join("objects"))? {
@@ -116,7 +113,7 @@ impl Store {
         for path in entries(&self.root.join("locks"))? {
             items.push(Item::new(path, Kind::Leftover)?);
         }
-        // Other parts of the lab keep what they make beside the kernels.
+        // Other parts of the lab keep their files next to the kernels.
         for path in entries(&self.root)? {
             let is_ours = super::PARTS.iter().any(|part| is_named(&path, part));
             if !is_ours && path.is_dir() {
@@ -128,7 +125,7 @@ impl Store {
         Ok(Sweep::of(items, bound))
     }
 
-    /// Removes what a sweep says. Only for who has the store alone.
+    /// Removes what a sweep lists. Requires exclusive use of the store.
     pub(crate) fn remove(&self, sweep: &Sweep) -> Result<(), StoreError> {
         for Item { path, .. } in &sweep.remove {
             let removed = match fs::symlink_metadata(path) {
@@ -161,7 +158,7 @@ fn is_named(path: &Path, name: impl ToString) -> bool {
     path.file_name().is_some_and(|found| *found == *name.to_string())
 }
 
-/// What is in a directory; nothing if it does not exist.
+/// The content of a directory; empty if it does not exist.
 fn entries(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let read = || -> io::Result<Vec<PathBuf>> {
         fs::read_dir(dir)?.map(|entry| entry.map(|entry| entry.path())).collect()
@@ -172,7 +169,7 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
     }
 }
 
-/// What a file or a tree takes of the disk: a saved guest's memory has holes.
+/// The disk space that a file or a directory takes. A saved guest's memory is a sparse file.
 fn size(path: &Path) -> io::Result<u64> {
     const BLOCK: u64 = 512;
     let metadata = fs::symlink_metadata(path)?;

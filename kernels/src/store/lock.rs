@@ -1,4 +1,4 @@
-//! One process at a time.
+//! Locks that let one process at a time work on something.
 
 use std::{
     fs::File,
@@ -11,23 +11,23 @@ use std::{
 
 use super::{Store, StoreError};
 
-/// A download on a slow line, or an unpacking on a loaded machine, takes minutes.
+/// A download on a slow line, or unpacking on a busy machine, takes minutes.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
-/// The right to work on one thing; given up when dropped, and by the kernel when a process dies.
+/// A lock on one name. Dropping it releases it, and so does the kernel when the process dies.
 #[derive(Debug)]
-#[must_use = "dropping the turn lets other processes in"]
+#[must_use = "dropping the lock lets other processes in"]
 pub struct StoreLock {
     _lock: File,
 }
 
 impl Store {
-    /// Waits until no other process works on what is named so.
+    /// Waits until no other process holds the lock of this name.
     pub fn lock(&self, name: &str) -> Result<StoreLock, StoreError> {
         self.lock_within_timeout(name, LOCK_TIMEOUT, || {})
     }
 
-    /// The same; `wait` is called if there is another process to wait for.
+    /// Like [`Store::lock`], but calls `wait` before it waits for another process.
     pub(crate) fn lock_announced(
         &self,
         name: &str,
@@ -61,8 +61,8 @@ fn busy(path: &Path, timeout: Duration) -> StoreError {
     StoreError::Busy { path: PathBuf::from(path), minutes: timeout.as_secs() / 60 }
 }
 
-/// Locks a file, or gives up. flock(2) has no deadline, so a thread waits in it; one that is given
-/// up on ends when it gets the lock, and closes the file with it.
+/// Locks a file, or gives up after a timeout. flock(2) has no timeout, so a thread waits in it.
+/// After a timeout, that thread ends when it gets the lock, and closes the file with it.
 pub fn lock_within(file: File, timeout: Duration, wait: impl FnOnce()) -> io::Result<Option<File>> {
     match file.try_lock() {
         Ok(()) => return Ok(Some(file)),
@@ -72,7 +72,7 @@ pub fn lock_within(file: File, timeout: Duration, wait: impl FnOnce()) -> io::Re
     wait();
     let (sender, receiver) = mpsc::channel();
     thread::Builder::new().name("lock".to_owned()).spawn(move || {
-        // The receiver is gone when patience ran out: dropping the result unlocks the file.
+        // The receiver is gone after a timeout. Dropping the result unlocks the file.
         drop(sender.send(file.lock().map(|()| file)));
     })?;
     match receiver.recv_timeout(timeout) {

@@ -1,16 +1,16 @@
-//! Downloaded and derived files, kept so that what is found there can be trusted.
+//! A store of downloaded and derived files whose content is verified.
 //!
-//! - `objects/`: files named after their SHA-256 digest, read-only. One appears by a rename, after
-//!   its content was checked and written to the disk.
-//! - `partial/`: downloads under way, named after the digest they should get.
-//! - `artifacts/`: directories derived from objects, named after all their inputs. One appears by
-//!   a rename, whole.
-//! - `scratch/`: artifacts in the making.
-//! - `locks/`: empty files whose locks make processes take turns.
-//! - `in-use`: an empty file that every process which uses the store has locked.
+//! - `objects/`: read-only files named after their SHA-256 digest. Each appears by a rename, after
+//!   its content was verified and written to the disk.
+//! - `partial/`: downloads in progress, named after the digest they should have.
+//! - `artifacts/`: directories derived from objects, named after all their inputs. Each appears by
+//!   a rename, when it is complete.
+//! - `scratch/`: artifacts that are being built.
+//! - `locks/`: empty files that processes lock.
+//! - `in-use`: an empty file that is locked by every process that uses the store.
 //!
-//! A process may be killed at any time: what it leaves in `partial` is resumed and checked whole,
-//! what it leaves in `scratch` is never read.
+//! A process may be killed at any time. Downloads that it leaves in `partial` are resumed, and
+//! verified as a whole. Files that it leaves in `scratch` are never read.
 
 mod artifact;
 mod garbage;
@@ -36,17 +36,17 @@ use usage::Usage;
 
 const PARTS: [&str; 5] = ["objects", "partial", "artifacts", "scratch", "locks"];
 
-/// How exactly it is known when something was used last.
+/// How precisely the time of an item's last use is recorded.
 const USE_RESOLUTION: Duration = Duration::from_secs(60 * 60);
 
-/// The store of one machine, shared by all processes that name the same directory.
+/// The store of one machine, shared by all processes that use the same directory.
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
     _usage: Arc<Usage>,
 }
 
-/// Keeping a file failed on this machine.
+/// Writing or reading the store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The disk is full.
@@ -54,39 +54,34 @@ pub enum StoreError {
         "no space left for {path}: free some, or name a store on another disk with KERNLAB_STORE"
     )]
     Full {
-        /// What was being written.
+        /// The file that was being written.
         path: PathBuf,
-        /// What the operating system said.
         source: io::Error,
     },
-    /// Another process did not give up its turn.
-    #[error("another process has been at work on {path} for {minutes} minutes")]
+    /// Another process did not release its lock.
+    #[error("another process has held the lock {path} for {minutes} minutes")]
     Busy {
-        /// The lock.
+        /// The locked file.
         path: PathBuf,
         /// How long this process waited.
         minutes: u64,
     },
     /// Other processes use the store.
-    #[error("other processes use {path}: run this when they have ended")]
-    InUse {
-        /// The store.
-        path: PathBuf,
-    },
-    /// Anything else.
+    #[error("other processes use {path}: run this command again when they have ended")]
+    InUse { path: PathBuf },
+    /// Any other I/O error.
     #[error("cannot {action} {path}")]
     Io {
-        /// `create`, `write`, ...
+        /// A verb: `create`, `write`, ...
         action: &'static str,
-        /// What it was done to.
+        /// The affected file or directory.
         path: PathBuf,
-        /// What the operating system said.
         source: io::Error,
     },
 }
 
 impl StoreError {
-    /// What the file system said, told apart from a full disk.
+    /// An error of the file system. A full disk gets a variant of its own.
     pub fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         match source.kind() {
@@ -99,12 +94,13 @@ impl StoreError {
 }
 
 impl Store {
-    /// Uses a directory, which is created if need be.
+    /// Opens the store in a directory, which is created if it does not exist.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
         Store::with(root.into(), Usage::shared)
     }
 
-    /// The same, if no other process uses it; none will as long as this one does.
+    /// Like [`Store::open`], but fails if another process uses the store, and keeps other processes
+    /// out.
     pub fn open_exclusive(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
         Store::with(root.into(), Usage::alone)
     }
@@ -121,13 +117,12 @@ impl Store {
         Ok(Store { root, _usage: usage })
     }
 
-    /// The directory.
     pub fn root(&self) -> &Path {
         &self.root
     }
 }
 
-/// Notes that something is used now. That it can't be noted does no harm: it goes a little earlier.
+/// Records that an item is used now. If that fails, the item is only removed a little earlier.
 fn touch(path: &Path) {
     let now = SystemTime::now();
     let known = fs::metadata(path).and_then(|metadata| metadata.modified());
@@ -137,7 +132,7 @@ fn touch(path: &Path) {
     }
 }
 
-/// Makes the entries of a directory survive a power cut.
+/// Writes the entries of a directory to the disk, so that they survive a power failure.
 fn sync_dir(path: &Path) -> Result<(), StoreError> {
     File::open(path)
         .and_then(|dir| dir.sync_all())

@@ -1,4 +1,4 @@
-//! Files under their digest.
+//! Files named after their digest.
 
 use std::{
     fs::{self, File, Permissions},
@@ -10,7 +10,7 @@ use std::{
 use super::{Store, StoreError, parent, sync_dir, touch};
 use crate::digest::{Digest, Hasher};
 
-/// A file of the store whose content had its digest when it was put there.
+/// A file of the store whose digest was verified when it was stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
     digest: Digest,
@@ -18,19 +18,18 @@ pub struct Object {
 }
 
 impl Object {
-    /// The digest it is kept under.
     pub fn digest(&self) -> Digest {
         self.digest
     }
 
-    /// Where it is. Read-only: nobody may write there.
+    /// The path of the file, which is read-only.
     pub fn path(&self) -> &Path {
         &self.path
     }
 }
 
 impl Store {
-    /// The object of this digest and size, if it is there.
+    /// The object of this digest and size, if it exists.
     pub fn object(&self, digest: Digest, size: u64) -> Option<Object> {
         let path = self.object_path(digest);
         let metadata = fs::metadata(&path).ok()?;
@@ -41,7 +40,7 @@ impl Store {
         Some(Object { digest, path })
     }
 
-    /// Drops an object that turned out to be damaged.
+    /// Removes an object that turned out to be damaged.
     pub(crate) fn discard(&self, object: &Object) -> Result<(), StoreError> {
         match fs::remove_file(&object.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -51,7 +50,8 @@ impl Store {
         }
     }
 
-    /// Opens the download of this digest where an earlier one left off. The caller has the turn.
+    /// Opens the download of this digest where an earlier one stopped. The caller must hold the
+    /// lock.
     pub(crate) fn partial(&self, digest: Digest, size: u64) -> Result<Partial, StoreError> {
         let path = self.root.join("partial").join(digest.to_string());
         let mut file = File::options()
@@ -91,7 +91,7 @@ fn hash_to_end(file: &mut File) -> io::Result<(Hasher, u64)> {
     }
 }
 
-/// A download under way: nothing in it is trusted before [`Partial::commit`].
+/// A download in progress. Nothing in it is trusted before [`Partial::commit`].
 pub(crate) struct Partial {
     path: PathBuf,
     file: File,
@@ -102,27 +102,27 @@ pub(crate) struct Partial {
 }
 
 impl Partial {
-    /// How many bytes are there.
+    /// How many bytes have been received.
     pub(crate) fn len(&self) -> u64 {
         self.length
     }
 
-    /// How many bytes there will be.
+    /// The expected number of bytes.
     pub(crate) fn size(&self) -> u64 {
         self.size
     }
 
-    /// Whether all bytes are there; they may still be the wrong ones.
+    /// Whether all bytes have been received. They may still be wrong.
     pub(crate) fn is_complete(&self) -> bool {
         self.length == self.size
     }
 
-    /// Whether all bytes are there and have the digest.
+    /// Whether all bytes have been received and have the expected digest.
     pub(crate) fn is_good(&self) -> bool {
         self.is_complete() && self.hasher.finish() == self.digest
     }
 
-    /// Forgets every byte.
+    /// Discards all received bytes.
     pub(crate) fn restart(&mut self) -> Result<(), StoreError> {
         self.file
             .set_len(0)
@@ -133,7 +133,7 @@ impl Partial {
         Ok(())
     }
 
-    /// Adds bytes at the end. The caller sends no more than the size.
+    /// Appends bytes. The caller passes no more than the expected size.
     pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         self.file.write_all(bytes).map_err(|e| StoreError::io("write", &self.path, e))?;
         self.hasher.update(bytes);
@@ -141,7 +141,8 @@ impl Partial {
         Ok(())
     }
 
-    /// Makes a good download an object; nothing if it is not good.
+    /// Turns a download with the right digest into an object. Returns `None` if the digest is
+    /// wrong.
     pub(crate) fn commit(self, store: &Store) -> Result<Option<Object>, StoreError> {
         if !self.is_good() {
             return Ok(None);
@@ -182,7 +183,7 @@ mod tests {
         assert_eq!(store.object(digest, 6).as_ref(), Some(&object));
         assert_eq!(fs::read(object.path()).unwrap(), b"kernel");
         assert!(fs::metadata(object.path()).unwrap().permissions().readonly());
-        assert_eq!(store.object(digest, 7), None, "another size is another file");
+        assert_eq!(store.object(digest, 7), None, "an object of a different size does not match");
         store.discard(&object).unwrap();
         store.discard(&object).unwrap();
         assert_eq!(store.object(digest, 6), None);
@@ -202,7 +203,7 @@ mod tests {
         assert!(modified() > old);
         let noted = modified();
         store.object(digest, 6).unwrap();
-        assert_eq!(modified(), noted, "noted once an hour");
+        assert_eq!(modified(), noted, "recorded once an hour");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Who uses a store: any number of processes, or one that tidies it up.
+//! Use of a store: by any number of processes, or exclusively by one that removes items.
 
 use std::{
     fs::{File, TryLockError},
@@ -10,17 +10,17 @@ use std::{
 
 use super::StoreError;
 
-/// Tidying up takes seconds.
+/// Removing items takes seconds.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
-/// The right to use a store; given up when dropped, and by the kernel when a process dies.
+/// The right to use a store. Dropping it releases it, and so does the kernel when the process dies.
 #[derive(Debug)]
 pub(super) struct Usage {
     _lock: File,
 }
 
 impl Usage {
-    /// Beside other processes; waits for one that tidies up.
+    /// Use together with other processes. Waits for one that removes items.
     pub(super) fn shared(root: &Path) -> Result<Self, StoreError> {
         Usage::shared_within(root, LOCK_TIMEOUT)
     }
@@ -34,7 +34,7 @@ impl Usage {
         }
         let (sender, receiver) = mpsc::channel();
         let wait = move || {
-            // The receiver is gone when patience ran out: dropping the result unlocks the file.
+            // The receiver is gone after a timeout. Dropping the result unlocks the file.
             drop(sender.send(file.lock_shared().map(|()| file)));
         };
         thread::Builder::new()
@@ -48,7 +48,7 @@ impl Usage {
         }
     }
 
-    /// Alone, if no other process uses the store.
+    /// Exclusive use, if no other process uses the store.
     pub(super) fn alone(root: &Path) -> Result<Self, StoreError> {
         let (path, file) = open(root)?;
         match file.try_lock() {

@@ -1,4 +1,4 @@
-//! A kernel as it was on a date, from an archive that is laid out as Debian's is.
+//! A kernel of a past date, from an archive with Debian's layout.
 
 use jiff::{SignedDuration, Timestamp};
 use kernlab_core::outcome::Reason;
@@ -15,7 +15,7 @@ fn time(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-/// The suite as it was on the date. It expired within a week.
+/// The suite of that date. It expired within a week.
 fn suite() -> Suite<'static> {
     Suite {
         root: ROOT,
@@ -49,7 +49,7 @@ fn packages() -> [Package; 3] {
     ]
 }
 
-/// A checkout with an entry that pins the date, or does not.
+/// A checkout with an entry that pins the date or does not.
 fn lab(pin: Option<&str>) -> Lab {
     let lab = Lab::new();
     let pin = pin.map(|date| format!("\nsnapshot = \"{date}\"")).unwrap_or_default();
@@ -95,10 +95,10 @@ fn a_pinned_date_is_believed_although_its_document_expired() {
     let unpacked = lab.prepare().unwrap();
     assert_eq!(unpacked.release, RELEASE_4_18);
     assert_eq!(fs::read(unpacked.image.fastest()).unwrap(), vmlinux(RELEASE_4_18, true));
-    // Nothing but the archive was asked, neither for documents nor for packages.
+    // Both metadata and packages came only from the archive.
     let requests = lab.server.requests();
     assert!(requests.iter().all(|path| path.starts_with(ROOT)), "{requests:?}");
-    // Nothing new: the lock stays, byte for byte.
+    // Nothing changed: the lock stays the same, byte for byte.
     assert_eq!(lab.update(), [""; 0]);
     assert_eq!(fs::read_to_string(lab.path(LOCK_FILE)).unwrap(), lock);
 }
@@ -150,7 +150,7 @@ fn a_document_of_another_date_is_refused() {
         Suite { date: time(date), ..suite }.publish(&lab.server, &lab.author, &packages());
         let [error] = &lab.update()[..] else { panic!("{why}") };
         let is_of = format!("the release file, dated {date}, was not valid on");
-        assert!(error.contains(&is_of) || error.contains("later than it can be"), "{why}: {error}");
+        assert!(error.contains(&is_of) || error.contains("later than the date"), "{why}: {error}");
     }
 }
 
@@ -164,7 +164,7 @@ fn a_mirror_of_the_archive_is_asked_first() {
     assert_eq!(lab.update(), [""; 0]);
     let _ready = lab.prepare().unwrap();
     assert_eq!(lab.server.requests(), [""; 0]);
-    // What the mirror has lost, the archive still has.
+    // The archive still has what the mirror has lost.
     mirror.remove(&format!("{root}/pool/{PACKAGE_4_18}_4.18.10-2_amd64.deb"));
     suite().publish(&lab.server, &lab.author, &packages());
     fs::remove_dir_all(lab.path("store")).unwrap();

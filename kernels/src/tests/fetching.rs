@@ -1,4 +1,4 @@
-//! What comes of a locked kernel.
+//! From a lock entry to a kernel.
 
 use std::sync::Mutex;
 
@@ -33,13 +33,14 @@ fn from_a_matrix_to_a_kernel() {
         (&set.builtin[..], &set.absent[..]),
         (&["virtio".to_owned()][..], &["virtio_mmio".to_owned()][..])
     );
-    // Not kept with the image: read from the package, and what it needs in a second round.
+    // These modules are not kept with the image. They are read from the package, and their
+    // dependencies in a second round.
     let set = unpacked.modules.find(&["overlay"]).unwrap();
     assert_eq!(names(&set), ["exportfs", "overlay"]);
     assert_eq!(set.load[0].content, module("exportfs", ""));
     assert_eq!(unpacked.modules.find(&["overlay"]).unwrap(), set);
 
-    // All of it again, without the repository.
+    // The same steps again, without the repository.
     drop(lab.server);
     let again = kernels.prepare(entry, &Silent).unwrap();
     assert_eq!(again.image, unpacked.image);
@@ -88,7 +89,7 @@ fn a_package_that_the_repository_dropped_says_what_to_do() {
     let path = newer.path();
     lab.publish(&[meta(), newer]);
     lab.server.remove(&kernel().path());
-    // What other mirrors say is told too, but does not make it less gone.
+    // The results of other mirrors are listed too, but the file still counts as removed.
     let absent = Server::start().url();
     lab.mirrors(&[&lab.server.url(), &absent]);
     let error = lab.prepare().unwrap_err();
@@ -136,14 +137,14 @@ fn many_at_once_download_and_unpack_once() {
     let count = Count(Mutex::default());
     std::thread::scope(|scope| {
         for _ in 0..4 {
-            // Each with its own handle, as processes have.
+            // Each with a handle of its own, like separate processes.
             scope.spawn(|| {
                 let kernels = lab.open();
                 kernels.prepare(&kernels.matrix().entries[0], &count).unwrap();
             });
         }
     });
-    // Who unpacks may be quicker than who downloaded is to say so.
+    // A thread that unpacks may finish before the one that downloaded reports it.
     let mut events = count.0.into_inner().unwrap();
     events.sort_unstable();
     assert_eq!(events, ["Downloaded", "Unpack"]);
@@ -167,7 +168,7 @@ fn packages_that_are_not_kernels() {
     let cases: [(Member<'_>, Reason, &str); 4] = [
         (file(b"a text"), Reason::NotAKernel, "not a kernel image: it has no x86 boot header"),
         (Member::File("./boot/other", b""), Reason::BadPackage, "the package has no kernel image"),
-        (Member::File("../../evil", b""), Reason::BadPackage, "points out of the package"),
+        (Member::File("../../evil", b""), Reason::BadPackage, "points outside the package"),
         (
             Member::Link("./boot/vmlinuz-6.1.0-1-cloud", "/etc/passwd"),
             Reason::BadPackage,
@@ -190,12 +191,12 @@ fn damage_on_this_disk_is_seen_and_mended() {
     lab.publish(&[meta(), kernel()]);
     lab.update();
     let unpacked = lab.prepare().unwrap();
-    // A file of the artifact is cut: it is made anew.
+    // A file of the artifact is truncated, so it is built again.
     let image = unpacked.image.fastest();
     fs::remove_file(image).unwrap();
     fs::write(image, "cut").unwrap();
     assert_eq!(fs::read(lab.prepare().unwrap().image.fastest()).unwrap(), vmlinux(RELEASE, true));
-    // The package itself is damaged, and the artifact gone.
+    // The package itself is damaged, and the artifact does not exist.
     let kernels = lab.open();
     let file = &kernels.locked(&kernels.matrix().entries[0]).unwrap().files[0];
     let object = kernels.store().object(file.sha256, file.size).unwrap();

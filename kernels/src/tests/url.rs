@@ -1,4 +1,4 @@
-//! One package, archive or image at an address.
+//! A package, archive or image at a URL.
 
 use kernlab_core::outcome::Reason;
 
@@ -6,7 +6,7 @@ use super::*;
 
 const FILE: &str = "kernels/linux";
 
-/// A checkout whose one entry is what the server has under [`FILE`].
+/// A checkout with a single entry, whose source is the server's [`FILE`].
 fn lab(content: &[u8]) -> Lab {
     let lab = Lab::new();
     lab.server.put(FILE, content);
@@ -30,7 +30,7 @@ source = {{ kind = "url", url = "{}/{FILE}", sha256 = "{}" }}
     lab
 }
 
-/// What `make tarxz-pkg` of the kernel's build makes.
+/// What `make tarxz-pkg` builds in the kernel source.
 fn archive() -> Vec<u8> {
     tar(&[
         Member::Dir("./boot/"),
@@ -57,7 +57,7 @@ fn an_archive_in_every_compression() {
         assert_eq!(fs::read(unpacked.image.fastest()).unwrap(), vmlinux(RELEASE, true));
         assert!(unpacked.config.is_some());
         assert_eq!(names(&unpacked.modules.find(&["overlay"]).unwrap()), ["overlay"]);
-        // What is locked by its digest needs no second look.
+        // A source that is fixed by its digest is not resolved again.
         assert_eq!(lab.update(), [""; 0]);
         assert_eq!(lab.server.requests(), [""; 0]);
     }
@@ -96,7 +96,7 @@ fn what_is_no_kernel_is_not_locked() {
         (&b"<html>not found</html>"[..], "neither a Debian or RPM package, nor a tar archive"),
         (&tar(&[Member::File("./README", b"")]), "the package has no kernel image"),
         (&several, "the package has several kernels: 6.1.0, 6.2.0"),
-        (&tar(&[Member::File("../evil", b"")]), "points out of the package"),
+        (&tar(&[Member::File("../evil", b"")]), "points outside the package"),
     ] {
         let lab = lab(content);
         let [error] = &lab.update()[..] else { panic!("{expected}") };

@@ -108,7 +108,7 @@ pub(super) fn entry(entry: &Entry) -> String {
             line("kind", "file");
             line("image", &file.image.to_string_lossy());
         }
-        Source::Build(_) | Source::Host => unreachable!("nobody asks to add such a source by name"),
+        Source::Build(_) | Source::Host => unreachable!("no request resolves to such a source"),
     }
     text
 }
