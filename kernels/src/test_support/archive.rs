@@ -1,4 +1,4 @@
-//! Archives: tar, ar, and packages made of both.
+//! Writes archives: tar, ar, and packages made of both.
 
 use std::io::Write as _;
 
@@ -8,11 +8,11 @@ use crate::compression::Compression;
 pub(crate) enum Entry<'a> {
     Dir(&'a str),
     File(&'a str, &'a [u8]),
-    /// Its path, and where it points to.
+    /// The path and target of a link.
     Link(&'a str, &'a str),
 }
 
-/// A tar archive with members of any name, also such that `tar` itself would not write.
+/// A tar archive with members of any name, including names that `tar` itself would not write.
 pub(crate) fn tar(entries: &[Entry<'_>]) -> Vec<u8> {
     let mut archive = tar::Builder::new(Vec::new());
     for entry in entries {
@@ -51,7 +51,7 @@ pub(crate) fn deb(data: &[u8]) -> Vec<u8> {
     ar(&[("debian-binary", b"2.0\n"), ("data.tar.xz", &data)])
 }
 
-/// A package of Ubuntu since 22.04, which has zstd in it.
+/// A package as Ubuntu builds them since 22.04, compressed with zstd.
 pub(crate) fn zstd_deb(data: &[u8]) -> Vec<u8> {
     let control = compress(Compression::Zstd, &tar(&[Entry::File("./control", b"Package: x\n")]));
     let data = compress(Compression::Zstd, data);

@@ -1,6 +1,7 @@
-//! Signatures of a repository's author.
+//! Signatures by a repository's author.
 //!
-//! Knows nothing of this crate: its integration tests use it as well.
+//! This file does not depend on the rest of the crate, because its integration tests include it as
+//! well.
 
 use pgp::{
     composed::{
@@ -13,7 +14,7 @@ use pgp::{
     types::{Duration, KeyDetails as _, Password, Timestamp},
 };
 
-/// Somebody who signs: a primary key, and a subkey that signs for it as Debian's keys do.
+/// A signer: a primary key, and a subkey that signs in its place, as with Debian's keys.
 pub(crate) struct Author(SignedSecretKey);
 
 impl Author {
@@ -42,7 +43,7 @@ impl Author {
         self.0.to_public_key().to_armored_string(ArmorOptions::default()).unwrap()
     }
 
-    /// The text with a signature of the subkey.
+    /// The text with an inline signature by the subkey.
     pub(crate) fn sign(&self, text: &str) -> String {
         let key = &self.0.secret_subkeys[0].key;
         CleartextSignedMessage::sign(rand::thread_rng(), text, key, &Password::empty())
@@ -51,7 +52,7 @@ impl Author {
             .unwrap()
     }
 
-    /// The text with a signature of this age that is good for so long.
+    /// The text with a signature of this age and lifetime.
     pub(crate) fn sign_once(&self, text: &str, created: Timestamp, lifetime: Duration) -> String {
         let key = &self.0.primary_key;
         let mut config =
@@ -75,14 +76,14 @@ impl Author {
         self.sign_once(text, created, Duration::from_secs(0))
     }
 
-    /// The key without what it says of itself.
+    /// The key without its self-signatures.
     pub(crate) fn bare_public_key(&self) -> String {
         let mut key = self.0.to_public_key();
         key.details.users.iter_mut().for_each(|user| user.signatures.clear());
         key.to_armored_string(ArmorOptions::default()).unwrap()
     }
 
-    /// A signature of the primary key as packages have it, without armour.
+    /// A signature by the primary key as in packages, without armour.
     pub(crate) fn sign_packet(&self, bytes: &[u8]) -> Vec<u8> {
         let (key, password) = (&self.0.primary_key, Password::empty());
         let hash = HashAlgorithm::Sha256;
@@ -92,7 +93,7 @@ impl Author {
             .unwrap()
     }
 
-    /// A signature of the primary key, for a file of its own.
+    /// A detached signature by the primary key.
     pub(crate) fn sign_detached(&self, text: &str, hash: HashAlgorithm) -> String {
         let key = &self.0.primary_key;
         let password = Password::empty();

@@ -1,15 +1,15 @@
-//! Kernel images and modules: only as much of them as is looked at.
+//! Kernel images and modules that contain only what is parsed.
 
 use object::{SectionKind, write::Object};
 
 use crate::{compression::Compression, image::placeholder_kernel, test_support::archive::compress};
 
-/// How a bzImage carries its kernel.
+/// The payload of a bzImage.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Payload {
     Plain,
     Compressed(Compression),
-    /// The legacy frame of lz4, with blocks that hold literals only.
+    /// The legacy frame of lz4, with blocks that contain only literals.
     Lz4,
     /// A compression that is not supported.
     Bzip2,
@@ -24,13 +24,13 @@ pub(crate) fn vmlinux(release: &str, has_pvh: bool) -> Vec<u8> {
     }
     kernel.extend(b"Linux version %s (made up)\0");
     kernel.extend(format!("Linux version {release} (made up) #1\0").as_bytes());
-    // Something to compress, and more than a decompressor's smallest buffer.
+    // Compressible content that is larger than any decompressor's smallest buffer.
     kernel.extend((0..40_000_u32).flat_map(|number| (number / 7).to_le_bytes()));
     kernel
 }
 
-/// An uncompressed kernel with type information: of one type of this kind, which is loaded, or which
-/// was only added to the file. It can't be started.
+/// An uncompressed kernel with BTF of one type of this kind. The BTF is either loaded or was only
+/// added to the file. The kernel can't be started.
 pub(crate) fn vmlinux_with_btf(release: &str, kind: u32, is_loaded: bool) -> Vec<u8> {
     let (format, architecture) = (object::BinaryFormat::Elf, object::Architecture::X86_64);
     let mut object = Object::new(format, architecture, object::Endianness::Little);
@@ -81,7 +81,8 @@ pub(crate) fn bzimage(release: &str, payload: Payload, kernel: &[u8]) -> Vec<u8>
 fn lz4(bytes: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x02, 0x21, 0x4c, 0x18];
     for chunk in bytes.chunks(8 << 20) {
-        // One sequence of literals: its length is 15 and as many times 255 as fit, and the rest.
+        // One sequence of literals: its length is 15, plus 255 as many times as that fits, plus the
+        // rest.
         let mut block = vec![0xf0];
         let mut left = chunk.len() - 15;
         while left >= 255 {

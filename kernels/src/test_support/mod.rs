@@ -1,4 +1,4 @@
-//! Packages, images and repositories made up for tests.
+//! Packages, images and repositories that are generated for tests.
 
 pub(crate) mod archive;
 pub(crate) mod author;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{author::Author, server::Server};
 use crate::{compression::Compression, digest::Digest, test_support::archive::compress};
 
-/// A package to be published.
+/// A package that will be published.
 pub(crate) struct Package {
     pub(crate) name: &'static str,
     pub(crate) version: &'static str,

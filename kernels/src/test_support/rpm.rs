@@ -1,5 +1,5 @@
-//! RPM repositories, made with the tools that distributions make theirs with; and packages that
-//! those tools would not make.
+//! RPM repositories made with the tools that distributions use, and packages that those tools would
+//! not make.
 
 use std::{
     env,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{digest::Digest, repository::rpm::repomd::Primary};
 
-/// A package to be built.
+/// A package that will be built.
 pub(crate) struct Rpm<'a> {
     pub(crate) name: &'a str,
     /// `4.18.0-553.el8_10`.
@@ -25,7 +25,7 @@ pub(crate) struct Rpm<'a> {
     pub(crate) provides: &'a [&'a str],
     pub(crate) requires: &'a [&'a str],
     pub(crate) files: Vec<Entry<'a>>,
-    /// As rpm's macro `_binary_payload` has it: `w2.xzdio`.
+    /// A value of rpm's macro `_binary_payload`: `w2.xzdio`.
     pub(crate) payload: &'a str,
 }
 
@@ -35,7 +35,7 @@ impl Rpm<'_> {
     }
 }
 
-/// Somebody who signs as distributions do: a key in a keyring of GnuPG's.
+/// A signer as distributions have it: a key in a GnuPG keyring.
 pub(crate) struct Signer {
     home: tempfile::TempDir,
     pub(crate) fingerprint: String,
@@ -47,7 +47,7 @@ impl Signer {
         Signer::with("rsa2048", &[], "never")
     }
 
-    /// A key of another time: what it says of itself is signed with this digest.
+    /// A key created at another time, whose self-signature uses this digest.
     pub(crate) fn of_old(
         algorithm: &str,
         digest: &str,
@@ -71,23 +71,23 @@ impl Signer {
         Signer { home, fingerprint, public_key }
     }
 
-    /// The text with a signature of this date.
+    /// The text with an inline signature of this date.
     pub(crate) fn sign_inline(&self, text: &str, at: jiff::Timestamp) -> String {
         self.sign_inline_with(text, at, "SHA256")
     }
 
-    /// The same with another digest.
+    /// Like `sign_inline`, with a different digest.
     pub(crate) fn sign_inline_with(&self, text: &str, at: jiff::Timestamp, digest: &str) -> String {
         let file = self.home.path().join("document");
         fs::write(&file, text).unwrap();
         let mut gpg = gpg(self.home.path());
         gpg.args(["--faked-system-time", &frozen(at), "--digest-algo", digest]);
-        // What is refused is to be written first.
+        // The test of a refused signature must be able to write one.
         gpg.args(["--allow-weak-digest-algos", "--output", "-", "--clear-sign"]);
         run(gpg.arg(file))
     }
 
-    /// Signs the header of a package, or with `--rpmv3` its payload too.
+    /// Signs the header of a package, and with `--rpmv3` also its payload.
     pub(crate) fn sign_package(&self, package: &Path, options: &[&str]) {
         let mut rpmsign = Command::new("rpmsign");
         rpmsign.arg("--addsign").args(options);
@@ -95,7 +95,7 @@ impl Signer {
         define(&mut rpmsign, "_gpg_name", &self.fingerprint);
         define(&mut rpmsign, "_gpg_path", &self.home.path().to_string_lossy());
         define(&mut rpmsign, "_gpg_digest_algo", "sha256");
-        // It looks for no program in $PATH.
+        // rpm does not look for gpg in $PATH.
         let dirs = env::var_os("PATH").unwrap_or_default();
         let mut candidates = env::split_paths(&dirs).map(|dir| dir.join("gpg"));
         if let Some(gpg) = candidates.find(|path| path.is_file()) {
@@ -104,12 +104,12 @@ impl Signer {
         run(rpmsign.arg(package));
     }
 
-    /// Takes the signatures off a package.
+    /// Removes the signatures of a package.
     pub(crate) fn unsign(package: &Path) {
         run(Command::new("rpmsign").arg("--delsign").arg(package));
     }
 
-    /// Writes a signature beside a file: `repomd.xml.asc`.
+    /// Writes a detached signature of a file: `repomd.xml.asc`.
     pub(crate) fn sign_file(&self, file: &Path) {
         run(gpg(self.home.path()).args(["--armor", "--yes", "--detach-sign"]).arg(file));
     }
@@ -122,7 +122,7 @@ impl Drop for Signer {
     }
 }
 
-/// A time as gpg takes it, at which the clock stands still.
+/// A time in gpg's format for a clock that stands still.
 fn frozen(time: jiff::Timestamp) -> String {
     time.strftime("%Y%m%dT%H%M%S!").to_string()
 }
@@ -133,7 +133,7 @@ fn gpg(home: &Path) -> Command {
     gpg
 }
 
-/// A repository in the making.
+/// A repository that is being built.
 pub(crate) struct RpmRepository {
     work: tempfile::TempDir,
 }
@@ -145,7 +145,7 @@ impl RpmRepository {
         RpmRepository { work }
     }
 
-    /// Where a file of the repository is.
+    /// The path of a file of the repository.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.work.path().join("repository").join(name)
     }
@@ -182,7 +182,7 @@ impl RpmRepository {
         package
     }
 
-    /// Writes the metadata anew, and signs it.
+    /// Writes new metadata and signs it.
     pub(crate) fn index(&self, options: &[&str], signer: Option<&Signer>) {
         run(Command::new("createrepo_c").arg("--quiet").args(options).arg(self.path("")));
         if let Some(signer) = signer {
@@ -190,7 +190,7 @@ impl RpmRepository {
         }
     }
 
-    /// Changes the list of packages, and what leads to it.
+    /// Changes the package list, and updates the metadata that refers to it.
     pub(crate) fn edit_primary(&self, edit: impl FnOnce(&str) -> String) {
         let path = self.path("repodata/repomd.xml");
         let repomd = fs::read_to_string(&path).unwrap();
@@ -207,7 +207,7 @@ impl RpmRepository {
         fs::write(list, new).unwrap();
     }
 
-    /// Puts everything on a server, below a directory.
+    /// Publishes everything on a server, below a directory.
     pub(crate) fn publish(&self, server: &Server, dir: &str) {
         let mut dirs = vec![self.path("")];
         while let Some(here) = dirs.pop() {
@@ -245,7 +245,7 @@ fn define(command: &mut Command, name: &str, value: &str) {
     command.arg("--define").arg(format!("{name} {value}"));
 }
 
-/// Runs a tool, and returns what it prints.
+/// Runs a tool and returns its output.
 fn run(command: &mut Command) -> String {
     let tool = command.get_program().to_string_lossy().into_owned();
     let output = match command.output() {

@@ -1,6 +1,7 @@
-//! An HTTP server on the loopback, with manners that can be spoilt.
+//! An HTTP server on the loopback interface that can be made to misbehave.
 //!
-//! Knows nothing of this crate: its integration tests use it as well.
+//! This file does not depend on the rest of the crate, because its integration tests include it as
+//! well.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -13,20 +14,20 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-/// How one request is answered.
+/// How the server answers one request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Manner {
-    /// As it should be.
+    /// Correctly.
     Well,
-    /// The connection breaks off after so many bytes of the file.
+    /// The connection breaks off after this many bytes of the file.
     CutAfter(usize),
-    /// The whole file, whatever part was asked for.
+    /// The whole file, even if only a part was requested.
     IgnoreRange,
-    /// So many bytes, and then silence until the client has enough of it.
+    /// This many bytes, then silence until the client gives up.
     SilentAfter(usize),
 }
 
-/// What a server has and what it was asked.
+/// The files of a server, and the requests that it received.
 #[derive(Default)]
 struct State {
     files: HashMap<String, Vec<u8>>,
@@ -34,7 +35,7 @@ struct State {
     requests: Vec<String>,
 }
 
-/// A server that ends when it is dropped.
+/// A server that stops when it is dropped.
 pub(crate) struct Server {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
@@ -56,7 +57,7 @@ impl Server {
                         break;
                     }
                     let state = Arc::clone(&state);
-                    // A client that goes away in the middle is no concern of the test.
+                    // A client that disconnects early is not an error of the test.
                     thread::spawn(move || drop(stream.and_then(|stream| answer(&state, stream))));
                 }
             }
@@ -76,25 +77,25 @@ impl Server {
         self.state.lock().unwrap().files.remove(path);
     }
 
-    /// Gives a file another path.
+    /// Moves a file to another path.
     pub(crate) fn rename(&self, from: &str, to: &str) {
         let mut state = self.state.lock().unwrap();
         let content = state.files.remove(from).unwrap();
         state.files.insert(to.to_owned(), content);
     }
 
-    /// Changes a file.
+    /// Changes the content of a file.
     pub(crate) fn edit(&self, path: &str, edit: impl FnOnce(&mut Vec<u8>)) {
         edit(self.state.lock().unwrap().files.get_mut(path).unwrap());
     }
 
-    /// How the next requests for a file are answered; those after them are answered well.
+    /// Sets how the next requests for a file are answered. Later requests are answered correctly.
     pub(crate) fn behave(&self, path: &str, manners: &[Manner]) {
         let manners = manners.iter().copied().collect();
         self.state.lock().unwrap().manners.insert(path.to_owned(), manners);
     }
 
-    /// What was asked for since the last call: `path` or `path from N`.
+    /// The requests since the last call: `path` or `path from N`.
     pub(crate) fn requests(&self) -> Vec<String> {
         std::mem::take(&mut self.state.lock().unwrap().requests)
     }
@@ -103,7 +104,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::Release);
-        // Wakes the thread out of accept(2).
+        // Wakes the thread from accept(2).
         drop(TcpStream::connect(self.address));
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
@@ -158,7 +159,7 @@ fn answer(state: &Mutex<State>, mut stream: TcpStream) -> io::Result<()> {
         Manner::CutAfter(length) => stream.write_all(&body[..length.min(body.len())]),
         Manner::SilentAfter(length) => {
             stream.write_all(&body[..length.min(body.len())])?;
-            // Ends when the client closes its side.
+            // Ends when the client closes the connection.
             io::copy(&mut stream, &mut io::sink()).map(drop)
         }
     }

@@ -1,4 +1,4 @@
-//! A suite as Debian and Ubuntu lay theirs out.
+//! A suite with the layout of Debian and Ubuntu.
 
 use std::fmt::Write as _;
 
@@ -12,24 +12,24 @@ use super::{
 };
 use crate::{compression::Compression, digest::Digest};
 
-/// What a suite is like, besides its packages.
+/// The properties of a suite, other than its packages.
 #[derive(Clone, Copy)]
 pub(crate) struct Suite<'a> {
-    /// Where on the server it is: empty, or a date of a dated archive.
+    /// The path on the server: empty, or a date of a dated archive.
     pub(crate) root: &'a str,
     pub(crate) name: &'a str,
     pub(crate) codename: &'a str,
-    /// When it was written and signed.
+    /// The date of the release file and its signature.
     pub(crate) date: Timestamp,
     pub(crate) valid_for: Option<SignedDuration>,
-    /// What the index is offered in.
+    /// The compressions in which the index is available.
     pub(crate) compressions: &'a [Compression],
-    /// Whether the index is there under its digest only, as while a mirror is updated.
+    /// Whether the index is available only under its digest, as during an update of a mirror.
     pub(crate) only_by_hash: bool,
 }
 
 impl Suite<'_> {
-    /// Puts it and its packages on a server.
+    /// Publishes the suite and its packages on a server.
     pub(crate) fn publish(&self, server: &Server, author: &Author, packages: &[Package]) {
         let path = |path: &str| match self.root {
             "" => path.to_owned(),

@@ -1,4 +1,4 @@
-//! What is proposed for a kernel that somebody names, and what is written.
+//! Proposals for kernels that a user asks for, and the entries that are written.
 
 use kernlab_core::cell::BtfMode;
 use rstest::rstest;

@@ -1,4 +1,4 @@
-//! Entries that the lock lacks.
+//! Entries that are missing from the lock.
 
 use std::sync::Mutex;
 
@@ -6,7 +6,7 @@ use kernlab_core::outcome::Reason;
 
 use super::*;
 
-/// Keeps what was observed, one word each.
+/// Collects the observed events, one word each.
 #[derive(Default)]
 struct Seen(Mutex<Vec<&'static str>>);
 
@@ -48,7 +48,7 @@ fn a_kernel_that_is_needed_is_resolved_and_added_to_the_lock() {
     assert_eq!(seen.take(), ["resolve", "locked"]);
     let locked = fs::read_to_string(lab.path(LOCK_FILE)).unwrap();
 
-    // The same as an update writes, and what stands is not asked for again.
+    // The same as an update writes. Existing lock entries are not resolved again.
     fs::remove_file(lab.path(LOCK_FILE)).unwrap();
     lab.update();
     assert_eq!(fs::read_to_string(lab.path(LOCK_FILE)).unwrap(), locked);
@@ -77,7 +77,7 @@ fn adding_keeps_what_else_is_locked() {
     let kernels = lab.open();
     lab.write(MATRIX_FILE, &format!("{matrix}{entry}"));
     lab.update();
-    // This process read the matrix before it had the other entry.
+    // This process read the matrix before the other entry was added.
     let mut lock = Lock::read(&lab.path(LOCK_FILE)).unwrap();
     lock.retain(|kernel| kernel.id == "another");
     lab.write(LOCK_FILE, &lock.render(std::iter::empty()));
@@ -107,7 +107,7 @@ fn of_processes_at_once_one_resolves() {
     let seen = Seen::default();
     std::thread::scope(|scope| {
         for _ in 0..4 {
-            // Each with its own handle, as processes have.
+            // Each with a handle of its own, like separate processes.
             scope.spawn(|| prepare(&lab.open(), &seen).unwrap());
         }
     });
@@ -131,7 +131,7 @@ fn a_repository_is_asked_once_for_all_its_kernels() {
 #[test]
 fn a_lock_that_cannot_be_written_holds_for_this_process() {
     let lab = published();
-    // Stands in the way of the new text, also of root's, whom no permission stops.
+    // A directory in the way prevents replacing the file even for root, which ignores permissions.
     fs::create_dir(lab.path("kernels.lock.new")).unwrap();
     let seen = Seen::default();
     let kernels = lab.open();
@@ -146,8 +146,8 @@ fn locked_only_and_offline_say_what_to_do() {
     let lab = published();
     let error = prepare(&lab.open().locked_only(), &Seen::default()).unwrap_err();
     assert_eq!(error.reason(), Reason::NotLocked);
-    let expected = "kernel newest: not in the lock, and --locked or KERNLAB_LOCKED forbids adding to \
-                    it: run `cargo xtask kernels update newest`";
+    let expected = "kernel newest: not in the lock, and --locked or KERNLAB_LOCKED forbids \
+                    adding to it: run `cargo xtask kernels update newest`";
     assert_eq!(chain(&error), expected);
     let error = prepare(&lab.open().offline(), &Seen::default()).unwrap_err();
     assert_eq!(error.reason(), Reason::NotLocked);

@@ -1,5 +1,5 @@
-//! Ubuntu's repositories as they are laid out: metapackages, modules in packages of their own, an
-//! index in several compressions, by its digest.
+//! The layout of Ubuntu's repositories: metapackages, modules in separate packages, and an index in
+//! several compressions that is also available under its digest.
 
 use jiff::{SignedDuration, Timestamp};
 use rstest::rstest;
@@ -10,13 +10,13 @@ use crate::test_support::{
     suite::Suite,
 };
 
-/// What differs between the releases.
+/// The differences between Ubuntu releases.
 #[derive(Clone, Copy)]
 struct Ubuntu {
     suite: &'static str,
     codename: &'static str,
     release: &'static str,
-    /// Of the metapackage, and of the kernel.
+    /// The versions of the metapackage and of the kernel.
     versions: [&'static str; 2],
     names: [&'static str; 3],
     index: &'static [Compression],
@@ -52,7 +52,7 @@ const JAMMY: Ubuntu = Ubuntu {
 };
 
 impl Ubuntu {
-    /// `linux-image-virtual` and what it leads to.
+    /// `linux-image-virtual` and its dependencies.
     fn packages(&self) -> Vec<Package> {
         let Ubuntu { release, versions: [meta, version], names: [image, modules, extra], .. } =
             *self;
@@ -62,7 +62,7 @@ impl Ubuntu {
         let [builtin, pci] = ["modules.builtin", "kernel/drivers/virtio/virtio_pci.ko"].map(below);
         let (boot, config) =
             (format!("./boot/vmlinuz-{release}"), format!("./boot/config-{release}"));
-        // The configuration comes with the modules.
+        // The configuration is in the modules package.
         let with_modules = [
             Entry::Dir("./"),
             Entry::File(&config, b"CONFIG_BPF=y\n"),
@@ -107,7 +107,7 @@ fn ubuntu_is_followed_from_the_metapackage_to_a_kernel_that_boots(
         root: "",
         name: ubuntu.suite,
         codename: ubuntu.codename,
-        // Ubuntu's documents don't say until when they are good.
+        // Ubuntu's release files have no expiry date.
         date: Timestamp::now() - SignedDuration::from_hours(60 * 24),
         valid_for: None,
         compressions: ubuntu.index,

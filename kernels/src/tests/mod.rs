@@ -1,4 +1,4 @@
-//! Whole ways, from a matrix to a kernel that boots, with a repository on the loopback.
+//! Complete runs from a matrix to a bootable kernel, with a repository on the loopback interface.
 
 mod adding;
 mod building;
@@ -79,7 +79,7 @@ source = {{ kind = "deb", repository = "sample", suite = "{SUITE}", component = 
         fs::write(self.root.path().join(name), text).unwrap();
     }
 
-    /// Names the mirrors of the repository, in the overlay.
+    /// Names mirrors of the repository in the overlay.
     fn mirrors(&self, urls: &[&str]) {
         self.write(OVERLAY_FILE, &format!("schema = 1\n[mirror]\nsample = {urls:?}\n"));
     }
@@ -94,7 +94,7 @@ source = {{ kind = "deb", repository = "sample", suite = "{SUITE}", component = 
         Kernels::at(self.root.path(), store, self.root.path(), client).unwrap()
     }
 
-    /// Updates the lock; the errors of what could not be resolved.
+    /// Updates the lock, and returns the errors of entries that could not be resolved.
     fn update(&self) -> Vec<String> {
         let kernels = self.open();
         let update = kernels.update(&kernels.matrix().entries, &Silent);

@@ -1,4 +1,4 @@
-//! RPM repositories as distributions lay them out, made with their tools.
+//! RPM repositories with the layouts of distributions, made with the distributions' tools.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ const EL8_RELEASE: &str = "4.18.0-553.el8_10.x86_64";
 pub(super) const DIR: &str = "8/BaseOS/x86_64/os";
 const IMAGE: &str = "Packages/kernel-core-4.18.0-553.el8_10.x86_64.rpm";
 
-/// A checkout whose one entry is of an RPM repository.
+/// A checkout with a single entry from an RPM repository.
 pub(super) fn lab(signer: &Signer, signs: &str, dir: &str) -> Lab {
     let lab = Lab::new();
     lab.write("key.asc", &signer.public_key);
@@ -56,7 +56,7 @@ fn el8_rpm<'a>(
     Rpm { name, version: EL8, provides, requires, files, payload: "w2.xzdio" }
 }
 
-/// The packages of RHEL 8 and its kin, which are compressed with xz throughout.
+/// The packages of RHEL 8 and its derivatives, all compressed with xz.
 fn el8(repository: &RpmRepository, signer: Option<&Signer>) {
     let uname = |part: &str| format!("kernel{part}-uname-r = {EL8_RELEASE}");
     let (core, modules) = (uname("-core"), uname("-modules"));
@@ -112,7 +112,7 @@ fn a_repository_that_signs_its_index() {
     assert_eq!(names(&set), ["virtio_ring", "virtio_pci"]);
     assert_eq!(set.load[0].content, module("virtio_ring", ""));
 
-    // Nothing new: the lock stays, byte for byte.
+    // Nothing changed: the lock stays the same, byte for byte.
     let before = fs::read(lab.path(LOCK_FILE)).unwrap();
     assert_eq!(lab.update(), [""; 0]);
     assert_eq!(fs::read(lab.path(LOCK_FILE)).unwrap(), before);
@@ -179,7 +179,7 @@ fn fedora_rpm<'a>(
     Rpm { name, version: FEDORA, provides, requires, files, payload: "w3.zstdio" }
 }
 
-/// The packages of Fedora: zstd throughout, and the modules in two.
+/// The packages of Fedora: all compressed with zstd, and the modules in two packages.
 pub(super) fn fedora(repository: &RpmRepository, signer: &Signer) {
     const RELEASE: &str = "6.19.10-300.fc44.x86_64";
     let uname = |part: &str| format!("kernel{part}-uname-r = {RELEASE}");
@@ -211,12 +211,12 @@ fn a_repository_that_signs_its_packages() {
     repository.publish(&lab.server, DIR);
     assert_eq!(lab.update(), [""; 0]);
     let downloads = |requests: Vec<String>| requests.iter().filter(|r| r.ends_with("rpm")).count();
-    assert_eq!(downloads(lab.server.requests()), 3, "what is locked was checked");
+    assert_eq!(downloads(lab.server.requests()), 3, "the packages to lock were checked");
     let unpacked = lab.prepare().unwrap();
     assert_eq!(unpacked.release, "6.19.10-300.fc44.x86_64");
     assert_eq!(names(&unpacked.modules.find(&["virtio", "overlay"]).unwrap()).len(), 2);
     assert_eq!(lab.update(), [""; 0]);
-    assert_eq!(downloads(lab.server.requests()), 0, "what is locked is not checked again");
+    assert_eq!(downloads(lab.server.requests()), 0, "locked packages are not checked again");
 }
 
 #[test]
@@ -228,7 +228,8 @@ fn packages_that_are_not_as_they_were_signed_are_refused() {
         let image = repository.path(FEDORA_IMAGE);
         let before = fs::read(&image).unwrap();
         change(&image);
-        // Whoever changes a package of a repository whose index is not signed changes that as well.
+        // An attacker who changes a package of a repository with an unsigned index changes the
+        // index too.
         repository.index(&[], None);
         repository.publish(&lab.server, DIR);
         fs::write(&image, before).unwrap();
@@ -293,7 +294,8 @@ fn another_package_of_the_same_signer_is_refused() {
     };
     let old = repository.add(&old, Some(&signer));
     repository.index(&["--compatibility"], None);
-    // The index of a liar: the old package under the name, the size and the digest of the new one.
+    // The index of a malicious mirror: the old package under the name, size and digest of the new
+    // one.
     let content = fs::read(&old).unwrap();
     let forged = |text: &str| {
         let new = fs::read(repository.path(FEDORA_IMAGE)).unwrap();
@@ -336,7 +338,7 @@ fn a_repository_whose_dir_changes_and_whose_packages_are_elsewhere() {
         payload: "w9.gzdio",
     };
     let package = repository.add(&kernel, None);
-    // As its rpm, older than 4.14, signed: the payload too.
+    // Signed with an rpm older than 4.14: the signature covers the payload too.
     signer.sign_package(&package, &["--rpmv3"]);
     repository.index(&["--location-prefix", "../../../../../../blobstore/b10b"], None);
     repository.publish(&lab.server, GUID);
@@ -353,7 +355,7 @@ fn a_repository_whose_dir_changes_and_whose_packages_are_elsewhere() {
     assert!(unpacked.config.is_some());
     assert_eq!(names(&unpacked.modules.find(&["overlay"]).unwrap()), ["overlay"]);
 
-    // One step further, and it would be out of the server.
+    // One more level up would lead outside the server.
     repository.index(&["--location-prefix", "../../../../../../../blobstore/b10b"], None);
     repository.publish(&lab.server, GUID);
     let [error] = &lab.update()[..] else { panic!() };

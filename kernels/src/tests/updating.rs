@@ -1,4 +1,4 @@
-//! What an update believes, and what it writes.
+//! Which repositories an update trusts, and what it writes.
 
 use super::*;
 
@@ -127,7 +127,7 @@ fn the_matrix_of_the_project_is_sound() {
         let entry = matrix.entries.iter().find(|entry| entry.id == kernel.id);
         assert!(entry.is_some_and(|entry| kernel.is_of(entry)), "{} is stale", kernel.id);
     }
-    // Releases ascend, so that reports and selections do.
+    // Releases are in ascending order, so that those in reports and selections are too.
     let releases: Vec<_> = matrix.entries.iter().filter_map(|e| e.release.clone()).collect();
     assert!(releases.is_sorted(), "{releases:?}");
 }

@@ -1,4 +1,4 @@
-//! What `verify` tells of entries, and what it asks for.
+//! The results of `verify`, and what it requests.
 
 use super::*;
 use crate::test_support::rpm::{RpmRepository, Signer};
@@ -39,17 +39,17 @@ fn what_is_wrong_is_told_from_what_is_not_known() {
         Unverified::Wrong(_) => true,
         Unverified::Unreachable(_) => false,
     };
-    assert!(!is_wrong(), "nothing is there");
+    assert!(!is_wrong(), "no repository exists");
     lab.publish(&[meta()]);
     assert!(is_wrong(), "the suite lacks the kernel");
     lab.publish(&[meta(), kernel()]);
     lab.server.edit(INDEX, |content| content[20] ^= 1);
     assert!(is_wrong(), "the index was changed");
     lab.server.put(IN_RELEASE, "<html>sign in</html>");
-    assert!(is_wrong(), "not a document");
+    assert!(is_wrong(), "not a release file");
     publish(&lab.server, &Author::new(), SUITE, &[meta(), kernel()]);
-    assert!(is_wrong(), "signed by a stranger");
-    // One mirror in good order is enough.
+    assert!(is_wrong(), "signed with an unknown key");
+    // One usable mirror is enough.
     let good = Server::start();
     publish(&good, &lab.author, SUITE, &[meta(), kernel()]);
     lab.mirrors(&[&lab.server.url(), &good.url()]);
@@ -64,7 +64,7 @@ fn of_signed_packages_no_more_than_the_headers_are_downloaded() {
     repository.index(&[], None);
     repository.publish(&lab.server, rpm::DIR);
     let image = format!("{}/{}", rpm::DIR, rpm::FEDORA_IMAGE);
-    // Cut off in the payload: what is there says enough.
+    // Cut off in the payload: the headers are complete.
     let size = fs::metadata(repository.path(rpm::FEDORA_IMAGE)).unwrap().len() as usize;
     lab.server.behave(&image, &[Manner::CutAfter(size - 100)]);
     let resolution = verify(&lab).outcome.unwrap().unwrap();
