@@ -1,5 +1,5 @@
-//! `kernlab kernels build` and `check` as a user meets them, with a made-up kernel source and with
-//! compilers that do nothing: what is tested is all around them.
+//! `kernlab kernels build` and `check` from a user's view, with a made-up kernel source and fake
+//! compilers: the tests cover everything around the compilation.
 
 use std::{
     fs::{self, File},
@@ -42,7 +42,7 @@ why = "a test"
 source = { kind = "file", image = "bzImage" }
 "#;
 
-/// Compiling holds a pipe open, as long as there is a file `hold`.
+/// The fake compilation holds a pipe open as long as a file `hold` exists.
 const MAKEFILE: &str = "
 allnoconfig:
 \t@cp $(KCONFIG_ALLCONFIG) $(O)/.config
@@ -57,15 +57,16 @@ bzImage:
 \t@echo 6.1.0-kernlab > $(O)/include/config/kernel.release
 ";
 
-/// The programs that a build looks for. `make` is the real one.
+/// The programs that a build needs. Only `make` is real.
 const PROGRAMS: [&str; 10] =
     ["gcc", "ld", "as", "ar", "nm", "objcopy", "strip", "flex", "bison", "bc"];
 
-/// Says its version, and, as a compiler, which assembler it runs.
+/// Prints its version, and, as a compiler, which assembler it runs.
 const PROGRAM: &str =
     "#!/bin/sh\ncase \"$1\" in -print-prog-name=as) echo as;; *) echo 'made up 1.0';; esac\n";
 
-/// A checkout with a matrix and a kernel's source, a store, and programs in front of the machine's.
+/// A checkout with a matrix and a kernel's source, a store, and a directory of programs before the
+/// machine's own in `PATH`.
 struct Checkout(tempfile::TempDir);
 
 impl Checkout {
@@ -84,7 +85,7 @@ impl Checkout {
         checkout
     }
 
-    /// A bzImage whose payload is compressed in a way that is not looked into.
+    /// A bzImage whose payload has an unknown compression.
     fn write_image(&self) {
         let mut image = vec![0; 2048];
         image[0x1f1] = 1;
@@ -111,7 +112,7 @@ impl Checkout {
         fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// What is in a directory of the store.
+    /// The names in a directory of the store.
     fn stored(&self, dir: &str) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.path("store").join(dir)).unwrap();
         entries.map(|entry| entry.unwrap().path()).collect()
@@ -201,7 +202,7 @@ fn what_a_build_lacks_is_installed_if_the_user_agreed() {
     let without_bison = || {
         let checkout = Checkout::new();
         fs::rename(checkout.path("bin/bison"), checkout.path("bison")).unwrap();
-        // The machine's own is not in the way either.
+        // The machine's own bison must not be found either.
         fs::create_dir(checkout.path("tools")).unwrap();
         let path = std::env::var("PATH").unwrap();
         for name in ["make", "sh", "cp", "mkdir", "echo", "true", "false", "touch"] {
@@ -221,15 +222,15 @@ fn what_a_build_lacks_is_installed_if_the_user_agreed() {
     let checkout = without_bison();
     let (code, stderr) = build(&checkout, "false");
     assert_eq!(code, Some(3), "{stderr}");
-    assert!(stderr.contains("mine: that was not installed; log: /"), "{stderr}");
+    assert!(stderr.contains("mine: the tools were not installed; log: /"), "{stderr}");
     assert!(stderr.contains("it lacks bison"), "{stderr}");
 
     let (code, stderr) = build(&checkout, "cp bison bin/bison");
     assert_eq!(code, Some(0), "{stderr}");
-    assert!(stderr.contains("mine: installing what its build takes; log: /"), "{stderr}");
+    assert!(stderr.contains("mine: installing the tools for its build; log: /"), "{stderr}");
     assert_eq!(checkout.state(), "stored");
 
-    // Not for a source that can't be had.
+    // The tools are not installed for a source that is not available.
     let checkout = without_bison();
     let url = "http://127.0.0.1:1/linux-6.1.tar.xz";
     let tree = format!("{{ kind = \"url\", url = \"{url}\", sha256 = \"{}\" }}", "0".repeat(64));
@@ -289,7 +290,7 @@ fn a_kernel_of_this_machine_needs_no_lock() {
     assert!(!checkout.path("kernels.lock").exists());
 }
 
-/// Waits until a build is compiling, and returns the end of a pipe whose other end it holds.
+/// Waits until a build is compiling, and returns the end of a pipe whose other end the build holds.
 fn compiling(checkout: &Checkout) -> (Child, File) {
     let fifo = checkout.path("linux/fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
@@ -297,14 +298,14 @@ fn compiling(checkout: &Checkout) -> (Child, File) {
     let mut command = checkout.command(&["build", "mine"]);
     // SAFETY: signal is async-signal-safe, and nothing is allocated.
     unsafe {
-        // Whoever runs the tests may ignore it: nohup does.
+        // A process that starts the tests may ignore the signal, as nohup does.
         command.pre_exec(|| {
             nix::sys::signal::signal(Signal::SIGHUP, SigHandler::SigDfl)?;
             Ok(())
         });
     }
     let build = command.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    // Opening waits for the other side to be opened.
+    // Opening blocks until the other side is opened.
     let end = File::options().read(true).custom_flags(nix::libc::O_CLOEXEC).open(fifo).unwrap();
     (build, end)
 }
@@ -330,7 +331,7 @@ fn an_interrupted_build_leaves_nothing_but_its_log(#[case] signal: Signal) {
 #[test]
 fn a_killed_build_leaves_neither_a_result_nor_a_compiler() {
     let checkout = Checkout::new();
-    // What the directory holds besides the source is there from the beginning: it belongs to the key.
+    // Other files in the directory exist from the beginning, because they are part of the key.
     let (mut build, compiler) = compiling(&checkout);
     build.kill().unwrap();
     build.wait().unwrap();
@@ -353,18 +354,22 @@ fn a_kernel_is_checked() {
     checkout.write("text", "Dear kernel,\n");
     for (subject, code, expected) in [
         ("good", 0, "good: release unknown\n  suits the lab: all "),
-        ("poor", 0, "these scenarios are unsupported: user_args/eight_ints, user_args/pie_and_"),
+        (
+            "poor",
+            0,
+            "except for these unsupported scenarios: user_args/eight_ints, user_args/pie_and_",
+        ),
         ("bad", 1, "CONFIG_BPF_SYSCALL is n, should be y; needed by every tracer: BPF programs"),
-        ("bzImage", 3, "its configuration is not in the image (CONFIG_IKCONFIG): check that"),
-        ("ready", 3, "ready: unknown\n  starts by its bzImage, whose payload is"),
+        ("bzImage", 3, "its configuration is not in the image (CONFIG_IKCONFIG): check its"),
+        ("ready", 3, "ready: unknown\n  boots through its bzImage, whose payload has"),
         ("text", 2, "error: text is neither a kernel image nor a kernel's configuration: line 1"),
         ("mien", 2, "error: no kernel matches \"mien\": did you mean mine?"),
         ("no/such/file", 2, "error: there is no kernel image \"no/such/file\""),
     ] {
         let (found, stdout, stderr) = checkout.kernels(&["check", subject]);
-        let said = stdout + &stderr;
-        assert!(said.contains(expected), "{subject}: {said}");
-        assert_eq!(found, Some(code), "{subject}: {said}");
+        let output = stdout + &stderr;
+        assert!(output.contains(expected), "{subject}: {output}");
+        assert_eq!(found, Some(code), "{subject}: {output}");
     }
     // A kernel of the matrix is built if need be.
     let (code, stdout, _) = checkout.kernels(&["check", "mine", "bad"]);

@@ -1,4 +1,4 @@
-//! The host tool as a user meets it: bad input, its exit code and its one sentence.
+//! The host tool from a user's view: bad input, its exit code and its message.
 
 use std::{
     fs,
@@ -8,7 +8,7 @@ use std::{
 
 use rstest::rstest;
 
-/// Runs the tool in `dir` with a store and guest programs of its own.
+/// Runs the tool in `dir` with its own store and guest programs.
 fn kernlab(dir: &Path, words: &[&str]) -> Output {
     fs::write(dir.join("kernlab-agent"), "").unwrap();
     Command::new(env!("CARGO_BIN_EXE_kernlab"))
@@ -39,7 +39,7 @@ fn copy_of_checkout() -> tempfile::TempDir {
 #[case::no_such_file(&["run", "--kernel", "./bzImage"], "there is no kernel image \"./bzImage\"")]
 #[case::nothing_left(&["run", "--kernel", "debian-6.1", "--scenario", "none/*"], "no cell is left")]
 #[case::no_such_backend(&["run", "--backend", "bcc"], "invalid value 'bcc'")]
-#[case::no_such_tracer(&["deps", "--tracer", "ptrace"], "no tracer ptrace")]
+#[case::no_such_tracer(&["deps", "--tracer", "ptrace"], "there is no tracer \"ptrace\"")]
 #[case::two_kernels_for_one(&["kernels", "diff", "6.1", "debian-*"], "kernels: name one of debian-4.18,")]
 #[case::no_such_program(&["exec", "--", "./nothing"], "cannot read ./nothing")]
 #[case::a_script(&["exec", "--", "kernels.toml"], "kernels.toml is not an ELF program for x86-64")]
@@ -93,7 +93,7 @@ fn missing_guest_programs_end_with_3() {
     assert!(String::from_utf8(output.stderr).unwrap().contains("`cargo xtask vmtest` builds them"));
 }
 
-/// Every command that opens the matrix and the store, with a kernel where it takes one.
+/// Every command that opens the matrix and the store, with a kernel if it takes one.
 #[rstest]
 fn what_can_t_be_opened_has_one_exit_code(
     #[values(
@@ -129,7 +129,7 @@ fn what_can_t_be_opened_has_one_exit_code(
         let (exit, stderr) = code(dir.path(), "no-such-kernel");
         assert_eq!(exit, Some(2), "an unknown kernel: {stderr}");
     }
-    // Made by the first of these calls, if there was one.
+    // The first of these calls may have created the store.
     let _ = fs::remove_dir_all(dir.path().join("store"));
     fs::write(dir.path().join("store"), "no directory").unwrap();
     let (exit, stderr) = code(dir.path(), "debian-6.1");

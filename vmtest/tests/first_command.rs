@@ -1,8 +1,9 @@
-//! The command that a newcomer begins with, `vmtest --kernel 5.4`, on a machine that has nothing of
-//! it yet: an entry of an Ubuntu repository that no lock names, and one that has to be built.
+//! A newcomer's first command, `vmtest --kernel 5.4`, on a machine without any of its files. It
+//! selects an entry of an Ubuntu repository that is not in the lock, and one that has to be built.
 //!
-//! The repository is a replica on the loopback with a key of its own, in Ubuntu's layout. The kernel in
-//! it, and the one that comes out of the build, is Debian's 6.1: what is tested is the way to it.
+//! The repository is a replica on the loopback interface with its own key, in Ubuntu's layout. Its
+//! kernel, and the one that the build makes, is Debian's 6.1: the test covers the way to the
+//! kernel.
 
 #[path = "../../kernels/src/test_support/author.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
@@ -31,10 +32,11 @@ use server::Server;
 const SUITE: &str = "focal-updates";
 const SCENARIO: &str = "sys_write/files_and_pipes";
 
-/// Longer than the cells of the packaged kernel take on a busy machine that has to compile them first.
+/// Longer than the cells of the packaged kernel take on a busy machine that compiles them first.
 const DEADLINE: Duration = Duration::from_secs(400);
 
-/// What is compiled is an image that lies there, once somebody has written to `go`.
+/// The fake compilation waits until something is written to `go`, and then copies an existing
+/// image.
 const MAKEFILE: &str = "
 allnoconfig:
 \t@cp $(KCONFIG_ALLCONFIG) $(O)/.config
@@ -48,10 +50,10 @@ bzImage:
 \t@cp release $(O)/include/config/kernel.release
 ";
 
-/// The programs that a build looks for. `make` is the real one.
+/// The programs that a build needs. Only `make` is real.
 const PROGRAMS: [&str; 6] = ["gcc", "ld", "flex", "bison", "bc", "pahole"];
 
-/// Says its version, and, as a compiler, which assembler it runs.
+/// Prints its version, and, as a compiler, which assembler it runs.
 const PROGRAM: &str =
     "#!/bin/sh\ncase \"$1\" in -print-prog-name=as) echo as;; *) echo 'made up 1.0';; esac\n";
 
@@ -139,7 +141,7 @@ impl Newcomer {
         fs::write(path, text).unwrap();
     }
 
-    /// `vmtest --kernel 5.4` of one scenario.
+    /// Runs `vmtest --kernel 5.4` for one scenario.
     fn run(&self, options: &[&str]) -> RunningTool {
         let guest = env::var_os("KERNLAB_GUEST")
             .expect("KERNLAB_GUEST names the guest's programs: run this by `cargo xtask test`");
@@ -153,7 +155,7 @@ impl Newcomer {
             .env("KERNLAB_STORE", self.path("store"))
             .env("PATH", format!("{}:{path}", self.path("bin").display()))
             .env_remove("KERNLAB_LOCKED")
-            // This test is itself run by nextest, whose variables mean its own run.
+            // nextest runs this test, and its variables apply to that run only.
             .env_remove("NEXTEST_PROFILE")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -221,7 +223,7 @@ fn deb(files: &[(&str, &[u8])]) -> Vec<u8> {
     archive.into_inner().unwrap()
 }
 
-/// The command, and what it said so far.
+/// The command, and its output so far.
 struct RunningTool {
     child: Child,
     lines: Receiver<String>,
@@ -229,7 +231,7 @@ struct RunningTool {
 }
 
 impl RunningTool {
-    /// Waits for a line that begins so, unless there was one.
+    /// Waits for a line with this beginning, unless it was already printed.
     fn expect(&mut self, beginning: &str) {
         while !self.seen.lines().any(|line| line.starts_with(beginning)) {
             let line = self.lines.recv_timeout(DEADLINE).unwrap_or_else(|error| {
@@ -240,7 +242,7 @@ impl RunningTool {
         }
     }
 
-    /// Waits for the end: the exit code, and all that was said.
+    /// Waits for the end: returns the exit code and the complete output.
     fn end(mut self) -> (Option<i32>, String) {
         let mut stdout = String::new();
         self.child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
@@ -252,7 +254,7 @@ impl RunningTool {
 
 impl Drop for RunningTool {
     fn drop(&mut self) {
-        // It passes the signal on to what it started.
+        // The command forwards the signal to its children.
         let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
         let _ended = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
         let _ended = self.child.wait();
@@ -275,14 +277,14 @@ fn verdicts_on_a_packaged_kernel_come_while_another_is_built() {
     let newcomer = Newcomer::new();
     let mut run = newcomer.run(&["--kernel", "5.4"]);
     run.expect("ubuntu-5.4: not in the lock: asking deb ubuntu focal-updates main");
-    run.expect("ubuntu-5.4: is 6.1.0-");
+    run.expect("ubuntu-5.4: resolved to 6.1.0-");
     run.expect("ubuntu-5.4: 2 pass");
     run.expect("linux-5.4: building");
-    // Only now the compiler goes on.
+    // The compiler continues only now.
     drop(File::options().write(true).open(newcomer.path("linux/go")).unwrap());
-    let (code, said) = run.end();
-    assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("linux-5.4: 2 pass"), "{said}");
+    let (code, output) = run.end();
+    assert_eq!(code, Some(0), "{output}");
+    assert!(output.contains("linux-5.4: 2 pass"), "{output}");
     let pass = |kernel: &str| (kernel.to_owned(), "pass -".to_owned());
     assert_eq!(
         outcomes(&newcomer.path("report/report.json")),
@@ -298,9 +300,9 @@ fn verdicts_on_a_packaged_kernel_come_while_another_is_built() {
 #[test]
 fn locked_says_what_mends_it() {
     let newcomer = Newcomer::new();
-    let (code, said) = newcomer.run(&["--kernel", "ubuntu-5.4", "--locked"]).end();
-    assert_eq!(code, Some(3), "{said}");
-    assert!(said.contains("run `cargo xtask kernels update ubuntu-5.4`"), "{said}");
+    let (code, output) = newcomer.run(&["--kernel", "ubuntu-5.4", "--locked"]).end();
+    assert_eq!(code, Some(3), "{output}");
+    assert!(output.contains("run `cargo xtask kernels update ubuntu-5.4`"), "{output}");
     assert!(!newcomer.path("kernels.lock").exists());
     assert_eq!(newcomer.server.requests(), [""; 0]);
 }

@@ -1,4 +1,4 @@
-//! `kernlab kernels` as a user meets it: what it prints, and its exit codes.
+//! `kernlab kernels` from a user's view: its output and its exit codes.
 
 use std::{
     fs,
@@ -38,7 +38,7 @@ why = "a test"
 source = { kind = "file", image = "bzImage" }
 "#;
 
-/// A checkout with nothing but a matrix, and a store of its own.
+/// A checkout with only a matrix, and its own store.
 struct Checkout(tempfile::TempDir);
 
 impl Checkout {

@@ -1,4 +1,4 @@
-//! `kernlab report` as a user meets it.
+//! `kernlab report` from a user's view.
 
 mod schema;
 
@@ -27,7 +27,7 @@ const REPORT: &str = r#"{
   }]
 }"#;
 
-/// The part of it that says how its cell ended.
+/// The part of a cell's report with its result.
 const VERDICT: &str = r#""outcome": "fail",
     "reason": "events-differ", "message": "they differ""#;
 
@@ -126,7 +126,7 @@ fn files_that_are_no_report_are_refused() {
     assert!(stderr.contains("`cargo xtask vmtest` makes one"), "{stderr}");
 }
 
-/// Exit codes for CI, from the files of two runs.
+/// The exit codes for CI, from the files of two runs.
 #[test]
 fn two_runs_are_compared() {
     let checkout = Checkout::new();
@@ -137,7 +137,7 @@ fn two_runs_are_compared() {
     };
     with("passes.json", r#""pass", "reason": null"#);
     with("unknown.json", r#""infra", "reason": "qemu-failed""#);
-    for (base, head, expected, told) in [
+    for (base, head, expected, line) in [
         ("passes.json", "latest", 1, "r beside other: 0 of 1 cells are the same, new failure: 1"),
         ("latest", "passes.json", 0, "fixed"),
         ("latest", "latest", 0, "still failing"),
@@ -146,7 +146,7 @@ fn two_runs_are_compared() {
     ] {
         let (code, stdout, stderr) = checkout.report(&["diff", base, head], "");
         assert_eq!(code, Some(expected), "{base} {head}: {stdout}{stderr}");
-        assert!(stdout.contains(told), "{stdout}");
+        assert!(stdout.contains(line), "{stdout}");
     }
     for format in ["markdown", "github", "html", "json"] {
         let arguments = ["diff", "passes.json", "latest", "--format", format];
@@ -189,7 +189,7 @@ fn what_is_printed_as_json_is_as_documented() {
     assert_eq!(schema::violations(&serde_json::from_str(&stdout).unwrap()), [""; 0]);
 }
 
-/// Without this a schema that takes everything would do.
+/// Without this test, a schema that accepts everything would pass.
 #[test]
 fn the_schema_refuses_what_is_no_report() {
     for (part, instead, expected) in [
@@ -228,7 +228,7 @@ fn the_schema_has_every_outcome() {
     }
 }
 
-/// What cells rarely say, but can.
+/// Fields that a cell's report rarely has.
 #[test]
 fn the_schema_has_all_that_a_cell_can_say() {
     let mut report: Report = serde_json::from_str(REPORT).unwrap();

@@ -1,4 +1,4 @@
-//! Somebody, or a script, at the console of a guest.
+//! Users and scripts at the console of a guest.
 
 use std::{
     fs::File,
@@ -15,8 +15,8 @@ use nix::{
 };
 use wait_timeout::ChildExt as _;
 
-/// How long a shell may take to do what it was told to.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long a shell may take for its commands.
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// `kernlab shell` with the shell that every machine has.
 fn shell(input: impl Into<Stdio>, more: &[&str]) -> Child {
@@ -30,9 +30,9 @@ fn shell(input: impl Into<Stdio>, more: &[&str]) -> Child {
         .unwrap()
 }
 
-/// How it ended.
+/// The exit code of the command.
 fn ended(mut shell: Child) -> i32 {
-    let status = shell.wait_timeout(LOCK_TIMEOUT).unwrap();
+    let status = shell.wait_timeout(TIMEOUT).unwrap();
     shell.kill().ok();
     status.expect("the shell does not end").code().unwrap()
 }
@@ -87,7 +87,7 @@ fn somebody_types_and_leaves() {
     let mut printed = BufReader::new(child.stdout.take().unwrap());
     keys.write_all(b"echo sum $((40 + 2))\r").unwrap();
     await_line(&mut printed, "sum 42");
-    // A key that would end something here is for the guest.
+    // A key that would end a program on the host goes to the guest.
     keys.write_all(b"trap 'echo sum $((50 + 2)); exit' INT; echo busy $((1 + 1)); ").unwrap();
     keys.write_all(b"while :; do :; done\r").unwrap();
     await_line(&mut printed, "busy 2");
@@ -126,21 +126,21 @@ fn a_debugger_stops_the_kernel_and_lets_it_go() {
 
     // https://sourceware.org/gdb/current/onlinedocs/gdb.html/Remote-Protocol.html
     let mut debugger = UnixStream::connect(socket).unwrap();
-    debugger.set_read_timeout(Some(LOCK_TIMEOUT)).unwrap();
+    debugger.set_read_timeout(Some(TIMEOUT)).unwrap();
     let mut ask = |packet: &str, is_answer: fn(&str) -> bool| {
         let sum = packet.bytes().fold(0_u8, u8::wrapping_add);
         write!(debugger, "${packet}#{sum:02x}").unwrap();
-        let mut said = String::new();
-        // It also says unasked that it stopped.
-        while !said.split(['$', '#']).any(is_answer) {
+        let mut received = String::new();
+        // The debugger's stub also reports a stop without being asked.
+        while !received.split(['$', '#']).any(is_answer) {
             let mut byte = [0];
             debugger.read_exact(&mut byte).unwrap();
-            said.push(byte[0].into());
+            received.push(byte[0].into());
         }
         debugger.write_all(b"+").unwrap();
     };
     ask("?", |answer| answer.starts_with("T05"));
-    // The sixteen registers, the instruction pointer and more, as hexadecimal digits.
+    // Sixteen registers, the instruction pointer and more, as hexadecimal digits.
     ask("g", |answer| answer.len() > 17 * 16);
     ask("D", |answer| answer == "OK");
     keys.write_all(b"echo sum $((50 + 2)); exit\r").unwrap();

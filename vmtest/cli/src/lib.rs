@@ -1,8 +1,9 @@
-//! What the lab's command lines have in common: exit codes, which kernels, and the options of a run.
+//! The parts that the lab's command lines share: exit codes, kernel selection, and the options of a
+//! run.
 //!
-//! Each is declared here alone. `cargo xtask vmtest` checks its command line with [`RunOptions`] before
-//! anything is built, `kernlab run` takes the same words, and the plan of a run keeps the options for
-//! the run's cells.
+//! Each option is declared only here. `cargo xtask vmtest` checks its command line with
+//! [`RunOptions`] before it builds anything, `kernlab run` takes the same options, and the plan of
+//! a run keeps them for the run's cells.
 
 use std::{
     num::{NonZeroU32, NonZeroUsize},
@@ -22,18 +23,18 @@ pub enum Exit {
     Failure = 1,
     /// The command line, or a file that it names or needs, is wrong. clap exits with the same code.
     Usage = 2,
-    /// Something is missing or broke, so nothing can be said.
+    /// The infrastructure failed, or something is missing, so the result is unknown.
     Infrastructure = 3,
 }
 
 impl Exit {
-    /// The end of `--help`.
+    /// The last lines of `--help`.
     pub const HELP: &str = "\
 Exit codes: 0 all as expected; 1 a cell, test or check failed; 2 wrong usage or configuration; \
-3 infrastructure failed, nothing can be said.";
+3 infrastructure failed, result unknown.";
 
-    /// The exit code of several steps, of which one ended like `self` and another like `other`: a
-    /// failure outranks what is wrong with the command line, and that outranks what can't be said.
+    /// The combined exit code of two steps: a failure outranks a wrong command line, which outranks
+    /// an infrastructure failure.
     #[must_use]
     pub fn and(self, other: Exit) -> Exit {
         let rank = |exit: &Exit| match exit {
@@ -58,19 +59,19 @@ impl Termination for Exit {
     }
 }
 
-/// Which kernels of a release.
+/// Which kernels of a release to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Tier {
-    /// Those that run where no kernel is named.
+    /// The kernels that run when none is named.
     Default,
-    /// The others.
+    /// All other kernels.
     Extended,
-    /// All of them.
+    /// All kernels.
     All,
 }
 
-/// How much a release means, and whether the lock may grow.
+/// What a release selects, and whether the lock may grow.
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Scope {
     /// Take the kernels of this tier when a release is given. Without it, those of the default tier, or
@@ -83,22 +84,22 @@ pub struct Scope {
     pub locked: bool,
 }
 
-/// Which kernels, named by options.
+/// The kernels to run, selected by options.
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Selected {
     /// A kernel to boot: an id, a release (`5.10` selects every entry of it), a glob, `host`, `all`, or
     /// the path of an image. Repeatable; without it, the kernels of the default tier.
     #[arg(long = "kernel", value_name = "SEL")]
     pub kernels: Vec<String>,
-    /// How much a release means.
+    /// What a release selects.
     #[command(flatten)]
     pub scope: Scope,
 }
 
-/// What a run of the matrix is asked for.
+/// What to run.
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize)]
 pub struct RunOptions {
-    /// Which kernels.
+    /// Which kernels to run.
     #[command(flatten)]
     pub selected: Selected,
     /// Run only the tracers of this backend.
@@ -107,16 +108,16 @@ pub struct RunOptions {
     /// Run only scenarios whose `tracer/name` matches.
     #[arg(long, value_name = "GLOB")]
     pub scenario: Option<String>,
-    /// Run only cells whose BTF comes from here; `masked` hides the kernel's BTF from user space.
+    /// Run only cells with this source of BTF; `masked` hides the kernel's BTF from user space.
     #[arg(long, value_name = "MODE", value_parser = ["embedded", "masked", "absent", "external"])]
     pub btf: Option<String>,
-    /// Run only this part of the cells, for example 1/4 to 4/4 on four machines that share a run.
+    /// Run only this part of the cells, such as 1/4 to 4/4 on four machines that share a run.
     #[arg(long, value_name = "PART/OF")]
     pub partition: Option<String>,
-    /// Boot a guest for every cell, instead of restoring a saved one.
+    /// Boot a guest for every cell instead of restoring a saved one.
     #[arg(long)]
     pub cold: bool,
-    /// Run N guests at a time; as many as the machine has room for if not given.
+    /// Run N guests at a time. By default as many as the machine has room for.
     #[arg(long, value_name = "N")]
     pub jobs: Option<NonZeroUsize>,
     /// Repeat each cell N times. A cell whose outcome varies is `flaky`, which counts as a failure.

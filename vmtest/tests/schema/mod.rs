@@ -1,10 +1,10 @@
-//! `docs/report.schema.json`, against which reports are held.
+//! Validates reports against `docs/report.schema.json`.
 
 use serde_json::{Value, json};
 
-/// What is wrong with a report; nothing if it is as documented.
+/// Validates a report, and returns the errors; none if it matches the schema.
 ///
-/// Readers must take fields that they don't know. Here, one that isn't documented is a mistake.
+/// Readers must accept unknown fields, but here an undocumented field is an error.
 pub(crate) fn violations(report: &Value) -> Vec<String> {
     let mut schema: Value =
         serde_json::from_str(include_str!("../../../docs/report.schema.json")).unwrap();
@@ -15,11 +15,11 @@ pub(crate) fn violations(report: &Value) -> Vec<String> {
     validator.iter_errors(report).map(violation).collect()
 }
 
-/// Closes every object of the schema that lists its properties.
+/// Forbids further properties in every object of the schema that lists its properties.
 fn refuse_what_is_not_described(schema: &mut Value) {
     match schema {
         Value::Object(object) => {
-            // A condition lists only what it is about.
+            // A condition lists only the properties that it tests.
             let is_whole = object.get("type") == Some(&json!("object"));
             if is_whole && object.contains_key("properties") {
                 object.insert("additionalProperties".to_owned(), json!(false));

@@ -1,4 +1,4 @@
-//! `kernlab bench`: what the lab's own steps cost on this machine.
+//! `kernlab bench`: measures what the lab's own steps cost on this machine.
 
 use std::{
     fs,
@@ -23,34 +23,37 @@ use crate::{failure::Failure, kernels::Progress, selection};
 /// What to measure.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Cold boots to a ready guest, against the same kernel with an init that switches off at once.
+    /// Measure cold boots to a ready guest, against the same kernel with an init that powers off at
+    /// once.
     Boot(Subject),
-    /// Guests restored one after the other; fails if one can't be, or if they leave anything behind.
+    /// Restore one guest after the other. Fails if a restore fails or if a guest leaves anything
+    /// behind.
     Soak(Subject),
-    /// A command in a restored and in a booted guest, beside virtme-ng and danobi's vmtest where they
-    /// are installed. They share the host's files with their guests, and want 9p of the kernel.
+    /// Run a command in a restored and in a booted guest, beside virtme-ng and danobi's vmtest
+    /// where they are installed. Both share the host's files with their guests and need 9p in the
+    /// kernel.
     #[command(alias = "peers")]
     Baselines(Subject),
-    /// What each backend's tracer costs a program that only writes, through each buffer.
+    /// Measure what each backend's tracer costs a program that only writes, through each buffer.
     Tracers(Subject),
-    /// The matrix as `vmtest` runs it: all of it, each backend's part, and all of it after the saved
-    /// guests were thrown away.
+    /// Run the matrix as `vmtest` does: all of it, each backend's part, and all of it again without
+    /// the saved guests.
     Matrix(Several),
-    /// Sets what `--json` wrote beside what an older run of the same benchmark wrote.
+    /// Compare a result that `--json` wrote with an older one of the same benchmark.
     Compare {
-        /// The older one.
+        /// The older result.
         old: PathBuf,
-        /// The newer one.
+        /// The newer result.
         new: PathBuf,
     },
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Subject {
-    /// Which kernel: an id or another selector that names exactly one.
+    /// The kernel: an id, or another selector that names exactly one.
     #[arg(long, value_name = "SEL", default_value = "debian-6.1")]
     kernel: String,
-    /// How often to measure.
+    /// Measure N times.
     #[arg(long, value_name = "N", default_value = "10")]
     rounds: NonZeroUsize,
     /// Write the medians with their spread to this file.
@@ -62,7 +65,7 @@ pub(crate) struct Subject {
 pub(crate) struct Several {
     #[command(flatten)]
     selected: Selected,
-    /// How often to run everything.
+    /// Run everything N times.
     #[arg(long, value_name = "N", default_value = "3")]
     rounds: NonZeroUsize,
     /// Write the medians with their spread to this file.
@@ -121,7 +124,8 @@ fn measure(benchmark: Benchmark, arguments: &Subject) -> Result<(), Failure> {
     let selection = Selection::of(std::slice::from_ref(&arguments.kernel));
     let entries = kernels.select(&selection)?.entries;
     let [entry] = entries.as_slice() else {
-        let message = format!("{} names {} kernels, expected one", arguments.kernel, entries.len());
+        let message =
+            format!("{:?} selects {} kernels: name exactly one", arguments.kernel, entries.len());
         return Err(Failure::usage(message));
     };
     let progress = Progress::new();
@@ -134,7 +138,7 @@ fn measure(benchmark: Benchmark, arguments: &Subject) -> Result<(), Failure> {
         .map_err(|error| Failure::infrastructure(&error))?;
     let image = kernel.image.bzimage.clone();
     let (kernel, rounds) = (kernel.id.clone(), arguments.rounds);
-    // A line per round, of many rounds a line per hundred.
+    // A line per round, or per hundred rounds if there are many.
     let step = if rounds.get() > 100 { 100 } else { 1 };
     let observe = |number: usize| {
         if number.is_multiple_of(step) {
@@ -147,7 +151,7 @@ fn measure(benchmark: Benchmark, arguments: &Subject) -> Result<(), Failure> {
         Benchmark::Baselines => {
             let store = kernels.store().clone();
             let image = image.ok_or_else(|| {
-                Failure::usage(format!("{kernel} has no bzImage, which is what the others take"))
+                Failure::usage(format!("{kernel} has no bzImage, which the other harnesses need"))
             })?;
             bench::baselines(&BaselineBench { bootable, kernel, image, store, rounds }, observe)
                 .map_err(|error| Failure::infrastructure(&error))?
@@ -156,7 +160,7 @@ fn measure(benchmark: Benchmark, arguments: &Subject) -> Result<(), Failure> {
             let store = kernels.store().clone();
             let bpftrace = Program::in_path("bpftrace").map(|path| Program::find(&path));
             let bpftrace = bpftrace.transpose().unwrap_or_else(|error| {
-                eprintln!("note: without bpftrace: {}", chain(&error));
+                eprintln!("note: measuring without bpftrace: {}", chain(&error));
                 None
             });
             bench::tracers(&TracersBench { bootable, kernel, store, rounds, bpftrace }, observe)

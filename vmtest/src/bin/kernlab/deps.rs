@@ -1,4 +1,4 @@
-//! `kernlab deps`: what each tracer depends on, and what each kernel has of it.
+//! `kernlab deps`: what each tracer depends on, and whether each kernel has it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,12 +25,12 @@ use crate::{
     selection,
 };
 
-/// RunObserver what each tracer depends on, and what each kernel has of it.
+/// Show what each tracer depends on, and whether each kernel has it.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     selected: Selected,
-    /// Only this tracer.
+    /// Show only this tracer.
     #[arg(long, value_parser = tracer)]
     tracer: Option<Tracer>,
     /// The directory of the programs that run in guests.
@@ -43,7 +43,7 @@ pub(crate) struct Arguments {
 
 fn tracer(name: &str) -> Result<Tracer, String> {
     let mut all = Scenario::ALL.iter().map(|scenario| scenario.tracer);
-    all.find(|tracer| tracer.name() == name).ok_or_else(|| format!("no tracer {name}"))
+    all.find(|tracer| tracer.name() == name).ok_or_else(|| format!("there is no tracer {name:?}"))
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
@@ -57,7 +57,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         match dossier::of(&kernels, entry, how, &progress) {
             Ok(archive) => drop(archives.insert(entry.id.clone(), archive)),
             Err(error) => {
-                let heading = format!("{} is left out: ", entry.id);
+                let heading = format!("{} is skipped: ", entry.id);
                 exit = Failure::infrastructure(&error).of(&heading).report();
             }
         }
@@ -79,21 +79,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-/// What the tracer program says of the objects that are compiled into it. It is asked here, on the
-/// host: nothing is loaded.
+/// What the tracer program reports about its embedded BPF objects. It runs on the host and loads
+/// nothing.
 fn of_objects(guest: &Path) -> Result<Vec<ObjectNeeds>, String> {
     let program = guest.join("kernlab-tracer");
-    let failed = |why: String| format!("{} does not tell what it needs: {why}", program.display());
+    let failed =
+        |why: String| format!("{} does not report what it needs: {why}", program.display());
     let output =
         Command::new(&program).arg("needs").output().map_err(|error| failed(error.to_string()))?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        return Err(failed(format!("{}: {}", output.status, said.trim_end())));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        return Err(failed(format!("{}: {}", output.status, stderr.trim_end())));
     }
     serde_json::from_slice(&output.stdout).map_err(|error| failed(error.to_string()))
 }
 
-/// The options that tracers need, with what each kernel was built with.
+/// The options that tracers need, and how each kernel was built.
 fn options(
     archives: &BTreeMap<String, Archive>,
 ) -> Result<BTreeMap<Tracer, Vec<Availability>>, String> {
@@ -102,10 +103,10 @@ fn options(
         let config = match archive.config_file() {
             None => None,
             Some(path) => {
-                let told = |error: &dyn Error| format!("{}: {}", path.display(), chain(error));
-                let text = fs::read(path).map_err(|error| told(&error))?;
+                let in_file = |error: &dyn Error| format!("{}: {}", path.display(), chain(error));
+                let text = fs::read(path).map_err(|error| in_file(&error))?;
                 let config = Config::parse(&String::from_utf8_lossy(&text));
-                Some(config.map_err(|error| told(&error))?)
+                Some(config.map_err(|error| in_file(&error))?)
             }
         };
         configs.insert(id, config);
@@ -115,7 +116,7 @@ fn options(
         for tracer in who_needs(requirement) {
             let states = configs.iter().map(|(id, config)| {
                 let state = config.as_ref().map_or_else(
-                    || "unknown: its configuration is not at hand".to_owned(),
+                    || "unknown: its configuration is not available".to_owned(),
                     |config| state(requirement, config),
                 );
                 ((*id).clone(), state)
@@ -166,7 +167,7 @@ fn render<'a>(
     let common = Scope::Tracers.to_string();
     let is_common = |availability: &&Availability| availability.by.contains(&common);
     if let Some(availabilities) = all.values().next() {
-        // The same for all: once is enough.
+        // All kernels agree: one line for all is enough.
         group(&common, &availabilities.iter().filter(is_common).collect::<Vec<_>>());
     }
     for (tracer, availabilities) in all {

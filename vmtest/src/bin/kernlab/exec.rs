@@ -1,4 +1,4 @@
-//! `kernlab exec`: a program of this machine in guests.
+//! `kernlab exec`: runs a program of this machine in guests.
 
 use std::{
     error::Error,
@@ -21,8 +21,8 @@ use kernlab_vmtest::{
 
 use crate::{failure::Failure, selection, show::Terminal};
 
-/// Run a program of this machine in each kernel: its output, its exit code, and what the kernel
-/// complained of come back.
+/// Run a program of this machine in each kernel, and show its output, its exit code and the
+/// kernel's complaints.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -30,19 +30,19 @@ pub(crate) struct Arguments {
     /// The directory of the programs that run in guests.
     #[arg(long, env = "KERNLAB_GUEST", value_name = "DIR")]
     guest: PathBuf,
-    /// One more file, as an executable: its path here, and its absolute path in the guest.
+    /// Copy another executable into the guest: its path here, and its absolute path in the guest.
     #[arg(long = "file", value_name = "HERE=THERE", value_parser = injected)]
     files: Vec<InjectedFile>,
-    /// Hide a file or a directory of the guest from the program: `/sys/kernel/btf`, say.
+    /// Hide a file or a directory of the guest from the program, such as `/sys/kernel/btf`.
     #[arg(long, value_name = "PATH")]
     hide: Vec<String>,
-    /// Mebibytes of memory of the guest.
+    /// The guest's memory in MiB.
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(128..=65536))]
     memory: Option<u32>,
-    /// Kill the program after so many seconds; emulated guests have four times as many.
+    /// Kill the program after this many seconds; four times that without KVM.
     #[arg(long, value_name = "SECONDS", default_value = "30")]
     timeout: u32,
-    /// Boot a guest, instead of restoring a saved one.
+    /// Boot a guest instead of restoring a saved one.
     #[arg(long)]
     cold: bool,
     /// The program and its arguments.
@@ -82,7 +82,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-/// What came back of a guest.
+/// What a guest returned.
 struct Ended {
     release: String,
     output: JobOutput,
@@ -124,7 +124,7 @@ fn run_in(
 }
 
 impl Ended {
-    /// Hands on what the program said, and says on standard error how it ended.
+    /// Passes on the program's output, and reports on standard error how it ended.
     fn show(&self, heading: &str) -> io::Result<Exit> {
         let Ended { release, output, .. } = self;
         if !heading.is_empty() {
@@ -134,7 +134,10 @@ impl Ended {
         io::stdout().flush()?;
         io::stderr().write_all(&output.stderr)?;
         if output.dropped > 0 {
-            eprintln!("note: {heading}{} bytes of output were too many", output.dropped);
+            eprintln!(
+                "note: {heading}{} bytes of output exceeded the limit and were dropped",
+                output.dropped
+            );
         }
         let guest_splats = GuestSplats::of(&self.kernel_log, &self.console);
         for splat in guest_splats.splats() {
@@ -145,7 +148,7 @@ impl Ended {
             let how = match output.exit {
                 lab::Exit::Code(code) => format!("exit code {code}"),
                 lab::Exit::Signal(signal) => format!("killed by signal {signal}"),
-                lab::Exit::Deadline => "killed: its time was over".to_owned(),
+                lab::Exit::Deadline => "killed: it exceeded --timeout".to_owned(),
             };
             eprintln!("{heading}{how}");
         }

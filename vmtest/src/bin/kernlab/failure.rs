@@ -1,4 +1,4 @@
-//! Why a command ended without having done what it was asked to.
+//! Why a command failed.
 
 use std::{error::Error, io};
 
@@ -7,7 +7,7 @@ use kernlab_core::outcome::Severity;
 use kernlab_kernels::{OpenError, SelectError, StoreError, chain};
 use kernlab_vmtest::run::RunError;
 
-/// An exit code, and what to tell the user.
+/// An exit code, and the message for the user.
 #[derive(Debug)]
 pub(crate) struct Failure {
     exit: Exit,
@@ -25,12 +25,12 @@ impl Failure {
         Failure { exit: Exit::Infrastructure, message: chain(error) }
     }
 
-    /// The same failure, of one thing of several.
+    /// The same failure with a heading that names what it is about.
     pub(crate) fn of(self, heading: &str) -> Self {
         Failure { message: format!("{heading}{}", self.message), ..self }
     }
 
-    /// Says on standard error what went wrong.
+    /// Reports on standard error what went wrong.
     pub(crate) fn report(&self) -> Exit {
         eprintln!("error: {}", self.message);
         self.exit
@@ -86,7 +86,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// The exit code of a run whose cells are this bad.
+/// The exit code of a run whose worst cell has this severity.
 pub(crate) fn exit_of(severity: Severity) -> Exit {
     match severity {
         Severity::Expected => Exit::Success,
@@ -95,7 +95,7 @@ pub(crate) fn exit_of(severity: Severity) -> Exit {
     }
 }
 
-/// Writes to standard output. A reader such as head(1) that has seen enough is no failure.
+/// Writes to standard output. It is no error if a reader such as head(1) stops early.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     match io::Write::write_all(&mut io::stdout(), text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),

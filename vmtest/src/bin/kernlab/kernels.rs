@@ -20,12 +20,12 @@ use crate::{
     selection,
 };
 
-/// What to do with the kernels.
+/// What to do with kernels.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// RunObserver every kernel: what it is, where it comes from, whether it is here.
+    /// Show every kernel: what it is, where it comes from, whether it is on this machine.
     List(List),
-    /// Ask the repositories what the kernels are now, and write kernels.lock.
+    /// Ask the repositories what the entries resolve to now, and write kernels.lock.
     Update(Update),
     /// Ask the repositories whether the kernels resolve, and which keys sign them. No kernel is
     /// downloaded, and kernels.lock stays as it is.
@@ -34,20 +34,20 @@ pub(crate) enum Command {
     Fetch(Fetch),
     /// Build kernels from their source, with the options that the lab needs.
     Build(build::Build),
-    /// Say whether a kernel is of use in the lab, and which options it lacks.
+    /// Say whether a kernel suits the lab, and which options it lacks.
     Check(check::Check),
     /// Print which of these kernels have to be built first.
     #[command(hide = true)]
     Unbuilt(build::Unbuilt),
-    /// Remove from the store what no lock names, or what it takes to be within a size.
+    /// Remove from the store what no lock names, or enough to keep the store within a size.
     Gc(gc::Gc),
-    /// RunObserver what is known of kernels: features, symbols, where they have their fields. One that has
-    /// no dossier yet is booted for it.
+    /// Show the facts about kernels: features, symbols, the offsets of fields. A kernel without a
+    /// dossier is booted to take one.
     Dossier(dossier::Dossier),
-    /// Add a kernel: find it, boot it, write its entry and lock, run the matrix on it, and compare it
-    /// with the kernel that is most like it.
+    /// Add a kernel: find it, boot it, write its entry and lock, run the matrix on it, and compare
+    /// it with the most similar kernel.
     Add(add::Add),
-    /// RunObserver what changed between two kernels for what the tracers touch.
+    /// Show what changed between two kernels in what the tracers use.
     Diff(diff::Diff),
 }
 
@@ -60,25 +60,25 @@ pub(crate) struct List {
 
 #[derive(Debug, Args)]
 pub(crate) struct Update {
-    /// Which kernels: releases, ids, globs. All if none is named.
+    /// Which kernels: releases, ids, globs. Without any, all kernels.
     #[arg(value_name = "KERNEL")]
     selectors: Vec<String>,
-    /// All kernels, with a line for each that says what it resolves to.
+    /// Select all kernels, and print a line for each with what it resolves to.
     #[arg(long, conflicts_with = "selectors")]
     all: bool,
-    /// RunObserver what would change, and write nothing.
+    /// Show what would change, and write nothing.
     #[arg(long)]
     dry_run: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Fetch {
-    /// Which kernels: releases, ids, globs, `all`, `host`, or the path of an image. Those of the
-    /// default tier if none is named.
+    /// Which kernels: releases, ids, globs, `all`, `host`, or the path of an image. Without any,
+    /// those of the default tier.
     #[arg(value_name = "KERNEL")]
     selectors: Vec<String>,
-    /// Download nothing: what is not in the store is an error. KERNLAB_OFFLINE=1 in the environment
-    /// means the same for every command.
+    /// Download nothing: a file that is not in the store is an error. KERNLAB_OFFLINE=1 in the
+    /// environment means the same for every command.
     #[arg(long)]
     offline: bool,
     #[command(flatten)]
@@ -169,7 +169,7 @@ fn table(rows: &[Row<'_>]) -> String {
     columns(&lines)
 }
 
-/// Lines whose cells are below each other.
+/// Lines whose cells are aligned in columns.
 fn columns<const N: usize>(lines: &[[String; N]]) -> String {
     let widths: [usize; N] = std::array::from_fn(|column| {
         lines.iter().map(|line| line[column].len()).max().unwrap_or(0)
@@ -192,7 +192,7 @@ fn state(state: State) -> &'static str {
     }
 }
 
-/// The entries that selectors name; all of them if there are none.
+/// The entries that the selectors name; without selectors, all entries.
 fn select_all(kernels: &Kernels, selectors: &[String]) -> Result<Vec<Entry>, SelectError> {
     let all = ["all".to_owned()];
     let selectors = if selectors.is_empty() { &all[..] } else { selectors };
@@ -237,7 +237,7 @@ fn run_update(kernels: &Kernels, arguments: &Update) -> Result<Exit, Failure> {
     Ok(if update.unresolved.is_empty() { Exit::Success } else { Exit::Infrastructure })
 }
 
-/// Says which of these entries no lock has anything to say about.
+/// A message about those of these entries that need no lock.
 fn needs_no_lock(entries: &[Entry]) -> Option<String> {
     let ids = entries.iter().filter(|entry| !entry.source.is_locked());
     let ids: Vec<_> = ids.map(|entry| entry.id.as_str()).collect();
@@ -249,7 +249,7 @@ fn needs_no_lock(entries: &[Entry]) -> Option<String> {
     Some(format!("{} {need} no lock: {source} on this machine", ids.join(", ")))
 }
 
-/// What an update says of one entry.
+/// The line about one entry in the output of an update.
 fn resolved_line(entry: &Entry, update: &kernlab_kernels::Update) -> String {
     let id = &entry.id;
     let Some(resolution) = update.resolved.iter().find(|resolved| resolved.kernel.id == *id) else {

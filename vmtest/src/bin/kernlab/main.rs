@@ -1,4 +1,4 @@
-//! The host tool: everything that `cargo xtask` hands on.
+//! The host tool: implements the commands that `cargo xtask` forwards.
 
 mod bench;
 mod building;
@@ -29,20 +29,20 @@ enum Command {
     /// Measure what the lab's own steps cost on this machine.
     #[command(subcommand)]
     Bench(bench::Command),
-    /// RunObserver what each tracer depends on, and what each kernel has of it.
+    /// Show what each tracer depends on, and whether each kernel has it.
     Deps(deps::Arguments),
     /// Run a program of this machine in each kernel.
     Exec(exec::Arguments),
     /// List, resolve and download kernels.
     #[command(subcommand)]
     Kernels(kernels::Command),
-    /// Divide the matrix into shards, and make one report of theirs.
+    /// Divide the matrix into shards, and merge their reports.
     Matrix(matrix::Arguments),
-    /// Render the report of a run that was made.
+    /// Render the report of a finished run.
     Report(report::Arguments),
-    /// Boot kernels, run every tracer in them, compare its events with the golden snapshots.
+    /// Boot kernels, run every tracer in them, and compare its events with the golden snapshots.
     Run(run::Arguments),
-    /// Be at the console of a kernel, with a shell of this machine.
+    /// Open a shell in a guest, on the kernel's console.
     Shell(shell::Arguments),
 }
 

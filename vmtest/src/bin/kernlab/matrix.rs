@@ -1,4 +1,4 @@
-//! `kernlab matrix`: a run in parts, for CI.
+//! `kernlab matrix`: splits a run into shards, for CI.
 
 use std::{num::NonZeroUsize, path::PathBuf};
 
@@ -22,13 +22,13 @@ use crate::{
 pub(crate) struct Arguments {
     #[command(flatten)]
     selected: Selected,
-    /// Divide the matrix, and print the parts in the form that a GitHub workflow's `matrix` takes.
+    /// Divide the matrix into N shards, and print them as the `matrix` of a GitHub workflow.
     #[arg(long, value_name = "N")]
     shards: Option<NonZeroUsize>,
-    /// Make one report of the runs in these directories.
+    /// Merge the reports in these directories into one.
     #[arg(long, value_name = "DIR", num_args = 1.., requires = "into")]
     merge: Vec<PathBuf>,
-    /// Where that goes, with the evidence of all of them.
+    /// Write the merged report and all evidence to this directory.
     #[arg(long, value_name = "DIR", requires = "merge")]
     into: Option<PathBuf>,
 }
@@ -43,7 +43,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let (kernels, entries) = selection::selected(&arguments.selected)?;
     let cells = Filter::default().cells(&entries);
     let Some(into) = &arguments.into else {
-        // The machines that run the shards get one lock, which says the same to each.
+        // The machines that run the shards share one lock, so that each resolves the same kernels.
         let progress = Progress::new();
         for entry in &entries {
             if let Err(error) = kernels.resolve(entry, &progress) {

@@ -1,4 +1,4 @@
-//! `kernlab report`: a run's report, for whoever is to read it.
+//! `kernlab report`: renders a run's report.
 
 mod diff;
 
@@ -23,9 +23,9 @@ use kernlab_vmtest::{
 
 use crate::failure::{self, Failure};
 
-/// Names the file that becomes the summary of a job on GitHub.
+/// The environment variable with the path of the job summary on GitHub.
 const SUMMARY_VARIABLE: &str = "GITHUB_STEP_SUMMARY";
-/// Columns of the table, for who is no terminal.
+/// Columns of the table where the output is no terminal.
 const WIDTH: usize = 100;
 
 #[derive(Args, Debug)]
@@ -33,40 +33,40 @@ const WIDTH: usize = 100;
 pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
-    /// How it is written.
+    /// The output format.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
     /// Write to this file instead of standard output.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// The run: its name, its directory, or the path of a report.json. The newest if none is given.
+    /// The run: its name, its directory, or the path of a report.json. By default the newest.
     #[arg(value_name = "RUN")]
     run: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Tell what got worse, and why: two runs of one matrix, or two kernels of one run.
+    /// Show what got worse, and why: between two runs of one matrix, or two kernels of one run.
     Diff(diff::Arguments),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// As at the end of a run.
+    /// Text, as at the end of a run.
     Text,
     /// Markdown.
     Markdown,
-    /// The same within what GitHub takes, added to the summary of the job that this runs in.
+    /// Markdown within GitHub's size limit, appended to the summary of the current job.
     Github,
-    /// One page.
+    /// A self-contained HTML page.
     Html,
-    /// The XML that CI systems read.
+    /// JUnit XML for CI systems.
     Junit,
     /// report.json itself.
     Json,
 }
 
-/// Writes the report. What the run found out does not change the exit code.
+/// Writes the report. The run's verdict does not change the exit code.
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     if let Some(Command::Diff(arguments)) = &arguments.command {
         return diff::run(arguments);
@@ -78,8 +78,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
-/// Writes to a file, or to standard output; without a file, a summary goes to that of the job that this
-/// runs in, if it has one.
+/// Writes to a file or to standard output. Without a file, a summary is appended to the job summary
+/// that GitHub names, if it names one.
 fn deliver(output: Option<&Path>, is_summary: bool, text: &str) -> Result<(), Failure> {
     let summary = env::var_os(SUMMARY_VARIABLE).filter(|path| is_summary && !path.is_empty());
     let file = match (output, summary) {
@@ -91,7 +91,7 @@ fn deliver(output: Option<&Path>, is_summary: bool, text: &str) -> Result<(), Fa
         .map_err(|error| Failure::from(error).of("failed to write the report: "))
 }
 
-/// The report that is meant, and the directory that it is in.
+/// The selected report, and its directory.
 fn read(run: Option<&str>) -> Result<(Report, RunDir), Failure> {
     let path = find(run).map_err(Failure::usage)?;
     let report = Report::read(&path).map_err(|error| Failure::usage(chain(&error)))?;
@@ -99,7 +99,7 @@ fn read(run: Option<&str>) -> Result<(Report, RunDir), Failure> {
     Ok((report, RunDir::open(dir)))
 }
 
-/// The file of the report that is meant.
+/// The file of the selected report.
 fn find(run: Option<&str>) -> Result<PathBuf, String> {
     const FILE: &str = "report.json";
     if let Some(path) = run.map(Path::new)
@@ -113,7 +113,9 @@ fn find(run: Option<&str>) -> Result<PathBuf, String> {
     match path.exists() {
         true => Ok(path),
         false => Err(match run {
-            Some(run) => format!("there is no run {run:?} in {}, and no such file", runs.display()),
+            Some(run) => {
+                format!("there is no run {run:?} in {}, and no file of that name", runs.display())
+            }
             None => {
                 format!("there is no report in {}: `cargo xtask vmtest` makes one", runs.display())
             }

@@ -1,4 +1,4 @@
-//! `kernlab run`: the matrix.
+//! `kernlab run`: runs the matrix.
 
 use std::{
     fs, io,
@@ -19,7 +19,7 @@ use crate::{
     show::Terminal,
 };
 
-/// Boot kernels, run every tracer in them, compare its events with the golden snapshots.
+/// Boot kernels, run every tracer in them, and compare its events with the golden snapshots.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
     guest: PathBuf,
 }
 
-/// Runs the matrix and says on standard output what came of it.
+/// Runs the matrix and prints the results on standard output.
 pub(crate) fn run(Arguments { options, guest }: &Arguments) -> Result<Exit, Failure> {
     let kernels = selection::open(&options.selected.scope)?;
     let terminal = Arc::new(Terminal::new());

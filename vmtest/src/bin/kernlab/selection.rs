@@ -1,4 +1,4 @@
-//! Which kernels a command is about.
+//! Which kernels a command works on.
 
 use std::{env, path::PathBuf};
 
@@ -8,22 +8,22 @@ use kernlab_vmtest::run;
 
 use crate::failure::Failure;
 
-/// The kernels of this checkout, as far as the lock may be changed.
+/// Opens the kernels of this checkout. `scope` says whether the lock may grow.
 pub(crate) fn open(scope: &Scope) -> Result<Kernels, Failure> {
     Ok(limit(Kernels::open()?, scope.locked))
 }
 
-/// The kernels; an entry that is not in the lock is an error if they are `locked`.
+/// Makes an entry that is missing in the lock an error if `locked` is set.
 pub(crate) fn limit(kernels: Kernels, locked: bool) -> Kernels {
     if locked { kernels.locked_only() } else { kernels }
 }
 
-/// What these selectors mean.
+/// The selection that these selectors mean.
 pub(crate) fn selection(scope: &Scope, selectors: &[String]) -> Selection {
     run::selection(&Selected { kernels: selectors.to_owned(), scope: scope.clone() })
 }
 
-/// The entries that these selectors name. Says which of a release are left out.
+/// The entries that these selectors name. Reports entries of a release that are left out.
 pub(crate) fn entries(
     kernels: &Kernels,
     scope: &Scope,
@@ -36,15 +36,15 @@ pub(crate) fn entries(
     Ok(chosen.entries)
 }
 
-/// The kernels of this checkout, and those that are named.
+/// The kernels of this checkout, and the selected entries.
 pub(crate) fn selected(selected: &Selected) -> Result<(Kernels, Vec<Entry>), Failure> {
     let kernels = open(&selected.scope)?;
     let entries = entries(&kernels, &selected.scope, &selected.kernels)?;
     Ok((kernels, entries))
 }
 
-/// The directory of the guest's programs, for commands that boot kernels and are started by
-/// `cargo xtask COMMAND`.
+/// The directory of the guest programs, for commands that boot kernels and that `cargo xtask
+/// COMMAND` starts.
 pub(crate) fn guest_programs(command: &str) -> Result<PathBuf, Failure> {
     env::var_os("KERNLAB_GUEST").map(PathBuf::from).ok_or_else(|| {
         Failure::usage(format!(

@@ -1,4 +1,4 @@
-//! `kernlab shell`: somebody at the console of a guest.
+//! `kernlab shell`: an interactive shell on the console of a guest.
 
 use std::{
     error::Error,
@@ -26,10 +26,10 @@ use tempfile::NamedTempFile;
 
 use crate::{exec::injected, failure::Failure, selection, show::Terminal};
 
-/// Be at the console of a kernel: with a shell of this machine, and the lab's own programs.
+/// Open a shell in a guest, on the kernel's console, with the lab's own programs.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
-    /// Which kernel: an id, the path of an image, or another selector that names exactly one.
+    /// The kernel: an id, the path of an image, or another selector that names exactly one.
     #[arg(long, value_name = "SEL")]
     kernel: String,
     #[command(flatten)]
@@ -37,13 +37,14 @@ pub(crate) struct Arguments {
     /// The directory of the programs that run in guests.
     #[arg(long, env = "KERNLAB_GUEST", value_name = "DIR")]
     guest: PathBuf,
-    /// The shell: a program of this machine. Else busybox, where it is installed, or /bin/sh.
+    /// The shell: a program of this machine. By default busybox if it is installed, otherwise
+    /// /bin/sh.
     #[arg(long, value_name = "PROGRAM")]
     program: Option<PathBuf>,
-    /// One more file, as an executable: its path here, and its absolute path in the guest.
+    /// Copy another executable into the guest: its path here, and its absolute path in the guest.
     #[arg(long = "file", value_name = "HERE=THERE", value_parser = injected)]
     files: Vec<InjectedFile>,
-    /// Let a debugger connect, at a character device of QEMU's: `tcp:localhost:1234` if none is named,
+    /// Let a debugger connect to a character device of QEMU: `tcp:localhost:1234` if none is named,
     /// or `unix:PATH,server=on,wait=off`.
     #[arg(
         long,
@@ -53,16 +54,16 @@ pub(crate) struct Arguments {
         default_missing_value = "tcp:localhost:1234"
     )]
     gdb: Option<String>,
-    /// Boot a guest, instead of restoring a saved one.
+    /// Boot a guest instead of restoring a saved one.
     #[arg(long)]
     cold: bool,
 }
 
-/// What ends the guest, whatever it does: Ctrl-], as in telnet(1).
+/// The key that ends the guest, whatever it is doing: Ctrl-], as in telnet(1).
 const LEAVE: u8 = 0x1d;
-/// Where a guest finds what was piped in.
+/// Where the guest finds the script from standard input.
 const SCRIPT: &str = "/run/script";
-/// A user goes home in the evening. Emulated guests have four times as long.
+/// A shell's timeout: no session lasts longer. Without KVM, it is four times that.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
@@ -74,7 +75,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         count => {
             let ids: Vec<_> = entries.into_iter().map(|entry| entry.id).collect();
             let (selector, ids) = (&arguments.kernel, ids.join(", "));
-            let message = format!("{selector:?} means {count} kernels: name one of {ids}");
+            let message = format!("{selector:?} selects {count} kernels: name one of {ids}");
             return Err(Failure::usage(message));
         }
     };
@@ -84,7 +85,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         .map_err(|error| Failure::infrastructure(error.as_ref()))
 }
 
-/// A program that talks to somebody.
+/// The interactive program.
 struct Shell {
     program: Program,
     arguments: Vec<String>,
@@ -99,7 +100,9 @@ impl Shell {
             let arguments = vec!["sh".to_owned()];
             return Ok(Shell { program: Program::find(&busybox)?, arguments });
         }
-        eprintln!("note: no busybox here: the guest's shell is /bin/sh, without ls and others");
+        eprintln!(
+            "note: busybox is not installed: the guest's shell is /bin/sh, without ls and the like"
+        );
         Ok(Shell { program: Program::find("/bin/sh".as_ref())?, arguments: Vec::new() })
     }
 }
@@ -129,7 +132,7 @@ fn visit(
         false => Checkpoints::of(store).guest(&bootable, &terminal),
     };
     let mut guest = guest.map_err(Box::<LabError>::from)?;
-    eprintln!("{}, {}; Ctrl-] ends it", entry.id, guest.hello().release);
+    eprintln!("{}, {}; Ctrl-] ends the guest", entry.id, guest.hello().release);
     if let Some(device) = &arguments.gdb {
         let image = kernel.image.fastest().display();
         eprintln!("a debugger may connect to {device}: gdb {image}, then `target remote`");
@@ -160,8 +163,8 @@ fn visit(
     Ok(if guest_splats.splats().is_empty() { Exit::Success } else { Exit::Failure })
 }
 
-/// What is piped in, as a file: a terminal would lose some of a long text, and take some of its bytes for
-/// keys.
+/// Standard input as a file, unless it is a terminal. Through the guest's terminal, a long script
+/// would lose bytes, and some bytes would act as control keys.
 fn piped() -> io::Result<Option<NamedTempFile>> {
     if io::stdin().is_terminal() {
         return Ok(None);
@@ -171,7 +174,7 @@ fn piped() -> io::Result<Option<NamedTempFile>> {
     Ok(Some(file))
 }
 
-/// Hands keys on until the user leaves, or the guest is gone.
+/// Forwards keys until the user ends the guest or the guest is gone.
 fn type_on(keyboard: &Keyboard, modes: &Termios) {
     let mut buffer = [0; 1024];
     while let Ok(length @ 1..) = io::stdin().read(&mut buffer) {
@@ -179,7 +182,7 @@ fn type_on(keyboard: &Keyboard, modes: &Termios) {
         if keys.contains(&LEAVE) {
             restore(modes);
             eprintln!();
-            // QEMU ends with us.
+            // QEMU ends with this process.
             process::exit(0);
         }
         if keyboard.press(keys).is_err() {
@@ -188,8 +191,8 @@ fn type_on(keyboard: &Keyboard, modes: &Termios) {
     }
 }
 
-/// The user's terminal, which hands on every key as it is until this is dropped. Nothing is changed
-/// where the input is no terminal.
+/// The user's terminal in raw mode until this is dropped. If the input is no terminal, nothing
+/// changes.
 struct RawTerminal {
     modes: Option<Termios>,
 }
@@ -214,7 +217,7 @@ impl Drop for RawTerminal {
 }
 
 fn restore(modes: &Termios) {
-    // There is nobody left to tell.
+    // An error can't be reported any more.
     let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, modes);
 }
 

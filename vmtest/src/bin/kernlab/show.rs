@@ -1,5 +1,5 @@
-//! A run on a terminal: what happens now, redrawn in place. Elsewhere: one line for each kernel that
-//! is done and for each cell that failed.
+//! Shows a run: on a terminal, the current work, redrawn in place; elsewhere, a line for each
+//! kernel that is done and for each cell that failed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,13 +26,13 @@ pub(crate) struct Terminal {
 struct State {
     /// What each running cell is doing.
     running: BTreeMap<String, &'static str>,
-    /// What is left of each kernel.
+    /// The progress of each kernel's cells.
     kernels: BTreeMap<String, KernelState>,
-    /// What is being done to make each kernel ready.
+    /// The current step of preparing each kernel.
     preparing: BTreeMap<String, String>,
     /// The file of each kernel that is being downloaded, and its size in bytes.
     downloads: BTreeMap<String, (String, u64)>,
-    /// Kernels of which it was said that cells wait for them.
+    /// Kernels whose waiting cells were already reported.
     awaited: BTreeSet<String>,
 }
 
@@ -56,7 +56,7 @@ impl Terminal {
         }
     }
 
-    /// Columns for the table.
+    /// The width of the table in columns.
     pub(crate) fn width(&self) -> usize {
         if std::io::stdout().is_terminal() { console::Term::stdout().size().1.into() } else { 100 }
     }
@@ -65,7 +65,7 @@ impl Terminal {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A line that stays, above whatever is redrawn.
+    /// A line that stays, above the redrawn part.
     fn line(&self, text: &str) {
         if self.bar.is_hidden() {
             eprintln!("{text}");
@@ -116,7 +116,7 @@ impl RunObserver for Terminal {
                 let kernel = kernel_of(cell);
                 if self.bar.is_hidden() && state.awaited.insert(kernel.clone()) {
                     let doing = state.preparing.get(&kernel);
-                    let doing = doing.map_or("not begun", String::as_str);
+                    let doing = doing.map_or("not started", String::as_str);
                     self.line(&format!("cells wait for {kernel}: {doing}"));
                 }
                 state.running.insert(cell.to_owned(), "waits:");
@@ -134,14 +134,15 @@ impl RunObserver for Terminal {
                 state.running.remove(cell);
                 self.bar.inc(1);
                 let kernel = kernel_of(cell);
-                // The other modes of the kernel may be all right.
+                // The other modes of the kernel may still work.
                 let of_mode = *reason == Some(Reason::WrongBtfMode);
                 if outcome.severity() != Severity::Expected {
                     let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-                    let said = |kernel: &KernelState| kernel.counts.contains_key(outcome);
+                    let is_reported = |kernel: &KernelState| kernel.counts.contains_key(outcome);
                     match outcome {
-                        // A kernel that can't be had: once is enough.
-                        Outcome::Unavailable if state.kernels.get(&kernel).is_some_and(said) => {}
+                        // The kernel is unavailable, and one line about that is enough.
+                        Outcome::Unavailable
+                            if state.kernels.get(&kernel).is_some_and(is_reported) => {}
                         Outcome::Unavailable if of_mode => {
                             let mode = cell.split('/').nth(1).unwrap_or_default();
                             self.line(&format!("{kernel}/{mode}: {outcome}{reason}"));

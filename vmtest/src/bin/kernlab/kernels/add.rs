@@ -1,5 +1,5 @@
-//! `kernlab kernels add`: from a word to an entry, a lock, a boot, a dossier, a matrix run and a
-//! comparison with the kernel that is most like it.
+//! `kernlab kernels add`: finds a kernel, writes its entry and its lock, boots it, takes its
+//! dossier, runs the matrix on it, and compares it with the most similar kernel.
 
 use std::{
     fs,
@@ -40,22 +40,23 @@ pub(crate) struct Add {
     /// image, or a release such as 6.16.
     #[arg(value_name = "KERNEL")]
     request: Request,
-    /// The entry's id; one like the others if none is given.
+    /// The entry's id. By default one in the style of the others.
     #[arg(long)]
     id: Option<String>,
-    /// What the kernel is in the matrix for: one line.
+    /// Why the kernel is in the matrix: one line.
     #[arg(long, value_name = "TEXT")]
     why: Option<String>,
-    /// Let it run when nothing is asked for.
+    /// Add the kernel to the default tier.
     #[arg(long)]
     default: bool,
-    /// Write into kernels.local.toml, for this machine only, as is done with images of this machine.
+    /// Write into kernels.local.toml, for this machine only. Images of this machine always go
+    /// there.
     #[arg(long)]
     local: bool,
     /// Write without asking.
     #[arg(long, conflicts_with = "dry_run")]
     yes: bool,
-    /// Boot the kernel and show the entry, but write and run nothing.
+    /// Boot the kernel and show the entry, but write nothing and run no matrix.
     #[arg(long)]
     dry_run: bool,
 }
@@ -91,7 +92,7 @@ pub(super) fn run(kernels: &Kernels, arguments: &Add) -> Result<Exit, Failure> {
     compare(&Kernels::open()?, &proposal, &guest)
 }
 
-/// Boots the kernel for its dossier, which also tells the BTF modes that it can have.
+/// Boots the kernel for its dossier, which also decides the entry's BTF modes.
 fn examine(
     mut proposal: Proposal,
     guest: &Path,
@@ -102,13 +103,13 @@ fn examine(
         dossier::of(&proposal.kernels, &proposal.entry, how, progress).map_err(|error| {
             progress.failed();
             Failure::infrastructure(&error)
-                .of("the kernel can't be used in the lab, so nothing was written: ")
+                .of("the kernel can't be used in the lab, nothing was written: ")
         })?;
     proposal.set_btf(archive.dossier.types.is_some());
     Ok((proposal, archive.dossier))
 }
 
-/// What is to be expected of the kernel.
+/// Which scenarios should work on the kernel.
 fn summary(dossier: &Dossier) -> String {
     let refused = Scenario::ALL.iter().filter_map(|scenario| {
         match dossier.predict(scenario, GivenTypes::Own) {
@@ -124,15 +125,15 @@ fn summary(dossier: &Dossier) -> String {
         Scenario::ALL.len()
     );
     if !refused.is_empty() {
-        text += &format!(", and these not:\n{}", refused.join("\n"));
+        text += &format!(", and these should not:\n{}", refused.join("\n"));
     }
     text
 }
 
-/// Asks on the terminal. Without one nobody has agreed.
+/// Asks on the terminal. Without a terminal the answer is no.
 fn agreed() -> bool {
     if !io::stdin().is_terminal() {
-        eprintln!("there is no terminal to ask on: --yes writes without asking");
+        eprintln!("there is no terminal to ask on: pass --yes to write without asking");
         return false;
     }
     print!("write this entry? [y/N] ");
@@ -141,7 +142,7 @@ fn agreed() -> bool {
     read.is_ok() && ["y", "yes"].contains(&answer.trim().to_lowercase().as_str())
 }
 
-/// Runs the matrix on the new kernel and on its nearest neighbour.
+/// Runs the matrix on the new kernel and on the most similar one.
 fn compare(kernels: &Kernels, proposal: &Proposal, guest: &Path) -> Result<Exit, Failure> {
     let entry = &proposal.entry;
     let neighbour = nearest(kernels, entry).cloned();
@@ -159,7 +160,7 @@ fn compare(kernels: &Kernels, proposal: &Proposal, guest: &Path) -> Result<Exit,
         let regression = Regression::of_kernels(side, &neighbour.id, &entry.id)
             .map_err(|error| Failure::infrastructure(&error))?;
         if regression.difference.is_none() {
-            eprintln!("note: without both dossiers there is no telling what changed in the kernel");
+            eprintln!("note: a dossier is missing, so changes between the kernels can't be shown");
         }
         println!("\n{regression}");
         let file = dir.path().join("regression.txt");
@@ -167,7 +168,7 @@ fn compare(kernels: &Kernels, proposal: &Proposal, guest: &Path) -> Result<Exit,
             Failure::from(error).of(&format!("cannot write {}: ", file.display()))
         })?;
     } else {
-        println!("no other kernel can be had, so there is nothing to compare with");
+        println!("no other kernel is available, so there is nothing to compare with");
     }
     println!("evidence: {}", dir.path().display());
     if entry.btf.contains(&BtfMode::Absent) {

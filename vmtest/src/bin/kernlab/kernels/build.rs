@@ -1,4 +1,4 @@
-//! `kernlab kernels build`: kernels from their source.
+//! `kernlab kernels build`: builds kernels from source.
 
 use clap::Args;
 use kernlab_cli::{Exit, Scope};
@@ -10,7 +10,7 @@ use crate::{failure::Failure, selection};
 
 #[derive(Debug, Args)]
 pub(crate) struct Build {
-    /// Which kernels, of those whose source is `build`: releases, ids, globs.
+    /// Which kernels whose source is `build`: releases, ids, globs.
     #[arg(value_name = "KERNEL", required = true)]
     selectors: Vec<String>,
     #[command(flatten)]
@@ -34,7 +34,7 @@ fn names_pahole(entry: &Entry) -> bool {
     matches!(&entry.source, Source::Build(build) if build.toolchain.pahole.is_some())
 }
 
-/// Builds what was not built before. Fails if a source can't be built.
+/// Builds the selected kernels that are not built yet. Fails if a source can't be built.
 pub(super) fn run(kernels: Kernels, arguments: &Build) -> Result<Exit, Failure> {
     let kernels = selection::limit(kernels, arguments.scope.locked);
     let entries = selection::entries(&kernels, &arguments.scope, &arguments.selectors)?;
@@ -67,7 +67,7 @@ pub(super) fn run(kernels: Kernels, arguments: &Build) -> Result<Exit, Failure> 
     Ok(exit)
 }
 
-/// The files that came out, with their sizes.
+/// The files that the build made, with their sizes.
 fn files(kernel: &Unpacked) -> String {
     let paths = [&kernel.image.bzimage, &kernel.image.vmlinux, &kernel.config];
     let lines = paths.into_iter().flatten().map(|path| {
@@ -77,15 +77,15 @@ fn files(kernel: &Unpacked) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Prints which of the selected kernels have to be built before they can be used, for `cargo xtask`,
-/// which then looks for what that takes.
+/// Prints which of the selected kernels have to be built before they can be used. `cargo xtask`
+/// then checks that the build tools are installed.
 pub(super) fn run_unbuilt(kernels: &Kernels, arguments: &Unbuilt) -> Exit {
-    // What is wrong with the selectors, the command that they are for says.
+    // The command that the selectors are for reports errors in them.
     let chosen = kernels.select(&selection::selection(&arguments.scope, &arguments.selectors));
     let entries = chosen.map_or_else(|_| Vec::new(), |chosen| chosen.entries);
     for entry in entries.iter().filter(|entry| is_built_here(entry)) {
         if kernels.state(entry) != State::Stored {
-            // One that names its own pahole doesn't need this machine's.
+            // An entry that names its own pahole doesn't need this machine's.
             let btf = match (entry.has_btf(), names_pahole(entry)) {
                 (true, false) => "with BTF",
                 _ => "without BTF",

@@ -1,4 +1,4 @@
-//! `kernlab kernels check`: whether a kernel is of use in the lab.
+//! `kernlab kernels check`: whether a kernel suits the lab.
 
 use std::{fmt::Write as _, path::Path};
 
@@ -13,15 +13,15 @@ use crate::{failure::Failure, selection};
 
 #[derive(Debug, Args)]
 pub(crate) struct Check {
-    /// A bzImage, a vmlinux, a configuration (also one such as /proc/config.gz), or a kernel of the
-    /// matrix: an id, a release, a glob, `host`.
+    /// A bzImage, a vmlinux, a configuration (also a compressed one such as /proc/config.gz), or a
+    /// kernel of the matrix: an id, a release, a glob, `host`.
     #[arg(value_name = "IMAGE|CONFIG|KERNEL", required = true)]
     subjects: Vec<String>,
     #[command(flatten)]
     scope: Scope,
 }
 
-/// Looks at each, and says what it lacks. Fails if one of them is of no use.
+/// Examines each kernel and prints what it lacks. Fails if one of them does not suit the lab.
 pub(super) fn run(kernels: Kernels, arguments: &Check) -> Result<Exit, Failure> {
     let kernels = &selection::limit(kernels, arguments.scope.locked);
     let mut exit = Exit::Success;
@@ -45,7 +45,7 @@ pub(super) fn run(kernels: Kernels, arguments: &Check) -> Result<Exit, Failure> 
     Ok(exit)
 }
 
-/// As with cells: a failure outranks what nothing can be said about.
+/// As with cells, a failure outranks an unknown result.
 fn worse(one: Exit, other: Exit) -> Exit {
     let rank = |exit| match exit {
         Exit::Success => 0,
@@ -78,25 +78,27 @@ fn of_matrix(
     Ok(all)
 }
 
-/// What is to be said about one kernel, and how bad it is.
+/// The text about one kernel, and its exit code.
 fn render(name: &str, examined: &Examined) -> (String, Exit) {
     let mut text =
         format!("{name}: {}\n", examined.release.as_deref().unwrap_or("release unknown"));
     if let Some(ImageTraits { pvh, btf }) = examined.image {
         let starts = match pvh {
-            Some(true) => "starts by its PVH entry point",
-            Some(false) => "starts by its bzImage, a second later than by a PVH entry point",
-            None => "starts by its bzImage, whose payload is compressed in a way unknown here",
+            Some(true) => "boots through its PVH entry point",
+            Some(false) => {
+                "boots through its bzImage, a second slower than through a PVH entry point"
+            }
+            None => "boots through its bzImage, whose payload has an unknown compression",
         };
         let types = match btf {
             Some(true) => "BTF modes embedded and masked",
             Some(false) => "no BTF: modes absent and external",
-            None => "whether it has BTF can't be told",
+            None => "whether it has BTF is unknown",
         };
         let _ = writeln!(text, "  {starts}; {types}");
     }
     let Some(config) = &examined.config else {
-        text += "  its configuration is not in the image (CONFIG_IKCONFIG): check that file too\n";
+        text += "  its configuration is not in the image (CONFIG_IKCONFIG): check its config file too\n";
         return (text, Exit::Infrastructure);
     };
     let exit = options(&mut text, config);
@@ -108,7 +110,7 @@ fn options(text: &mut String, config: &Config) -> Exit {
     for Unsatisfied { requirement, found } in &suitability.unsatisfied {
         let found = match found {
             Some(found) => format!("is {found}"),
-            None => "is not there".to_owned(),
+            None => "is missing".to_owned(),
         };
         let _ = writeln!(
             text,
@@ -124,7 +126,7 @@ fn options(text: &mut String, config: &Config) -> Exit {
         }
         (true, true) => format!("suits the lab: all {met} options are as needed"),
         (true, false) => format!(
-            "suits the lab, where these scenarios are unsupported: {}",
+            "suits the lab, except for these unsupported scenarios: {}",
             unsupported.join(", ")
         ),
     };
@@ -157,25 +159,25 @@ mod tests {
         });
         insta::assert_snapshot!(texts.join("\n"), @r"
         all: 5.4.273
-          starts by its bzImage, a second later than by a PVH entry point; no BTF: modes absent and external
+          boots through its bzImage, a second slower than through a PVH entry point; no BTF: modes absent and external
           suits the lab: all 38 options are as needed
         -> Success
 
         few: 5.4.273
-          starts by its bzImage, a second later than by a PVH entry point; no BTF: modes absent and external
-          CONFIG_KEYS is not there, should be y; needed by many_args/key_alloc: add_key(2), and the function behind it that has eight arguments.
-          suits the lab, where these scenarios are unsupported: many_args/key_alloc
+          boots through its bzImage, a second slower than through a PVH entry point; no BTF: modes absent and external
+          CONFIG_KEYS is missing, should be y; needed by many_args/key_alloc: add_key(2), and the function behind it that has eight arguments.
+          suits the lab, except for these unsupported scenarios: many_args/key_alloc
         -> Success
 
         useless: 5.4.273
-          starts by its bzImage, a second later than by a PVH entry point; no BTF: modes absent and external
-          CONFIG_KPROBES is not there, should be y; needed by every tracer: Probes at the entry and return of kernel functions, and the symbol table that says which there are.
+          boots through its bzImage, a second slower than through a PVH entry point; no BTF: modes absent and external
+          CONFIG_KPROBES is missing, should be y; needed by every tracer: Probes at the entry and return of kernel functions, and the symbol table that says which there are.
           does not suit the lab: 37 options are as needed, 1 not
         -> Failure
 
         silent: 5.4.273
-          starts by its bzImage, a second later than by a PVH entry point; no BTF: modes absent and external
-          its configuration is not in the image (CONFIG_IKCONFIG): check that file too
+          boots through its bzImage, a second slower than through a PVH entry point; no BTF: modes absent and external
+          its configuration is not in the image (CONFIG_IKCONFIG): check its config file too
         -> Infrastructure
         ");
     }

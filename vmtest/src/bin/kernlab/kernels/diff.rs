@@ -1,4 +1,4 @@
-//! `kernlab kernels diff`: what changed between two kernels.
+//! `kernlab kernels diff`: shows what changed between two kernels.
 
 use clap::Args;
 use kernlab_cli::Exit;
@@ -25,12 +25,12 @@ pub(crate) struct Diff {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-    /// Take only kernels that are in kernels.lock, instead of adding what it lacks.
+    /// Take only kernels that are in kernels.lock, instead of resolving and adding missing ones.
     #[arg(long)]
     locked: bool,
 }
 
-/// The JSON.
+/// The JSON output.
 #[derive(Serialize)]
 struct Output {
     old: String,
@@ -89,7 +89,7 @@ fn render(Output { old, new, difference, all }: &Output) -> String {
     text
 }
 
-/// The kernel that is meant: where several are, the only one of the default tier.
+/// The kernel that the selector names. If it names several, the only one of the default tier.
 fn one(kernels: &Kernels, selector: &str) -> Result<Entry, Failure> {
     let selection = Selection::of(std::slice::from_ref(&selector.to_owned()));
     let found = kernels.select(&selection)?.entries;
@@ -100,7 +100,7 @@ fn one(kernels: &Kernels, selector: &str) -> Result<Entry, Failure> {
         (all, _) => {
             let ids: Vec<_> = all.iter().map(|entry| entry.id.as_str()).collect();
             let (count, ids) = (ids.len(), ids.join(", "));
-            Err(Failure::usage(format!("{selector:?} means {count} kernels: name one of {ids}")))
+            Err(Failure::usage(format!("{selector:?} selects {count} kernels: name one of {ids}")))
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `kernlab kernels dossier`: what is known of a kernel.
+//! `kernlab kernels dossier`: shows the facts that the lab has gathered about a kernel.
 
 use std::{fs, io, path::PathBuf};
 
@@ -31,10 +31,10 @@ pub(crate) struct Dossier {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-    /// Examine the kernels anew, even those that have a dossier.
+    /// Take new dossiers, even of kernels that have one.
     #[arg(long)]
     refresh: bool,
-    /// Write each kernel's dossier into this directory, as test data: `ID.json`.
+    /// Write each kernel's dossier to `ID.json` in this directory, as test data.
     #[arg(long, value_name = "DIR")]
     trim: Option<PathBuf>,
     #[command(flatten)]
@@ -49,8 +49,8 @@ struct Row {
     layout: LayoutReport,
 }
 
-/// Shows each dossier, taking it first where need be. Fails if BTF contradicts what the kernel's
-/// memory says.
+/// Shows each dossier, and takes missing ones first. Fails if BTF contradicts what was found in the
+/// kernel's memory.
 pub(super) fn run(kernels: Kernels, arguments: &Dossier) -> Result<Exit, Failure> {
     let guest = selection::guest_programs("kernels dossier")?;
     let kernels = &selection::limit(kernels, arguments.scope.locked);
@@ -100,7 +100,7 @@ fn write(dir: &std::path::Path, row: &Row) -> io::Result<()> {
     Ok(())
 }
 
-/// What can be said in a few lines: what is missing is what matters.
+/// A summary in a few lines, mostly of what the kernel lacks.
 fn facts(Row { id, dossier, .. }: &Row) -> String {
     let features = &dossier.features;
     let yes = |is: bool| if is { "yes" } else { "no" };
@@ -177,9 +177,9 @@ fn render(layout: &LayoutReport) -> String {
         text += &format!("  socket_file_ops is at {address:#x}\n");
     }
     let agreement = match (layout.btf, layout.contradictions().len()) {
-        (false, _) => "there is no BTF to compare with".to_owned(),
-        (true, 0) => "all as BTF has it".to_owned(),
-        (true, count) => format!("{count} are not as BTF has it"),
+        (false, _) => "no BTF to compare with".to_owned(),
+        (true, 0) => "all agree with BTF".to_owned(),
+        (true, count) => format!("{count} differ from BTF"),
     };
     text += &format!(
         "  {} fields found in {} ms, {} not found: {agreement}\n",

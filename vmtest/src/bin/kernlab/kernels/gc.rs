@@ -1,4 +1,4 @@
-//! `kernlab kernels gc`: makes room in the store.
+//! `kernlab kernels gc`: removes files from the store.
 
 use indicatif::HumanBytes;
 use kernlab_cli::Exit;
@@ -9,11 +9,11 @@ use crate::failure::Failure;
 /// Remove from the store what no lock names.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Gc {
-    /// Remove only as much as it takes for the store to have no more than this: what was not used
-    /// for the longest time goes first, what the locks name last. `10G`, `500M`, or bytes.
+    /// Remove only as much as it takes to shrink the store to this size: what was unused for the
+    /// longest time goes first, what a lock names goes last. `10G`, `500M`, or bytes.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     keep: Option<u64>,
-    /// RunObserver what would be removed, and remove nothing.
+    /// Show what would be removed, and remove nothing.
     #[arg(long)]
     dry_run: bool,
 }
@@ -37,14 +37,14 @@ fn describe(sweep: &Sweep, is_dry: bool) -> String {
     let mut text = String::new();
     let verb = if is_dry { "would remove" } else { "removed" };
     for (kind, what) in [
-        (Kind::Leftover, "what killed processes left"),
+        (Kind::Leftover, "leftovers of killed processes"),
         (Kind::Unnamed, "packages and kernels that no lock names"),
-        (Kind::Derived, "saved guests and other things that are made again when needed"),
+        (Kind::Derived, "saved guests and other files that are made again when needed"),
         (Kind::Built, "kernels that were built here"),
         (Kind::Named, "packages and kernels that a lock names"),
     ] {
         let items: Vec<_> = sweep.remove.iter().filter(|item| item.kind == kind).collect();
-        // Files without a content are no news.
+        // Empty files are not worth a line.
         if size(&items) > 0 {
             text += &format!("{verb} {what}: {}, {}\n", items.len(), HumanBytes(size(&items)));
         }
@@ -54,7 +54,7 @@ fn describe(sweep: &Sweep, is_dry: bool) -> String {
     text + &format!("the store {verb} {}\n", HumanBytes(size(&kept)))
 }
 
-/// `10G`: binary multiples, as df(1) and du(1) have them.
+/// Parses `10G` with binary multiples, as df(1) and du(1) do.
 fn parse_size(text: &str) -> Result<u64, String> {
     let expected = || format!("{text:?} is not a size such as 10G, 500M or a number of bytes");
     let (digits, shift) = match text.as_bytes().last() {

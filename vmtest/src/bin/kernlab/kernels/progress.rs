@@ -1,4 +1,4 @@
-//! Shows what happens: a bar on a terminal, a line for each file elsewhere.
+//! Shows progress: a bar on a terminal, a line per file elsewhere.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -11,7 +11,7 @@ use kernlab_kernels::{Event, Observer, Unpacked, chain};
 
 const DOWNLOAD: &str = "{prefix} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} {wide_msg}";
 
-/// Bar, rate and time left of the file that is being downloaded.
+/// The bar of the current download, with its rate and the time left.
 pub(crate) struct Progress {
     bar: ProgressBar,
     is_terminal: bool,
@@ -35,22 +35,22 @@ impl Progress {
         }
     }
 
-    /// A kernel can be booted.
+    /// Reports that a kernel can be booted.
     pub(crate) fn ready(&self, kernel: &Unpacked) {
         self.line(&format!("{}: {} is ready", kernel.id, kernel.release));
     }
 
-    /// Something to be said, whatever is on the terminal.
+    /// Prints a line, whether or not a bar is shown.
     pub(crate) fn note(&self, text: &str) {
         self.line(text);
     }
 
-    /// Something went wrong: what is on the terminal makes room for the message.
+    /// Clears the bar to make room for an error message.
     pub(crate) fn failed(&self) {
         self.bar.finish_and_clear();
     }
 
-    /// Shows work whose end is not known.
+    /// Shows work of unknown length.
     fn spin(&self, kernel: &str, message: String) {
         if self.bar.is_finished() || self.bar.length().is_some() {
             self.bar.reset();
@@ -96,7 +96,7 @@ impl Observer for Progress {
                 if !self.is_terminal {
                     let resumed = match done {
                         0 => String::new(),
-                        done => format!(", {} of it are here", HumanBytes(done)),
+                        done => format!(", {} already downloaded", HumanBytes(done)),
                     };
                     self.line(&format!(
                         "{kernel}: downloading {file} ({}{resumed})",

@@ -1,4 +1,4 @@
-//! `kernlab kernels verify`: whether entries resolve, and by whom that is signed.
+//! `kernlab kernels verify`: whether entries resolve, and which keys sign them.
 
 use clap::Args;
 use indicatif::HumanBytes;
@@ -11,10 +11,10 @@ use serde::Serialize;
 use super::{columns, select_all};
 use crate::failure::{self, Failure};
 
-/// What `verify` takes.
+/// The arguments of `verify`.
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
-    /// Which kernels: releases, ids, globs. All if none is named.
+    /// Which kernels: releases, ids, globs. Without any, all kernels.
     #[arg(value_name = "KERNEL")]
     selectors: Vec<String>,
     /// All kernels.
@@ -25,7 +25,7 @@ pub(crate) struct Verify {
     json: bool,
 }
 
-/// Asks the repositories, and shows what each entry resolves to.
+/// Queries the repositories, and shows what each entry resolves to.
 pub(crate) fn run(kernels: &Kernels, arguments: &Verify) -> Result<Exit, Failure> {
     let entries = select_all(kernels, &arguments.selectors)?;
     let verification = kernels.verify(&entries);
@@ -48,7 +48,7 @@ pub(crate) fn run(kernels: &Kernels, arguments: &Verify) -> Result<Exit, Failure
     Ok(exit(&verification))
 }
 
-/// What is wrong outranks what is not known.
+/// A wrong signature or document outranks an unreachable repository.
 fn exit(verification: &Verification) -> Exit {
     let all = || verification.entries.iter().map(|entry| &entry.outcome);
     if all().any(|outcome| matches!(outcome, Err(Unverified::Wrong(_)))) {
@@ -68,11 +68,11 @@ struct Row<'a> {
     release: Option<&'a str>,
     version: Option<&'a str>,
     signed_by: &'a [SignedBy],
-    /// What is proven only by downloading its files.
+    /// What only a download of the files can prove.
     unproven: Option<Unproven>,
-    /// In bytes, of all files.
+    /// The size of all files in bytes.
     size: Option<u64>,
-    /// Whether the lock says the same; nothing if the entry is not locked.
+    /// Whether kernels.lock agrees; none if the entry is not locked.
     is_locked: Option<bool>,
     missing: &'a [String],
     error: Option<String>,
@@ -82,13 +82,13 @@ struct Row<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Outcome {
-    /// It does.
+    /// The entry resolves.
     Resolves,
     /// Its files are on this machine.
     Local,
-    /// Nothing could be learned.
+    /// The repository could not be reached.
     Unreachable,
-    /// A signature or a document is wrong, or the kernel is not there.
+    /// A signature or a document is wrong, or the repository lacks the kernel.
     Wrong,
 }
 
@@ -147,11 +147,11 @@ fn table(rows: &[Row<'_>]) -> String {
     columns(&lines)
 }
 
-/// What a reader of the table should know of a row.
+/// The remark on a row of the table.
 fn note(row: &Row<'_>) -> String {
     let unproven = row.unproven.map(|unproven| match unproven {
         Unproven::Payload => "packages' headers are signed; payloads are checked when downloaded",
-        Unproven::Content => "there; its SHA-256 is checked when downloaded",
+        Unproven::Content => "available; its SHA-256 is checked when downloaded",
     });
     let missing = (!row.missing.is_empty()).then(|| format!("lacks {}", row.missing.join(", ")));
     let notes: Vec<_> = [unproven.map(str::to_owned), missing].into_iter().flatten().collect();

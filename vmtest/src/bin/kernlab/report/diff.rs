@@ -1,4 +1,4 @@
-//! `kernlab report diff`: what got worse, and why.
+//! `kernlab report diff`: shows what got worse, and why.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use crate::failure::{Failure, exit_of};
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
-    /// How it is written.
+    /// The output format.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
     /// Write to this file instead of standard output.
@@ -23,29 +23,29 @@ pub(super) struct Arguments {
     /// Compare two kernels of the run BASE, instead of two runs.
     #[arg(long, num_args = 2, value_names = ["OLD", "NEW"], conflicts_with = "head")]
     kernels: Option<Vec<String>>,
-    /// The run that is compared with: its name, its directory, or the path of a report.json.
+    /// The run to compare with: its name, its directory, or the path of a report.json.
     #[arg(value_name = "BASE")]
     base: String,
-    /// The run that is compared.
+    /// The run to compare.
     #[arg(value_name = "HEAD", required_unless_present = "kernels")]
     head: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// Lines for a terminal.
+    /// Text for a terminal.
     Text,
     /// Markdown.
     Markdown,
-    /// The same within what GitHub takes, added to the summary of the job that this runs in.
+    /// Markdown within GitHub's size limit, appended to the summary of the current job.
     Github,
-    /// One page.
+    /// A self-contained HTML page.
     Html,
-    /// As docs/report-schema.md describes it.
+    /// JSON, as described in docs/report-schema.md.
     Json,
 }
 
-/// Compares. The exit code tells whether anything got worse.
+/// Compares. The exit code says whether anything got worse.
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let regression = compare(arguments)?;
     let text = match arguments.format {
