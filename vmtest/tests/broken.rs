@@ -1,8 +1,8 @@
-//! Kernels that are broken on purpose, from inside of their guests: what becomes of a cell whose tracer
-//! meets one.
+//! Kernels that are broken on purpose, from inside their guests: the verdict on a cell whose tracer
+//! runs on such a kernel.
 //!
-//! The workload's place is taken by a program that makes the kernel misbehave and then does what the
-//! workload does. The tracer, the plan, the guest and its way here are those of every cell.
+//! A program replaces the workload. It makes the kernel misbehave and then does what the workload
+//! does. The tracer, the plan and the guest are those of every cell.
 
 mod schema;
 
@@ -33,19 +33,19 @@ use rstest::rstest;
 
 const KERNEL: &str = "debian-6.1";
 
-/// A run with one cell, in a directory that is gone with this.
+/// A run with one cell, in a directory that is removed when this is dropped.
 struct Broken {
     scratch: tempfile::TempDir,
     plan: RunPlan,
 }
 
 impl Broken {
-    /// Before the workload does its actions, its program does this.
+    /// A run in which the workload's program first does this.
     fn by(behaviour: &str) -> Self {
         Broken::on(KERNEL, behaviour)
     }
 
-    /// The same on this kernel.
+    /// A run on this kernel in which the workload's program first does this.
     fn on(kernel: &str, behaviour: &str) -> Self {
         let given = env::var_os("KERNLAB_GUEST")
             .map(PathBuf::from)
@@ -56,7 +56,7 @@ impl Broken {
         for (name, of) in [
             ("kernlab-agent", "kernlab-agent"),
             ("kernlab-tracer", "kernlab-tracer"),
-            // The name under which it is looked for by what is in its place.
+            // The replacement looks for the workload under this name.
             ("kernlab-workload-static", "kernlab-workload"),
         ] {
             std::os::unix::fs::symlink(given.join(of), guest.join(name)).unwrap();
@@ -76,7 +76,7 @@ impl Broken {
 
     fn run(&self) -> CellReport {
         let kernels = Kernels::open().unwrap();
-        // What the first test of all waits for is not the cell's time.
+        // The first test waits for the kernel, which must not count as the cell's time.
         let entry = kernels.entry(&self.plan.options.selected.kernels[0]).unwrap();
         kernels.prepare(entry, &Silent).unwrap();
         let dir = RunDir::open(self.scratch.path().to_owned());
@@ -91,7 +91,7 @@ impl Broken {
         report
     }
 
-    /// A report with this cell is as `docs/report.schema.json` says.
+    /// Asserts that a report with this cell matches `docs/report.schema.json`.
     fn expect_documented(&self, cell: &CellReport) {
         let kernel =
             Kernel { id: cell.kernel.clone(), release: cell.release.clone(), unavailable: None };
@@ -122,7 +122,7 @@ fn a_kernel_that_is_left_alone_is_no_trouble() {
     assert_eq!(report.outcome, Outcome::Pass, "{}", report.message);
 }
 
-/// A kernel's word outranks events that are as they should be, and explains a guest that is gone.
+/// A kernel's splats outrank events that are correct, and explain a guest that is gone.
 #[rstest]
 #[case::warns(
     "warn",
@@ -155,7 +155,7 @@ fn a_cell_is_what_its_kernel_says(
     let report = broken.run();
     assert_eq!((report.outcome, report.reason), (verdict.0, Some(verdict.1)), "{}", report.message);
     expect_evidence(&report, title, excerpt);
-    // The workload did what it should, where the kernel lived on.
+    // If the kernel survived, the workload did its actions.
     let observed = broken.evidence("events.txt");
     assert_eq!(observed.is_empty(), report.outcome == Outcome::KernelCrash, "{observed}");
     assert_eq!(report.diff, None);
@@ -173,12 +173,12 @@ fn a_known_warning_is_told_and_has_no_consequence(#[case] title: &str, #[case] o
     });
     let report = broken.run();
     assert_eq!(report.outcome, outcome, "{}", report.message);
-    let told: Vec<_> = report.allowed.iter().map(|splat| splat.title.as_str()).collect();
+    let allowed: Vec<_> = report.allowed.iter().map(|splat| splat.title.as_str()).collect();
     let expected = (outcome == Outcome::Pass).then_some("WARNING in sys_sethostname");
-    assert_eq!(told, expected.as_slice());
+    assert_eq!(allowed, expected.as_slice());
 }
 
-/// The message has the title and what shows it, and nothing waited for a deadline.
+/// The message has the title and the excerpt, and nothing waited for a deadline.
 fn expect_evidence(report: &CellReport, title: &str, excerpt: &str) {
     assert!(report.message.contains(title), "{}", report.message);
     assert!(report.message.contains(excerpt), "{}", report.message);
@@ -186,7 +186,7 @@ fn expect_evidence(report: &CellReport, title: &str, excerpt: &str) {
     assert!(report.duration_ms < 40_000, "{} ms", report.duration_ms);
 }
 
-/// Also if the tracer came to no result because of it.
+/// The splat also outranks a tracer that came to no result because of it.
 #[rstest]
 #[case::for_a_while("stall 4000", None)]
 #[case::until_the_time_is_over("stall 7000", NonZeroU32::new(1))]
@@ -196,7 +196,7 @@ fn a_kernel_that_stalls_is_to_blame_if_it_was_run(
 ) {
     let mut broken = Broken::by(behaviour);
     broken.plan.options.timeout = timeout;
-    // A host that is very busy does not run it enough, and says so.
+    // A very busy host does not run the guest enough, and the verdict says so.
     let attempts = (0..3).map(|_| broken.run());
     let conclusive = |report: &CellReport| report.reason != Some(Reason::GuestStarved);
     let report = attempts.into_iter().find(conclusive).expect("the host can run a guest");
@@ -206,7 +206,7 @@ fn a_kernel_that_stalls_is_to_blame_if_it_was_run(
     expect_evidence(&report, "INFO: rcu detected stall in ", excerpt);
 }
 
-/// QEMU is stopped for a while, as on a host that has no time for it.
+/// QEMU is stopped for a while, like on a host that has no time for it.
 #[test]
 fn a_kernel_that_was_not_run_is_not_to_blame_for_the_time() {
     let broken = Broken::by("stall 15000 500");
@@ -222,7 +222,8 @@ fn a_kernel_that_was_not_run_is_not_to_blame_for_the_time() {
         }
         let qemu = our_qemu();
         kill(qemu, Signal::SIGSTOP).unwrap();
-        // Not a wait: this is what is done to it. It would have kept RCU waiting for less.
+        // This sleep is the fault itself, not a wait. A running guest would have kept RCU waiting
+        // for less.
         thread::sleep(Duration::from_secs(15));
         kill(qemu, Signal::SIGCONT).unwrap();
         report.join().unwrap()
@@ -234,7 +235,7 @@ fn a_kernel_that_was_not_run_is_not_to_blame_for_the_time() {
     assert!(report.message.contains("the host ran the guest for "), "{}", report.message);
 }
 
-/// The one child of this process.
+/// The only child of this process.
 fn our_qemu() -> Pid {
     let us = std::process::id();
     let children = fs::read_dir(format!("/proc/{us}/task")).unwrap().flat_map(|thread| {
@@ -253,7 +254,7 @@ fn a_kernel_that_hangs_is_given_up() {
     broken.plan.options.timeout = NonZeroU32::new(1);
     let report = broken.run();
     assert_eq!((report.outcome, report.reason), (Outcome::Timeout, Some(Reason::DeadlineExceeded)));
-    let told = ["the guest did not answer within 8 s", "; the host ran the guest for "];
-    assert!(told.iter().all(|part| report.message.contains(part)), "{}", report.message);
+    let parts = ["the guest did not answer within 8 s", "; the host ran the guest for "];
+    assert!(parts.iter().all(|part| report.message.contains(part)), "{}", report.message);
     assert!(report.duration_ms < 40_000, "{} ms", report.duration_ms);
 }

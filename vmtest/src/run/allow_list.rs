@@ -9,11 +9,11 @@ use kernlab_kernels::{Document, DocumentError};
 /// The list of known splats, beside `kernels.toml`.
 const ALLOW_FILE: &str = "splats.toml";
 
-/// What kernels may print without consequence: nothing if the checkout has no such list.
+/// The splats that kernels may print without consequence. Empty if the checkout has no list.
 ///
 /// # Errors
 ///
-/// The list is there, and can't be read or says something else.
+/// The list exists, but can't be read or is not valid.
 pub(super) fn read(root: &Path) -> Result<AllowList, DocumentError> {
     let document = Document::read_if_there(&root.join(ALLOW_FILE))?;
     document.map_or_else(|| Ok(AllowList::default()), |document| document.parse())

@@ -2,12 +2,11 @@
 
 use std::{fs, num::NonZero, thread};
 
-/// What QEMU needs in mebibytes beside its guest's memory: 50 for itself and its translations, in which
-/// it has some room.
+/// QEMU's own memory in mebibytes: 50 for itself and its translated code, and some headroom.
 const QEMU_MIB: u64 = 96;
 
-/// How many guests with so many mebibytes of memory run side by side without waiting for processors
-/// or exhausting the memory.
+/// How many guests with `memory_mib` of memory run side by side without waiting for processors or
+/// exhausting the host's memory.
 pub(super) fn guests(memory_mib: u32) -> usize {
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
     let available = [
@@ -23,14 +22,14 @@ fn fit(processors: usize, available_mib: Option<u64>, memory_mib: u32) -> usize 
     processors.min(room.unwrap_or(usize::MAX)).max(1)
 }
 
-/// What can be used without swapping, of `/proc/meminfo`.
+/// The memory that is available without swapping, from `/proc/meminfo`.
 fn available_mib(meminfo: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kib / 1024)
 }
 
-/// What a container may use: a number of bytes, or `max`.
+/// A container's memory limit: a number of bytes, or `max` for none.
 fn limit_mib(memory_max: &str) -> Option<u64> {
     Some(memory_max.trim().parse::<u64>().ok()? >> 20)
 }

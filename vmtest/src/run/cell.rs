@@ -1,4 +1,4 @@
-//! One cell: a kernel, a guest, a tracer. Its steps, in order: gather, judge, report.
+//! Runs one cell: a kernel, a guest, a tracer. The steps are: gather, judge, report.
 
 use std::{
     collections::BTreeMap,
@@ -34,16 +34,16 @@ use crate::{
 };
 use kernlab_kernels::{Deviation, Entry, Kernels, Observer, Selection, Silent, Unpacked, chain};
 
-/// Where a guest finds the BPF object that it is to load instead of its own.
+/// Where the guest has the BPF object to load instead of the embedded one.
 const OBJECT: &str = "/tmp/object.o";
 
-/// How long a scenario may take with acceleration; the slowest needs a tenth of it.
+/// The timeout of a scenario with acceleration; the slowest scenario needs a tenth of it.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How long a guest may take to end a scenario whose time is over, with acceleration.
+/// How long a guest may take to end a scenario that exceeded its timeout, with acceleration.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Everything that all cells of a run have in common.
+/// Runs the cells of a plan; has everything that these cells share.
 #[derive(Clone, Debug)]
 pub struct Runner {
     kernels: Kernels,
@@ -52,7 +52,7 @@ pub struct Runner {
     snapshots: PathBuf,
 }
 
-/// The cell ends before its guest began to work, with this verdict.
+/// The verdict on a cell that ended before its guest was ready.
 struct Early(Verdict);
 
 fn unavailable(error: kernlab_kernels::Error) -> Early {
@@ -67,35 +67,35 @@ fn host_io(error: io::Error) -> Early {
     infra(Reason::HostIo, &error)
 }
 
-/// What one attempt at a cell left.
+/// What one attempt at a cell produced.
 struct Gathered {
     entry: Entry,
-    /// What the guest said that it runs, if it came to that.
+    /// The release that the guest reported; none if the guest was not ready.
     release: Option<String>,
     trace: Trace,
     clock: Clock,
-    /// Why what is worth reading about a lost guest could not be kept.
+    /// Why the evidence of a lost guest could not be written.
     not_kept: Option<io::Error>,
 }
 
 impl Runner {
-    /// A runner of the cells of `plan`, whose evidence goes to `dir`.
+    /// Makes a runner for the cells of `plan`, whose evidence goes to `dir`.
     pub fn new(kernels: Kernels, plan: RunPlan, dir: RunDir) -> Self {
         let snapshots = golden::dir(kernels.root());
         Runner { kernels, plan, dir, snapshots }
     }
 
-    /// The plan.
+    /// The plan of the run.
     pub fn plan(&self) -> &RunPlan {
         &self.plan
     }
 
-    /// Runs one cell, leaves its evidence and its report, and returns the report.
+    /// Runs one cell, writes its evidence and its report, and returns the report.
     pub fn run(&self, cell: &Cell) -> io::Result<CellReport> {
         self.run_attempt(cell, 1)
     }
 
-    /// The same for one attempt at a cell that is repeated; attempts count from 1.
+    /// Runs one attempt at a repeated cell. Attempts count from 1.
     pub fn run_attempt(&self, cell: &Cell, number: u32) -> io::Result<CellReport> {
         let id = cell.to_string();
         let attempt = CellAttempt { cell: id.clone(), number }.to_string();
@@ -121,7 +121,8 @@ impl Runner {
         Ok(report)
     }
 
-    /// The same runner when this kernel, which the run prepares meanwhile, is not pending any more.
+    /// Waits until the run has prepared this kernel, and returns a runner whose plan has the
+    /// result.
     fn when_ready(&self, kernel: &str) -> Runner {
         let mut runner = self.clone();
         runner.plan.pending.remove(kernel);
@@ -134,7 +135,7 @@ impl Runner {
         runner
     }
 
-    /// Boots or restores the cell's guest, runs the tracer in it, and keeps what both said.
+    /// Boots or restores the cell's guest, runs the tracer in it, and keeps the output of both.
     fn gather(
         &self,
         cell: &Cell,
@@ -185,7 +186,7 @@ impl Runner {
         Ok(Gathered { entry, release, trace, clock, not_kept: None })
     }
 
-    /// Judges what was gathered, keeps what the judgement rests on, and reports.
+    /// Judges what was gathered, keeps what the verdict rests on, and reports.
     fn judge(
         &self,
         cell: &Cell,
@@ -220,7 +221,7 @@ impl Runner {
         }
         evidence.keep_judgement(&judgement).map_err(host_io)?;
         if let Some(error) = not_kept {
-            let message = format!("; its console could not be kept: {error}");
+            let message = format!("; its evidence could not be written: {error}");
             judgement.verdict.message.push_str(&message);
         }
         clock.lap("judge");
@@ -228,12 +229,11 @@ impl Runner {
     }
 
     fn entry(&self, id: &str) -> Result<Entry, Early> {
-        // The selectors of the run know kernels that the matrix does not: `host`, and paths.
+        // The selectors of the run also select kernels outside the matrix: `host`, and paths.
         let selected = self.kernels.select(&Selection::of(&self.plan.options.selected.kernels));
         let selected = selected.map_err(|error| infra(Reason::NotLocked, &error))?;
         selected.entries.into_iter().find(|entry| entry.id == id).ok_or_else(|| {
-            let message =
-                format!("kernel {id} was in the matrix when the run began and is not now");
+            let message = format!("kernel {id} was removed from the matrix after the run began");
             Early(Verdict::because(Outcome::Infra, Reason::NotLocked, message))
         })
     }
@@ -252,7 +252,7 @@ impl Runner {
         }
     }
 
-    /// A guest for one cell. `bootable` is the cell's machine.
+    /// Starts a guest for one cell. `bootable` is the cell's machine.
     fn start(
         &self,
         cell: &Cell,
@@ -263,7 +263,8 @@ impl Runner {
         let checkpoints = Checkpoints::of(self.kernels.store());
         if primed::is_worthwhile(&self.plan, &cell.kernel, cell.btf) {
             let tracer = primed::tracer(&self.plan, &cell.kernel, cell.btf);
-            // Nobody waits for the first cell of a mode, nor tries again what it could not do.
+            // The first cell of a mode primes the guest. No cell waits for it or retries what
+            // failed.
             if self.dir.is_first(&format!("primed-{}-{}", cell.kernel, cell.btf)) {
                 let mut bootable = bootable.clone();
                 bootable.console_file = Some(evidence.primed_console_file());
@@ -280,8 +281,9 @@ impl Runner {
         Ok(Start::Ready(guest?, self.timed(self.job(cell))))
     }
 
-    /// What the first cell of a kernel does for all others: it boots and saves the guest that they are
-    /// restored from, and takes the dossier that they are predicted by. The others wait for it.
+    /// Does what a kernel's first cell does for all its cells: it boots and saves the guest that
+    /// they are restored from, and takes the dossier that predicts their plans. The other cells
+    /// wait for it.
     fn open_kernel(
         &self,
         entry: &Entry,
@@ -305,7 +307,7 @@ impl Runner {
         prediction::keep(&self.dir, &entry.id, &dossier, types.as_ref()).map_err(host_io)
     }
 
-    /// None if it can't be had. Where that is because there is no guest, every cell can say why.
+    /// Takes the kernel's dossier. None if that fails; if the guest failed, each cell reports why.
     fn dossier(
         &self,
         entry: &Entry,
@@ -322,7 +324,7 @@ impl Runner {
             Err(error) => {
                 let why = chain(&error);
                 observer.notice(&format!(
-                    "{}: there is no dossier, so nothing is predicted: {why}",
+                    "{}: no dossier, so plans are not predicted: {why}",
                     entry.id
                 ));
                 None
@@ -330,7 +332,7 @@ impl Runner {
         }
     }
 
-    /// The machine of a kernel, with the files that its cells in this mode need.
+    /// The kernel's machine, with the files that its cells in this mode need.
     fn bootable(
         &self,
         entry: &Entry,
@@ -362,7 +364,7 @@ impl Runner {
         primed::with_types(args, cell.btf)
     }
 
-    /// A job with the time of a cell.
+    /// Sets a cell's timeout on a job.
     fn timed(&self, job: Job) -> Job {
         let given =
             self.plan.options.timeout.map(|seconds| Duration::from_secs(seconds.get().into()));
@@ -379,7 +381,7 @@ fn deviation_of<'a>(cell: &Cell, entry: &'a Entry) -> Option<&'a Deviation> {
     })
 }
 
-/// The report of a cell, but for its evidence and its duration.
+/// Makes the report of a cell, except for its evidence and its duration.
 fn report(
     cell: &Cell,
     release: Option<String>,
@@ -396,7 +398,7 @@ fn report(
     CellReport {
         release,
         stages_ms,
-        // Only a plan that was made can be compared.
+        // Without a plan from the guest there is nothing to compare a prediction with.
         predicted: prediction.decision.filter(|_| judgement.record.is_some()),
         plan: judgement.record.map(|record| record.decision),
         diff: judgement.diff,
@@ -406,7 +408,7 @@ fn report(
     }
 }
 
-/// Where a cell's time goes.
+/// Measures how long each stage of a cell takes.
 #[derive(Debug)]
 struct Clock {
     last: Instant,

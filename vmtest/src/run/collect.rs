@@ -1,4 +1,4 @@
-//! From the directory of a run that has ended to its report.
+//! Collects the report of a run from its directory after the cells have ended.
 
 use std::io;
 
@@ -12,7 +12,7 @@ use crate::{
     verdict,
 };
 
-/// A report for every cell of the plan, in its order: a cell that left none did not run.
+/// A report for every cell of the plan, in its order. A cell that left no report did not run.
 pub fn cells(dir: &RunDir, plan: &RunPlan) -> io::Result<Vec<CellReport>> {
     let attempt = |attempt: CellAttempt| {
         let evidence = RunDir::evidence(&attempt.to_string());
@@ -30,7 +30,7 @@ pub fn cells(dir: &RunDir, plan: &RunPlan) -> io::Result<Vec<CellReport>> {
         .collect()
 }
 
-/// The kernels of the plan, in its order, with the release that their guests told.
+/// The kernels of the plan, in its order, with the release that their guests reported.
 pub fn kernels(plan: &RunPlan, cells: &[CellReport]) -> Vec<Kernel> {
     let mut kernels: Vec<Kernel> = Vec::new();
     for cell in cells {

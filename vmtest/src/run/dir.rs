@@ -1,4 +1,4 @@
-//! Where a run leaves its plan, its evidence and its report.
+//! The directory with a run's plan, evidence and report.
 
 use std::{
     fs::{self, File},
@@ -13,7 +13,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::evidence::CellEvidence;
 use crate::report::{CellReport, Report, regression::EvidenceSource};
 
-/// Names the directory of the run to its cells.
+/// The environment variable that tells cells the directory of their run.
 pub const RUN_VARIABLE: &str = "KERNLAB_RUN";
 
 /// `target/kernlab/<run>`.
@@ -38,24 +38,24 @@ impl RunDir {
                 Err(error) => return Err(error),
             }
         }
-        // Replaced in one step, so that somebody always finds a run there.
+        // Replaces the link in one step, so that `latest` always points to a run.
         let fresh = all.join(format!(".latest-{name}"));
         symlink(&name, &fresh)?;
         fs::rename(fresh, all.join("latest"))?;
         Ok(RunDir(dir))
     }
 
-    /// The report of the newest run, if it got so far.
+    /// The report of the newest run, if that run wrote one.
     pub(crate) fn latest_report(root: &Path) -> Option<Report> {
         read_json(&root.join("target/kernlab/latest/report.json")).ok()?
     }
 
-    /// The directory of a run that exists.
+    /// Opens the directory of an existing run.
     pub fn open(path: PathBuf) -> Self {
         RunDir(path)
     }
 
-    /// The directory itself.
+    /// The path of the directory.
     pub fn path(&self) -> &Path {
         &self.0
     }
@@ -65,27 +65,27 @@ impl RunDir {
         self.0.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// A cell's evidence, relative to the run's directory.
+    /// The directory of a cell's evidence, relative to the run's directory.
     pub fn evidence(cell: &str) -> PathBuf {
         Path::new("cells").join(cell)
     }
 
-    /// What came of making a kernel bootable while the run went on.
+    /// The file with the outcome of preparing a kernel during the run.
     pub(super) fn preparation(&self, kernel: &str) -> PathBuf {
         self.0.join("kernels").join(format!("{kernel}.json"))
     }
 
-    /// The dossier of a kernel, by which its cells' plans are predicted.
+    /// The file with the dossier that predicts the plans of a kernel's cells.
     pub fn dossier(&self, kernel: &str) -> PathBuf {
         self.0.join("dossiers").join(format!("{kernel}.json"))
     }
 
-    /// The types of a kernel that its cells are given in a file, as far as plans ask for them.
+    /// The file with the types of a kernel's external BTF, as far as plans ask for them.
     pub(super) fn external_types(&self, kernel: &str) -> PathBuf {
         self.0.join("dossiers/external").join(format!("{kernel}.json"))
     }
 
-    /// Is this the first time that any process of the run asks this of `what`?
+    /// Is this the first call with `what` by any process of the run?
     pub(super) fn is_first(&self, what: &str) -> bool {
         let dir = self.0.join("first");
         fs::create_dir_all(&dir).and_then(|()| File::create_new(dir.join(what))).is_ok()
@@ -96,7 +96,7 @@ impl RunDir {
         CellEvidence::create(self.0.join(Self::evidence(cell)))
     }
 
-    /// What a cell left.
+    /// The evidence of a reported cell.
     pub(crate) fn evidence_of(&self, cell: &CellReport) -> CellEvidence {
         CellEvidence::at(self.0.join(&cell.evidence))
     }
@@ -114,21 +114,21 @@ impl EvidenceSource for RunDir {
     }
 }
 
-/// A path that leads out of no directory; a report may come from elsewhere.
+/// The path if it stays inside its directory: a report may come from another machine.
 fn below(path: &Path) -> Option<&Path> {
     let mut components = path.components().peekable();
     components.peek()?;
     components.all(|component| matches!(component, Component::Normal(_))).then_some(path)
 }
 
-/// Writes `value` as JSON so that a reader finds the whole file or none.
+/// Writes `value` as JSON in one step: a reader finds the whole file or none.
 pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
     let fresh = path.with_extension("json.tmp");
     fs::write(&fresh, serde_json::to_vec_pretty(value)?)?;
     fs::rename(fresh, path)
 }
 
-/// Reads what [`write_json`] wrote; none if it did not.
+/// Reads what [`write_json`] wrote; none if there is no such file.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
@@ -137,7 +137,7 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T
     }
 }
 
-/// The text of a file; none if there is none.
+/// The text of a file; none if it does not exist.
 pub(crate) fn read_text(path: &Path) -> io::Result<Option<String>> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),

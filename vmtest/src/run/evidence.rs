@@ -1,4 +1,4 @@
-//! The files that a cell leaves.
+//! The files that a cell writes.
 
 use std::{fs, io, path::PathBuf};
 
@@ -9,7 +9,7 @@ use crate::{
     verdict::Judgement,
 };
 
-/// The directory of a cell's evidence. It alone knows the names of the files there.
+/// The directory of a cell's evidence. Only this type knows the names of the files in it.
 #[derive(Clone, Debug)]
 pub(crate) struct CellEvidence(PathBuf);
 
@@ -22,7 +22,7 @@ impl CellEvidence {
     const VERIFIER_LOG: &str = "verifier.log";
     const LOST_GUEST: &str = "guest.txt";
 
-    /// The evidence in a directory, which may not be there.
+    /// The evidence in a directory, which may not exist.
     pub(crate) fn at(dir: PathBuf) -> Self {
         CellEvidence(dir)
     }
@@ -33,17 +33,17 @@ impl CellEvidence {
         Ok(CellEvidence(dir))
     }
 
-    /// Where the console of the cell's guest is captured.
+    /// The file that captures the console of the cell's guest.
     pub(crate) fn console_file(&self) -> PathBuf {
         self.0.join(Self::CONSOLE)
     }
 
-    /// Where the console of a guest is captured that is primed and saved, and then runs no cell.
+    /// The file that captures the console of the guest that is primed and saved, and runs no cell.
     pub(crate) fn primed_console_file(&self) -> PathBuf {
         self.0.join(Self::PRIMED_CONSOLE)
     }
 
-    /// What the console printed; nothing if that can't be read.
+    /// What the console printed; empty if the file can't be read.
     pub(crate) fn console(&self) -> String {
         let console = fs::read(self.console_file()).unwrap_or_default();
         String::from_utf8_lossy(&console).into_owned()
@@ -54,7 +54,7 @@ impl CellEvidence {
         fs::write(self.0.join(Self::KERNEL_LOG), log)
     }
 
-    /// Keeps what the tracer wrote.
+    /// Keeps the tracer's output.
     pub(crate) fn keep_output(&self, output: &JobOutput) -> io::Result<()> {
         for (name, bytes) in [
             ("record.json", &output.result),
@@ -68,14 +68,14 @@ impl CellEvidence {
         Ok(())
     }
 
-    /// Keeps what is worth reading about a lost guest.
+    /// Keeps the evidence of a lost guest.
     pub(crate) fn keep_lost_guest(&self, error: &LabError) -> io::Result<()> {
         let evidence = error.evidence();
         let text = format!("{}\n\nagain: {}\n", evidence.console, evidence.reproduce);
         fs::write(self.0.join(Self::LOST_GUEST), text)
     }
 
-    /// Keeps what a judgement rests on.
+    /// Keeps what a verdict rests on.
     pub(crate) fn keep_judgement(&self, judgement: &Judgement) -> io::Result<()> {
         let Judgement { events, verifier_log, .. } = judgement;
         for (name, text) in [(Self::EVENTS, events), (Self::VERIFIER_LOG, verifier_log)] {
@@ -91,7 +91,7 @@ impl CellEvidence {
         write_json(&self.0.join(Self::REPORT), report)
     }
 
-    /// The cell's report, if it left one.
+    /// The cell's report, if the cell wrote one.
     pub(crate) fn report(&self) -> io::Result<Option<CellReport>> {
         read_json(&self.0.join(Self::REPORT))
     }
@@ -101,12 +101,12 @@ impl CellEvidence {
         read_text(&self.0.join(Self::EVENTS))
     }
 
-    /// What the verifier said, if it is there.
+    /// The verifier's log, if there is one.
     pub(crate) fn verifier_log(&self) -> Option<String> {
         self.text(Self::VERIFIER_LOG)
     }
 
-    /// What is worth reading about the guest: the end of its console, or its kernel's log.
+    /// What to read about the guest: the end of its console, or its kernel's log.
     pub(crate) fn guest(&self) -> Option<String> {
         self.text(Self::LOST_GUEST).or_else(|| self.text(Self::KERNEL_LOG))
     }

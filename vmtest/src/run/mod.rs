@@ -1,7 +1,7 @@
-//! A run: the cells asked for, each in a process and a guest of its own, and the report on them.
+//! A run: executes the requested cells, each in its own process and guest, and reports on them.
 //!
-//! nextest starts the cells, because it lists, filters, parallelises, retries and partitions better
-//! than we could; this module decides which there are and collects what they leave.
+//! nextest starts the cells, because it already lists, filters, parallelises, retries and
+//! partitions. This module decides which cells there are, and collects their results.
 
 mod allow_list;
 mod capacity;
@@ -46,57 +46,57 @@ use crate::{
 use kernlab_kernels::interruption;
 use kernlab_kernels::{DocumentError, Kernels, Observer, SelectError, Selection, Tier, Tiers};
 
-/// Why a run could not be made, or not be believed.
+/// Why a run failed, or why its result can't be trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// No such kernel.
+    /// A selector names no kernel.
     #[error(transparent)]
     Select(#[from] SelectError),
     /// The list of known splats can't be used.
     #[error(transparent)]
     Allow(#[from] DocumentError),
-    /// A filter is not what it should be.
+    /// A filter of the command line is not valid.
     #[error(transparent)]
     Filter(#[from] plan::FilterError),
-    /// The filter leaves nothing.
-    #[error("no cell is left: no scenario, backend and BTF mode of these kernels fits the filter")]
+    /// The filter leaves no cell.
+    #[error("no cell is left: no scenario, backend and BTF mode of these kernels match the filter")]
     NoCells,
-    /// The guest programs are not where they should be.
+    /// The guest programs are missing.
     #[error("no guest programs in {0}: `cargo xtask vmtest` builds them")]
     NoGuestPrograms(PathBuf),
-    /// Something in the directory of the run could not be read or written.
+    /// A file in the run's directory could not be read or written.
     #[error("failed to {action} in {dir}")]
     Dir {
-        /// What was to be done.
+        /// What failed.
         action: &'static str,
-        /// Where.
+        /// The directory.
         dir: String,
-        /// What the file system says.
+        /// The error of the file system.
         #[source]
         source: io::Error,
     },
     /// nextest could not run the cells.
     #[error("nextest did not run the cells: {0}")]
     Nextest(String),
-    /// A cell is missing or counted twice.
+    /// A cell is missing or reported twice.
     #[error(transparent)]
     Census(#[from] report::CensusError),
 }
 
-/// An observer of a run, which also hears of its cells.
+/// Observes a run: its kernels, and also its cells.
 pub trait RunObserver: Observer + Send + Sync {
     /// The run is about to start.
     fn begin(&self, dir: &Path, plan: &RunPlan);
     /// Something happened to a cell.
     fn cell(&self, cell: &str, event: &ProgressEvent);
-    /// No cell runs any more.
+    /// The last cell has ended.
     fn end(&self);
 }
 
-/// How long builds that are told to stop may take to remove what they have made.
+/// How long interrupted builds may take to remove their partial results.
 const CLEANED_UP: Duration = Duration::from_secs(60);
 
-/// Which kernels a command line names.
+/// The kernels that a command line selects.
 pub fn selection(Selected { kernels, scope }: &Selected) -> Selection {
     let tiers = match scope.tier {
         None => Tiers::Preferred,
@@ -107,8 +107,8 @@ pub fn selection(Selected { kernels, scope }: &Selected) -> Selection {
     Selection { selectors: kernels.clone(), tiers }
 }
 
-/// Runs what is asked for, with the programs of the directory `guest`, and leaves the report in the
-/// directory of the run.
+/// Runs the requested cells, with the programs of the directory `guest`, and writes the report into
+/// the directory of the run.
 pub fn run(
     kernels: &Kernels,
     options: &RunOptions,
@@ -132,7 +132,7 @@ pub fn run(
         Some(partition) => partition.of(cells),
         None => cells,
     };
-    // A kernel of which the filter and the partition leave no cell is not prepared.
+    // Kernels without a cell after the filter and the partition are not prepared.
     let wanted: BTreeSet<&str> = cells.iter().map(|cell| cell.kernel.as_str()).collect();
     let entries: Vec<_> =
         entries.into_iter().filter(|entry| wanted.contains(entry.id.as_str())).collect();
@@ -141,14 +141,15 @@ pub fn run(
         return Err(RunError::NoCells);
     }
     let before = RunDir::latest_report(kernels.root());
-    let dir = RunDir::create(kernels.root())
-        .map_err(|source| failed("create a directory", &kernels.root().join("target"), source))?;
+    let dir = RunDir::create(kernels.root()).map_err(|source| {
+        failed("create the run's directory", &kernels.root().join("target"), source)
+    })?;
     let at = |action, source| failed(action, dir.path(), source);
 
     let mut plan =
         RunPlan { options: options.clone(), allow, ..RunPlan::of(cells, guest.to_owned()) };
     let preparation = Preparation::begin(kernels, &entries, &dir, &mut plan, &**show)
-        .map_err(|source| at("note which kernels are not ready", source))?;
+        .map_err(|source| at("record which kernels are not ready", source))?;
     plan.write(dir.path()).map_err(|source| at("write the plan", source))?;
     show.begin(dir.path(), &plan);
 
@@ -165,7 +166,7 @@ pub fn run(
         jobs,
         update_snapshots: options.update_snapshots,
     };
-    // From here on a signal ends the cells, and there is a report all the same.
+    // From here on a signal ends the cells, and the run still writes its report.
     let hold = interruption::hold().map_err(|source| at("hold back signals", source))?;
     preparation.start(kernels, &dir, show);
     let ended = std::thread::scope(|scope| {
@@ -175,16 +176,16 @@ pub fn run(
             }
         });
         let ended = nextest.run();
-        // Nobody sends any more: this is the last message.
+        // All cells have ended, so this is the last message.
         let hung_up = Listener::hang_up(&listener.path());
         ended.and_then(|ended| hung_up.map(|()| ended).map_err(|error| error.to_string()))
     });
     show.end();
-    // A build that still goes on has no cell that waits for it.
+    // No cell waits any longer for a build that is still running.
     hold.stop_others(CLEANED_UP);
     preparation::settle(&mut plan, &dir)
         .and_then(|()| plan.write(dir.path()))
-        .map_err(|source| at("note what came of the kernels", source))?;
+        .map_err(|source| at("record the state of the kernels", source))?;
     let mut cells =
         collect::cells(&dir, &plan).map_err(|source| at("read the cells' reports", source))?;
     if cells.iter().all(|cell| cell.outcome == Outcome::NotRun) {
@@ -226,12 +227,12 @@ pub fn run(
     Ok(Outcomes { report, dir })
 }
 
-/// A run that was made and adds up.
+/// A finished run whose report passed the census.
 #[derive(Debug)]
 pub struct Outcomes {
-    /// What it found out.
+    /// The report of the run.
     pub report: Report,
-    /// Where the evidence is.
+    /// The directory with the evidence.
     pub dir: RunDir,
 }
 
@@ -239,7 +240,7 @@ fn failed(action: &'static str, dir: &Path, source: io::Error) -> RunError {
     RunError::Dir { action, dir: dir.display().to_string(), source }
 }
 
-/// Whole milliseconds: the unit of all durations in reports.
+/// Whole milliseconds, the unit of all durations in reports.
 pub(crate) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,4 +1,4 @@
-//! The test runner that starts the cells.
+//! Starts the cells with nextest.
 
 use std::{
     env,
@@ -26,36 +26,36 @@ use signal_hook::{
 use super::{dir::RUN_VARIABLE, order, prebuilt, progress::SOCKET_VARIABLE};
 use kernlab_kernels::paths::MATRIX_VARIABLE;
 
-/// One invocation.
+/// One invocation of nextest.
 pub(super) struct Nextest<'a> {
     /// The checkout.
     pub(super) root: &'a Path,
-    /// Where the matrix is.
+    /// The directory of the matrix.
     pub(super) matrix: &'a Path,
     /// The directory of the run.
     pub(super) run: &'a Path,
-    /// Where cells tell their progress.
+    /// The socket on which cells report their progress.
     pub(super) progress: &'a Path,
-    /// Guests at a time.
+    /// How many guests run at a time.
     pub(super) jobs: usize,
     /// Whether cells write snapshots.
     pub(super) update_snapshots: bool,
 }
 
-/// How it ended.
+/// How nextest ended.
 pub(super) struct Ended {
-    /// One line.
+    /// One line for the user.
     pub(super) summary: String,
-    /// Whether somebody wanted it to end early.
+    /// Whether a signal asked for an early end.
     pub(super) interrupted: bool,
 }
 
-/// What nextest prints, in the directory of the run.
+/// The file in the run's directory with nextest's output.
 const LOG: &str = "nextest.log";
 
 impl Nextest<'_> {
-    /// Runs every cell of the plan, and says how it ended in one line. Verdicts are not read from
-    /// it: each cell leaves its own.
+    /// Runs every cell of the plan, and summarises in one line how nextest ended. Verdicts are not
+    /// read from its output: each cell writes its own.
     pub(super) fn run(&self) -> Result<Ended, String> {
         let path = self.run.join(LOG);
         let log = File::create(&path)
@@ -73,7 +73,8 @@ impl Nextest<'_> {
             .env(MATRIX_VARIABLE, self.matrix)
             .env(RUN_VARIABLE, self.run)
             .env(SOCKET_VARIABLE, self.progress)
-            // A cell writes its snapshot or compares with it; nothing is left for a later review.
+            // A cell writes its snapshot or compares with it; no snapshot is left for a later
+            // review.
             .env("INSTA_UPDATE", if self.update_snapshots { "always" } else { "no" })
             .env("INSTA_OUTPUT", "none")
             .stdin(Stdio::null())
@@ -81,7 +82,7 @@ impl Nextest<'_> {
             .stderr(log.1);
         // SAFETY: prctl is async-signal-safe, and nothing is allocated.
         unsafe {
-            // However this process ends, its cells end too: nextest passes the signal on to them.
+            // However this process ends, its cells end too: nextest forwards the signal to them.
             command.pre_exec(|| Ok(prctl::set_pdeathsig(Signal::SIGTERM)?));
         }
         let interruptions = Interruptions::catch()
@@ -96,21 +97,21 @@ impl Nextest<'_> {
             .ok()
             .and_then(|text| text.lines().rfind(|line| !line.trim().is_empty()).map(str::to_owned))
             .unwrap_or_default();
-        let summary = format!("{status}, {last:?}; all of it is in {}", path.display());
+        let summary = format!("{status}, {last:?}; the full output is in {}", path.display());
         Ok(Ended { summary, interrupted })
     }
 }
 
-/// Passes on to the runner what interrupts us: there is a report all the same.
+/// Forwards signals to nextest, so that an interrupted run still has a report.
 struct Interruptions(Signals);
 
 impl Interruptions {
-    /// From here on, until the value is gone, a signal does not end this process.
+    /// Until this value is dropped, a signal does not end this process.
     fn catch() -> io::Result<Self> {
         Signals::new([SIGINT, SIGTERM, SIGHUP]).map(Interruptions)
     }
 
-    /// Waits for the runner, and says whether it was interrupted.
+    /// Waits for nextest. The second value says whether a signal arrived.
     fn wait(self, runner: &mut Child) -> io::Result<(ExitStatus, bool)> {
         let Interruptions(mut signals) = self;
         let handle = signals.handle();
@@ -120,7 +121,7 @@ impl Interruptions {
                 let mut interrupted = false;
                 for signal in &mut signals {
                     interrupted = true;
-                    // It may have ended by itself meanwhile.
+                    // nextest may have ended by itself in the meantime.
                     let _gone = Signal::try_from(signal).and_then(|signal| kill(pid, signal));
                 }
                 interrupted

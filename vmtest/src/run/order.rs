@@ -1,4 +1,4 @@
-//! The order in which a run's cells start, as nextest is told.
+//! The order in which nextest starts a run's cells.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,8 +13,8 @@ use crate::report::Report;
 
 const FILE: &str = "nextest.toml";
 
-/// Writes nextest's configuration of a run: <https://nexte.st/docs/configuration/test-priorities>.
-/// `pending_order` are the plan's pending kernels.
+/// Writes nextest's configuration for a run: <https://nexte.st/docs/configuration/test-priorities>.
+/// `pending_order` has the plan's pending kernels.
 pub(super) fn write(
     plan: &RunPlan,
     pending_order: &[String],
@@ -24,17 +24,17 @@ pub(super) fn write(
     fs::write(run.join(FILE), priorities(plan, before) + &pending(plan, pending_order))
 }
 
-/// Names that file to nextest.
+/// The argument that names that file to nextest.
 pub(super) fn tool_config(run: &Path) -> OsString {
     let mut value = OsString::from("kernlab:");
     value.push(run.join(FILE));
     value
 }
 
-/// One cell of each kernel starts before all others, since it boots what these are restored from: no
-/// processor waits for the last boot while there are cells of other kernels. Then comes one of each BTF
-/// mode, which may save another guest. Then come those that took longest in the run `before`, so that no
-/// long one is left for the end.
+/// One cell of each kernel starts before all others, since it boots the guest that the others are
+/// restored from: no processor waits for the last boot while other kernels have cells. Then comes
+/// one cell of each BTF mode, which may save another guest. Then come the cells that took longest
+/// in the run `before`, so that no long one is left for the end.
 fn priorities(plan: &RunPlan, before: Option<&Report>) -> String {
     let parts = |cell: &str, count| cell.split('/').take(count).collect::<Vec<_>>().join("/");
     let available = |cell: &&String| {
@@ -73,8 +73,8 @@ fn priorities(plan: &RunPlan, before: Option<&Report>) -> String {
     text
 }
 
-/// Cells of kernels that are not ready start after all others, kernel by kernel, and one of each before
-/// its others. They wait inside, and have the time for it.
+/// Cells of kernels that are not ready start after all others, kernel by kernel, one cell of each
+/// kernel first. They wait inside their process, with a longer timeout.
 fn pending(plan: &RunPlan, order: &[String]) -> String {
     let mut text = String::new();
     let priorities = (LOWEST..0).rev().step_by(2).chain(iter::repeat(LOWEST));
@@ -95,13 +95,13 @@ fn pending(plan: &RunPlan, order: &[String]) -> String {
     text
 }
 
-/// The lowest priority that nextest knows.
+/// The lowest priority that nextest accepts.
 const LOWEST: i32 = -100;
 
-/// How long a cell that waits for its kernel may take: longer than it waits.
+/// The timeout of a cell that waits for its kernel, in minutes: longer than the wait itself.
 const MINUTES: u32 = 200;
 
-/// One of so many cells counts as slow.
+/// One cell in this many counts as slow.
 const SLOW_PART: usize = 10;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a run was asked for.
+//! The plan of a run.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,27 +23,27 @@ use kernlab_kernels::{Entry, Unpacked};
 /// The cells of a run, written down before the first one starts: the census counts against it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunPlan {
-    /// What the run was asked for.
+    /// The options of the run.
     pub options: RunOptions,
-    /// Every cell asked for, `kernel/btf/backend/tracer/scenario`.
+    /// Every requested cell, `kernel/btf/backend/tracer/scenario`.
     pub cells: Vec<String>,
-    /// The kernels as they were when the run began, by id. Cells prepare one that is not here.
+    /// The kernels when the run began, by id. Cells prepare a kernel that is not here.
     pub kernels: BTreeMap<String, Unpacked>,
-    /// For those that are given BTF in a file, that as raw BTF.
+    /// The raw BTF of kernels that get their BTF from a file.
     pub external_btf: BTreeMap<String, PathBuf>,
     /// Kernels that the run prepares while it goes on: their cells wait for them.
     pub pending: BTreeSet<String>,
-    /// Kernels that can't be had, with the verdict that all their cells get.
+    /// Kernels that are not available, with the verdict for all their cells.
     pub unavailable: BTreeMap<String, Verdict>,
     /// The directory of the programs that run in guests.
     pub guest: PathBuf,
     /// A BPF object that all cells load instead of the one in the tracer program.
     pub object: Option<PathBuf>,
-    /// What kernels may print without consequence.
+    /// The splats that kernels may print without consequence.
     pub allow: AllowList,
 }
 
-/// One run of a cell. Written as the cell, and from the second one on `#` and its number.
+/// One attempt at a cell. Its text is the cell, with `#` and the number from the second one on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CellAttempt {
     /// `kernel/btf/backend/tracer/scenario`.
@@ -61,38 +61,38 @@ impl fmt::Display for CellAttempt {
     }
 }
 
-/// A filter of a run that is not what it should be.
+/// A filter that is not valid.
 #[derive(Debug, thiserror::Error)]
 pub enum FilterError {
-    /// No such backend or BTF mode.
+    /// The backend or BTF mode does not exist.
     #[error(transparent)]
     Name(#[from] UnknownName),
-    /// No glob.
-    #[error("--scenario is no glob")]
+    /// The value is no glob.
+    #[error("--scenario is not a valid glob")]
     Glob(#[from] globset::Error),
-    /// No part of a run.
+    /// The value is no part of a run.
     #[error("--partition {0}")]
     Partition(String),
 }
 
-/// The part of the cells that a run is asked for, if it is not all of them.
+/// The part of the cells that the options ask for, if they name one.
 pub(super) fn partition(options: &RunOptions) -> Result<Option<Partition>, FilterError> {
     options.partition.as_deref().map(str::parse).transpose().map_err(FilterError::Partition)
 }
 
-/// Which cells of the selected kernels are asked for.
+/// Which cells of the selected kernels to run.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     /// Only this backend.
     pub backend: Option<BackendKind>,
-    /// Only this BTF mode, also where the matrix does not list it.
+    /// Only this BTF mode, even where the matrix does not list it.
     pub btf: Option<BtfMode>,
     /// Only scenarios that match.
     pub scenario: Option<globset::GlobMatcher>,
 }
 
 impl Filter {
-    /// The filter that a run is asked for.
+    /// The filter that the options ask for.
     pub fn of(options: &RunOptions) -> Result<Self, FilterError> {
         let glob = |text: &String| Ok::<_, globset::Error>(Glob::new(text)?.compile_matcher());
         Ok(Filter {
@@ -102,7 +102,7 @@ impl Filter {
         })
     }
 
-    /// The cells of `entries`, in the order of the matrix.
+    /// The cells of `entries` that match, in the order of the matrix.
     pub fn cells(&self, entries: &[Entry]) -> Vec<Cell> {
         let mut cells = Vec::new();
         for entry in entries {
@@ -136,8 +136,8 @@ impl Filter {
 impl RunPlan {
     const FILE: &str = "plan.json";
 
-    /// These cells, once each, with the programs of the directory `guest`; everything else as it is where
-    /// a user asks for nothing.
+    /// Plans these cells, once each, with the programs of the directory `guest`. Everything else
+    /// has its default.
     pub fn of(cells: Vec<String>, guest: PathBuf) -> Self {
         RunPlan {
             options: RunOptions::default(),

@@ -1,6 +1,6 @@
-//! What nextest asks cargo for before it starts the first cell: the workspace and its test binary. Asking
-//! takes as long as several cells, and `cargo xtask` has built that binary a moment ago. So the answers are
-//! kept, and nextest reads them: `nextest run --help`, "Reuse build options".
+//! Caches what nextest asks cargo for before it starts the first cell: the workspace and its test
+//! binary. These queries take as long as several cells, and `cargo xtask` has just built that
+//! binary. nextest reads the cached answers: `nextest run --help`, "Reuse build options".
 
 use std::{
     env,
@@ -15,18 +15,18 @@ use std::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// Names the test binary whose tests are the cells, freshly built.
+/// The environment variable with the freshly built test binary whose tests are the cells.
 pub const CELLS_VARIABLE: &str = "KERNLAB_CELLS";
 
-/// What has cargo build the test binary of the cells: with the features of the whole workspace, as
-/// everything else is built that runs on the host, so that nothing is compiled a second time.
+/// The arguments that make cargo build the cells' test binary. They use the features of the whole
+/// workspace, as for everything else on the host, so that nothing is compiled twice.
 const CELLS: [&str; 5] = ["--workspace", "--exclude", "kernlab-aya-ebpf", "--test", "cells"];
 
 /// nextest's name of that binary.
 const BINARY: &str = "kernlab-cells::cells";
 
-/// The arguments that tell nextest which tests there are: with what cargo said before if that is certain to
-/// be true still, else for nextest to ask again.
+/// The arguments that tell nextest which tests there are: the cached answers if they are certainly
+/// still valid, otherwise those that make nextest query cargo.
 pub(super) fn arguments(root: &Path, cargo: &OsStr) -> Vec<OsString> {
     let kept =
         env::var_os(CELLS_VARIABLE).and_then(|cells| kept(root, cargo, Path::new(&cells)).ok());
@@ -41,7 +41,7 @@ pub(super) fn arguments(root: &Path, cargo: &OsStr) -> Vec<OsString> {
     }
 }
 
-/// The files with the answers: what cargo says of the workspace, and which test binary is ours.
+/// The files with the answers: the workspace according to cargo, and the cells' test binary.
 fn kept(root: &Path, cargo: &OsStr, cells: &Path) -> io::Result<[PathBuf; 2]> {
     let dir = root.join("target").join("kernlab-nextest");
     let (workspace, binaries) = (dir.join("workspace.json"), dir.join("binaries.json"));
@@ -64,8 +64,8 @@ fn kept(root: &Path, cargo: &OsStr, cells: &Path) -> io::Result<[PathBuf; 2]> {
     Ok([workspace, binaries])
 }
 
-/// The list of test binaries with one in it, in the form of `nextest list --list-type binaries-only`:
-/// `BinaryListSummary` of the crate nextest-metadata.
+/// A list of test binaries with one entry, in the format of `nextest list --list-type
+/// binaries-only`: `BinaryListSummary` of the crate nextest-metadata.
 fn list(package: &str, target: &Path, cells: &Path) -> Value {
     json!({
         "rust-build-meta": {
@@ -95,7 +95,7 @@ fn answer(ask: &mut Command) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Other runs may read the file at any moment.
+/// Writes the file in one step, since other runs may read it at any moment.
 fn keep(file: &Path, text: &[u8]) -> io::Result<()> {
     let dir = file.parent().unwrap_or(file);
     fs::create_dir_all(dir)?;
@@ -104,14 +104,14 @@ fn keep(file: &Path, text: &[u8]) -> io::Result<()> {
     fresh.persist(file).map(drop).map_err(|error| error.error)
 }
 
-/// What nextest's list of test binaries says of that of the cells.
+/// The path of the cells' test binary in nextest's list.
 fn binary(list: &[u8]) -> Option<PathBuf> {
     let list: Value = serde_json::from_slice(list).ok()?;
     let binary = &list["rust-binaries"][BINARY]["binary-path"];
     Some(binary.as_str()?.into())
 }
 
-/// The part of the workspace's manifest that names others.
+/// The part of the workspace's manifest that names its members.
 #[derive(Deserialize)]
 struct Manifest {
     workspace: Members,
@@ -125,7 +125,7 @@ struct Members {
 /// Where cargo finds targets that a package's manifest does not name.
 const TARGETS: [&str; 5] = ["src", "src/bin", "tests", "examples", "benches"];
 
-/// Has nothing changed that cargo's answer depends on?
+/// Is the answer newer than everything that it depends on?
 fn is_newer_than_inputs(answer: SystemTime, root: &Path) -> io::Result<bool> {
     let manifest = root.join("Cargo.toml");
     let Manifest { workspace: Members { members } } =
@@ -134,7 +134,7 @@ fn is_newer_than_inputs(answer: SystemTime, root: &Path) -> io::Result<bool> {
     for member in members {
         let member = root.join(member);
         inputs.push(member.join("Cargo.toml"));
-        // A directory's time tells whether files came or went.
+        // A directory's modification time changes when files are added or removed.
         inputs.extend(TARGETS.map(|name| member.join(name)).into_iter().filter(|it| it.exists()));
     }
     let times = inputs.iter().map(|input| written(input)).collect::<io::Result<Vec<_>>>()?;
@@ -153,7 +153,7 @@ mod tests {
 
     use super::*;
 
-    /// A workspace with a cargo that counts how often it is asked for what.
+    /// A workspace with a fake cargo that records its calls.
     struct Workspace(tempfile::TempDir);
 
     impl Workspace {
@@ -171,7 +171,7 @@ mod tests {
             workspace
         }
 
-        /// What cargo is asked for, the binary being this one.
+        /// What cargo was asked for, with this test binary.
         fn asked_for(&self, cells: &str) -> String {
             let root = self.0.path();
             let _ = fs::remove_file(root.join("asked"));
@@ -181,7 +181,7 @@ mod tests {
             asked.split_whitespace().collect::<Vec<_>>().join(" ")
         }
 
-        /// Gives a file a time that is later than that of all others.
+        /// Gives a file a later modification time than all others.
         fn touch(&self, file: &str) {
             let file = File::open(self.0.path().join(file)).unwrap();
             file.set_modified(SystemTime::now() + std::time::Duration::from_secs(1)).unwrap();

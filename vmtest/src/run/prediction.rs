@@ -1,4 +1,4 @@
-//! What the dossiers of a run's kernels let expect of its cells.
+//! The predictions that the dossiers of a run's kernels give for its cells.
 
 use std::{fs, io, path::Path};
 
@@ -13,8 +13,8 @@ use kernlab_core::{
 use super::dir::{RunDir, read_json, write_json};
 use crate::verdict::Prediction;
 
-/// Keeps the dossier of a kernel, and the types that its cells are given in a file. None stands for one
-/// that can't be had: the cells that need it say why.
+/// Keeps a kernel's dossier, and the types of its external BTF. None stands for one that is not
+/// available: the cells that need it report why.
 pub(super) fn keep(
     dir: &RunDir,
     kernel: &str,
@@ -24,7 +24,7 @@ pub(super) fn keep(
     if let Some(types) = external_types {
         write_below(&dir.external_types(kernel), |file| write_json(file, types))?;
     }
-    // Last: that the dossier is there says that all is.
+    // Written last: if the dossier exists, so do the types.
     write_below(&dir.dossier(kernel), |file| write_json(file, dossier))
 }
 
@@ -33,12 +33,12 @@ fn write_below(file: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> io::
     write(file)
 }
 
-/// The types of a file with BTF, as far as plans ask for them. None if it is not there, or no BTF.
+/// The types of a BTF file, as far as plans ask for them. None if the file is missing or is no BTF.
 pub(super) fn extract(file: &Path) -> Option<Extract> {
     Some(Btf::parse(fs::read(file).ok()?).ok()?.extract(&wanted_types()))
 }
 
-/// What the dossier of a cell's kernel says of the cell: nothing where the run has none.
+/// What the dossier of a cell's kernel predicts for the cell; empty without a dossier.
 pub(super) fn of_cell(dir: &RunDir, cell: &Cell) -> io::Result<Prediction> {
     let dossier = read_json::<Option<Dossier>>(&dir.dossier(&cell.kernel))?.flatten();
     let Some(dossier) = dossier else { return Ok(Prediction::default()) };

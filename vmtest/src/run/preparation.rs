@@ -1,7 +1,8 @@
-//! Kernels that are downloaded, unpacked or built while cells of others run.
+//! Downloads, unpacks or builds kernels while cells of other kernels run.
 //!
-//! The run prepares them in the background and holds a lock for each until it has left in its directory
-//! what came of it. A cell of such a kernel waits for that lock: it notices as well that the run ended.
+//! The run prepares these kernels in the background. It holds a lock for each until the outcome is
+//! in the run's directory. A cell of such a kernel waits for that lock, so it also notices when the
+//! run ends.
 
 use std::{
     fs::{self, File},
@@ -23,24 +24,23 @@ use super::{
 use kernlab_kernels::interruption;
 use kernlab_kernels::{Entry, Kernels, Source, State, Unpacked, chain, lock_within};
 
-/// How long a cell waits for its kernel: longer than anything takes that the preparation itself does
-/// not end.
+/// How long a cell waits for its kernel: longer than any step that the preparation itself limits.
 const DEADLINE: Duration = Duration::from_secs(3 * 60 * 60);
 
-/// By how much building a kernel gives way to cells that run beside it.
+/// The niceness of kernel builds, so that cells beside them go first.
 const NICENESS: libc::c_int = 10;
 
-/// What came of making a kernel bootable.
+/// The outcome of preparing a kernel.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Readiness {
-    /// It can be booted.
+    /// The kernel can be booted.
     Bootable {
         kernel: Box<Unpacked>,
         /// Raw BTF for the mode `external`, if the entry names a file that can be used.
         external_btf: Option<PathBuf>,
     },
-    /// It can't be had: the verdict of all its cells.
+    /// The kernel is not available: the verdict for all its cells.
     Unavailable(Verdict),
 }
 
@@ -50,7 +50,7 @@ impl Readiness {
             Ok(kernel) => {
                 let external =
                     entry.btf_file.as_ref().map(|_| kernels.external_btf(entry, &kernel));
-                // Where the file can't be used, the cells that need it say why.
+                // If the file can't be used, the cells that need it report why.
                 let external_btf = external.and_then(Result::ok);
                 Readiness::Bootable { kernel: Box::new(kernel), external_btf }
             }
@@ -62,7 +62,7 @@ impl Readiness {
         }
     }
 
-    /// Writes into the plan what is known now.
+    /// Writes the outcome into the plan.
     pub(super) fn note(self, id: &str, plan: &mut RunPlan) {
         match self {
             Readiness::Bootable { kernel, external_btf } => {
@@ -76,20 +76,21 @@ impl Readiness {
     }
 }
 
-/// The kernels of a run that are prepared while it goes on.
+/// The kernels that the run prepares while it goes on.
 pub(super) struct Preparation {
     downloads: Vec<Pending>,
     builds: Vec<Pending>,
 }
 
-/// One of them. Its lock is free when the value is dropped, and when the process dies.
+/// One such kernel. Its lock is released when this is dropped, or when the process dies.
 struct Pending {
     entry: Entry,
     _lock: File,
 }
 
 impl Preparation {
-    /// Prepares what is on this machine, and returns the rest. The plan says which is which.
+    /// Prepares kernels whose files are on this machine, and returns the others. The plan says
+    /// which is which.
     pub(super) fn begin(
         kernels: &Kernels,
         entries: &[Entry],
@@ -117,19 +118,20 @@ impl Preparation {
                 }
             }
         }
-        // A repository that can't be reached keeps no kernel waiting whose address is known.
+        // Kernels in the lock come first: a repository that can't be reached must not delay them.
         preparation.downloads.sort_by_key(|pending| kernels.locked(&pending.entry).is_none());
         Ok(preparation)
     }
 
-    /// The ids of the kernels that are not ready, those first that probably will be first.
+    /// The ids of the kernels that are not ready, in the order in which they will probably be
+    /// ready.
     pub(super) fn order(&self) -> Vec<String> {
         let pending = self.downloads.iter().chain(&self.builds);
         pending.map(|pending| pending.entry.id.clone()).collect()
     }
 
-    /// Prepares all others in the background: downloads one after the other, and builds beside them.
-    /// What is still going on when the process ends goes on in the next run.
+    /// Prepares all others in the background: downloads one after the other, and builds in parallel
+    /// to them. If the process ends first, the next run continues the work.
     pub(super) fn start(self, kernels: &Kernels, dir: &RunDir, show: &Arc<dyn RunObserver>) {
         for (pending, niceness) in [(self.downloads, 0), (self.builds, NICENESS)] {
             let (kernels, dir) = (kernels.clone(), dir.clone());
@@ -139,7 +141,7 @@ impl Preparation {
                 let prepare = |entry: &Entry| Readiness::of(&kernels, entry, &*show);
                 work_off(pending, prepare, |id, prepared| {
                     if let Err(error) = write_json(&dir.preparation(id), prepared) {
-                        show.notice(&format!("{id}: cannot keep what it is: {error}"));
+                        show.notice(&format!("{id}: cannot write its state: {error}"));
                     }
                 });
             });
@@ -147,8 +149,8 @@ impl Preparation {
     }
 }
 
-/// Prepares one kernel after the other, and keeps what comes of it, until the run is interrupted. Then
-/// cells go on waiting until they are ended: that a build was interrupted is no verdict on them.
+/// Prepares one kernel after the other and writes each outcome, until the run is interrupted. After
+/// that, cells keep waiting until they are ended: an interrupted build is no verdict on them.
 fn work_off(
     pending: Vec<Pending>,
     prepare: impl Fn(&Entry) -> Readiness,
@@ -158,7 +160,7 @@ fn work_off(
     for Pending { entry, _lock } in pending.by_ref() {
         let prepared = prepare(&entry);
         if interruption::noted().is_some() {
-            // Until the process ends.
+            // Holds the lock until the process ends.
             std::mem::forget(_lock);
             break;
         }
@@ -167,15 +169,15 @@ fn work_off(
     pending.for_each(std::mem::forget);
 }
 
-/// Lets this thread, and the programs that it starts, give way to others.
+/// Lowers the priority of this thread and of the programs that it starts.
 fn give_way(niceness: libc::c_int) {
     // SAFETY: setpriority(2) takes no pointers. On Linux, process 0 means the calling thread.
     let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, niceness) };
-    // Nothing depends on it but who is first.
+    // An error only affects scheduling.
     let _ = result;
 }
 
-/// What became of the plan's pending kernels, as far as it is known when the cells have ended.
+/// Writes into the plan what became of its pending kernels by the end of the cells.
 pub(super) fn settle(plan: &mut RunPlan, dir: &RunDir) -> io::Result<()> {
     let pending = std::mem::take(&mut plan.pending);
     for id in pending {

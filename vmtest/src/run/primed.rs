@@ -1,5 +1,5 @@
-//! Guests whose tracer program has gathered the kernel's facts before it knows what to trace: the
-//! same for all cells of a kernel in a BTF mode.
+//! Guests whose tracer program has gathered the kernel's facts before it knows its scenario. These
+//! facts are the same for all cells of a kernel in a BTF mode.
 
 use std::collections::BTreeSet;
 
@@ -8,18 +8,18 @@ use kernlab_core::cell::{BtfMode, Cell};
 use super::plan::RunPlan;
 use crate::lab::{Guest, Job, JobOutput, LabError, Primed, Ready};
 
-/// Cells of a kernel in one BTF mode from which on such a guest is saved. Making one takes as long as a cell
-/// and a quarter, and halves what each of them takes.
+/// From this many cells of a kernel in one BTF mode on, a primed guest is saved. Making one takes
+/// as long as 1.25 cells, and halves the time of each cell.
 const WORTHWHILE: usize = 4;
 
-/// Where a guest finds BTF that is not its kernel's own.
+/// Where a guest has BTF that is not its kernel's own.
 pub(super) const BTF: &str = "/run/btf";
 
 /// A guest that is about to run its cell.
 pub(super) enum Start {
-    /// It is to run this.
+    /// A guest that is ready for this job.
     Ready(Guest<Ready>, Job),
-    /// Its tracer is primed, and waits for this.
+    /// A guest with a primed tracer that waits for this input.
     Primed(Guest<Primed>, String, Job),
 }
 
@@ -32,7 +32,7 @@ impl Start {
         &hello.release
     }
 
-    /// Runs the cell's tracer, and returns the guest with what that left.
+    /// Runs the cell's tracer, and returns the guest and the tracer's output.
     pub(super) fn run(self) -> Result<(Guest<Ready>, JobOutput), LabError> {
         match self {
             Start::Ready(mut guest, job) => {
@@ -44,7 +44,7 @@ impl Start {
     }
 }
 
-/// The tracer program, before it knows which of the run's cells of a kernel in this mode it will be.
+/// The job that primes the tracer program for the run's cells of a kernel in this mode.
 pub(super) fn tracer(plan: &RunPlan, kernel: &str, mode: BtfMode) -> Job {
     let mut args: Vec<_> = ["/bin/kernlab-tracer", "prime"].map(str::to_owned).into();
     // Cells are named KERNEL/MODE/BACKEND/TRACER/SCENARIO.
@@ -55,18 +55,18 @@ pub(super) fn tracer(plan: &RunPlan, kernel: &str, mode: BtfMode) -> Job {
     with_types(args, mode)
 }
 
-/// What comes behind kernel and mode in the names of the run's cells of both.
+/// The rest of the names of the run's cells that begin with this kernel and mode.
 fn cells<'a>(plan: &'a RunPlan, kernel: &str, mode: BtfMode) -> impl Iterator<Item = &'a str> {
     let beginning = format!("{kernel}/{mode}/");
     plan.cells.iter().filter_map(move |cell| cell.strip_prefix(&beginning))
 }
 
-/// What a primed tracer is told.
+/// The input of a primed tracer: its cell.
 pub(super) fn work(cell: &Cell) -> String {
     format!("{} {}", cell.backend, cell.scenario)
 }
 
-/// A job with `args` that finds its kernel's type information as `mode` says.
+/// A job with `args` that finds the kernel's type information as `mode` says.
 pub(super) fn with_types(mut args: Vec<String>, mode: BtfMode) -> Job {
     if mode == BtfMode::External {
         args.extend(["--btf", BTF].map(str::to_owned));
@@ -78,10 +78,10 @@ pub(super) fn with_types(mut args: Vec<String>, mode: BtfMode) -> Job {
     }
 }
 
-/// Do so many cells of a kernel run in this mode that a guest is worth saving? Not of cells that are
-/// repeated: what is done once would be left out of what is tried again.
+/// Does a kernel have enough cells in this mode to save a primed guest? Never for repeated cells:
+/// each attempt would skip the part that was done once.
 pub(super) fn is_worthwhile(plan: &RunPlan, kernel: &str, mode: BtfMode) -> bool {
-    // Cells with an object of their own are handed that beside the programs.
+    // Cells with their own object get it as a file beside the programs.
     if plan.options.cold || plan.object.is_some() || plan.options.repeats().get() > 1 {
         return false;
     }

@@ -1,7 +1,7 @@
-//! What cells tell while they run, to whoever shows it.
+//! Progress messages from cells to the run that displays them.
 //!
-//! Cells are processes of their own, started by nextest, so they speak through a datagram socket.
-//! Nobody waits for a listener: a message that can't be sent at once is dropped.
+//! Cells are separate processes, started by nextest, so they send datagrams to a socket. They never
+//! wait for the listener: a message that can't be sent at once is dropped.
 
 use std::{
     env, io,
@@ -13,7 +13,7 @@ use kernlab_core::outcome::{Outcome, Reason};
 use kernlab_kernels::{Event, Observer};
 use serde::{Deserialize, Serialize};
 
-/// Names the socket to the cells.
+/// The environment variable that tells cells the path of the socket.
 pub const SOCKET_VARIABLE: &str = "KERNLAB_PROGRESS";
 
 /// The longest message in bytes: a cell's name and some words.
@@ -32,24 +32,24 @@ pub struct Progress {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProgressEvent {
-    /// Its kernel is not ready yet.
+    /// The cell waits for its kernel.
     Waiting,
-    /// Its guest is being started.
+    /// The cell's guest is being started.
     Booting,
     /// The guest is ready and the tracer runs.
     Tracing,
-    /// It has its verdict.
+    /// The cell has its verdict.
     Finished {
-        /// Which.
+        /// The outcome.
         outcome: Outcome,
-        /// And why.
+        /// The reason of the outcome.
         reason: Option<Reason>,
     },
-    /// Something was found out that the user should know: how guests are accelerated, say.
+    /// A fact for the user, such as which accelerator the guests use.
     Notice(String),
 }
 
-/// The cell's end.
+/// The sending end, in a cell.
 #[derive(Debug)]
 pub struct Reporter {
     socket: Option<UnixDatagram>,
@@ -57,7 +57,7 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// Speaks for `cell`, to the socket that the environment names, if it does.
+    /// Reports for `cell` to the socket that the environment names, if it names one.
     pub fn from_environment(cell: &str) -> Self {
         let connect = |path: PathBuf| {
             let socket = UnixDatagram::unbound()?;
@@ -69,18 +69,18 @@ impl Reporter {
         Reporter { socket, cell: cell.to_owned() }
     }
 
-    /// Tells what happened to the cell.
+    /// Reports an event of the cell.
     pub fn report(&self, event: ProgressEvent) {
         let Some(socket) = &self.socket else { return };
         let progress = Progress { cell: self.cell.clone(), event };
         if let Ok(message) = serde_json::to_vec(&progress) {
-            // Progress is for the eye: the verdict does not travel here.
+            // Progress is only displayed: verdicts do not depend on it.
             let _ = socket.send(&message);
         }
     }
 }
 
-/// The end of whoever shows progress.
+/// The receiving end, in the run.
 #[derive(Debug)]
 pub struct Listener {
     socket: UnixDatagram,
@@ -88,19 +88,19 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// A new socket. It lies in a directory of its own, because a socket's path must be short.
+    /// Makes a socket, in its own directory, because a socket's path must be short.
     pub fn bind() -> io::Result<Self> {
         let dir = tempfile::Builder::new().prefix("kernlab-").tempdir()?;
         let socket = UnixDatagram::bind(dir.path().join("progress"))?;
         Ok(Listener { socket, dir })
     }
 
-    /// Where cells find it.
+    /// The path of the socket.
     pub fn path(&self) -> PathBuf {
         self.dir.path().join("progress")
     }
 
-    /// Waits for the next message; none when [`Listener::hang_up`] was called.
+    /// Waits for the next message; none after [`Listener::hang_up`].
     pub fn next(&self) -> Option<Progress> {
         let mut buffer = [0; MAX_MESSAGE];
         loop {
@@ -114,13 +114,13 @@ impl Listener {
         }
     }
 
-    /// Ends the wait of whoever listens at `path`.
+    /// Ends the wait of the listener at `path`.
     pub fn hang_up(path: &Path) -> io::Result<()> {
         UnixDatagram::unbound()?.send_to(&[], path).map(drop)
     }
 }
 
-/// What a cell's kernel goes through is told by the run that prepares it.
+/// Only for notices: the run that prepares a kernel reports its preparation.
 impl Observer for Reporter {
     fn observe(&self, _kernel: &str, _event: Event<'_>) {}
 

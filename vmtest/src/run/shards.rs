@@ -1,4 +1,4 @@
-//! A run in parts, on several machines, and one report of all of them.
+//! Splits a run across several machines, and merges the reports.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,17 +17,18 @@ use serde::Serialize;
 use super::dir::write_json;
 use crate::report::{self, CellReport, Report, ReportError, Run, SCHEMA, Tally};
 
-/// One of several parts of a run, by cells and not by kernels: for machines that have all kernels.
+/// One of several parts of a run, split by cell rather than by kernel: for machines that have all
+/// kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Partition {
     /// Counted from 1.
     part: usize,
-    /// How many there are.
+    /// How many parts there are.
     of: usize,
 }
 
 impl Partition {
-    /// Those of the cells that are in this part: each is in exactly one.
+    /// The cells of this part. Each cell is in exactly one part.
     pub fn of(self, cells: Vec<Cell>) -> Vec<Cell> {
         cells.into_iter().skip(self.part - 1).step_by(self.of).collect()
     }
@@ -43,25 +44,27 @@ impl FromStr for Partition {
                 Some(Partition { part: part.parse().ok()?, of: of.parse().ok()? })
             })
             .filter(|partition| (1..=partition.of).contains(&partition.part));
-        parsed
-            .ok_or_else(|| format!("{text:?} is no part: expected PART/OF, 1/4 to 4/4 for example"))
+        parsed.ok_or_else(|| {
+            format!("{text:?} is not a part of a run: expected PART/OF, for example 1/4 to 4/4")
+        })
     }
 }
 
-/// What one machine runs. All cells of a kernel are on one, so that it is fetched and booted once.
+/// The cells of one machine. All cells of a kernel are in one shard, so that it is fetched and
+/// booted once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Shard {
     /// Counted from 1.
     pub shard: usize,
-    /// Ids.
+    /// The ids of the kernels.
     pub kernels: Vec<String>,
-    /// What selects them: for the command line of `cargo xtask vmtest`.
+    /// The options of `cargo xtask vmtest` that select them.
     pub arguments: String,
-    /// How many cells they have.
+    /// The number of their cells.
     pub cells: usize,
 }
 
-/// Divides cells into at most `count` shards of about the same size; none is empty.
+/// Divides cells into at most `count` shards of about the same size, none of them empty.
 pub fn shards(cells: &[Cell], count: usize) -> Vec<Shard> {
     let mut order: Vec<&str> = Vec::new();
     let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
@@ -71,7 +74,7 @@ pub fn shards(cells: &[Cell], count: usize) -> Vec<Shard> {
             0
         }) += 1;
     }
-    // The largest first, each to the shard that has least to do.
+    // The largest kernel first, each to the shard with the fewest cells.
     let mut kernels = order.clone();
     kernels.sort_by_key(|kernel| std::cmp::Reverse(sizes[kernel]));
     let mut bins: Vec<(usize, BTreeSet<&str>)> = vec![Default::default(); count];
@@ -91,44 +94,44 @@ pub fn shards(cells: &[Cell], count: usize) -> Vec<Shard> {
     bins.into_iter().enumerate().map(shard).collect()
 }
 
-/// Why reports don't make one.
+/// Why reports can't be merged.
 #[derive(Debug, thiserror::Error)]
 pub enum MergeError {
-    /// One can't be read.
+    /// A report can't be read.
     #[error(transparent)]
     Report(#[from] ReportError),
-    /// Two shards ran the same cell, so it is not known what holds.
-    #[error("{cell} is in {first} and in {second}")]
+    /// Two shards ran the same cell, so its outcome is ambiguous.
+    #[error("{cell} is both in {first} and in {second}")]
     Twice {
-        /// Which.
+        /// The cell.
         cell: String,
-        /// A directory.
+        /// The directory of one shard.
         first: PathBuf,
-        /// Another one.
+        /// The directory of the other.
         second: PathBuf,
     },
-    /// A shard ran what nobody asked for.
-    #[error("{cell} of {dir} is no cell of the matrix: was it made from another kernels.toml?")]
+    /// A shard ran a cell that is not in the matrix.
+    #[error("{cell} in {dir} is not in the matrix: was the shard run with another kernels.toml?")]
     Stray {
-        /// Which.
+        /// The cell.
         cell: String,
-        /// Where.
+        /// The directory of the shard.
         dir: PathBuf,
     },
-    /// The evidence can't be brought together.
+    /// The evidence can't be copied.
     #[error("failed to {action} {path}")]
     Evidence {
-        /// What was to be done.
+        /// What failed.
         action: &'static str,
-        /// With which file.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The error of the file system.
         source: io::Error,
     },
 }
 
-/// Makes one report of those in `dirs`, in `into`, with the evidence of all. A cell of `expected`
-/// that is in none of them is `not-run`.
+/// Merges the reports and the evidence of `dirs` into the directory `into`. A cell of `expected`
+/// that is in none of them becomes `not-run`.
 pub fn merge(expected: &[Cell], dirs: &[PathBuf], into: &Path) -> Result<Report, MergeError> {
     let mut found: BTreeMap<String, (CellReport, &PathBuf)> = BTreeMap::new();
     let mut reports = Vec::new();
@@ -188,7 +191,7 @@ pub fn merge(expected: &[Cell], dirs: &[PathBuf], into: &Path) -> Result<Report,
     Ok(report)
 }
 
-/// Copies a tree of plain files; a directory that is not there is an empty one.
+/// Copies a tree of plain files. A missing directory counts as empty.
 fn copy(from: &Path, to: &Path) -> Result<(), MergeError> {
     let failed = |action, path: &Path| {
         let path = path.to_owned();
@@ -217,7 +220,7 @@ mod tests {
 
     use super::*;
 
-    /// Cells of kernels, so many of each.
+    /// Makes the given number of cells for each kernel.
     fn cells(kernels: &[(&str, usize)]) -> Vec<Cell> {
         let scenarios = ["sys_write/threads", "inotify/unwatched", "filetop/mixed_io"];
         kernels
@@ -244,7 +247,7 @@ mod tests {
         assert!(shards[0].arguments.starts_with("--kernel a"));
     }
 
-    /// The directory of a shard that ran these cells.
+    /// Makes the directory of a shard that ran these cells.
     fn ran(root: &Path, name: &str, cells: &[Cell]) -> PathBuf {
         let dir = root.join(name);
         let reports: Vec<_> = cells

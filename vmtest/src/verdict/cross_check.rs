@@ -1,4 +1,4 @@
-//! One scenario on one kernel, under both backends: which of them is to blame?
+//! Compares one scenario on one kernel under both backends, to find which of them is at fault.
 
 use std::io;
 
@@ -7,8 +7,8 @@ use kernlab_core::outcome::{Outcome, Reason, Verdict};
 use super::ReadText;
 use crate::report::CellReport;
 
-/// Gives cells whose events differ from the snapshot a reason of their own where the other backend
-/// saw something else: then the fault is not the kernel's alone.
+/// Where a cell's events differ from the snapshot and the other backend saw different events, the
+/// verdict says so: the kernel alone can't explain that.
 pub(super) fn compare(
     cells: &mut [CellReport],
     events: ReadText<'_, CellReport>,
@@ -30,10 +30,10 @@ pub(super) fn compare(
     Ok(())
 }
 
-/// Events without the numbers that differ from guest to guest: those of tasks, ports, cookies and the
-/// like that should have had a name and have none.
+/// Drops the numbers that differ from guest to guest: those of tasks, ports, cookies and the like
+/// that normalisation did not name.
 fn without_unnamed(events: &str) -> String {
-    /// What such a number follows, in the text that `kernlab_core::normalise` makes.
+    /// The text before such a number in the output of `kernlab_core::normalise`.
     const KEYS: [&str; 5] = ["pid=", "tid=", "cookie=", "lifetime=", "read(0x"];
     let is_number = |text: &str| text.bytes().all(|digit| digit.is_ascii_digit());
     let word = |word: &str| {
@@ -57,11 +57,11 @@ fn differ_only_in_backend(one: &CellReport, other: &CellReport) -> bool {
 
 fn differs(ours: &str, theirs: &str, their_outcome: Outcome) -> Verdict {
     let theirs = match their_outcome {
-        Outcome::Pass => format!("and {theirs} sees what it should: look for the fault in {ours}"),
-        _ => format!("and {theirs} sees something else that it should not"),
+        Outcome::Pass => format!("but those of {theirs} do: look for the fault in {ours}"),
+        _ => format!("and those of {theirs} differ in another way"),
     };
     let message =
-        format!("on this kernel {ours} does not see what the golden snapshot says, {theirs}");
+        format!("on this kernel the events of {ours} do not match the golden snapshot, {theirs}");
     Verdict::because(Outcome::Fail, Reason::BackendsDiffer, message)
 }
 

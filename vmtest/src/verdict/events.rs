@@ -1,5 +1,5 @@
-//! From what a tracer recorded to a verdict: the events, against what the workload did and against
-//! the golden snapshot.
+//! Derives a verdict from a tracer's record: compares its events with the workload's ground truth
+//! and with the golden snapshot.
 
 use std::io;
 
@@ -21,7 +21,7 @@ use crate::report::CellReport;
 pub struct Golden<'a> {
     /// The scenario's own, shared by all kernels and both backends.
     pub shared: Option<&'a str>,
-    /// The one of a named deviation, which holds instead.
+    /// The one of a named deviation, which replaces the scenario's own.
     pub deviation: Option<&'a str>,
 }
 
@@ -29,7 +29,8 @@ pub struct Golden<'a> {
 pub(super) fn judge(scenario: &Scenario, record: &Record, golden: Golden<'_>) -> Judgement {
     match (&record.decision, &record.observation) {
         (Decision::Unsupported(Unsupported { reason, message }), None) => {
-            // The kernel as it was asked for, with that file, can't be had.
+            // The given BTF file is not usable with this kernel, so this cell's kernel is not
+            // available.
             let outcome = match reason {
                 Reason::ForeignBtf => Outcome::Unavailable,
                 _ => Outcome::Unsupported,
@@ -44,7 +45,7 @@ pub(super) fn judge(scenario: &Scenario, record: &Record, golden: Golden<'_>) ->
             ))
         }
         (_, Some(Observation::Failed { reason, message, verifier_log })) => {
-            // A workload that could not do its actions says nothing about the tracer.
+            // A workload that failed says nothing about the tracer.
             let outcome = match reason {
                 Reason::WorkloadFailed => Outcome::Infra,
                 _ => Outcome::Fail,
@@ -73,7 +74,7 @@ pub(super) fn judge(scenario: &Scenario, record: &Record, golden: Golden<'_>) ->
                 ));
             }
             let (observed, done, lost) = match Burst::of(scenario) {
-                // Its text has the balance of what was lost.
+                // The text of a burst includes the lost events.
                 Some(burst) => {
                     (burst.observed(events, ground_truth, *lost), burst.expected(ground_truth), 0)
                 }
@@ -96,7 +97,7 @@ pub(super) fn judge(scenario: &Scenario, record: &Record, golden: Golden<'_>) ->
     }
 }
 
-/// What a session must not have missed.
+/// What counts against a session, beside its events.
 #[derive(Clone, Copy)]
 struct Missed {
     lost: u64,
@@ -112,11 +113,11 @@ fn compare(
     golden: Golden<'_>,
 ) -> (Verdict, Option<String>) {
     let fail = |reason, message: String| Verdict::because(Outcome::Fail, reason, message);
-    // Which ones are missing tells a full buffer from an end of a call that was not seen.
+    // Shows which events are missing: that tells a full buffer from the unseen end of a call.
     let missing = || (done != observed).then(|| unified_diff(done, observed));
     if lost > 0 {
         let message = format!(
-            "the programs meant to send {lost} events more than arrived: the buffer or a map had no \
+            "{lost} events that the programs meant to send are missing: the buffer or a map had no \
              room for them, the loader did not read them, or the end of a call went unseen"
         );
         return (fail(Reason::EventsLost, message), missing());
@@ -124,12 +125,12 @@ fn compare(
     if skipped > 0 {
         let message = format!(
             "the kernel skipped {skipped} runs of the tracer's programs (recursion_misses), so events \
-             may be missing: another thread was preempted inside of them, or a map was in use"
+             may be missing: another thread was preempted inside them, or a map was in use"
         );
         return (fail(Reason::EventsLost, message), missing());
     }
     if done != observed {
-        let message = "the events are not what the workload says that it did".to_owned();
+        let message = "the events differ from the workload's ground truth".to_owned();
         return (fail(Reason::EventsDiffer, message), Some(unified_diff(done, observed)));
     }
     let Some(expected) = golden.deviation.or(golden.shared) else {
@@ -160,7 +161,7 @@ fn compare(
     (Verdict::pass(), None)
 }
 
-/// The verdict on events that the workload confirms and the snapshot doesn't, with their diff.
+/// The verdict on events that match the ground truth but not the snapshot, with their diff.
 fn differs_from_snapshot(expected: &str, observed: &str) -> (Verdict, String) {
     let message = "tracer and workload agree with each other, but not with the golden snapshot: if \
                    the new events are right, run the same command with --update-snapshots";
@@ -168,8 +169,8 @@ fn differs_from_snapshot(expected: &str, observed: &str) -> (Verdict, String) {
     (verdict, unified_diff(expected, observed))
 }
 
-/// Cells that wrote snapshots all passed their own. Where two of them saw different events, the one
-/// that wrote last must not make the other a pass.
+/// Each cell that wrote a snapshot passed its own. If two such cells saw different events, the last
+/// one overwrote the snapshot, and the other must not pass.
 pub(super) fn compare_with_new_snapshots(
     cells: &mut [CellReport],
     events: ReadText<'_, CellReport>,

@@ -1,4 +1,4 @@
-//! The splats of a guest's kernel, with the lines that show them.
+//! The splats of a guest's kernel, with an excerpt of the log.
 
 use std::borrow::Cow;
 
@@ -10,18 +10,18 @@ use crate::console::{ConsoleLog, shorten};
 /// How many lines of a splat a verdict shows.
 const EXCERPT: usize = 12;
 
-/// The splats of a guest's kernel, and the log that has them.
+/// The splats of a guest's kernel, and the log that contains them.
 #[derive(Debug)]
 pub struct GuestSplats<'a> {
-    /// The name of the log among the evidence.
+    /// The name of the log file among the evidence.
     file: &'static str,
     log: &'a str,
     splats: Cow<'a, [Splat]>,
 }
 
 impl<'a> GuestSplats<'a> {
-    /// Those of the kernel's log, or of the console where only that has any: what a kernel says when
-    /// it dies reaches no program.
+    /// The splats of the kernel's log, or of the console if only that has any: a dying kernel's
+    /// last lines reach only the console.
     pub fn of(kernel_log: &'a str, console: &'a str) -> Self {
         let splats = scan(kernel_log);
         if splats.is_empty() {
@@ -31,18 +31,18 @@ impl<'a> GuestSplats<'a> {
         GuestSplats { file: "kernel.log", log: kernel_log, splats: splats.into() }
     }
 
-    /// Those of the console of a guest that is gone.
+    /// The splats on the console of a guest that is gone.
     pub fn of_console(console: &'a ConsoleLog) -> Self {
         let ConsoleLog { text, splats } = console;
         GuestSplats { file: "console.log", log: text, splats: splats.into() }
     }
 
-    /// In the order of the log.
+    /// The splats in the order of the log.
     pub fn splats(&self) -> &[Splat] {
         &self.splats
     }
 
-    /// What one of them means for a cell.
+    /// The verdict that one splat gives a cell.
     pub fn verdict(&self, splat: &Splat) -> Verdict {
         let (outcome, reason) = if splat.kind.is_crash() {
             (Outcome::KernelCrash, Reason::KernelPanicked)

@@ -1,4 +1,4 @@
-//! What a cell's tracer left on the host, and whether it can be believed.
+//! Reads what a cell's tracer left on the host, and checks whether it can be trusted.
 
 use kernlab_core::{
     cell::Cell,
@@ -11,17 +11,17 @@ use crate::lab::{Exit, JobOutput};
 /// How many lines of standard error a verdict shows.
 const STDERR_LINES: usize = 20;
 
-/// The end of what the tracer, or the workload, wrote to standard error.
+/// The last lines that the tracer, or the workload, wrote to standard error.
 pub(super) fn stderr_tail(output: &JobOutput) -> String {
     let stderr = String::from_utf8_lossy(&output.stderr);
     let lines: Vec<_> = stderr.trim_end().lines().collect();
     match &lines[lines.len().saturating_sub(STDERR_LINES)..] {
         [] => String::new(),
-        last => format!("; it said: {}", last.join("\n")),
+        last => format!("; stderr: {}", last.join("\n")),
     }
 }
 
-/// The record that the tracer left of a cell, if it came to that.
+/// The record that the tracer left of a cell, or the verdict if there is none to trust.
 pub(super) fn record(output: &JobOutput, cell: &Cell) -> Result<Record, Verdict> {
     let died = |message: String| {
         let message = message + &stderr_tail(output);
@@ -30,7 +30,7 @@ pub(super) fn record(output: &JobOutput, cell: &Cell) -> Result<Record, Verdict>
     match output.exit {
         Exit::Deadline => {
             let message = format!(
-                "the scenario did not end in time, and was killed; the host ran the guest for {}",
+                "the scenario exceeded its timeout and was killed; the host ran the guest for {}",
                 output.cpu_time
             );
             return Err(Verdict::because(Outcome::Timeout, Reason::DeadlineExceeded, message));
@@ -52,28 +52,28 @@ pub(super) fn record(output: &JobOutput, cell: &Cell) -> Result<Record, Verdict>
     let record: Record = serde_json::from_slice(&output.result).map_err(|error| {
         let dropped = match output.dropped {
             0 => String::new(),
-            bytes => format!(" ({bytes} bytes of output were too much, and thrown away)"),
+            bytes => format!(" ({bytes} bytes of output exceeded the limit and were dropped)"),
         };
         died(format!("the tracer's record can't be read: {error}{dropped}"))
     })?;
     if !record.is_of(cell) {
         let Record { backend, scenario, .. } = record;
-        let asked = format!("{} was asked for under {}", cell.scenario, cell.backend);
+        let asked = format!("expected {} under {}", cell.scenario, cell.backend);
         return Err(died(format!("the record is of {scenario} under {backend}: {asked}")));
     }
     Ok(record)
 }
 
-/// What the time of a trace consists of, in milliseconds by stage.
+/// The stages of a trace, each with its milliseconds.
 pub(crate) fn stages_in_the_guest(
     output: &JobOutput,
     record: &Record,
 ) -> impl Iterator<Item = (String, u64)> {
-    let told: u64 = record.stages_us.values().sum();
+    let measured: u64 = record.stages_us.values().sum();
     let all = u64::try_from(output.guest_duration.as_micros()).unwrap_or(u64::MAX);
     let stages = record.stages_us.iter().map(|(stage, us)| (stage.clone(), *us));
-    // Before the first of these stages is the program's start, after the last one its end.
-    let rest = ("start and end".to_owned(), all.saturating_sub(told));
+    // The rest is the program's start before the first stage, and its end after the last one.
+    let rest = ("start and end".to_owned(), all.saturating_sub(measured));
     stages.chain([rest]).map(|(stage, us)| (format!("trace/{stage}"), us / 1000))
 }
 
@@ -125,7 +125,7 @@ mod tests {
     #[case::backend(
         BackendKind::Libbpf,
         "sys_write/threads",
-        Some("of sys_write/threads under libbpf: sys_write/threads was asked for under aya")
+        Some("of sys_write/threads under libbpf: expected sys_write/threads under aya")
     )]
     #[case::scenario(
         BackendKind::Aya,
@@ -156,7 +156,7 @@ mod tests {
             output.result.truncate(40);
             output.dropped = 7;
         },
-        "(7 bytes of output were too much, and thrown away)"
+        "(7 bytes of output exceeded the limit and were dropped)"
     )]
     fn what_a_tracer_leaves_is_no_pass(#[case] change: fn(&mut JobOutput), #[case] expected: &str) {
         let mut output = output(Exit::Code(0), &record_of(BackendKind::Aya, "sys_write/threads"));
@@ -171,12 +171,12 @@ mod tests {
         Exit::Signal(11),
         b"",
         Reason::TracerDied,
-        "the tracer was killed by signal 11; it said: thread main panicked"
+        "the tracer was killed by signal 11; stderr: thread main panicked"
     )]
     #[case::failed(Exit::Code(101), b"", Reason::TracerDied, "the tracer exited with code 101")]
     #[case::silent(Exit::Code(0), b"", Reason::TracerDied, "the tracer's record can't be read")]
     #[case::garbage(Exit::Code(0), b"{]", Reason::TracerDied, "the tracer's record can't be read")]
-    #[case::endless(Exit::Deadline, b"", Reason::DeadlineExceeded, "did not end in time")]
+    #[case::endless(Exit::Deadline, b"", Reason::DeadlineExceeded, "exceeded its timeout")]
     fn a_tracer_that_dies_is_no_pass(
         #[case] exit: Exit,
         #[case] result: &[u8],

@@ -1,4 +1,4 @@
-//! A guest that failed, was lost or fell silent.
+//! The verdict on a guest that failed, was lost or stopped answering.
 
 use std::error::Error as _;
 
@@ -7,29 +7,29 @@ use kernlab_core::outcome::{Outcome, Reason, Verdict};
 use super::{GuestSplats, PolicyOutcome, SplatPolicy};
 use crate::lab::{LabError, LabErrorKind, Phase};
 
-/// The verdict on a cell whose guest was lost while it worked: what its kernel said on the console
-/// explains that better than the host could.
+/// The verdict on a cell whose guest was lost during its work. The kernel's messages on the console
+/// explain that better than the host can.
 pub(super) fn verdict(error: &LabError, policy: SplatPolicy<'_>) -> PolicyOutcome {
     let evidence = error.evidence();
     let mut lost = error.verdict();
     if lost.outcome == Outcome::Timeout {
-        // Tells a guest that spins from one that waits, or that the host had no time for.
+        // Tells a spinning guest from a waiting one, and from one that the host did not run.
         lost.message.push_str(&format!("; the host ran the guest for {}", evidence.cpu_time));
     }
     let splats = GuestSplats::of_console(&evidence.console_log);
     let PolicyOutcome { mut verdict, allowed } =
         policy.apply(lost.clone(), &splats, evidence.cpu_time);
     if lost.outcome == Outcome::KernelCrash {
-        // Whatever it printed before.
+        // A crash outranks all splats that came before it.
         (verdict.outcome, verdict.reason) = (lost.outcome, lost.reason);
     } else if verdict != lost {
-        verdict.message.push_str(&format!("\nand then {}", lost.message));
+        verdict.message.push_str(&format!("\nthen {}", lost.message));
     }
     PolicyOutcome { verdict, allowed }
 }
 
 impl LabError {
-    /// The verdict on a cell whose guest failed so.
+    /// The outcome of a cell whose guest failed with this error.
     pub fn outcome(&self) -> Outcome {
         match self.kind() {
             LabErrorKind::Crashed { phase: Phase::Work, .. } => Outcome::KernelCrash,
@@ -55,7 +55,7 @@ impl LabError {
         }
     }
 
-    /// The reason's code.
+    /// The reason that belongs to the outcome.
     pub fn reason(&self) -> Reason {
         match self.kind() {
             LabErrorKind::QemuMissing(_)
@@ -78,7 +78,7 @@ impl LabError {
         }
     }
 
-    /// Outcome, reason and the whole chain of messages.
+    /// The outcome, the reason and the whole chain of messages.
     pub fn verdict(&self) -> Verdict {
         let mut message = self.to_string();
         let mut source = self.source();

@@ -1,4 +1,4 @@
-//! Every rule by which a cell gets its verdict. Pure: what was gathered goes in, a verdict comes out.
+//! All rules that decide a cell's verdict. They are pure: findings go in, a verdict comes out.
 //!
 //! `of_cell` states which rule outranks which for one attempt at a cell, `of_run` for the cells
 //! of a run that has ended. The outcomes and reasons themselves are in `kernlab_core::outcome`.
@@ -32,14 +32,14 @@ use crate::{
     report::{AllowedSplat, CellReport},
 };
 
-/// What became of a cell's guest.
+/// What happened to a cell's guest.
 #[derive(Debug)]
 pub(crate) enum Trace {
-    /// The guest never began to work.
+    /// The guest was never ready.
     NotStarted(LabError),
-    /// The guest was lost, or fell silent, while it worked.
+    /// The guest was lost, or stopped answering, while it worked.
     Lost(LabError),
-    /// The tracer ended, and the guest told its kernel's log.
+    /// The tracer ended, and the guest sent its kernel's log.
     Ended {
         /// What the tracer left.
         output: JobOutput,
@@ -50,7 +50,7 @@ pub(crate) enum Trace {
     },
 }
 
-/// All that one attempt at a cell left, and what it is compared with.
+/// The findings of one attempt at a cell, and what they are compared with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Findings<'a> {
     pub(crate) cell: &'a Cell,
@@ -64,17 +64,17 @@ pub(crate) struct Findings<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Judgement {
     pub(crate) verdict: Verdict,
-    /// What the tracer recorded, if that can be believed.
+    /// What the tracer recorded, if the record can be trusted.
     pub(crate) record: Option<Record>,
     /// The events as text, if there were any to judge.
     pub(crate) events: Option<String>,
     /// Expected against observed, as a unified diff, if they differ.
     pub(crate) diff: Option<String>,
-    /// Whether the events are what the workload says that it did, whatever a snapshot says.
+    /// Whether the events match the workload's ground truth, whatever a snapshot says.
     pub(crate) confirmed: bool,
-    /// What the verifier said.
+    /// The verifier's log.
     pub(crate) verifier_log: Option<String>,
-    /// Splats without consequence.
+    /// The splats without consequence.
     pub(crate) allowed: Vec<AllowedSplat>,
 }
 
@@ -94,15 +94,15 @@ impl Judgement {
 
 /// The verdict on one attempt at a cell. Each rule outranks those after it:
 ///
-/// 1. a guest that never began to work tells why, and says nothing about the tracer;
-/// 2. a lost guest's kernel explains itself: its crash, its splats, then the way in which it was lost;
+/// 1. a guest that was never ready reports why, and says nothing about the tracer;
+/// 2. a lost guest: its kernel's crash, its splats, then the way in which it was lost;
 /// 3. a splat that neither a deviation expects nor `splats.toml` allows, whatever the tracer says;
-/// 4. an end of the tracer that is not its own, or a record that can't be believed;
-/// 5. what the record says itself: unsupported, failed;
-/// 6. events that were lost, that are not what the workload did, that no snapshot knows;
-/// 7. a search of memory that found nothing where type information has the answer;
-/// 8. a plan other than the host predicted;
-/// 9. a warning that a deviation expects, and that did not come, or came more than once.
+/// 4. a tracer that was killed or failed, or a record that can't be trusted;
+/// 5. the record's own result: unsupported, failed;
+/// 6. events that were lost, differ from the ground truth, or differ from the snapshot;
+/// 7. a memory search that found nothing although the type information has the answer;
+/// 8. a plan that differs from the prediction;
+/// 9. a warning that a deviation expects and that is missing, or appears more than once.
 pub(crate) fn of_cell(findings: &Findings<'_>) -> Judgement {
     let Findings { cell, trace, golden, prediction, policy } = *findings;
     let (output, kernel_log, console) = match trace {
@@ -113,7 +113,7 @@ pub(crate) fn of_cell(findings: &Findings<'_>) -> Judgement {
         Trace::Ended { output, kernel_log, console } => (output, kernel_log, console),
     };
     let mut judgement = match job_output::record(output, cell) {
-        // A tracer that came to no result may have met a kernel that has something to say about it.
+        // If the tracer has no result, the kernel's splats may explain why.
         Err(verdict) => Judgement::of(PolicyOutcome::unchanged(verdict)),
         Ok(record) => {
             let mut judgement = events::judge(cell.scenario, &record, golden);
@@ -132,21 +132,22 @@ pub(crate) fn of_cell(findings: &Findings<'_>) -> Judgement {
     judgement
 }
 
-/// Reads the text that belongs to something, if it has any.
+/// Reads the text that belongs to a value; none if it has no text.
 pub(crate) type ReadText<'a, T> = &'a dyn Fn(&T) -> io::Result<Option<String>>;
 
-/// What the verdicts of a run's cells depend on beside the cells themselves.
+/// What the verdicts of a run's cells depend on, beside the cells themselves.
 pub(crate) struct RunFindings<'a> {
     /// The releases of the kernels that the run prepared, by id.
     pub(crate) releases: BTreeMap<&'a str, &'a str>,
     /// The events of a cell as text, if it has any.
     pub(crate) events: ReadText<'a, CellReport>,
-    /// The snapshots that the run wrote: the text of one by its name. None if it wrote none.
+    /// Reads a snapshot that the run wrote, by its name. None if the run wrote none.
     pub(crate) new_snapshots: Option<ReadText<'a, str>>,
 }
 
-/// Amends the verdicts of cells by what only the whole run tells: a snapshot that another cell wrote
-/// afterwards, the kernel that really ran, which outranks that, and then what the other backend saw.
+/// Amends the verdicts of cells by what only the whole run shows: a snapshot that another cell
+/// overwrote, a guest that ran another kernel (which outranks that), and then the other backend's
+/// events.
 pub(crate) fn of_run(cells: &mut [CellReport], findings: &RunFindings<'_>) -> io::Result<()> {
     if let Some(snapshot) = findings.new_snapshots {
         events::compare_with_new_snapshots(cells, findings.events, snapshot)?;
@@ -155,7 +156,7 @@ pub(crate) fn of_run(cells: &mut [CellReport], findings: &RunFindings<'_>) -> io
     cross_check::compare(cells, findings.events)
 }
 
-/// The verdict on a cell that left none.
+/// The verdict on a cell that left no report.
 pub(crate) fn of_unfinished_cell() -> Verdict {
     let message = "the run ended before this cell had a verdict";
     Verdict::because(Outcome::NotRun, Reason::Interrupted, message)
@@ -261,7 +262,7 @@ mod tests {
     }
 
     fn silent() -> LabErrorKind {
-        LabErrorKind::Silent { doing: "when it had to answer", waited: Duration::from_secs(5) }
+        LabErrorKind::Silent { doing: "while it worked", waited: Duration::from_secs(5) }
     }
 
     fn died() -> LabErrorKind {

@@ -1,11 +1,11 @@
-//! The plan that a guest's tracer made, against the ones that its kernel's dossier lets expect.
+//! Compares the plan of a guest's tracer with the plan that the kernel's dossier predicts.
 
 use kernlab_core::{
     outcome::{Outcome, Reason, Severity, Verdict},
     record::Decision,
 };
 
-/// What the kernel's dossier says of a cell, as far as there is one.
+/// The predictions for a cell from its kernel's dossier, as far as there is one.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Prediction {
     /// The plan in the cell's BTF mode.
@@ -15,8 +15,8 @@ pub(crate) struct Prediction {
 }
 
 impl Prediction {
-    /// Where the guest made another plan than was predicted, what the lab predicts of other kernels
-    /// can't be believed either.
+    /// Fails a cell whose guest made another plan than predicted: then predictions about other
+    /// kernels can't be trusted either.
     pub(super) fn checked(&self, verdict: Verdict, observed: &Decision) -> Verdict {
         let Some(predicted) = &self.decision else { return verdict };
         if predicted.agrees_with(observed) || verdict.outcome.severity() != Severity::Expected {
@@ -26,7 +26,7 @@ impl Prediction {
         Verdict::because(Outcome::Fail, Reason::PredictionDiffers, message)
     }
 
-    /// A search of memory must find what the kernel's own type information has.
+    /// Fails a memory search that did not find what the kernel's own type information has.
     pub(super) fn with_types_checked(&self, verdict: Verdict) -> Verdict {
         let not_found = (verdict.outcome, verdict.reason)
             == (Outcome::Unsupported, Some(Reason::LayoutNotFound));

@@ -1,4 +1,4 @@
-//! The kernel that a guest ran, against the one that the run prepared.
+//! Compares the kernel that a guest ran with the kernel that the run prepared.
 
 use std::collections::BTreeMap;
 
@@ -8,15 +8,14 @@ use kernlab_kernels::UNKNOWN_RELEASE;
 
 use crate::report::CellReport;
 
-/// A cell whose guest ran another kernel than the run prepared for it says nothing about its own,
-/// whatever it says. `releases` are those of the run's kernels, by id.
+/// Makes a cell inconclusive if its guest ran another kernel than the run prepared for it.
+/// `releases` has the releases of the run's kernels, by id.
 pub(super) fn check(cells: &mut [CellReport], releases: &BTreeMap<&str, &str>) {
     for cell in cells {
         let expected = releases.get(cell.kernel.as_str());
         let (Some(observed), Some(&expected)) = (&cell.release, expected) else { continue };
         if observed != expected && expected != UNKNOWN_RELEASE {
-            let message =
-                format!("the guest ran the kernel {observed}, where {expected} had to boot");
+            let message = format!("the guest ran kernel {observed} instead of {expected}");
             cell.set_verdict(Verdict::because(Outcome::Infra, Reason::WrongKernel, message));
         }
     }

@@ -1,23 +1,23 @@
-//! From the attempts at a cell to its verdict.
+//! Combines the attempts at a cell into one verdict.
 
 use kernlab_core::outcome::{Outcome, Reason, Severity, Verdict};
 
 use crate::report::{AttemptReport, CellReport};
 
-/// What the attempts at one cell say together, of which there is at least one.
+/// Combines the attempts at one cell, of which there is at least one.
 ///
-/// Attempts that don't agree make a cell flaky, which is a failure however many passed. One of which
-/// nothing can be said is no disagreement, but it is no pass either: the cell is as inconclusive.
+/// Attempts that disagree make a cell flaky, which is a failure however many passed. An
+/// inconclusive attempt does not disagree with the others, but a cell with one does not pass.
 pub(crate) fn combine(mut attempts: Vec<CellReport>) -> CellReport {
     if attempts.len() == 1 {
         return attempts.remove(0);
     }
-    let told: Vec<_> = attempts.iter().map(attempt).collect();
+    let reports: Vec<_> = attempts.iter().map(attempt).collect();
     let is_conclusive = |cell: &CellReport| cell.outcome.severity() != Severity::Inconclusive;
     let mut verdicts = attempts.iter().filter(|cell| is_conclusive(cell)).map(verdict);
     let first = verdicts.next();
     let agree = verdicts.all(|verdict| Some(verdict) == first);
-    // The worst has the evidence that somebody will want to see; of several, the first.
+    // The worst attempt has the most useful evidence; among equals, the first.
     let worst = (0..attempts.len()).rev().max_by_key(|&index| attempts[index].outcome.severity());
     let mut allowed: Vec<_> = attempts.iter().flat_map(|cell| cell.allowed.clone()).collect();
     allowed.sort();
@@ -25,11 +25,11 @@ pub(crate) fn combine(mut attempts: Vec<CellReport>) -> CellReport {
     let mut cell = attempts.swap_remove(worst.unwrap_or(0));
     cell.allowed = allowed;
     if !agree {
-        let message = format!("{}; the worst said: {}", summary(&told), cell.message);
+        let message = format!("{}; the worst: {}", summary(&reports), cell.message);
         cell.set_verdict(Verdict::because(Outcome::Flaky, Reason::VerdictsDiffer, message));
     }
-    cell.duration_ms = told.iter().map(|attempt| attempt.duration_ms).sum();
-    cell.attempts = told;
+    cell.duration_ms = reports.iter().map(|attempt| attempt.duration_ms).sum();
+    cell.attempts = reports;
     cell
 }
 
@@ -75,14 +75,14 @@ mod tests {
     const ID: &str = "k/masked/aya/t/s";
 
     fn cell(outcome: Outcome, reason: Option<Reason>, number: usize) -> CellReport {
-        let message = format!("said by {number}");
+        let message = format!("message of {number}");
         let mut cell = CellReport::of_verdict(ID, Verdict { outcome, reason, message });
         cell.duration_ms = 10;
         cell.evidence = format!("cells/{ID}#{number}");
         cell
     }
 
-    /// `p` passes, `f` and `d` fail for different reasons, `u` is unsupported, `i` inconclusive.
+    /// `p` passes, `f` and `d` fail for different reasons, `u` is unsupported, `i` is inconclusive.
     fn combined(attempts: &str) -> CellReport {
         let attempt = |(index, letter)| match letter {
             'p' => cell(Outcome::Pass, None, index + 1),
@@ -111,8 +111,8 @@ mod tests {
         assert_eq!((cell.outcome, cell.reason), (outcome, reason));
         assert_eq!(cell.id(), ID);
         assert_eq!(cell.duration_ms, 10 * attempts.len() as u64);
-        let told = if attempts.len() == 1 { 0 } else { attempts.len() };
-        assert_eq!(cell.attempts.len(), told);
+        let expected = if attempts.len() == 1 { 0 } else { attempts.len() };
+        assert_eq!(cell.attempts.len(), expected);
     }
 
     #[test]
@@ -120,7 +120,7 @@ mod tests {
         let cell = combined("ppfpf");
         assert_eq!(
             cell.message,
-            "attempts 1, 2, 4: pass; attempts 3, 5: fail (events-differ); the worst said: said by 3"
+            "attempts 1, 2, 4: pass; attempts 3, 5: fail (events-differ); the worst: message of 3"
         );
         assert_eq!(cell.evidence, format!("cells/{ID}#3"));
         assert_eq!(cell.attempts[4].evidence, format!("cells/{ID}#5"));

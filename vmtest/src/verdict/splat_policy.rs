@@ -1,4 +1,4 @@
-//! What the kernel printed while a cell ran, against what it is known to print.
+//! Compares the splats that a kernel printed during a cell with the known ones.
 
 use kernlab_core::outcome::{Outcome, Reason, Verdict};
 use kernlab_splat::{AllowList, Splat};
@@ -6,19 +6,19 @@ use kernlab_splat::{AllowList, Splat};
 use super::GuestSplats;
 use crate::{console::shorten, lab::CpuTime, report::AllowedSplat};
 
-/// What a kernel may print.
+/// The splats that a kernel may print.
 #[derive(Clone, Copy, Debug)]
 pub struct SplatPolicy<'a> {
-    /// The warning that a deviation in `kernels.toml` names: part of a title. It has to be there.
+    /// The warning that a deviation in `kernels.toml` names: part of a title. It must appear.
     pub expected: Option<&'a str>,
-    /// What `splats.toml` allows. It may be there.
+    /// What `splats.toml` allows. It may appear.
     pub allow: &'a AllowList,
 }
 
-/// A verdict with what did not change it.
+/// A verdict, and the splats that did not change it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyOutcome {
-    /// What became of the cell.
+    /// The verdict on the cell.
     pub verdict: Verdict,
     /// The splats without consequence.
     pub allowed: Vec<AllowedSplat>,
@@ -31,10 +31,10 @@ impl PolicyOutcome {
 }
 
 impl SplatPolicy<'_> {
-    /// The verdict on a cell that got `verdict` so far, and whose kernel complained.
+    /// Amends the verdict on a cell by the splats of its kernel.
     ///
-    /// Any splat outweighs what the tracer reported, but for those that are known. One that is expected
-    /// has to be there exactly once for a pass. What a kernel didn't survive is never allowed.
+    /// Every unknown splat outranks the tracer's result. An expected warning must appear exactly
+    /// once for a pass. A crash is never allowed.
     pub fn apply(
         &self,
         verdict: Verdict,
@@ -65,8 +65,8 @@ impl SplatPolicy<'_> {
     }
 }
 
-/// The verdict that unknown splats make: what crashed is more than what warned on the way there, and
-/// that is more than what a slow host explains as well.
+/// The verdict for unknown splats: a crash outranks a warning that came before it, and a warning
+/// outranks complaints that a slow host may cause.
 fn of_unknown(splats: &[&Splat], guest_splats: &GuestSplats, cpu_time: CpuTime) -> Option<Verdict> {
     let first = |is: fn(&Splat) -> bool| splats.iter().find(|splat| is(splat));
     let worst =
@@ -78,15 +78,15 @@ fn of_unknown(splats: &[&Splat], guest_splats: &GuestSplats, cpu_time: CpuTime) 
     if cpu_time.is_starved() {
         (verdict.outcome, verdict.reason) = (Outcome::Infra, Some(Reason::GuestStarved));
         verdict.message = format!(
-            "the guest's kernel complains that time passed, and the host ran the guest for {cpu_time} \
-             only, so nothing can be said: run it again on a host that is less busy\n{}",
+            "the guest's kernel complains about delays, but the host ran the guest for only \
+             {cpu_time}, so the result is inconclusive: repeat it on a host that is less busy\n{}",
             verdict.message
         );
     }
     Some(verdict)
 }
 
-/// The verdict where all splats are known.
+/// The verdict if all splats are known.
 fn of_expected(verdict: Verdict, expected: Option<&str>, count: usize) -> Verdict {
     match (expected, count) {
         (Some(expected), 0) if verdict.outcome == Outcome::Pass => Verdict::because(
@@ -127,7 +127,7 @@ mod tests {
     const STUCK: &str =
         "[   30.000001] watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [tracer:9]\n";
 
-    /// Of a guest whose processor was busy all the time.
+    /// The CPU time of a guest that was busy all the time.
     const BUSY: CpuTime =
         CpuTime { passed: Duration::from_secs(23), processor: Duration::from_secs(22) };
     const STARVED: CpuTime =
@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(apply(failed.clone(), &splats.concat(), known, BUSY).verdict, failed);
     }
 
-    /// Of splats that are allowed: the verdict, and how many are told.
+    /// Checks allowed splats: the verdict, and how many are reported.
     #[rstest]
     #[case::one(&[EXPECTED], "WARNING in ex_handler_*", None, 1)]
     #[case::often(&[EXPECTED, AGAIN], "WARNING in ex_handler_*", None, 1)]
@@ -184,7 +184,7 @@ mod tests {
         #[case] splats: &[&str],
         #[case] title: &str,
         #[case] reason: Option<Reason>,
-        #[case] told: usize,
+        #[case] count: usize,
     ) {
         let entry = AllowEntry {
             title: title.to_owned(),
@@ -193,9 +193,9 @@ mod tests {
         };
         let known = SplatPolicy { expected: None, allow: &AllowList { allow: vec![entry] } };
         let applied = apply(Verdict::pass(), &splats.concat(), known, BUSY);
-        assert_eq!((applied.verdict.reason, applied.allowed.len()), (reason, told));
+        assert_eq!((applied.verdict.reason, applied.allowed.len()), (reason, count));
         let titles = applied.allowed.iter().map(|splat| splat.title.as_str());
-        assert!(titles.eq(vec!["WARNING in ex_handler_uaccess"; told]));
+        assert!(titles.eq(vec!["WARNING in ex_handler_uaccess"; count]));
     }
 
     #[rstest]
@@ -211,9 +211,9 @@ mod tests {
         let failed = Verdict::because(Outcome::Fail, Reason::EventsDiffer, "they differ");
         for verdict in [Verdict::pass(), failed] {
             let applied = apply(verdict, &splats.concat(), known, STARVED);
-            let Verdict { outcome: told, reason: why, message } = applied.verdict;
-            assert_eq!((told, why), (outcome, Some(reason)), "{message}");
-            let is_explained = message.contains("the host ran the guest for 0.9 of 31.0 s only");
+            let Verdict { outcome: observed, reason: why, message } = applied.verdict;
+            assert_eq!((observed, why), (outcome, Some(reason)), "{message}");
+            let is_explained = message.contains("the host ran the guest for only 0.9 of 31.0 s");
             assert_eq!(is_explained, reason == Reason::GuestStarved, "{message}");
         }
     }
