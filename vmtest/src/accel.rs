@@ -1,9 +1,9 @@
-//! Who executes the guests of this machine: decided by booting one.
+//! Decides what executes this machine's guests, by booting one.
 //!
-//! `/dev/kvm` says little. There are hosts where it can be opened and accepts a machine, and then
-//! never runs an ordinary kernel. So the first guest of a host is booted with KVM and a short
-//! deadline; if its console stays silent, guests are translated (TCG). The answer is remembered
-//! until the host boots again or something that matters changes.
+//! `/dev/kvm` alone proves little. Some hosts open it and create a machine, but never run an
+//! ordinary kernel. So the first guest of a host is booted with KVM and a short deadline. If its
+//! console stays silent, guests are translated (TCG). The answer is remembered until the host
+//! reboots or something relevant changes.
 
 mod memory;
 mod probe;
@@ -21,38 +21,40 @@ use crate::{
 };
 use kernlab_kernels::{Store, StoreError, Unpacked};
 
-/// Decides without asking the machine: `kvm`, `tcg`, or `auto` for what this module does.
+/// The environment variable that overrides the decision: `kvm`, `tcg`, or `auto` for this module's
+/// choice.
 pub const ACCEL_VARIABLE: &str = "KERNLAB_ACCEL";
 
-/// The device of the host's kernel.
+/// The device node of KVM.
 const KVM: &str = "/dev/kvm";
 
-/// Who executes, and how the user should hear of it.
+/// The accelerator, and what to tell the user about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccelChoice {
-    /// Who executes.
+    /// What executes the guests.
     pub accelerator: Accelerator,
-    /// One line for the user, if this was found out just now and is not what one would hope for.
+    /// One line for the user, if the choice is new and is not KVM.
     pub news: Option<String>,
 }
 
-/// Nothing could be decided.
+/// Why there is no decision.
 #[derive(Debug, thiserror::Error)]
 pub enum AccelError {
-    /// The environment asks for something that does not exist.
+    /// The environment variable has an unknown value.
     #[error("{ACCEL_VARIABLE} is {0:?}: expected kvm, tcg or auto")]
     UnknownWish(String),
-    /// Several processes want to know, and one of them never finishes.
-    #[error("could not wait for the process that finds out about acceleration")]
+    /// Another process holds the lock for the decision and does not release it.
+    #[error("could not wait for the process that tests KVM")]
     StoreLock(#[source] StoreError),
-    /// The guest that was to show it could not be started, with or without acceleration.
-    #[error("could not find out about acceleration")]
+    /// The guest that tests KVM could not be started, with or without acceleration.
+    #[error("could not test KVM")]
     Probe(#[source] LabError),
 }
 
-/// Decides for this host, by its memory if that is of today, else by booting this kernel.
+/// Decides for this host, by the remembered answer if it still applies, otherwise by booting this
+/// kernel.
 ///
-/// Of several processes that ask at the same time one boots, the others wait for its answer.
+/// If several processes ask at the same time, one boots and the others wait for its answer.
 pub fn decide(
     store: &Store,
     qemu: &Binary,
@@ -63,7 +65,8 @@ pub fn decide(
     if let Some(accelerator) = wished(&wish.to_string_lossy())? {
         return Ok(AccelChoice { accelerator, news: None });
     }
-    // Each process finds this out anew: a container may lack the device, or the rights to it.
+    // Each process checks this again: a container may lack the device, or the permission to open
+    // it.
     if let Err(error) = probe::open_device(Path::new(KVM)) {
         return Ok(AccelChoice { accelerator: Accelerator::Tcg, news: without_device(&error) });
     }
@@ -73,7 +76,7 @@ pub fn decide(
         return Ok(AccelChoice { accelerator, news: None });
     }
     let _lock = store.lock("accelerator").map_err(AccelError::StoreLock)?;
-    // Somebody else may have found out while we waited.
+    // Another process may have decided in the meantime.
     if let Some(accelerator) = memory.recall(&circumstances) {
         return Ok(AccelChoice { accelerator, news: None });
     }
@@ -95,7 +98,7 @@ fn wished(wish: &str) -> Result<Option<Accelerator>, AccelError> {
 }
 
 fn without_device(error: &std::io::Error) -> Option<String> {
-    // A machine that has no such device has never promised anything.
+    // Without the device, the user expects no acceleration.
     (error.kind() != std::io::ErrorKind::NotFound)
         .then(|| format!("{KVM} can't be opened ({error}): guests run without acceleration (TCG)"))
 }
@@ -105,7 +108,7 @@ fn news_of(finding: &Finding) -> Option<String> {
         Finding::Runs => return None,
         Finding::Mute => {
             return Some(format!(
-                "{KVM} could not be tried with a kernel that prints nothing: \
+                "{KVM} could not be tested with a kernel that prints nothing: \
                  this one runs without acceleration (TCG)"
             ));
         }
@@ -115,7 +118,7 @@ fn news_of(finding: &Finding) -> Option<String> {
         Finding::Refused(diagnostics) => format!("does not work ({diagnostics})"),
     };
     Some(format!(
-        "{KVM} is there but {found}: guests run without acceleration (TCG); \
+        "{KVM} exists but {found}: guests run without acceleration (TCG); \
          remembered until the next boot"
     ))
 }

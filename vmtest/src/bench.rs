@@ -1,4 +1,4 @@
-//! What the lab's own steps cost: medians over interleaved rounds, with their spread.
+//! Measures what the lab's own steps cost: medians over interleaved rounds, with their spread.
 
 mod baselines;
 mod boot;
@@ -20,7 +20,7 @@ pub use self::{
     tracers::{TracersBench, TracersError, tracers},
 };
 
-/// The middle of several measurements, and the outermost ones.
+/// The median of several measurements, and the extremes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// Half of the rounds were faster, in milliseconds.
@@ -34,7 +34,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Of at least one measurement.
+    /// Summarises the measurements; none if there are none.
     fn of(times: &[Duration]) -> Option<Summary> {
         let mut times: Vec<f64> = times.iter().map(|time| time.as_secs_f64() * 1000.0).collect();
         times.sort_by(f64::total_cmp);
@@ -49,22 +49,22 @@ impl Summary {
     }
 }
 
-/// The outcome of a benchmark: what `--json` writes.
+/// The result of a benchmark: what `--json` writes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
-    /// Version of this format.
+    /// The version of this format.
     pub schema: u32,
-    /// What was measured.
+    /// The name of the benchmark.
     pub benchmark: &'static str,
-    /// Under which conditions: kernel, accelerator.
+    /// The conditions, such as the kernel and the accelerator.
     pub conditions: Named<String>,
-    /// What was measured, in the order of its stages.
+    /// The measurements, in the order of the stages.
     pub measurements: Named<Summary>,
-    /// Quotients of medians.
+    /// Ratios of medians.
     pub ratios: Named<f64>,
 }
 
-/// Values by name, in an order that means something to a reader. An object in JSON.
+/// Values by name, in a meaningful order. An object in JSON.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Named<T>(pub Vec<(String, T)>);
 

@@ -1,9 +1,11 @@
-//! Guests that don't boot: each kernel boots once, is saved when its agent says hello, and every
-//! guest of it is restored from that, in a QEMU process of its own, with a pristine kernel.
+//! Saved guests, so that most guests don't boot: each kernel boots once and is saved when its agent
+//! says hello. Every guest of that kernel is restored from there, in its own QEMU process, with a
+//! pristine kernel.
 //!
-//! What often changes (tracers, workloads) is handed to a guest after it was restored, so that a
-//! checkpoint lives as long as its kernel, its agent and its QEMU. Where many guests begin with the
-//! same program, one of them is saved again when that is primed, which lives as long as the program.
+//! A guest gets files that change often (tracers, workloads) after it was restored, so a checkpoint
+//! stays valid as long as its kernel, its agent and its QEMU. If many guests begin with the same
+//! program, one of them is saved again after that program is primed. That checkpoint stays valid as
+//! long as the program.
 
 mod cache;
 mod key;
@@ -28,7 +30,7 @@ pub struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// Those that are kept beside the kernels in this store.
+    /// The checkpoints beside the kernels in this store.
     pub fn of(store: &Store) -> Self {
         Checkpoints {
             store: store.clone(),
@@ -36,8 +38,8 @@ impl Checkpoints {
         }
     }
 
-    /// A guest that works: restored, if need be from a state that is made now. Where saving or
-    /// restoring fails, and booting doesn't, it was booted.
+    /// Makes a guest ready by restoring it from the kernel's checkpoint, which is saved first if
+    /// need be. If saving or restoring fails but booting works, the guest is booted instead.
     pub fn guest(
         &self,
         bootable: &Bootable,
@@ -47,10 +49,10 @@ impl Checkpoints {
             return Guest::boot(bootable, BOOT_TIMEOUT);
         };
         Guest::restore(bootable, &state).or_else(|error| {
-            // What keeps QEMU from starting at all is no fault of the state.
+            // If QEMU can't start at all, the checkpoint is not at fault, and this fails as well.
             let guest = Guest::boot(bootable, BOOT_TIMEOUT)?;
             observer.notice(&format!(
-                "{}: a saved guest can't be used, so one is booted: {}",
+                "{}: restoring the saved guest failed, booting one instead: {}",
                 name(bootable),
                 chain(&error)
             ));
@@ -59,8 +61,9 @@ impl Checkpoints {
         })
     }
 
-    /// A guest with a primed program, if one was saved that can be restored. An error is one of
-    /// a guest that was, and in which the program has already done something.
+    /// Restores a guest with a primed program; none if no such guest is saved or it can't be
+    /// restored. An error means that the guest was restored, and that the program may have done
+    /// some of its work.
     pub fn primed(
         &self,
         bootable: &Bootable,
@@ -74,17 +77,15 @@ impl Checkpoints {
             Err(error) if error.is_about_restoring() => {
                 self.cache.discard(&key);
                 let (name, why) = (name(bootable), chain(&error));
-                observer.notice(&format!(
-                    "{name}: a guest with its program primed can't be used: {why}"
-                ));
+                observer.notice(&format!("{name}: restoring the primed guest failed: {why}"));
                 Ok(None)
             }
             Err(error) => Err(error),
         }
     }
 
-    /// Makes sure that there is a saved guest in which a program is primed. Where there can be none, it
-    /// is told why, unless the program crashed the kernel, which is an error.
+    /// Makes sure that a guest with this primed program is saved. If that fails, the observer is
+    /// notified; it is an error only if the program crashed the kernel.
     pub fn prime(
         &self,
         bootable: &Bootable,
@@ -105,31 +106,31 @@ impl Checkpoints {
             Err(error) if error.outcome() == Outcome::KernelCrash => return Err(error),
             Err(error) => {
                 let (name, why) = (name(bootable), chain(&error));
-                observer
-                    .notice(&format!("{name}: no guest is saved with its program primed: {why}"));
+                observer.notice(&format!("{name}: could not save a primed guest: {why}"));
             }
         }
         Ok(())
     }
 
-    /// The directory of a kernel's state; none if this machine can't have one.
+    /// The directory of a kernel's checkpoint; none if this machine can't have one.
     pub fn dir(&self, bootable: &Bootable) -> Option<PathBuf> {
         Key::of(bootable).ok().map(|key| self.cache.place(&key))
     }
 
-    /// Throws the state of a kernel away, if there is one.
+    /// Removes the checkpoint of a kernel, if there is one.
     pub(crate) fn forget(&self, bootable: &Bootable) {
         if let Ok(key) = Key::of(bootable) {
             self.cache.discard(&key);
         }
     }
 
-    /// Makes sure that there is a state, so that guests are quick from now on.
+    /// Makes sure that the kernel has a checkpoint, so that guests start quickly from now on.
     pub fn prepare(&self, bootable: &Bootable, observer: &dyn Observer) -> Result<(), LabError> {
         self.state(bootable, observer).map(drop)
     }
 
-    /// The state of a kernel; none if this machine can't have one. An error is one of booting.
+    /// The checkpoint of a kernel; none if this machine can't have one. An error means that the
+    /// boot failed.
     fn state(
         &self,
         bootable: &Bootable,
@@ -139,19 +140,19 @@ impl Checkpoints {
         if let Some(state) = self.take(&key, bootable, observer) {
             return Ok(Some(state));
         }
-        // Of several processes that want a guest one boots it, and the others wait.
+        // If several processes want a guest, one boots it and the others wait.
         let lock = self.store.lock(&format!("checkpoint-{key}"));
         if let Some(state) = self.take(&key, bootable, observer) {
             return Ok(Some(state));
         }
-        // Whoever may debug a guest has no part in others.
+        // The debugger's connection belongs to one guest, not to the checkpoint.
         let mut plain = bootable.clone();
         plain.machine.debugger = None;
         let state = match Checkpoint::of_boot(&plain, BOOT_TIMEOUT) {
             Ok(state) => state,
             Err(error) if error.is_about_saving() => {
                 observer.notice(&format!(
-                    "{}: guests are booted each time: {}",
+                    "{}: can't save guests, each one is booted: {}",
                     name(bootable),
                     chain(&error)
                 ));
@@ -167,7 +168,7 @@ impl Checkpoints {
     fn put(&self, key: &Key, state: &Checkpoint, bootable: &Bootable, observer: &dyn Observer) {
         if let Err(error) = self.cache.put(key, state) {
             observer
-                .notice(&format!("{}: a saved guest could not be kept: {error}", name(bootable)));
+                .notice(&format!("{}: could not store the saved guest: {error}", name(bootable)));
         }
     }
 
@@ -178,7 +179,7 @@ impl Checkpoints {
             Taken::Damaged(why) => {
                 let name = name(bootable);
                 observer.notice(&format!(
-                    "{name}: a saved guest is damaged ({why}), so it is made again"
+                    "{name}: the saved guest is damaged ({why}), saving it again"
                 ));
                 self.cache.discard(key);
                 None
@@ -187,14 +188,14 @@ impl Checkpoints {
     }
 }
 
-/// A guest that was saved with a program has the files that the program was started with.
+/// Drops the injected files: a guest that was saved with a primed program already has them.
 fn without_files(bootable: &Bootable) -> Bootable {
     let mut bare = bootable.clone();
     bare.machine.injected.clear();
     bare
 }
 
-/// What a user knows the machine by.
+/// The name of the machine in messages to the user.
 fn name(bootable: &Bootable) -> String {
     bootable.machine.kernel.display().to_string()
 }

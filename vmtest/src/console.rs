@@ -1,4 +1,4 @@
-//! The guest's console: evidence, captured while the guest runs.
+//! Captures the guest's console as evidence while the guest runs.
 
 mod crash;
 mod log;
@@ -19,10 +19,10 @@ pub use self::{
     log::Log,
 };
 
-/// The longest evidence file, in bytes. A guest may print for ever.
+/// The longest evidence file, in bytes. A guest may print endlessly.
 const FILE_LIMIT: u64 = 4 * 1024 * 1024;
 
-/// A console that is being read by a thread of its own, so that the guest never waits for us.
+/// A console with its own reader thread, so that the guest never waits for the host.
 #[derive(Debug)]
 pub struct Console {
     shared: Arc<Shared>,
@@ -39,14 +39,14 @@ struct State {
     log: Log,
     /// When the first byte arrived.
     first_byte: Option<Instant>,
-    /// The guest's end is closed and everything was read.
+    /// Whether the guest's end is closed and everything was read.
     ended: bool,
-    /// Where it is shown at once.
+    /// The terminal that shows the output at once.
     screen: Option<Arc<File>>,
 }
 
 impl Console {
-    /// Reads until the guest's end is closed; also into a file, if one is given.
+    /// Reads until the guest's end is closed, and also writes to `file` if there is one.
     pub fn capture(connection: UnixStream, file: Option<&Path>) -> io::Result<Self> {
         let file = file.map(File::create).transpose()?;
         let shared = Arc::new(Shared::default());
@@ -57,13 +57,12 @@ impl Console {
         Ok(Console { shared })
     }
 
-    /// Waits for the first byte, the end or the deadline; says when the first byte came.
+    /// Waits for the first byte, the end or the deadline; returns when the first byte arrived.
     pub fn first_byte(&self, deadline: Instant) -> Option<Instant> {
         self.wait(deadline, |state| state.first_byte.is_some() || state.ended).first_byte
     }
 
-    /// From now on, shows what is printed on `screen` as well, or no longer. A screen that takes
-    /// nothing holds the guest up.
+    /// Shows further output on `screen` as well, or stops that. A blocked screen blocks the guest.
     pub fn show_on(&self, screen: Option<File>) {
         self.state().screen = screen.map(Arc::new);
     }
@@ -73,18 +72,18 @@ impl Console {
         self.state().ended
     }
 
-    /// What was printed by now.
+    /// What the console has printed so far.
     pub fn log(&self) -> Log {
         self.state().log.clone()
     }
 
-    /// All that was printed, once the guest's end is closed; what there is at the deadline.
+    /// The complete output once the guest's end is closed, or the output until the deadline.
     pub fn finish(&self, deadline: Instant) -> Log {
         self.wait(deadline, |state| state.ended).log.clone()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // The log is whole at any moment, whatever became of the other thread.
+        // The log is consistent at any moment, even if the other thread panicked.
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -119,11 +118,12 @@ fn read(mut connection: UnixStream, mut file: Option<File>, shared: &Shared) {
             state.log.append(bytes);
             screen = state.screen.clone();
         });
-        // Nobody has to look, and who doesn't keeps nobody from the log.
+        // A failing screen must not stop the capture.
         let _ = screen.map(|screen| (&*screen).write_all(bytes));
         let kept = usize::try_from(room).map_or(length, |room| length.min(room));
         room -= kept as u64;
-        // A full disk costs the file, not the verdict: the log in memory has the same lines.
+        // A full disk truncates the file, not the evidence of the verdict: the log in memory has
+        // the same lines.
         if file.as_mut().is_some_and(|file| file.write_all(&bytes[..kept]).is_err()) {
             file = None;
         }

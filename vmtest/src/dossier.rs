@@ -1,4 +1,4 @@
-//! What is found out about a kernel in a guest: its dossier, taken once and kept in the store.
+//! Dossiers: facts about a kernel, gathered in a guest once and kept in the store.
 
 mod archive;
 
@@ -15,39 +15,39 @@ use crate::{
 };
 use kernlab_kernels::{Kernels, Observer, StoreError, Unpacked, chain};
 
-/// How long an examination may take with acceleration; it needs a tenth of that.
+/// The timeout of an examination with acceleration; it needs a tenth of that.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long megabytes may take on their way through a serial port. With PREEMPT_RT it is slow.
+/// The timeout of a transfer of megabytes through a serial port, which is slow with PREEMPT_RT.
 const LONG_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What a guest may send: its whole BTF, or the names of all functions.
+/// The most bytes that a guest may send: its whole BTF, or the names of all functions.
 const ROOM: u64 = 64 << 20;
 
-/// Why nothing can be said about a kernel.
+/// Why a kernel has no dossier.
 #[derive(Debug, thiserror::Error)]
 pub enum DossierError {
-    /// The kernel can't be had.
+    /// The kernel is not available.
     #[error(transparent)]
     Kernel(#[from] kernlab_kernels::Error),
-    /// No machine can be made for it.
+    /// The machine can't be set up.
     #[error(transparent)]
     Machine(#[from] MachineError),
     /// The guest failed. It is boxed because it carries its evidence.
     #[error(transparent)]
     Guest(Box<LabError>),
-    /// The tracer program gave no answer.
-    #[error("the examination of the guest {what}; it said: {said}")]
+    /// The tracer program failed.
+    #[error("the examination of the guest {what}; stderr: {said}")]
     Examination {
-        /// How it ended.
+        /// How it failed.
         what: String,
         /// Its standard error.
         said: String,
     },
-    /// The kernel complained about the search.
+    /// The kernel printed a splat during the examination.
     #[error("the kernel printed {0:?} while it was examined")]
     Splat(String),
-    /// The dossier can't be kept.
+    /// The dossier can't be stored.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A file of the kernel or of its dossier can't be read.
@@ -55,11 +55,11 @@ pub enum DossierError {
     Read {
         /// The file.
         path: String,
-        /// Why.
+        /// The error.
         source: io::Error,
     },
-    /// What a kernel calls its BTF is none.
-    #[error("the BTF of {0} can't be understood")]
+    /// The kernel's BTF is not valid.
+    #[error("the BTF of {0} is not valid")]
     Btf(String, #[source] BtfError),
 }
 
@@ -78,12 +78,12 @@ fn ask_for_json<T: DeserializeOwned>(
 ) -> Result<T, DossierError> {
     let answer = ask(question, TIMEOUT, kernels, kernel, how, observer)?;
     serde_json::from_slice(&answer).map_err(|error| DossierError::Examination {
-        what: format!("gave an answer that can't be read: {}", chain(&error)),
+        what: format!("gave an invalid answer: {}", chain(&error)),
         said: String::new(),
     })
 }
 
-/// Runs a command of the tracer program in a guest, and returns what it wrote to its result pipe.
+/// Runs a command of the tracer program in a guest, and returns the content of its result pipe.
 fn ask(
     question: &str,
     timeout: Duration,
@@ -105,7 +105,7 @@ fn ask(
     if output.exit != Exit::Code(0) || output.dropped > 0 {
         let what = match output.dropped {
             0 => format!("ended with {:?}", output.exit),
-            dropped => format!("said {dropped} bytes too many"),
+            dropped => format!("exceeded the output limit by {dropped} bytes"),
         };
         let said = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
         return Err(DossierError::Examination { what, said });

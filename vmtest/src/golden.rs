@@ -8,7 +8,7 @@ use std::{
 
 use kernlab_core::scenario::Scenario;
 
-/// The directory of snapshots in a checkout.
+/// The directory of the snapshots in a checkout.
 pub fn dir(root: &Path) -> PathBuf {
     root.join("fixtures/snapshots")
 }
@@ -18,7 +18,7 @@ pub fn shared_name(scenario: &Scenario) -> String {
     scenario.to_string().replace('/', "__")
 }
 
-/// The text of a snapshot; none if there is none of that name.
+/// The text of a snapshot; none if it does not exist.
 pub fn read(dir: &Path, name: &str) -> io::Result<Option<String>> {
     match fs::read_to_string(path(dir, name)) {
         Ok(file) => Ok(Some(contents(&file).to_owned())),
@@ -31,7 +31,7 @@ fn path(dir: &Path, name: &str) -> PathBuf {
     dir.join(format!("{name}.snap"))
 }
 
-/// What follows insta's header of `---`, metadata, `---`.
+/// The text after insta's header: `---`, metadata, `---`.
 fn contents(file: &str) -> &str {
     file.strip_prefix("---\n")
         .and_then(|rest| rest.split_once("\n---\n"))
@@ -40,8 +40,8 @@ fn contents(file: &str) -> &str {
 
 /// Writes `text` as the snapshot `name`.
 ///
-/// insta decides by `INSTA_UPDATE` whether it writes, so the process must run with
-/// `INSTA_UPDATE=always`; without, nothing is written and the error says that.
+/// insta writes only with `INSTA_UPDATE=always`, so this process must run with it. Without it
+/// nothing is written, and the error says so.
 pub fn write(dir: &Path, name: &str, text: &str) -> Result<(), NotWritten> {
     // insta reports a snapshot that it did not write by panicking.
     panic::catch_unwind(|| {

@@ -1,5 +1,5 @@
-//! The guest's initramfs: our agent as PID 1, and the modules that a kernel needs. Written without
-//! root and without tools, the same bytes for the same input.
+//! The guest's initramfs: the agent as PID 1, and the modules that a kernel needs. It is written
+//! without root and without tools, and the same input gives the same bytes.
 
 mod archive;
 mod store;
@@ -12,7 +12,7 @@ use std::{
 use self::archive::Archive;
 pub use self::store::{Contents, ImageStore, Initramfs};
 
-/// An initramfs could not be made.
+/// Why an initramfs could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// A file that goes into the image can't be read.
@@ -20,7 +20,7 @@ pub enum ImageError {
     Read {
         /// The file on the host.
         path: PathBuf,
-        /// Why.
+        /// The error.
         source: io::Error,
     },
     /// The image can't be written.
@@ -28,14 +28,14 @@ pub enum ImageError {
     Write {
         /// The directory or file on the host.
         path: PathBuf,
-        /// Why.
+        /// The error.
         source: io::Error,
     },
-    /// A module without a name, or with one that could not stand on a line.
+    /// The module's path has no name, or a name with a line break.
     #[error("{0:?} is not the path of a kernel module")]
     ModuleName(PathBuf),
-    /// Nothing this long can be an entry of an archive.
-    #[error("{path} has {length} bytes: more than an initramfs can hold")]
+    /// The file is too long for an archive entry.
+    #[error("{path} has {length} bytes, which is more than an initramfs can hold")]
     TooLong {
         /// The file in the guest.
         path: String,
@@ -54,13 +54,13 @@ impl Base {
     /// Packs the agent.
     pub fn new(agent: &Path) -> Result<Self, ImageError> {
         let mut archive = Archive::default();
-        // The kernel opens it for PID 1 before anything is mounted.
+        // The kernel opens it for PID 1 before any file system is mounted.
         archive.character_device("/dev/console", 0o600, 5, 1);
         archive.file("/init", 0o755, &read(agent)?)?;
         Ok(Base { archive: archive.finish() })
     }
 
-    /// Adds a kernel's modules, to be loaded in this order.
+    /// Adds a kernel's modules, which the agent loads in this order.
     pub fn with_modules(&self, modules: &[PathBuf]) -> Result<Vec<u8>, ImageError> {
         let mut image = self.archive.clone();
         if modules.is_empty() {
@@ -77,7 +77,7 @@ impl Base {
             order.push('\n');
         }
         archive.file("/modules/order", 0o644, order.as_bytes())?;
-        // The kernel unpacks archives that follow each other into the same file system.
+        // The kernel unpacks consecutive archives into the same file system.
         image.extend(archive.finish());
         Ok(image)
     }

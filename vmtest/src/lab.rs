@@ -1,10 +1,10 @@
-//! Guests and their lives: `Bootable` -> `Guest<Booting>` -> `Guest<Booted>` -> `Guest<Ready>` -> jobs
-//! -> power-off. A booted guest can be saved; what is restored from that has booted as well. So can a
-//! ready one be whose program is primed: `Guest<Primed>`.
+//! Guests and their lives: `Bootable` -> `Guest<Booting>` -> `Guest<Booted>` -> `Guest<Ready>` ->
+//! jobs -> power-off. A booted guest can be saved; a guest restored from it counts as booted. A
+//! ready guest with a primed program can be saved too: `Guest<Primed>`.
 //!
-//! A guest is hostile: everything it says is bounded, and every wait for it has a deadline. Times
-//! that callers give are those of a machine with hardware acceleration; they are stretched by
-//! [`Accelerator::scale_timeout`] where the guest's instructions are translated.
+//! A guest is hostile: everything it sends is bounded, and every wait for it has a deadline.
+//! Callers give timeouts for a machine with hardware acceleration; without it,
+//! [`Accelerator::scale_timeout`] makes them longer.
 
 mod checkpoint;
 mod connection;
@@ -29,27 +29,27 @@ pub use self::{
 };
 use crate::qemu::{Accelerator, Binary, MachineSpec};
 
-/// How long a boot may take. Measured with acceleration: well under a second.
+/// The timeout of a boot. Measured with acceleration: well under a second.
 pub const BOOT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Everything that is needed to boot a guest.
+/// What it takes to boot a guest.
 #[derive(Clone, Debug)]
 pub struct Bootable {
     /// The QEMU to use.
     pub qemu: Binary,
     /// The machine.
     pub machine: MachineSpec,
-    /// Where what the console prints is written as well, for evidence.
+    /// A file that also captures the console, as evidence.
     pub console_file: Option<PathBuf>,
 }
 
 impl Bootable {
-    /// A machine that leaves no files behind.
+    /// A machine that captures its console in no file.
     pub fn new(qemu: Binary, machine: MachineSpec) -> Self {
         Bootable { qemu, machine, console_file: None }
     }
 
-    /// Who executes its instructions.
+    /// What executes the guest's instructions.
     pub fn accelerator(&self) -> Accelerator {
         self.machine.accelerator
     }

@@ -1,4 +1,4 @@
-//! From a kernel to a machine that runs it with our agent.
+//! Sets up a machine that runs a kernel with the agent.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::{
 };
 use kernlab_kernels::{Observer, Store, Unpacked};
 
-/// Why there is no machine.
+/// Why a machine can't be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
     /// The initramfs could not be made.
@@ -21,7 +21,7 @@ pub enum MachineError {
     /// There is no QEMU.
     #[error(transparent)]
     Qemu(#[from] BinaryError),
-    /// It can't be told who should execute the guest.
+    /// The accelerator could not be decided.
     #[error(transparent)]
     Acceleration(#[from] AccelError),
 }
@@ -36,8 +36,8 @@ impl MachineError {
     }
 }
 
-/// A machine with this kernel, and with these programs of the directory `guest` in its `/bin`. `observer`
-/// hears what was found out about acceleration.
+/// A machine with this kernel, and with these programs of the directory `guest` in its `/bin`.
+/// `observer` gets a notice if the accelerator was decided just now.
 pub fn of_kernel(
     store: &Store,
     kernel: &Unpacked,

@@ -1,4 +1,4 @@
-//! A program of this machine, with all that it needs to run in a guest.
+//! A program of this machine, with everything that it needs to run in a guest.
 
 use std::{
     env,
@@ -16,38 +16,38 @@ use object::{
 
 use crate::{lab::Job, qemu::InjectedFile};
 
-/// Where a guest has the libraries. A path of its own, because those of distributions are too long
-/// for QEMU to hand over.
+/// The guest's directory of libraries. The directories of distributions have paths too long for
+/// QEMU's `fw_cfg`.
 const LIBRARIES: &str = "/run/lib";
 
-/// The longest program that is looked at, in bytes.
+/// The largest program that is read, in bytes.
 const LIMIT: u64 = 1 << 30;
 
 /// A program with its dynamic linker and libraries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
     path: PathBuf,
-    /// The dynamic linker, by its path here and there; none of a static program.
+    /// The path of the dynamic linker in the guest and on the host; none for a static program.
     linker: Option<PathBuf>,
-    /// The libraries, by the names that programs know them by.
+    /// The libraries, with the names that programs use for them.
     libraries: Vec<(String, PathBuf)>,
 }
 
 /// Why a program can't run in a guest.
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
-    /// It can't be read.
+    /// The program can't be read.
     #[error("cannot read {path}")]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error.
         source: io::Error,
     },
-    /// It is a script, or for another machine.
-    #[error("{0} is not an ELF program for x86-64: guests have no interpreters for scripts")]
+    /// The program is a script, or is for another machine.
+    #[error("{0} is not an ELF program for x86-64: guests have no script interpreters")]
     Foreign(PathBuf),
-    /// Its dynamic linker doesn't tell what it needs.
+    /// The program's dynamic linker can't list its libraries.
     #[error("cannot ask {linker} which libraries {path} needs: {why}")]
     Linker {
         /// The program.
@@ -57,7 +57,7 @@ pub enum ProgramError {
         /// What went wrong.
         why: String,
     },
-    /// A library is not here.
+    /// A library is not installed.
     #[error("{path} needs {library}, which is not installed")]
     Missing {
         /// The program.
@@ -65,14 +65,14 @@ pub enum ProgramError {
         /// The library.
         library: String,
     },
-    /// QEMU has no room for the name.
+    /// The path exceeds the limit of QEMU's `fw_cfg`.
     #[error("the path {0} is too long for a guest: at most {longest} bytes", longest = InjectedFile::LONGEST)]
     LongPath(String),
 }
 
 impl Program {
-    /// Finds out what the program at `path` needs. Asks its own dynamic linker, as ldd(1) does: what it
-    /// loads later by itself is not known.
+    /// Finds out what the program at `path` needs. Like ldd(1), this asks its dynamic linker, so
+    /// libraries that the program loads by itself later are not known.
     pub fn find(path: &Path) -> Result<Self, ProgramError> {
         let mut bytes = Vec::new();
         File::open(path)
@@ -90,7 +90,7 @@ impl Program {
         }
     }
 
-    /// What a guest has to be handed.
+    /// The files to inject into the guest.
     pub fn files(&self) -> Vec<InjectedFile> {
         let linker = self.linker.iter().map(|linker| InjectedFile {
             guest: linker.display().to_string(),
@@ -103,14 +103,14 @@ impl Program {
         [InjectedFile::program(&self.path)].into_iter().chain(linker).chain(libraries).collect()
     }
 
-    /// The job that runs it in a guest that was handed its files.
+    /// The job that runs the program in a guest with its files.
     pub fn job(&self, arguments: impl IntoIterator<Item = String>) -> Job {
         let name = InjectedFile::program(&self.path).guest;
         let job = Job::new([name].into_iter().chain(arguments)).env("PATH", "/bin");
         Program::with_libraries(job)
     }
 
-    /// A job whose programs find the libraries that the guest was handed.
+    /// Makes a job's programs find the injected libraries.
     pub fn with_libraries(job: Job) -> Job {
         job.env("LD_LIBRARY_PATH", LIBRARIES)
     }
@@ -122,7 +122,8 @@ impl Program {
     }
 }
 
-/// The dynamic linker that a program names; none if it is no program of this machine.
+/// The dynamic linker that a program names. The outer option is none if the file is no program of
+/// this machine.
 #[expect(clippy::option_option, reason = "a static program names none")]
 fn linker(bytes: &[u8]) -> Option<Option<PathBuf>> {
     let header = FileHeader64::<LittleEndian>::parse(bytes).ok()?;
@@ -152,12 +153,12 @@ fn libraries(path: &Path, linker: &Path) -> Result<Vec<(String, PathBuf)>, Progr
         .map_err(|library| ProgramError::Missing { path: path.clone(), library })
 }
 
-/// Lines are `name => path (address)`, or without a name for what has no library behind it: the
-/// linker itself and what the kernel brings. The error is a name that leads nowhere.
+/// Parses lines of `name => path (address)`. Lines without a name have no library file: the linker
+/// itself and what the kernel provides. The error is the name of a library that was not found.
 fn listed(text: &str) -> Result<Vec<(String, PathBuf)>, String> {
     text.lines()
         .filter_map(|line| line.trim().split_once(" => "))
-        // The linker, under the name that libraries know it by, is handed over at its own place.
+        // The linker is injected at its own path, not under this name.
         .filter(|(name, _)| !name.starts_with('/'))
         .map(|(name, rest)| match rest.rsplit_once(" (") {
             Some((path, _)) => Ok((name.to_owned(), PathBuf::from(path))),

@@ -1,4 +1,4 @@
-//! QEMU: which one, with which arguments, and never longer alive than we are.
+//! QEMU: which executable, with which arguments, and never outliving this process.
 
 mod arguments;
 mod binary;

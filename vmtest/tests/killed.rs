@@ -1,4 +1,4 @@
-//! A store after processes that used it were killed.
+//! The store after processes that used it were killed.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ use rand::Rng as _;
 const RELEASE: &str = "6.1.0-killed";
 const KILLS: usize = 20;
 
-/// An image that is as large as those of distributions, and is only looked at from outside.
+/// An image as large as those of distributions. It is never booted.
 fn image() -> Vec<u8> {
     let mut image = vec![0; 2 * 512];
     image[0x1f1] = 1;
@@ -26,7 +26,7 @@ fn image() -> Vec<u8> {
     image[0x206..0x208].copy_from_slice(&0x20f_u16.to_le_bytes());
     image[0x20e..0x210].copy_from_slice(&0x100_u16.to_le_bytes());
     image[0x300..0x300 + RELEASE.len()].copy_from_slice(RELEASE.as_bytes());
-    // A payload in a compression that is left to the kernel itself.
+    // The payload's compression is one that only the kernel itself can unpack.
     let payload: Vec<u8> = b"BZh9".iter().copied().chain((0..8 << 20).map(scrambled)).collect();
     image[0x24c..0x250].copy_from_slice(&(payload.len() as u32).to_le_bytes());
     image.extend(payload);
@@ -53,7 +53,7 @@ fn archive(image: &[u8]) -> Vec<u8> {
     archive.into_inner().unwrap()
 }
 
-/// Serves one file until the test ends, from wherever it is asked for.
+/// Serves one file until the test ends, from any requested offset.
 struct Server {
     url: String,
     plan: Arc<Mutex<Plan>>,
@@ -61,9 +61,9 @@ struct Server {
 
 #[derive(Default)]
 struct Plan {
-    /// How many bytes of the file the next answer brings before it falls silent.
+    /// How many bytes of the file the next answer sends before it stalls.
     silent_at: Option<usize>,
-    /// Where the answers so far began.
+    /// The offsets at which the answers so far began.
     asked_from: Vec<usize>,
 }
 
@@ -75,7 +75,7 @@ impl Server {
         let of_thread = Arc::clone(&plan);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                // A client that is killed in the middle is what this is about.
+                // Errors are expected: the test kills clients in the middle.
                 drop(answer(&content, &of_thread, stream));
             }
         });
@@ -115,13 +115,13 @@ fn answer(content: &[u8], plan: &Mutex<Plan>, mut stream: TcpStream) -> io::Resu
     };
     stream.write_all(&content[from..silent_at.unwrap_or(content.len())])?;
     if silent_at.is_some() {
-        // Ends when the client does.
+        // Returns when the client closes the connection.
         io::copy(&mut stream, &mut io::sink())?;
     }
     Ok(())
 }
 
-/// A checkout with one kernel, and a store of its own.
+/// A checkout with one kernel, and its own store.
 struct Checkout(tempfile::TempDir);
 
 impl Checkout {
@@ -162,7 +162,7 @@ source = {{ kind = "url", url = "{url}", sha256 = "{digest}" }}
         self.0.path().join("store")
     }
 
-    /// Whatever has been put in place is whole, at any time.
+    /// Asserts that every artifact in the store is complete, at any time.
     fn expect_sound(&self, image: &[u8]) {
         for path in files(&self.store().join("objects")) {
             let digest = Digest::of(&fs::read(&path).unwrap());
@@ -173,7 +173,7 @@ source = {{ kind = "url", url = "{url}", sha256 = "{digest}" }}
         for path in &images {
             assert!(fs::read(path).unwrap() == image, "{} is damaged", path.display());
         }
-        // The image, twenty modules, and the description of them.
+        // The image, twenty modules, and their metadata.
         assert_eq!(artifacts.len(), images.len() * 22, "an artifact is incomplete");
     }
 }
@@ -200,20 +200,20 @@ fn nothing_damaged_is_used_and_nothing_is_left_behind() {
     forget();
     let begun = Instant::now();
     expect_success(checkout.kernels("fetch").spawn().unwrap());
-    let whole = begun.elapsed();
+    let duration = begun.elapsed();
     checkout.expect_sound(&image);
     forget();
 
     let mut killed = 0;
     while killed < KILLS {
         let mut child = checkout.kernels("fetch").spawn().unwrap();
-        // At any moment of its life: this is no waiting for something.
-        thread::sleep(whole.mul_f64(rand::thread_rng().gen_range(0.0..1.0)));
+        // Kills the process at an arbitrary moment; this sleep waits for nothing.
+        thread::sleep(duration.mul_f64(rand::thread_rng().gen_range(0.0..1.0)));
         child.kill().unwrap();
         let status = child.wait().unwrap();
         checkout.expect_sound(&image);
         match status.code() {
-            // What it left is what the next one meets.
+            // The next process finds the leftovers of this one.
             None => killed += 1,
             Some(code) => {
                 assert_eq!(code, 0);
@@ -228,13 +228,13 @@ fn nothing_damaged_is_used_and_nothing_is_left_behind() {
         let left: Vec<_> = fs::read_dir(checkout.store().join(part)).unwrap().collect();
         assert!(left.is_empty(), "{left:?}");
     }
-    // Nothing is downloaded again, and nothing unpacked.
+    // Nothing is downloaded or unpacked again.
     let mut offline = checkout.kernels("fetch");
     offline.arg("--offline");
     let Output { status, stderr, .. } = offline.spawn().unwrap().wait_with_output().unwrap();
     let stderr = String::from_utf8(stderr).unwrap();
     assert!(status.success() && !stderr.contains("unpacking"), "{stderr}");
-    // Nobody who was killed is taken for one who still uses the store.
+    // A killed process does not count as one that still uses the store.
     expect_success(checkout.kernels("gc").spawn().unwrap());
 }
 

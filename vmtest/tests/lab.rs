@@ -1,4 +1,4 @@
-//! Boots real kernels and lets their guests behave well and badly.
+//! Boots real kernels whose guests behave well or badly.
 
 #[path = "lab/accel.rs"]
 mod accel;

@@ -1,4 +1,4 @@
-//! What was found out about this host.
+//! Remembers the decision about this host.
 
 use std::{
     fs,
@@ -11,15 +11,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::qemu::{Accelerator, Binary};
 
-/// Everything that could change the answer.
+/// Everything that could change the decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Circumstances {
-    /// A boot of this host: its kernel, its modules and their parameters.
+    /// The host's boot: its kernel, its modules and their parameters.
     boot: String,
     processor: String,
-    /// QEMU's executable, its size and when it was written: its version without starting it.
+    /// QEMU's executable, its size and modification time: its version without running it.
     qemu: (PathBuf, u64, i64),
-    /// Device number of KVM, and when the node was made.
+    /// KVM's device number, and when the node was made.
     device: (u64, i64),
 }
 
@@ -53,7 +53,7 @@ struct Record {
     accelerator: Accelerator,
 }
 
-/// A file that holds the last answer.
+/// A file with the last decision.
 #[derive(Debug)]
 pub(super) struct Memory {
     file: PathBuf,
@@ -64,14 +64,14 @@ impl Memory {
         Memory { file }
     }
 
-    /// The answer, if it was found under the same circumstances. A file that can't be read or
-    /// understood is no answer: the question is cheap enough to be asked again.
+    /// The decision, if the circumstances are the same. An unreadable file counts as no decision,
+    /// because deciding again is cheap.
     pub(super) fn recall(&self, circumstances: &Circumstances) -> Option<Accelerator> {
         let record: Record = serde_json::from_slice(&fs::read(&self.file).ok()?).ok()?;
         (record.circumstances == *circumstances).then_some(record.accelerator)
     }
 
-    /// Keeps the answer, if the disk lets us: without, the next process asks again.
+    /// Stores the decision. If the disk prevents that, the next process decides again.
     pub(super) fn remember(&self, circumstances: &Circumstances, accelerator: Accelerator) {
         let record = Record { circumstances: circumstances.clone(), accelerator };
         let _ = self.write(&record);

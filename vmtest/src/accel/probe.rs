@@ -1,4 +1,4 @@
-//! Boots a kernel to see whether KVM runs it.
+//! Boots a kernel to test whether KVM runs it.
 
 use std::{fs::File, io, path::Path, time::Duration};
 
@@ -7,21 +7,22 @@ use crate::{
     qemu::{Accelerator, Binary, MachineSpec, Verbosity},
 };
 
-/// A processor that runs the kernel lets it speak within a tenth of a second.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(4);
-/// QEMU's translator needs half a second, on a busy machine several times that.
+/// With KVM, a kernel prints its first line within a tenth of a second.
+const KVM_TIMEOUT: Duration = Duration::from_secs(4);
+/// With TCG, the first line takes half a second, and several times that on a busy machine.
 const TRANSLATED: Duration = Duration::from_secs(20);
 
-/// What a boot with KVM showed.
+/// The result of a boot with KVM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Finding {
     /// The kernel printed something.
     Runs,
-    /// QEMU was content, and the console stayed silent for so long; without KVM it did not.
+    /// QEMU reported no error, but the console stayed silent for this long; without KVM it did not.
     Silent(Duration),
-    /// The console stayed silent without KVM too: the fault is the kernel's, and nothing is known.
+    /// The console stayed silent without KVM too: the kernel is at fault, and nothing is known
+    /// about KVM.
     Mute,
-    /// QEMU ended, and said this.
+    /// QEMU ended with this message.
     Refused(String),
 }
 
@@ -34,21 +35,21 @@ impl Finding {
     }
 }
 
-/// What QEMU would do first.
+/// Opens the device as QEMU would.
 pub(super) fn open_device(device: &Path) -> io::Result<()> {
     File::options().read(true).write(true).open(device).map(drop)
 }
 
-/// How long each attempt waits for the kernel's first word.
+/// How long each boot waits for the first output.
 #[derive(Clone, Copy, Debug)]
 struct Patience {
     kvm: Duration,
     tcg: Duration,
 }
 
-/// Starts a guest with KVM and waits for its first word.
+/// Starts a guest with KVM and waits for its first output.
 pub(super) fn boot(qemu: &Binary, kernel: &Path, image: &Path) -> Result<Finding, LabError> {
-    boot_within(qemu, kernel, image, Patience { kvm: LOCK_TIMEOUT, tcg: TRANSLATED })
+    boot_within(qemu, kernel, image, Patience { kvm: KVM_TIMEOUT, tcg: TRANSLATED })
 }
 
 fn boot_within(
@@ -84,7 +85,7 @@ mod tests {
 
     use super::*;
 
-    /// A shell script in QEMU's place: descriptor 3 is the console.
+    /// Runs a shell script in place of QEMU; descriptor 3 is the console.
     fn find(script: &str) -> Finding {
         let dir = tempfile::tempdir().unwrap();
         let qemu = dir.path().join("qemu");

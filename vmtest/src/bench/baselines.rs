@@ -1,4 +1,5 @@
-//! A command in a guest: here, and under other harnesses, on the same kernel and accelerator.
+//! Compares a command in a guest of this lab with the same command under other harnesses, on the
+//! same kernel and accelerator.
 
 use std::{
     ffi::OsString,
@@ -26,25 +27,25 @@ use crate::{
 };
 use kernlab_kernels::{Silent, Store};
 
-/// What to run, and how often.
+/// What to measure, and how often.
 #[derive(Clone, Debug)]
 pub struct BaselineBench {
-    /// The guest; its PID 1 must be our agent.
+    /// The guest; its PID 1 must be the lab's agent.
     pub bootable: Bootable,
     /// The kernel's id, for the report.
     pub kernel: String,
-    /// The image as the others take it: a bzImage.
+    /// The bzImage that the other harnesses need.
     pub image: PathBuf,
-    /// Where the checkpoint is.
+    /// The store with the checkpoint.
     pub store: Store,
-    /// How often everything is measured.
+    /// How often to measure everything.
     pub rounds: NonZeroUsize,
 }
 
-/// Why nothing can be compared.
+/// Why the comparison failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BaselineError {
-    /// Our own guest failed. It is boxed because it carries its evidence.
+    /// A guest of this lab failed. It is boxed because it carries its evidence.
     #[error(transparent)]
     Guest(Box<LabError>),
     /// The host failed.
@@ -63,33 +64,33 @@ struct Baseline {
     name: &'static str,
     program: PathBuf,
     arguments: Vec<OsString>,
-    /// What shows that the command ran in a guest.
+    /// How to tell that the command ran in a guest.
     sign: Sign,
-    /// Why it does not run.
+    /// Why the harness can't run the kernel.
     unable: Option<String>,
     times: Vec<Duration>,
 }
 
-/// What a harness brings back from its guest.
+/// What a harness returns from its guest.
 #[derive(Clone, Copy)]
 enum Sign {
-    /// The command's exit status; its output only where there is a terminal.
+    /// The command's exit code; its output appears only on a terminal.
     Status,
-    /// What it printed.
+    /// The command's output.
     Output,
 }
 
-/// What the command prints, for a harness that brings back output.
+/// The command's output, for a harness that returns output.
 const MARK: &str = "the guest was here";
-/// What the command exits with, for a harness that brings back its status.
+/// The command's exit code, for a harness that returns it.
 const STATUS: i32 = 7;
 
-/// How long a peer may take, without acceleration.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(120);
+/// The timeout of a harness, without acceleration.
+const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Runs the command under everything that is in `PATH`, in turn, so that a change of the machine's
-/// load meets them all. A peer that can't run the kernel is a condition of the report, with what it
-/// said. `observe` is called before each round with its number, counted from 1.
+/// Runs the command under every harness in `PATH` in turn, so that changes of the machine's load
+/// affect all of them. If a harness can't run the kernel, its last output becomes a condition of
+/// the report. `observe` is called before each round with its number, counted from 1.
 pub fn baselines(
     bench: &BaselineBench,
     mut observe: impl FnMut(usize),
@@ -106,7 +107,7 @@ pub fn baselines(
         for baseline in baselines.iter_mut().filter(|baseline| baseline.unable.is_none()) {
             match baseline.run(scratch.path())? {
                 Ok(time) => baseline.times.push(time),
-                Err(said) => baseline.unable = Some(said),
+                Err(error) => baseline.unable = Some(error),
             }
         }
     }
@@ -139,8 +140,8 @@ fn report(
                 ));
             }
             (unable, _) => {
-                let said = unable.clone().unwrap_or_default();
-                conditions.push((baseline.name, format!("can't run this kernel ({said})")));
+                let error = unable.clone().unwrap_or_default();
+                conditions.push((baseline.name, format!("can't run this kernel ({error})")));
             }
         }
     }
@@ -153,15 +154,15 @@ fn report(
     }
 }
 
-/// From nothing to the command's end.
+/// The time from nothing to the command's end.
 fn ours(guest: impl FnOnce() -> Result<Guest<Ready>, LabError>) -> Result<Duration, LabError> {
     let began = Instant::now();
-    // The agent itself: as anything but PID 1 it ends at once.
+    // The job is the agent itself, which exits at once unless it is PID 1.
     guest()?.run(&Job::new(["/init"]))?;
     Ok(began.elapsed())
 }
 
-/// The harnesses that are installed, told to use as much of the machine as we do.
+/// The installed harnesses, limited to the memory and processors of the lab's guest.
 fn found(bench: &BaselineBench, scratch: &Path) -> io::Result<Vec<Baseline>> {
     let accelerated = bench.bootable.accelerator() == Accelerator::Kvm;
     let image = || bench.image.clone().into_os_string();
@@ -190,7 +191,7 @@ fn found(bench: &BaselineBench, scratch: &Path) -> io::Result<Vec<Baseline>> {
     Ok(installed.collect())
 }
 
-/// A QEMU for a harness that takes the existence of `/dev/kvm` for KVM.
+/// A QEMU for a harness that uses KVM whenever `/dev/kvm` exists.
 fn unaccelerated(qemu: &str) -> String {
     format!(
         "#!/bin/sh\nfor word do\n  shift\n  case $word in\n    -enable-kvm) ;;\n    \
@@ -200,14 +201,14 @@ fn unaccelerated(qemu: &str) -> String {
 }
 
 impl Baseline {
-    /// How long it took, or what it said instead.
+    /// The duration of the command, or why it failed.
     fn run(&self, scratch: &Path) -> io::Result<Result<Duration, String>> {
         let log = scratch.join("log");
         let file = File::create(&log)?;
         let began = Instant::now();
         let mut child = Command::new(&self.program)
             .args(&self.arguments)
-            // Its last line is to be its reason.
+            // The last line of the output must be the reason of a failure.
             .env("RUST_BACKTRACE", "0")
             .process_group(0)
             .stdin(Stdio::null())
@@ -215,25 +216,25 @@ impl Baseline {
             .stderr(file)
             .spawn()?;
         let group = Pid::from_raw(child.id().cast_signed());
-        let status = child.wait_timeout(LOCK_TIMEOUT)?;
+        let status = child.wait_timeout(TIMEOUT)?;
         let took = began.elapsed();
-        // Whatever it left, its QEMU say. There may be nothing.
+        // Kills whatever it left running, such as its QEMU.
         let _gone = killpg(group, Signal::SIGKILL);
         child.wait()?;
-        let said = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
+        let output = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
         let shown = match self.sign {
             Sign::Status => status.is_some_and(|status| status.code() == Some(STATUS)),
-            Sign::Output => status.is_some_and(|status| status.success()) && said.contains(MARK),
+            Sign::Output => status.is_some_and(|status| status.success()) && output.contains(MARK),
         };
         if shown {
             return Ok(Ok(took));
         }
-        let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("nothing");
+        let last = output.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("nothing");
         let how = match status {
             Some(status) => status.to_string(),
-            None => format!("no end within {} s", LOCK_TIMEOUT.as_secs()),
+            None => format!("no end within {} s", TIMEOUT.as_secs()),
         };
-        Ok(Err(format!("{how}; it said last: {}", last.trim())))
+        Ok(Err(format!("{how}; last output: {}", last.trim())))
     }
 }
 
@@ -264,9 +265,9 @@ mod tests {
     }
 
     #[rstest]
-    #[case::failed("echo no 9p >&2; exit 3", Sign::Output, "exit status: 3; it said last: no 9p")]
-    #[case::silent("exit 0", Sign::Output, "exit status: 0; it said last: nothing")]
-    #[case::of_its_own("exit 0", Sign::Status, "exit status: 0; it said last: nothing")]
+    #[case::failed("echo no 9p >&2; exit 3", Sign::Output, "exit status: 3; last output: no 9p")]
+    #[case::silent("exit 0", Sign::Output, "exit status: 0; last output: nothing")]
+    #[case::of_its_own("exit 0", Sign::Status, "exit status: 0; last output: nothing")]
     fn a_peer_that_can_not_says_why(
         #[case] script: &str,
         #[case] sign: Sign,
@@ -281,11 +282,11 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let qemu = scratch.path().join("qemu");
         fs::write(&qemu, unaccelerated("/bin/echo")).unwrap();
-        let said = Command::new("/bin/sh")
+        let output = Command::new("/bin/sh")
             .arg(&qemu)
             .args(["-m", "a b", "-enable-kvm", "-cpu", "host", "-smp", "2"])
             .output()
             .unwrap();
-        assert_eq!(said.stdout, b"-m a b -cpu qemu64 -smp 2\n");
+        assert_eq!(output.stdout, b"-m a b -cpu qemu64 -smp 2\n");
     }
 }

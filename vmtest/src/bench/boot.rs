@@ -1,4 +1,4 @@
-//! Boots, against the least that a boot can be, and against guests that are restored instead.
+//! Compares boots with the shortest possible boot, and with restored guests.
 
 use std::{
     num::NonZeroUsize,
@@ -8,35 +8,35 @@ use std::{
 use super::{Named, Report, Summary};
 use crate::lab::{BOOT_TIMEOUT, Bootable, Checkpoint, Guest, Job, LabError, Ready};
 
-/// What to measure with.
+/// What to measure, and how often.
 #[derive(Clone, Debug)]
 pub struct BootBench {
-    /// The guest; its PID 1 must be our agent.
+    /// The guest; its PID 1 must be the lab's agent.
     pub bootable: Bootable,
     /// The kernel's id, for the report.
     pub kernel: String,
-    /// How often everything is measured.
+    /// How often to measure everything.
     pub rounds: NonZeroUsize,
 }
 
-/// One round, in the order of its stages.
+/// The times of one round, in the order of its stages.
 struct Round {
-    /// From nothing to QEMU's end, with an init that switches the machine off at once.
+    /// From nothing to QEMU's end, with an init that powers off at once.
     floor: Duration,
     /// From nothing to a guest that waits for requests.
     ready: Duration,
     /// A program that does nothing, from the request to its result.
     job: Duration,
-    /// All of a cell: boot, job, end.
+    /// A complete cell: boot, job, end.
     cell: Duration,
     /// From nothing to a restored guest that waits for requests.
     restored: Duration,
-    /// All of a cell with a restored guest.
+    /// A complete cell with a restored guest.
     restored_cell: Duration,
 }
 
-/// Measures floor, boot, job, cell and restored cell in turn, so that a change of the machine's load meets them
-/// all. `observe` is called before each round with its number, counted from 1.
+/// Measures floor, boot, job, cell and restored cell in turn, so that changes of the machine's load
+/// affect all of them. `observe` is called before each round with its number, counted from 1.
 pub fn boot(bench: &BootBench, mut observe: impl FnMut(usize)) -> Result<Report, LabError> {
     let saved = Checkpoint::of_boot(&bench.bootable, BOOT_TIMEOUT)?;
     let mut rounds = Vec::new();
@@ -89,14 +89,14 @@ fn round(bootable: &Bootable, saved: &Checkpoint) -> Result<Round, LabError> {
     Ok(Round { floor, ready, job, cell, restored, restored_cell })
 }
 
-/// The time until the guest was ready, that of a job, and that of everything.
+/// The time until the guest was ready, the time of a job, and the total.
 fn use_guest(
     guest: impl FnOnce() -> Result<Guest<Ready>, LabError>,
 ) -> Result<(Duration, Duration, Duration), LabError> {
     let started = Instant::now();
     let mut guest = guest()?;
     let ready = guest.timings().ready;
-    // The agent itself: as anything but PID 1 it ends at once.
+    // The job is the agent itself, which exits at once unless it is PID 1.
     let job = guest.run(&Job::new(["/init"]))?.duration;
     drop(guest);
     Ok((ready, job, started.elapsed()))

@@ -1,4 +1,4 @@
-//! A benchmark's outcome beside an older one.
+//! Compares a benchmark's result with an older one.
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::Summary;
 
-/// What `--json` wrote, as far as it is compared.
+/// The part of a `--json` file that is compared.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Kept {
     benchmark: String,
@@ -18,7 +18,7 @@ pub struct Kept {
     measurements: BTreeMap<String, Summary>,
 }
 
-/// Why two outcomes can't be compared.
+/// Why two results can't be compared.
 #[derive(Debug, thiserror::Error)]
 pub enum CompareError {
     /// A file can't be read.
@@ -26,30 +26,30 @@ pub enum CompareError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error.
         source: io::Error,
     },
-    /// A file is something else.
+    /// The file is no result of a benchmark.
     #[error("{path} is not what `cargo xtask bench ... --json` writes")]
     Format {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error.
         source: serde_json::Error,
     },
-    /// Apples and oranges.
-    #[error("{what} differs: {old} in the older one, {new} in the newer one")]
+    /// The results are not comparable.
+    #[error("{what} differs: {old} in the older result, {new} in the newer one")]
     Different {
-        /// Which condition.
+        /// The condition.
         what: String,
-        /// In the older file.
+        /// Its value in the older file.
         old: String,
-        /// In the newer file.
+        /// Its value in the newer file.
         new: String,
     },
 }
 
-/// Two outcomes of one benchmark under the same conditions.
+/// Two results of one benchmark under the same conditions.
 #[derive(Clone, Debug)]
 pub struct Comparison {
     benchmark: String,
@@ -70,11 +70,11 @@ impl Kept {
 }
 
 impl Comparison {
-    /// Sets a newer outcome beside an older one.
+    /// Compares a newer result with an older one.
     pub fn of(old: &Kept, new: &Kept) -> Result<Self, CompareError> {
         let different = |what: &str, old: Option<&String>, new: Option<&String>| {
-            let said = |value: Option<&String>| value.map_or("nothing", String::as_str).to_owned();
-            let (old, new) = (said(old), said(new));
+            let text = |value: Option<&String>| value.map_or("nothing", String::as_str).to_owned();
+            let (old, new) = (text(old), text(new));
             CompareError::Different { what: what.to_owned(), old, new }
         };
         if old.benchmark != new.benchmark {
@@ -100,7 +100,8 @@ impl Comparison {
 }
 
 impl fmt::Display for Comparison {
-    /// A time is another only if the two spreads don't meet: machines are noisy.
+    /// Two times count as different only if their spreads don't overlap, because machines are
+    /// noisy.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self.rows.iter().map(|(name, ..)| name.len()).max().unwrap_or(0);
         let width = width.max(self.benchmark.len());
@@ -156,7 +157,7 @@ mod tests {
     #[test]
     fn another_kernel_is_another_benchmark() {
         let error = Comparison::of(&kept("a", &[]), &kept("b", &[])).unwrap_err().to_string();
-        assert_eq!(error, "kernel differs: a in the older one, b in the newer one");
+        assert_eq!(error, "kernel differs: a in the older result, b in the newer one");
     }
 
     #[test]

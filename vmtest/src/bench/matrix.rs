@@ -1,4 +1,4 @@
-//! The matrix, as a user runs it.
+//! Measures runs of the matrix, as a user starts them.
 
 use std::{
     num::NonZeroUsize,
@@ -22,32 +22,32 @@ use kernlab_kernels::{Entry, Event, Kernels, Observer, SelectError, Silent};
 /// What to run, and how often.
 #[derive(Clone, Debug)]
 pub struct MatrixBench {
-    /// The kernels and where they are.
+    /// The kernels of the checkout, with their store.
     pub kernels: Kernels,
-    /// Which kernels.
+    /// Which kernels to run.
     pub selected: Selected,
     /// The directory of the programs that run in guests.
     pub guest: PathBuf,
-    /// How often everything is run.
+    /// How often to run everything.
     pub rounds: NonZeroUsize,
 }
 
-/// Why a matrix can't be measured.
+/// Why the matrix can't be measured.
 #[derive(Debug, thiserror::Error)]
 pub enum MatrixError {
-    /// No such kernel.
+    /// A selector names no kernel.
     #[error(transparent)]
     Select(#[from] SelectError),
-    /// A kernel can't be had.
+    /// A kernel is not available.
     #[error(transparent)]
     Kernel(#[from] kernlab_kernels::Error),
-    /// There is no machine for a kernel.
+    /// The machine of a kernel can't be set up.
     #[error(transparent)]
     Machine(#[from] MachineError),
-    /// It could not be run.
+    /// The run failed.
     #[error(transparent)]
     Run(#[from] RunError),
-    /// What fails may be quick.
+    /// A cell failed: failing cells may be faster, so their times don't count.
     #[error("not every cell was as expected: {summary}; evidence: {evidence}")]
     Verdicts {
         /// How many cells had which outcome.
@@ -57,11 +57,11 @@ pub enum MatrixError {
     },
 }
 
-/// Runs in turn: everything; the cells of one backend and of the other; everything after the saved
-/// guests were thrown away. `observe` is called before each round with its number, counted from 1.
+/// Measures in turn: all cells; the cells of one backend, then of the other; all cells without the
+/// saved guests. `observe` is called before each round with its number, counted from 1.
 pub fn matrix(bench: &MatrixBench, mut observe: impl FnMut(usize)) -> Result<Report, MatrixError> {
     let entries = bench.kernels.select(&run::selection(&bench.selected))?.entries;
-    // What is downloaded, built or saved for the first time belongs to no round.
+    // A first run downloads, builds and saves what is missing, and is not measured.
     let (_, cells, jobs) = run(bench, None)?;
     let mut all = Vec::new();
     let mut nothing_saved = Vec::new();
@@ -96,7 +96,7 @@ pub fn matrix(bench: &MatrixBench, mut observe: impl FnMut(usize)) -> Result<Rep
     })
 }
 
-/// How long a run took, how many cells it had, and how many of them at a time.
+/// The duration of a run, its number of cells, and the number of guests at a time.
 fn run(
     bench: &MatrixBench,
     backend: Option<BackendKind>,
@@ -120,7 +120,7 @@ fn run(
     Ok((took, report.cells.len(), report.run.jobs))
 }
 
-/// Throws the kernels' saved guests away.
+/// Removes the kernels' saved guests.
 fn forget(bench: &MatrixBench, entries: &[Entry]) -> Result<(), MatrixError> {
     let store = bench.kernels.store();
     for entry in entries {
@@ -131,7 +131,7 @@ fn forget(bench: &MatrixBench, entries: &[Entry]) -> Result<(), MatrixError> {
     Ok(())
 }
 
-/// Says only what a user should know.
+/// Prints only notices.
 struct Notices;
 
 impl Observer for Notices {

@@ -1,4 +1,4 @@
-//! Restores one guest after the other, and looks for what they leave behind.
+//! Restores one guest after the other, and checks that they leave nothing behind.
 
 use std::{
     collections::BTreeMap,
@@ -20,17 +20,17 @@ use kernlab_kernels::{Event, Observer, Silent, Store};
 /// What to restore, and how often.
 #[derive(Clone, Debug)]
 pub struct SoakBench {
-    /// The guest; its PID 1 must be our agent.
+    /// The guest; its PID 1 must be the lab's agent.
     pub bootable: Bootable,
     /// The kernel's id, for the report.
     pub kernel: String,
-    /// Where the checkpoint is.
+    /// The store with the checkpoint.
     pub store: Store,
-    /// How many guests there will be.
+    /// How many guests to restore.
     pub rounds: NonZeroUsize,
 }
 
-/// Why restoring can't be relied on.
+/// Why restoring is not reliable.
 #[derive(Debug, thiserror::Error)]
 pub enum SoakError {
     /// A guest failed. It is boxed because it carries its evidence.
@@ -38,34 +38,34 @@ pub enum SoakError {
     Guest {
         /// Counted from 1.
         round: usize,
-        /// How.
+        /// The error.
         source: Box<LabError>,
     },
-    /// A guest was not restored, but booted, or its state had to be made again.
-    #[error("guest {round} was not just restored: {told}")]
+    /// A guest was booted instead of restored, or its checkpoint had to be saved again.
+    #[error("guest {round} was not restored from the existing checkpoint: {told}")]
     NotRestored {
         /// Counted from 1.
         round: usize,
-        /// What a user would have been told.
+        /// The notice for the user.
         told: String,
     },
-    /// Guests are booted here.
+    /// This machine can't save guests.
     #[error("guests of this machine can't be saved")]
     NoState,
-    /// Something is there afterwards that was not there before.
-    #[error("after {rounds} guests there is left: {what}")]
+    /// Guests left something behind.
+    #[error("{rounds} guests left behind: {what}")]
     Left {
         /// How many guests there were.
         rounds: usize,
-        /// What.
+        /// What they left.
         what: String,
     },
-    /// What is there can't be told.
-    #[error("failed to look for what is left")]
+    /// The resources in use can't be determined.
+    #[error("failed to check for leftovers")]
     Host(#[from] io::Error),
 }
 
-/// Keeps what a user should know: that a guest could not be restored.
+/// Keeps the notices: one means that a guest was not restored.
 #[derive(Default)]
 struct Notices(Mutex<Option<String>>);
 
@@ -83,26 +83,26 @@ impl Observer for Notices {
     }
 }
 
-/// Restores guests; each runs a program and is switched off. `observe` is called before each round
-/// with its number, counted from 1.
+/// Restores guests; each runs a program and powers off. `observe` is called before each round with
+/// its number, counted from 1.
 pub fn soak(bench: &SoakBench, mut observe: impl FnMut(usize)) -> Result<Report, SoakError> {
     let guest = |round| move |source| SoakError::Guest { round, source: Box::new(source) };
     let checkpoints = Checkpoints::of(&bench.store);
     checkpoints.prepare(&bench.bootable, &Silent).map_err(guest(0))?;
-    // Not those of other kernels: other processes may save and restore them meanwhile.
+    // Checkpoints of other kernels don't count: other processes may use them meanwhile.
     let dir = checkpoints.dir(&bench.bootable).ok_or(SoakError::NoState)?;
     let before = Belongings::of(&dir)?;
-    let (mut ready, mut whole) = (Vec::new(), Vec::new());
+    let (mut ready, mut cells) = (Vec::new(), Vec::new());
     for round in 1..=bench.rounds.get() {
         observe(round);
         let began = Instant::now();
         let notices = Notices::default();
         let mut restored = checkpoints.guest(&bench.bootable, &notices).map_err(guest(round))?;
         ready.push(restored.timings().ready);
-        // The agent itself: as anything but PID 1 it ends at once.
+        // The job is the agent itself, which exits at once unless it is PID 1.
         restored.run(&Job::new(["/init"])).map_err(guest(round))?;
         drop(restored);
-        whole.push(began.elapsed());
+        cells.push(began.elapsed());
         if let Some(told) = notices.last() {
             return Err(SoakError::NotRestored { round, told });
         }
@@ -120,19 +120,19 @@ pub fn soak(bench: &SoakBench, mut observe: impl FnMut(usize)) -> Result<Report,
             ("kernel", bench.kernel.clone()),
             ("accelerator", bench.bootable.accelerator().name().to_owned()),
         ]),
-        measurements: Named::of([("restored", of(&ready)), ("restored cell", of(&whole))]),
+        measurements: Named::of([("restored", of(&ready)), ("restored cell", of(&cells))]),
         ratios: Named(Vec::new()),
     })
 }
 
-/// What this process has.
+/// The resources of this process.
 #[derive(Debug, PartialEq, Eq)]
 struct Belongings {
-    /// Processes whose parent we are, those that nobody waited for included.
+    /// The number of child processes, including zombies.
     children: usize,
-    /// Open descriptors.
+    /// The number of open descriptors.
     descriptors: usize,
-    /// Files of the checkpoint, with the room that they take, in blocks of 512 bytes.
+    /// The files of the checkpoint, with their size on disk in blocks of 512 bytes.
     files: BTreeMap<PathBuf, u64>,
 }
 
@@ -147,7 +147,7 @@ impl Belongings {
         })
     }
 
-    /// What there is more of than there was.
+    /// The resources that were added since `before`.
     fn beyond(&self, before: &Belongings) -> Option<String> {
         let counts = [
             ("child processes", before.children, self.children),
@@ -182,7 +182,7 @@ fn list(dir: &Path, files: &mut BTreeMap<PathBuf, u64>) -> io::Result<()> {
     Ok(())
 }
 
-/// The fourth word of `/proc/PID/stat`, after the name in parentheses, is the parent: proc(5).
+/// The parent is the fourth field of `/proc/PID/stat`, after the name in parentheses: proc(5).
 fn children() -> io::Result<usize> {
     let us = process::id().to_string();
     let is_ours = |entry: &fs::DirEntry| {

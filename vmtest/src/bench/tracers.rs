@@ -1,4 +1,4 @@
-//! What the tracers cost a program that only writes.
+//! Measures what the tracers cost a program that only writes.
 
 use std::{num::NonZeroUsize, time::Duration};
 
@@ -12,33 +12,33 @@ use crate::{
 };
 use kernlab_kernels::{Silent, Store};
 
-/// What to measure with.
+/// What to measure, and how often.
 #[derive(Clone, Debug)]
 pub struct TracersBench {
     /// A guest with the tracer program.
     pub bootable: Bootable,
     /// The kernel's id, for the report.
     pub kernel: String,
-    /// Where the checkpoint is.
+    /// The store with the checkpoint.
     pub store: Store,
-    /// How often everything is measured.
+    /// How often to measure everything.
     pub rounds: NonZeroUsize,
-    /// bpftrace, where it is installed: the same events, through its perf buffer.
+    /// bpftrace, if it is installed: the same events through its perf buffer.
     pub bpftrace: Option<Program>,
 }
 
-/// Why there is no figure.
+/// Why the measurement failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TracersError {
     /// The guest failed. It is boxed because it carries its evidence.
     #[error(transparent)]
     Guest(Box<LabError>),
     /// The tracer program failed.
-    #[error("{which} {what}; it said: {said}")]
+    #[error("{which} {what}; stderr: {said}")]
     Tracer {
         /// Which measurement.
         which: &'static str,
-        /// How it ended.
+        /// How it failed.
         what: String,
         /// Its standard error.
         said: String,
@@ -51,13 +51,13 @@ impl From<LabError> for TracersError {
     }
 }
 
-/// Calls of write(2) in a measurement.
+/// The number of write(2) calls in a measurement.
 const CALLS: u64 = 10_000;
 
-/// How long a measurement may take with acceleration.
+/// The timeout of a measurement with acceleration.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The tracer with each backend and each buffer, by the scenario that has the buffer.
+/// The tracer with each backend and each buffer, with the scenario that uses the buffer.
 const TRACED: [(&str, BackendKind, &str); 4] = [
     ("libbpf, ring", BackendKind::Libbpf, "sys_write/burst_ring"),
     ("aya, ring", BackendKind::Aya, "sys_write/burst_ring"),
@@ -65,10 +65,10 @@ const TRACED: [(&str, BackendKind, &str); 4] = [
     ("aya, perf", BackendKind::Aya, "sys_write/burst_perf"),
 ];
 
-/// Mebibytes of memory of a guest that has room for bpftrace and its compiler.
+/// The memory in MiB of a guest that has room for bpftrace and its compiler.
 const MEMORY_MIB: u32 = 1024;
 
-/// Who traces.
+/// What traces the program.
 #[derive(Clone, Copy)]
 enum By {
     Nobody,
@@ -76,8 +76,8 @@ enum By {
     Bpftrace,
 }
 
-/// Measures the writer alone and under each tracer, in turn, in one guest a round. `observe` is called
-/// before each round with its number, counted from 1.
+/// Measures the writer alone and under each tracer, in turn, in one guest per round. `observe` is
+/// called before each round with its number, counted from 1.
 pub fn tracers(
     bench: &TracersBench,
     mut observe: impl FnMut(usize),
@@ -98,13 +98,13 @@ pub fn tracers(
     for number in 1..=bench.rounds.get() {
         observe(number);
         let mut guest = checkpoints.guest(&bootable, &Silent)?;
-        // The first program of a guest pays for the translation of all others.
+        // The first program in a guest pays for translating the others too.
         measure(&mut guest, "warming up", By::Nobody)?;
         untraced.push(measure(&mut guest, "untraced", By::Nobody)?);
         for ((name, by), costs) in tracers.iter().zip(&mut traced) {
             match (measure(&mut guest, name, *by), by) {
                 (Ok(cost), _) => costs.push(cost),
-                // What it can't do on this kernel is no failure of ours.
+                // It is no failure of the lab if bpftrace does not support this kernel.
                 (Err(TracersError::Tracer { what, said, .. }), By::Bpftrace) => {
                     beside = format!("bpftrace ({what}: {said})");
                 }
@@ -173,5 +173,5 @@ fn measure(guest: &mut Guest<Ready>, which: &'static str, by: By) -> Result<Cost
         return Err(failed(format!("ended with {:?}", output.exit)));
     }
     serde_json::from_slice(&output.result)
-        .map_err(|error| failed(format!("gave an answer that can't be read: {error}")))
+        .map_err(|error| failed(format!("gave an invalid answer: {error}")))
 }

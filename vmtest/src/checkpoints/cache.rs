@@ -1,4 +1,4 @@
-//! Saved states on the disk: a directory each, which appears whole by a rename.
+//! Checkpoints on disk: a directory for each, which a rename makes appear as a whole.
 
 use std::{
     fs::{self, File},
@@ -14,15 +14,15 @@ use serde::{Deserialize, Serialize};
 use super::key::Key;
 use crate::lab::{Checkpoint, for_each_page};
 
-/// Room for the states of all kernels, in bytes on the disk. Those that were not used for the
-/// longest time go first.
+/// The size limit for the checkpoints of all kernels, in bytes on disk. Those that were unused for
+/// the longest time are removed first.
 const ROOM: u64 = 8 << 30;
 
 const NOTE: &str = "state.json";
 const DEVICES: &str = "devices";
 const MEMORY: &str = "memory";
 
-/// A state's note: what belongs to it, and how to tell that it is still that.
+/// The metadata of a checkpoint: what it consists of, and how to tell that it is intact.
 #[derive(Debug, Serialize, Deserialize)]
 struct Note {
     /// See [`Key::contents`].
@@ -31,12 +31,12 @@ struct Note {
     kernel_log: String,
     devices: u32,
     memory: u32,
-    /// The memory's file when its checksum was last found right.
+    /// The state of the memory file when its checksum was last verified.
     seen: Seen,
 }
 
-/// A file that was not touched since, neither by anybody nor by a crash of the host. It is too large
-/// to be read each time.
+/// Identifies a file that was not changed since, neither by a process nor by a crash of the host.
+/// The file is too large to be read each time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Seen {
     inode: u64,
@@ -57,12 +57,12 @@ impl Seen {
     }
 }
 
-/// What was in the cache.
+/// The result of a lookup in the cache.
 #[derive(Debug)]
 pub(super) enum Taken {
     Whole(Checkpoint),
     Nothing,
-    /// Something that is not what was put there.
+    /// The checkpoint is damaged, for this reason.
     Damaged(String),
 }
 
@@ -80,7 +80,7 @@ impl CheckpointCache {
         self.dir.join(key.to_string())
     }
 
-    /// Opens a state: it stays usable if it is removed meanwhile.
+    /// Opens a checkpoint. It stays usable if it is removed in the meantime.
     pub(super) fn take(&self, key: &Key) -> Taken {
         let place = self.place(key);
         match read(&place, key.contents()) {
@@ -91,7 +91,7 @@ impl CheckpointCache {
         }
     }
 
-    /// Keeps a state, in place of another if there is one, and makes room for it.
+    /// Stores a checkpoint, replacing any other of the same key, and makes room for it.
     pub(super) fn put(&self, key: &Key, state: &Checkpoint) -> io::Result<()> {
         fs::create_dir_all(&self.dir)?;
         let scratch = tempfile::Builder::new().prefix(".new-").tempdir_in(&self.dir)?;
@@ -101,10 +101,10 @@ impl CheckpointCache {
         self.make_room(ROOM)
     }
 
-    /// Removes a state, and those of guests that were restored from it. Guests that run from them are
-    /// not disturbed.
+    /// Removes a checkpoint, and those of guests that were restored from it. Running guests are not
+    /// affected.
     pub(super) fn discard(&self, key: &Key) {
-        // Whoever finds the rest of it finds it damaged, and removes it as well.
+        // A process that finds the rest finds it damaged, and removes it too.
         let _ = fs::remove_dir_all(self.place(key));
         for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
             if key.is_origin_of(&entry.file_name().to_string_lossy()) {
@@ -113,13 +113,14 @@ impl CheckpointCache {
         }
     }
 
-    /// Removes what was not used for the longest time, and what processes that were killed left.
+    /// Removes checkpoints that were unused for the longest time, and leftovers of killed
+    /// processes.
     fn make_room(&self, room: u64) -> io::Result<()> {
         let mut places = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
             let path = entry?.path();
             let used = fs::metadata(path.join(NOTE)).and_then(|note| note.modified());
-            // Somebody may be tidying up as well, or making a state at this moment.
+            // Another process may be cleaning up or storing a checkpoint right now.
             let Ok(used) = used.or_else(|_| fs::metadata(&path)?.modified()) else { continue };
             places.push((used, size(&path), path));
         }
@@ -135,7 +136,7 @@ impl CheckpointCache {
     }
 }
 
-/// Bytes of a state on the disk.
+/// The size of a checkpoint on disk, in bytes.
 fn size(place: &Path) -> u64 {
     [NOTE, DEVICES, MEMORY]
         .into_iter()
@@ -148,13 +149,13 @@ fn size(place: &Path) -> u64 {
 enum Damage {
     #[error("{0}")]
     Io(#[from] io::Error),
-    #[error("its note can't be read: {0}")]
+    #[error("its metadata can't be read: {0}")]
     Note(#[from] serde_json::Error),
     #[error("the checksum of its {0} is wrong")]
     Checksum(&'static str),
 }
 
-/// None if the state is of other contents.
+/// None if the checkpoint has other contents.
 fn read(place: &Path, contents: &str) -> Result<Option<Checkpoint>, Damage> {
     let path = place.join(NOTE);
     let mut note: Note = serde_json::from_slice(&fs::read(&path)?)?;
@@ -165,11 +166,11 @@ fn read(place: &Path, contents: &str) -> Result<Option<Checkpoint>, Damage> {
     if crc32fast::hash(&devices) != note.devices {
         return Err(Damage::Checksum(DEVICES));
     }
-    // QEMU opens it once more by this descriptor, and wants to write, although it never does.
+    // QEMU opens this descriptor again for writing, although it never writes.
     let memory = File::options().read(true).write(true).open(place.join(MEMORY))?;
     let seen = Seen::of(&memory)?;
     if seen == note.seen {
-        // Its time says when it was last used. It is only there for making room.
+        // The modification time records the last use. Only making room depends on it.
         let _ = File::options().append(true).open(&path)?.set_modified(SystemTime::now());
     } else if for_each_page(&memory, |_, _| Ok(()))? == note.memory {
         note.seen = seen;
@@ -237,7 +238,7 @@ mod tests {
     #[test]
     fn what_was_put_there_is_taken() {
         let (_dir, cache) = cache_with(&["one"]);
-        let Taken::Whole(state) = cache.take(&key("one")) else { panic!("it is not whole") };
+        let Taken::Whole(state) = cache.take(&key("one")) else { panic!("it is not intact") };
         assert_eq!(state.hello.release, "6.1.0");
         assert_eq!((state.kernel_log.as_str(), &*state.devices), ("<6>log", &b"devices"[..]));
         assert_eq!(state.memory.metadata().unwrap().len(), LENGTH);
@@ -256,7 +257,9 @@ mod tests {
         memory.set_modified(SystemTime::now()).unwrap();
         assert!(matches!(cache.take(&key("one")), Taken::Whole(_)));
         memory.write_all_at(b"x", 4096).unwrap();
-        let Taken::Damaged(why) = cache.take(&key("one")) else { panic!("it is believed") };
+        let Taken::Damaged(why) = cache.take(&key("one")) else {
+            panic!("the damage went unnoticed")
+        };
         assert_eq!(why, "the checksum of its memory is wrong");
     }
 
@@ -318,7 +321,7 @@ mod tests {
             let time = SystemTime::now() - std::time::Duration::from_secs(seconds);
             note.set_modified(time).unwrap();
         }
-        assert!(matches!(cache.take(&key("one")), Taken::Whole(_)), "using it makes it young");
+        assert!(matches!(cache.take(&key("one")), Taken::Whole(_)), "using it updates its time");
         let room = 2 * size(&cache.place(&key("one")));
         cache.make_room(room).unwrap();
         assert!(matches!(cache.take(&key("one")), Taken::Whole(_)));

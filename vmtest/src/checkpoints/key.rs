@@ -1,4 +1,4 @@
-//! What a checkpoint depends on.
+//! The key of a checkpoint: everything it depends on.
 
 use std::{fmt, fs, io, os::unix::fs::MetadataExt, path::Path, sync::OnceLock};
 
@@ -8,27 +8,27 @@ use crate::{
 };
 use kernlab_kernels::Digest;
 
-/// Of the files in the cache, and of what the agent and the host say to each other before a guest is
-/// saved.
+/// The version of the files in the cache, and of the messages between the agent and the host before
+/// a guest is saved.
 const FORMAT: u32 = 2;
 
-/// Names a state: different, if anything is different that could matter to a guest.
+/// Identifies a checkpoint. Keys differ if anything differs that could matter to a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Key {
-    /// The digest of all that matters to a booted guest; behind a dot, of what is more in one in which
-    /// a program is primed.
+    /// The digest of what matters to a booted guest. For a primed guest, a dot and the digest of
+    /// its additions follow.
     place: String,
-    /// What changes often: of all states that differ only in that, the last one is kept.
+    /// The parts that change often: of all checkpoints that differ only in these, the last is kept.
     contents: String,
 }
 
 impl Key {
-    /// Of a booted guest.
+    /// The key of a booted guest.
     pub(super) fn of(bootable: &Bootable) -> io::Result<Self> {
         Ok(Key { place: machine(bootable)?.to_string(), contents: String::new() })
     }
 
-    /// Of a guest with a primed program, with all files that it was handed.
+    /// The key of a guest with a primed program, including all files that the guest was given.
     pub(super) fn of_primed(bootable: &Bootable, program: &Job) -> io::Result<Self> {
         let booted = Key::of(bootable)?;
         let mut text = format!("{program:?}\n");
@@ -47,7 +47,7 @@ impl Key {
         &self.contents
     }
 
-    /// Is the state in this directory of a guest that began as this one?
+    /// Was the checkpoint in this directory restored from the guest with this key?
     pub(super) fn is_origin_of(&self, dir: &str) -> bool {
         dir.strip_prefix(&self.place).is_some_and(|rest| rest.starts_with('.'))
     }
@@ -56,12 +56,12 @@ impl Key {
 fn machine(bootable: &Bootable) -> io::Result<Digest> {
     let machine = &bootable.machine;
     let mut text = format!("kernlab {FORMAT}\n{}\n", processor());
-    // QEMU and the kernel are named with what changes when they are written: the way of make(1),
-    // because reading them would cost every cell a tenth of a second.
+    // QEMU and the kernel are identified by what changes when they are written, as make(1) does:
+    // reading them would cost every cell a tenth of a second.
     for file in [bootable.qemu.path(), &machine.kernel] {
         text.push_str(&identity(file)?);
     }
-    // An initramfs is named after its content, and touched whenever it is used.
+    // An initramfs is named after its content, and its time is updated on every use.
     text.push_str(&format!("{}\n", fs::metadata(&machine.initramfs)?.size()));
     for argument in machine.guest_arguments(Memory::Fresh) {
         let argument = argument.to_string_lossy();
@@ -91,15 +91,15 @@ fn identity(file: &Path) -> io::Result<String> {
     Ok(format!("{real:?} {} {}.{}\n", state.size(), state.mtime(), state.mtime_nsec()))
 }
 
-/// The host's processor and kernel, whose counters and features guests see.
+/// The host's processor and kernel: guests see their counters and features.
 fn processor() -> &'static str {
     static TEXT: OnceLock<String> = OnceLock::new();
     TEXT.get_or_init(|| {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         let cpuinfo = read("/proc/cpuinfo");
         let first = cpuinfo.split("\n\n").next().unwrap_or_default();
-        let kept = ["vendor_id", "cpu family", "model", "stepping", "flags"];
-        let lines = first.lines().filter(|line| kept.iter().any(|name| line.starts_with(name)));
+        let fields = ["vendor_id", "cpu family", "model", "stepping", "flags"];
+        let lines = first.lines().filter(|line| fields.iter().any(|name| line.starts_with(name)));
         let lines: Vec<_> = lines.collect();
         format!("{}\n{}", read("/proc/sys/kernel/osrelease").trim_end(), lines.join("\n"))
     })

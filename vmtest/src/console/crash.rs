@@ -1,6 +1,6 @@
-//! Finds splats, and the crash among them, in what a kernel printed.
+//! Finds splats, and the crash among them, in a console's output.
 //!
-//! Not a verdict by itself: it explains why a guest that should have answered is gone or silent.
+//! This is no verdict by itself: it explains why a guest is gone or does not answer.
 
 use kernlab_splat::{Splat, scan};
 
@@ -9,10 +9,10 @@ use super::{Log, log::shorten};
 /// The longest excerpt, in lines.
 const EXCERPT: usize = 60;
 
-/// All that a console printed, scanned once.
+/// The complete output of a console, with its splats.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConsoleLog {
-    /// The text, with plain line ends.
+    /// The text, with normalised line ends.
     pub text: String,
     /// Its splats, in the order of the text.
     pub splats: Vec<Splat>,
@@ -27,18 +27,18 @@ impl ConsoleLog {
     }
 }
 
-/// A kernel's report of its own end.
+/// A kernel's report of its own crash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Crash {
     /// What happened and where, as `cargo xtask splat` names it.
     pub title: String,
-    /// The line that it begins on, and those that follow it.
+    /// The line where the report begins, and the lines after it.
     pub excerpt: String,
 }
 
 impl Crash {
-    /// The first crash in a log. A warning, or a complaint about time, is one only where the kernel
-    /// was told to panic because of it.
+    /// The first crash in a log. A warning, or a complaint about slowness, is a crash only if it
+    /// made the kernel panic.
     pub fn find(ConsoleLog { text, splats }: &ConsoleLog) -> Option<Crash> {
         let panicked = || text.lines().any(|line| line.contains("Kernel panic - not syncing"));
         let crash = splats.iter().find(|splat| splat.kind.is_crash());

@@ -1,4 +1,4 @@
-//! What a console printed, bounded.
+//! The output of a console, within limits.
 
 use std::collections::VecDeque;
 
@@ -9,7 +9,7 @@ const TAIL: usize = 192 * 1024;
 /// The longest line in an excerpt, in characters.
 const LINE: usize = 300;
 
-/// The beginning and the end of what a console printed.
+/// The beginning and the end of a console's output.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
     head: Vec<u8>,
@@ -18,7 +18,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// Adds what was printed next.
+    /// Appends output.
     pub fn append(&mut self, bytes: &[u8]) {
         let (head, rest) = bytes.split_at(bytes.len().min(HEAD - self.head.len()));
         self.head.extend_from_slice(head);
@@ -28,12 +28,12 @@ impl Log {
         self.skipped += excess as u64;
     }
 
-    /// Whether nothing was printed.
+    /// Whether the console printed nothing.
     pub fn is_empty(&self) -> bool {
         self.head.is_empty()
     }
 
-    /// As text, with plain line ends. Says where something was left out.
+    /// The text with normalised line ends. A note marks output that was left out.
     pub fn text(&self) -> String {
         let mut bytes = self.head.clone();
         if self.skipped > 0 {
@@ -45,7 +45,7 @@ impl Log {
         String::from_utf8_lossy(&bytes).replace("\r\n", "\n").replace('\r', "\n")
     }
 
-    /// The last lines that aren't empty, for a report.
+    /// The last non-empty lines, for a report.
     pub fn last_lines(&self, count: usize) -> String {
         let text = self.text();
         let mut lines: Vec<_> =
@@ -55,7 +55,7 @@ impl Log {
     }
 }
 
-/// A line short enough for a report.
+/// Shortens a line for a report.
 pub(crate) fn shorten(line: &str) -> String {
     let clean = |c: char| if c.is_control() && c != '\t' { '\u{fffd}' } else { c };
     let mut short: String = line.chars().take(LINE).map(clean).collect();

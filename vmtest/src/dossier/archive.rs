@@ -1,4 +1,4 @@
-//! Dossiers in the store, with what they were taken from.
+//! Dossiers in the store, with the files they were taken from.
 
 use std::{
     cell::Cell,
@@ -17,36 +17,36 @@ use object::{Object as _, ObjectSection as _};
 use super::{DossierError, LONG_TIMEOUT, ask, ask_for_json};
 use kernlab_kernels::{Digest, Entry, Kernels, Observer, StoreError, Unpacked};
 
-/// Goes into the names of dossiers: to be raised when one of the same scope says something else.
+/// Part of the names of dossiers. Raise it when dossiers of the same scope get other content.
 const VERSION: u32 = 1;
 
 const EXAMINATION: &str = "examination.json";
 
-/// How a kernel is examined.
+/// How to examine a kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct How<'a> {
-    /// The directory of the guest's programs.
+    /// The directory of the guest programs.
     pub guest: &'a Path,
-    /// Boot a guest, instead of restoring a saved one.
+    /// Boot a guest instead of restoring a saved one.
     pub cold: bool,
-    /// Take the dossier anew, even if there is one.
+    /// Take a new dossier, even if there is one.
     pub refresh: bool,
 }
 
-/// A dossier, and the way to everything else that a kernel is compared by.
+/// A dossier, with access to everything else that kernels are compared by.
 #[derive(Clone, Debug)]
 pub struct Archive {
     /// The dossier.
     pub dossier: Dossier,
-    /// What the search of memory took, in milliseconds.
+    /// How long the search of memory took, in milliseconds.
     pub search_ms: u64,
     btf: Option<BtfIdentity>,
     kernel: Unpacked,
     image: Digest,
 }
 
-/// The dossier of a kernel: from the store, or taken now. It belongs to the image and to what dossiers
-/// have in them, so it is taken once, whatever happens to tracers.
+/// The dossier of a kernel, from the store or taken now. It depends on the image and on the scope
+/// of dossiers, so changes to tracers never make it stale.
 pub fn of(
     kernels: &Kernels,
     entry: &Entry,
@@ -56,7 +56,7 @@ pub fn of(
     of_kernel(kernels, kernels.prepare(entry, observer)?, how, observer)
 }
 
-/// The same of a kernel that was prepared.
+/// The dossier of a prepared kernel.
 pub fn of_kernel(
     kernels: &Kernels,
     kernel: Unpacked,
@@ -86,14 +86,14 @@ pub fn of_kernel(
     Ok(Archive { dossier, search_ms, btf, kernel, image })
 }
 
-/// What is in the directory of a dossier, if it is whole.
+/// Reads the directory of a dossier, if it is complete.
 fn read(dir: &Path) -> Option<Examination> {
     let json = fs::read(dir.join(EXAMINATION)).ok()?;
     let examination: Examination = serde_json::from_slice(&json).ok()?;
     (examination.dossier.schema == SCHEMA).then_some(examination)
 }
 
-/// The BTF in an ELF image, if it is the one that the guest saw.
+/// The BTF in an ELF image, if it is the BTF that the guest saw.
 fn embedded_btf(image: &Path, identity: &BtfIdentity) -> Option<Vec<u8>> {
     let bytes = fs::read(image).ok()?;
     let elf = object::File::parse(&*bytes).ok()?;
@@ -103,19 +103,20 @@ fn embedded_btf(image: &Path, identity: &BtfIdentity) -> Option<Vec<u8>> {
 }
 
 impl Archive {
-    /// The configuration that the kernel was built with, if it is at hand.
+    /// The configuration that the kernel was built with, if it is available.
     pub fn config_file(&self) -> Option<&Path> {
         self.kernel.config.as_deref()
     }
 
-    /// What is discovered, beside what BTF has.
+    /// The result of the memory search, compared with BTF.
     pub fn layout(&self) -> LayoutReport {
         let types = self.dossier.types.clone().map(Types::Extract);
         let discovered = self.dossier.discovered.clone();
         LayoutReport::new(&self.dossier.release, types.as_ref(), discovered, self.search_ms)
     }
 
-    /// All types and functions of the kernel. What isn't in the image is asked of a guest, once.
+    /// All types and functions of the kernel. Those that are not in the image come from a guest,
+    /// once.
     pub fn whole(
         &self,
         kernels: &Kernels,
@@ -139,7 +140,7 @@ impl Archive {
         Ok(Whole { types, function_names: names.lines().map(str::to_owned).collect() })
     }
 
-    /// What the tracer program says to a question whose answer is long, and always the same.
+    /// The tracer program's answer to a question; it is long and never changes, so it is stored.
     fn answer(
         &self,
         question: &str,

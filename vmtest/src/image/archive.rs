@@ -6,8 +6,8 @@ use cpio::newc::{Builder, ModeFileType, trailer};
 
 use super::ImageError;
 
-/// An archive in the making. Everything belongs to root and has the time zero, so that the same
-/// content gives the same bytes.
+/// Builds an archive. All entries belong to root and have time zero, so that the same content gives
+/// the same bytes.
 #[derive(Debug, Default)]
 pub(super) struct Archive {
     bytes: Vec<u8>,
@@ -65,7 +65,7 @@ impl Archive {
 
     fn entry(&mut self, path: &str) -> Builder {
         self.entries += 1;
-        // Names are relative to the root of the file system that the archive becomes.
+        // Names are relative to the root of the resulting file system.
         Builder::new(path.trim_start_matches('/')).ino(self.entries)
     }
 

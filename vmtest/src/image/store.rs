@@ -1,4 +1,4 @@
-//! Images that were made before.
+//! Stores images for later use.
 
 use std::{
     fs,
@@ -13,24 +13,24 @@ use serde::{Deserialize, Serialize};
 use super::{Base, ImageError};
 use kernlab_kernels::{Digest, Store};
 
-/// An image that nobody used for so long is removed.
+/// An image that was unused for this long is removed.
 const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// An initramfs on the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Initramfs {
-    /// Where it is.
+    /// The path of the file.
     pub path: PathBuf,
-    /// Of its content.
+    /// The digest of its content.
     pub digest: Digest,
 }
 
-/// What goes into an image.
+/// The files that go into an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contents {
     /// The program that becomes PID 1.
     pub agent: PathBuf,
-    /// Modules to load, in this order.
+    /// The modules, in the order in which the agent loads them.
     pub modules: Vec<PathBuf>,
 }
 
@@ -39,8 +39,8 @@ impl Contents {
         Base::new(&self.agent)?.with_modules(&self.modules)
     }
 
-    /// Names every file with what changes when it is written: the way of make(1), because hashing
-    /// the content would cost every cell a tenth of a second.
+    /// Identifies every file by what changes when it is written, as make(1) does: hashing the
+    /// content would cost every cell a tenth of a second.
     fn identity(&self) -> Result<Digest, ImageError> {
         let mut text = String::new();
         for host in std::iter::once(&self.agent).chain(&self.modules) {
@@ -54,7 +54,7 @@ impl Contents {
     }
 }
 
-/// A note on an image that was made: the answer to the identity in its file name.
+/// Maps the identity in its file name to the image that was made.
 #[derive(Debug, Serialize, Deserialize)]
 struct Note {
     image: Initramfs,
@@ -68,7 +68,7 @@ pub struct ImageStore {
 }
 
 impl ImageStore {
-    /// Images are kept in this directory, which is made when it is needed.
+    /// A store in this directory, which is created when it is needed.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         ImageStore { dir: dir.into() }
     }
@@ -78,7 +78,7 @@ impl ImageStore {
         ImageStore::new(store.root().join("images"))
     }
 
-    /// The image with these contents: made now, or found if its files are the same as before.
+    /// The image with these contents: made now, or found if the files did not change.
     pub fn image_of(&self, contents: &Contents) -> Result<Initramfs, ImageError> {
         let note = self.dir.join(format!("{}.json", contents.identity()?));
         if let Some(image) = recall(&note) {
@@ -94,8 +94,7 @@ impl ImageStore {
         Ok(image)
     }
 
-    /// Keeps an image, or finds that it is there already. Removes images that nobody used for a
-    /// week.
+    /// Stores an image unless it is already there. Removes images that were unused for a week.
     pub fn keep(&self, image: &[u8]) -> Result<Initramfs, ImageError> {
         let digest = Digest::of(image);
         let path = self.dir.join(format!("{digest}.cpio"));
@@ -119,7 +118,7 @@ impl ImageStore {
             let age = entry.metadata().and_then(|file| file.modified()).ok();
             let age = age.and_then(|modified| now.duration_since(modified).ok());
             if age.is_some_and(|age| age > KEPT_FOR) {
-                // Somebody else may be tidying up as well.
+                // Another process may be cleaning up as well.
                 let _ = fs::remove_file(entry.path());
             }
         }
@@ -127,7 +126,7 @@ impl ImageStore {
     }
 }
 
-/// What a note says, if the image is still there as it was written. Both stay young by that.
+/// The image that a note names, if it is still intact. Updates the times of both.
 fn recall(note: &Path) -> Option<Initramfs> {
     let Note { image, length } = serde_json::from_slice(&fs::read(note).ok()?).ok()?;
     let is_whole = fs::metadata(&image.path).is_ok_and(|file| file.len() == length);

@@ -1,4 +1,4 @@
-//! A guest at rest.
+//! The saved state of a guest.
 
 use std::{
     fs::File,
@@ -16,26 +16,26 @@ use super::{
 };
 use crate::qemu::Memory;
 
-/// Everything of a guest that had booted, or in which a program was primed: any number of guests can be
-/// restored from it, side by side.
+/// The complete state of a guest that has booted, or in which a program is primed. Any number of
+/// guests can be restored from it, side by side.
 #[derive(Debug)]
 pub struct Checkpoint {
-    /// What its agent said.
+    /// What the agent reported.
     pub hello: Hello,
-    /// What its kernel had logged.
+    /// The kernel's log up to the checkpoint.
     pub kernel_log: String,
-    /// The state of processors and devices, as QEMU writes it.
+    /// The state of the processors and devices, as QEMU writes it.
     pub devices: Vec<u8>,
-    /// Its memory, byte for byte. Must not be written to.
+    /// The guest's memory, byte for byte. Must not be written to.
     pub memory: File,
 }
 
 fn no_memory(source: io::Error) -> LabErrorKind {
-    LabErrorKind::Host { what: "could not make memory", source }
+    LabErrorKind::Host { what: "could not create the guest memory file", source }
 }
 
 impl Checkpoint {
-    /// Boots a guest and saves it at its hello.
+    /// Boots a guest and saves it when its agent says hello.
     pub fn of_boot(bootable: &Bootable, timeout: Duration) -> Result<Checkpoint, LabError> {
         let length = u64::from(bootable.machine.memory_mib) << 20;
         let memory = memory::empty(length).map_err(no_memory)?;
@@ -46,8 +46,8 @@ impl Checkpoint {
         Checkpoint::of(machine, state.hello, kernel_log, memory)
     }
 
-    /// Starts a program in a guest that is restored from a settled one, and saves that guest when the
-    /// program is primed, unless the kernel complained meanwhile.
+    /// Restores a booted guest, starts a program in it, and saves that guest when the program is
+    /// primed. Fails if the kernel printed a splat in the meantime.
     pub fn of_primed(
         bootable: &Bootable,
         booted: &Checkpoint,
@@ -58,7 +58,7 @@ impl Checkpoint {
         let Guest { mut machine, state } = guest.prime(program)?;
         let news = machine.kernel_log()?;
         if let Some(splat) = kernlab_splat::scan(&news).into_iter().next() {
-            // It would be said again of every guest that is restored from this one.
+            // Otherwise every guest restored from this one would report the splat again.
             return Err(machine.fail(LabErrorKind::KernelWarned(splat.title)));
         }
         let kernel_log = booted.kernel_log.clone() + &news;

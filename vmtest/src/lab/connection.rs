@@ -12,7 +12,7 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
 };
 
-/// Why no message came or went.
+/// Why a message was not sent or received.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectionError {
     #[error("the connection was closed")]
@@ -27,7 +27,7 @@ pub(super) enum ConnectionError {
     Unsendable(#[source] FrameError),
 }
 
-/// Our end of the guest's protocol port.
+/// The host's end of the guest's protocol port.
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: UnixStream,
@@ -65,8 +65,8 @@ impl Connection {
             if let Some(message) = message {
                 return Ok(message);
             }
-            // A guest that sends without end, and never a whole message, meets the bound of a
-            // frame; one that sends slowly meets the deadline here.
+            // A guest that sends endlessly without completing a message reaches the limit of a
+            // frame; one that sends slowly reaches the deadline here.
             if Instant::now() >= deadline {
                 return Err(ConnectionError::Deadline);
             }
@@ -78,7 +78,7 @@ impl Connection {
         }
     }
 
-    /// Waits until a call that failed for want of data or room is worth another try.
+    /// Waits until a call that would have blocked can be retried.
     fn retry(
         &self,
         error: io::Error,
@@ -94,7 +94,7 @@ impl Connection {
             _ => return Err(ConnectionError::Io(error)),
         }
         let left = deadline.saturating_duration_since(Instant::now());
-        // Rounded up: poll(2) counts whole milliseconds.
+        // Rounded up, because poll(2) counts whole milliseconds.
         let timeout = PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX);
         match poll(&mut [PollFd::new(self.stream.as_fd(), until)], timeout) {
             Ok(0) if Instant::now() >= deadline => Err(ConnectionError::Deadline),

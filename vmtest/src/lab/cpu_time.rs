@@ -1,23 +1,23 @@
-//! How much of a time the host really ran a guest.
+//! How much of a time span the host really ran a guest.
 
 use std::{fmt, time::Duration};
 
-/// What a guest got of some time.
+/// The CPU time that a guest got within a time span.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CpuTime {
-    /// By our clock, and so by the guest's.
+    /// The length of the time span, by the host's clock and so by the guest's.
     pub passed: Duration,
-    /// Of QEMU and its guest together.
+    /// The CPU time of QEMU and its guest together.
     pub processor: Duration,
 }
 
 impl CpuTime {
-    /// Whether the guest got too little of a processor to be blamed for what it did not do in time.
+    /// Whether the guest got too little CPU time to be blamed for exceeding a timeout.
     ///
-    /// A guest whose processor is stuck uses all that the host gives it: a third on a host with three
-    /// times as much to do. One that stood still used what its cell takes anyway: a second or two of
-    /// the twenty that the kernel's detectors wait for. One that sleeps looks starved: so this means
-    /// something only where a kernel complains that its processor was busy.
+    /// A guest whose processor is stuck uses all that the host gives it: a third on a host with
+    /// three times as much to do. A stopped guest uses only what its cell takes anyway: a second or
+    /// two of the twenty that the kernel's detectors wait for. A sleeping guest looks starved, so
+    /// this is meaningful only if a kernel complains that its processor was busy.
     pub fn is_starved(self) -> bool {
         self.processor < self.passed / 5
     }

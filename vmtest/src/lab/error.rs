@@ -1,4 +1,4 @@
-//! What can go wrong with a guest, told apart.
+//! The ways in which a guest can fail.
 
 use std::{error::Error, fmt, io, process::ExitStatus, time::Duration};
 
@@ -13,9 +13,9 @@ use crate::{
 /// What the guest was doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// It had not yet said that it is ready.
+    /// The guest was not ready yet.
     Boot,
-    /// It was ready, and was asked to do something.
+    /// The guest was ready, and was executing a request.
     Work,
 }
 
@@ -23,7 +23,7 @@ impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Phase::Boot => "while it booted",
-            Phase::Work => "while it was at work",
+            Phase::Work => "while it worked",
         })
     }
 }
@@ -31,18 +31,18 @@ impl fmt::Display for Phase {
 /// The ways in which a guest fails.
 #[derive(Debug, thiserror::Error)]
 pub enum LabErrorKind {
-    /// There is no QEMU.
+    /// No usable QEMU was found.
     #[error("QEMU can't be used")]
     QemuMissing(#[source] BinaryError),
     /// QEMU could not be started.
     #[error("QEMU could not be started")]
     Spawn(#[source] SpawnError),
-    /// QEMU gave up.
+    /// QEMU exited.
     #[error("QEMU ended with {status}: {diagnostics}")]
     QemuFailed {
-        /// How it ended.
+        /// Its exit status.
         status: ExitStatus,
-        /// What it said.
+        /// Its standard error.
         diagnostics: String,
     },
     /// QEMU could not save a guest that it ran.
@@ -51,41 +51,43 @@ pub enum LabErrorKind {
     /// QEMU could not restore a guest that it saved.
     #[error("QEMU could not restore the guest{}{diagnostics}", if diagnostics.is_empty() {""} else {": "})]
     NotRestored {
-        /// What went wrong.
+        /// The error of the monitor.
         source: MonitorError,
-        /// What it said.
+        /// QEMU's standard error.
         diagnostics: String,
     },
-    /// The image is something else.
+    /// The file is no kernel image.
     #[error("the kernel can't be booted")]
     NotAKernel(#[source] KernelImageError),
-    /// The host could not do its part.
+    /// The host failed.
     #[error("{what}")]
     Host {
-        /// What it was.
+        /// What failed.
         what: &'static str,
-        /// Why.
+        /// The error.
         source: io::Error,
     },
-    /// The kernel reported its own end.
+    /// The kernel reported a crash.
     #[error("the kernel crashed {phase}: {}", crash.title)]
     Crashed {
-        /// When.
+        /// When it crashed.
         phase: Phase,
-        /// How.
+        /// The report on the console.
         crash: Crash,
     },
     /// The guest ended without a report.
-    #[error("the guest ended {phase}, without a word why; its last words: {last_words}")]
+    #[error(
+        "the guest ended {phase} without a crash report; the last line on its console: {last_words}"
+    )]
     Died {
-        /// When.
+        /// When it ended.
         phase: Phase,
         /// The console's last line.
         last_words: String,
     },
     /// The agent never said hello.
     #[error(
-        "the guest was not ready after {} s; its last words: {last_words}",
+        "the guest was not ready after {} s; the last line on its console: {last_words}",
         waited.as_secs()
     )]
     NeverReady {
@@ -99,75 +101,75 @@ pub enum LabErrorKind {
     ModuleRefused {
         /// The module's file.
         module: String,
-        /// The kernel's answer.
+        /// The kernel's error.
         error: String,
     },
-    /// No answer to a request.
+    /// The guest did not answer a request.
     #[error("the guest did not answer within {} s {doing}", waited.as_secs())]
     Silent {
-        /// To which request.
+        /// Which request.
         doing: &'static str,
         /// The deadline that passed.
         waited: Duration,
     },
-    /// The agent said something that is not a message.
+    /// The agent sent bytes that are no message.
     #[error("the guest broke the protocol {doing}")]
     Garbage {
-        /// To which request.
+        /// During which request.
         doing: &'static str,
-        /// What is wrong with it.
+        /// What is wrong with the bytes.
         source: FrameError,
     },
     /// The request is too long.
     #[error("the request can't be sent to the guest: shorten the command line or the environment")]
     Unsendable(#[source] FrameError),
-    /// The agent said something that is no answer to the request.
+    /// The agent sent a message that does not answer the request.
     #[error("the guest broke the protocol {doing}: unexpected {message}")]
     Unexpected {
-        /// To which request.
+        /// During which request.
         doing: &'static str,
-        /// The message's kind.
+        /// The kind of the message.
         message: &'static str,
     },
     /// The kernel's log lacks the line that the agent wrote to it.
     #[error(
-        "the guest sent a kernel log without the line that it wrote there last, so what its kernel \
-         said is not known"
+        "the guest sent its kernel's log without the line that it wrote there last, so the log may be \
+         incomplete"
     )]
     LogNotRead,
-    /// A program ended before it was at what it was started for.
+    /// A program ended before it was started or primed as expected.
     #[error("the program ended early ({exit:?}): {said}")]
     EndedEarly {
-        /// How.
+        /// How it ended.
         exit: Exit,
-        /// What it said last.
+        /// The last lines of its output.
         said: String,
     },
-    /// The kernel complained where nothing was to happen.
+    /// The kernel printed a splat while a program was primed.
     #[error("the kernel complained: {0}")]
     KernelWarned(String),
-    /// The agent could not do what it was asked to.
+    /// The agent could not execute a request.
     #[error("the guest could not {what}")]
     Refused {
-        /// What, and the kernel's answer.
+        /// The request, and the kernel's error.
         what: String,
     },
 }
 
-/// What is worth reading when a guest has failed.
+/// What explains the failure of a guest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GuestEvidence {
-    /// The crash, if there is one, else the last lines of the console.
+    /// The crash, if there is one, otherwise the last lines of the console.
     pub console: String,
-    /// All that the console printed, with its splats.
+    /// The whole console, with its splats.
     pub console_log: ConsoleLog,
     /// A command that boots the same machine in a terminal.
     pub reproduce: String,
-    /// What the guest got of the time since its program was started.
+    /// The CPU time that the guest got since its program was started.
     pub cpu_time: CpuTime,
 }
 
-/// A guest failed; it has been ended.
+/// A failed guest; its QEMU has been ended.
 #[derive(Debug)]
 pub struct LabError {
     kind: Box<LabErrorKind>,
@@ -179,12 +181,12 @@ impl LabError {
         LabError { kind: Box::new(kind), evidence: Box::new(evidence) }
     }
 
-    /// Did the guest live, and only QEMU could not save it?
+    /// Did the guest work, and only QEMU failed to save it?
     pub(crate) fn is_about_saving(&self) -> bool {
         matches!(*self.kind, LabErrorKind::NotSaved(_))
     }
 
-    /// Was a guest never there, because it could not be restored?
+    /// Did QEMU fail to restore the guest?
     pub(crate) fn is_about_restoring(&self) -> bool {
         matches!(*self.kind, LabErrorKind::NotRestored { .. })
     }
@@ -194,7 +196,7 @@ impl LabError {
         &self.kind
     }
 
-    /// What to read about it.
+    /// The evidence of the failure.
     pub fn evidence(&self) -> &GuestEvidence {
         &self.evidence
     }

@@ -1,4 +1,4 @@
-//! A guest in its phases.
+//! A guest, with its phase in its type.
 
 use std::{
     fs::File,
@@ -24,53 +24,53 @@ pub struct Booting {
     spawn: Duration,
 }
 
-/// A guest that has said hello, and nothing was asked of it: every boot of its kernel ends here.
+/// A guest that has said hello and got no request yet: every boot of its kernel ends here.
 #[derive(Debug)]
 pub struct Booted {
     pub(super) hello: Hello,
     timings: Timings,
 }
 
-/// A guest that works, and waits for requests.
+/// A guest that is ready, and waits for requests.
 #[derive(Debug)]
 pub struct Ready {
     pub(super) hello: Hello,
     timings: Timings,
-    /// What was read of the kernel's log.
+    /// The part of the kernel's log that was read so far.
     kernel_log: String,
 }
 
-/// A guest in which a program waits for its work.
+/// A guest in which a primed program waits for its input.
 #[derive(Debug)]
 pub struct Primed(pub(super) Ready);
 
-/// What the stages of a guest's life took.
+/// How long the stages of a guest's start took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timings {
     /// Until QEMU was executed.
     pub spawn: Duration,
-    /// From there to PID 1, or until a saved guest runs again.
+    /// From there to PID 1, or until a restored guest runs again.
     pub kernel: Duration,
-    /// From PID 1 to its hello, by the guest's clock; nothing for a guest that was saved after it.
+    /// From PID 1 to its hello, by the guest's clock; zero for a restored guest.
     pub agent: Duration,
-    /// From the beginning to the agent's hello, or until the guest runs again.
+    /// From the start to the agent's hello, or until a restored guest runs again.
     pub hello: Duration,
-    /// From the beginning to a guest that waits for requests.
+    /// From the start to a guest that waits for requests.
     pub ready: Duration,
 }
 
-/// How a guest ended that was asked to.
+/// How a guest ended that was asked to power off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PowerOff {
-    /// By itself.
+    /// The guest powered off.
     Clean,
-    /// It had to be killed.
+    /// QEMU had to be killed.
     Killed,
 }
 
-/// A machine in one of its phases. Whatever becomes of this value, QEMU ends with it.
+/// A machine in one of its phases. QEMU ends when this is dropped, in any phase.
 #[derive(Debug)]
-#[must_use = "the machine is switched off when this is dropped"]
+#[must_use = "dropping this ends the machine"]
 pub struct Guest<State> {
     pub(super) machine: Machine,
     pub(super) state: State,
@@ -88,14 +88,14 @@ impl Guest<Booting> {
         Ok(Guest { machine, state: Booting { spawn } })
     }
 
-    /// Waits for the first byte on the console and says how long that took from the start.
-    /// `None` if the machine ended or the time is over; not stretched.
+    /// Waits for the first byte on the console and returns how long that took from the start.
+    /// `None` if the machine ended or the timeout passed. The timeout is not scaled for TCG.
     pub fn first_sign(&self, timeout: Duration) -> Option<Duration> {
         let started = self.machine.started;
         Some(self.machine.console.first_byte(started + timeout)?.duration_since(started))
     }
 
-    /// Waits until the machine has ended by itself, and says how long it lived. The time counts
+    /// Waits until the machine has ended by itself, and returns how long it ran. The timeout counts
     /// from the start.
     pub fn ended(mut self, timeout: Duration) -> Result<Duration, LabError> {
         let waited = self.machine.accelerator.scale_timeout(timeout);
@@ -112,7 +112,7 @@ impl Guest<Booting> {
         }
     }
 
-    /// What QEMU said about itself, if it has ended.
+    /// QEMU's standard error, if QEMU has ended.
     pub fn diagnostics(&mut self) -> Option<String> {
         if !self.machine.console.has_ended() {
             return None;
@@ -121,16 +121,17 @@ impl Guest<Booting> {
         Some(self.machine.process.diagnostics())
     }
 
-    /// Waits until the agent says hello and has begun to work; the time counts from the start.
+    /// Waits until the agent has said hello and the guest is ready. The timeout counts from the
+    /// start.
     pub fn ready(self, timeout: Duration) -> Result<Guest<Ready>, LabError> {
         self.booted(timeout)?.begin()
     }
 
-    /// Waits until the agent says hello; the time counts from the start.
+    /// Waits until the agent says hello. The timeout counts from the start.
     pub(super) fn booted(self, timeout: Duration) -> Result<Guest<Booted>, LabError> {
         let Guest { mut machine, state: Booting { spawn } } = self;
         let waited = machine.accelerator.scale_timeout(timeout);
-        let request = Request::since(machine.started, "when it had to say hello", waited);
+        let request = Request::since(machine.started, "while it booted", waited);
         let hello = match machine.connection.receive(request.deadline) {
             Ok(GuestMessage::Hello(hello)) => hello,
             Ok(GuestMessage::ModuleRefused { module, error }) => {
@@ -154,7 +155,7 @@ impl Guest<Booting> {
 }
 
 impl Guest<Booted> {
-    /// A guest that is what another was when it was saved.
+    /// Restores a guest from a checkpoint.
     pub(super) fn restored(
         bootable: &Bootable,
         saved: &Checkpoint,
@@ -173,7 +174,7 @@ impl Guest<Booted> {
         Ok(Guest { machine, state: Booted { hello: saved.hello.clone(), timings } })
     }
 
-    /// Lets it begin to work.
+    /// Makes a booted guest ready.
     pub(super) fn begin(mut self) -> Result<Guest<Ready>, LabError> {
         self.machine.begin()?;
         let Guest { machine, state: Booted { hello, mut timings } } = self;
@@ -183,12 +184,12 @@ impl Guest<Booted> {
 }
 
 impl Guest<Ready> {
-    /// Starts a machine and waits until its agent works.
+    /// Starts a machine and waits until its guest is ready.
     pub fn boot(bootable: &Bootable, timeout: Duration) -> Result<Self, LabError> {
         Guest::start(bootable)?.ready(timeout)
     }
 
-    /// Starts a machine as another was when it was saved.
+    /// Starts a machine with the state of a checkpoint.
     pub fn restore(bootable: &Bootable, saved: &Checkpoint) -> Result<Self, LabError> {
         let memory = Memory::Restored(&saved.memory);
         let mut guest = Guest::restored(bootable, saved, memory)?.begin()?;
@@ -196,24 +197,24 @@ impl Guest<Ready> {
         Ok(guest)
     }
 
-    /// What the agent said first.
+    /// What the agent reported in its hello.
     pub fn hello(&self) -> &Hello {
         &self.state.hello
     }
 
-    /// What its boot took.
+    /// How long the guest's start took.
     pub fn timings(&self) -> Timings {
         self.state.timings
     }
 
-    /// Runs a program. A program that fails is no error; after an error the guest is gone.
+    /// Runs a program. A failing program is no error; after an error the guest is gone.
     pub fn run(&mut self, job: &Job) -> Result<JobOutput, LabError> {
         let work = self.start_program(job, Input::None)?;
         self.machine.end_of(work, job)
     }
 
-    /// Runs a program at a terminal: what is printed on the guest's console is shown on `screen`, and
-    /// what is typed on `keyboard` is typed there.
+    /// Runs a program at a terminal: the guest's console is shown on `screen`, and input from
+    /// `keyboard` is typed there.
     pub fn run_at_terminal(
         &mut self,
         job: &Job,
@@ -226,14 +227,16 @@ impl Guest<Ready> {
         self.machine.answered(work, &GuestMessage::AtTerminal)?;
         let connected =
             self.machine.keyboard.try_clone().and_then(|console| keyboard.connect(console));
-        connected
-            .map_err(|source| LabErrorKind::Host { what: "could not type on a console", source })?;
+        connected.map_err(|source| LabErrorKind::Host {
+            what: "could not connect the keyboard",
+            source,
+        })?;
         let output = self.machine.end_of(work, job)?;
         self.machine.console.show_on(None);
         Ok(output)
     }
 
-    /// Starts a program that does what it can before its work is known, and then stops itself.
+    /// Starts a program that prepares what does not depend on its input, and then stops itself.
     pub(super) fn prime(mut self, program: &Job) -> Result<Guest<Primed>, LabError> {
         let work = self.start_program(program, Input::Later)?;
         self.machine.answered(work, &GuestMessage::Primed)?;
@@ -245,7 +248,7 @@ impl Guest<Ready> {
         for file in &job.files {
             self.machine.write_file(file)?;
         }
-        let work = self.machine.work(job, "when it had to run a program");
+        let work = self.machine.work(job, "while it ran a program");
         let run = HostMessage::Run(Run {
             argv: job.argv.clone(),
             env: job.env.clone(),
@@ -258,48 +261,49 @@ impl Guest<Ready> {
         Ok(work)
     }
 
-    /// The kernel's log since its boot, as far as it is still there when it is first read:
-    /// `<priority>[time] text` a line.
+    /// The kernel's log since its boot, one `<priority>[time] text` per line. Lines that the
+    /// kernel's buffer dropped before the first read are missing.
     pub fn kernel_log(&mut self) -> Result<&str, LabError> {
         let news = self.machine.kernel_log()?;
         self.state.kernel_log.push_str(&news);
         Ok(&self.state.kernel_log)
     }
 
-    /// What the console printed by now.
+    /// What the console has printed so far.
     pub fn console(&self) -> Log {
         self.machine.console.log()
     }
 
-    /// Asks the guest to switch itself off, and makes sure.
+    /// Asks the guest to power off, and kills QEMU if the guest does not.
     pub fn power_off(mut self) -> PowerOff {
         let deadline = Instant::now() + self.machine.accelerator.scale_timeout(ENDING);
         let asked = self.machine.connection.send(&HostMessage::PowerOff, deadline);
         let ended = asked.is_ok() && self.machine.process.wait(deadline).is_some();
-        // Dropping it kills it.
+        // Dropping it kills QEMU.
         if ended { PowerOff::Clean } else { PowerOff::Killed }
     }
 }
 
 impl Guest<Primed> {
-    /// Starts a machine as another was when it was saved with a program that was primed.
+    /// Starts a machine with the state of a checkpoint with a primed program.
     pub fn restore_primed(bootable: &Bootable, saved: &Checkpoint) -> Result<Self, LabError> {
         let Guest { machine, state } = Guest::restore(bootable, saved)?;
         Ok(Guest { machine, state: Primed(state) })
     }
 
-    /// What the agent said first.
+    /// What the agent reported in its hello.
     pub fn hello(&self) -> &Hello {
         &self.state.0.hello
     }
 
-    /// Lets the program go on with `input`. Of `program`, which is primed, its times and limits count.
+    /// Lets the primed program continue with `input`. The timeout and limits are those of
+    /// `program`.
     pub fn proceed(
         mut self,
         input: &str,
         program: &Job,
     ) -> Result<(Guest<Ready>, JobOutput), LabError> {
-        let work = self.machine.work(program, "when its program had to proceed");
+        let work = self.machine.work(program, "while its program continued");
         let input = input.as_bytes().to_vec();
         let proceed = HostMessage::Proceed(Proceed { input, deadline_ms: work.deadline_ms() });
         self.machine.send(&proceed, work.request)?;

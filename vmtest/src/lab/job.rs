@@ -1,4 +1,4 @@
-//! What runs in a guest.
+//! Jobs: programs that run in a guest.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use kernlab_proto::{RunReport, Stream};
 
 use super::{cpu_time::CpuTime, machine::ANSWER};
 
-/// A file that is written before the program starts.
+/// A file that the agent writes before the program starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct GuestFile {
     pub(super) path: String,
@@ -15,7 +15,7 @@ pub(super) struct GuestFile {
     pub(super) bytes: Vec<u8>,
 }
 
-/// A program to run in a guest, alone.
+/// A program to run in a guest, without another beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
     pub(super) argv: Vec<String>,
@@ -28,8 +28,8 @@ pub struct Job {
 }
 
 impl Job {
-    /// A program by its absolute path in the guest, with its arguments, an empty environment and
-    /// ten seconds.
+    /// A program by its absolute path in the guest, with its arguments, an empty environment and a
+    /// timeout of ten seconds.
     pub fn new<S: Into<String>>(argv: impl IntoIterator<Item = S>) -> Self {
         Job {
             argv: argv.into_iter().map(Into::into).collect(),
@@ -42,14 +42,14 @@ impl Job {
         }
     }
 
-    /// Sets a variable of its environment.
+    /// Sets an environment variable.
     #[must_use]
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.env.push((name.into(), value.into()));
         self
     }
 
-    /// Lets a file or directory appear empty while the program runs.
+    /// Makes a file or directory appear empty while the program runs.
     #[must_use]
     pub fn hide(mut self, path: impl Into<String>) -> Self {
         self.hide.push(path.into());
@@ -63,21 +63,21 @@ impl Job {
         self
     }
 
-    /// Kills the program, and all that it started, after this time.
+    /// Kills the program and all its children after this timeout.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Gives the guest up if it does not answer for so long after the program's time is over.
+    /// Gives up the guest if it does not answer within this time after the timeout.
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
     }
 
-    /// Keeps no more than so much of its output.
+    /// Keeps at most this much of the program's output.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -85,10 +85,10 @@ impl Job {
     }
 }
 
-/// What a program left behind.
+/// The result of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobOutput {
-    /// How it ended.
+    /// How the program ended.
     pub exit: Exit,
     /// Its standard output.
     pub stdout: Vec<u8>,
@@ -96,13 +96,13 @@ pub struct JobOutput {
     pub stderr: Vec<u8>,
     /// What it wrote to descriptor 3.
     pub result: Vec<u8>,
-    /// Bytes beyond the job's limits, thrown away.
+    /// Bytes beyond the job's limits, which were dropped.
     pub dropped: u64,
-    /// Processes that it left cpu_time, and that were killed.
+    /// Processes that the program left running, and that were killed.
     pub killed: u32,
-    /// A process of it could not be killed: the guest's kernel holds it.
+    /// A process of the program could not be killed: the guest's kernel holds it.
     pub stuck: bool,
-    /// From the request to the answer, by our clock.
+    /// From the request to the answer, by the host's clock.
     pub duration: Duration,
     /// How much of that time the host ran the guest.
     pub cpu_time: CpuTime,
@@ -110,7 +110,7 @@ pub struct JobOutput {
     pub guest_duration: Duration,
 }
 
-/// Output that is still arriving. The guest promised to keep the limits; it is not trusted.
+/// Output that is still arriving. The guest enforces the limits, but the host does not trust it.
 #[derive(Debug)]
 pub(super) struct Collected {
     limits: Limits,
@@ -124,7 +124,7 @@ impl Collected {
         Collected { limits, stdout: Vec::new(), stderr: Vec::new(), result: Vec::new() }
     }
 
-    /// Adds a piece; `false` if it breaks the promise.
+    /// Adds a chunk; `false` if it exceeds the limits.
     pub(super) fn add(&mut self, stream: Stream, bytes: &[u8]) -> bool {
         let (kept, limit) = match stream {
             Stream::Stdout => (&mut self.stdout, self.limits.stdout),

@@ -1,4 +1,4 @@
-//! What somebody types on a guest's console.
+//! Keyboard input for a guest's console.
 
 use std::{
     io::{self, Write as _},
@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// Keys for a guest, from whatever thread. What is typed before a program has the console is kept for it.
+/// Sends keys to a guest, from any thread. Keys from before a program has the console are buffered.
 #[derive(Clone, Debug, Default)]
 pub struct Keyboard(Arc<Mutex<State>>);
 
@@ -17,7 +17,7 @@ struct State {
 }
 
 impl Keyboard {
-    /// Types these bytes. An error says that the guest is gone.
+    /// Types these bytes. An error means that the guest is gone.
     pub fn press(&self, keys: &[u8]) -> io::Result<()> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut state.console {
@@ -29,7 +29,7 @@ impl Keyboard {
         }
     }
 
-    /// A program has the console from now on.
+    /// Connects the console of a program, and sends it the buffered keys.
     pub(super) fn connect(&self, mut console: UnixStream) -> io::Result<()> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         console.write_all(&std::mem::take(&mut state.kept))?;

@@ -1,4 +1,4 @@
-//! A machine and its connections, whatever phase its guest is in.
+//! A machine and its connections, independent of its guest's phase.
 
 use std::{
     fs::{self, File},
@@ -21,14 +21,14 @@ use crate::{
     qemu::{Accelerator, InjectedFile, Memory, Monitor, Process, Spawned, check_kernel_image},
 };
 
-/// How long QEMU may take to end, and its console to be read, once its guest is gone.
+/// How long QEMU may take to end, and its console to be read, after its guest is gone.
 pub(super) const ENDING: Duration = Duration::from_secs(3);
-/// How long the agent may take for what it does itself.
+/// The timeout of requests that the agent executes itself.
 pub(super) const ANSWER: Duration = Duration::from_secs(5);
-/// The longest kernel log that is taken, in bytes: more than any kernel's buffer.
+/// The longest kernel log that is accepted, in bytes: more than any kernel's buffer.
 const KERNEL_LOG: usize = 8 << 20;
-/// How much a program may say before it does what it was started for, in bytes.
-const SAID: usize = 64 << 10;
+/// How much output a program may print before it is primed or started, in bytes.
+const EARLY_OUTPUT: usize = 64 << 10;
 /// Lines of the console in a report.
 const LAST_LINES: usize = 40;
 
@@ -36,19 +36,19 @@ const LAST_LINES: usize = 40;
 pub(super) struct Machine {
     pub(super) process: Process,
     pub(super) console: Console,
-    /// What is written here is typed on the guest's console.
+    /// Bytes written here are typed on the guest's console.
     pub(super) keyboard: UnixStream,
     pub(super) monitor: Monitor,
     pub(super) connection: Connection,
     pub(super) accelerator: Accelerator,
     pub(super) started: Instant,
-    /// What QEMU holds for the guest.
+    /// The files that QEMU offers to the guest.
     injected: Vec<InjectedFile>,
-    /// When the last program was started, and the processor time that was used by then.
+    /// When the last program was started, and how much CPU time QEMU had used by then.
     at_work: Option<(Instant, Duration)>,
 }
 
-/// Something that the guest has to answer, and until when.
+/// A request that the guest has to answer, and its deadline.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Request {
     /// Completes "the guest did not answer ...".
@@ -69,7 +69,7 @@ impl Request {
     }
 }
 
-/// A program's work, and how long it may take.
+/// A program that runs, and its timeout.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Work {
     pub(super) request: Request,
@@ -78,14 +78,14 @@ pub(super) struct Work {
 }
 
 impl Work {
-    /// When the agent kills the program, in milliseconds from the request.
+    /// The time after which the agent kills the program, in milliseconds from the request.
     pub(super) fn deadline_ms(&self) -> u64 {
         u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX)
     }
 }
 
 impl Machine {
-    /// Starts QEMU and listens to it.
+    /// Starts QEMU and connects to it.
     pub(super) fn start(bootable: &Bootable, memory: Memory<'_>) -> Result<Self, LabError> {
         let started = Instant::now();
         check_kernel_image(&bootable.machine.kernel).map_err(LabErrorKind::NotAKernel)?;
@@ -115,7 +115,7 @@ impl Machine {
         })
     }
 
-    /// A program is about to do its work.
+    /// Notes that a program starts now.
     pub(super) fn work(&mut self, job: &Job, doing: &'static str) -> Work {
         let started = Instant::now();
         self.at_work = Some((started, self.process.processor_time()));
@@ -124,20 +124,24 @@ impl Machine {
         Work { request: Request::now(doing, timeout + grace), started, timeout }
     }
 
-    /// Waits for the answer that a program was started as it should be. One that ends instead may have
-    /// said why.
+    /// Waits for the expected answer to the start of a program. If the program ends instead, its
+    /// output becomes part of the error.
     pub(super) fn answered(&mut self, work: Work, expected: &GuestMessage) -> Result<(), LabError> {
-        let mut said = Vec::new();
+        let mut output = Vec::new();
         loop {
             match self.receive(work.request)? {
                 answer if answer == *expected => return Ok(()),
-                GuestMessage::Output { stream: Stream::Stderr, bytes } if said.len() < SAID => {
-                    said.extend(bytes);
+                GuestMessage::Output { stream: Stream::Stderr, bytes }
+                    if output.len() < EARLY_OUTPUT =>
+                {
+                    output.extend(bytes);
                 }
                 GuestMessage::Output { .. } => {}
                 GuestMessage::Exited(report) => {
-                    let said = String::from_utf8_lossy(&said).trim().to_owned();
-                    return Err(self.fail(LabErrorKind::EndedEarly { exit: report.exit, said }));
+                    let output = String::from_utf8_lossy(&output).trim().to_owned();
+                    return Err(
+                        self.fail(LabErrorKind::EndedEarly { exit: report.exit, said: output })
+                    );
                 }
                 GuestMessage::Refused { what } => {
                     return Err(self.fail(LabErrorKind::Refused { what }));
@@ -147,7 +151,7 @@ impl Machine {
         }
     }
 
-    /// Collects what the program says until it ends.
+    /// Collects the program's output until it ends.
     pub(super) fn end_of(&mut self, work: Work, job: &Job) -> Result<JobOutput, LabError> {
         let mut collected = Collected::new(job.limits);
         loop {
@@ -165,28 +169,31 @@ impl Machine {
         }
     }
 
-    /// What the guest got of the time since the last program was started.
+    /// The CPU time that the guest got since the last program was started.
     pub(super) fn cpu_time(&self) -> CpuTime {
         let Some((since, used)) = self.at_work else { return CpuTime::default() };
         let processor = self.process.processor_time().saturating_sub(used);
         CpuTime { passed: since.elapsed(), processor }
     }
 
-    /// Tells a guest that waits for its first request what it can't know.
+    /// Sends a booted guest what it can't know: the time, random bytes, and its files.
     pub(super) fn begin(&mut self) -> Result<(), LabError> {
-        let host = |source: io::Error| LabErrorKind::Host { what: "could not begin", source };
+        let host = |source: io::Error| LabErrorKind::Host {
+            what: "could not prepare the first request",
+            source,
+        };
         let mut entropy = [0; 32];
         File::open("/dev/urandom")
             .and_then(|mut random| random.read_exact(&mut entropy))
             .map_err(host)?;
         let unix_time_ns = nanoseconds_since_1970();
-        let request = self.request("when it had to begin to work");
+        let request = self.request("while it prepared to work");
         let has_files = !self.injected.is_empty();
         let begin = HostMessage::Begin(Begin { unix_time_ns, entropy, has_files });
         self.send(&begin, request)?;
         match self.receive(request)? {
             GuestMessage::Done => Ok(()),
-            // Some ten kilobytes a second, but it works under every kernel.
+            // This transfers some ten kilobytes a second, but works under every kernel.
             GuestMessage::FilesWanted { .. } => self.injected.clone().iter().try_for_each(|file| {
                 let bytes = fs::read(&file.host).map_err(host)?;
                 self.write_file(&GuestFile { path: file.guest.clone(), mode: 0o755, bytes })
@@ -196,14 +203,14 @@ impl Machine {
         }
     }
 
-    /// Lets the agent prepare for being saved.
+    /// Lets the agent prepare for a checkpoint.
     pub(super) fn prewarm(&mut self) -> Result<(), LabError> {
-        let request = self.request("when it had to prepare for being saved");
+        let request = self.request("while it prepared for a checkpoint");
         self.send(&HostMessage::Prewarm, request)?;
         self.done(request)
     }
 
-    /// Waits for the end of a request without further answer.
+    /// Waits for the end of a request that has no other answer.
     fn done(&mut self, request: Request) -> Result<(), LabError> {
         match self.receive(request)? {
             GuestMessage::Done => Ok(()),
@@ -212,9 +219,9 @@ impl Machine {
         }
     }
 
-    /// What the kernel's log has gained since it was read last.
+    /// What was added to the kernel's log since the last read.
     pub(super) fn kernel_log(&mut self) -> Result<String, LabError> {
-        let request = self.request("when it had to send its kernel's log");
+        let request = self.request("while it sent its kernel's log");
         let mark = nanoseconds_since_1970();
         self.send(&HostMessage::ReadKernelLog { mark }, request)?;
         let mut log = Vec::new();
@@ -237,12 +244,12 @@ impl Machine {
 
     pub(super) fn write_file(&mut self, file: &GuestFile) -> Result<(), LabError> {
         let mut append = false;
-        // An empty file is one empty chunk.
+        // An empty file is sent as one empty chunk.
         let empty = file.bytes.is_empty().then_some(&[][..]);
         for bytes in empty.into_iter().chain(file.bytes.chunks(CHUNK)) {
             let (path, bytes) = (file.path.clone(), bytes.to_vec());
             let message = HostMessage::WriteFile { path, mode: file.mode, append, bytes };
-            let request = self.request("when it had to write a file");
+            let request = self.request("while it wrote a file");
             self.send(&message, request)?;
             self.done(request)?;
             append = true;
@@ -250,7 +257,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Something that the agent does itself.
+    /// A request that the agent executes itself.
     fn request(&self, doing: &'static str) -> Request {
         Request::now(doing, self.accelerator.scale_timeout(ANSWER))
     }
@@ -265,8 +272,8 @@ impl Machine {
         received.map_err(|error| self.broken(error, Phase::Work, request))
     }
 
-    /// A lost connection is explained by the best evidence there is: the kernel's own report of
-    /// its end, then QEMU's, then nothing.
+    /// Turns a lost connection into the error with the best evidence: the kernel's crash report,
+    /// then QEMU's standard error, then the bare end.
     pub(super) fn broken(
         &mut self,
         error: ConnectionError,
@@ -302,11 +309,11 @@ impl Machine {
             GuestMessage::Hello(_) => "hello",
             GuestMessage::ModuleRefused { .. } => "refusal of a module",
             GuestMessage::Done => "end of an answer",
-            GuestMessage::FilesWanted { .. } => "wish for files",
+            GuestMessage::FilesWanted { .. } => "request for files",
             GuestMessage::Refused { .. } => "refusal",
-            GuestMessage::Output { .. } => "output, or more of it than was asked for",
+            GuestMessage::Output { .. } => "output, unexpected or beyond the limits",
             GuestMessage::Exited(_) => "end of a program",
-            GuestMessage::Primed => "program that is primed",
+            GuestMessage::Primed => "primed program",
             GuestMessage::AtTerminal => "program at the terminal",
         };
         self.fail(LabErrorKind::Unexpected { doing, message })
@@ -318,7 +325,7 @@ impl Machine {
         LabError::new(kind, evidence)
     }
 
-    /// A crash outranks whatever else `kind` makes of the console's log.
+    /// A crash on the console outranks `kind`.
     pub(super) fn fail_or_crash(
         &mut self,
         phase: Phase,
@@ -338,7 +345,7 @@ impl Machine {
         LabError::new(kind, evidence)
     }
 
-    /// Ends QEMU. Returns what its guest printed, and all evidence but an excerpt of that.
+    /// Ends QEMU. Returns the console's log, and all evidence except an excerpt of it.
     fn end(&mut self) -> (Log, GuestEvidence) {
         let cpu_time = self.cpu_time();
         self.process.kill();
@@ -358,8 +365,8 @@ fn nanoseconds_since_1970() -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or_default()
 }
 
-/// A kernel's log without the line that the agent wrote to it. None if that isn't there: then nobody
-/// knows what the kernel said.
+/// A kernel's log without the line that the agent wrote to it. None if that line is missing: then
+/// the log is incomplete.
 fn without_mark(log: &str, mark: &str) -> Option<String> {
     let is_mark = |line: &&str| line.trim_end().ends_with(mark);
     log.lines().find(is_mark)?;

@@ -1,4 +1,4 @@
-//! The file that a guest's memory is in.
+//! The file with a guest's memory.
 
 use std::{
     fs::File,
@@ -12,26 +12,27 @@ use nix::{
     unistd::{Whence, lseek64},
 };
 
-/// The unit of a guest's memory, in bytes. Many are empty, and holes in the file.
+/// The unit of a guest's memory, in bytes. Many pages are empty, and are holes in the file.
 const PAGE: usize = 4096;
-/// Bytes read at once.
+/// Bytes to read at once.
 const PIECE: usize = 256 * PAGE;
 
-/// A file without content and without a name.
+/// Creates an empty file without a name.
 pub(super) fn empty(length: u64) -> io::Result<File> {
     let file = File::from(memfd_create(c"guest-memory", MFdFlags::MFD_CLOEXEC)?);
     file.set_len(length)?;
     Ok(file)
 }
 
-/// Another file with the same content.
+/// Copies a file to a new one without a name.
 pub(super) fn copy(file: &File) -> io::Result<File> {
     let copy = empty(file.metadata()?.size())?;
     for_each_page(file, |offset, page| copy.write_all_at(page, offset))?;
     Ok(copy)
 }
 
-/// Hands every page that isn't empty to `use_page`, with its offset, and returns a checksum of them all.
+/// Calls `use_page` for every page that isn't empty, with its offset, and returns a checksum of
+/// these pages.
 pub(crate) fn for_each_page(
     file: &File,
     mut use_page: impl FnMut(u64, &[u8]) -> io::Result<()>,
@@ -60,7 +61,7 @@ pub(crate) fn for_each_page(
     Ok(checksum.finalize())
 }
 
-/// Where data or a hole begins; none if there is no more of it.
+/// The next offset of data or of a hole; none if there is none.
 fn seek(file: &File, from: u64, whence: Whence) -> io::Result<Option<u64>> {
     match lseek64(file, from.cast_signed(), whence) {
         Ok(at) => Ok(Some(at.cast_unsigned())),

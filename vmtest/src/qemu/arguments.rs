@@ -1,4 +1,4 @@
-//! QEMU's command line as a function of what the machine should be.
+//! Builds QEMU's command line from a description of the machine.
 
 use std::{ffi::OsString, fmt, fs::File, os::fd::RawFd, path::PathBuf, time::Duration};
 
@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use super::x86_64;
 
-/// Who executes the guest's instructions.
+/// What executes the guest's instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Accelerator {
-    /// The processor, by way of the host's kernel.
+    /// The processor, through the host's KVM.
     Kvm,
-    /// QEMU's translator.
+    /// QEMU's translator, TCG.
     Tcg,
 }
 
@@ -25,8 +25,8 @@ impl Accelerator {
         }
     }
 
-    /// How long something may take that takes so long with the processor's help. A translated
-    /// guest is ten times slower, and several of them share the machine.
+    /// Scales a timeout that is meant for KVM. A guest under TCG is ten times slower, and several
+    /// of them share the machine.
     pub fn scale_timeout(self, duration: Duration) -> Duration {
         match self {
             Accelerator::Kvm => duration,
@@ -41,45 +41,45 @@ impl fmt::Display for Accelerator {
     }
 }
 
-/// How much the kernel says on its console.
+/// How much the kernel prints on its console.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verbosity {
-    /// Warnings and worse: every character costs a trap.
+    /// Warnings and worse, because every character costs a trap.
     Warnings,
     /// Everything, from the first instructions on.
     Everything,
 }
 
-/// A machine, as far as its guest could notice.
+/// A machine as its guest sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct MachineSpec {
-    /// Who executes.
+    /// What executes the guest's instructions.
     pub accelerator: Accelerator,
     /// What `-kernel` loads.
     pub kernel: PathBuf,
     /// What `-initrd` loads.
     pub initramfs: PathBuf,
-    /// Mebibytes of memory.
+    /// The memory in mebibytes.
     pub memory_mib: u32,
     /// Number of processors. One is faster to boot: see [`MachineSpec::arguments`].
     pub processors: u32,
-    /// How much the kernel says.
+    /// How much the kernel prints on its console.
     pub verbosity: Verbosity,
-    /// Files that the agent finds when it begins to work. They are no part of a checkpoint.
+    /// Files that the agent installs when it begins to work. They are not part of a checkpoint.
     pub injected: Vec<InjectedFile>,
-    /// Where a debugger of the kernel may connect: a character device of QEMU's, `tcp:localhost:1234` or
-    /// `unix:PATH,server=on,wait=off`.
+    /// Where a kernel debugger may connect: a character device of QEMU, such as
+    /// `tcp:localhost:1234` or `unix:PATH,server=on,wait=off`.
     pub debugger: Option<String>,
-    /// More words for the kernel's command line, at its end. Words after `--` go to PID 1.
+    /// More parameters at the end of the kernel's command line. Those after `--` go to PID 1.
     pub kernel_words: Vec<String>,
 }
 
-/// A file that the agent writes to its place in the guest, as an executable.
+/// A file that the agent installs in the guest, as an executable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct InjectedFile {
     /// Its absolute path in the guest, of at most [`InjectedFile::LONGEST`] bytes.
     pub guest: String,
-    /// Where it is on the host.
+    /// The path of the file on the host.
     pub host: PathBuf,
 }
 
@@ -87,36 +87,36 @@ impl InjectedFile {
     /// The longest path in the guest, in bytes: QEMU has room for 55, and `opt/kernlab` comes before it.
     pub const LONGEST: usize = 44;
 
-    /// A program under its own name in the guest's `/bin`.
+    /// A program that keeps its name in the guest's `/bin`.
     pub fn program(host: impl Into<PathBuf>) -> Self {
         let host = host.into();
         let name = host.file_name().unwrap_or_default().to_string_lossy();
         InjectedFile { guest: format!("/bin/{name}"), host }
     }
 
-    /// The value of `-fw_cfg`, in which a comma is written twice.
+    /// The value of `-fw_cfg`, in which a comma is doubled.
     fn option(&self) -> OsString {
         let host = self.host.to_string_lossy().replace(',', ",,");
         format!("name=opt/kernlab{},file={host}", self.guest).into()
     }
 }
 
-/// Where a machine's memory is, and what is in it at first.
+/// Where a machine's memory is, and its initial content.
 #[derive(Clone, Copy, Debug)]
 pub enum Memory<'a> {
-    /// Nothing; it is gone with the machine.
+    /// Empty memory that is gone with the machine.
     Fresh,
-    /// Nothing; what the guest writes stays in this file.
+    /// Empty memory in this file, which keeps what the guest writes.
     Kept(&'a File),
-    /// What is in this file, which stays as it is: pages are copied when the guest writes to them.
-    /// The machine waits to be told the state of its devices.
+    /// The content of this file, which stays unchanged: pages are copied when the guest writes to
+    /// them. The machine waits for the state of its devices.
     Restored(&'a File),
-    /// What is in this file, to which the guest goes on writing. The machine waits as well.
+    /// The content of this file, to which the guest continues to write. The machine waits as well.
     Continued(&'a File),
 }
 
 impl<'a> Memory<'a> {
-    /// The file, and what becomes of what the guest writes.
+    /// The file, and whether the guest's writes are shared with it.
     pub(super) fn file(self) -> Option<(&'a File, &'static str)> {
         match self {
             Memory::Fresh => None,
@@ -131,12 +131,12 @@ impl<'a> Memory<'a> {
     }
 }
 
-/// What the guest's serial ports are connected to.
+/// The guest's serial ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Port {
-    /// The kernel's console.
+    /// The port of the kernel's console.
     Console,
-    /// The agent's protocol.
+    /// The port of the agent's protocol.
     Protocol,
 }
 
@@ -151,7 +151,7 @@ impl Port {
         }
     }
 
-    /// The descriptor under which QEMU inherits its end of the connection.
+    /// The descriptor at which QEMU inherits its end of the connection.
     pub(super) fn inherited(self) -> RawFd {
         match self {
             Port::Console => 3,
@@ -160,17 +160,18 @@ impl Port {
     }
 }
 
-/// The descriptor under which QEMU inherits its end of the monitor's connection.
+/// The descriptor at which QEMU inherits its end of the monitor's connection.
 pub(super) const MONITOR: RawFd = 5;
-/// The descriptor under which QEMU inherits the file of its guest's memory.
+/// The descriptor at which QEMU inherits the file of its guest's memory.
 pub(super) const MEMORY: RawFd = 6;
 
-/// Where QEMU's ends of the serial ports lead.
+/// What QEMU connects the serial ports to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wiring {
     /// To descriptors that QEMU inherits.
     Inherited,
-    /// The console to the terminal, the protocol nowhere: for somebody who repeats a boot by hand.
+    /// The console to the terminal, the protocol to nothing: for users who reproduce a boot by
+    /// hand.
     Terminal,
 }
 
@@ -186,7 +187,7 @@ impl Wiring {
 }
 
 impl MachineSpec {
-    /// A machine with one processor and the memory that our programs need.
+    /// A machine with one processor and enough memory for the lab's programs.
     pub fn new(
         accelerator: Accelerator,
         kernel: impl Into<PathBuf>,
@@ -205,8 +206,8 @@ impl MachineSpec {
         }
     }
 
-    /// QEMU's arguments. Nothing is there that isn't named: no default devices, no configuration
-    /// files, no network, no disk, nothing of the host's file system.
+    /// QEMU's arguments. They disable everything that isn't named: no default devices, no
+    /// configuration files, no network, no disk, no access to the host's file system.
     pub fn arguments(&self, wiring: Wiring, memory: Memory<'_>) -> Vec<OsString> {
         let mut arguments = self.guest_arguments(memory);
         arguments.extend(["-name", "kernlab", "-display", "none"].map(OsString::from));
@@ -231,9 +232,9 @@ impl MachineSpec {
         arguments
     }
 
-    /// The arguments that a running guest depends on.
+    /// The arguments that affect a running guest.
     pub(crate) fn guest_arguments(&self, memory: Memory<'_>) -> Vec<OsString> {
-        // A guest that crashes or restarts is over.
+        // A guest that crashes or restarts ends QEMU.
         let mut arguments: Vec<OsString> =
             ["-nodefaults", "-no-user-config", "-no-reboot"].map(OsString::from).into();
         let mut option = |name: &str, value: OsString| arguments.extend([name.into(), value]);

@@ -1,4 +1,4 @@
-//! Which QEMU.
+//! Finds QEMU.
 
 use std::{
     env,
@@ -12,7 +12,7 @@ use nix::unistd::{AccessFlags, access};
 
 use super::x86_64;
 
-/// Names the QEMU to use instead of the one in `PATH`.
+/// The environment variable that names the QEMU to use instead of the one in `PATH`.
 pub const QEMU_VARIABLE: &str = "KERNLAB_QEMU";
 
 /// An installed QEMU.
@@ -21,35 +21,35 @@ pub struct Binary {
     path: PathBuf,
 }
 
-/// There is no QEMU that could be used.
+/// No usable QEMU was found.
 #[derive(Debug, thiserror::Error)]
 pub enum BinaryError {
-    /// Nothing in `PATH`.
+    /// QEMU is not in `PATH`.
     #[error(
-        "{name} is not in PATH: install QEMU (`cargo xtask setup`), or name it in {QEMU_VARIABLE}"
+        "{name} is not in PATH: install QEMU (`cargo xtask setup`), or set {QEMU_VARIABLE} to its path"
     )]
     Missing {
         /// The executable's name.
         name: &'static str,
     },
-    /// The environment names something else.
+    /// The environment variable names something else.
     #[error("{QEMU_VARIABLE} names {path}, which is not an executable file")]
     NotExecutable {
-        /// What it names.
+        /// The path that it names.
         path: PathBuf,
     },
-    /// It can't be asked for its version.
+    /// The executable did not report its version.
     #[error("could not execute {path}")]
     Execute {
         /// The executable.
         path: PathBuf,
-        /// Why.
+        /// The error.
         source: io::Error,
     },
 }
 
 impl Binary {
-    /// The QEMU that `$KERNLAB_QEMU` names, else the one in `PATH`.
+    /// The QEMU that `$KERNLAB_QEMU` names, otherwise the one in `PATH`.
     pub fn find() -> Result<Self, BinaryError> {
         Binary::find_in(env::var_os(QEMU_VARIABLE).as_deref(), env::var_os("PATH").as_deref())
     }
@@ -70,17 +70,17 @@ impl Binary {
             .ok_or(BinaryError::Missing { name: x86_64::QEMU })
     }
 
-    /// An executable that is known to be one.
+    /// A QEMU at this path, without a check.
     pub fn at(path: impl Into<PathBuf>) -> Self {
         Binary { path: path.into() }
     }
 
-    /// Where it is.
+    /// The path of the executable.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The line in which it names its version.
+    /// The line with its version.
     pub fn version(&self) -> Result<String, BinaryError> {
         let output = Command::new(&self.path).arg("--version").stdin(Stdio::null()).output();
         let output =
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn its_version_is_one_line() {
-        // Any program that knows the option will do.
+        // Any program that knows `--version` will do.
         let version = Binary::at("/bin/ls").version().unwrap();
         assert!(version.starts_with("ls ") && !version.contains('\n'), "{version}");
         let error = Binary::at("/nonexistent").version().unwrap_err();

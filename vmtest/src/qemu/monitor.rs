@@ -1,5 +1,5 @@
 //! QEMU's monitor protocol, QMP, as far as saving and restoring a machine needs it:
-//! docs/interop/qmp-spec.rst in QEMU's sources. Of each exchange either side writes one line of JSON.
+//! docs/interop/qmp-spec.rst in QEMU's sources. Each message is one line of JSON.
 
 use std::{
     io::{self, IoSlice, Read, Write},
@@ -15,35 +15,35 @@ use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// The longest line that is taken, and the largest state of devices, in bytes. Memory is no part of
-/// it: some tens of kilobytes are usual.
+/// The longest accepted line, and the largest state of devices, in bytes. Some tens of kilobytes
+/// are usual, because the state does not include memory.
 const LIMIT: usize = 64 << 20;
-/// Where a state comes from or goes to: a connection that QEMU was given.
+/// The source or target of a state: a connection that QEMU was given.
 const URI: &str = "fd:state";
 
-/// QEMU did not do what it was asked to.
+/// QEMU did not execute a command.
 #[derive(Debug, thiserror::Error)]
 pub enum MonitorError {
-    /// The connection is of no use.
-    #[error("could not talk to QEMU")]
+    /// The connection failed.
+    #[error("the connection to QEMU's monitor failed")]
     Io(#[from] io::Error),
-    /// It said something that is no QMP.
-    #[error("QEMU said {0:?}, which is not an answer")]
+    /// QEMU sent something that is not QMP.
+    #[error("QEMU sent {0:?}, which is not a QMP message")]
     Garbage(String),
-    /// It refused.
+    /// QEMU refused a command.
     #[error("QEMU refused {command}: {description}")]
     Refused {
-        /// The request.
+        /// The command.
         command: &'static str,
-        /// Its words.
+        /// QEMU's description of the error.
         description: String,
     },
-    /// A state was saved that is not what was expected.
+    /// The migration did not end as expected.
     #[error("QEMU did not save the machine's devices: its migration is {0:?}")]
     NotSaved(String),
 }
 
-/// What QEMU says: of each of its messages, the part that matters here.
+/// The part of a message from QEMU that matters here.
 #[derive(Debug, Deserialize)]
 struct Message {
     #[serde(rename = "return")]
@@ -57,14 +57,14 @@ struct Refusal {
     desc: String,
 }
 
-/// Our end of the connection to QEMU's monitor.
+/// The host's end of the connection to QEMU's monitor.
 #[derive(Debug)]
 pub struct Monitor {
     stream: UnixStream,
-    /// What was read and not yet looked at.
+    /// Bytes that were read but not yet parsed.
     pending: Vec<u8>,
     negotiated: bool,
-    /// The machine was told to run after it had been waiting.
+    /// Whether QEMU has reported that the restored machine runs.
     runs: bool,
 }
 
@@ -73,8 +73,8 @@ impl Monitor {
         Monitor { stream, pending: Vec::new(), negotiated: false, runs: false }
     }
 
-    /// Stops the machine for good and returns the state of its devices. The guest's memory, which
-    /// must be a shared file, is not part of it; it does not change any more.
+    /// Stops the machine for good and returns the state of its devices. The state does not include
+    /// the guest's memory, which must be a shared file; it does not change any more.
     pub fn save(&mut self, deadline: Instant) -> Result<Vec<u8>, MonitorError> {
         self.negotiate(deadline)?;
         let (ours, theirs) = UnixStream::pair()?;
@@ -98,21 +98,21 @@ impl Monitor {
         }
     }
 
-    /// Gives a machine that waits for it the state of its devices, and lets it run.
+    /// Sends a waiting machine the state of its devices, which also makes it run.
     pub fn restore(&mut self, state: &[u8], deadline: Instant) -> Result<(), MonitorError> {
         self.negotiate(deadline)?;
         let (mut ours, theirs) = UnixStream::pair()?;
         ours.set_write_timeout(Some(left_until(deadline)?))?;
         self.hand_over(theirs.into(), deadline)?;
         thread::scope(|scope| {
-            // The connection holds less than a state, and nobody reads before the command is there.
+            // The state exceeds the connection's buffer, and QEMU reads only after the command.
             scope.spawn(move || {
-                // If QEMU doesn't read to the end it says why in its answer.
+                // If QEMU doesn't read all of it, its answer says why.
                 let _ = ours.write_all(state);
             });
             self.execute("migrate-incoming", json!({ "uri": URI }), deadline)?;
-            // It ran when it was saved, so it does again as soon as its state is there. What is sent
-            // to its ports before is lost.
+            // The machine ran when it was saved, so it runs again once its state is loaded. Bytes
+            // sent to its ports before that are lost.
             while !self.runs {
                 self.message(deadline)?;
             }
@@ -120,11 +120,11 @@ impl Monitor {
         })
     }
 
-    /// Leaves the phase of negotiation, and names what is special about our migrations: memory that
-    /// is in a shared file is already where it should be.
+    /// Ends the capability negotiation, and enables the migration capability that leaves shared
+    /// memory where it is.
     fn negotiate(&mut self, deadline: Instant) -> Result<(), MonitorError> {
         if !self.negotiated {
-            // Its greeting comes first, and is no answer.
+            // The greeting arrives first; it is no answer.
             self.execute("qmp_capabilities", json!({}), deadline)?;
             let capabilities = json!([{ "capability": "x-ignore-shared", "state": true }]);
             self.execute(
@@ -148,7 +148,7 @@ impl Monitor {
         self.answer(command, deadline)
     }
 
-    /// Gives QEMU the descriptor that [`URI`] names.
+    /// Passes QEMU the descriptor that [`URI`] names.
     fn hand_over(&mut self, descriptor: OwnedFd, deadline: Instant) -> Result<(), MonitorError> {
         let request = json!({ "execute": "getfd", "arguments": { "fdname": "state" } }).to_string();
         let descriptors = [descriptor.as_raw_fd()];
@@ -184,7 +184,7 @@ impl Monitor {
         Ok(message)
     }
 
-    /// The next line, without its end.
+    /// The next line, without its line end.
     fn line(&mut self, deadline: Instant) -> Result<Vec<u8>, MonitorError> {
         let mut buffer = [0; 4096];
         loop {
@@ -194,7 +194,7 @@ impl Monitor {
                 return Ok(line);
             }
             if self.pending.len() > LIMIT {
-                return Err(MonitorError::Garbage("a line without end".to_owned()));
+                return Err(MonitorError::Garbage("a line that is too long".to_owned()));
             }
             match read_until(&self.stream, &mut buffer, deadline)? {
                 0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
@@ -204,7 +204,7 @@ impl Monitor {
     }
 }
 
-/// The time that is left, which is none at all only as an error: to a socket it would mean for ever.
+/// The time that is left. None left is an error, because a socket takes zero as no timeout.
 fn left_until(deadline: Instant) -> io::Result<Duration> {
     match deadline.saturating_duration_since(Instant::now()) {
         Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
@@ -212,7 +212,7 @@ fn left_until(deadline: Instant) -> io::Result<Duration> {
     }
 }
 
-/// Reads what there is, as soon as there is something; zero bytes at the end.
+/// Reads what is available, as soon as something is; zero bytes at the end.
 fn read_until(mut stream: &UnixStream, buffer: &mut [u8], deadline: Instant) -> io::Result<usize> {
     loop {
         stream.set_read_timeout(Some(left_until(deadline)?))?;
@@ -233,7 +233,7 @@ mod tests {
 
     use super::*;
 
-    /// What becomes of a restore when QEMU says this.
+    /// Restores from a monitor that sends this text, and returns the error.
     fn restore(says: &str) -> MonitorError {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(says.as_bytes()).unwrap();
@@ -243,8 +243,8 @@ mod tests {
     }
 
     #[rstest]
-    #[case::hung_up("{\"QMP\": {}}\n", "could not talk to QEMU")]
-    #[case::garbage("hello\n", "QEMU said \"hello\", which is not an answer")]
+    #[case::hung_up("{\"QMP\": {}}\n", "the connection to QEMU's monitor failed")]
+    #[case::garbage("hello\n", "QEMU sent \"hello\", which is not a QMP message")]
     #[case::refused(
         "{\"QMP\": {}}\n{\"error\": {\"class\": \"GenericError\", \"desc\": \"no\"}}\n",
         "QEMU refused qmp_capabilities: no"

@@ -1,4 +1,4 @@
-//! A QEMU process that can't be left behind.
+//! A QEMU process that never outlives its owner.
 
 use std::{
     fs::File,
@@ -34,11 +34,11 @@ use super::{
     x86_64::{KernelImage, check_kernel_image},
 };
 
-/// How much of what QEMU says about itself is kept, in bytes.
+/// How much of QEMU's standard error is kept, in bytes.
 const DIAGNOSTICS: u64 = 16 * 1024;
-/// The descriptor under which QEMU inherits its end of [`Process::life`], beside the ports'.
+/// The descriptor at which QEMU inherits its end of [`Process::life`], beside those of the ports.
 const LIFE: RawFd = 7;
-/// The descriptor under which QEMU inherits a kernel that has no file.
+/// The descriptor at which QEMU inherits a placeholder for the kernel.
 const KERNEL: RawFd = 8;
 
 /// QEMU could not be started.
@@ -47,43 +47,43 @@ pub enum SpawnError {
     /// The host is out of descriptors or memory.
     #[error("could not connect the guest's ports")]
     Connect(#[source] io::Error),
-    /// It could not be executed.
+    /// The executable could not be started.
     #[error("could not execute {path}")]
     Execute {
         /// The executable.
         path: PathBuf,
-        /// Why.
+        /// The error.
         source: io::Error,
     },
 }
 
-/// A running QEMU. It is killed when this is dropped, and by the kernel when our process ends in
-/// whatever way.
+/// A running QEMU. It is killed when this is dropped, and by the kernel however this process ends.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
-    /// Its standard error. A file in memory rather than a pipe: nobody has to read it meanwhile.
+    /// Its standard error, in a memory file rather than a pipe, so that nothing has to read it
+    /// meanwhile.
     diagnostics: File,
-    /// A pipe that nobody writes to. It hangs up when QEMU, which has the other end, is gone.
+    /// A pipe that is never written to. It hangs up when QEMU, which has the other end, is gone.
     life: OwnedFd,
     reproduce: String,
 }
 
-/// A process, and our ends of what it is connected to.
+/// A process, and the host's ends of its connections.
 #[derive(Debug)]
 pub struct Spawned {
-    /// QEMU.
+    /// The QEMU process.
     pub process: Process,
-    /// What the guest's kernel prints.
+    /// The output of the guest's console.
     pub console: UnixStream,
-    /// The guest's agent.
+    /// The connection to the guest's agent.
     pub protocol: UnixStream,
-    /// QEMU itself.
+    /// The connection to QEMU's monitor.
     pub monitor: Monitor,
 }
 
 impl Process {
-    /// Starts a machine.
+    /// Starts QEMU for a machine.
     pub fn spawn(
         binary: &Binary,
         spec: &MachineSpec,
@@ -115,10 +115,10 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(stderr)
-            // Else the C library grows the heap of the thread that translates page by page: hundreds of
+            // Otherwise the C library grows the translator thread's heap page by page: hundreds of
             // system calls in a guest of a few hundred milliseconds.
             .env("MALLOC_ARENA_MAX", "1")
-            // Ctrl-C on the terminal is for us; we end our guests.
+            // Ctrl-C on the terminal is for this process, which ends its guests.
             .process_group(0);
         let mut inherited = vec![
             FdMapping { parent_fd: console_theirs.into(), child_fd: Port::Console.inherited() },
@@ -140,7 +140,7 @@ impl Process {
         unsafe {
             command.pre_exec(move || {
                 prctl::set_pdeathsig(Signal::SIGKILL)?;
-                // We may have died before the kernel knew that it should tell.
+                // This process may have died before the signal was set up.
                 if getppid() == us { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
             });
         }
@@ -155,15 +155,15 @@ impl Process {
         &self.reproduce
     }
 
-    /// Waits until it has ended by itself; `None` at the deadline.
+    /// Waits until QEMU has ended by itself; `None` at the deadline.
     pub fn wait(&mut self, deadline: Instant) -> Option<ExitStatus> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            // Rounded up: poll(2) counts whole milliseconds.
+            // Rounded up, because poll(2) counts whole milliseconds.
             let timeout = PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX);
-            // Nothing is asked for: a pipe that hangs up says so unasked.
+            // No events are requested: poll(2) always reports a hang-up.
             match poll(&mut [PollFd::new(self.life.as_fd(), PollFlags::empty())], timeout) {
-                // Its descriptors are closed, so there is nothing left that could hold it up.
+                // Its descriptors are closed, so nothing can delay its end.
                 Ok(1..) => return self.child.wait().ok(),
                 Ok(_) if left.is_zero() => return None,
                 Ok(_) | Err(Errno::EINTR) => {}
@@ -172,26 +172,26 @@ impl Process {
         }
     }
 
-    /// Ends it at once, and whatever it started: a user's QEMU may be a script that starts one.
+    /// Kills QEMU and its children: a user's QEMU may be a script that starts another.
     pub fn kill(&mut self) {
         if !matches!(self.child.try_wait(), Ok(None)) {
             return;
         }
-        // It leads a group of its own, which exists as long as nobody has waited for it.
+        // It leads its own process group, which exists until it has been waited for.
         let group = Pid::from_raw(self.child.id().cast_signed());
         if killpg(group, Signal::SIGKILL).is_ok() {
-            // An error would mean that somebody else has waited for it.
+            // An error would mean that it was already waited for.
             let _ = self.child.wait();
         }
     }
 
-    /// How long processors were busy with it and its guest; nothing of one that has ended.
+    /// The CPU time of QEMU and its children; zero after QEMU has ended.
     pub fn processor_time(&self) -> Duration {
         let clock = clock_getcpuclockid(Pid::from_raw(self.child.id().cast_signed()));
         clock.and_then(|clock| clock.now()).map_or(Duration::ZERO, Duration::from)
     }
 
-    /// What it said about itself.
+    /// QEMU's standard error.
     pub fn diagnostics(&self) -> String {
         let length = self.diagnostics.metadata().map_or(0, |file| file.len());
         let start = length.saturating_sub(DIAGNOSTICS);
@@ -209,8 +209,8 @@ impl Drop for Process {
     }
 }
 
-/// What a machine is given for its kernel if it gets that with a checkpoint. A bzImage is read as
-/// well: what QEMU makes of it depends on what is in it.
+/// The placeholder for the kernel of a machine that is restored. A bzImage is still read: what QEMU
+/// makes of it depends on its content.
 fn placeholder(spec: &MachineSpec, memory: Memory<'_>) -> io::Result<Option<File>> {
     if !memory.waits() || !matches!(check_kernel_image(&spec.kernel), Ok(KernelImage::Elf)) {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! Everything about the guest's machine that would be different on another architecture.
+//! The parts of the guest's machine that depend on the architecture.
 
 use std::{
     fs::File,
@@ -10,33 +10,34 @@ use std::{
 
 use super::arguments::{Accelerator, Verbosity};
 
-/// Name of QEMU's executable.
+/// The name of QEMU's executable.
 pub(super) const QEMU: &str = "qemu-system-x86_64";
 
-/// The kernel's command line on every machine.
+/// The kernel's parameters on every machine.
 pub(super) const KERNEL_WORDS: [&str; 11] = [
     "console=ttyS0",
     "kernlab.port=ttyS1",
-    // Two serial ports: don't look for more.
+    // Two serial ports: the kernel doesn't look for more.
     "8250.nr_uarts=2",
-    // A crash ends QEMU (`-no-reboot`) at once: by triple fault, which every board understands.
+    // A crash ends QEMU (`-no-reboot`) at once: by triple fault, which works on every board.
     "panic=-1",
     "oops=panic",
     "reboot=t",
-    // Addresses in logs mean the same in every run.
+    // Keeps the addresses in logs the same in every run.
     "nokaslr",
-    // Whoever detaches a probe waits for this, several times.
+    // Detaching a probe waits for grace periods, several times.
     "rcupdate.rcu_expedited=1",
-    // A quarter of a second under emulation, and nothing that a tracer could notice.
+    // The tests take a quarter of a second under TCG, and no tracer could notice their absence.
     "cryptomgr.notests",
-    // No entropy source but the processor: without it the first getrandom(2) may wait for ever.
+    // The processor is the only source of entropy: without it, the first getrandom(2) may block for
+    // ever.
     "random.trust_cpu=on",
-    // On a busy host the timer's self-test fails now and then, and with it the boot.
+    // On a busy host the timer's self-test sometimes fails, and the boot with it.
     "no_timer_check",
 ];
 
-/// `microvm` boots fastest (no PCI, no ACPI tables to interpret), but without ACPI nothing tells
-/// the kernel about further processors. With ACPI, kernels before 6.1 find no timer on it.
+/// `microvm` boots fastest (no PCI, no ACPI tables to interpret), but without ACPI the kernel does
+/// not find further processors. With ACPI, kernels before 6.1 find no timer on it.
 pub(super) fn board(processors: u32) -> &'static str {
     match processors {
         0..=1 => "microvm,acpi=off,pit=on,pic=on,rtc=on,isa-serial=off,auto-kernel-cmdline=off",
@@ -44,7 +45,7 @@ pub(super) fn board(processors: u32) -> &'static str {
     }
 }
 
-/// The plainest model is the fastest to translate: with more features the kernel does more.
+/// The simplest model is the fastest under TCG: with more features the kernel does more.
 pub(super) fn cpu_model(accelerator: Accelerator) -> &'static str {
     match accelerator {
         Accelerator::Kvm => "host",
@@ -56,7 +57,7 @@ pub(super) fn serial_port(chardev: &str, index: usize) -> String {
     format!("isa-serial,chardev={chardev},index={index}")
 }
 
-/// Console levels: 5 prints warnings and worse, 8 everything.
+/// Console levels: 5 prints warnings and worse, 8 prints everything.
 pub(super) fn console_words(verbosity: Verbosity) -> &'static [&'static str] {
     match verbosity {
         Verbosity::Warnings => &["loglevel=5"],
@@ -64,12 +65,12 @@ pub(super) fn console_words(verbosity: Verbosity) -> &'static [&'static str] {
     }
 }
 
-/// KVM gives its guests a clock. Under emulation the kernel measures what it has against a timer
-/// that QEMU can't serve in time on a busy host, and what comes of it differs from boot to boot.
+/// KVM gives its guests a clock. Under TCG the kernel calibrates its clocks against a timer that
+/// QEMU can't serve in time on a busy host, with results that differ from boot to boot.
 ///
 /// - The time stamp counter is the host's. If it can't be measured, time passes in steps of 4 ms;
-///   so we say how fast it is. The parameter was added after 5.4: older kernels do measure.
-/// - The local timer of the processor isn't needed where there is only one: not using it saves a
+///   so a parameter gives its frequency. The parameter was added after 5.4: older kernels measure.
+/// - The processor's local timer isn't needed where there is only one: not using it saves a
 ///   tenth of a second of measuring.
 pub(super) fn clock_words(accelerator: Accelerator, processors: u32) -> Vec<String> {
     if accelerator == Accelerator::Kvm {
@@ -83,12 +84,12 @@ pub(super) fn clock_words(accelerator: Accelerator, processors: u32) -> Vec<Stri
 
 const COUNTER_RATE: &str = "tsc_early_khz=";
 
-/// Is this a word of the kernel's command line that differs a little each time it is made?
+/// Is this a parameter of the kernel's command line with a measured value, which varies?
 pub(crate) fn is_measured(word: &str) -> bool {
     word.starts_with(COUNTER_RATE)
 }
 
-/// Thousands of ticks per second of the host's time stamp counter, if it ticks evenly.
+/// The frequency of the host's time stamp counter in kHz, if it is constant.
 fn host_counter_khz() -> Option<u32> {
     static KHZ: OnceLock<Option<u32>> = OnceLock::new();
     *KHZ.get_or_init(measure_counter)
@@ -113,7 +114,7 @@ fn measure_counter() -> Option<u32> {
         (Instant::now(), unsafe { std::arch::x86_64::_rdtsc() })
     };
     let (start, first) = stamp();
-    // A measurement, not a wait: an error of a microsecond is 0.02 %.
+    // This measures, it does not wait: an error of a microsecond is 0.02 %.
     std::thread::sleep(Duration::from_millis(5));
     let (end, last) = stamp();
     let ticks = u128::from(last.checked_sub(first)?);
@@ -121,18 +122,18 @@ fn measure_counter() -> Option<u32> {
     u32::try_from(khz).ok().filter(|khz| *khz > 0)
 }
 
-/// A file that QEMU could not boot.
+/// The file can't be booted by QEMU.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelImageError {
-    /// It can't be read.
+    /// The file can't be read.
     #[error("could not read the kernel image {path}")]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error.
         source: io::Error,
     },
-    /// It is something else.
+    /// The file is no kernel image.
     #[error(
         "{path} is not an x86-64 kernel image: expected a bzImage (as in /boot/vmlinuz-*) \
          or an uncompressed ELF vmlinux"
@@ -146,18 +147,18 @@ pub enum KernelImageError {
 /// How QEMU starts a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KernelImage {
-    /// By the setup code at its beginning.
+    /// By the setup code at the beginning of a bzImage.
     BzImage,
-    /// By its PVH entry point.
+    /// By the PVH entry point of an ELF image.
     Elf,
 }
 
-/// Looks at the image's header.
+/// Detects the kind of image from its header.
 pub fn check_kernel_image(path: &Path) -> Result<KernelImage, KernelImageError> {
     let mut header = [0; 0x206];
     File::open(path)
         .and_then(|file| match file.read_exact_at(&mut header, 0) {
-            // Too short: its zeros are no header.
+            // The file is too short; the header stays zero and is no kernel's.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
             other => other,
         })

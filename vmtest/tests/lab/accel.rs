@@ -1,4 +1,4 @@
-//! Acceleration on the machine that runs the tests, whatever it can do.
+//! Tests acceleration on the machine that runs the tests, whatever it supports.
 
 use std::{
     thread,
@@ -23,7 +23,7 @@ fn the_answer_is_found_once_and_its_machine_boots() {
     let ask = || decide(&store, &qemu, kernel(), &image).unwrap();
     kernel();
 
-    // All ask at the same time; at most one boots and has news.
+    // All ask at the same time; at most one boots a kernel and has news.
     let started = Instant::now();
     let answers: Vec<_> = thread::scope(|scope| {
         let asking: Vec<_> = (0..3).map(|_| scope.spawn(ask)).collect();

@@ -1,4 +1,4 @@
-//! Boots that succeed, and the many ways in which they don't.
+//! Boots that succeed, and boots that fail in many ways.
 
 use std::{path::Path, time::Duration};
 
@@ -62,7 +62,11 @@ fn an_init_that_never_speaks_runs_into_the_deadline() {
     let error = failure(Guest::boot(&fault_machine("silent"), Duration::from_millis(1500)));
     assert!(matches!(error.kind(), LabErrorKind::NeverReady { .. }), "{error}");
     assert_eq!((error.outcome(), error.reason()), (Outcome::Infra, Reason::BootTimeout));
-    assert!(error.to_string().starts_with("the guest was not ready after 6 s; its last words: ["));
+    assert!(
+        error
+            .to_string()
+            .starts_with("the guest was not ready after 6 s; the last line on its console: [")
+    );
 }
 
 #[test]
@@ -104,7 +108,7 @@ fn an_elf_file_that_is_no_kernel_is_refused_by_qemu() {
 
 #[test]
 fn without_qemu_the_error_names_the_variable() {
-    // Only this process: nextest runs every test in one of its own.
+    // The variable only affects this process: nextest runs every test in its own.
     // SAFETY: no other thread of this test reads the environment.
     unsafe { std::env::set_var("KERNLAB_QEMU", "/nonexistent") };
     let error = LabError::from(Binary::find().unwrap_err());

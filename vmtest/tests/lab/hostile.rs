@@ -1,5 +1,5 @@
-//! Guests that lie. A shell script in QEMU's place says whatever a test wants, on the console
-//! (descriptor 3) and on the protocol's port (descriptor 4).
+//! Hostile guests. A shell script in place of QEMU sends whatever a test wants to the console
+//! (descriptor 3) and to the protocol's port (descriptor 4).
 
 use std::{
     fs,
@@ -16,23 +16,23 @@ use kernlab_vmtest::{
 };
 use rstest::rstest;
 
-/// How long a boot may take here.
+/// The timeout of a boot in these tests.
 const BOOT: Duration = Duration::from_secs(5);
 
-/// A machine whose guest says these messages at once, and then does what the script says.
+/// A machine whose guest sends these messages at once, and then runs the script.
 fn pretend(dir: &Path, messages: &[GuestMessage], script: &str) -> Bootable {
-    let said = dir.join("said");
+    let answers = dir.join("answers");
     let frames = messages.iter().flat_map(|message| encode(message).unwrap());
-    fs::write(&said, frames.collect::<Vec<_>>()).unwrap();
+    fs::write(&answers, frames.collect::<Vec<_>>()).unwrap();
     let qemu = dir.join("qemu");
-    fs::write(&qemu, format!("#!/bin/sh\ncat {} >&4\n{script}\n", said.display())).unwrap();
+    fs::write(&qemu, format!("#!/bin/sh\ncat {} >&4\n{script}\n", answers.display())).unwrap();
     fs::set_permissions(&qemu, fs::Permissions::from_mode(0o755)).unwrap();
     let kernel = dir.join("vmlinux");
     let mut header = b"\x7fELF\x02\x01".to_vec();
     header.resize(0x300, 0);
     header[18] = 62;
     fs::write(&kernel, header).unwrap();
-    // Its patience is the shortest.
+    // KVM has the shortest timeouts.
     Bootable::new(Binary::at(qemu), MachineSpec::new(Accelerator::Kvm, kernel, "/image"))
 }
 
@@ -125,8 +125,8 @@ fn silence_ends() {
 
 #[test]
 fn an_end_without_a_word_is_no_verdict_on_the_kernel() {
-    // Not before it is asked for the program: that is the first byte after the request to begin,
-    // whose length is the same from 1972 to 2262.
+    // Waits for the request to run the program: that is the first byte after the request to begin,
+    // whose length is constant from 1972 to 2262.
     let begin =
         HostMessage::Begin(Begin { unix_time_ns: 1 << 60, entropy: [0; 32], has_files: false });
     let asked = encode(&begin).unwrap().len() + 1;

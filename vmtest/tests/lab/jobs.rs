@@ -1,4 +1,4 @@
-//! Programs that end in every way, and those that take the kernel along.
+//! Programs that end in every way, and programs that crash or hang the kernel.
 
 use std::time::{Duration, Instant};
 
@@ -73,7 +73,7 @@ fn a_program_that_ignores_its_deadline_is_killed() {
     assert_eq!(output.exit, Exit::Deadline);
     assert_eq!(text(&output.stdout), "here to stay\n");
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
-    // The guest is as good as new.
+    // The guest still works.
     assert_eq!(guest.run(&fault_agent(&["exit", "3"])).unwrap().exit, Exit::Code(3));
 }
 
@@ -104,7 +104,7 @@ fn the_guests_clock_keeps_time() {
         guests
     };
     assert!(nap("1", "500000") >= Duration::from_millis(500));
-    // With a clock that ticks 250 times a second this would take two seconds at least.
+    // With a clock that ticks 250 times a second, this would take at least two seconds.
     let short = nap("500", "100");
     assert!(short < Duration::from_millis(1900), "{short:?}");
 }
@@ -128,7 +128,7 @@ fn a_crash_is_reported_with_its_evidence() {
     let evidence = &error.evidence().console;
     assert!(evidence.contains("sysrq") && evidence.contains("Call Trace"), "{evidence}");
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
-    // And there is no guest any more.
+    // The guest is gone.
     assert!(guest.run(&fault_agent(&["exit", "0"])).is_err());
 }
 

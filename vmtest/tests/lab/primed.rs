@@ -12,19 +12,19 @@ use rstest::rstest;
 
 use crate::workbench::{fault_agent, machine};
 
-/// What the program does when it is told, in a guest of its own.
+/// Restores the guest, and returns what the primed program does with this input.
 fn proceed(machine: &Bootable, saved: &Checkpoint, input: &str) -> JobOutput {
     let program = fault_agent(&["prime"]).timeout(Duration::from_secs(1));
     let guest = Guest::restore_primed(machine, saved).unwrap();
     let (mut guest, output) = guest.proceed(input, &program).unwrap();
     assert!(guest.kernel_log().unwrap().starts_with(&saved.kernel_log));
-    // Nothing is left of it.
+    // Nothing is left of the guest.
     let after = guest.run(&fault_agent(&["list", "/sys/kernel/btf"])).unwrap();
     assert_eq!(String::from_utf8_lossy(&after.stdout).trim(), "vmlinux");
     output
 }
 
-/// Keeps what it hears.
+/// Records notices.
 #[derive(Default)]
 struct Notices(Mutex<Vec<String>>);
 
@@ -36,7 +36,7 @@ impl Observer for Notices {
     }
 }
 
-/// Expects to hear nothing.
+/// Fails on any notice.
 struct NoNotice;
 
 impl Observer for NoNotice {
@@ -54,7 +54,7 @@ fn a_program_that_stands_by_goes_on_in_every_guest() {
     let program = fault_agent(&["prime"]).hide("/sys/kernel/btf");
     let saved = Checkpoint::of_primed(&machine, &booted, &program).unwrap();
     assert!(saved.kernel_log.starts_with(&booted.kernel_log));
-    // The saved guest has its files.
+    // The saved guest already has its files.
     machine.machine.injected.clear();
 
     let hidden = proceed(&machine, &saved, "list /sys/kernel/btf");
@@ -79,7 +79,7 @@ fn a_program_that_does_something_else_is_not_saved(#[case] words: &[&str]) {
     let program = fault_agent(words).timeout(Duration::from_secs(1));
     let error = Checkpoint::of_primed(&machine, &booted, &program).unwrap_err();
     assert!(matches!(error.kind(), LabErrorKind::EndedEarly { .. }), "{error}");
-    // Where it was started is as it was.
+    // The guest that it was restored from is unchanged.
     let mut guest = Guest::restore(&machine, &booted).unwrap();
     assert_eq!(guest.run(&fault_agent(&["exit", "3"])).unwrap().exit, Exit::Code(3));
 }
@@ -112,14 +112,14 @@ fn a_saved_program_is_that_of_its_file() {
     fs::copy(&machine.machine.injected[0].host, &host).unwrap();
     machine.machine.injected[0].host = host.clone();
     let program = fault_agent(&["prime"]);
-    let told = Notices::default();
+    let notices = Notices::default();
     let exit = || {
-        let guest = checkpoints.primed(&machine, &program, &told).unwrap()?;
+        let guest = checkpoints.primed(&machine, &program, &notices).unwrap()?;
         Some(guest.proceed("exit 5", &program).unwrap().1.exit)
     };
     let prepare = || checkpoints.prime(&machine, &program, &NoNotice).unwrap();
 
-    assert_eq!(exit(), None, "nobody has saved one");
+    assert_eq!(exit(), None, "no guest was saved");
     prepare();
     assert_eq!(exit(), Some(Exit::Code(5)));
     let bytes = fs::read(&host).unwrap();
@@ -131,6 +131,6 @@ fn a_saved_program_is_that_of_its_file() {
         fs::write(state.unwrap().path().join("devices"), "damaged").unwrap();
     }
     assert_eq!(exit(), None);
-    let told = told.0.into_inner().unwrap();
-    assert!(told[0].contains("the checksum of its devices is wrong"), "{told:?}");
+    let notices = notices.0.into_inner().unwrap();
+    assert!(notices[0].contains("the checksum of its devices is wrong"), "{notices:?}");
 }

@@ -9,7 +9,7 @@ use kernlab_vmtest::{
 
 use crate::workbench::{fault_agent, image, machine, machine_with, program};
 
-/// How many guests are restored from one state.
+/// How many guests to restore from one checkpoint.
 const GUESTS: usize = 20;
 
 #[test]
@@ -41,7 +41,8 @@ fn every_guest_of_a_state_is_pristine_and_none_repeats_anothers_random_bytes() {
 fn files_come_by_the_port_where_they_can_not_be_fetched() {
     let mut machine = machine_with(&image(&program("kernlab-agent"), &[]), &["kernlab.files=port"]);
     let saved = Checkpoint::of_boot(&machine, BOOT_TIMEOUT).unwrap();
-    // A short one, because a program would take a minute: whoever runs it runs the agent.
+    // A short script, because transferring a program would take a minute. Its interpreter is the
+    // agent.
     let script = format!("#!/init\n{}", "padding\n".repeat(5000));
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), script).unwrap();

@@ -1,4 +1,4 @@
-//! Kernels that tracers run on have what the lab says that a kernel needs.
+//! Kernels that tracers run on have the options that the lab requires.
 
 use kernlab_kernels::{Kernels, Silent, State, Suitability, examine};
 
@@ -17,7 +17,7 @@ fn the_list_of_options_holds_for_kernels_that_work() {
     };
     let known = kernel();
     check(&known.id, known.config.as_deref().unwrap());
-    // And whatever else of the matrix is here.
+    // Also checks the other kernels of the matrix that are on this machine.
     let kernels = Kernels::open().unwrap();
     for entry in &kernels.matrix().entries {
         if kernels.state(entry) != State::Stored {

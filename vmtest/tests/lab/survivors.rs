@@ -1,4 +1,4 @@
-//! No QEMU outlives whoever started it.
+//! No QEMU outlives the process that started it.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use kernlab_vmtest::lab::{BOOT_TIMEOUT, Guest};
 
 use crate::workbench::{guest, machine};
 
-/// Set in the process that is going to be killed.
+/// Set in the process that the test kills.
 const VICTIM: &str = "KERNLAB_TEST_VICTIM";
 
 /// The QEMUs whose parent is this process.
@@ -53,7 +53,7 @@ fn a_guest_may_move_to_a_thread_that_outlives_the_one_that_started_it() {
 #[test]
 fn a_kill_leaves_no_qemu_behind() {
     if std::env::var_os(VICTIM).is_some() {
-        // Boots, tells, and waits for its end.
+        // Boots a guest, reports it, and waits to be killed.
         let guest = Guest::boot(&machine(), BOOT_TIMEOUT).unwrap();
         println!("ready {:?}", guest.hello().release);
         thread::sleep(Duration::from_secs(600));

@@ -1,4 +1,5 @@
-//! What the tests boot: a kernel of the matrix, and an initramfs with our programs.
+//! The machines that the tests boot: a kernel of the matrix, and an initramfs with the lab's
+//! programs.
 
 use std::{
     path::{Path, PathBuf},
@@ -17,7 +18,7 @@ use kernlab_vmtest::{
 /// The kernel that the lab's own tests boot.
 const KERNEL: &str = "debian-6.1";
 
-/// That kernel: fetched when the store lacks it, and a failure when it can't be had.
+/// The tests' kernel. It is downloaded if the store lacks it; a failure panics.
 pub(crate) fn kernel() -> &'static Unpacked {
     static UNPACKED: OnceLock<Unpacked> = OnceLock::new();
     UNPACKED.get_or_init(|| {
@@ -25,11 +26,11 @@ pub(crate) fn kernel() -> &'static Unpacked {
         let entry = kernels.entry(KERNEL).expect("the matrix has the kernel");
         kernels
             .prepare(entry, &Silent)
-            .unwrap_or_else(|error| panic!("{KERNEL} can't be had: {}", chain(&error)))
+            .unwrap_or_else(|error| panic!("{KERNEL} is not available: {}", chain(&error)))
     })
 }
 
-/// A program for the guest: from the directory that `cargo xtask` names, else built here.
+/// A program for the guest: from the directory that `cargo xtask` names, otherwise built now.
 pub(crate) fn program(name: &str) -> PathBuf {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     let given = || std::env::var_os("KERNLAB_GUEST").map(PathBuf::from);
@@ -62,7 +63,7 @@ pub(crate) fn image(pid_1: &Path, modules: &[PathBuf]) -> Initramfs {
     images.keep(&base.with_modules(modules).unwrap()).unwrap()
 }
 
-/// A machine that boots this initramfs, with the fault agent at hand.
+/// A machine that boots this initramfs, with the fault agent injected.
 pub(crate) fn machine_with(image: &Initramfs, words: &[&str]) -> Bootable {
     let mut machine = MachineSpec::new(Accelerator::Tcg, kernel().image.fastest(), &image.path);
     machine.injected = vec![InjectedFile::program(program("kernlab-fault-agent"))];
@@ -75,12 +76,12 @@ pub(crate) fn machine() -> Bootable {
     machine_with(&image(&program("kernlab-agent"), &[]), &[])
 }
 
-/// A machine whose PID 1 behaves badly.
+/// A machine whose PID 1 is the fault agent.
 pub(crate) fn fault_machine(behaviour: &str) -> Bootable {
     machine_with(&image(&program("kernlab-fault-agent"), &[]), &["--", behaviour])
 }
 
-/// A guest that waits for requests.
+/// A guest that is ready.
 pub(crate) fn guest() -> Guest<Ready> {
     match Guest::boot(&machine(), BOOT_TIMEOUT) {
         Ok(guest) => guest,
