@@ -1,5 +1,5 @@
-//! The first request: what makes a guest, which may have been restored from a checkpoint, one of
-//! here and now.
+//! The first request. It gives a guest, which may have been restored from an old checkpoint, the
+//! current time, new random bytes and its files.
 
 use std::{fs::File, io, os::fd::AsRawFd, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{
     parameters::Files,
 };
 
-/// Why a guest can't begin.
+/// Why a guest could not begin to work.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BeginError {
     #[error("mix random bytes into the kernel's: {0}")]
@@ -25,7 +25,7 @@ pub(crate) enum BeginError {
     Files(#[from] FirmwareError),
 }
 
-/// What the host is told, if it went well.
+/// The answer to the host, if everything succeeded.
 pub(crate) fn begin(begin: &Begin, files: Files) -> Result<GuestMessage, BeginError> {
     add_entropy(&begin.entropy).map_err(BeginError::Entropy)?;
     let time = TimeSpec::from(Duration::from_nanos(begin.unix_time_ns));
@@ -44,7 +44,7 @@ pub(crate) fn begin(begin: &Begin, files: Files) -> Result<GuestMessage, BeginEr
     Ok(GuestMessage::FilesWanted { why })
 }
 
-/// `struct rand_pool_info`, include/uapi/linux/random.h, with our bytes in its tail.
+/// `struct rand_pool_info` of include/uapi/linux/random.h, followed by the random bytes.
 #[repr(C)]
 struct RandomBytes {
     entropy_bits: libc::c_int,
@@ -52,7 +52,7 @@ struct RandomBytes {
     bytes: [u8; 32],
 }
 
-// include/uapi/linux/random.h: RNDADDENTROPY names the head of the structure only.
+// include/uapi/linux/random.h: the size in RNDADDENTROPY is that of the structure's head only.
 nix::ioctl_write_ptr_bad!(
     rnd_add_entropy,
     nix::request_code_write!(b'R', 0x03, 2 * size_of::<libc::c_int>()),
@@ -60,11 +60,11 @@ nix::ioctl_write_ptr_bad!(
 );
 nix::ioctl_none!(rnd_reseed_crng, b'R', 0x07);
 
-/// Adds the bytes and has the generator use them at once.
+/// Adds the bytes to the kernel's random generator and makes it use them at once.
 fn add_entropy(bytes: &[u8; 32]) -> io::Result<()> {
     let random = File::open("/dev/urandom")?;
     let added = RandomBytes { entropy_bits: 256, length: 32, bytes: *bytes };
-    // SAFETY: the structure is as long as it says.
+    // SAFETY: `added` is as long as its `length` says.
     unsafe { rnd_add_entropy(random.as_raw_fd(), &added) }?;
     // SAFETY: the call takes no argument.
     unsafe { rnd_reseed_crng(random.as_raw_fd()) }?;

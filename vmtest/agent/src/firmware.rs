@@ -1,9 +1,9 @@
-//! Files that QEMU hands to the guest by its firmware configuration device, `fw_cfg`:
-//! docs/specs/fw_cfg.rst in QEMU's sources.
+//! Gets the files that QEMU passes to the guest through its firmware configuration device,
+//! `fw_cfg`: docs/specs/fw_cfg.rst in QEMU's sources.
 //!
-//! The device is on every machine of QEMU's and needs no driver: two ports, known to every
-//! firmware, so that the same few lines work under every kernel. What it holds belongs to the QEMU
-//! process and not to the guest's checkpoint: a restored guest finds the files of today.
+//! Every machine of QEMU has the device, and it needs no driver: it has fixed I/O ports, so the
+//! same few lines work under every kernel. Its content belongs to the QEMU process and not to the
+//! guest's checkpoint: a restored guest finds the current files.
 
 #[cfg_attr(target_arch = "x86_64", path = "firmware/x86_64.rs")]
 mod ports;
@@ -18,21 +18,21 @@ use std::{
 
 use self::{ports::Ports, window::Window};
 
-/// What QEMU's `-fw_cfg name=` puts before a file's path in the guest.
+/// The prefix of QEMU's `-fw_cfg name=`, before a file's path in the guest.
 const PREFIX: &str = "opt/kernlab";
 
-/// Selects the word `QEMU`, so that one can tell whether the device is there.
+/// Selects the signature `QEMU`, which shows that the device exists.
 const SIGNATURE: u16 = 0x00;
 /// Selects a little-endian word of feature bits.
 const FEATURES: u16 = 0x01;
-/// Selects the directory of files.
+/// Selects the list of files.
 const DIR: u16 = 0x19;
-/// A feature bit: the device copies to memory by itself.
+/// A feature bit: the device can copy to memory by itself.
 const HAS_DMA: u32 = 1 << 1;
-/// Bytes of an entry of the directory: size, selector, reserved, name; big-endian.
+/// The size of an entry of the list: size, selector, reserved, name; big-endian.
 const ENTRY: usize = 64;
 
-/// Why files can't be had.
+/// Why the files are not available.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FirmwareError {
     #[error("use I/O ports: {0} (the kernel needs CONFIG_X86_IOPL_IOPERM)")]
@@ -49,11 +49,11 @@ pub(crate) enum FirmwareError {
 struct Handed {
     selector: u16,
     size: usize,
-    /// Where it goes: an absolute path.
+    /// Its absolute path in the guest.
     path: String,
 }
 
-/// Writes every file that QEMU was given for us to its place, executable.
+/// Writes every injected file of the device to its path, executable.
 pub(crate) fn install() -> Result<(), FirmwareError> {
     let ports = Ports::open().map_err(FirmwareError::Ports)?;
     ports.select(SIGNATURE);
@@ -66,7 +66,7 @@ pub(crate) fn install() -> Result<(), FirmwareError> {
     for injected in dir(&ports) {
         let written = match &mut window {
             Ok(Some(window)) => write(&injected, |copy| window.copy(&ports, &injected, copy)),
-            // A kernel that keeps physical addresses to itself: byte by byte, then.
+            // The kernel hides physical addresses: read byte by byte instead.
             Ok(None) | Err(_) => write(&injected, |copy| byte_by_byte(&ports, &injected, copy)),
         };
         written?;
@@ -74,7 +74,7 @@ pub(crate) fn install() -> Result<(), FirmwareError> {
     Ok(())
 }
 
-/// Takes the bytes of a file, in order, until there are no more.
+/// A function that takes the bytes of a file, in order, chunk by chunk.
 type Copy<'a> = &'a mut dyn FnMut(&[u8]) -> io::Result<()>;
 
 fn write(
@@ -98,7 +98,7 @@ fn dir(ports: &Ports) -> Vec<Handed> {
     (0..count).filter_map(|_| entry(&ports.take())).collect()
 }
 
-/// An entry of the directory, if it is one of ours.
+/// Parses an entry of the list; none if it is no injected file.
 fn entry(bytes: &[u8; ENTRY]) -> Option<Handed> {
     let (size, rest) = bytes.split_first_chunk::<4>()?;
     let (selector, rest) = rest.split_first_chunk::<2>()?;

@@ -34,18 +34,19 @@ const RESULT_FD: i32 = 3;
 /// How long processes may take to die of SIGKILL. Those that take longer are stuck in the kernel.
 const DEATH: Duration = Duration::from_secs(2);
 
-/// A program under way, with all that the agent has of it. What it hides is hidden as long.
+/// A running program with its resources. Its hidden paths stay hidden until this is dropped.
 pub(crate) struct Job {
     child: Pid,
     pipes: Pipes,
-    /// Where a primed program will find its input.
+    /// The pipe for a primed program's input.
     input: Option<PipeWriter>,
     changes: SignalFd,
     children: Children,
     _hidden: Hidden,
 }
 
-/// Runs the program and sends its output and its end. If it is primed, says so, and returns it.
+/// Runs the program, and sends its output and its end. If the program is primed, tells the host and
+/// returns it instead.
 pub(crate) fn run(run: &Run, port: &mut Port) -> Result<Option<Job>, AgentError> {
     let deadline = Instant::now() + Duration::from_millis(run.deadline_ms);
     let mut job = match Job::start(run)? {
@@ -68,21 +69,21 @@ pub(crate) fn run(run: &Run, port: &mut Port) -> Result<Option<Job>, AgentError>
     Ok(None)
 }
 
-/// Lets a primed program go on, and sends its output and its end.
+/// Lets a primed program continue, and sends its output and its end.
 pub(crate) fn proceed(mut job: Job, proceed: &Proceed, port: &mut Port) -> Result<(), AgentError> {
     let deadline = Instant::now() + Duration::from_millis(proceed.deadline_ms);
     let given = job.input.take().map_or(Ok(()), |mut input| input.write_all(&proceed.input));
-    // A program that has closed its input, or died meanwhile, will show in how it ends.
+    // If the program closed its input or has died, its exit report will show that.
     if let Err(error) = given {
         eprintln!("kernlab-agent: the program did not take its input: {error}");
     }
-    // ESRCH: it is gone.
+    // ESRCH: the program is gone.
     let _ = kill(job.child, Signal::SIGCONT);
     job.finish(deadline, port)
 }
 
 impl Job {
-    /// Starts a program. The inner error is what to tell the host.
+    /// Starts a program. The inner error is the message for the host.
     fn start(run: &Run) -> Result<Result<Self, String>, AgentError> {
         let hidden = match Hidden::cover(&run.hide) {
             Ok(hidden) => hidden,
@@ -106,8 +107,8 @@ impl Job {
         Ok(Ok(Job { child, pipes, input, changes, children, _hidden: hidden }))
     }
 
-    /// Forwards output until the program has stopped itself. `false` if it has ended instead, or its
-    /// time is over.
+    /// Forwards output until the program has stopped itself. `false` if it ended instead, or if the
+    /// deadline passed.
     fn stood_by(&mut self, deadline: Instant, port: &mut Port) -> Result<bool, AgentError> {
         loop {
             if self.children.reap_until_stop(self.child).map_err(AgentError::Supervision)? {
@@ -122,11 +123,10 @@ impl Job {
         }
     }
 
-    /// Forwards output until the program has ended and nobody can write any more, and says how it
-    /// ended.
+    /// Forwards output until the program has ended and no writer is left, and sends how it ended.
     fn finish(mut self, deadline: Instant, port: &mut Port) -> Result<(), AgentError> {
         let started = Instant::now();
-        // Phase one: the program runs.
+        // Phase one: the program runs until it ends or reaches its deadline.
         let mut overdue = false;
         while self.children.ended.is_none() && !overdue {
             self.wait(deadline)?;
@@ -136,7 +136,7 @@ impl Job {
         }
         let duration = started.elapsed();
 
-        // Phase two: it has ended, or must; so must all that it started.
+        // Phase two: the program has ended or must end, and so must all its children.
         let last_moment = Instant::now() + DEATH;
         kill_everyone();
         while !self.children.gone && Instant::now() < last_moment {
@@ -202,11 +202,11 @@ fn exit_of(status: WaitStatus) -> Exit {
     }
 }
 
-/// A descriptor that becomes readable when a child ends, or stops.
+/// A descriptor that becomes readable when a child ends or stops.
 fn watch_children() -> nix::Result<SignalFd> {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGCHLD);
-    // Programs start with an empty mask: the standard library resets it when it executes them.
+    // Programs start with an empty signal mask: the standard library resets it before exec.
     signals.thread_block()?;
     SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
 }
@@ -216,7 +216,7 @@ fn wait(changes: &SignalFd, pipes: &Pipes, deadline: Instant) -> nix::Result<()>
         .chain(pipes.open())
         .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
         .collect();
-    // Rounded up, or the last millisecond would be spent spinning.
+    // Rounded up, because otherwise the last millisecond would be busy waiting.
     let left = deadline.saturating_duration_since(Instant::now()).as_millis() + 1;
     let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
     match poll(&mut fds, timeout) {

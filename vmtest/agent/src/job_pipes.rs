@@ -1,4 +1,4 @@
-//! The pipes between a program and the agent, bounded by what the host wants to hear.
+//! The pipes between a program and the agent, with limits on what is sent to the host.
 
 use std::{
     fs::File,
@@ -17,20 +17,20 @@ use crate::port::{Port, PortError};
 /// The agent's end of one pipe.
 struct Pipe {
     stream: Stream,
-    /// None once every writer is gone.
+    /// None once all writers are gone.
     end: Option<File>,
-    /// How many more bytes are sent.
+    /// How many more bytes may be sent.
     left: u64,
 }
 
-/// The agent's ends of all three.
+/// The agent's ends of the three pipes.
 pub(crate) struct Pipes {
     pipes: [Pipe; 3],
-    /// Bytes beyond the limits.
+    /// The number of bytes beyond the limits.
     pub(crate) dropped: u64,
 }
 
-/// The program's ends.
+/// The program's ends of the three pipes.
 pub(crate) struct ProgramEnds {
     pub(crate) stdout: OwnedFd,
     pub(crate) stderr: OwnedFd,
@@ -52,12 +52,12 @@ impl Pipes {
         Ok((pipes, ProgramEnds { stdout, stderr, result }))
     }
 
-    /// Those that are still open, to wait for.
+    /// The ends that are still open, to wait for.
     pub(crate) fn open(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.pipes.iter().filter_map(|pipe| pipe.end.as_ref().map(AsFd::as_fd))
     }
 
-    /// Sends on one chunk of every pipe that has something. Returns whether there was anything.
+    /// Sends one chunk from every pipe that has data. Returns whether any had data.
     pub(crate) fn forward(&mut self, port: &mut Port) -> Result<bool, PortError> {
         let mut buffer = vec![0; CHUNK];
         let mut moved = false;
@@ -74,11 +74,11 @@ impl Pipes {
                 continue;
             }
             moved = true;
-            let kept = usize::try_from(pipe.left).map_or(length, |left| length.min(left));
-            pipe.left -= kept as u64;
-            self.dropped += (length - kept) as u64;
-            if kept > 0 {
-                let bytes = buffer[..kept].to_vec();
+            let sent = usize::try_from(pipe.left).map_or(length, |left| length.min(left));
+            pipe.left -= sent as u64;
+            self.dropped += (length - sent) as u64;
+            if sent > 0 {
+                let bytes = buffer[..sent].to_vec();
                 port.send(&GuestMessage::Output { stream: pipe.stream, bytes })?;
             }
         }

@@ -1,8 +1,8 @@
-//! PID 1 of the guest: sets the machine up, says hello on the protocol's serial port, then carries
-//! out one request after the other until it is told to switch the machine off.
+//! PID 1 of the guest: sets up the machine, says hello on the protocol's serial port, then executes
+//! one request after the other until it is asked to power off.
 //!
-//! It never ends by itself: a kernel without its PID 1 panics, and that would look like a verdict
-//! on the kernel. Whatever goes wrong is said on the console, and the machine is switched off.
+//! It never exits: a kernel without its PID 1 panics, and that would look like a verdict on the
+//! kernel. If anything fails, the agent prints the error on the console and ends the machine.
 
 mod begin;
 mod firmware;
@@ -31,12 +31,12 @@ use crate::{
 
 fn main() {
     if std::process::id() != 1 {
-        // On a real machine the next lines would switch it off.
+        // On a real machine the following code would restart it.
         println!("kernlab-agent {}: PID 1 of kernlab's guests", env!("CARGO_PKG_VERSION"));
         return;
     }
-    // `-- floor` on the kernel's command line: the least that an init can do, to measure against.
-    // The last argument, because the kernel hands on every word that it doesn't know itself.
+    // `-- floor` on the kernel's command line: the least that an init can do, for benchmarks. It is
+    // the last argument, because the kernel passes every parameter that it doesn't know.
     if std::env::args().next_back().as_deref() == Some("floor") {
         power::off();
     }
@@ -50,7 +50,7 @@ fn main() {
     power::off();
 }
 
-/// Serves until the host asks for the end.
+/// Serves requests until the host asks to power off.
 fn serve() -> Result<(), AgentError> {
     let setup = Setup::prepare();
     let mut port = Port::open(&setup.parameters.port)?;
@@ -110,7 +110,7 @@ fn write_file(path: &Path, mode: u32, append: bool, bytes: &[u8]) -> std::io::Re
     options.open(path)?.write_all(bytes)
 }
 
-/// What ends the conversation before the host does.
+/// Why the agent stopped serving before the host asked it to.
 #[derive(Debug, thiserror::Error)]
 enum AgentError {
     #[error("the protocol's port failed: {0}")]
@@ -119,6 +119,6 @@ enum AgentError {
     LogMark(#[source] std::io::Error),
     #[error("could not read the kernel's log: {0}")]
     KernelLog(#[source] nix::Error),
-    #[error("could not watch over a program: {0}")]
+    #[error("could not supervise a program: {0}")]
     Supervision(#[source] nix::Error),
 }

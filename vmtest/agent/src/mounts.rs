@@ -15,13 +15,14 @@ const MOUNTS: [(&str, &str); 7] = [
     ("tmpfs", "/tmp"),
 ];
 
-/// Mounts them all and returns a note on each that the kernel lacks.
+/// Mounts all of them, and returns a note on each that the kernel lacks.
 pub(crate) fn mount_all() -> Vec<String> {
     let mut notes = Vec::new();
     for (kind, dir) in MOUNTS {
         let mounted = mount_one(kind, dir);
         let mounted = match mounted {
-            // The directory in sysfs exists since 4.1; before, tracefs was only found in debugfs.
+            // sysfs has this directory since 4.1; before that, tracefs was only available in
+            // debugfs.
             Err(_) if kind == "tracefs" => mount_one("debugfs", "/sys/kernel/debug"),
             other => other,
         };
@@ -33,10 +34,10 @@ pub(crate) fn mount_all() -> Vec<String> {
 }
 
 fn mount_one(kind: &str, dir: &str) -> nix::Result<()> {
-    // In sysfs directories can't be made: then the mount says what is missing.
+    // Directories can't be created in sysfs; then the mount reports what is missing.
     let _ = fs::create_dir_all(dir);
     match mount(Some(kind), dir, Some(kind), MsFlags::empty(), None::<&str>) {
-        // Mounted by the kernel itself (CONFIG_DEVTMPFS_MOUNT).
+        // The kernel mounted it (CONFIG_DEVTMPFS_MOUNT).
         Err(nix::Error::EBUSY) => Ok(()),
         other => other,
     }

@@ -1,4 +1,4 @@
-//! The loopback interface: workloads talk to 127.0.0.1 and ::1, and the guest has no other.
+//! The loopback interface: workloads use 127.0.0.1 and ::1, and the guest has no other interface.
 
 use std::os::fd::AsRawFd;
 

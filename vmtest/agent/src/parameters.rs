@@ -1,25 +1,25 @@
-//! What the host says on the kernel's command line.
+//! The agent's parameters on the kernel's command line.
 
-/// The parameters that are meant for the agent.
+/// The parameters for the agent.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Parameters {
     /// `kernlab.port`: the device of the protocol's port, without `/dev/`.
     pub(crate) port: String,
-    /// `kernlab.files`: `port` to have files written by the host, not fetched from QEMU.
+    /// `kernlab.files`: `port` if the host has to send files, instead of QEMU's `fw_cfg` device.
     pub(crate) files: Files,
 }
 
 /// How files get into the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Files {
-    /// From QEMU's `fw_cfg` device, where that can be used.
+    /// From QEMU's `fw_cfg` device, if the agent can use it.
     ByFirmware,
     /// Through the protocol's port.
     ByPort,
 }
 
 impl Parameters {
-    /// Reads the text of `/proc/cmdline`. What is missing gets the value that fits a PC.
+    /// Parses the text of `/proc/cmdline`. Missing parameters get the value for a PC.
     pub(crate) fn parse(command_line: &str) -> Self {
         let port = command_line
             .split_ascii_whitespace()

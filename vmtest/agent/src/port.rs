@@ -1,4 +1,4 @@
-//! The serial port of the protocol.
+//! The serial port with the protocol.
 
 use std::{
     fs::File,
@@ -9,14 +9,14 @@ use std::{
 use kernlab_proto::{Decoder, FrameError, GuestMessage, HostMessage, encode};
 use nix::sys::termios::tcdrain;
 
-/// Why the port is of no use any more.
+/// Why the port can't be used any more.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PortError {
     #[error("could not open /dev/{device}: {error}")]
     Open { device: String, error: io::Error },
-    #[error("could not make it raw: {0}")]
+    #[error("could not set the port to raw mode: {0}")]
     Raw(#[source] nix::Error),
-    #[error("the connection broke: {0}")]
+    #[error("the connection failed: {0}")]
     Io(#[from] io::Error),
     #[error("the host broke the protocol: {0}")]
     Frame(#[from] FrameError),
@@ -31,8 +31,8 @@ pub(crate) struct Port {
 }
 
 impl Port {
-    /// Opens the port and makes it a plain pipe of bytes. Opening resets the receiver: what the
-    /// host sends before is lost, so it waits until the agent has spoken.
+    /// Opens the port as a plain stream of bytes. Opening resets the receiver: bytes that the host
+    /// sent before are lost, so the host waits until the agent has sent its hello.
     pub(crate) fn open(device: &str) -> Result<Self, PortError> {
         let file = File::options()
             .read(true)
@@ -49,7 +49,7 @@ impl Port {
         Ok(self.device.write_all(&encode(message)?)?)
     }
 
-    /// Waits until all that was sent has left the machine.
+    /// Waits until all sent bytes have left the machine.
     pub(crate) fn flush(&mut self) -> Result<(), PortError> {
         Ok(tcdrain(&self.device).map_err(io::Error::from)?)
     }
@@ -74,12 +74,13 @@ impl Port {
 nix::ioctl_read_bad!(get_settings, libc::TCGETS2, libc::termios2);
 nix::ioctl_write_ptr_bad!(set_settings, libc::TCSETS2, libc::termios2);
 
-/// Bits per second. QEMU does not slow bytes down to this rate, but it waits for some characters'
-/// time before it reports the end of a burst.
+/// Bits per second. QEMU does not slow bytes down to this rate, but it waits for the time of some
+/// characters before it reports the end of a burst.
 const SPEED: libc::speed_t = 115_200;
 
-/// No echo, no lines, no control characters, eight bits. The kernel's own interface, because the
-/// C library's functions for the speed are bound to versions of its shared library.
+/// Disables echo, line buffering and control characters; eight bits. This uses the kernel's own
+/// interface, because the C library's functions for the speed depend on the version of its shared
+/// library.
 fn make_raw(device: &File) -> nix::Result<()> {
     // SAFETY: all-zero bytes are a valid termios2: it holds integers only.
     let mut settings: libc::termios2 = unsafe { std::mem::zeroed() };

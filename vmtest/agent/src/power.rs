@@ -1,14 +1,14 @@
-//! The end of the machine.
+//! Ends the machine.
 
 use std::convert::Infallible;
 
 use nix::sys::reboot::{RebootMode, reboot};
 
-/// Switches the machine off. QEMU runs with `-no-reboot`, so a restart ends it on every machine
-/// type, also on those without ACPI that have no other way to be switched off.
+/// Ends the machine by a restart. QEMU runs with `-no-reboot`, so a restart ends it on every
+/// machine type, even on those that can't power off because they have no ACPI.
 pub(crate) fn off() -> ! {
     let failed: nix::Result<Infallible> = reboot(RebootMode::RB_AUTOBOOT);
-    // Only without CAP_SYS_BOOT, that is, not as PID 1 of a machine of ours.
+    // This fails only without CAP_SYS_BOOT, so not as PID 1 of a guest.
     eprintln!("kernlab-agent: could not restart the machine: {failed:?}");
     std::process::abort()
 }

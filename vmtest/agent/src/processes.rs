@@ -1,4 +1,4 @@
-//! The processes of a job: all that there are, for the guest runs one job at a time.
+//! The processes of a job: all in the guest except PID 1, because the guest runs one job at a time.
 
 use nix::{
     errno::Errno,
@@ -12,24 +12,24 @@ use nix::{
 /// Every process but PID 1.
 const EVERYONE: Pid = Pid::from_raw(-1);
 
-/// What became of the children of PID 1: its own and those that it inherited.
+/// What happened to the children of PID 1: its own, and those that it inherited.
 #[derive(Debug, Default)]
 pub(crate) struct Children {
     /// How the awaited child ended.
     pub(crate) ended: Option<WaitStatus>,
-    /// How many others were killed.
+    /// How many other children were killed.
     pub(crate) killed: u32,
-    /// Nobody is left.
+    /// Whether no child is left.
     pub(crate) gone: bool,
 }
 
 impl Children {
-    /// Collects all that have ended by now.
+    /// Reaps all children that have ended so far.
     pub(crate) fn reap(&mut self, child: Pid) -> nix::Result<()> {
         self.collect(child, WaitPidFlag::empty()).map(drop)
     }
 
-    /// The same, and says whether the awaited child has stopped itself.
+    /// Reaps like [`Children::reap`], and returns whether the awaited child has stopped itself.
     pub(crate) fn reap_until_stop(&mut self, child: Pid) -> nix::Result<bool> {
         self.collect(child, WaitPidFlag::WUNTRACED)
     }
@@ -52,8 +52,8 @@ impl Children {
     }
 }
 
-/// Kills every process but PID 1: no daemon can hide from that in a group or session of its own.
+/// Kills every process except PID 1: no daemon escapes in a group or session of its own.
 pub(crate) fn kill_everyone() {
-    // ESRCH: there is nobody.
+    // ESRCH: there is no other process.
     let _ = kill(EVERYONE, Signal::SIGKILL);
 }

@@ -1,4 +1,4 @@
-//! Makes a bare kernel a place where programs can run.
+//! Prepares a bare kernel for running programs.
 
 use nix::{
     sys::{
@@ -13,7 +13,7 @@ use kernlab_proto::Hello;
 
 use crate::{mounts, network, parameters::Parameters};
 
-/// The machine as it was found and set up.
+/// The state of the machine after its setup.
 pub(crate) struct Setup {
     pub(crate) parameters: Parameters,
     user_space_ms: u64,
@@ -21,8 +21,8 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// Mounts file systems, lifts limits, brings the loopback interface up. What fails is noted:
-    /// whether it matters depends on the program that runs later.
+    /// Mounts file systems, raises limits, brings the loopback interface up. Failures become notes:
+    /// whether one matters depends on the program that runs later.
     pub(crate) fn prepare() -> Self {
         let user_space_ms = since_boot_ms();
         let mut notes = mounts::mount_all();
@@ -33,7 +33,7 @@ impl Setup {
         };
         // Kernels before 5.11 charge BPF maps against this limit.
         note(
-            "lift the limit of locked memory",
+            "raise the limit of locked memory",
             setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY),
         );
         note("bring up lo", network::loopback_up());

@@ -1,13 +1,13 @@
-//! The kernel's symbol table in a form that is quick to search.
+//! The kernel's symbol table in a form that is fast to search.
 
 use std::{fs, io};
 
-/// Where programs find it.
+/// Where programs find the sorted table.
 const SORTED: &str = "/run/kallsyms";
 
-/// Writes `/proc/kallsyms` to [`SORTED`], its lines sorted by the symbols' names: printing the table
-/// is work for the kernel, and reading all of it for programs. What modules and BPF programs add later
-/// is not in it.
+/// Writes `/proc/kallsyms` to [`SORTED`], its lines sorted by symbol name. This saves the kernel
+/// printing the table again, and programs reading all of it. Later symbols of modules and BPF
+/// programs are not in it.
 pub(crate) fn sort_table() -> io::Result<()> {
     let table = fs::read("/proc/kallsyms")?;
     fs::create_dir_all("/run")?;
@@ -19,12 +19,12 @@ fn sorted(table: &[u8]) -> Vec<u8> {
         .split_inclusive(|&byte| byte == b'\n')
         .map(|line| (beginning(name(line)), line))
         .collect();
-    // The first bytes as one number tell most names apart.
+    // Comparing the first bytes as one number decides most comparisons.
     lines.sort_by(|(a, left), (b, right)| a.cmp(b).then_with(|| name(left).cmp(name(right))));
     lines.iter().flat_map(|(_, line)| *line).copied().collect()
 }
 
-/// Lines are `address type name`, and those of modules have a fourth column behind a tab.
+/// Lines are `address type name`; those of modules have a fourth column after a tab.
 fn name(line: &[u8]) -> &[u8] {
     let name = line.splitn(3, |&byte| byte == b' ').nth(2).unwrap_or_default();
     name.split(|byte| byte.is_ascii_whitespace()).next().unwrap_or_default()

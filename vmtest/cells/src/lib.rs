@@ -1,8 +1,8 @@
 //! One test per cell of the matrix, named `kernel/btf/backend/tracer/scenario`.
 //!
 //! `cargo xtask vmtest` plans a run and starts these tests through nextest. Without a planned run
-//! there are none. They are a package of their own so that a run waits for no crate that only other
-//! tests need.
+//! there are none. They have their own package, so that a run does not wait for crates that only
+//! other tests need.
 
 use std::{env, process::ExitCode, sync::Arc};
 
@@ -15,10 +15,10 @@ use kernlab_vmtest::run::{
 };
 use libtest_mimic::{Arguments, Failed, Trial};
 
-/// The program of the test target.
+/// The main function of the test target.
 pub fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    // nextest names one cell; of thousands, the others need not be made.
+    // nextest asks for one cell, so the thousands of others need no test.
     let only = arguments.filter.as_deref().filter(|_| arguments.exact);
     let cells = match cells(only) {
         Ok(cells) => cells,
@@ -36,7 +36,7 @@ fn cells(only: Option<&str>) -> Result<Vec<Trial>, String> {
     };
     let dir = RunDir::open(dir.into());
     let plan = RunPlan::read(dir.path())
-        .map_err(|error| format!("reading the plan in {}: {error}", dir.path().display()))?;
+        .map_err(|error| format!("failed to read the plan in {}: {error}", dir.path().display()))?;
     let plan = Arc::new(plan);
     plan.attempts()
         .map(|CellAttempt { cell: id, number }| {

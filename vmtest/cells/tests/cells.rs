@@ -1,4 +1,4 @@
-//! The cells of a planned run: see the crate.
+//! The cells of a planned run; see the crate's documentation.
 
 use std::process::ExitCode;
 

@@ -9,8 +9,8 @@
 //!        16           payload: one message in postcard's encoding
 //! ```
 //!
-//! Postcard rather than JSON: messages carry raw bytes of programs and their output, which JSON
-//! would have to escape or blow up, and every byte costs a trap on an emulated serial port.
+//! Postcard rather than JSON: messages contain raw bytes of programs and their output, which JSON
+//! would have to escape or inflate, and every byte costs a trap on an emulated serial port.
 
 use std::marker::PhantomData;
 
@@ -18,7 +18,7 @@ use crate::message::Direction;
 
 /// Version of header and messages. Host and agent are built together, so there is only one.
 pub const VERSION: u16 = 1;
-/// The longest payload of a request, in bytes. A Linux terminal holds back 64 KiB before it drops.
+/// The longest payload of a request, in bytes. A Linux terminal buffers 64 KiB before it drops.
 pub const MAX_REQUEST: usize = 32 * 1024;
 /// The longest payload of an answer, in bytes.
 pub const MAX_ANSWER: usize = 128 * 1024;
@@ -29,13 +29,13 @@ const HEADER: usize = 16;
 /// Why bytes are not a message, or a message can't become bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// The bytes don't begin a frame.
+    /// The bytes are not the start of a frame.
     #[error("expected the start of a frame, found {0:02x?}")]
     Magic([u8; 4]),
     /// The peer was built from other sources.
     #[error("the peer speaks version {theirs} of the protocol, expected {VERSION}")]
     Version {
-        /// What the header says.
+        /// The version in the peer's header.
         theirs: u16,
     },
     /// The reserved part of the header is in use.
@@ -44,23 +44,23 @@ pub enum FrameError {
     /// The payload is longer than this direction allows.
     #[error("payload of {length} bytes, at most {max} are allowed")]
     TooLong {
-        /// What the header announces, or the message needs.
+        /// The length in the header, or of the message.
         length: usize,
-        /// The bound of this direction.
+        /// The limit of this direction.
         max: usize,
     },
-    /// The payload was damaged on its way.
+    /// The payload was damaged in transit.
     #[error("checksum of the payload is {found:08x}, expected {expected:08x}")]
     Checksum {
-        /// What the header promises.
+        /// The checksum in the header.
         expected: u32,
-        /// What the payload has.
+        /// The checksum of the payload.
         found: u32,
     },
-    /// The payload arrived whole, and is not a message.
+    /// The payload is intact, but is not a message.
     #[error("malformed message: {0}")]
     Payload(#[source] postcard::Error),
-    /// The message is followed by bytes that belong to nothing.
+    /// Unexpected bytes follow the message in its frame.
     #[error("{0} bytes follow the message in its frame")]
     Trailing(usize),
 }
@@ -84,9 +84,9 @@ pub fn encode<M: Direction>(message: &M) -> Result<Vec<u8>, FrameError> {
     Ok(frame)
 }
 
-/// Turns a stream of bytes, torn anywhere, back into messages.
+/// Decodes a stream of bytes, split anywhere, into messages.
 ///
-/// Holds at most one frame of the direction's bound plus what the last [`Decoder::push`] brought.
+/// Holds at most one frame of the direction's limit, plus the bytes of the last [`Decoder::push`].
 #[derive(Debug)]
 pub struct Decoder<M> {
     buffer: Vec<u8>,
@@ -105,14 +105,14 @@ impl<M: Direction> Decoder<M> {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// Whether the stream may end here without tearing a frame.
+    /// Whether the stream may end here without cutting a frame.
     pub fn is_at_boundary(&self) -> bool {
         self.buffer.is_empty()
     }
 
     /// The next message, or `None` until more bytes arrive.
     ///
-    /// An error is final: the same bytes stay in front and give the same error again.
+    /// An error is final: the bytes stay in the buffer, and give the same error again.
     pub fn next_message(&mut self) -> Result<Option<M>, FrameError> {
         let Some(header) = Header::parse(&self.buffer, M::MAX)? else { return Ok(None) };
         let Some(payload) = self.buffer[HEADER..].get(..header.length) else { return Ok(None) };
@@ -135,7 +135,7 @@ struct Header {
 }
 
 impl Header {
-    /// Refuses a header as early as its bytes allow, so that garbage never waits for more.
+    /// Rejects a header as early as its bytes allow, so that garbage never waits for more bytes.
     fn parse(bytes: &[u8], max: usize) -> Result<Option<Header>, FrameError> {
         let seen = bytes.len().min(MAGIC.len());
         if bytes[..seen] != MAGIC[..seen] {

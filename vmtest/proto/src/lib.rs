@@ -1,13 +1,13 @@
 //! Messages between the host and the guest's agent, and the frames that carry them.
 //!
-//! The conversation is half duplex: the agent speaks first ([`Hello`]), then the host sends one
-//! request at a time and reads until its answer is complete. A request is never longer than
+//! The protocol is half duplex: the agent sends the first message ([`Hello`]), then the host sends
+//! one request at a time and reads until its answer is complete. A request is never longer than
 //! [`MAX_REQUEST`], so that it fits into the guest's terminal buffers even when the agent is busy:
-//! a serial port without flow control drops what doesn't.
+//! a serial port without flow control drops what doesn't fit.
 //!
-//! Neither side trusts the other's bytes: sizes are bounded before anything is allocated, every
-//! payload has a checksum, and whatever is wrong is an error, never a panic. There is no
-//! resynchronisation: after an error the connection is over.
+//! Neither side trusts the other's bytes: sizes are checked before anything is allocated, every
+//! payload has a checksum, and invalid input gives an error, never a panic. There is no
+//! resynchronisation: an error ends the connection.
 
 #![warn(missing_docs)]
 

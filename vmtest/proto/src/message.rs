@@ -1,4 +1,4 @@
-//! What is said.
+//! The messages of the protocol.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -7,21 +7,21 @@ use crate::frame::{MAX_ANSWER, MAX_REQUEST};
 /// The most bytes of a file or an output stream in one message.
 pub const CHUNK: usize = 16 * 1024;
 
-/// Who says it, and how long it may be.
+/// The sender of a message, and its longest encoding.
 pub trait Direction: Serialize + DeserializeOwned {
-    /// The longest encoding that is sent or accepted, in bytes.
+    /// The longest encoding that may be sent or is accepted, in bytes.
     const MAX: usize;
 }
 
 /// A request of the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HostMessage {
-    /// Begin to work, now that the guest is where it will work: the first request after a boot, and
-    /// after each time that the guest was restored; answered by `Done`, `FilesWanted` or `Refused`.
+    /// Begin to work. This is the first request after a boot and after each restore. Answered by
+    /// `Done`, `FilesWanted` or `Refused`.
     Begin(Begin),
-    /// Write a part of a file; answered by `Done` or `Refused`.
+    /// Write a part of a file. Answered by `Done` or `Refused`.
     WriteFile {
-        /// Absolute path; directories that don't exist are made.
+        /// Absolute path; missing directories are created.
         path: String,
         /// Permission bits.
         mode: u32,
@@ -31,25 +31,25 @@ pub enum HostMessage {
         #[serde(with = "crate::packed")]
         bytes: Vec<u8>,
     },
-    /// Run a program; answered by `Output`s and `Exited`, or by `Refused`. A primed one is
-    /// answered by `Primed` instead; one at the terminal first by `AtTerminal`.
+    /// Run a program. Answered by `Output`s and `Exited`, or by `Refused`. A primed program is
+    /// answered by `Primed` instead, one at the terminal first by `AtTerminal`.
     Run(Run),
-    /// Write a last line to the kernel's log, [`log_mark`], and read what the log has gained since the
-    /// last such request; answered by `Output`s of [`Stream::KernelLog`] and `Done`.
+    /// Write a last line to the kernel's log, [`log_mark`], and read what was added to the log
+    /// since the last such request. Answered by `Output`s of [`Stream::KernelLog`] and `Done`.
     ReadKernelLog {
-        /// Tells this request's line from others.
+        /// Distinguishes this request's line from others.
         mark: u64,
     },
-    /// Do ahead what programs would otherwise do again in every guest that is restored from this one,
-    /// which is about to be saved; answered by `Done` or `Refused`.
+    /// Prepare for a checkpoint: do once what programs would otherwise repeat in every guest that
+    /// is restored from it. Answered by `Done` or `Refused`.
     Prewarm,
-    /// Switch the machine off; not answered.
+    /// Power off. Not answered.
     PowerOff,
-    /// Let the primed program go on; answered as `Run` is.
+    /// Let the primed program continue. Answered like `Run`.
     Proceed(Proceed),
 }
 
-/// The line that proves that a kernel's log was read, and up to where.
+/// The line that marks up to where a kernel's log was read.
 pub fn log_mark(mark: u64) -> String {
     format!("kernlab: the log is read up to mark {mark:016x}")
 }
@@ -58,99 +58,99 @@ impl Direction for HostMessage {
     const MAX: usize = MAX_REQUEST;
 }
 
-/// What a guest can't know by itself. It may have been saved, by anybody and long ago, after it said
-/// hello, and restored many times since.
+/// What a guest can't know by itself: it may have been saved long ago, after it said hello, and
+/// restored many times since.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Begin {
     /// Nanoseconds since 1970.
     pub unix_time_ns: u64,
-    /// Random bytes: what guests restored from one state make of theirs would be the same.
+    /// Random bytes: guests restored from one checkpoint would otherwise all generate the same.
     pub entropy: [u8; 32],
-    /// Whether QEMU holds files for the guest: looking for them takes a tenth of what a cell does.
+    /// Whether QEMU has files for the guest: looking for them takes a tenth of a cell's time.
     pub has_files: bool,
 }
 
-/// A program to run, alone in the guest: whatever it leaves behind is killed.
+/// A program to run without another beside it. All its remaining processes are killed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
     /// Absolute path of the program, then its arguments.
     pub argv: Vec<String>,
-    /// The whole environment.
+    /// The complete environment.
     pub env: Vec<(String, String)>,
-    /// Files and directories that appear empty while the program runs. One that doesn't exist is
-    /// hidden already.
+    /// Files and directories that appear empty while the program runs. A path that doesn't exist
+    /// needs no hiding.
     pub hide: Vec<String>,
-    /// After so many milliseconds everything is killed.
+    /// The time after which the program and its children are killed, in milliseconds.
     pub deadline_ms: u64,
     /// How much output is kept.
     pub limits: Limits,
-    /// What it reads, and when.
+    /// What the program reads from its standard input, and when.
     pub input: Input,
 }
 
 /// A program's standard input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Input {
-    /// There is none.
+    /// Standard input is empty.
     None,
-    /// The program stops itself (SIGSTOP) when it has done what it can before it knows its work, and
-    /// reads that when it proceeds.
+    /// The program prepares what does not depend on its input, stops itself (SIGSTOP), and reads
+    /// its input when it proceeds.
     Later,
     /// All standard streams are the guest's console, as a controlling terminal of this size.
     Terminal(TerminalSize),
 }
 
-/// What a terminal has room for, in characters.
+/// The size of a terminal in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TerminalSize {
-    /// From top to bottom.
+    /// The number of rows.
     pub rows: u16,
-    /// From left to right.
+    /// The number of columns.
     pub columns: u16,
 }
 
-/// What a primed program was waiting for.
+/// The input that a primed program waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proceed {
-    /// All that it finds on its standard input. A request is shorter than what a pipe holds.
+    /// The complete standard input. A request is shorter than a pipe's buffer.
     pub input: Vec<u8>,
-    /// After so many milliseconds from now on everything is killed.
+    /// The time from now after which the program and its children are killed, in milliseconds.
     pub deadline_ms: u64,
 }
 
-/// How many bytes of each stream are sent; the rest is read and thrown away.
+/// How many bytes of each stream are sent; the rest is read and dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Of standard output.
+    /// The limit of standard output.
     pub stdout: u64,
-    /// Of standard error.
+    /// The limit of standard error.
     pub stderr: u64,
-    /// Of the result pipe.
+    /// The limit of the result pipe.
     pub result: u64,
 }
 
-/// What the agent says.
+/// A message from the agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum GuestMessage {
-    /// The guest is ready for requests: said once, first.
+    /// The guest is ready for requests. Sent once, as the first message.
     Hello(Hello),
-    /// The guest can't become ready, because the kernel refused a module; said instead of `Hello`.
+    /// The kernel refused a module, so the guest can't become ready. Sent instead of `Hello`.
     ModuleRefused {
         /// Name of the module's file.
         module: String,
-        /// The kernel's answer.
+        /// The kernel's error.
         error: String,
     },
-    /// A request without further answer was carried out.
+    /// A request that has no other answer was executed.
     Done,
-    /// A request was not carried out.
+    /// A request failed.
     Refused {
-        /// What was tried, and the kernel's answer.
+        /// What was tried, and the kernel's error.
         what: String,
     },
-    /// A piece of output.
+    /// A chunk of output.
     Output {
-        /// Where it came from.
+        /// The source of the output.
         stream: Stream,
         /// At most [`CHUNK`].
         #[serde(with = "crate::packed")]
@@ -158,14 +158,14 @@ pub enum GuestMessage {
     },
     /// The program has ended, and all its output was sent.
     Exited(RunReport),
-    /// The guest has begun, but has no way to the files that QEMU holds for it: they are to be written.
+    /// The guest has begun, but can't read QEMU's files: the host has to write them.
     FilesWanted {
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// The program has stopped itself, and waits for `Proceed`.
+    /// The program is primed: it has stopped itself, and waits for `Proceed`.
     Primed,
-    /// The program has the console: what was typed there before is lost.
+    /// The program has the console. Earlier input was lost.
     AtTerminal,
 }
 
@@ -173,24 +173,24 @@ impl Direction for GuestMessage {
     const MAX: usize = MAX_ANSWER;
 }
 
-/// What the agent says about the guest it runs in.
+/// The agent's report about its guest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
-    /// Release of the kernel, as uname(2) says.
+    /// The kernel's release, as in uname(2).
     pub release: String,
-    /// Build line of the kernel, as uname(2) says.
+    /// The kernel's build line, as in uname(2).
     pub version: String,
-    /// Number of processors that run.
+    /// The number of online processors.
     pub processors: u32,
     /// Time from the kernel's start to the agent's, in milliseconds of the guest's clock.
     pub user_space_ms: u64,
     /// Time from the kernel's start to this message, in milliseconds of the guest's clock.
     pub ready_ms: u64,
-    /// What could not be set up and may be missed: a file system that the kernel lacks, say.
+    /// What could not be set up and may be missed, such as a file system that the kernel lacks.
     pub notes: Vec<String>,
 }
 
-/// Where output came from.
+/// The source of output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Stream {
     /// The program's standard output.
@@ -206,25 +206,25 @@ pub enum Stream {
 /// How a program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Exit {
-    /// By itself, with this status.
+    /// The program exited with this code.
     Code(i32),
-    /// By this signal.
+    /// A signal killed the program.
     Signal(i32),
-    /// By the agent, because its time was over.
+    /// The agent killed the program at its deadline.
     Deadline,
 }
 
-/// The end of a program.
+/// The result of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunReport {
     /// How it ended.
     pub exit: Exit,
     /// Time from its start to its end, in microseconds of the guest's clock.
     pub duration_us: u64,
-    /// Bytes that were thrown away because a stream passed its limit.
+    /// The number of bytes that were dropped because a stream exceeded its limit.
     pub dropped: u64,
-    /// Processes that were still there when the program ended, and were killed.
+    /// The number of processes that the program left running, and that were killed.
     pub killed: u32,
-    /// A process survived even that: the kernel holds it.
+    /// Whether a process survived SIGKILL: the kernel holds it.
     pub stuck: bool,
 }

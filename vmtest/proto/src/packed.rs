@@ -1,7 +1,7 @@
-//! Chunks of bytes, compressed on their way.
+//! Chunks of bytes that are compressed for the transfer.
 //!
-//! A serial port costs a trap for each byte. What programs write is mostly text, of which LZ4
-//! leaves a fifth at next to no cost. In a message a chunk is its length and an LZ4 block.
+//! A serial port costs a trap for each byte. The output of programs is mostly text, which LZ4
+//! shrinks to a fifth at almost no cost. In a message, a chunk is its length and an LZ4 block.
 
 use std::borrow::Cow;
 
@@ -26,7 +26,7 @@ pub(crate) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S:
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
     let Packed { length, block } = Packed::deserialize(deserializer)?;
     let length = length as usize;
-    // Checked before anything of that length is allocated.
+    // This is checked before anything of that length is allocated.
     if length > CHUNK {
         return Err(D::Error::custom("a chunk is too long"));
     }

@@ -1,4 +1,4 @@
-//! Whatever the peer sends: a message, or an error; never a panic, never a wait for nothing.
+//! Whatever the peer sends gives a message or an error: never a panic, and never an endless wait.
 
 use kernlab_proto::{
     CHUNK, Decoder, Exit, FrameError, GuestMessage, HostMessage, Input, Limits, MAX_ANSWER,
@@ -111,7 +111,7 @@ proptest! {
         bytes[at] ^= 1 << bit;
         let mut decoder = Decoder::<GuestMessage>::default();
         decoder.push(&bytes);
-        // A longer length is only noticed when the bytes it promises arrive, or don't in time.
+        // A longer length is only noticed when its bytes arrive, or are missing at the deadline.
         prop_assert_ne!(decoder.next_message(), Ok(Some(message)));
     }
 }
@@ -168,7 +168,7 @@ fn a_message_that_is_too_long_is_not_sent() {
 
 #[test]
 fn the_longest_chunk_fits_a_request_even_if_it_can_not_be_compressed() {
-    // A sequence without repetitions: xorshift.
+    // Pseudo-random bytes from xorshift, which LZ4 can't compress.
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut next = || {
         state ^= state << 13;

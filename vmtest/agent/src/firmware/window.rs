@@ -1,4 +1,4 @@
-//! Memory that the device writes to: pages whose physical addresses we know.
+//! Memory that the device writes to: pages with known physical addresses.
 
 use std::{fs::File, io, num::NonZeroUsize, os::unix::fs::FileExt, ptr::NonNull};
 
@@ -14,7 +14,8 @@ const PAGES: usize = 64;
 const FAILED: u32 = 1 << 0;
 const READ: u32 = 1 << 1;
 
-/// `/proc/self/pagemap`: the page is in memory; its number. Documentation/admin-guide/mm/pagemap.rst
+/// `/proc/self/pagemap`: the page is in memory; the page's number.
+/// Documentation/admin-guide/mm/pagemap.rst
 const PRESENT: u64 = 1 << 63;
 const FRAME: u64 = (1 << 55) - 1;
 
@@ -33,13 +34,13 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// Fails on kernels that don't tell physical addresses.
+    /// Allocates the pages. Fails on kernels that hide physical addresses.
     pub(super) fn open() -> io::Result<Self> {
         const LENGTH: NonZeroUsize = NonZeroUsize::new((PAGES + 1) * PAGE).unwrap();
         let pagemap = File::open("/proc/self/pagemap")?;
         let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_LOCKED | MapFlags::MAP_POPULATE;
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: a new mapping, of which nobody knows yet.
+        // SAFETY: this is a new mapping, to which no other pointer exists.
         let memory = unsafe { mmap_anonymous(None, LENGTH, access, flags) }?.cast();
         let window = Window { memory, pagemap };
         window.frames()?;
@@ -55,9 +56,9 @@ impl Window {
         for (frame, entry) in frames.iter_mut().zip(entries.as_chunks::<8>().0) {
             let entry = u64::from_le_bytes(*entry);
             let number = entry & FRAME;
-            // Without the right to know them, all numbers are zero.
+            // Without the permission to see the numbers, all of them are zero.
             if entry & PRESENT == 0 || number == 0 {
-                return Err(io::Error::other("the kernel does not tell physical addresses"));
+                return Err(io::Error::other("the kernel hides physical addresses"));
             }
             *frame = number * PAGE as u64;
         }
@@ -73,33 +74,34 @@ impl Window {
             let frames = self.frames()?;
             let used = &frames[..length.div_ceil(PAGE)];
             let mut missing = length;
-            // Pages that were allocated together mostly lie together.
+            // Pages that were allocated together are mostly contiguous.
             for run in used.chunk_by(|frame, next| frame + PAGE as u64 == *next) {
                 let length = missing.min(run.len() * PAGE);
                 self.fill(ports, frames[PAGES], run[0], length)?;
                 missing -= length;
             }
-            // Locked pages stay in memory, but the kernel may move them elsewhere in it.
+            // Locked pages stay in memory, but the kernel may move them to other physical
+            // addresses.
             if self.frames()? != frames {
-                return Err(io::Error::other("the kernel moved a page meanwhile"));
+                return Err(io::Error::other("the kernel moved a page during the copy"));
             }
-            // SAFETY: the mapping is that long, and the device has nothing to do any more.
+            // SAFETY: the mapping is that long, and the device has finished.
             copy(unsafe { std::slice::from_raw_parts(self.memory.as_ptr(), length) })?;
             left -= length;
         }
         Ok(())
     }
 
-    /// Has the device write the next bytes to some of our pages, which begin at `address`; the request
-    /// is in the last page, whose own address is `at`.
+    /// Makes the device write the next bytes to contiguous pages at the physical address `address`.
+    /// The request is in the last page, whose physical address is `at`.
     fn fill(&mut self, ports: &Ports, at: u64, address: u64, length: usize) -> io::Result<()> {
         let request = Request {
             control: READ.to_be(),
             length: (length as u32).to_be(),
             address: address.to_be(),
         };
-        // SAFETY: the last page is ours, aligned, and large enough; the device writes to
-        // pages of ours, and the answer to the request's control word.
+        // SAFETY: the last page is ours, aligned, and large enough. The device writes only to our
+        // pages, and its answer to the request's control word.
         let control = unsafe {
             let place = self.memory.as_ptr().add(PAGES * PAGE).cast::<Request>();
             place.write_volatile(request);
@@ -118,8 +120,8 @@ impl Window {
 
 impl Drop for Window {
     fn drop(&mut self) {
-        // SAFETY: the mapping was made by `open` with this length, and nobody has a pointer to it.
-        // An error would mean that it is gone already.
+        // SAFETY: `open` made the mapping with this length, and no other pointer to it exists. An
+        // error would mean that the mapping is already gone.
         let _ = unsafe { munmap(self.memory.cast(), (PAGES + 1) * PAGE) };
     }
 }

@@ -1,9 +1,9 @@
-//! Makes a kernel misbehave for real: a system call that nobody needs is overwritten with machine code
-//! and called. What the kernel says about it are its own words, from its own detectors.
+//! Makes a kernel misbehave for real: overwrites an unused system call with machine code and calls
+//! it. The messages come from the kernel's own detectors.
 //!
-//! QEMU's `fw_cfg` device writes to any physical address that it is told, and the command line's
-//! `nokaslr` keeps the kernel's text where it was linked. So this works under every kernel, whatever
-//! modules and options it was built with.
+//! QEMU's `fw_cfg` device writes to any physical address, and `nokaslr` on the command line keeps
+//! the kernel's text where it was linked. So this works under every kernel, whatever its modules
+//! and options.
 
 use std::{
     arch::x86_64::_rdtsc,
@@ -23,9 +23,9 @@ mod ports;
 
 use ports::Ports;
 
-/// The system call that is overwritten. The agent has made it by now, and nothing else does.
+/// The system call that is overwritten. The agent has already made it, and nothing else does.
 const VICTIM: &str = "__x64_sys_sethostname";
-/// A target of indirect jumps, to processors that check them.
+/// Marks a target of indirect jumps, for processors that check them.
 const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
 
 /// What a kernel can be made to do.
@@ -34,14 +34,14 @@ pub(crate) enum Fault {
     Warn,
     /// Read a null pointer in a system call.
     Oops,
-    /// Keep RCU waiting for these times, one after the other; then go on. If time leaps, one of them
-    /// ends, and the next begins.
+    /// Keep RCU waiting for these times, one after the other; then continue. If the clock jumps,
+    /// one of them ends and the next begins.
     Stall(Vec<Duration>),
-    /// Never do anything any more, interrupts included.
+    /// Never continue, with interrupts disabled.
     Hang,
 }
 
-/// Has the kernel do it. Returns if the kernel goes on.
+/// Triggers the fault. Returns if the kernel continues.
 pub(crate) fn inject(fault: &Fault) -> io::Result<()> {
     let symbols = fs::read_to_string("/proc/kallsyms")?;
     let victim = address(&symbols, VICTIM)?;
@@ -50,7 +50,7 @@ pub(crate) fn inject(fault: &Fault) -> io::Result<()> {
         Fault::Oops => oops(),
         Fault::Stall(times) => stall(
             &ticks(times),
-            // Kernels whose RCU readers are never preempted have no such functions.
+            // Kernels whose RCU readers are never preempted lack these functions.
             [
                 address(&symbols, "__rcu_read_lock")?,
                 address(&symbols, "__cond_resched")?,
@@ -62,23 +62,24 @@ pub(crate) fn inject(fault: &Fault) -> io::Result<()> {
     let physical = victim - address(&symbols, "_text")? + physical_text()?;
     Device::open()?.write(physical, &[&ENDBR64, &code[..]].concat())?;
     let meanwhile = matches!(fault, Fault::Stall(_)).then(|| thread::spawn(close_files));
-    // Its result is what the new code left in a register.
+    // The result is whatever the new code left in a register.
     let _ = nix::unistd::sethostname("overwritten");
     let panicked = |_| Err(io::Error::other("a thread panicked"));
     meanwhile.map_or(Ok(()), |thread| thread.join().unwrap_or_else(panicked))
 }
 
-/// Has RCU begin a grace period, and says when it must have: every file that is closed is freed by it.
+/// Makes RCU begin a grace period: it frees every closed file. Marks in the log when it must have
+/// begun.
 fn close_files() -> io::Result<()> {
     for _ in 0..2000 {
         drop(File::open("/dev/null"));
     }
-    // A grace period begins a few ticks of the clock after somebody needs it.
+    // A grace period begins a few clock ticks after it is requested.
     thread::sleep(Duration::from_millis(300));
     fs::write("/dev/kmsg", "<2>RCU is kept waiting\n")
 }
 
-/// `__warn(file, line, caller, taint, regs, args)`, kernel/panic.c: what `WARN_ON()` comes to.
+/// `__warn(file, line, caller, taint, regs, args)` of kernel/panic.c, which implements `WARN_ON()`.
 fn warn(function: u64) -> Vec<u8> {
     let mut code = vec![
         0x31, 0xff, // xor edi, edi: no file
@@ -104,8 +105,8 @@ fn oops() -> Vec<u8> {
     ]
 }
 
-/// Reads under RCU until the time stamp counter got so far, and lets others run meanwhile. Grace periods
-/// begin, and don't end.
+/// Holds the RCU read lock until the time stamp counter reaches each value, and lets other tasks
+/// run meanwhile. Grace periods begin and don't end.
 fn stall(ticks: &[u64], [lock, let_others_run, unlock]: [u64; 3]) -> Vec<u8> {
     const READ_COUNTER: [u8; 9] = [
         0x0f, 0x31, // rdtsc
@@ -148,7 +149,7 @@ fn hang() -> Vec<u8> {
     ]
 }
 
-/// How far the time stamp counter gets in these times.
+/// The values of the time stamp counter after these times.
 fn ticks(times: &[Duration]) -> Vec<u64> {
     const SAMPLE: Duration = Duration::from_millis(20);
     // SAFETY: every x86-64 processor has the instruction, and it only reads a counter.
@@ -159,7 +160,7 @@ fn ticks(times: &[Duration]) -> Vec<u64> {
     times.iter().map(|time| (rate * time.as_secs_f64()) as u64).collect()
 }
 
-/// The address of a symbol in `/proc/kallsyms`: `address type name` a line.
+/// The address of a symbol in `/proc/kallsyms`, with one `address type name` per line.
 fn address(symbols: &str, name: &str) -> io::Result<u64> {
     let found = symbols.lines().find_map(|line| {
         let mut words = line.split_whitespace();
@@ -169,14 +170,14 @@ fn address(symbols: &str, name: &str) -> io::Result<u64> {
     found.ok_or_else(|| io::Error::other(format!("this kernel has no {name}")))
 }
 
-/// Where the kernel's text is in memory: `/proc/iomem` has ` 01000000-01c031e0 : Kernel code`.
+/// The physical address of the kernel's text: `/proc/iomem` has ` 01000000-01c031e0 : Kernel code`.
 fn physical_text() -> io::Result<u64> {
     let ranges = fs::read_to_string("/proc/iomem")?;
     let found = ranges.lines().find_map(|line| {
         let start = line.strip_suffix(" : Kernel code")?.trim_start().split('-').next()?;
         u64::from_str_radix(start, 16).ok()
     });
-    found.ok_or_else(|| io::Error::other("/proc/iomem does not tell where the kernel is"))
+    found.ok_or_else(|| io::Error::other("/proc/iomem does not show where the kernel is"))
 }
 
 /// A request to the device, big-endian: docs/specs/fw_cfg.rst in QEMU's sources.
@@ -187,16 +188,16 @@ struct Request {
     address: u64,
 }
 
-/// Bits of a request's control word; the item to select is in its upper half.
+/// Bits of a request's control word; the upper half has the item to select.
 const READ: u32 = 1 << 1;
 const SKIP: u32 = 1 << 2;
 const SELECT: u32 = 1 << 3;
-/// The item that lists the others: entries of 64 bytes, behind their number.
+/// The item that lists the others: their number, then entries of 64 bytes.
 const DIR: u16 = 0x19;
 
 const PAGE: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 
-/// The device, and an item of it that has every byte: this program.
+/// The device, and an item with every byte value: this program.
 struct Device {
     ports: Ports,
     item: u16,
@@ -218,11 +219,12 @@ impl Device {
             let item = u16::from_be_bytes([head[4], head[5]]);
             rest.starts_with(name.as_bytes()).then_some(item)
         });
-        let item = item.ok_or_else(|| io::Error::other("QEMU did not hand this program over"))?;
+        let item =
+            item.ok_or_else(|| io::Error::other("this program is not among QEMU's fw_cfg files"))?;
 
         let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_LOCKED | MapFlags::MAP_POPULATE;
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: a new mapping, of which nobody knows yet.
+        // SAFETY: this is a new mapping, to which no other pointer exists.
         let page = unsafe { mmap_anonymous(None, PAGE, access, flags) }?;
         // Documentation/admin-guide/mm/pagemap.rst: the low 55 bits are the page's number.
         let mut entry = [0; 8];
@@ -232,7 +234,7 @@ impl Device {
         Ok(Device { ports, item, content: fs::read(program)?, request: page.cast(), place })
     }
 
-    /// Writes to memory, whoever it belongs to.
+    /// Writes to any physical memory.
     fn write(&mut self, address: u64, bytes: &[u8]) -> io::Result<()> {
         for (&byte, address) in bytes.iter().zip(address..) {
             let place = self.content.iter().position(|&other| other == byte);
@@ -247,8 +249,8 @@ impl Device {
     fn order(&mut self, control: u32, length: u32, address: u64) -> io::Result<()> {
         let request =
             Request { control: control.to_be(), length: length.to_be(), address: address.to_be() };
-        // SAFETY: the page is ours, and large enough. What the device writes to is the kernel's, which
-        // is the purpose: it is the text of a function that nobody executes now.
+        // SAFETY: the page is ours, and large enough. The device writes to the kernel's memory, on
+        // purpose: to the text of a function that is not being executed.
         let left = unsafe {
             self.request.write_volatile(request);
             self.ports.request(self.place);
@@ -256,7 +258,7 @@ impl Device {
         };
         match left {
             0 => Ok(()),
-            _ => Err(io::Error::other("the device did not do what it was asked to")),
+            _ => Err(io::Error::other("the device did not execute the request")),
         }
     }
 }

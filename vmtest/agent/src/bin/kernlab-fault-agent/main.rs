@@ -1,5 +1,5 @@
-//! A program that behaves in the ways that the lab has to cope with. Only for the lab's tests,
-//! which also start it as PID 1, and in a workload's place.
+//! A program that misbehaves in the ways that the lab has to handle. Only the lab's tests use it:
+//! as a program, as PID 1, or in place of a workload.
 
 #[cfg(target_arch = "x86_64")]
 mod faults;
@@ -23,26 +23,26 @@ use nix::{
 fn main() -> io::Result<()> {
     let mut arguments: Vec<String> = env::args().skip(1).collect();
     if process::id() == 1 {
-        // The kernel hands on all words that it doesn't know; ours is the last.
+        // The kernel passes all parameters that it doesn't know; the behaviour is the last one.
         arguments.drain(..arguments.len().saturating_sub(1));
     }
     let behaviour = appended_behaviour()?;
     if let Some(behaviour) = &behaviour {
         behave(&behaviour.split(' ').collect::<Vec<_>>())?;
-        // What it is in the place of: the test hands that over under this name.
+        // Then become the workload: the test injected it under this name.
         return Err(Command::new("/bin/kernlab-workload-static").args(arguments).exec());
     }
     behave(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
-/// What comes before the words that a test appended to this program's file.
+/// The text before the behaviour that a test appended to this program's file.
 const MARK: &str = "\nbehaviour: ";
 
-/// A program that is started in another's place gets the arguments of that: what it is to do before
-/// it is that program is appended to its file.
+/// Reads the behaviour that was appended to this program's file. A program that runs in place of a
+/// workload gets the workload's arguments, so it can't get its behaviour from them.
 fn appended_behaviour() -> io::Result<Option<String>> {
     let program = fs::read("/proc/self/exe").or_else(|error| {
-        // PID 1 has no /proc, and nothing is appended to it.
+        // As PID 1 there is no /proc, and no appended behaviour.
         if process::id() == 1 { Ok(Vec::new()) } else { Err(error) }
     })?;
     let tail = String::from_utf8_lossy(&program[program.len().saturating_sub(100)..]).into_owned();
@@ -51,21 +51,21 @@ fn appended_behaviour() -> io::Result<Option<String>> {
 
 fn behave(words: &[&str]) -> io::Result<()> {
     match words {
-        // What a program sees, and where it can write.
+        // Shows what a program sees, and where it can write.
         ["report"] => report(),
         ["list", dir] => list(dir),
         ["nap", count, microseconds] => nap(number(count), number(microseconds)),
         ["identify"] => identify(),
         ["connect"] => connect(),
         ["nothing"] => Ok(()),
-        // Any of these, and another when it is told.
+        // Does one of these, and another one when it proceeds.
         ["prime", first @ ..] => {
             if !first.is_empty() {
                 behave(first)?;
             }
             raise(Signal::SIGSTOP)?;
-            let told = io::read_to_string(io::stdin())?;
-            behave(&told.split(' ').collect::<Vec<_>>())
+            let input = io::read_to_string(io::stdin())?;
+            behave(&input.split(' ').collect::<Vec<_>>())
         }
         // Ways to end.
         ["exit", code] => exit(code.parse().unwrap_or(99)),
@@ -73,7 +73,7 @@ fn behave(words: &[&str]) -> io::Result<()> {
         ["flood", bytes] => flood(number(bytes)),
         ["stubborn"] => stubborn(),
         ["daemons", count] => daemons(number(count)),
-        // Ways to take the kernel along.
+        // Ways to crash or hang the kernel.
         ["crash"] => fs::write("/proc/sysrq-trigger", "c"),
         ["wedge"] => wedge(),
         #[cfg(target_arch = "x86_64")]
@@ -84,7 +84,7 @@ fn behave(words: &[&str]) -> io::Result<()> {
         ["stall", milliseconds @ ..] => stall(milliseconds),
         #[cfg(target_arch = "x86_64")]
         ["hang"] => faults::inject(&faults::Fault::Hang),
-        // Ways to be a bad PID 1.
+        // Ways to misbehave as PID 1.
         ["silent"] => sleep_for_ever(),
         ["garbage"] => garbage(),
         ["leave"] => exit(0),
@@ -102,11 +102,11 @@ fn report() -> io::Result<()> {
     println!("stdin: {input:?}");
     println!("variables: {:?}", env::vars().collect::<Vec<_>>());
     println!("directory: {}", env::current_dir()?.display());
-    // One more than it was given: the directory of descriptors, while it is read.
+    // The count includes the directory of descriptors itself, which is open during the read.
     println!("descriptors: {}", fs::read_dir("/proc/self/fd")?.count());
     println!("file: {}", fs::read_to_string("/tmp/given").unwrap_or_default().len());
     eprintln!("errors go here");
-    // SAFETY: the agent opened descriptor 3 for us, and nobody else uses it.
+    // SAFETY: the agent opened descriptor 3 for this program, and nothing else uses it.
     unsafe { File::from_raw_fd(3) }.write_all(b"the result")
 }
 
@@ -117,7 +117,7 @@ fn list(dir: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// What should differ between guests: random bytes; and what should not differ from here: the time,
+/// Prints what should differ between guests (random bytes) and what should match the host: the time
 /// in seconds since 1970.
 fn identify() -> io::Result<()> {
     let mut bytes = [0; 8];
@@ -127,7 +127,7 @@ fn identify() -> io::Result<()> {
     Ok(())
 }
 
-/// Sleeps again and again, and says how many microseconds that was by the guest's clock.
+/// Sleeps `count` times, and prints how many microseconds that took by the guest's clock.
 fn nap(count: u64, microseconds: u64) -> io::Result<()> {
     let start = Instant::now();
     for _ in 0..count {
@@ -137,7 +137,7 @@ fn nap(count: u64, microseconds: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Talks to itself over both loopback addresses.
+/// Connects to itself over both loopback addresses.
 fn connect() -> io::Result<()> {
     for address in ["127.0.0.1:0", "[::1]:0"] {
         let listener = std::net::TcpListener::bind(address)?;
@@ -164,7 +164,7 @@ fn stubborn() -> io::Result<()> {
     sleep_for_ever()
 }
 
-/// Leaves children behind that are in sessions of their own and hold on to our output.
+/// Leaves children in sessions of their own, which keep this program's output open.
 fn daemons(count: u64) -> io::Result<()> {
     for _ in 0..count {
         // SAFETY: this program has a single thread.
@@ -177,7 +177,7 @@ fn daemons(count: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes the processor away from everybody, PID 1 included.
+/// Takes the processor from all other processes, including PID 1.
 fn wedge() -> io::Result<()> {
     fs::write("/proc/sys/kernel/sched_rt_runtime_us", "-1")?;
     let parameters = libc::sched_param { sched_priority: 99 };
@@ -189,7 +189,7 @@ fn wedge() -> io::Result<()> {
     }
 }
 
-/// Has RCU complain of this as soon as it can, after three seconds, and the watchdogs never.
+/// Makes RCU complain about this as soon as it can, after three seconds, and the watchdogs never.
 #[cfg(target_arch = "x86_64")]
 fn stall(milliseconds: &[&str]) -> io::Result<()> {
     fs::write("/proc/sys/kernel/watchdog", "0")?;
