@@ -101,7 +101,7 @@ fn the_summary_of_a_job_is_added_to() {
         checkout.report(&["--format", "github"], &summary.display().to_string());
     assert_eq!((code, stdout.as_str()), (Some(0), ""));
     let text = fs::read_to_string(&summary).unwrap();
-    assert!(text.starts_with("# Before\n### kernlab: 1 cells on 1 kernels"), "{text}");
+    assert!(text.starts_with("# Before\n### kernlab: 1 cell on 1 kernel"), "{text}");
     let output = checkout.path("report.xml").display().to_string();
     assert_eq!(checkout.report(&["--format", "junit", "--output", &output], "").0, Some(0));
     assert!(fs::read_to_string(output).unwrap().starts_with("<?xml"));

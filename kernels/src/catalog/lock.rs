@@ -16,7 +16,7 @@ use crate::{
 const SCHEMA: u32 = 1;
 
 const HEADER: &str = "\
-# Written by `cargo xtask kernels update`; not meant to be edited.
+# Written by `cargo xtask kernels update`, and by commands that need a kernel it lacks; do not edit.
 # Every file was reached through a signed index, is a signed package, or is named by its digest.
 
 ";

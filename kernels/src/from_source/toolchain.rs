@@ -6,9 +6,11 @@ use std::{
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use nix::unistd::{AccessFlags, access};
+use wait_timeout::ChildExt as _;
 
 use super::{
     environment::Environment,
@@ -244,15 +246,32 @@ enum Unusable {
     Broken(String),
 }
 
+/// How long a program may take to print its version.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// The first line of a program's `--version` output.
 fn first_line(program: &Path, environment: &Environment) -> Result<String, Unusable> {
     let mut command = Command::new(program);
     environment.apply(&mut command);
-    let output = command.arg("--version").stdin(Stdio::null()).output();
-    let output = output.map_err(|error| match error.kind() {
+    let broken = |error: io::Error| Unusable::Broken(error.to_string());
+    let started = command
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = started.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Unusable::Absent,
-        _ => Unusable::Broken(error.to_string()),
+        _ => broken(error),
     })?;
+    if child.wait_timeout(VERSION_TIMEOUT).map_err(broken)?.is_none() {
+        // It may have ended meanwhile.
+        let _ = child.kill();
+        let _ = child.wait();
+        let seconds = VERSION_TIMEOUT.as_secs();
+        return Err(Unusable::Broken(format!("--version did not end within {seconds} s")));
+    }
+    let output = child.wait_with_output().map_err(broken)?;
     if output.status.success() {
         let text = String::from_utf8_lossy(&output.stdout);
         return Ok(text.lines().next().unwrap_or_default().to_owned());

@@ -88,12 +88,17 @@ pub fn findings(report: &Report) -> String {
     text
 }
 
+/// `1 cell`, `2 cells`.
+pub fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 /// One line with the number of cells, their outcomes and the time taken.
 pub fn summary(report: &Report) -> String {
     format!(
-        "{} cells on {} kernels in {:.1} s: {}",
-        report.cells.len(),
-        distinct(report.cells.iter().map(|cell| cell.kernel.as_str())).len(),
+        "{} on {} in {:.1} s: {}",
+        counted(report.cells.len(), "cell"),
+        counted(distinct(report.cells.iter().map(|cell| cell.kernel.as_str())).len(), "kernel"),
         report.run.duration_ms as f64 / 1000.0,
         Tally::of(&report.cells)
     )

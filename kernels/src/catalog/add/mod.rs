@@ -8,15 +8,14 @@ mod candidates;
 mod neighbour;
 mod text;
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{fs, io, path::PathBuf};
 
 use kernlab_core::cell::BtfMode;
 
 pub use self::{candidates::Request, neighbour::nearest};
 use crate::paths::MATRIX_FILE;
+use tempfile::TempPath;
+
 use crate::{
     catalog::{
         Kernels,
@@ -284,16 +283,16 @@ impl Proposal {
         let text = text::insert(&text, &self.entry);
         let scratch = file.with_extension("toml.new");
         fs::write(&scratch, &text).map_err(|source| StoreError::io("write", &scratch, source))?;
+        // Removed when something goes wrong before it replaces the file.
+        let scratch = TempPath::try_from_path(&scratch)
+            .map_err(|source| StoreError::io("write", &scratch, source))?;
         let read = match self.entry.origin {
             Origin::Shared => manifest::read_matrix(&scratch, &dir.join(OVERLAY_FILE)),
             _ => manifest::read_matrix(&dir.join(MATRIX_FILE), &scratch),
         };
         let matrix = match read {
             Ok(matrix) if matrix.entries.contains(&self.entry) => matrix,
-            other => {
-                remove(&scratch)?;
-                return Err(other.map_or_else(AddError::from, |_| AddError::Misread(file)));
-            }
+            other => return Err(other.map_or_else(AddError::from, |_| AddError::Misread(file))),
         };
         if let Some(locked) = &self.locked {
             let locked = LockedKernel { id: self.entry.id.clone(), ..locked.clone() };
@@ -301,11 +300,7 @@ impl Proposal {
             let lock = lock.open(&self.kernels.catalog.store, || {})?;
             lock.change(&matrix, |lock| lock.insert(locked))?;
         }
-        fs::rename(&scratch, &file).map_err(|source| StoreError::io("write", &file, source))?;
+        scratch.persist(&file).map_err(|error| StoreError::io("write", &file, error.error))?;
         Ok(())
     }
-}
-
-fn remove(path: &Path) -> Result<(), StoreError> {
-    fs::remove_file(path).map_err(|source| StoreError::io("remove", path, source))
 }

@@ -13,7 +13,10 @@ use crate::building::Building;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kernlab_core::outcome::{Outcome, Reason, Severity};
 use kernlab_kernels::Observer;
-use kernlab_vmtest::run::{RunObserver, plan::RunPlan, progress::ProgressEvent};
+use kernlab_vmtest::{
+    report::table::counted,
+    run::{RunObserver, plan::RunPlan, progress::ProgressEvent},
+};
 
 /// Shows a run on standard error.
 pub(crate) struct Terminal {
@@ -98,7 +101,8 @@ impl RunObserver for Terminal {
             1 => String::new(),
             times => format!(", {times} times each"),
         };
-        self.line(&format!("{} cells on {kernels} kernels{times}", plan.cells.len()));
+        let (cells, kernels) = (counted(plan.cells.len(), "cell"), counted(kernels, "kernel"));
+        self.line(&format!("{cells} on {kernels}{times}"));
         self.bar.set_length(attempts.len() as u64);
         self.bar.set_style(
             ProgressStyle::with_template("{elapsed_precise} [{bar:30}] {pos}/{len} {wide_msg}")
