@@ -28,7 +28,7 @@ fn main() -> Result<()> {
     println!("cargo:rerun-if-env-changed=PATH");
 
     let clang = clang()?;
-    let libbpf = env::var("DEP_BPF_INCLUDE").context("libbpf-sys did not tell its headers")?;
+    let libbpf = env::var("DEP_BPF_INCLUDE").context("libbpf-sys did not set DEP_BPF_INCLUDE")?;
     println!("cargo:rustc-env=KERNLAB_CLANG={}", clang.display());
     println!("cargo:rustc-env=KERNLAB_LIBBPF_INCLUDE={libbpf}");
     let headers = headers(&abi)?;
@@ -105,7 +105,7 @@ fn strip_debug_information(file: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Makes `object` unless it was made of the same before: who edits one program waits for that one.
+/// Makes `object` unless its inputs are unchanged, so that an edit recompiles only one program.
 fn once_for(inputs: impl Hash, object: &Path, make: impl FnOnce() -> Result<()>) -> Result<()> {
     let mut hasher = DefaultHasher::new();
     inputs.hash(&mut hasher);

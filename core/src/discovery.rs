@@ -3,10 +3,10 @@
 //! Every offset comes from a relation between kernel memory and what a process knows of itself: the
 //! names and ids of its threads, the status of its files, the addresses of its sockets. A relation
 //! is checked on several objects that differ, and an offset counts only if it alone fulfils it: what
-//! can't be told for certain is not told. There is no table of offsets, and no release is asked for.
+//! is not certain is not reported. There is no table of offsets, and no release is compared.
 //!
-//! The search is a function of memory and [`Subjects`]; who prepares those and reads the memory is
-//! not its business.
+//! The search is a function of memory and [`Subjects`]: the caller prepares the subjects and reads the
+//! memory.
 
 mod calls;
 mod comparison;

@@ -81,7 +81,7 @@ pub struct Features {
     pub maps: BTreeMap<String, ProbeResult>,
 }
 
-/// What a dossier is taken of: one with another list lacks something, and is taken anew.
+/// What a dossier covers. A dossier with another scope is taken again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Scope {
     symbols: BTreeSet<&'static str>,

@@ -1,5 +1,5 @@
 //! The pure part of kernlab: what is known of a kernel, what a tracer plans from it, what it
-//! reported, and the verdict on that.
+//! reported, and the words for a verdict.
 //!
 //! Nothing here performs I/O, knows QEMU or knows a BPF loader.
 

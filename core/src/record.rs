@@ -59,7 +59,7 @@ pub enum Decision {
 }
 
 impl Record {
-    /// Does it tell of this cell, as far as the guest can know?
+    /// Is this the record of `cell`, as far as the guest knows?
     pub fn is_of(&self, cell: &Cell) -> bool {
         self.backend == cell.backend && self.scenario == cell.scenario.to_string()
     }
@@ -81,7 +81,7 @@ impl Decision {
         }
     }
 
-    /// Do both mean the same? A refusal is the same with other words.
+    /// Do both decide the same? A refusal with another message is the same.
     pub fn agrees_with(&self, other: &Decision) -> bool {
         match (self, other) {
             (Decision::Unsupported(ours), Decision::Unsupported(theirs)) => {

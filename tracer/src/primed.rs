@@ -18,7 +18,7 @@ use crate::{
     bpf::Loaded,
     discovery, facts, make,
     run::{Failure, Programs, Resources},
-    workload::Idle,
+    workload::IdleWorkload,
 };
 
 /// A tracer that does not know its scenario yet.
@@ -27,7 +27,7 @@ pub(crate) struct PrimedTracer {
     facts: Option<KernelFacts>,
     /// What a search of memory found; none where plans have type information, or it missed something.
     found: Option<Discovered>,
-    workload: Option<Idle>,
+    workload: Option<IdleWorkload>,
     planned: Vec<Planned>,
     ahead: Vec<Ahead>,
     /// Every program in the kernel.
@@ -90,7 +90,7 @@ impl PrimedTracer {
         }
         let remaining = before.remaining().context("listing programs")?;
         ensure!(remaining == 0, "{remaining} programs that were tried are still loaded");
-        let mut workload = Idle::start(workload)?;
+        let mut workload = IdleWorkload::start(workload)?;
         workload.await_readiness()?;
         let mut primed = PrimedTracer {
             facts: Some(facts.clone()),
@@ -180,7 +180,7 @@ impl Resources for PrimedTracer {
         }
     }
 
-    fn workload(&mut self) -> Result<Idle> {
+    fn workload(&mut self) -> Result<IdleWorkload> {
         self.workload.take().context("the workload was taken before")
     }
 

@@ -19,7 +19,7 @@ use kernlab_core::{
 use crate::{
     bpf::{self, Loaded},
     discovery, events, facts,
-    workload::Idle,
+    workload::IdleWorkload,
 };
 
 /// Where a tracer has from what it needs.
@@ -36,7 +36,7 @@ pub(crate) trait Resources {
     }
 
     /// The workload, started.
-    fn workload(&mut self) -> Result<Idle>;
+    fn workload(&mut self) -> Result<IdleWorkload>;
 
     /// The plan's programs, and what is loaded beside them.
     fn programs(&mut self, backend: &dyn Backend, plan: &ProbePlan) -> Result<Programs, Failure>;
@@ -76,8 +76,8 @@ impl Resources for Fresh {
         discovery::search(facts, functions)
     }
 
-    fn workload(&mut self) -> Result<Idle> {
-        Idle::start(&self.workload)
+    fn workload(&mut self) -> Result<IdleWorkload> {
+        IdleWorkload::start(&self.workload)
     }
 
     fn programs(&mut self, backend: &dyn Backend, plan: &ProbePlan) -> Result<Programs, Failure> {

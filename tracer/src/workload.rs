@@ -19,13 +19,13 @@ use nix::{
 };
 
 /// A workload that waits to be told its scenario. When this is dropped, it ends without any action.
-pub(crate) struct Idle(Option<Traced>);
+pub(crate) struct IdleWorkload(Option<Traced>);
 
 /// A workload that stands before its first action.
-pub(crate) struct Prepared(Traced);
+pub(crate) struct StoppedWorkload(Traced);
 
 /// A workload that is at work.
-pub(crate) struct Working(Traced);
+pub(crate) struct RunningWorkload(Traced);
 
 /// The process, and what tells that it has stopped, or ended.
 struct Traced {
@@ -33,7 +33,7 @@ struct Traced {
     changes: SignalFd,
 }
 
-impl Idle {
+impl IdleWorkload {
     /// Starts the program.
     pub(crate) fn start(program: &Path) -> Result<Self> {
         let changes = watch_children().context("watching the workload")?;
@@ -42,11 +42,10 @@ impl Idle {
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("starting {}", program.display()))?;
-        Ok(Idle(Some(Traced { child, changes })))
+        Ok(IdleWorkload(Some(Traced { child, changes })))
     }
 
-    /// Waits until it has started, and wants to be told what to do. It says so with an empty line, which
-    /// its ground truth may follow.
+    /// Waits until the workload has started, which it signals with an empty line.
     pub(crate) fn await_readiness(&mut self) -> Result<()> {
         let traced = self.0.as_mut().context("an idle workload has a process")?;
         let mut line = [0];
@@ -55,19 +54,19 @@ impl Idle {
     }
 
     /// Tells it what to do, and waits until it stops itself.
-    pub(crate) fn prepare(mut self, scenario: &Scenario) -> Result<Prepared> {
+    pub(crate) fn prepare(mut self, scenario: &Scenario) -> Result<StoppedWorkload> {
         let mut traced = self.0.take().context("an idle workload has a process")?;
-        let mut told = traced.child.stdin.take().context("the workload's input is piped")?;
+        let mut stdin = traced.child.stdin.take().context("the workload's input is piped")?;
         // One that has ended already will be met below.
-        let _ = told.write_all(scenario.to_string().as_bytes());
-        drop(told);
+        let _ = stdin.write_all(scenario.to_string().as_bytes());
+        drop(stdin);
         let stopped = traced.has_stopped(WaitPidFlag::empty()).context("preparing the workload")?;
-        ensure!(stopped, "the workload was waited for in vain");
-        Ok(Prepared(traced))
+        ensure!(stopped, "the workload ended before it was ready");
+        Ok(StoppedWorkload(traced))
     }
 }
 
-impl Drop for Idle {
+impl Drop for IdleWorkload {
     fn drop(&mut self) {
         if let Some(Traced { mut child, .. }) = self.0.take() {
             // Its input ends, so it does; how doesn't matter.
@@ -76,19 +75,19 @@ impl Drop for Idle {
     }
 }
 
-impl Prepared {
+impl StoppedWorkload {
     pub(crate) fn tgid(&self) -> u32 {
         self.0.child.id()
     }
 
     /// Lets it do its actions.
-    pub(crate) fn release(self) -> Result<Working> {
+    pub(crate) fn release(self) -> Result<RunningWorkload> {
         kill(self.0.pid(), Signal::SIGCONT).context("releasing the workload")?;
-        Ok(Working(self.0))
+        Ok(RunningWorkload(self.0))
     }
 }
 
-impl Working {
+impl RunningWorkload {
     /// Becomes readable when the actions may be done.
     pub(crate) fn changes(&self) -> BorrowedFd<'_> {
         self.0.changes.as_fd()
@@ -102,8 +101,8 @@ impl Working {
     }
 
     /// It stands still between its actions.
-    pub(crate) fn paused(self) -> Prepared {
-        Prepared(self.0)
+    pub(crate) fn paused(self) -> StoppedWorkload {
+        StoppedWorkload(self.0)
     }
 
     /// Lets a workload end whose actions are done, and takes its ground truth.

@@ -38,6 +38,19 @@ impl Checkpoints {
         }
     }
 
+    /// A guest that works: booted if `cold`, else as from [`Checkpoints::guest`].
+    pub fn start(
+        &self,
+        bootable: &Bootable,
+        cold: bool,
+        observer: &dyn Observer,
+    ) -> Result<Guest<Ready>, LabError> {
+        match cold {
+            true => Guest::boot(bootable, BOOT_TIMEOUT),
+            false => self.guest(bootable, observer),
+        }
+    }
+
     /// Makes a guest ready by restoring it from the kernel's checkpoint, which is saved first if
     /// need be. If saving or restoring fails but booting works, the guest is booted instead.
     pub fn guest(

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 pub use self::archive::{Archive, How, of, of_kernel};
 use crate::{
     checkpoints::Checkpoints,
-    lab::{BOOT_TIMEOUT, Exit, Guest, Job, LabError, Limits},
+    lab::{Exit, Job, LabError, Limits},
     machine::{self, MachineError},
 };
 use kernlab_kernels::{Kernels, Observer, StoreError, Unpacked, chain};
@@ -94,10 +94,7 @@ fn ask(
 ) -> Result<Vec<u8>, DossierError> {
     let store = kernels.store();
     let bootable = machine::of_kernel(store, kernel, how.guest, &["kernlab-tracer"], observer)?;
-    let mut guest = match how.cold {
-        true => Guest::boot(&bootable, BOOT_TIMEOUT)?,
-        false => Checkpoints::of(store).guest(&bootable, observer)?,
-    };
+    let mut guest = Checkpoints::of(store).start(&bootable, how.cold, observer)?;
     let limits = Limits { stdout: 64 << 10, stderr: 64 << 10, result: ROOM };
     let job = Job::new(["/bin/kernlab-tracer", question]).timeout(timeout).limits(limits);
     let output = guest.run(&job)?;

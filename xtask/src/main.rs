@@ -33,18 +33,18 @@ enum Command {
     Setup(setup::Args),
     Kernels(kernels::Args),
     /// Divide the matrix into shards, or merge their reports into one.
-    Matrix(tool::Words),
+    Matrix(tool::Arguments),
     /// Measure the cost of booting, restoring and tracing on this machine.
-    Bench(tool::Words),
+    Bench(tool::Arguments),
     /// Show what each tracer depends on, and which of it each kernel has.
-    Deps(tool::Words),
+    Deps(tool::Arguments),
     /// Run a program of this machine in each kernel; show its output, its exit code and the kernel's
     /// complaints.
-    Exec(tool::Words),
+    Exec(tool::Arguments),
     /// Render the report of a run, or compare two runs: as text, Markdown, HTML, JUnit XML, or for GitHub.
-    Report(tool::Words),
+    Report(tool::Arguments),
     /// Open a shell in a guest, on the kernel's console; `--gdb` lets a debugger connect.
-    Shell(tool::Words),
+    Shell(tool::Arguments),
     Splat(splat::Args),
     Workflows(workflows::Args),
     Pages(pages::Args),
@@ -56,12 +56,12 @@ fn main() -> Exit {
         Command::Test(args) => test::run(&args),
         Command::Setup(args) => setup::run(&args),
         Command::Kernels(args) => kernels::run(&args),
-        Command::Matrix(words) => tool::run("matrix", &words),
-        Command::Bench(words) => tool::run_with_guest("bench", &words),
-        Command::Deps(words) => tool::run_with_guest("deps", &words),
-        Command::Exec(words) => tool::run_with_guest("exec", &words),
-        Command::Report(words) => tool::run("report", &words),
-        Command::Shell(words) => tool::run_with_guest("shell", &words),
+        Command::Matrix(arguments) => tool::run("matrix", &arguments),
+        Command::Bench(arguments) => tool::run_with_guest("bench", &arguments),
+        Command::Deps(arguments) => tool::run_with_guest("deps", &arguments),
+        Command::Exec(arguments) => tool::run_with_guest("exec", &arguments),
+        Command::Report(arguments) => tool::run("report", &arguments),
+        Command::Shell(arguments) => tool::run_with_guest("shell", &arguments),
         Command::Splat(args) => splat::run(&args),
         Command::Workflows(args) => workflows::run(&args),
         Command::Pages(args) => pages::run(&args),

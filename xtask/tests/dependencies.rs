@@ -10,8 +10,8 @@ use xshell::{Shell, cmd};
 /// Every package of the workspace, and the packages of the workspace that it may use.
 ///
 /// abi <- core <- backends <- the guest's tracer program; core <- kernels <- vmtest; proto <- vmtest,
-/// agent. The orchestrator
-/// knows no backend; xtask knows only command lines and what finds splats in a text, which build in seconds.
+/// agent. vmtest knows no backend; xtask knows only command lines and what finds splats in a text,
+/// which build in seconds.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("kernlab-abi", &[]),
     ("kernlab-core", &["kernlab-abi"]),

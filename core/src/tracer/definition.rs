@@ -102,7 +102,7 @@ pub(super) fn lay_out(
     Ok(())
 }
 
-/// A kernel that has this runs the programs on syscall tracepoints preemptible
-/// (kernel/trace/bpf_trace.c, from 7.2 on): while a thread stands inside of one, the others on its CPU
-/// go unseen, for whole time slices, and entries without exits are joined with exits without entries.
+/// On a kernel with this symbol, programs on syscall tracepoints can be preempted
+/// (kernel/trace/bpf_trace.c, from 7.2 on). While a thread is preempted inside one, other threads on its
+/// CPU go untraced for whole time slices, so entries and exits are paired wrongly.
 pub(super) const FAULTABLE: &str = "trace_call_bpf_faultable";

@@ -34,10 +34,9 @@ fn wants() -> Wants {
     }
 }
 
-/// Tracepoints, because a thread that waits in a call, for the other end of a FIFO say, holds nothing
-/// that others need. Where programs on them can be preempted ([`FAULTABLE`]) not only would some be
-/// skipped: two of them on one CPU would share the memory in which an event is put together. There the
-/// function of the system call table is probed, and nothing else will do.
+/// Uses tracepoints, because a thread that blocks in openat(2), on a FIFO for example, holds nothing that
+/// others need. Where programs on tracepoints can be preempted ([`FAULTABLE`]), two of them on one CPU
+/// would share the memory that an event is built in, so the syscall function is probed instead.
 fn attach(
     _: &Scenario,
     facts: &KernelFacts,

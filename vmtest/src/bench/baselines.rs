@@ -147,7 +147,7 @@ fn report(
     }
     Report {
         schema: 1,
-        benchmark: "peers",
+        benchmark: "baselines",
         conditions: Named::of(conditions),
         measurements: Named::of(measurements),
         ratios: Named::of(ratios),
@@ -246,7 +246,7 @@ mod tests {
 
     fn baseline(script: &str, sign: Sign) -> Baseline {
         Baseline {
-            name: "peer",
+            name: "baseline",
             program: "/bin/sh".into(),
             arguments: vec!["-c".into(), script.into()],
             sign,
@@ -268,7 +268,7 @@ mod tests {
     #[case::failed("echo no 9p >&2; exit 3", Sign::Output, "exit status: 3; last output: no 9p")]
     #[case::silent("exit 0", Sign::Output, "exit status: 0; last output: nothing")]
     #[case::of_its_own("exit 0", Sign::Status, "exit status: 0; last output: nothing")]
-    fn a_peer_that_can_not_says_why(
+    fn a_baseline_that_can_not_run_says_why(
         #[case] script: &str,
         #[case] sign: Sign,
         #[case] expected: &str,

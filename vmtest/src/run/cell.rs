@@ -26,11 +26,11 @@ use crate::{
     checkpoints::Checkpoints,
     dossier::{self, How},
     golden,
-    lab::{self, Bootable, Guest, Job, LabError},
+    lab::{Bootable, Job, LabError},
     machine,
     qemu::InjectedFile,
     report::CellReport,
-    verdict::{self, Findings, Golden, Judgement, Prediction, SplatPolicy, Trace},
+    verdict::{self, Findings, Golden, SplatPolicy, Trace},
 };
 use kernlab_kernels::{Deviation, Entry, Kernels, Observer, Selection, Silent, Unpacked, chain};
 
@@ -200,12 +200,15 @@ impl Runner {
         let deviation_name = deviation.and_then(|deviation| deviation.snapshot.clone());
         let shared_name = golden::shared_name(cell.scenario);
         let shared = read(&shared_name)?;
-        let special = deviation_name.as_deref().map(read).transpose()?.flatten();
+        let special = deviation_name.as_deref().map(read).transpose()?;
         let policy = SplatPolicy {
             expected: deviation.and_then(|deviation| deviation.warning.as_deref()),
             allow: &self.plan.allow,
         };
-        let golden = Golden { shared: shared.as_deref(), deviation: special.as_deref() };
+        let golden = match &special {
+            None => Golden { shared: shared.as_deref(), deviation: None },
+            Some(special) => Golden::of_deviation(shared.as_deref(), special.as_deref()),
+        };
         let findings = Findings { cell, trace: &trace, golden, prediction: &prediction, policy };
         let mut judgement = verdict::of_cell(&findings);
         let snapshot = judgement.events.as_ref().map(|_| deviation_name.unwrap_or(shared_name));
@@ -225,7 +228,21 @@ impl Runner {
             judgement.verdict.message.push_str(&message);
         }
         clock.lap("judge");
-        Ok(report(cell, release, snapshot, prediction, clock, judgement, &trace))
+        let mut stages_ms = clock.laps;
+        if let (Trace::Ended { output, .. }, Some(record)) = (&trace, &judgement.record) {
+            stages_ms.extend(verdict::stages_in_the_guest(output, record));
+        }
+        Ok(CellReport {
+            release,
+            stages_ms,
+            // Without a plan from the guest there is nothing to compare a prediction with.
+            predicted: prediction.decision.filter(|_| judgement.record.is_some()),
+            plan: judgement.record.map(|record| record.decision),
+            diff: judgement.diff,
+            snapshot,
+            allowed: judgement.allowed,
+            ..CellReport::of_verdict(&cell.to_string(), judgement.verdict)
+        })
     }
 
     fn entry(&self, id: &str) -> Result<Entry, Early> {
@@ -274,11 +291,8 @@ impl Runner {
                 return Ok(Start::Primed(guest, primed::work(cell), self.timed(tracer)));
             }
         }
-        let guest = match self.plan.options.cold {
-            true => Guest::boot(bootable, lab::BOOT_TIMEOUT),
-            false => checkpoints.guest(bootable, observer),
-        };
-        Ok(Start::Ready(guest?, self.timed(self.job(cell))))
+        let guest = checkpoints.start(bootable, self.plan.options.cold, observer)?;
+        Ok(Start::Ready(guest, self.timed(self.job(cell))))
     }
 
     /// Does what a kernel's first cell does for all its cells: it boots and saves the guest that
@@ -379,33 +393,6 @@ fn deviation_of<'a>(cell: &Cell, entry: &'a Entry) -> Option<&'a Deviation> {
             && deviation.backend.is_none_or(|backend| backend == cell.backend)
             && deviation.btf.is_none_or(|btf| btf == cell.btf)
     })
-}
-
-/// Makes the report of a cell, except for its evidence and its duration.
-fn report(
-    cell: &Cell,
-    release: Option<String>,
-    snapshot: Option<String>,
-    prediction: Prediction,
-    clock: Clock,
-    judgement: Judgement,
-    trace: &Trace,
-) -> CellReport {
-    let mut stages_ms = clock.laps;
-    if let (Trace::Ended { output, .. }, Some(record)) = (trace, &judgement.record) {
-        stages_ms.extend(verdict::stages_in_the_guest(output, record));
-    }
-    CellReport {
-        release,
-        stages_ms,
-        // Without a plan from the guest there is nothing to compare a prediction with.
-        predicted: prediction.decision.filter(|_| judgement.record.is_some()),
-        plan: judgement.record.map(|record| record.decision),
-        diff: judgement.diff,
-        snapshot,
-        allowed: judgement.allowed,
-        ..CellReport::of_verdict(&cell.to_string(), judgement.verdict)
-    }
 }
 
 /// Measures how long each stage of a cell takes.

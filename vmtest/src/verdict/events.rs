@@ -25,6 +25,17 @@ pub struct Golden<'a> {
     pub deviation: Option<&'a str>,
 }
 
+impl<'a> Golden<'a> {
+    /// The snapshots of a cell with a deviation that names one. If that does not exist, the shared one
+    /// can't stand in for it.
+    pub fn of_deviation(shared: Option<&'a str>, deviation: Option<&'a str>) -> Self {
+        match deviation {
+            None => Golden::default(),
+            Some(_) => Golden { shared, deviation },
+        }
+    }
+}
+
 /// Judges one record of a scenario.
 pub(super) fn judge(scenario: &Scenario, record: &Record, golden: Golden<'_>) -> Judgement {
     match (&record.decision, &record.observation) {
@@ -203,59 +214,29 @@ fn unified_diff(expected: &str, observed: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use kernlab_core::{
-        cell::BackendKind,
-        event::{Action, Event},
-        facts::{LayoutSource, ProbeResult},
-        ground_truth::{GroundTruth, NameClass},
-        plan::{BufferKind, ReadHelper, TypeSource, Unsupported},
-    };
+    use kernlab_core::event::{Action, Event};
     use rstest::rstest;
 
-    use super::*;
+    use super::{
+        super::test_support::{self, SCENARIO, plan, record, write},
+        *,
+    };
 
-    fn write(fd: i32) -> Event {
-        let action = Action::Write { fd, count: 5, ret: 5 };
-        Event { pid: 7, tid: 7, comm: "workload".into(), action }
-    }
-
-    fn plan() -> Decision {
-        Decision::Plan {
-            attach: vec![],
-            buffer: BufferKind::Ring,
-            read: ReadHelper::Split,
-            types: TypeSource::Core,
-            layout: LayoutSource::Btf,
-            ring_buffer: ProbeResult::Yes,
+    fn traced(events: Vec<Event>, expected: Vec<Event>, missed: Missed) -> Record {
+        let mut observation = test_support::traced(events, expected);
+        if let Observation::Traced { lost, skipped, left_behind, still_loaded, .. } =
+            &mut observation
+        {
+            *lost = missed.lost;
+            *skipped = missed.skipped;
+            *left_behind = missed.left_behind;
+            *still_loaded = missed.still_loaded;
         }
-    }
-
-    fn traced(events: Vec<Event>, did: Vec<Event>, missed: Missed) -> Record {
-        let Missed { lost, skipped, left_behind, still_loaded } = missed;
-        let mut ground_truth = GroundTruth { events: did, ..GroundTruth::default() };
-        ground_truth.names.add(NameClass::Task, 7, "workload").unwrap();
-        Record {
-            backend: BackendKind::Aya,
-            scenario: "sys_write/threads".into(),
-            discovered: None,
-            release: "6.1.0".into(),
-            decision: plan(),
-            observation: Some(Observation::Traced {
-                events,
-                lost,
-                skipped,
-                left_behind,
-                still_loaded,
-                ground_truth,
-            }),
-            stages_us: BTreeMap::new(),
-        }
+        record(plan(), Some(observation))
     }
 
     fn scenario() -> &'static Scenario {
-        Scenario::by_id("sys_write/threads").unwrap()
+        Scenario::by_id(SCENARIO).unwrap()
     }
 
     const NOTHING: Missed = Missed { lost: 0, skipped: 0, left_behind: 0, still_loaded: 0 };
@@ -334,6 +315,14 @@ mod tests {
     }
 
     #[test]
+    fn the_shared_snapshot_is_no_substitute_for_that_of_a_deviation() {
+        let record = traced(vec![write(3)], vec![write(3)], NOTHING);
+        let golden = Golden::of_deviation(Some(GOLDEN), None);
+        let verdict = judge(scenario(), &record, golden).verdict;
+        assert_eq!(verdict.reason, Some(Reason::SnapshotMissing));
+    }
+
+    #[test]
     fn two_tasks_of_one_name_are_never_a_pass() {
         let mut record = traced(vec![write(3)], vec![write(3)], NOTHING);
         let Some(Observation::Traced { ground_truth, .. }) = &mut record.observation else {
@@ -352,15 +341,7 @@ mod tests {
     #[test]
     fn what_the_plan_says_is_repeated_and_never_guessed() {
         let unsupported = Unsupported { reason: Reason::MissingSymbol, message: "no f".into() };
-        let mut record = Record {
-            backend: BackendKind::Aya,
-            scenario: "sys_write/threads".into(),
-            release: String::new(),
-            discovered: None,
-            decision: Decision::Unsupported(unsupported),
-            observation: None,
-            stages_us: BTreeMap::new(),
-        };
+        let mut record = record(Decision::Unsupported(unsupported), None);
         let verdict = judge(scenario(), &record, Golden::default()).verdict;
         assert_eq!(verdict.outcome, Outcome::Unsupported);
         record.decision = plan();

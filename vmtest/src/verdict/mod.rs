@@ -12,6 +12,8 @@ mod prediction;
 mod release;
 mod repeats;
 mod splat_policy;
+#[cfg(test)]
+mod test_support;
 
 use std::{collections::BTreeMap, io};
 
@@ -164,20 +166,19 @@ pub(crate) fn of_unfinished_cell() -> Verdict {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, time::Duration};
+    use std::time::Duration;
 
     use kernlab_core::{
-        cell::BackendKind,
-        event::{Action, Event},
-        facts::{LayoutSource, ProbeResult},
-        ground_truth::{GroundTruth, NameClass},
-        plan::{BufferKind, ReadHelper, TypeSource, Unsupported},
+        plan::Unsupported,
         record::{Decision, Observation},
     };
     use kernlab_splat::AllowList;
     use rstest::rstest;
 
-    use super::*;
+    use super::{
+        test_support::{plan, record, write},
+        *,
+    };
     use crate::{
         console::{ConsoleLog, Log},
         lab::{CpuTime, Exit, GuestEvidence, LabErrorKind, Phase},
@@ -189,40 +190,13 @@ mod tests {
     const WARNING: &str = "[    1.000001] WARNING: CPU: 0 PID: 9 at a/b.c:77 do_it+0x52/0x60\n";
     const CRASH: &str = "[    2.000001] divide error: 0000 [#1] SMP\n";
 
-    fn plan() -> Decision {
-        Decision::Plan {
-            attach: vec![],
-            buffer: BufferKind::Ring,
-            read: ReadHelper::Split,
-            types: TypeSource::Core,
-            layout: LayoutSource::Btf,
-            ring_buffer: ProbeResult::Yes,
-        }
-    }
-
     fn refused(reason: Reason) -> Decision {
         Decision::Unsupported(Unsupported { reason, message: "no".to_owned() })
     }
 
     /// Events as they should be, but for the descriptor of the only write.
     fn traced(fd: i32) -> (Decision, Option<Observation>) {
-        let write = |fd| Event {
-            pid: 7,
-            tid: 7,
-            comm: "workload".to_owned(),
-            action: Action::Write { fd, count: 5, ret: 5 },
-        };
-        let mut ground_truth = GroundTruth { events: vec![write(3)], ..GroundTruth::default() };
-        ground_truth.names.add(NameClass::Task, 7, "workload").unwrap();
-        let observation = Observation::Traced {
-            events: vec![write(fd)],
-            lost: 0,
-            skipped: 0,
-            left_behind: 0,
-            still_loaded: 0,
-            ground_truth,
-        };
-        (plan(), Some(observation))
+        (plan(), Some(test_support::traced(vec![write(fd)], vec![write(3)])))
     }
 
     fn unsupported(reason: Reason) -> (Decision, Option<Observation>) {
@@ -230,15 +204,7 @@ mod tests {
     }
 
     fn ended(exit: Exit, of: (Decision, Option<Observation>), kernel_log: &str) -> Trace {
-        let record = Record {
-            backend: BackendKind::Aya,
-            scenario: "sys_write/threads".to_owned(),
-            release: "6.1.0".to_owned(),
-            discovered: None,
-            decision: of.0,
-            observation: of.1,
-            stages_us: BTreeMap::new(),
-        };
+        let record = record(of.0, of.1);
         let output = JobOutput {
             exit,
             stdout: vec![],

@@ -44,24 +44,10 @@ impl Prediction {
 
 #[cfg(test)]
 mod tests {
-    use kernlab_core::{
-        facts::{LayoutSource, ProbeResult},
-        plan::{BufferKind, ReadHelper, TypeSource, Unsupported},
-    };
+    use kernlab_core::plan::Unsupported;
     use rstest::rstest;
 
-    use super::*;
-
-    fn plan() -> Decision {
-        Decision::Plan {
-            attach: vec![],
-            buffer: BufferKind::Ring,
-            read: ReadHelper::Split,
-            types: TypeSource::Core,
-            layout: LayoutSource::Btf,
-            ring_buffer: ProbeResult::Yes,
-        }
-    }
+    use super::{super::test_support::plan, *};
 
     fn refusal() -> Unsupported {
         Unsupported { reason: Reason::MissingSymbol, message: "no f".into() }

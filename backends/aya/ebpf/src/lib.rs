@@ -1,6 +1,6 @@
 //! What the BPF programs of all tracers share.
 //!
-//! The programs in `src/bin` are the twins of the C programs of the libbpf backend: they have the
+//! The programs in `src/bin` mirror the C programs of the libbpf backend: they have the
 //! same names, are configured the same way and write the same events. They have to pass the
 //! verifier of 4.18, so there are no loops, no calls from one BPF function to another and no global
 //! data; `backends/aya/build` checks the compiled objects for that.

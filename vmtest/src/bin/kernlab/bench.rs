@@ -32,7 +32,6 @@ pub(crate) enum Command {
     /// Run a command in a restored and in a booted guest, beside virtme-ng and danobi's vmtest
     /// where they are installed. Both share the host's files with their guests and need 9p in the
     /// kernel.
-    #[command(alias = "peers")]
     Baselines(Subject),
     /// Measure what each backend's tracer costs a program that only writes, through each buffer.
     Tracers(Subject),

@@ -12,7 +12,7 @@ use kernlab_cli::{Exit, Selected};
 use kernlab_kernels::{Entry, Kernels, chain};
 use kernlab_vmtest::{
     checkpoints::Checkpoints,
-    lab::{self, Guest, JobOutput, LabError, Limits},
+    lab::{self, JobOutput, LabError, Limits},
     machine,
     program::Program,
     qemu::InjectedFile,
@@ -103,10 +103,7 @@ fn run_in(
     bootable.machine.memory_mib = arguments.memory.unwrap_or(bootable.machine.memory_mib);
     bootable.machine.injected = program.files();
     bootable.machine.injected.extend(arguments.files.iter().cloned());
-    let guest = match arguments.cold {
-        true => Guest::boot(&bootable, lab::BOOT_TIMEOUT),
-        false => Checkpoints::of(store).guest(&bootable, show),
-    };
+    let guest = Checkpoints::of(store).start(&bootable, arguments.cold, show);
     let mut guest = guest.map_err(Box::<LabError>::from)?;
     let room = 64 << 20;
     let mut job = program

@@ -15,7 +15,7 @@ use kernlab_cli::{Exit, Scope};
 use kernlab_kernels::{Entry, Kernels, chain};
 use kernlab_vmtest::{
     checkpoints::Checkpoints,
-    lab::{self, Guest, Keyboard, LabError, TerminalSize},
+    lab::{Keyboard, LabError, TerminalSize},
     machine,
     program::{Program, ProgramError},
     qemu::InjectedFile,
@@ -127,10 +127,7 @@ fn visit(
     };
     bootable.machine.injected.extend(script.as_ref().map(injected));
     bootable.machine.debugger = arguments.gdb.clone();
-    let guest = match arguments.cold {
-        true => Guest::boot(&bootable, lab::BOOT_TIMEOUT),
-        false => Checkpoints::of(store).guest(&bootable, &terminal),
-    };
+    let guest = Checkpoints::of(store).start(&bootable, arguments.cold, &terminal);
     let mut guest = guest.map_err(Box::<LabError>::from)?;
     eprintln!("{}, {}; Ctrl-] ends the guest", entry.id, guest.hello().release);
     if let Some(device) = &arguments.gdb {
