@@ -312,8 +312,11 @@ fn date(seconds: u32) -> jiff::Timestamp {
 /// The primary key and its valid signing subkeys.
 fn load_key(key: &Key, of: &SignedBy) -> Result<Vec<Signer>, KeyError> {
     let path = || key.path.clone();
-    let text =
-        fs::read_to_string(&key.path).map_err(|source| KeyError::Read { path: path(), source })?;
+    let text = match key.built_in {
+        Some(text) => text.to_owned(),
+        None => fs::read_to_string(&key.path)
+            .map_err(|source| KeyError::Read { path: path(), source })?,
+    };
     let (public, _) = SignedPublicKey::from_string(&text)
         .map_err(|source| KeyError::Malformed { path: path(), source: Box::new(source) })?;
     let found = public.fingerprint().to_string().to_uppercase();

@@ -1,6 +1,8 @@
 //! `kernlab kernels build` and `check` from a user's view, with a made-up kernel source and fake
 //! compilers: the tests cover everything around the compilation.
 
+mod checkout;
+
 use std::{
     fs::{self, File},
     os::{
@@ -75,6 +77,7 @@ impl Checkout {
         for dir in ["linux", "bin"] {
             fs::create_dir(checkout.path(dir)).unwrap();
         }
+        checkout::mark(checkout.0.path());
         checkout.write("kernels.toml", MATRIX);
         checkout.write("linux/Makefile", MAKEFILE);
         checkout.write("linux/Kconfig", "");

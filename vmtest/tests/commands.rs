@@ -1,5 +1,7 @@
 //! The host tool from a user's view: bad input, its exit code and its message.
 
+mod checkout;
+
 use std::{
     fs,
     path::Path,
@@ -27,6 +29,7 @@ fn checkout() -> &'static Path {
 /// A directory with a copy of the matrix.
 fn copy_of_checkout() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
+    checkout::mark(dir.path());
     for file in ["kernels.toml", "kernels.lock"] {
         fs::copy(checkout().join(file), dir.path().join(file)).unwrap();
     }
@@ -81,7 +84,7 @@ fn outside_of_a_checkout_there_is_nothing_to_run() {
     let dir = tempfile::tempdir().unwrap();
     let output = kernlab(dir.path(), &["run"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8(output.stderr).unwrap().contains("inside a checkout of kernlab"));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("needs a checkout of kernlab"));
 }
 
 #[test]

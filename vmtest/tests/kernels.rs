@@ -1,5 +1,7 @@
 //! `kernlab kernels` from a user's view: its output and its exit codes.
 
+mod checkout;
+
 use std::{
     fs,
     io::{BufRead as _, BufReader, Write as _},
@@ -44,6 +46,7 @@ struct Checkout(tempfile::TempDir);
 impl Checkout {
     fn new() -> Self {
         let checkout = Checkout(tempfile::tempdir().unwrap());
+        checkout::mark(checkout.0.path());
         checkout.write("kernels.toml", MATRIX);
         checkout
     }

@@ -1,5 +1,7 @@
 //! The store after processes that used it were killed.
 
+mod checkout;
+
 use std::{
     fs,
     io::{self, BufRead, BufReader, Write},
@@ -139,6 +141,7 @@ why = "a test"
 source = {{ kind = "url", url = "{url}", sha256 = "{digest}" }}
 "#
         );
+        checkout::mark(checkout.0.path());
         fs::write(checkout.0.path().join("kernels.toml"), matrix).unwrap();
         let updated = checkout.kernels("update").spawn().unwrap();
         expect_success(updated);

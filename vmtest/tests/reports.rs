@@ -1,5 +1,6 @@
 //! `kernlab report` from a user's view.
 
+mod checkout;
 mod schema;
 
 use std::{
@@ -37,6 +38,7 @@ struct Checkout(tempfile::TempDir);
 impl Checkout {
     fn new() -> Self {
         let checkout = Checkout(tempfile::tempdir().unwrap());
+        checkout::mark(checkout.0.path());
         fs::write(checkout.path("kernels.toml"), "schema = 1\n").unwrap();
         let runs = checkout.path("target/kernlab");
         fs::create_dir_all(runs.join("20260101T000000")).unwrap();

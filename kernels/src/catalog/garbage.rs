@@ -12,7 +12,7 @@ impl Kernels {
     /// bound, as much as is needed to shrink the store to that many bytes. This removes nothing.
     pub fn sweep(&self, bound: Option<u64>) -> Result<Sweep, StoreError> {
         let mut wanted = Wanted::default();
-        for kernel in self.catalog.lock.kernels().chain(self.catalog.local_lock.kernels()) {
+        for kernel in self.catalog.locks.kernels() {
             let digests: Vec<Digest> = kernel.files.iter().map(|file| file.sha256).collect();
             wanted.artifacts.insert(unpack::key(&kernel.release, digests.iter().copied()));
             wanted.objects.extend(digests);

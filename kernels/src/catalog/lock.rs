@@ -170,7 +170,7 @@ impl Lock {
         }
     }
 
-    fn parse(document: &Document) -> Result<Self, DocumentError> {
+    pub(crate) fn parse(document: &Document) -> Result<Self, DocumentError> {
         let table: LockTable = document.parse()?;
         if *table.schema.get_ref() != SCHEMA {
             let message = format!(

@@ -47,7 +47,8 @@ impl LockFile {
         // A symbolic link to the checkout must lead to the same lock file.
         let dir = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
         let name = match origin {
-            Origin::Shared => LOCK_FILE,
+            // The built-in lock can't grow.
+            Origin::BuiltIn | Origin::Shared => LOCK_FILE,
             Origin::Local | Origin::AdHoc => LOCAL_LOCK_FILE,
         };
         LockFile { path: dir.join(name) }
@@ -108,6 +109,9 @@ impl OpenLockFile<'_> {
 fn replace(path: &Path, text: &str) -> Result<(), StoreError> {
     let scratch = PathBuf::from(format!("{}.new", path.display()));
     let write = || {
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir)?;
+        }
         let mut file = fs::File::create(&scratch)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;

@@ -18,10 +18,13 @@ use toml::Spanned;
 
 use crate::address::is_http;
 use crate::{
-    catalog::matrix::{
-        Arch, BuildSource, DebSource, Deviation, Entry, FileSource, Key, MEMORY_MIB,
-        MEMORY_RANGE_MIB, Matrix, Origin, PROCESSORS, PROCESSORS_RANGE, Repository, RpmDir,
-        RpmSource, Signs, Source, Tier, Toolchain, TreeSource, UrlSource,
+    catalog::{
+        built_in::BuiltIn,
+        matrix::{
+            Arch, BuildSource, DebSource, Deviation, Entry, FileSource, Key, MEMORY_MIB,
+            MEMORY_RANGE_MIB, Matrix, Origin, PROCESSORS, PROCESSORS_RANGE, Repository, RpmDir,
+            RpmSource, Signs, Source, Tier, Toolchain, TreeSource, UrlSource,
+        },
     },
     document::{Document, DocumentError},
     repository::deb::release::is_flat,
@@ -142,17 +145,33 @@ struct DeviationTable {
     warning: Option<Spanned<String>>,
 }
 
-/// The matrix in `kernels.toml`, with this machine's overlay applied if there is one.
-pub(crate) fn read_matrix(path: &Path, overlay: &Path) -> Result<Matrix, DocumentError> {
+/// The matrix in `kernels.toml`, with this machine's overlay applied if there is one. Over a built-in
+/// matrix, `kernels.toml` is optional.
+pub(crate) fn read_matrix(
+    built_in: Option<&BuiltIn>,
+    path: &Path,
+    overlay: &Path,
+) -> Result<Matrix, DocumentError> {
     let mut matrix = Matrix::default();
-    merge(&mut matrix, &Document::read(path)?, Origin::Shared)?;
+    let shared = match built_in {
+        None => Some(Document::read(path)?),
+        Some(built_in) => {
+            merge(&mut matrix, &built_in.matrix, Origin::BuiltIn)?;
+            let keys = matrix.repositories.values_mut().flat_map(|repository| &mut repository.keys);
+            keys.for_each(|key| key.built_in = built_in.key(&key.path));
+            Document::read_if_there(path)?
+        }
+    };
+    if let Some(document) = shared {
+        merge(&mut matrix, &document, Origin::Shared)?;
+    }
     if let Some(document) = Document::read_if_there(overlay)? {
         merge(&mut matrix, &document, Origin::Local)?;
     }
     Ok(matrix)
 }
 
-/// Merges a file into the matrix. A local entry replaces a shared one with the same id.
+/// Merges a file into the matrix. Its entries replace those of other files with the same id.
 fn merge(matrix: &mut Matrix, document: &Document, origin: Origin) -> Result<(), DocumentError> {
     let manifest: Manifest = document.parse()?;
     if *manifest.schema.get_ref() != SCHEMA {
@@ -201,7 +220,7 @@ fn repository(
             let message = "expected a fingerprint of 40 hexadecimal digits";
             return Err(document.invalid(key.fingerprint.span(), message));
         }
-        keys.push(Key { path: dir.join(key.file), fingerprint });
+        keys.push(Key { path: dir.join(key.file), built_in: None, fingerprint });
     }
     let snapshot = match table.snapshot {
         None => None,

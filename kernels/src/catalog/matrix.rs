@@ -77,6 +77,9 @@ pub(crate) const PROCESSORS_RANGE: RangeInclusive<u32> = 1..=64;
 /// Where an entry is defined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
+    /// The matrix that is part of the program, used outside of a checkout. Locked there too, unless
+    /// the project's `kernels.lock` names it.
+    BuiltIn,
     /// `kernels.toml`: shared by all users, locked in `kernels.lock`.
     Shared,
     /// `kernels.local.toml`: only on this machine, locked in `kernels.local.lock`.
@@ -335,11 +338,13 @@ pub enum Signs {
     Packages,
 }
 
-/// A public key in a file of the project.
+/// A public key in a file of the project, or in the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
-    /// Absolute path of the armoured key.
+    /// The path of the armoured key: absolute, unless the key is built in.
     pub path: PathBuf,
+    /// The armoured key, if it is part of the program. Then no file is read.
+    pub built_in: Option<&'static str>,
     /// The expected fingerprint of the key: hexadecimal, upper case.
     pub fingerprint: String,
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod add;
 mod btf_mode;
+pub(crate) mod built_in;
 pub(crate) mod data;
 pub(crate) mod error;
 pub(crate) mod first_use;
@@ -20,6 +21,7 @@ use std::{
 };
 
 use self::{
+    built_in::BuiltIn,
     data::Catalog,
     error::{Error, ErrorKind},
     first_use::{FirstUse, LOCKED_VARIABLE},
@@ -33,7 +35,7 @@ use crate::{
     document::DocumentError,
     from_source::{BuildError, Recipe, Tree, build_tools},
     image::{external_btf, local, unpack},
-    paths::{PathError, matrix_dir, repository_root, store_dir},
+    paths::{Location, PathError, matrix_dir, state_dir, store_dir},
     progress::{Event, Observer},
     repository::{
         download::Client,
@@ -43,10 +45,10 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// The kernels of a checkout on this machine.
+/// The kernels of a checkout or a project on this machine.
 #[derive(Clone, Debug)]
 pub struct Kernels {
-    checkout: PathBuf,
+    location: Location,
     pub(crate) catalog: Catalog,
     first_use: Arc<FirstUse>,
     /// Whether adding to the lock is forbidden.
@@ -55,10 +57,10 @@ pub struct Kernels {
     machine: PathBuf,
 }
 
-/// The kernels of a checkout can't be listed.
+/// The kernels can't be listed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The checkout or the store was not found.
+    /// The current directory or the store was not found.
     #[error(transparent)]
     Place(#[from] PathError),
     /// The matrix or the lock is malformed.
@@ -103,7 +105,8 @@ pub struct Fetched<'a> {
 
 impl Kernels {
     /// Opens the kernels of the checkout that contains the current directory, with this machine's
-    /// store.
+    /// store. Outside of a checkout, opens the matrix that is part of the program, and what the
+    /// project that contains the current directory adds to it.
     pub fn open() -> Result<Self, OpenError> {
         Kernels::open_with(Store::open(store_dir()?)?)
     }
@@ -115,28 +118,29 @@ impl Kernels {
     }
 
     fn open_with(store: Store) -> Result<Self, OpenError> {
-        let checkout = repository_root()?;
-        let dir = match matrix_dir() {
-            Some(dir) => std::path::absolute(&dir).unwrap_or(dir),
-            None => checkout.clone(),
+        let location = Location::current()?;
+        let (dir, built_in) = match (matrix_dir(), &location) {
+            (Some(dir), _) => (std::path::absolute(&dir).unwrap_or(dir), None),
+            (None, Location::Checkout(root)) => (root.clone(), None),
+            (None, Location::Project(root)) => (root.clone(), Some(BuiltIn::of_this_program())),
+            (None, Location::Elsewhere(_)) => {
+                // A machine without a home directory has named a store.
+                let dir = state_dir().unwrap_or_else(|| store.root().to_owned());
+                (dir, Some(BuiltIn::of_this_program()))
+            }
         };
-        let kernels = Kernels::at(&dir, store, Path::new("/"), Client::new())?;
-        Ok(Kernels { checkout, ..kernels })
+        let catalog = Catalog::read(&dir, built_in, store, Path::new("/"), Client::new())?;
+        Ok(Kernels::of(catalog, location, Path::new("/")))
     }
 
-    pub(crate) fn at(
-        dir: &Path,
-        store: Store,
-        machine: &Path,
-        client: Client,
-    ) -> Result<Self, DocumentError> {
-        Ok(Kernels {
-            checkout: dir.to_owned(),
-            catalog: Catalog::read(dir, store, machine, client)?,
+    pub(crate) fn of(catalog: Catalog, location: Location, machine: &Path) -> Self {
+        Kernels {
+            location,
+            catalog,
             first_use: Arc::default(),
             locked_only: crate::is_set(LOCKED_VARIABLE),
             machine: machine.to_owned(),
-        })
+        }
     }
 
     /// Forbids adding to the lock: preparing an entry that is not in it is an error.
@@ -149,9 +153,19 @@ impl Kernels {
         Kernels { catalog: Catalog { client: Client::offline(), ..self.catalog }, ..self }
     }
 
-    /// The root of the checkout.
+    /// Where the command runs: in a checkout, in a project, or elsewhere.
+    pub fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// The root of the checkout or of the project, or else the current directory.
     pub fn root(&self) -> &Path {
-        &self.checkout
+        self.location.root()
+    }
+
+    /// The directory with the directories of runs.
+    pub fn runs_dir(&self) -> PathBuf {
+        self.location.runs_dir()
     }
 
     /// The directory of the matrix and its locks.
@@ -201,7 +215,7 @@ impl Kernels {
         entry: &'a Entry,
         observer: &dyn Observer,
     ) -> Result<Resolved<'a>, Error> {
-        let locked = match (entry.source.is_locked(), self.catalog.lock_of(entry).get(&entry.id)) {
+        let locked = match (entry.source.is_locked(), self.catalog.locks.get(entry)) {
             (false, _) => None,
             (true, Some(locked)) if locked.is_of(entry) => Some(locked.clone()),
             (true, Some(stale)) => {

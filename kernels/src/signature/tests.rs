@@ -20,7 +20,7 @@ fn keyring_of(key: &str, fingerprint: &str) -> (tempfile::TempDir, Result<Keyrin
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("key.asc");
     fs::write(&path, key).unwrap();
-    let key = Key { path, fingerprint: fingerprint.to_owned() };
+    let key = Key { path, built_in: None, fingerprint: fingerprint.to_owned() };
     (dir, Keyring::load(&[key]))
 }
 
@@ -200,7 +200,7 @@ fn a_key_must_be_the_expected_one() {
     assert!(matches!(error, KeyError::OtherKey { .. }), "{error:?}");
     let (_dir, keyring) = keyring_of("no key", &other.fingerprint());
     assert!(matches!(keyring.unwrap_err(), KeyError::Malformed { .. }));
-    let key = Key { path: "/absent.asc".into(), fingerprint: other.fingerprint() };
+    let key = Key { path: "/absent.asc".into(), built_in: None, fingerprint: other.fingerprint() };
     let error = Keyring::load(&[key]).unwrap_err();
     assert_eq!(error.to_string(), "cannot read the key /absent.asc");
 }

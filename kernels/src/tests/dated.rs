@@ -190,7 +190,7 @@ fn a_date_needs_an_archive_and_its_notation() {
     let store = || Store::open(lab.root.path().join("store")).unwrap();
     let open = || {
         let client = download::Client::offline();
-        chain(&Kernels::at(lab.root.path(), store(), lab.root.path(), client).unwrap_err())
+        chain(&Catalog::read(lab.root.path(), None, store(), lab.root.path(), client).unwrap_err())
     };
     assert!(open().contains("is not a date of a dated archive"), "{}", open());
     let matrix = fs::read_to_string(lab.path(MATRIX_FILE)).unwrap();

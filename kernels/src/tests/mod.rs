@@ -2,6 +2,7 @@
 
 mod adding;
 mod building;
+mod built_in;
 mod dated;
 mod fetching;
 mod first_use;
@@ -15,11 +16,13 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use crate::{
     catalog::{
+        built_in::BuiltIn,
+        data::Catalog,
         lock_file::{LOCAL_LOCK_FILE, LOCK_FILE},
         manifest::{self, OVERLAY_FILE},
     },
     compression::Compression,
-    paths::MATRIX_FILE,
+    paths::{Location, MATRIX_FILE},
     repository::download,
     test_support::{
         archive::{Entry as Member, compress, deb, tar},
@@ -40,6 +43,7 @@ const INDEX: &str = "dists/stable/main/binary-amd64/Packages.xz";
 /// A checkout, a store and a repository.
 struct Lab {
     root: tempfile::TempDir,
+    built_in: Option<BuiltIn>,
     server: Server,
     author: Author,
 }
@@ -48,6 +52,7 @@ impl Lab {
     fn new() -> Self {
         let lab = Lab {
             root: tempfile::tempdir().unwrap(),
+            built_in: None,
             server: Server::start(),
             author: Author::new(),
         };
@@ -91,7 +96,9 @@ source = {{ kind = "deb", repository = "sample", suite = "{SUITE}", component = 
     fn open(&self) -> Kernels {
         let store = Store::open(self.root.path().join("store")).unwrap();
         let client = download::Client::direct(Duration::from_secs(20));
-        Kernels::at(self.root.path(), store, self.root.path(), client).unwrap()
+        let root = self.root.path();
+        let catalog = Catalog::read(root, self.built_in.clone(), store, root, client).unwrap();
+        Kernels::of(catalog, Location::Checkout(root.to_owned()), root)
     }
 
     /// Updates the lock, and returns the errors of entries that could not be resolved.

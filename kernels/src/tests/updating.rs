@@ -117,7 +117,8 @@ fn a_local_entry_has_a_lock_of_its_own() {
 #[test]
 fn the_matrix_of_the_project_is_sound() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let matrix = manifest::read_matrix(&root.join(MATRIX_FILE), &root.join("no overlay")).unwrap();
+    let matrix =
+        manifest::read_matrix(None, &root.join(MATRIX_FILE), &root.join("no overlay")).unwrap();
     for (name, repository) in &matrix.repositories {
         signature::Keyring::load(&repository.keys)
             .unwrap_or_else(|error| panic!("{name}: {}", chain(&error)));

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io,
+    io::{self, Write as _},
     os::unix::fs::symlink,
     path::{Component, Path, PathBuf},
 };
@@ -16,15 +16,20 @@ use crate::report::{CellReport, Report, regression::EvidenceSource};
 /// The environment variable that tells cells the directory of their run.
 pub const RUN_VARIABLE: &str = "KERNLAB_RUN";
 
-/// `target/kernlab/<run>`.
+/// `target/kernlab/<run>` in a checkout, `.kernlab/<run>` elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunDir(PathBuf);
 
 impl RunDir {
-    /// Makes the directory of a new run, named after the time in UTC, and points `latest` to it.
-    pub fn create(root: &Path) -> io::Result<Self> {
-        let all = root.join("target/kernlab");
-        fs::create_dir_all(&all)?;
+    /// Makes the directory of a new run in the directory of all runs, named after the time in UTC,
+    /// and points `latest` to it. Git ignores the runs.
+    pub fn create(all: &Path) -> io::Result<Self> {
+        fs::create_dir_all(all)?;
+        match File::create_new(all.join(".gitignore")) {
+            Ok(mut file) => file.write_all(b"*\n")?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
         let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S").to_string();
         let mut name = time.clone();
         let mut dir = all.join(&name);
@@ -46,8 +51,8 @@ impl RunDir {
     }
 
     /// The report of the newest run, if that run wrote one.
-    pub(crate) fn latest_report(root: &Path) -> Option<Report> {
-        read_json(&root.join("target/kernlab/latest/report.json")).ok()?
+    pub(crate) fn latest_report(all: &Path) -> Option<Report> {
+        read_json(&all.join("latest/report.json")).ok()?
     }
 
     /// Opens the directory of an existing run.
@@ -156,7 +161,7 @@ mod tests {
     fn evidence_is_only_in_the_dir_of_the_run() {
         let root = tempfile::tempdir().unwrap();
         let dir = RunDir::create(root.path()).unwrap();
-        let outside = CellEvidence::at(root.path().join("target/kernlab"));
+        let outside = CellEvidence::at(root.path().to_owned());
         outside.keep_events("outside");
         dir.create_evidence("k/masked/aya/t/s").unwrap().keep_events("inside");
         let mut cell = CellReport::of_verdict("k/masked/aya/t/s", Verdict::pass());
@@ -176,7 +181,8 @@ mod tests {
         let first = RunDir::create(root.path()).unwrap();
         let second = RunDir::create(root.path()).unwrap();
         assert_ne!(first, second);
-        let latest = fs::read_link(root.path().join("target/kernlab/latest")).unwrap();
+        let latest = fs::read_link(root.path().join("latest")).unwrap();
         assert_eq!(latest, Path::new(&second.name()));
+        assert_eq!(fs::read_to_string(root.path().join(".gitignore")).unwrap(), "*\n");
     }
 }

@@ -44,7 +44,9 @@ use crate::{
     verdict::{self, RunFindings},
 };
 use kernlab_kernels::interruption;
-use kernlab_kernels::{DocumentError, Kernels, Observer, SelectError, Selection, Tier, Tiers};
+use kernlab_kernels::{
+    DocumentError, Kernels, Observer, SelectError, Selection, Tier, Tiers, paths::Location,
+};
 
 /// Why a run failed, or why its result can't be trusted.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +63,12 @@ pub enum RunError {
     /// The filter leaves no cell.
     #[error("no cell is left: no scenario, backend and BTF mode of these kernels match the filter")]
     NoCells,
+    /// The command does not run in a checkout.
+    #[error(
+        "kernlab run needs a checkout of kernlab, with its tracers and golden snapshots: start it \
+         there; kernlab test runs the suites of a project"
+    )]
+    NoCheckout,
     /// The guest programs are missing.
     #[error("no guest programs in {0}: `cargo xtask vmtest` builds them")]
     NoGuestPrograms(PathBuf),
@@ -107,6 +115,15 @@ pub fn selection(Selected { kernels, scope }: &Selected) -> Selection {
     Selection { selectors: kernels.clone(), tiers }
 }
 
+/// Refuses a run of the matrix outside of a checkout: its cells are a test binary of the checkout, and
+/// so are the golden snapshots that they are compared with.
+pub fn check_location(kernels: &Kernels) -> Result<(), RunError> {
+    match kernels.location() {
+        Location::Checkout(_) => Ok(()),
+        Location::Project(_) | Location::Elsewhere(_) => Err(RunError::NoCheckout),
+    }
+}
+
 /// Runs the requested cells, with the programs of the directory `guest`, and writes the report into
 /// the directory of the run.
 pub fn run(
@@ -120,6 +137,7 @@ pub fn run(
     if !guest.join("kernlab-agent").is_file() {
         return Err(RunError::NoGuestPrograms(guest.to_owned()));
     }
+    check_location(kernels)?;
     let (filter, partition) = (Filter::of(options)?, plan::partition(options)?);
     let chosen = kernels.select(&selection(&options.selected))?;
     if let Some(left_out) = chosen.notice() {
@@ -140,10 +158,10 @@ pub fn run(
     if cells.is_empty() {
         return Err(RunError::NoCells);
     }
-    let before = RunDir::latest_report(kernels.root());
-    let dir = RunDir::create(kernels.root()).map_err(|source| {
-        failed("create the run's directory", &kernels.root().join("target"), source)
-    })?;
+    let runs = kernels.runs_dir();
+    let before = RunDir::latest_report(&runs);
+    let dir = RunDir::create(&runs)
+        .map_err(|source| failed("create the run's directory", &runs, source))?;
     let at = |action, source| failed(action, dir.path(), source);
 
     let mut plan =

@@ -251,17 +251,13 @@ impl Proposal {
         let Proposal { entry, kernels, locked } = self;
         kernels.catalog.matrix.entries.retain(|other| other.id != entry.id);
         kernels.catalog.matrix.entries.push(entry.clone());
-        let lock = match entry.origin {
-            Origin::Shared => &mut kernels.catalog.lock,
-            Origin::Local | Origin::AdHoc => &mut kernels.catalog.local_lock,
-        };
-        lock.extend(locked.clone());
+        kernels.catalog.locks.of_mut(entry.origin).extend(locked.clone());
     }
 
     /// The file that the entry will be written to.
     pub fn file(&self) -> PathBuf {
         let name = match self.entry.origin {
-            Origin::Shared => MATRIX_FILE,
+            Origin::BuiltIn | Origin::Shared => MATRIX_FILE,
             Origin::Local | Origin::AdHoc => OVERLAY_FILE,
         };
         self.kernels.catalog.dir.join(name)
@@ -286,9 +282,10 @@ impl Proposal {
         // Removed when something goes wrong before it replaces the file.
         let scratch = TempPath::try_from_path(&scratch)
             .map_err(|source| StoreError::io("write", &scratch, source))?;
+        let built_in = self.kernels.catalog.built_in.as_ref();
         let read = match self.entry.origin {
-            Origin::Shared => manifest::read_matrix(&scratch, &dir.join(OVERLAY_FILE)),
-            _ => manifest::read_matrix(&dir.join(MATRIX_FILE), &scratch),
+            Origin::Shared => manifest::read_matrix(built_in, &scratch, &dir.join(OVERLAY_FILE)),
+            _ => manifest::read_matrix(built_in, &dir.join(MATRIX_FILE), &scratch),
         };
         let matrix = match read {
             Ok(matrix) if matrix.entries.contains(&self.entry) => matrix,

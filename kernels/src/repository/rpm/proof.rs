@@ -154,7 +154,8 @@ mod tests {
     fn keyring(author: &Author) -> Keyring {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), author.public_key()).unwrap();
-        let key = Key { path: file.path().to_owned(), fingerprint: author.fingerprint() };
+        let key =
+            Key { path: file.path().to_owned(), built_in: None, fingerprint: author.fingerprint() };
         Keyring::load(&[key]).unwrap()
     }
 

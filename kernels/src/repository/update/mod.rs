@@ -40,6 +40,8 @@ pub use self::verify::{Unverified, Verification, Verified};
 /// The result of an update.
 #[derive(Debug)]
 pub struct Update {
+    /// The lock that never changes.
+    built_in: Lock,
     /// The shared lock and the local one, each before and after.
     shared: Locks,
     local: Locks,
@@ -217,8 +219,13 @@ fn tried(attempts: &[(String, RepositoryError)], repository: &str) -> String {
 impl Update {
     /// The changes for display, those of the shared lock first.
     pub fn changes(&self) -> Vec<Change> {
-        let changes = [&self.shared, &self.local].map(|locks| locks.old.changes(&locks.new));
-        changes.concat()
+        let over_built_in = |lock: &Lock| {
+            let mut both = self.built_in.clone();
+            both.extend(lock.kernels().cloned());
+            both
+        };
+        let shared = over_built_in(&self.shared.old).changes(&over_built_in(&self.shared.new));
+        [shared, self.local.old.changes(&self.local.new)].concat()
     }
 }
 
@@ -227,19 +234,20 @@ type Bypassed = Vec<(String, RepositoryError)>;
 
 /// Resolves entries. Other entries, and those that can't be resolved, stay as they are locked.
 pub(crate) fn update(catalog: &Catalog, entries: &[Entry], observer: &dyn Observer) -> Update {
-    let locks = |lock: &Lock, origin: Origin| {
+    let locks = |lock: &Lock, origins: &[Origin]| {
         let mut new = lock.clone();
         // Entries that are no longer in the matrix are dropped.
         new.retain(|kernel| {
             catalog.matrix.entries.iter().any(|entry| {
-                entry.origin == origin && entry.id == kernel.id && entry.source.is_locked()
+                origins.contains(&entry.origin) && entry.id == kernel.id && entry.source.is_locked()
             })
         });
         Locks { old: lock.clone(), new }
     };
     let mut update = Update {
-        shared: locks(&catalog.lock, Origin::Shared),
-        local: locks(&catalog.local_lock, Origin::Local),
+        built_in: catalog.locks.built_in.clone(),
+        shared: locks(&catalog.locks.shared, &[Origin::BuiltIn, Origin::Shared]),
+        local: locks(&catalog.locks.local, &[Origin::Local]),
         resolved: Vec::new(),
         unresolved: Vec::new(),
         bypassed: Vec::new(),
@@ -247,11 +255,11 @@ pub(crate) fn update(catalog: &Catalog, entries: &[Entry], observer: &dyn Observ
     let mut repositories = Repositories::default();
     for entry in entries.iter().filter(|entry| entry.source.is_locked()) {
         let lock = match entry.origin {
-            Origin::Shared => &mut update.shared.new,
+            Origin::BuiltIn | Origin::Shared => &mut update.shared.new,
             Origin::Local => &mut update.local.new,
             Origin::AdHoc => continue,
         };
-        let old = lock.get(&entry.id);
+        let old = catalog.locks.get(entry);
         match repositories.resolve(catalog, entry, old, observer) {
             Ok(resolution) => {
                 // Rewriting the lock only for another snapshot date would be noise.

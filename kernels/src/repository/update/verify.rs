@@ -4,10 +4,7 @@ use std::sync::Arc;
 
 use super::{Depth, Repositories, RepositoryError, Resolution, UpdateError};
 use crate::{
-    catalog::{
-        data::Catalog,
-        matrix::{Entry, Origin},
-    },
+    catalog::{data::Catalog, matrix::Entry},
     progress::Silent,
     repository::{deb::release::ReleaseError, download::TransferError, fetch::FetchError},
 };
@@ -61,11 +58,7 @@ fn verify_entry(catalog: &Catalog, repositories: &mut Repositories, entry: &Entr
     if !entry.source.is_locked() {
         return Verified { id, outcome: Ok(None), is_locked: None };
     }
-    let lock = match entry.origin {
-        Origin::Shared => &catalog.lock,
-        Origin::Local | Origin::AdHoc => &catalog.local_lock,
-    };
-    let old = lock.get(&entry.id);
+    let old = catalog.locks.get(entry);
     let resolved = repositories.resolve(catalog, entry, old, &Silent);
     let outcome = resolved.map(Some).map_err(|error| match is_wrong(&error) {
         true => Unverified::Wrong(error),

@@ -50,9 +50,11 @@ impl From<OpenError> for Failure {
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         let exit = match error {
-            RunError::Select(_) | RunError::Allow(_) | RunError::Filter(_) | RunError::NoCells => {
-                Exit::Usage
-            }
+            RunError::NoCheckout
+            | RunError::Select(_)
+            | RunError::Allow(_)
+            | RunError::Filter(_)
+            | RunError::NoCells => Exit::Usage,
             RunError::NoGuestPrograms(_)
             | RunError::Dir { .. }
             | RunError::Nextest(_)

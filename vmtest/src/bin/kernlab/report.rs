@@ -11,7 +11,7 @@ use std::{
 
 use clap::{Args, Subcommand, ValueEnum};
 use kernlab_cli::Exit;
-use kernlab_kernels::{chain, paths::repository_root};
+use kernlab_kernels::{chain, paths::Location};
 use kernlab_vmtest::{
     report::{
         Report, html, junit, markdown,
@@ -107,8 +107,7 @@ fn find(run: Option<&str>) -> Result<PathBuf, String> {
     {
         return Ok(if path.is_dir() { path.join(FILE) } else { path.to_owned() });
     }
-    let root = repository_root().map_err(|error| error.to_string())?;
-    let runs = root.join("target/kernlab");
+    let runs = Location::current().map_err(|error| error.to_string())?.runs_dir();
     let path = runs.join(run.unwrap_or("latest")).join(FILE);
     match path.exists() {
         true => Ok(path),

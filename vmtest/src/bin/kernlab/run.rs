@@ -32,6 +32,7 @@ pub(crate) struct Arguments {
 /// Runs the matrix and prints the results on standard output.
 pub(crate) fn run(Arguments { options, guest }: &Arguments) -> Result<Exit, Failure> {
     let kernels = selection::open(&options.selected.scope)?;
+    run::check_location(&kernels)?;
     let terminal = Arc::new(Terminal::new());
     let show: Arc<dyn RunObserver> = Arc::clone(&terminal) as _;
     let Outcomes { report, dir } = run::run(&kernels, options, guest, &show)?;
