@@ -8,6 +8,7 @@ pub mod checkpoints;
 pub mod console;
 pub mod dossier;
 pub mod golden;
+pub mod guest_programs;
 pub mod image;
 pub mod lab;
 pub mod machine;

@@ -31,7 +31,7 @@ pub(crate) const GUEST_VARIABLE: &str = "KERNLAB_GUEST";
 /// Passes the test binary of the cells to commands that run them, so that they need not ask cargo for it.
 const CELLS_VARIABLE: &str = "KERNLAB_CELLS";
 /// A first build takes minutes on a small machine, longer on a busy one.
-const BUILD_DEADLINE: Duration = Duration::from_secs(2 * 60 * 60);
+pub(crate) const BUILD_DEADLINE: Duration = Duration::from_secs(2 * 60 * 60);
 /// A build that takes longer is announced, if cargo shows no progress itself.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -7,6 +7,8 @@ use clap::{Parser, Subcommand};
 use kernlab_cli::Exit;
 
 mod build;
+mod guest;
+mod install;
 mod invocation;
 mod kernels;
 mod pages;
@@ -32,6 +34,8 @@ enum Command {
     Test(test::Args),
     Setup(setup::Args),
     Kernels(kernels::Args),
+    Install(install::Args),
+    Guest(guest::Args),
     /// Divide the matrix into shards, or merge their reports into one.
     Matrix(tool::Arguments),
     /// Measure the cost of booting, restoring and tracing on this machine.
@@ -56,6 +60,8 @@ fn main() -> Exit {
         Command::Test(args) => test::run(&args),
         Command::Setup(args) => setup::run(&args),
         Command::Kernels(args) => kernels::run(&args),
+        Command::Install(args) => install::run(&args),
+        Command::Guest(args) => guest::run(&args),
         Command::Matrix(arguments) => tool::run("matrix", &arguments),
         Command::Bench(arguments) => tool::run_with_guest("bench", &arguments),
         Command::Deps(arguments) => tool::run_with_guest("deps", &arguments),

@@ -58,6 +58,8 @@ pub(crate) struct Subject {
     /// Write the medians with their spread to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    #[command(flatten)]
+    guest: selection::GuestPrograms,
 }
 
 #[derive(Debug, Args)]
@@ -70,6 +72,8 @@ pub(crate) struct Several {
     /// Write the medians with their spread to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    #[command(flatten)]
+    guest: selection::GuestPrograms,
 }
 
 /// Runs the command.
@@ -102,10 +106,11 @@ fn compare(old: &Path, new: &Path) -> Result<(), Failure> {
 }
 
 fn matrix(arguments: &Several) -> Result<(), Failure> {
+    let kernels = selection::open(&arguments.selected.scope)?;
     let bench = MatrixBench {
-        kernels: selection::open(&arguments.selected.scope)?,
+        guest: arguments.guest.dir(&kernels)?,
+        kernels,
         selected: arguments.selected.clone(),
-        guest: selection::guest_programs("bench")?,
         rounds: arguments.rounds,
     };
     let observe = |number: usize| eprintln!("round {number} of {}", bench.rounds);
@@ -118,8 +123,8 @@ fn matrix(arguments: &Several) -> Result<(), Failure> {
 }
 
 fn measure(benchmark: Benchmark, arguments: &Subject) -> Result<(), Failure> {
-    let guest = selection::guest_programs("bench")?;
     let kernels = Kernels::open()?;
+    let guest = arguments.guest.dir(&kernels)?;
     let selection = Selection::of(std::slice::from_ref(&arguments.kernel));
     let entries = kernels.select(&selection)?.entries;
     let [entry] = entries.as_slice() else {

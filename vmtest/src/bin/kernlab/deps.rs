@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     error::Error,
     fs, io,
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
 };
 
@@ -33,9 +33,8 @@ pub(crate) struct Arguments {
     /// Show only this tracer.
     #[arg(long, value_parser = tracer)]
     tracer: Option<Tracer>,
-    /// The directory of the programs that run in guests.
-    #[arg(long, env = "KERNLAB_GUEST", value_name = "DIR")]
-    guest: PathBuf,
+    #[command(flatten)]
+    guest: selection::GuestPrograms,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -48,12 +47,13 @@ fn tracer(name: &str) -> Result<Tracer, String> {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let (kernels, entries) = selection::selected(&arguments.selected)?;
-    let objects = of_objects(&arguments.guest).map_err(io::Error::other)?;
+    let guest = arguments.guest.dir(&kernels)?;
+    let objects = of_objects(&guest).map_err(io::Error::other)?;
     let progress = Progress::new();
     let mut exit = Exit::Success;
     let mut archives: BTreeMap<String, Archive> = BTreeMap::new();
     for entry in &entries {
-        let how = How { guest: &arguments.guest, cold: false, refresh: false };
+        let how = How { guest: &guest, cold: false, refresh: false };
         match dossier::of(&kernels, entry, how, &progress) {
             Ok(archive) => drop(archives.insert(entry.id.clone(), archive)),
             Err(error) => {

@@ -27,9 +27,8 @@ use crate::{failure::Failure, selection, show::Terminal};
 pub(crate) struct Arguments {
     #[command(flatten)]
     selected: Selected,
-    /// The directory of the programs that run in guests.
-    #[arg(long, env = "KERNLAB_GUEST", value_name = "DIR")]
-    guest: PathBuf,
+    #[command(flatten)]
+    guest: selection::GuestPrograms,
     /// Copy another executable into the guest: its path here, and its absolute path in the guest.
     #[arg(long = "file", value_name = "HERE=THERE", value_parser = injected)]
     files: Vec<InjectedFile>,
@@ -99,7 +98,8 @@ fn run_in(
 ) -> Result<Ended, Box<dyn Error>> {
     let kernel = kernels.prepare(entry, show)?;
     let store = kernels.store();
-    let mut bootable = machine::of_kernel(store, &kernel, &arguments.guest, &[], show)?;
+    let mut bootable =
+        machine::of_kernel(store, &kernel, &arguments.guest.dir(kernels)?, &[], show)?;
     bootable.machine.memory_mib = arguments.memory.unwrap_or(bootable.machine.memory_mib);
     bootable.machine.injected = program.files();
     bootable.machine.injected.extend(arguments.files.iter().cloned());

@@ -5,7 +5,7 @@ use std::{error::Error, io};
 use kernlab_cli::Exit;
 use kernlab_core::outcome::Severity;
 use kernlab_kernels::{OpenError, SelectError, StoreError, chain};
-use kernlab_vmtest::run::RunError;
+use kernlab_vmtest::{guest_programs::GuestProgramsError, run::RunError};
 
 /// An exit code, and the message for the user.
 #[derive(Debug)]
@@ -42,6 +42,16 @@ impl From<OpenError> for Failure {
         let exit = match error {
             OpenError::Place(_) | OpenError::Document(_) => Exit::Usage,
             OpenError::Store(_) => Exit::Infrastructure,
+        };
+        Failure { exit, message: chain(&error) }
+    }
+}
+
+impl From<GuestProgramsError> for Failure {
+    fn from(error: GuestProgramsError) -> Self {
+        let exit = match error {
+            GuestProgramsError::None => Exit::Usage,
+            GuestProgramsError::Unpack { .. } => Exit::Infrastructure,
         };
         Failure { exit, message: chain(&error) }
     }

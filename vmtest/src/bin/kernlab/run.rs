@@ -1,10 +1,6 @@
 //! `kernlab run`: runs the matrix.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fs, io, path::Path, sync::Arc};
 
 use clap::Args;
 use kernlab_cli::{Exit, RunOptions};
@@ -24,18 +20,18 @@ use crate::{
 pub(crate) struct Arguments {
     #[command(flatten)]
     options: RunOptions,
-    /// The directory of the programs that run in guests.
-    #[arg(long, env = "KERNLAB_GUEST", value_name = "DIR")]
-    guest: PathBuf,
+    #[command(flatten)]
+    guest: selection::GuestPrograms,
 }
 
 /// Runs the matrix and prints the results on standard output.
 pub(crate) fn run(Arguments { options, guest }: &Arguments) -> Result<Exit, Failure> {
     let kernels = selection::open(&options.selected.scope)?;
     run::check_location(&kernels)?;
+    let guest = guest.dir(&kernels)?;
     let terminal = Arc::new(Terminal::new());
     let show: Arc<dyn RunObserver> = Arc::clone(&terminal) as _;
-    let Outcomes { report, dir } = run::run(&kernels, options, guest, &show)?;
+    let Outcomes { report, dir } = run::run(&kernels, options, &guest, &show)?;
     println!("\n{}", table::matrix(&report, terminal.width()));
     let unsupported = predictions::unsupported(&report);
     if !unsupported.is_empty() {

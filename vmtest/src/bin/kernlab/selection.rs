@@ -1,14 +1,18 @@
 //! Which kernels a command works on.
 
-use std::{env, path::PathBuf};
+use std::path::PathBuf;
 
+use clap::Args;
 use kernlab_cli::{Scope, Selected};
 use kernlab_kernels::{Entry, Kernels, Selection};
-use kernlab_vmtest::run;
+use kernlab_vmtest::{
+    guest_programs::{self, GuestProgramsError},
+    run,
+};
 
 use crate::failure::Failure;
 
-/// Opens the kernels of this checkout. `scope` says whether the lock may grow.
+/// Opens the kernels of this checkout or project. `scope` says whether the lock may grow.
 pub(crate) fn open(scope: &Scope) -> Result<Kernels, Failure> {
     Ok(limit(Kernels::open()?, scope.locked))
 }
@@ -36,20 +40,24 @@ pub(crate) fn entries(
     Ok(chosen.entries)
 }
 
-/// The kernels of this checkout, and the selected entries.
+/// The kernels of this checkout or project, and the selected entries.
 pub(crate) fn selected(selected: &Selected) -> Result<(Kernels, Vec<Entry>), Failure> {
     let kernels = open(&selected.scope)?;
     let entries = entries(&kernels, &selected.scope, &selected.kernels)?;
     Ok((kernels, entries))
 }
 
-/// The directory of the guest programs, for commands that boot kernels and that `cargo xtask
-/// COMMAND` starts.
-pub(crate) fn guest_programs(command: &str) -> Result<PathBuf, Failure> {
-    env::var_os("KERNLAB_GUEST").map(PathBuf::from).ok_or_else(|| {
-        Failure::usage(format!(
-            "KERNLAB_GUEST does not name the directory of the guest's programs: run this as `cargo \
-             xtask {command}`"
-        ))
-    })
+/// The option of commands that boot kernels.
+#[derive(Args, Debug)]
+pub(crate) struct GuestPrograms {
+    /// The directory of the programs that run in guests, instead of those in this program.
+    #[arg(long = "guest", env = "KERNLAB_GUEST", value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+impl GuestPrograms {
+    /// The directory of the programs. Those in this program are unpacked into the store.
+    pub(crate) fn dir(&self, kernels: &Kernels) -> Result<PathBuf, GuestProgramsError> {
+        guest_programs::dir(self.dir.as_deref(), kernels.store())
+    }
 }

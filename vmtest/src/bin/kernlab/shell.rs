@@ -34,9 +34,8 @@ pub(crate) struct Arguments {
     kernel: String,
     #[command(flatten)]
     scope: Scope,
-    /// The directory of the programs that run in guests.
-    #[arg(long, env = "KERNLAB_GUEST", value_name = "DIR")]
-    guest: PathBuf,
+    #[command(flatten)]
+    guest: selection::GuestPrograms,
     /// The shell: a program of this machine. By default busybox if it is installed, otherwise
     /// /bin/sh.
     #[arg(long, value_name = "PROGRAM")]
@@ -117,7 +116,8 @@ fn visit(
     let kernel = kernels.prepare(entry, &terminal)?;
     let store = kernels.store();
     let programs = ["kernlab-tracer", "kernlab-workload", "kernlab-workload-static"];
-    let mut bootable = machine::of_kernel(store, &kernel, &arguments.guest, &programs, &terminal)?;
+    let guest = arguments.guest.dir(kernels)?;
+    let mut bootable = machine::of_kernel(store, &kernel, &guest, &programs, &terminal)?;
     bootable.machine.injected.extend(shell.program.files());
     bootable.machine.injected.extend(arguments.files.iter().cloned());
     let script = piped()?;

@@ -30,7 +30,7 @@ use kernlab_vmtest::{
 use super::progress::Progress;
 use crate::{
     failure::{Failure, exit_of},
-    selection::guest_programs,
+    selection::GuestPrograms,
     show::Terminal,
 };
 
@@ -59,10 +59,12 @@ pub(crate) struct Add {
     /// Boot the kernel and show the entry, but write nothing and run no matrix.
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    guest: GuestPrograms,
 }
 
 pub(super) fn run(kernels: &Kernels, arguments: &Add) -> Result<Exit, Failure> {
-    let guest = guest_programs("kernels add")?;
+    let guest = arguments.guest.dir(kernels)?;
     let options = AddOptions {
         id: arguments.id.clone(),
         why: arguments.why.clone(),

@@ -28,6 +28,8 @@ pub(crate) struct Diff {
     /// Take only kernels that are in kernels.lock, instead of resolving and adding missing ones.
     #[arg(long)]
     locked: bool,
+    #[command(flatten)]
+    guest: selection::GuestPrograms,
 }
 
 /// The JSON output.
@@ -42,7 +44,7 @@ struct Output {
 
 pub(super) fn run(kernels: Kernels, arguments: &Diff) -> Result<Exit, Failure> {
     let kernels = &selection::limit(kernels, arguments.locked);
-    let guest = selection::guest_programs("kernels diff")?;
+    let guest = arguments.guest.dir(kernels)?;
     let (old, new) = (one(kernels, &arguments.old)?, one(kernels, &arguments.new)?);
     let how = How { guest: &guest, cold: false, refresh: false };
     let output = compare(kernels, &old, &new, how, arguments.all)

@@ -39,6 +39,8 @@ pub(crate) struct Dossier {
     trim: Option<PathBuf>,
     #[command(flatten)]
     scope: Scope,
+    #[command(flatten)]
+    guest: selection::GuestPrograms,
 }
 
 /// One kernel in the JSON.
@@ -52,8 +54,8 @@ struct Row {
 /// Shows each dossier, and takes missing ones first. Fails if BTF contradicts what was found in the
 /// kernel's memory.
 pub(super) fn run(kernels: Kernels, arguments: &Dossier) -> Result<Exit, Failure> {
-    let guest = selection::guest_programs("kernels dossier")?;
     let kernels = &selection::limit(kernels, arguments.scope.locked);
+    let guest = arguments.guest.dir(kernels)?;
     let entries = selection::entries(kernels, &arguments.scope, &arguments.selectors)?;
     let progress = Progress::new();
     let mut exit = Exit::Success;

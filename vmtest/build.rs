@@ -1,0 +1,94 @@
+//! Embeds the programs that run in guests into a release build, so that an installed `kernlab` works
+//! without a checkout. Everything else is in `src/guest_programs.rs`.
+
+use std::{
+    env, fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+const GUEST_VARIABLE: &str = "KERNLAB_GUEST";
+/// The file with the list of the embedded programs, an expression of Rust.
+const LIST: &str = "guest_programs.rs";
+
+fn main() {
+    println!("cargo::rerun-if-env-changed={GUEST_VARIABLE}");
+    println!("cargo::rerun-if-changed=build.rs");
+    let out = PathBuf::from(variable("OUT_DIR"));
+    let programs = match variable("PROFILE").as_str() {
+        "release" => programs(&guest_dir(&out)),
+        // Debug builds are for `cargo xtask`, which names the directory of the programs.
+        _ => Vec::new(),
+    };
+    let entries = programs.iter().map(|program| embed(program, &out));
+    let list = format!("&[{}]", entries.collect::<Vec<_>>().join(", "));
+    write(&out.join(LIST), list.as_bytes());
+}
+
+fn variable(name: &str) -> String {
+    env::var(name).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// The directory of the programs that run in guests: the one in the environment, or the one that
+/// `cargo xtask guest` builds.
+fn guest_dir(out: &Path) -> PathBuf {
+    if let Some(dir) = env::var_os(GUEST_VARIABLE).filter(|dir| !dir.is_empty()) {
+        return dir.into();
+    }
+    // Cargo knows when the programs have to be built again: this script asks it each time.
+    println!("cargo::rerun-if-changed={}", out.join("no such file").display());
+    let root = Path::new(&variable("CARGO_MANIFEST_DIR")).join("..");
+    // Its directories differ from those of a release build, so that neither waits for the other.
+    let output = Command::new(variable("CARGO"))
+        .args(["xtask", "guest"])
+        .current_dir(&root)
+        // Clippy sets it, and programs that run need code.
+        .env_remove("RUSTC_WORKSPACE_WRAPPER")
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap_or_else(|error| panic!("cargo does not start: {error}"));
+    assert!(
+        output.status.success(),
+        "the programs that run in guests can't be built: run `cargo xtask install` in the checkout"
+    );
+    let stdout = String::from_utf8(output.stdout).expect("the directory is in UTF-8");
+    stdout.lines().last().expect("`cargo xtask guest` prints the directory").into()
+}
+
+/// The executables of a directory, ordered by name.
+fn programs(dir: &Path) -> Vec<PathBuf> {
+    println!("cargo::rerun-if-changed={}", dir.display());
+    let entries = fs::read_dir(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+    let mut programs: Vec<_> = entries
+        .map(|entry| entry.expect("the directory can be read").path())
+        .filter(|path| {
+            fs::symlink_metadata(path)
+                .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+        })
+        .collect();
+    programs.sort();
+    assert!(!programs.is_empty(), "there are no programs in {}", dir.display());
+    programs
+}
+
+/// Compresses a program, and returns its entry in the list.
+fn embed(program: &Path, out: &Path) -> String {
+    println!("cargo::rerun-if-changed={}", program.display());
+    let content =
+        fs::read(program).unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+    let name = program.file_name().and_then(|name| name.to_str()).expect("a name in UTF-8");
+    let compressed = out.join(format!("{name}.lz4"));
+    write(&compressed, &lz4_flex::compress_prepend_size(&content));
+    let compressed = compressed.to_str().expect("a path in UTF-8");
+    format!("({name:?}, include_bytes!({compressed:?}) as &[u8])")
+}
+
+/// Writes a file, unless it has this content: what is not newer is not compiled again.
+fn write(path: &Path, content: &[u8]) {
+    if fs::read(path).is_ok_and(|found| found == content) {
+        return;
+    }
+    fs::write(path, content).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+}
