@@ -22,23 +22,30 @@ use crate::{failure::Failure, kernels::Progress, selection};
 
 /// What to measure.
 #[derive(Debug, Subcommand)]
+#[command(after_help = "Example:\n  kernlab bench boot --kernel debian-6.1")]
 pub(crate) enum Command {
     /// Measure cold boots to a ready guest, against the same kernel with an init that powers off at
     /// once.
+    #[command(after_help = "Example:\n  kernlab bench boot --kernel debian-6.1 --json boot.json")]
     Boot(Subject),
     /// Restore one guest after the other. Fails if a restore fails or if a guest leaves anything
     /// behind.
+    #[command(after_help = "Example:\n  kernlab bench soak --rounds 1000")]
     Soak(Subject),
     /// Run a command in a restored and in a booted guest, beside virtme-ng and danobi's vmtest
     /// where they are installed. Both share the host's files with their guests and need 9p in the
     /// kernel.
+    #[command(after_help = "Example:\n  kernlab bench baselines")]
     Baselines(Subject),
     /// Measure what each backend's tracer costs a program that only writes, through each buffer.
+    #[command(after_help = "Example:\n  kernlab bench tracers --rounds 20")]
     Tracers(Subject),
     /// Run the matrix as `vmtest` does: all of it, each backend's part, and all of it again without
     /// the saved guests.
+    #[command(after_help = "Example:\n  kernlab bench matrix --kernel 6.1")]
     Matrix(Several),
     /// Compare a result that `--json` wrote with an older one of the same benchmark.
+    #[command(after_help = "Example:\n  kernlab bench compare old.json new.json")]
     Compare {
         /// The older result.
         old: PathBuf,

@@ -27,6 +27,7 @@ use crate::{
 
 /// Show what each tracer depends on, and whether each kernel has it.
 #[derive(Args, Debug)]
+#[command(after_help = "Example:\n  kernlab deps --kernel 6.1 --tracer inotify")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     selected: Selected,

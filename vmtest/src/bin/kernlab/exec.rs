@@ -24,6 +24,7 @@ use crate::{failure::Failure, selection, show::Terminal};
 /// Run a program of this machine in each kernel, and show its output, its exit code and the
 /// kernel's complaints.
 #[derive(Args, Debug)]
+#[command(after_help = "Example:\n  kernlab exec --kernel 6.1 -- /bin/uname -r")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     selected: Selected,

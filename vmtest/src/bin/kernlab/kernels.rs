@@ -22,32 +22,49 @@ use crate::{
 
 /// What to do with kernels.
 #[derive(Debug, Subcommand)]
+#[command(after_help = "Examples:\n  kernlab kernels list\n  kernlab kernels fetch 6.1")]
 pub(crate) enum Command {
     /// Show every kernel: what it is, where it comes from, whether it is on this machine.
+    #[command(after_help = "Example:\n  kernlab kernels list")]
     List(List),
     /// Ask the repositories what the entries resolve to now, and write kernels.lock.
+    #[command(
+        after_help = "Examples:\n  kernlab kernels update debian-6.1\n  kernlab kernels update --all --dry-run"
+    )]
     Update(Update),
     /// Ask the repositories whether the kernels resolve, and which keys sign them. No kernel is
     /// downloaded, and kernels.lock stays as it is.
+    #[command(after_help = "Example:\n  kernlab kernels verify 6.1")]
     Verify(verify::Verify),
     /// Download and unpack kernels, so that a run needs no network.
+    #[command(
+        after_help = "Examples:\n  kernlab kernels fetch 6.1 debian-6.12\n  kernlab kernels fetch all"
+    )]
     Fetch(Fetch),
     /// Build kernels from their source, with the options that the lab needs.
+    #[command(after_help = "Example:\n  kernlab kernels build debian-5.10-nobtf")]
     Build(build::Build),
     /// Say whether a kernel suits the lab, and which options it lacks.
+    #[command(
+        after_help = "Examples:\n  kernlab kernels check /proc/config.gz\n  kernlab kernels check arch/x86/boot/bzImage"
+    )]
     Check(check::Check),
     /// Print which of these kernels have to be built first.
     #[command(hide = true)]
     Unbuilt(build::Unbuilt),
     /// Remove from the store what no lock names, or enough to keep the store within a size.
+    #[command(after_help = "Example:\n  kernlab kernels gc --keep 10G")]
     Gc(gc::Gc),
     /// Show the facts about kernels: features, symbols, the offsets of fields. A kernel without a
     /// dossier is booted to take one.
+    #[command(after_help = "Example:\n  kernlab kernels dossier 6.1 --json")]
     Dossier(dossier::Dossier),
     /// Add a kernel: find it, boot it, write its entry and lock, run the matrix on it, and compare
     /// it with the most similar kernel.
+    #[command(after_help = "Example:\n  kernlab kernels add 6.16 --dry-run")]
     Add(add::Add),
     /// Show what changed between two kernels in what the tracers use.
+    #[command(after_help = "Example:\n  kernlab kernels diff 5.10 6.1")]
     Diff(diff::Diff),
 }
 

@@ -18,7 +18,11 @@ use kernlab_cli::Exit;
 
 /// Runs eBPF tracers on many kernels and compares what they report.
 #[derive(Debug, Parser)]
-#[command(name = "kernlab", version)]
+#[command(
+    name = "kernlab",
+    version,
+    after_help = "Examples:\n  kernlab kernels list\n  kernlab exec --kernel 6.1 -- /bin/uname -r"
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -58,4 +62,41 @@ fn main() -> Exit {
         Command::Shell(arguments) => shell::run(&arguments),
     };
     done.unwrap_or_else(|failure| failure.report())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// A command and all below it that `--help` lists, as they are typed.
+    fn all(command: &clap::Command, path: &str) -> Vec<(String, clap::Command)> {
+        let path = format!("{path} {}", command.get_name()).trim_start().to_owned();
+        let shown = command.get_subcommands().filter(|command| !command.is_hide_set());
+        let below = shown.flat_map(|command| all(command, &path)).collect::<Vec<_>>();
+        [(path, command.clone())].into_iter().chain(below).collect()
+    }
+
+    #[test]
+    fn the_help_of_every_command_has_an_example_that_parses() {
+        let commands = all(&Arguments::command(), "");
+        assert!(commands.len() > 20);
+        for (path, mut command) in commands {
+            let help = command.render_long_help().to_string();
+            let (_, examples) =
+                help.split_once("Example").unwrap_or_else(|| panic!("{path}: {help}"));
+            let examples =
+                examples.lines().map(str::trim).filter(|line| line.starts_with("kernlab "));
+            let examples: Vec<_> = examples.collect();
+            assert!(!examples.is_empty(), "{path}: {help}");
+            for example in examples {
+                assert!(example.starts_with(&path), "an example of {path}: {example}");
+                let words = shlex::split(example).unwrap();
+                Arguments::command()
+                    .try_get_matches_from(words)
+                    .unwrap_or_else(|error| panic!("{error}"));
+            }
+        }
+    }
 }

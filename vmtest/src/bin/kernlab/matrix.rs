@@ -18,7 +18,10 @@ use crate::{
 };
 
 #[derive(Args, Debug)]
-#[command(group(ArgGroup::new("part").required(true).args(["shards", "merge"])))]
+#[command(
+    group(ArgGroup::new("part").required(true).args(["shards", "merge"])),
+    after_help = "Examples:\n  kernlab matrix --kernel all --shards 4\n  kernlab matrix --kernel all --merge shard-1 shard-2 --into merged"
+)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     selected: Selected,

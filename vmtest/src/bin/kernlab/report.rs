@@ -29,7 +29,10 @@ const SUMMARY_VARIABLE: &str = "GITHUB_STEP_SUMMARY";
 const WIDTH: usize = 100;
 
 #[derive(Args, Debug)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Example:\n  kernlab report --format html --output report.html"
+)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,

@@ -17,6 +17,7 @@ use crate::{
 
 /// Boot kernels, run every tracer in them, and compare its events with the golden snapshots.
 #[derive(Args, Debug)]
+#[command(after_help = "Example:\n  kernlab run --kernel 6.1 --scenario 'inotify/*'")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     options: RunOptions,

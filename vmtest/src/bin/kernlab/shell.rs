@@ -28,6 +28,7 @@ use crate::{exec::injected, failure::Failure, selection, show::Terminal};
 
 /// Open a shell in a guest, on the kernel's console, with the lab's own programs.
 #[derive(Args, Debug)]
+#[command(after_help = "Example:\n  kernlab shell --kernel debian-6.1")]
 pub(crate) struct Arguments {
     /// The kernel: an id, the path of an image, or another selector that names exactly one.
     #[arg(long, value_name = "SEL")]

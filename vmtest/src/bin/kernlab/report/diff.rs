@@ -13,6 +13,7 @@ use super::{deliver, read};
 use crate::failure::{Failure, exit_of};
 
 #[derive(Args, Debug)]
+#[command(after_help = "Example:\n  kernlab report diff 20261128T101500 latest")]
 pub(super) struct Arguments {
     /// The output format.
     #[arg(long, value_enum, default_value_t = Format::Text)]
