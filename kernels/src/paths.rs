@@ -77,13 +77,14 @@ impl Location {
             Location::Project(_) | Location::Elsewhere(_) => ".kernlab",
         })
     }
+}
 
-    /// How the lab is called here: `cargo xtask` in a checkout, `kernlab` elsewhere.
-    pub fn program(&self) -> &'static str {
-        match self {
-            Location::Checkout(_) => "cargo xtask",
-            Location::Project(_) | Location::Elsewhere(_) => "kernlab",
-        }
+/// What a user types here before the name of a command: `cargo xtask` in a checkout, `kernlab`
+/// elsewhere.
+pub fn program() -> &'static str {
+    match Location::current() {
+        Ok(Location::Checkout(_)) => "cargo xtask",
+        Ok(Location::Project(_) | Location::Elsewhere(_)) | Err(_) => "kernlab",
     }
 }
 

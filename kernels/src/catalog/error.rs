@@ -9,6 +9,7 @@ use crate::{
     document::DocumentError,
     from_source::BuildError,
     image::FilesError,
+    paths::program,
     repository::{fetch::FetchError, update::UpdateError},
     store::StoreError,
 };
@@ -27,7 +28,7 @@ pub struct Error {
 #[derive(Debug, thiserror::Error)]
 pub enum ErrorKind {
     /// The kernel is not in the lock, and may not be added.
-    #[error("not in the lock, {refusal}: run `cargo xtask kernels update {id}`")]
+    #[error("not in the lock, {refusal}: run `{} kernels update {id}`", program())]
     NotLocked {
         /// The entry's id.
         id: String,
@@ -42,8 +43,9 @@ pub enum ErrorKind {
     Lock(#[from] DocumentError),
     /// The lock entry was resolved from a different source than the entry now names.
     #[error(
-        "the lock was resolved from {locked:?}, but the entry names {entry:?}: run `cargo xtask \
-         kernels update {id}`"
+        "the lock was resolved from {locked:?}, but the entry names {entry:?}: run `{} kernels \
+         update {id}`",
+        program()
     )]
     LockIsStale {
         /// The entry's id.

@@ -11,14 +11,13 @@ use crate::{
     catalog::matrix::{Entry, Release},
     digest::Digest,
     document::{Document, DocumentError},
+    paths::program,
 };
 
 const SCHEMA: u32 = 1;
 
-const HEADER: &str = "\
-# Written by `cargo xtask kernels update`, and by commands that need a kernel it lacks; do not edit.
+const PROVENANCE: &str = "\
 # Every file was reached through a signed index, is a signed package, or is named by its digest.
-
 ";
 
 /// The lock entries, by entry id.
@@ -174,9 +173,9 @@ impl Lock {
         let table: LockTable = document.parse()?;
         if *table.schema.get_ref() != SCHEMA {
             let message = format!(
-                "unknown schema {}: expected {SCHEMA}; write a new lock with `cargo \
-                 xtask kernels update`",
-                table.schema.get_ref()
+                "unknown schema {}: expected {SCHEMA}; write a new lock with `{} kernels update`",
+                table.schema.get_ref(),
+                program()
             );
             return Err(document.invalid(table.schema.span(), message));
         }
@@ -224,7 +223,11 @@ impl Lock {
         kernels.extend(left.into_values().cloned());
         let table = LockTable { schema: toml::Spanned::new(0..0, SCHEMA), kernels };
         match toml::to_string(&table) {
-            Ok(text) => format!("{HEADER}{text}"),
+            Ok(text) => format!(
+                "# Written by `{} kernels update`, and by commands that need a kernel it lacks; do not \
+                 edit.\n{PROVENANCE}\n{text}",
+                program()
+            ),
             Err(error) => unreachable!("a lock has only strings and numbers: {error}"),
         }
     }

@@ -1,5 +1,6 @@
 //! Which entries of the matrix a selection names.
 
+use crate::paths::program;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -21,8 +22,8 @@ const SIMILAR: f64 = 0.7;
 pub enum SelectError {
     /// No entry matches.
     #[error(
-        "no kernel matches {selector:?}{}; `cargo xtask kernels list` shows all",
-        suggest(.near)
+        "no kernel matches {selector:?}{}; `{} kernels list` shows all",
+        suggest(.near), program()
     )]
     Unknown {
         selector: String,

@@ -8,6 +8,7 @@ use nix::sys::signal::Signal;
 use super::{config::ConfigError, config_check::Dropped, missing_tools::MissingTools};
 use crate::{
     image::{FilesError, vmlinux::ImageError},
+    paths::Location,
     store::StoreError,
 };
 
@@ -135,7 +136,9 @@ pub enum BuildError {
 }
 
 fn installs(id: &str, missing_tools: &MissingTools) -> String {
-    match missing_tools.can_be_installed() {
+    // Only `cargo xtask` knows how to install them.
+    let in_checkout = matches!(Location::current(), Ok(Location::Checkout(_)));
+    match in_checkout && missing_tools.can_be_installed() {
         true => format!(": `cargo xtask kernels build {id}` installs what is missing, or says how"),
         false => String::new(),
     }

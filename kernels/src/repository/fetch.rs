@@ -9,6 +9,7 @@ use crate::{
         matrix::Matrix,
     },
     error_chain::chain,
+    paths::program,
     progress::{Event, Observer},
     repository::{
         download::{Client, TransferError},
@@ -29,9 +30,9 @@ pub enum FetchError {
     },
     /// The repository has removed the file since it was locked.
     #[error(
-        "the repository no longer has the locked file {file}: run `cargo xtask kernels update {id}` \
-         to lock its current files{}",
-        tried(.attempts)
+        "the repository no longer has the locked file {file}: run `{} kernels update {id}` to lock \
+         its current files{}",
+        program(), tried(.attempts)
     )]
     Vanished {
         id: String,
@@ -41,8 +42,9 @@ pub enum FetchError {
     },
     /// The file needs a download, which is forbidden.
     #[error(
-        "{file} is not in the store, and downloads are forbidden offline: run `cargo xtask kernels \
-         fetch {id}` where there is a network"
+        "{file} is not in the store, and downloads are forbidden offline: run `{} kernels fetch \
+         {id}` where there is a network",
+        program()
     )]
     Offline { id: String, file: String },
     /// The URL's file is not the one that the matrix names.
@@ -58,9 +60,9 @@ pub enum FetchError {
     },
     /// Mirrors delivered a file, but not the locked one.
     #[error(
-        "no mirror has the locked {file}{}; if the repository replaced it, run `cargo xtask \
-         kernels update {id}`",
-        tried(.attempts)
+        "no mirror has the locked {file}{}; if the repository replaced it, run `{} kernels update \
+         {id}`",
+        tried(.attempts), program()
     )]
     DigestMismatch {
         id: String,

@@ -110,7 +110,8 @@ fn find(run: Option<&str>) -> Result<PathBuf, String> {
     {
         return Ok(if path.is_dir() { path.join(FILE) } else { path.to_owned() });
     }
-    let runs = Location::current().map_err(|error| error.to_string())?.runs_dir();
+    let location = Location::current().map_err(|error| error.to_string())?;
+    let runs = location.runs_dir();
     let path = runs.join(run.unwrap_or("latest")).join(FILE);
     match path.exists() {
         true => Ok(path),
@@ -119,7 +120,11 @@ fn find(run: Option<&str>) -> Result<PathBuf, String> {
                 format!("there is no run {run:?} in {}, and no file of that name", runs.display())
             }
             None => {
-                format!("there is no report in {}: `cargo xtask vmtest` makes one", runs.display())
+                let makes = match location {
+                    Location::Checkout(_) => "cargo xtask vmtest",
+                    Location::Project(_) | Location::Elsewhere(_) => "kernlab test",
+                };
+                format!("there is no report in {}: `{makes}` makes one", runs.display())
             }
         }),
     }
