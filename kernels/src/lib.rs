@@ -22,6 +22,7 @@ pub mod paths;
 mod progress;
 mod repository;
 mod signature;
+mod similar;
 mod store;
 #[cfg(test)]
 mod test_support;

@@ -12,10 +12,8 @@ use globset::Glob;
 use crate::catalog::matrix::{
     Arch, Entry, FileSource, MEMORY_MIB, Matrix, Origin, PROCESSORS, Release, Source, Tier,
 };
+use crate::similar::similar;
 use kernlab_core::cell::BtfMode;
-
-/// How similar a name must be for a suggestion, from 0 to 1.
-const SIMILAR: f64 = 0.7;
 
 /// A selection that names no kernel.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -274,14 +272,7 @@ fn near(matrix: &Matrix, selector: &str) -> Vec<String> {
         let release = entry.release.as_ref().map(ToString::to_string);
         release.into_iter().chain([entry.id.clone()])
     });
-    let names: BTreeSet<_> = names.collect();
-    let mut scored: Vec<_> = names
-        .into_iter()
-        .map(|name| (strsim::jaro_winkler(selector, &name), name))
-        .filter(|(score, _)| *score >= SIMILAR)
-        .collect();
-    scored.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-    scored.into_iter().map(|(_, name)| name).take(3).collect()
+    similar(selector, names)
 }
 
 #[cfg(test)]

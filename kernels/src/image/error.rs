@@ -54,6 +54,26 @@ pub enum ModuleError {
         /// The module that it needs.
         dependency: String,
     },
+    /// The kernel has no module of this name, and none is built in.
+    #[error("the kernel has no module {name}, and it is not built in{}", suggest(.similar))]
+    Unknown {
+        name: String,
+        /// Similar names of modules that the kernel has.
+        similar: Vec<String>,
+    },
+    /// Nobody said where the kernel's modules are.
+    #[error(
+        "nothing is known about the modules of this kernel, so {name} can't be loaded: name their \
+         directory, such as /lib/modules/RELEASE, as `modules` in the kernel's entry"
+    )]
+    NoneKnown { name: String },
+}
+
+fn suggest(similar: &[String]) -> String {
+    match similar {
+        [] => String::new(),
+        names => format!("; similar names: {}", names.join(", ")),
+    }
 }
 
 /// The files of a kernel can't be used.

@@ -13,6 +13,7 @@ use crate::image::{
     module_file::{decompress, name_of_path, normalise, parse_builtin},
     packaged::PackagedModules,
 };
+use crate::similar::similar;
 
 /// The modules of one kernel.
 #[derive(Clone, Debug, Default)]
@@ -116,6 +117,26 @@ impl Modules {
         Ok(set)
     }
 
+    /// Is it known which modules the kernel has?
+    pub fn are_known(&self) -> bool {
+        !matches!(self.supply, Supply::None) || !self.builtin.is_empty()
+    }
+
+    /// The modules of these names with all their dependencies, in the order in which they load.
+    /// What is built in needs no loading. It is an error if the kernel lacks one.
+    pub fn require(&self, names: &[&str]) -> Result<Vec<Module>, FilesError> {
+        let set = self.find(names)?;
+        let Some(name) = set.absent.into_iter().next() else { return Ok(set.load) };
+        Err(match self.are_known() {
+            false => ModuleError::NoneKnown { name },
+            true => {
+                let known = self.supply.names().chain(self.builtin.iter().cloned());
+                ModuleError::Unknown { similar: similar(&name, known), name }
+            }
+        }
+        .into())
+    }
+
     /// Reads modules and, round by round, their dependencies. Each round costs one pass over a
     /// package.
     fn read_closure(&self, roots: &[String]) -> Result<BTreeMap<String, Read>, FilesError> {
@@ -146,6 +167,15 @@ impl Supply {
             Supply::None => false,
             Supply::Tree(files) => files.contains_key(name),
             Supply::Packages(packages) => packages.has(name),
+        }
+    }
+
+    /// The names of all modules that are not built in.
+    fn names(&self) -> Box<dyn Iterator<Item = String> + '_> {
+        match self {
+            Supply::None => Box::new(std::iter::empty()),
+            Supply::Tree(files) => Box::new(files.keys().cloned()),
+            Supply::Packages(packages) => Box::new(packages.all.iter().cloned()),
         }
     }
 
@@ -209,6 +239,7 @@ mod tests {
     use super::*;
     use crate::{
         compression::Compression,
+        error_chain::chain,
         test_support::{archive::compress, image::module},
     };
 
@@ -255,6 +286,26 @@ mod tests {
         let set = Modules::unknown().find(&["virtio_pci"]).unwrap();
         assert_eq!(set.absent, ["virtio_pci"]);
         assert!(set.load.is_empty());
+    }
+
+    #[test]
+    fn a_required_module_is_loaded_built_in_or_an_error() {
+        let (_root, modules) = tree(VIRTIO);
+        let load = modules.require(&["virtio-ring", "u-v"]).unwrap();
+        let names: Vec<_> = load.iter().map(|module| module.name.as_str()).collect();
+        assert_eq!(names, ["virtio_ring"]);
+        let message = |modules: &Modules, name| chain(&modules.require(&[name]).unwrap_err());
+        let error = message(&modules, "virtio_consol");
+        let expected = "the kernel has no module virtio_consol, and it is not built in; \
+                        similar names: virtio_console";
+        assert!(error.contains(expected), "{error}");
+        let error = message(&modules, "btrfs");
+        assert!(
+            error.ends_with("the kernel has no module btrfs, and it is not built in"),
+            "{error}"
+        );
+        let error = message(&Modules::unknown(), "btrfs");
+        assert!(error.contains("nothing is known about the modules of this kernel"), "{error}");
     }
 
     #[test]
