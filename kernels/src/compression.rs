@@ -63,6 +63,17 @@ impl Compression {
     }
 }
 
+/// A reader of the decompressed data, if the content is compressed with gzip, xz or zstd. Its first
+/// bytes tell; they are not consumed otherwise.
+pub fn decompressed<'a>(
+    mut content: impl io::BufRead + 'a,
+) -> io::Result<Option<Box<dyn Read + 'a>>> {
+    match Compression::of_content(content.fill_buf()?) {
+        Compression::None => Ok(None),
+        compression => compression.reader(content).map(Some),
+    }
+}
+
 /// Reads to the end, which must come within `limit` bytes.
 pub(crate) fn read_bounded(reader: &mut dyn Read, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();

@@ -44,6 +44,7 @@ pub use self::{
         },
         select::{Chosen, LeftOut, SelectError, Selection, Tiers, select},
     },
+    compression::decompressed,
     digest::Digest,
     document::{Document, DocumentError, Position},
     error_chain::chain,

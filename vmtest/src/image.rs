@@ -2,12 +2,15 @@
 //! without root and without tools, and the same input gives the same bytes.
 
 mod archive;
+pub mod root;
 mod store;
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
+
+use kernlab_kernels::Module;
 
 use self::archive::Archive;
 pub use self::store::{Contents, ImageStore, Initramfs};
@@ -31,9 +34,9 @@ pub enum ImageError {
         /// The error.
         source: io::Error,
     },
-    /// The module's path has no name, or a name with a line break.
-    #[error("{0:?} is not the path of a kernel module")]
-    ModuleName(PathBuf),
+    /// A module's name has a slash or a line break.
+    #[error("{0:?} is not the name of a kernel module")]
+    ModuleName(String),
     /// The file is too long for an archive entry.
     #[error("{path} has {length} bytes, which is more than an initramfs can hold")]
     TooLong {
@@ -61,20 +64,19 @@ impl Base {
     }
 
     /// Adds a kernel's modules, which the agent loads in this order.
-    pub fn with_modules(&self, modules: &[PathBuf]) -> Result<Vec<u8>, ImageError> {
+    pub fn with_modules(&self, modules: &[Module]) -> Result<Vec<u8>, ImageError> {
         let mut image = self.archive.clone();
         if modules.is_empty() {
             return Ok(image);
         }
         let mut archive = Archive::default();
         let mut order = String::new();
-        for module in modules {
-            let name = module.file_name().and_then(|name| name.to_str());
-            let name = name.filter(|name| !name.contains('\n'));
-            let name = name.ok_or_else(|| ImageError::ModuleName(module.clone()))?;
-            archive.file(&format!("/modules/{name}"), 0o644, &read(module)?)?;
-            order.push_str(name);
-            order.push('\n');
+        for Module { name, content } in modules {
+            if name.contains(['/', '\n']) {
+                return Err(ImageError::ModuleName(name.clone()));
+            }
+            archive.file(&format!("/modules/{name}.ko"), 0o644, content)?;
+            order.push_str(&format!("{name}.ko\n"));
         }
         archive.file("/modules/order", 0o644, order.as_bytes())?;
         // The kernel unpacks consecutive archives into the same file system.
@@ -111,8 +113,7 @@ mod tests {
     #[test]
     fn modules_follow_in_an_archive_of_their_own() {
         let dir = tempfile::tempdir().unwrap();
-        let module = dir.path().join("virtio.ko");
-        fs::write(&module, b"module").unwrap();
+        let module = Module { name: "virtio".to_owned(), content: b"module".to_vec() };
         let image = base(dir.path()).with_modules(&[module]).unwrap();
         let expected = [
             "dev",

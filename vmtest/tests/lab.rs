@@ -12,6 +12,8 @@ mod jobs;
 mod primed;
 #[path = "lab/programs.rs"]
 mod programs;
+#[path = "lab/root.rs"]
+mod root;
 #[path = "lab/saved.rs"]
 mod saved;
 #[path = "lab/suitable.rs"]

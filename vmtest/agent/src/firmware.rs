@@ -9,14 +9,10 @@
 mod ports;
 mod window;
 
-use std::{
-    fs::{self, File},
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-};
+use std::{io, path::Path};
 
 use self::{ports::Ports, window::Window};
+use crate::guest_file::GuestFile;
 
 /// The prefix of QEMU's `-fw_cfg name=`, before a file's path in the guest.
 const PREFIX: &str = "opt/kernlab";
@@ -82,13 +78,7 @@ fn write(
     fill: impl FnOnce(Copy<'_>) -> io::Result<()>,
 ) -> Result<(), FirmwareError> {
     let failed = |source| FirmwareError::Write { path: injected.path.clone(), source };
-    let path = Path::new(&injected.path);
-    if let Some(dir) = path.parent() {
-        fs::create_dir_all(dir).map_err(failed)?;
-    }
-    let mut options = File::options();
-    options.create(true).write(true).truncate(true).mode(0o755);
-    let mut file = options.open(path).map_err(failed)?;
+    let mut file = GuestFile::open(Path::new(&injected.path), 0o755, false).map_err(failed)?;
     fill(&mut |bytes| file.write_all(bytes)).map_err(FirmwareError::Copy)
 }
 

@@ -26,7 +26,7 @@ use crate::{
     mounts::Hidden,
     port::Port,
     processes::{Children, kill_everyone},
-    terminal,
+    root, terminal,
 };
 
 /// The descriptor on which a program writes its result.
@@ -178,11 +178,8 @@ fn spawn(run: &Run, stdin: Stdio, ends: ProgramEnds) -> std::io::Result<Child> {
         .split_first()
         .ok_or_else(|| std::io::Error::new(std::io::ErrorKind::InvalidInput, "no program given"))?;
     let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .env_clear()
-        .envs(run.env.iter().map(|(name, value)| (name, value)))
-        .current_dir("/tmp");
+    command.args(arguments).env_clear().envs(run.env.iter().map(|(name, value)| (name, value)));
+    root::enter(&mut command, c"/tmp");
     match run.input {
         Input::Terminal(size) => terminal::give(&mut command, size)?,
         Input::None | Input::Later => {

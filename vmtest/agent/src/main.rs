@@ -5,7 +5,10 @@
 //! kernel. If anything fails, the agent prints the error on the console and ends the machine.
 
 mod begin;
+#[allow(dead_code, reason = "no request asks for control groups yet")]
+mod cgroups;
 mod firmware;
+mod guest_file;
 mod job;
 mod job_pipes;
 mod kernel_log;
@@ -16,16 +19,19 @@ mod parameters;
 mod port;
 mod power;
 mod processes;
+mod root;
 mod setup;
 mod symbols;
 mod terminal;
 
-use std::{fs::File, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
+use std::path::Path;
 
 use kernlab_proto::{GuestMessage, HostMessage};
 
 use crate::{
+    guest_file::GuestFile,
     port::{Port, PortError},
+    root::RootError,
     setup::Setup,
 };
 
@@ -55,14 +61,15 @@ fn serve() -> Result<(), AgentError> {
     let setup = Setup::prepare();
     let mut port = Port::open(&setup.parameters.port)?;
     let files = setup.parameters.files;
-    match modules::load_all(Path::new("/modules")) {
-        Ok(()) => port.send(&GuestMessage::Hello(setup.hello()))?,
-        Err(refused) => {
-            let error = refused.error.to_string();
-            port.send(&GuestMessage::ModuleRefused { module: refused.module, error })?;
-            return Ok(port.flush()?);
-        }
+    if let Err(refused) = modules::load_all(Path::new("/modules")) {
+        let error = refused.error.to_string();
+        port.send(&GuestMessage::ModuleRefused { module: refused.module, error })?;
+        return Ok(port.flush()?);
     }
+    if let Some(device) = &setup.parameters.root {
+        root::mount_disk(device)?;
+    }
+    port.send(&GuestMessage::Hello(setup.hello()))?;
     let mut primed = None;
     loop {
         match port.receive()? {
@@ -97,22 +104,14 @@ fn answer(result: Result<(), impl ToString>) -> GuestMessage {
 }
 
 fn write_file(path: &Path, mode: u32, append: bool, bytes: &[u8]) -> std::io::Result<()> {
-    if let Some(dir) = path.parent() {
-        std::fs::create_dir_all(dir)?;
-    }
-    let mut options = File::options();
-    options.create(true).mode(mode);
-    if append {
-        options.append(true)
-    } else {
-        options.write(true).truncate(true)
-    };
-    options.open(path)?.write_all(bytes)
+    GuestFile::open(path, mode, append)?.write_all(bytes)
 }
 
 /// Why the agent stopped serving before the host asked it to.
 #[derive(Debug, thiserror::Error)]
 enum AgentError {
+    #[error("could not {0}")]
+    Root(#[from] RootError),
     #[error("the protocol's port failed: {0}")]
     Port(#[from] PortError),
     #[error("could not write to the kernel's log: {0}")]

@@ -1,8 +1,10 @@
 //! The file systems that programs expect.
 
-use std::{fs, path::Path};
+use std::{fs, io, path::Path};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
+use crate::root;
 
 /// Source type, directory, file system.
 const MOUNTS: [(&str, &str); 7] = [
@@ -15,7 +17,14 @@ const MOUNTS: [(&str, &str); 7] = [
     ("tmpfs", "/tmp"),
 ];
 
-/// Mounts all of them, and returns a note on each that the kernel lacks.
+/// What some tracers use, and many kernels lack.
+const OPTIONAL: [(&str, &str); 3] = [
+    ("debugfs", "/sys/kernel/debug"),
+    ("securityfs", "/sys/kernel/security"),
+    ("tmpfs", "/dev/shm"),
+];
+
+/// Mounts all of them, and returns a note on each that the kernel lacks, if it is not optional.
 pub(crate) fn mount_all() -> Vec<String> {
     let mut notes = Vec::new();
     for (kind, dir) in MOUNTS {
@@ -29,6 +38,10 @@ pub(crate) fn mount_all() -> Vec<String> {
         if let Err(error) = mounted {
             notes.push(format!("mount {kind} on {dir}: {error}"));
         }
+    }
+    for (kind, dir) in OPTIONAL {
+        // A program that needs it will say so.
+        let _ = mount_one(kind, dir);
     }
     notes
 }
@@ -52,27 +65,35 @@ pub(crate) struct Hidden {
 impl Hidden {
     /// Covers each path: directories with an empty read-only file system, files with `/dev/null`.
     /// The error names the path.
-    pub(crate) fn cover(paths: &[String]) -> Result<Self, (String, nix::Error)> {
+    pub(crate) fn cover(paths: &[String]) -> Result<Self, (String, io::Error)> {
         let mut hidden = Hidden::default();
         for path in paths {
-            let Ok(metadata) = Path::new(path).metadata() else { continue };
-            let none = None::<&str>;
-            let covered = if metadata.is_dir() {
-                mount(Some("hidden"), path.as_str(), Some("tmpfs"), MsFlags::MS_RDONLY, none)
-            } else {
-                mount(Some("/dev/null"), path.as_str(), none, MsFlags::MS_BIND, none)
-            };
-            covered.map_err(|error| (path.clone(), error))?;
-            hidden.paths.push(path.clone());
+            let covered = root::inside(|| cover(path));
+            if covered.map_err(|error| (path.clone(), error))? {
+                hidden.paths.push(path.clone());
+            }
         }
         Ok(hidden)
     }
 }
 
+/// Covers a path; `false` if it does not exist.
+fn cover(path: &str) -> io::Result<bool> {
+    let Ok(metadata) = Path::new(path).metadata() else { return Ok(false) };
+    let none = None::<&str>;
+    if metadata.is_dir() {
+        mount(Some("hidden"), path, Some("tmpfs"), MsFlags::MS_RDONLY, none)?;
+    } else {
+        mount(Some("/dev/null"), path, none, MsFlags::MS_BIND, none)?;
+    }
+    Ok(true)
+}
+
 impl Drop for Hidden {
     fn drop(&mut self) {
         for path in self.paths.iter().rev() {
-            if let Err(error) = umount2(path.as_str(), MntFlags::MNT_DETACH) {
+            let uncover = || Ok(umount2(path.as_str(), MntFlags::MNT_DETACH)?);
+            if let Err(error) = root::inside(uncover) {
                 eprintln!("kernlab-agent: could not uncover {path}: {error}");
             }
         }

@@ -7,6 +7,8 @@ pub(crate) struct Parameters {
     pub(crate) port: String,
     /// `kernlab.files`: `port` if the host has to send files, instead of QEMU's `fw_cfg` device.
     pub(crate) files: Files,
+    /// `kernlab.root`: the disk with the root file system of programs, without `/dev/`.
+    pub(crate) root: Option<String>,
 }
 
 /// How files get into the guest.
@@ -21,15 +23,16 @@ pub(crate) enum Files {
 impl Parameters {
     /// Parses the text of `/proc/cmdline`. Missing parameters get the value for a PC.
     pub(crate) fn parse(command_line: &str) -> Self {
-        let port = command_line
-            .split_ascii_whitespace()
-            .filter_map(|word| word.strip_prefix("kernlab.port="))
-            .next_back()
-            .unwrap_or("ttyS1");
+        let value = |name: &str| {
+            let words = command_line.split_ascii_whitespace();
+            words.filter_map(|word| word.strip_prefix(name)?.strip_prefix('=')).next_back()
+        };
+        let port = value("kernlab.port").unwrap_or("ttyS1");
         let by_port =
             command_line.split_ascii_whitespace().any(|word| word == "kernlab.files=port");
         let files = if by_port { Files::ByPort } else { Files::ByFirmware };
-        Parameters { port: port.to_owned(), files }
+        let root = value("kernlab.root").map(str::to_owned);
+        Parameters { port: port.to_owned(), files, root }
     }
 }
 
@@ -52,5 +55,11 @@ mod tests {
     fn files_come_from_qemu_unless_it_is_said_otherwise() {
         assert_eq!(Parameters::parse("quiet kernlab.files=port").files, Files::ByPort);
         assert_eq!(Parameters::parse("quiet kernlab.files=ports").files, Files::ByFirmware);
+    }
+
+    #[test]
+    fn programs_have_a_root_of_their_own_if_a_disk_is_named() {
+        assert_eq!(Parameters::parse("quiet kernlab.root=vda").root.as_deref(), Some("vda"));
+        assert_eq!(Parameters::parse("kernlab.rooted=vda root=vdb").root, None);
     }
 }

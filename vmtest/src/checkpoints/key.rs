@@ -63,6 +63,10 @@ fn machine(bootable: &Bootable) -> io::Result<Digest> {
     }
     // An initramfs is named after its content, and its time is updated on every use.
     text.push_str(&format!("{}\n", fs::metadata(&machine.initramfs)?.size()));
+    // A disk's file is named after its content as well: the arguments have its path.
+    if let Some(disk) = &machine.disk {
+        text.push_str(&format!("{}\n", fs::metadata(disk)?.size()));
+    }
     for argument in machine.guest_arguments(Memory::Fresh) {
         let argument = argument.to_string_lossy();
         let words = argument.split(' ').filter(|word| !is_measured(word));
@@ -165,7 +169,12 @@ mod tests {
         worded.machine.kernel_words = vec!["quiet".to_owned()];
         let mut accelerated = plain.clone();
         accelerated.machine.accelerator = Accelerator::Kvm;
-        for other in [larger, worded, accelerated] {
+        let mut with_disk = plain.clone();
+        with_disk.machine.disk = Some(dir.path().join("kernel"));
+        let mut with_another = plain.clone();
+        with_another.machine.disk = Some(dir.path().join("qemu"));
+        assert_ne!(Key::of(&with_disk).unwrap(), Key::of(&with_another).unwrap());
+        for other in [larger, worded, accelerated, with_disk] {
             assert_ne!(Key::of(&other).unwrap(), key);
         }
         for name in ["kernel", "initramfs", "qemu"] {

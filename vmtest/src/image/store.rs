@@ -11,7 +11,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{Base, ImageError};
-use kernlab_kernels::{Digest, Store};
+use kernlab_kernels::{Digest, Module, Store};
 
 /// An image that was unused for this long is removed.
 const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -31,7 +31,7 @@ pub struct Contents {
     /// The program that becomes PID 1.
     pub agent: PathBuf,
     /// The modules, in the order in which the agent loads them.
-    pub modules: Vec<PathBuf>,
+    pub modules: Vec<Module>,
 }
 
 impl Contents {
@@ -39,16 +39,17 @@ impl Contents {
         Base::new(&self.agent)?.with_modules(&self.modules)
     }
 
-    /// Identifies every file by what changes when it is written, as make(1) does: hashing the
-    /// content would cost every cell a tenth of a second.
+    /// Identifies the agent by what changes when it is written, as make(1) does: hashing its
+    /// content would cost every cell a tenth of a second. Modules are small, and already read.
     fn identity(&self) -> Result<Digest, ImageError> {
-        let mut text = String::new();
-        for host in std::iter::once(&self.agent).chain(&self.modules) {
-            let file = fs::metadata(host)
-                .map_err(|source| ImageError::Read { path: host.clone(), source })?;
-            let place = (file.dev(), file.ino());
-            let state = (file.size(), file.mtime(), file.mtime_nsec(), file.ctime_nsec());
-            text.push_str(&format!("{host:?} {place:?} {state:?}\n"));
+        let host = &self.agent;
+        let file =
+            fs::metadata(host).map_err(|source| ImageError::Read { path: host.clone(), source })?;
+        let place = (file.dev(), file.ino());
+        let state = (file.size(), file.mtime(), file.mtime_nsec(), file.ctime_nsec());
+        let mut text = format!("{host:?} {place:?} {state:?}\n");
+        for Module { name, content } in &self.modules {
+            text.push_str(&format!("{name} {}\n", Digest::of(content)));
         }
         Ok(Digest::of(text.as_bytes()))
     }

@@ -1,6 +1,13 @@
 //! Builds QEMU's command line from a description of the machine.
 
-use std::{ffi::OsString, fmt, fs::File, os::fd::RawFd, path::PathBuf, time::Duration};
+use std::{
+    ffi::OsString,
+    fmt,
+    fs::File,
+    os::fd::RawFd,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +66,9 @@ pub struct MachineSpec {
     pub kernel: PathBuf,
     /// What `-initrd` loads.
     pub initramfs: PathBuf,
+    /// A read-only disk with the root file system of programs: the image of a squashfs. All guests
+    /// can share it. The file must never change.
+    pub disk: Option<PathBuf>,
     /// The memory in mebibytes.
     pub memory_mib: u32,
     /// Number of processors. One is faster to boot: see [`MachineSpec::arguments`].
@@ -94,11 +104,15 @@ impl InjectedFile {
         InjectedFile { guest: format!("/bin/{name}"), host }
     }
 
-    /// The value of `-fw_cfg`, in which a comma is doubled.
+    /// The value of `-fw_cfg`.
     fn option(&self) -> OsString {
-        let host = self.host.to_string_lossy().replace(',', ",,");
-        format!("name=opt/kernlab{},file={host}", self.guest).into()
+        format!("name=opt/kernlab{},file={}", self.guest, escaped(&self.host)).into()
     }
+}
+
+/// A path as part of an option's value, in which a comma is doubled.
+fn escaped(path: &Path) -> String {
+    path.to_string_lossy().replace(',', ",,")
 }
 
 /// Where a machine's memory is, and its initial content.
@@ -197,6 +211,7 @@ impl MachineSpec {
             accelerator,
             kernel: kernel.into(),
             initramfs: initramfs.into(),
+            disk: None,
             memory_mib: 256,
             processors: 1,
             verbosity: Verbosity::Warnings,
@@ -207,7 +222,7 @@ impl MachineSpec {
     }
 
     /// QEMU's arguments. They disable everything that isn't named: no default devices, no
-    /// configuration files, no network, no disk, no access to the host's file system.
+    /// configuration files, no network, no access to the host's file system.
     pub fn arguments(&self, wiring: Wiring, memory: Memory<'_>) -> Vec<OsString> {
         let mut arguments = self.guest_arguments(memory);
         arguments.extend(["-name", "kernlab", "-display", "none"].map(OsString::from));
@@ -238,7 +253,7 @@ impl MachineSpec {
         let mut arguments: Vec<OsString> =
             ["-nodefaults", "-no-user-config", "-no-reboot"].map(OsString::from).into();
         let mut option = |name: &str, value: OsString| arguments.extend([name.into(), value]);
-        let board = x86_64::board(self.processors);
+        let board = x86_64::board(self.processors, self.disk.is_some());
         match memory.file() {
             None => option("-machine", board.into()),
             Some((_, share)) => {
@@ -260,6 +275,12 @@ impl MachineSpec {
         option("-m", format!("{}M", self.memory_mib).into());
         option("-kernel", self.kernel.clone().into());
         option("-initrd", self.initramfs.clone().into());
+        if let Some(disk) = &self.disk {
+            let file = escaped(disk);
+            let drive = format!("if=none,id=root,format=raw,readonly=on,file={file}");
+            option("-drive", drive.into());
+            option("-device", x86_64::disk("root").into());
+        }
         option("-append", self.kernel_command_line().into());
         arguments
     }
@@ -269,6 +290,7 @@ impl MachineSpec {
         let mut words: Vec<String> = x86_64::KERNEL_WORDS.map(str::to_owned).into();
         words.extend(x86_64::clock_words(self.accelerator, self.processors));
         words.extend(x86_64::console_words(self.verbosity).iter().map(|word| (*word).to_owned()));
+        words.extend(self.disk.is_some().then(|| x86_64::ROOT_WORD.to_owned()));
         words.extend(self.kernel_words.iter().cloned());
         words.join(" ")
     }
@@ -336,6 +358,18 @@ mod tests {
             .arguments(Wiring::Inherited, Memory::Fresh);
         let expected = "name=opt/kernlab/bin/tracer,file=/a,,b/tracer";
         assert_eq!(value_of(&arguments, "-fw_cfg"), expected);
+    }
+
+    #[test]
+    fn a_disk_needs_a_board_with_slots_and_a_word_for_the_agent() {
+        let disk = Some("/a,b/root".into());
+        let spec = MachineSpec { disk, ..spec(Accelerator::Tcg) };
+        let arguments = spec.arguments(Wiring::Inherited, Memory::Fresh);
+        let expected = "if=none,id=root,format=raw,readonly=on,file=/a,,b/root";
+        assert_eq!(value_of(&arguments, "-drive"), expected);
+        assert!(value_of(&arguments, "-machine").starts_with("q35"));
+        assert!(arguments.contains(&"virtio-blk-pci,drive=root".into()));
+        assert!(value_of(&arguments, "-append").ends_with(" kernlab.root=vda"));
     }
 
     #[test]

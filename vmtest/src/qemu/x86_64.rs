@@ -37,10 +37,14 @@ pub(super) const KERNEL_WORDS: [&str; 11] = [
 ];
 
 /// `microvm` boots fastest (no PCI, no ACPI tables to interpret), but without ACPI the kernel does
-/// not find further processors. With ACPI, kernels before 6.1 find no timer on it.
-pub(super) fn board(processors: u32) -> &'static str {
+/// not find further processors. With ACPI, kernels before 6.1 find no timer on it. It has no PCI,
+/// and its own kind of disk (virtio-mmio) is found by parameters that distributions leave out
+/// (`CONFIG_VIRTIO_MMIO_CMDLINE_DEVICES`).
+pub(super) fn board(processors: u32, has_disk: bool) -> &'static str {
     match processors {
-        0..=1 => "microvm,acpi=off,pit=on,pic=on,rtc=on,isa-serial=off,auto-kernel-cmdline=off",
+        0..=1 if !has_disk => {
+            "microvm,acpi=off,pit=on,pic=on,rtc=on,isa-serial=off,auto-kernel-cmdline=off"
+        }
         _ => "q35,usb=off,sata=off,smbus=off,vmport=off",
     }
 }
@@ -52,6 +56,14 @@ pub(super) fn cpu_model(accelerator: Accelerator) -> &'static str {
         Accelerator::Tcg => "qemu64,+rdrand",
     }
 }
+
+/// The disk of the drive with this id.
+pub(super) fn disk(drive: &str) -> String {
+    format!("virtio-blk-pci,drive={drive}")
+}
+
+/// Tells the agent that the first disk has the root file system of programs.
+pub(super) const ROOT_WORD: &str = "kernlab.root=vda";
 
 pub(super) fn serial_port(chardev: &str, index: usize) -> String {
     format!("isa-serial,chardev={chardev},index={index}")

@@ -3,6 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use kernlab_core::outcome::{Outcome, Reason};
+use kernlab_kernels::Module;
 use kernlab_vmtest::{
     lab::{BOOT_TIMEOUT, Guest, LabError, LabErrorKind, Phase, PowerOff},
     qemu::Binary,
@@ -78,9 +79,7 @@ fn an_init_that_speaks_another_language_is_refused() {
 
 #[test]
 fn a_module_that_the_kernel_refuses_is_named() {
-    let dir = tempfile::tempdir().unwrap();
-    let module = dir.path().join("broken.ko");
-    std::fs::write(&module, b"not a module").unwrap();
+    let module = Module { name: "broken".to_owned(), content: b"not a module".to_vec() };
     let machine = machine_with(&image(&program("kernlab-agent"), &[module]), &[]);
     let error = failure(Guest::boot(&machine, BOOT_TIMEOUT));
     assert_eq!(error.reason(), Reason::ModuleRefused);

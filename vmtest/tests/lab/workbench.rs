@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use kernlab_kernels::{Kernels, Silent, Unpacked, chain};
+use kernlab_kernels::{Kernels, Module, Silent, Unpacked, chain};
 use kernlab_vmtest::{
     image::{Base, ImageStore, Initramfs},
     lab::{BOOT_TIMEOUT, Bootable, Guest, Job, Ready},
@@ -57,7 +57,7 @@ fn build() -> PathBuf {
 }
 
 /// An initramfs whose PID 1 is this program.
-pub(crate) fn image(pid_1: &Path, modules: &[PathBuf]) -> Initramfs {
+pub(crate) fn image(pid_1: &Path, modules: &[Module]) -> Initramfs {
     let base = Base::new(pid_1).unwrap();
     let images = ImageStore::new(std::env::temp_dir().join("kernlab-test-images"));
     images.keep(&base.with_modules(modules).unwrap()).unwrap()

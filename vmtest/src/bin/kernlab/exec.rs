@@ -12,8 +12,9 @@ use kernlab_cli::{Exit, Selected};
 use kernlab_kernels::{Entry, Kernels, chain};
 use kernlab_vmtest::{
     checkpoints::Checkpoints,
-    lab::{self, JobOutput, LabError, Limits},
-    machine,
+    image::root::RootStore,
+    lab::{self, Job, JobOutput, LabError, Limits},
+    machine::{self, Wanted},
     program::Program,
     qemu::InjectedFile,
     verdict::GuestSplats,
@@ -45,6 +46,15 @@ pub(crate) struct Arguments {
     /// Boot a guest instead of restoring a saved one.
     #[arg(long)]
     cold: bool,
+    /// A tar archive or a directory with the guest's root file system, whose program is run.
+    #[arg(long, value_name = "PATH", hide = true)]
+    root: Option<PathBuf>,
+    /// Load a module of the kernel's package.
+    #[arg(long = "module", value_name = "NAME", hide = true)]
+    modules: Vec<String>,
+    /// Turn on a security module, beside those that the kernel turns on.
+    #[arg(long, value_name = "NAME", hide = true)]
+    lsm: Option<String>,
     /// The program and its arguments.
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<String>,
@@ -65,8 +75,13 @@ pub(crate) fn injected(text: &str) -> Result<InjectedFile, String> {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let (kernels, entries) = selection::selected(&arguments.selected)?;
-    let program = Program::find(arguments.command[0].as_ref())
-        .map_err(|error| Failure::usage(chain(&error)))?;
+    let program = match &arguments.root {
+        Some(_) => None,
+        None => Some(
+            Program::find(arguments.command[0].as_ref())
+                .map_err(|error| Failure::usage(chain(&error)))?,
+        ),
+    };
     let show = Terminal::new();
     let mut exit = Exit::Success;
     for entry in &entries {
@@ -74,7 +89,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
             1 => String::new(),
             _ => format!("{}: ", entry.id),
         };
-        let ended = run_in(&kernels, entry, &program, arguments, &show)
+        let ended = run_in(&kernels, entry, program.as_ref(), arguments, &show)
             .map_err(|error| Failure::infrastructure(error.as_ref()).of(&heading))
             .and_then(|ended| Ok(ended.show(&heading)?));
         exit = exit.and(ended.unwrap_or_else(|failure| failure.report()));
@@ -93,24 +108,37 @@ struct Ended {
 fn run_in(
     kernels: &Kernels,
     entry: &Entry,
-    program: &Program,
+    program: Option<&Program>,
     arguments: &Arguments,
     show: &Terminal,
 ) -> Result<Ended, Box<dyn Error>> {
     let kernel = kernels.prepare(entry, show)?;
     let store = kernels.store();
-    let mut bootable =
-        machine::of_kernel(store, &kernel, &arguments.guest.dir(kernels)?, &[], show)?;
-    bootable.machine.memory_mib = arguments.memory.unwrap_or(bootable.machine.memory_mib);
-    bootable.machine.injected = program.files();
+    let root = arguments.root.as_deref().map(|path| RootStore::of(store).image_of(path, show));
+    let wanted = Wanted {
+        memory_mib: arguments.memory,
+        modules: arguments.modules.clone(),
+        lsm: arguments.lsm.clone(),
+        root: root.transpose()?,
+        ..Wanted::default()
+    };
+    let guest = arguments.guest.dir(kernels)?;
+    let mut bootable = machine::with(store, &kernel, &guest, &[], &wanted, show)?;
+    bootable.machine.injected = program.map(Program::files).unwrap_or_default();
     bootable.machine.injected.extend(arguments.files.iter().cloned());
     let guest = Checkpoints::of(store).start(&bootable, arguments.cold, show);
     let mut guest = guest.map_err(Box::<LabError>::from)?;
     let room = 64 << 20;
-    let mut job = program
-        .job(arguments.command[1..].iter().cloned())
-        .timeout(Duration::from_secs(arguments.timeout.into()))
-        .limits(Limits { stdout: room, stderr: room, result: 0 });
+    let job = match program {
+        Some(program) => program.job(arguments.command[1..].iter().cloned()),
+        None => Job::new(arguments.command.iter().cloned())
+            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+    };
+    let mut job = job.timeout(Duration::from_secs(arguments.timeout.into())).limits(Limits {
+        stdout: room,
+        stderr: room,
+        result: 0,
+    });
     for path in &arguments.hide {
         job = job.hide(path);
     }

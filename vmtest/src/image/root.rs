@@ -1,0 +1,252 @@
+//! Root file systems for guests: a read-only disk, made once from a tar archive or a directory, and
+//! shared by all guests.
+//!
+//! The disk is a squashfs, because every distribution's kernel has it, at least as a module. (ext4 is
+//! a module elsewhere than in cloud kernels, and needs tools to be written; erofs came with 5.4.) Its
+//! blocks are not compressed: a translated guest would spend more time on decompressing them than
+//! reading takes.
+
+mod archive;
+mod directory;
+mod squashfs;
+mod tree;
+
+use std::{
+    fs,
+    io::{self, BufReader},
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use kernlab_kernels::{Digest, Observer, Store, StoreError};
+use serde::{Deserialize, Serialize};
+
+use self::tree::Tree;
+
+/// A part of each image's name. Raise it with every change of how an image is made.
+const VERSION: u32 = 1;
+
+/// An image that was unused for this long is removed.
+const KEPT_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// The disk image of a root file system.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RootImage {
+    /// The path of the file, which is named after the digest.
+    pub path: PathBuf,
+    /// Identifies the content: of an archive, the digest of the file; of a directory, the digest of
+    /// all its names, modes, sizes and times.
+    pub digest: Digest,
+}
+
+/// Why the image of a root file system could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum RootError {
+    /// The archive or the directory can't be read.
+    #[error("could not read {path}, of which the guest's root file system is made")]
+    Read {
+        /// The archive, the directory, or a file in it.
+        path: PathBuf,
+        /// The error.
+        source: io::Error,
+    },
+    /// The file is no tar archive.
+    #[error(
+        "{path} is not a tar archive: expected what `docker export` or `mmdebstrap` writes, as it is \
+         or compressed with gzip, xz or zstd"
+    )]
+    NotAnArchive {
+        /// The file.
+        path: PathBuf,
+        /// The error.
+        source: io::Error,
+    },
+    /// An entry of the archive can't be part of a root file system.
+    #[error("the entry {name:?} of {path} {why}")]
+    Entry {
+        /// The archive.
+        path: PathBuf,
+        /// The entry's name.
+        name: PathBuf,
+        /// Completes "the entry ...".
+        why: &'static str,
+    },
+    /// Nothing is in it.
+    #[error("{0} is empty")]
+    Empty(PathBuf),
+    /// The image can't be written.
+    #[error("could not write the image of a guest's root file system to {path}")]
+    Write {
+        /// The file or directory on the host.
+        path: PathBuf,
+        /// The error.
+        source: io::Error,
+    },
+    /// The file system can't be laid out.
+    #[error("could not lay out the root file system of {path}")]
+    Layout {
+        /// The archive or the directory.
+        path: PathBuf,
+        /// The error.
+        source: squashfs::LayoutError,
+    },
+    /// Another process makes the image and does not finish, or the store can't be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Maps the identity of an archive, in the note's file name, to the image that was made.
+#[derive(Debug, Serialize, Deserialize)]
+struct Note {
+    image: RootImage,
+    length: u64,
+}
+
+/// The images of this machine.
+#[derive(Clone, Debug)]
+pub struct RootStore {
+    dir: PathBuf,
+    store: Store,
+}
+
+impl RootStore {
+    /// The images beside the kernels in this store.
+    pub fn of(store: &Store) -> Self {
+        RootStore { dir: store.root().join("roots"), store: store.clone() }
+    }
+
+    /// The image of a tar archive or of a directory: made now, or found if that did not change.
+    pub fn image_of(&self, source: &Path, observer: &dyn Observer) -> Result<RootImage, RootError> {
+        let read = |error| RootError::Read { path: source.to_owned(), source: error };
+        let real = fs::canonicalize(source).map_err(read)?;
+        let metadata = fs::metadata(&real).map_err(read)?;
+        let found = match metadata.is_dir() {
+            true => {
+                let tree = directory::read(&real)?;
+                Found { identity: directory::identity(&tree), tree: Some(tree) }
+            }
+            false => Found { identity: identity(&real, &metadata), tree: None },
+        };
+        let note = self.dir.join(format!("{}.json", found.identity));
+        if let Some(image) = recall(&note) {
+            return Ok(image);
+        }
+        // If several processes want an image, one makes it and the others wait.
+        let _lock = self.store.lock(&format!("root-{}", found.identity))?;
+        if let Some(image) = recall(&note) {
+            return Ok(image);
+        }
+        let name = source.display();
+        observer.notice(&format!("{name}: making a disk of it for guests, which is done once"));
+        self.make(&real, found, &note)
+    }
+
+    fn make(&self, source: &Path, found: Found, note: &Path) -> Result<RootImage, RootError> {
+        let Found { identity, tree } = found;
+        let read = |error| RootError::Read { path: source.to_owned(), source: error };
+        fs::create_dir_all(&self.dir).map_err(|error| self.write_error(error))?;
+        let image = match tree {
+            Some(tree) => {
+                let image = self.place(identity);
+                self.write(source, &tree, None, &image)?;
+                image
+            }
+            None => {
+                let file = fs::File::open(source).map_err(read)?;
+                let (digest, _) = Digest::of_reader(&mut BufReader::with_capacity(1 << 20, &file))
+                    .map_err(read)?;
+                let image = self.place(digest);
+                if !image.path.is_file() {
+                    let plain = archive::uncompressed(source, file, &self.dir)?;
+                    let tree = archive::read(source, &plain)?;
+                    self.write(source, &tree, Some(&plain), &image)?;
+                }
+                image
+            }
+        };
+        let length = fs::metadata(&image.path).map_err(|error| self.write_error(error))?.len();
+        let text = serde_json::to_vec(&Note { image: image.clone(), length });
+        text.map_err(io::Error::from)
+            .and_then(|text| {
+                let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
+                io::Write::write_all(&mut file, &text)?;
+                file.persist(note)?;
+                self.remove_old(SystemTime::now())
+            })
+            .map_err(|error| self.write_error(error))?;
+        Ok(image)
+    }
+
+    fn place(&self, digest: Digest) -> RootImage {
+        RootImage { path: self.dir.join(format!("{digest}.{VERSION}.squashfs")), digest }
+    }
+
+    /// Writes the image, which appears under its name when it is complete.
+    fn write(
+        &self,
+        source: &Path,
+        tree: &Tree,
+        archive: Option<&fs::File>,
+        image: &RootImage,
+    ) -> Result<(), RootError> {
+        if tree.is_empty() {
+            return Err(RootError::Empty(source.to_owned()));
+        }
+        let mut file =
+            tempfile::NamedTempFile::new_in(&self.dir).map_err(|error| self.write_error(error))?;
+        squashfs::write(tree, archive, file.as_file_mut())
+            .map_err(|error| RootError::Layout { path: source.to_owned(), source: error })?;
+        file.persist(&image.path).map_err(|error| self.write_error(error.error))?;
+        Ok(())
+    }
+
+    fn write_error(&self, source: io::Error) -> RootError {
+        match StoreError::io("write", &self.dir, source) {
+            StoreError::Io { path, source, .. } => RootError::Write { path, source },
+            full => RootError::Store(full),
+        }
+    }
+
+    fn remove_old(&self, now: SystemTime) -> io::Result<()> {
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            let age = entry.metadata().and_then(|file| file.modified()).ok();
+            let age = age.and_then(|modified| now.duration_since(modified).ok());
+            if age.is_some_and(|age| age > KEPT_FOR) {
+                // Another process may be cleaning up as well.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What an image is made of.
+struct Found {
+    identity: Digest,
+    /// The content of a directory; that of an archive is read when it is needed.
+    tree: Option<Tree>,
+}
+
+/// Identifies an archive by what changes when it is written, as make(1) does: hashing hundreds of
+/// megabytes would cost every guest a second.
+fn identity(path: &Path, file: &fs::Metadata) -> Digest {
+    let place = (file.dev(), file.ino());
+    let state = (file.size(), file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec());
+    Digest::of(format!("root {VERSION} {path:?} {place:?} {state:?}").as_bytes())
+}
+
+/// The image that a note names, if it is still whole. Updates the times of both.
+fn recall(note: &Path) -> Option<RootImage> {
+    let Note { image, length } = serde_json::from_slice(&fs::read(note).ok()?).ok()?;
+    let is_whole = fs::metadata(&image.path).is_ok_and(|file| file.len() == length);
+    (is_whole && touch(&image.path).is_ok() && touch(note).is_ok()).then_some(image)
+}
+
+fn touch(path: &Path) -> io::Result<()> {
+    fs::File::options().append(true).open(path)?.set_modified(SystemTime::now())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+//! Reads tar archives.
+
+use std::{
+    fs::File,
+    io::{self, BufReader, Seek as _, SeekFrom},
+    path::{Path, PathBuf},
+};
+
+use tar::{Archive, Entry, EntryType};
+
+use super::{
+    RootError,
+    tree::{Attributes, Content, Kind, Node, Tree, absolute, device_number},
+};
+
+/// The archive without its compression: the file itself, or a copy in `dir` that has no name.
+pub(super) fn uncompressed(path: &Path, file: File, dir: &Path) -> Result<File, RootError> {
+    let not_an_archive = |source| RootError::NotAnArchive { path: path.to_owned(), source };
+    let rewind = |mut file: &File| file.seek(SeekFrom::Start(0));
+    rewind(&file).map_err(not_an_archive)?;
+    let Some(mut content) =
+        kernlab_kernels::decompressed(BufReader::new(&file)).map_err(not_an_archive)?
+    else {
+        rewind(&file).map_err(not_an_archive)?;
+        return Ok(file);
+    };
+    let mut copy = tempfile::tempfile_in(dir)
+        .map_err(|source| RootError::Write { path: dir.to_owned(), source })?;
+    io::copy(&mut content, &mut copy).map_err(not_an_archive)?;
+    rewind(&copy).map_err(not_an_archive)?;
+    Ok(copy)
+}
+
+/// Reads everything but the content of files. Extended attributes are ignored.
+pub(super) fn read(path: &Path, archive: &File) -> Result<Tree, RootError> {
+    let not_an_archive = |source| RootError::NotAnArchive { path: path.to_owned(), source };
+    let mut tree = Tree::default();
+    let mut hard_links = Vec::new();
+    let mut archive = Archive::new(archive);
+    for entry in archive.entries_with_seek().map_err(not_an_archive)? {
+        let entry = entry.map_err(not_an_archive)?;
+        let name = entry.path().map_err(not_an_archive)?.into_owned();
+        let refuse = |why| RootError::Entry { path: path.to_owned(), name: name.clone(), why };
+        let place = absolute(&name).ok_or_else(|| refuse("leads out of the root"))?;
+        match found(&entry).map_err(not_an_archive)?.map_err(refuse)? {
+            Found::Node(node) if place == Path::new("/") && node.kind != Kind::Directory => {
+                return Err(refuse("is the root, but no directory"));
+            }
+            Found::Node(node) => tree.add(&place, node).map_err(refuse)?,
+            Found::HardLink(target) => hard_links.push((name, place, target)),
+            Found::Nothing => {}
+        }
+    }
+    add_hard_links(&mut tree, hard_links).map_err(|(name, why)| RootError::Entry {
+        path: path.to_owned(),
+        name,
+        why,
+    })?;
+    Ok(tree)
+}
+
+enum Found {
+    Node(Node),
+    HardLink(PathBuf),
+    Nothing,
+}
+
+/// What an entry is; the inner error completes "the entry ...".
+fn found(entry: &Entry<'_, &File>) -> io::Result<Result<Found, &'static str>> {
+    let header = entry.header();
+    let link = || Ok::<_, io::Error>(entry.link_name()?.map(|name| name.into_owned()));
+    let device = || {
+        let (major, minor) = (header.device_major()?, header.device_minor()?);
+        Ok::<_, io::Error>(device_number(major.unwrap_or(0), minor.unwrap_or(0)))
+    };
+    let kind = match header.entry_type() {
+        EntryType::Regular | EntryType::Continuous => Kind::File(Content::Archived {
+            position: entry.raw_file_position(),
+            length: entry.size(),
+        }),
+        EntryType::Directory => Kind::Directory,
+        EntryType::Symlink => match link()? {
+            Some(target) => Kind::SymbolicLink(target),
+            None => return Ok(Err("is a link to nothing")),
+        },
+        EntryType::Link => {
+            let target = link()?.and_then(|target| absolute(&target));
+            return Ok(target.map(Found::HardLink).ok_or("is a link to nothing"));
+        }
+        EntryType::Char => Kind::CharacterDevice(device()?),
+        EntryType::Block => Kind::BlockDevice(device()?),
+        EntryType::Fifo => Kind::Pipe,
+        EntryType::GNUSparse => return Ok(Err("is stored with holes, which are not supported")),
+        // Headers for what follows, and vendors' own.
+        _ => return Ok(Ok(Found::Nothing)),
+    };
+    let narrow = |number: u64| u32::try_from(number).unwrap_or(0);
+    let attributes = Attributes {
+        mode: u16::try_from(header.mode()? & 0o7777).unwrap_or(0),
+        user: narrow(header.uid()?),
+        group: narrow(header.gid()?),
+        time: narrow(header.mtime()?),
+    };
+    Ok(Ok(Found::Node(Node { attributes, kind })))
+}
+
+/// Adds further names of files, which may come before the first one. In the image each becomes a
+/// file of its own; the bytes of large ones are stored once.
+fn add_hard_links(
+    tree: &mut Tree,
+    mut links: Vec<(PathBuf, PathBuf, PathBuf)>,
+) -> Result<(), (PathBuf, &'static str)> {
+    while !links.is_empty() {
+        let before = links.len();
+        let mut left = Vec::new();
+        for (name, place, target) in links {
+            match tree.nodes.get(&target).cloned() {
+                Some(Node { kind: Kind::Directory, .. }) => {
+                    return Err((name, "is a hard link to a directory"));
+                }
+                Some(node) => tree.add(&place, node).map_err(|why| (name, why))?,
+                None => left.push((name, place, target)),
+            }
+        }
+        if left.len() == before {
+            let (name, ..) = left.swap_remove(0);
+            return Err((name, "is a hard link to something that is not in it"));
+        }
+        links = left;
+    }
+    Ok(())
+}

@@ -1,0 +1,143 @@
+//! The content of a root file system, before it is written.
+
+use std::{
+    collections::BTreeMap,
+    path::{Component, Path, PathBuf},
+};
+
+/// What is in a root file system: nodes by their absolute paths, directories before their content.
+#[derive(Debug, Default)]
+pub(super) struct Tree {
+    pub(super) nodes: BTreeMap<PathBuf, Node>,
+}
+
+/// A file of any kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Node {
+    pub(super) attributes: Attributes,
+    pub(super) kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Attributes {
+    /// The permissions, with set-user-id and the like.
+    pub(super) mode: u16,
+    pub(super) user: u32,
+    pub(super) group: u32,
+    /// Seconds since 1970.
+    pub(super) time: u32,
+}
+
+impl Attributes {
+    /// Those of a directory that is needed, and that nobody described.
+    const DIRECTORY: Attributes = Attributes { mode: 0o755, user: 0, group: 0, time: 0 };
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Directory,
+    File(Content),
+    SymbolicLink(PathBuf),
+    CharacterDevice(u32),
+    BlockDevice(u32),
+    Pipe,
+}
+
+/// Where a file's bytes are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    /// In an archive, at this position.
+    Archived { position: u64, length: u64 },
+    /// In a file of this machine.
+    File(PathBuf),
+}
+
+impl Tree {
+    pub(super) fn is_empty(&self) -> bool {
+        self.nodes.keys().all(|path| path == Path::new("/"))
+    }
+
+    /// Adds a node, which takes the place of an earlier one of this path. The error completes "the
+    /// entry ...".
+    pub(super) fn add(&mut self, path: &Path, node: Node) -> Result<(), &'static str> {
+        for above in path.ancestors().skip(1) {
+            match self.nodes.get(above) {
+                Some(Node { kind: Kind::Directory, .. }) => break,
+                Some(_) => return Err("is below something that is no directory"),
+                None => {
+                    let attributes = Attributes::DIRECTORY;
+                    let node = Node { attributes, kind: Kind::Directory };
+                    self.nodes.insert(above.to_owned(), node);
+                }
+            }
+        }
+        let is_directory = node.kind == Kind::Directory;
+        let replaced = self.nodes.insert(path.to_owned(), node);
+        let was_directory = replaced.is_some_and(|node| node.kind == Kind::Directory);
+        if was_directory && !is_directory {
+            self.nodes.retain(|other, _| other == path || !other.starts_with(path));
+        }
+        Ok(())
+    }
+}
+
+/// The absolute path of a name such as `./usr/bin` or `usr/bin/`; none if it leads out of the root.
+pub(super) fn absolute(name: &Path) -> Option<PathBuf> {
+    let mut path = PathBuf::from("/");
+    for component in name.components() {
+        match component {
+            Component::Normal(name) => path.push(name),
+            Component::RootDir | Component::CurDir => {}
+            Component::ParentDir | Component::Prefix(_) => return None,
+        }
+    }
+    Some(path)
+}
+
+/// The number of a device, as Linux encodes it since 2.6 (`new_encode_dev`, include/linux/kdev_t.h).
+pub(super) fn device_number(major: u32, minor: u32) -> u32 {
+    (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn node(kind: Kind) -> Node {
+        Node { attributes: Attributes::DIRECTORY, kind }
+    }
+
+    #[rstest]
+    #[case("./usr/bin/", Some("/usr/bin"))]
+    #[case("/etc", Some("/etc"))]
+    #[case(".", Some("/"))]
+    #[case("a/../../b", None)]
+    fn names_become_paths(#[case] name: &str, #[case] expected: Option<&str>) {
+        assert_eq!(absolute(Path::new(name)), expected.map(PathBuf::from));
+    }
+
+    #[test]
+    fn directories_above_are_added() {
+        let mut tree = Tree::default();
+        tree.add(Path::new("/a/b/c"), node(Kind::Pipe)).unwrap();
+        let paths: Vec<_> = tree.nodes.keys().map(|path| path.to_str().unwrap()).collect();
+        assert_eq!(paths, ["/", "/a", "/a/b", "/a/b/c"]);
+        assert!(tree.add(Path::new("/a/b/c/d"), node(Kind::Pipe)).is_err());
+    }
+
+    #[test]
+    fn the_last_node_of_a_path_counts() {
+        let mut tree = Tree::default();
+        tree.add(Path::new("/a/b"), node(Kind::Pipe)).unwrap();
+        tree.add(Path::new("/a"), node(Kind::SymbolicLink("b".into()))).unwrap();
+        assert_eq!(tree.nodes.len(), 2, "{tree:?}");
+    }
+
+    #[test]
+    fn large_device_numbers_are_split() {
+        assert_eq!(device_number(1, 3), 0x103);
+        assert_eq!(device_number(259, 0x12345), 0x1231_0345);
+    }
+}
