@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use object::{
-    Object as _, ObjectSection as _, ObjectSymbol as _, SectionKind, read::elf::ElfFile64,
+    Architecture, Object as _, ObjectSection as _, ObjectSymbol as _, SectionKind, SymbolKind,
+    read::elf::ElfFile64,
 };
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,20 @@ pub struct Needs {
     pub maps: BTreeSet<String>,
     /// Fields that CO-RE relocations look for, by structure.
     pub fields: BTreeMap<String, BTreeSet<String>>,
+    /// Its programs, in the order of the symbol table.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub programs: Vec<ProgramNeeds>,
+}
+
+/// What one program of an object needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramNeeds {
+    /// Its function's name.
+    pub name: String,
+    /// Its section, which may tell where it belongs: [`Section::of`](crate::section::Section::of).
+    pub section: String,
+    /// Helpers that it calls, itself or through functions that programs share.
+    pub helpers: BTreeSet<String>,
 }
 
 /// An object of a backend.
@@ -47,6 +62,9 @@ pub enum NeedsError {
     /// Its type information can't be understood.
     #[error("its BTF can't be understood")]
     Btf(#[from] BtfError),
+    /// It is a program or library of another machine.
+    #[error("code for a processor, not for BPF")]
+    OtherMachine,
     /// A map or a relocation is not described as it should be.
     #[error("{0} can't be understood")]
     Malformed(&'static str),
@@ -55,16 +73,27 @@ pub enum NeedsError {
 /// `BPF_JMP | BPF_CALL`, Documentation/bpf/standardization/instruction-set.rst.
 const CALL: u8 = 0x85;
 
+/// Whether these bytes are an object of BPF programs, so that a loader may be asked to open it.
+pub fn check(bytes: &[u8]) -> Result<(), NeedsError> {
+    parse(bytes).map(drop)
+}
+
+fn parse(bytes: &[u8]) -> Result<ElfFile64<'_>, NeedsError> {
+    let elf = ElfFile64::parse(bytes)?;
+    match elf.architecture() {
+        Architecture::Bpf => Ok(elf),
+        _ => Err(NeedsError::OtherMachine),
+    }
+}
+
 /// Reads what an object needs.
 pub fn of_object(bytes: &[u8]) -> Result<Needs, NeedsError> {
-    let elf = ElfFile64::<object::Endianness>::parse(bytes)?;
+    let elf = parse(bytes)?;
     let mut needs = Needs::default();
     for section in elf.sections().filter(|section| section.kind() == SectionKind::Text) {
-        // Calls of functions in the object, and of kernel functions, have another source register.
-        let calls =
-            section.data()?.chunks_exact(8).filter(|code| code[0] == CALL && code[1] >> 4 == 0);
-        needs.helpers.extend(calls.map(|code| helper_name(word(code, 4).unwrap_or(0))));
+        needs.helpers.extend(helpers(section.data()?));
     }
+    needs.programs = programs(&elf)?;
     let section = |name: &str| elf.section_by_name(name);
     if let Some(maps) = section("maps") {
         // `struct bpf_map_def` begins with the type: tools/lib/bpf of 4.18.
@@ -88,6 +117,54 @@ pub fn of_object(bytes: &[u8]) -> Result<Needs, NeedsError> {
         }
     }
     Ok(needs)
+}
+
+/// The helpers that code calls.
+fn helpers(code: &[u8]) -> impl Iterator<Item = String> {
+    let calls = calls(code).filter(|&(source, _)| source == 0);
+    calls.map(|(_, number)| helper_name(number))
+}
+
+/// Calls by source register, which tells of what kind they are, and number.
+fn calls(code: &[u8]) -> impl Iterator<Item = (u8, u32)> {
+    let calls = code.chunks_exact(8).filter(|code| code[0] == CALL);
+    calls.map(|code| (code[1] >> 4, word(code, 4).unwrap_or(0)))
+}
+
+/// `BPF_PSEUDO_CALL`: a call of another function of the object.
+const OWN_FUNCTION: u8 = 1;
+
+/// Where functions are that programs share: libbpf's name for it.
+const SHARED: &str = ".text";
+
+fn programs(elf: &ElfFile64<'_>) -> Result<Vec<ProgramNeeds>, NeedsError> {
+    let shared = match elf.section_by_name(SHARED) {
+        Some(shared) => helpers(shared.data()?).collect(),
+        None => BTreeSet::new(),
+    };
+    let mut programs = Vec::new();
+    let functions = |symbol: &object::read::elf::ElfSymbol64<'_, '_>| {
+        symbol.is_definition() && symbol.is_global() && symbol.kind() == SymbolKind::Text
+    };
+    for symbol in elf.symbols().filter(functions) {
+        let Some(index) = symbol.section_index() else { continue };
+        let section = elf.section_by_index(index)?;
+        if section.name()? == SHARED {
+            continue;
+        }
+        let data = section.data()?;
+        let start = usize::try_from(symbol.address()).unwrap_or(usize::MAX);
+        let length = usize::try_from(symbol.size()).unwrap_or(usize::MAX);
+        let code = start.checked_add(length).and_then(|end| data.get(start..end));
+        let code = code.ok_or(NeedsError::Malformed("a program"))?;
+        let mut needed: BTreeSet<String> = helpers(code).collect();
+        if calls(code).any(|(source, _)| source == OWN_FUNCTION) {
+            needed.extend(shared.iter().cloned());
+        }
+        let (name, section) = (symbol.name()?.to_owned(), section.name()?.to_owned());
+        programs.push(ProgramNeeds { name, section, helpers: needed });
+    }
+    Ok(programs)
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u32> {
@@ -140,6 +217,9 @@ mod tests {
     #[test]
     fn what_is_no_object_is_refused() {
         assert!(matches!(of_object(b"#!/bin/sh"), Err(NeedsError::Elf(_))));
+        assert!(matches!(check(b""), Err(NeedsError::Elf(_))));
+        let this_test = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        assert!(matches!(check(&this_test), Err(NeedsError::OtherMachine)));
     }
 
     proptest::proptest! {

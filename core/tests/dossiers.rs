@@ -218,6 +218,7 @@ fn kernels_stand_to_what_tracers_depend_on() {
             .iter()
             .map(|&(structure, field)| (structure.to_owned(), [field.to_owned()].into()))
             .collect(),
+        ..Needs::default()
     };
     let filelife = Tracer::by_name("filelife").unwrap();
     let object = |backend, variant: &str, needs| ObjectNeeds {

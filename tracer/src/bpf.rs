@@ -11,7 +11,7 @@ pub(crate) use self::{
     assembler::{Assembler, Condition, Register, Width},
     attach::{attach_kprobe, attach_syscall_entry},
     map::{Array, MapKind, create, create_of_type},
-    program::{ProgramKind, load, skipped_runs},
+    program::{ProgramKind, Sizes, load, load_of_type, load_with_log, sizes, skipped_runs},
     remaining::Loaded,
 };
 

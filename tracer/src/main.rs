@@ -8,6 +8,7 @@ mod events;
 mod examine;
 mod facts;
 mod needs;
+mod object;
 mod primed;
 mod run;
 mod symbols;
@@ -98,6 +99,24 @@ enum Command {
         #[arg(long)]
         calls: u64,
     },
+    /// Load anybody's BPF object, program by program, and write what became of each to descriptor 3 as
+    /// JSON.
+    Object {
+        /// With which loader.
+        #[arg(long, default_value = "libbpf")]
+        backend: BackendKind,
+        /// Attach each program to where its section says.
+        #[arg(long)]
+        attach: bool,
+        /// Take type information from this file: raw BTF.
+        #[arg(long)]
+        btf: Option<PathBuf>,
+        /// Print the JSON instead.
+        #[arg(long)]
+        print: bool,
+        /// The object.
+        file: PathBuf,
+    },
     /// Find out everything that a plan may depend on, and write it to descriptor 3 as JSON.
     Examine,
     /// Print as JSON what the compiled objects need of a kernel. Also works outside of a guest.
@@ -145,6 +164,17 @@ fn main() -> Result<()> {
             write(serde_json::to_vec(&cost), result)
         }
         Command::Write { calls } => cost::write(calls),
+        Command::Object { backend, attach, btf, print, file } => {
+            let result = if print { None } else { Some(result_pipe()?) };
+            let bytes = fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
+            let question = object::Question { bytes: &bytes, btf: btf.as_deref(), attach };
+            let record = object::record(backend, &question)?;
+            if let Some(result) = result {
+                return write(serde_json::to_vec(&record), result);
+            }
+            println!("{}", serde_json::to_string(&record).context("encoding the record")?);
+            Ok(())
+        }
         Command::Examine => {
             let result = result_pipe()?;
             let examination = examine::examine()?;

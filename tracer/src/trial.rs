@@ -4,7 +4,8 @@ use kernlab_core::facts::ProbeResult;
 use nix::errno::Errno;
 
 use crate::bpf::{
-    Assembler, FUNC_PROBE_READ_KERNEL, MapKind, ProgramKind, Register, create, create_of_type, load,
+    Assembler, FUNC_PROBE_READ_KERNEL, MapKind, ProgramKind, Register, create, create_of_type,
+    load, load_of_type,
 };
 
 fn answer<T>(result: Result<T, Errno>) -> ProbeResult {
@@ -52,9 +53,21 @@ pub(crate) fn map_type(number: u32) -> ProbeResult {
 /// Loads a kprobe program that calls a helper with whatever is in the registers. The verifier refuses
 /// an unknown helper before it looks at those, and with another error.
 pub(crate) fn helper(number: u32) -> ProbeResult {
+    helper_of(ProgramKind::Kprobe as u32, number)
+}
+
+/// Loads the shortest program of a type.
+pub(crate) fn program_type(number: u32) -> ProbeResult {
+    let mut program = Assembler::default();
+    program.set(Register::R0, 0).exit();
+    answer(load_of_type(number, &program.finish()))
+}
+
+/// The same as [`helper`], with a program of another type.
+pub(crate) fn helper_of(program_type: u32, number: u32) -> ProbeResult {
     let mut program = Assembler::default();
     program.call(number).set(Register::R0, 0).exit();
-    match load(ProgramKind::Kprobe, &program.finish()) {
+    match load_of_type(program_type, &program.finish()) {
         Err(Errno::EACCES) => ProbeResult::Yes,
         other => answer(other),
     }

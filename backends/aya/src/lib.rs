@@ -4,6 +4,7 @@
 //! and the kernel's BTF is never needed. The programs are in `ebpf`, a package of its own that
 //! `build.rs` compiles; the objects are part of this library.
 
+pub mod any_object;
 mod attach;
 mod backend;
 mod buffer;

@@ -1,5 +1,6 @@
 //! The tracers as C programs, loaded with libbpf.
 
+pub mod any_object;
 mod log;
 mod object;
 mod session;

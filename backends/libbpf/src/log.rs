@@ -19,7 +19,7 @@ pub(crate) fn capture() {
     })));
 }
 
-fn take() -> String {
+pub(crate) fn take() -> String {
     std::mem::take(&mut *MESSAGES.lock().unwrap_or_else(PoisonError::into_inner))
 }
 

@@ -4,7 +4,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 
-use super::{Command, bpf, own};
+use super::{Assembler, Command, Register, bpf, own};
 
 /// What a program may be attached to: `enum bpf_prog_type`, include/uapi/linux/bpf.h.
 #[derive(Clone, Copy)]
@@ -27,13 +27,31 @@ struct LoadAttributes {
     flags: u32,
 }
 
-/// `struct bpf_prog_info`, include/uapi/linux/bpf.h, up to the field that we read. Kernels that know less
-/// of it leave the rest as it is, and insist that it is zero.
+/// `struct bpf_prog_info`, include/uapi/linux/bpf.h, up to the last field that we read. Kernels that know
+/// less of it leave the rest as it is, and insist that it is zero.
 #[repr(C, align(8))]
 #[derive(Default)]
 struct ProgramInfo {
-    others: [[u64; 13]; 2],
+    program_type: u32,
+    id: u32,
+    tag: [u8; 8],
+    jited_bytes: u32,
+    xlated_bytes: u32,
+    others: [u64; 23],
     recursion_misses: u64,
+    verified_instructions: u32,
+    rest: u32,
+}
+
+/// What the kernel made of a program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sizes {
+    /// Instructions that the verifier looked at; 0 before 5.16, which doesn't tell.
+    pub(crate) verified_instructions: u32,
+    /// The length of its instructions in bytes.
+    pub(crate) xlated_bytes: u32,
+    /// The length of its machine code; 0 if it is interpreted.
+    pub(crate) jited_bytes: u32,
 }
 
 /// `BPF_OBJ_GET_INFO_BY_FD`'s part of `union bpf_attr`.
@@ -51,6 +69,16 @@ struct InfoAttributes {
 /// syscall tracepoints can be preempted (`trace_call_bpf_faultable`, kernel/trace/bpf_trace.c): while
 /// a thread stands inside of a program, it is not run for the others. Kernels before 5.12 don't count.
 pub(crate) fn skipped_runs(program: BorrowedFd<'_>) -> Result<u64, Errno> {
+    Ok(info(program)?.recursion_misses)
+}
+
+/// How long a program is.
+pub(crate) fn sizes(program: BorrowedFd<'_>) -> Result<Sizes, Errno> {
+    let ProgramInfo { verified_instructions, xlated_bytes, jited_bytes, .. } = info(program)?;
+    Ok(Sizes { verified_instructions, xlated_bytes, jited_bytes })
+}
+
+fn info(program: BorrowedFd<'_>) -> Result<ProgramInfo, Errno> {
     let mut info = ProgramInfo::default();
     let mut attributes = InfoAttributes {
         fd: program.as_raw_fd().cast_unsigned(),
@@ -59,23 +87,44 @@ pub(crate) fn skipped_runs(program: BorrowedFd<'_>) -> Result<u64, Errno> {
     };
     // SAFETY: the kernel writes at most `info_size` bytes of integers to `info`, which outlives the call.
     unsafe { bpf(Command::ObjectGetInfo, &mut attributes) }?;
-    Ok(info.recursion_misses)
+    Ok(info)
 }
 
 /// A program that the verifier accepted.
 pub(crate) fn load(kind: ProgramKind, instructions: &[u64]) -> Result<OwnedFd, Errno> {
+    load_of_type(kind as u32, instructions)
+}
+
+/// Loads the shortest program, with the verifier's log.
+pub(crate) fn load_with_log(level: u32, log: &mut [u8]) -> Result<OwnedFd, Errno> {
+    let mut program = Assembler::default();
+    program.set(Register::R0, 0).exit();
+    load_logged(ProgramKind::Kprobe as u32, &program.finish(), level, log)
+}
+
+/// A program, of a type that the kernel may not know, that the verifier accepted.
+pub(crate) fn load_of_type(program_type: u32, instructions: &[u64]) -> Result<OwnedFd, Errno> {
+    load_logged(program_type, instructions, 0, &mut [])
+}
+
+fn load_logged(
+    program_type: u32,
+    instructions: &[u64],
+    level: u32,
+    log: &mut [u8],
+) -> Result<OwnedFd, Errno> {
     let mut attributes = LoadAttributes {
-        program_type: kind as u32,
+        program_type,
         instruction_count: instructions.len() as u32,
         instructions: instructions.as_ptr() as u64,
         license: c"GPL".as_ptr() as u64,
-        log_level: 0,
-        log_size: 0,
-        log: 0,
+        log_level: level,
+        log_size: log.len() as u32,
+        log: if log.is_empty() { 0 } else { log.as_mut_ptr() as u64 },
         kernel_version: running_version(),
         flags: 0,
     };
-    // SAFETY: instructions and license outlive the call, and it returns a new descriptor.
+    // SAFETY: instructions, license and log outlive the call, and it returns a new descriptor.
     Ok(unsafe { own(bpf(Command::ProgramLoad, &mut attributes)?) })
 }
 
@@ -100,10 +149,19 @@ mod tests {
 
     /// As the kernel's headers have them.
     #[test]
-    fn the_count_is_where_the_kernel_writes_it() {
-        assert_eq!(
+    fn numbers_are_where_the_kernel_writes_them() {
+        let ours = [
+            offset_of!(ProgramInfo, jited_bytes),
+            offset_of!(ProgramInfo, xlated_bytes),
             offset_of!(ProgramInfo, recursion_misses),
-            offset_of!(libbpf_sys::bpf_prog_info, recursion_misses)
-        );
+            offset_of!(ProgramInfo, verified_instructions),
+        ];
+        let theirs = [
+            offset_of!(libbpf_sys::bpf_prog_info, jited_prog_len),
+            offset_of!(libbpf_sys::bpf_prog_info, xlated_prog_len),
+            offset_of!(libbpf_sys::bpf_prog_info, recursion_misses),
+            offset_of!(libbpf_sys::bpf_prog_info, verified_insns),
+        ];
+        assert_eq!(ours, theirs);
     }
 }

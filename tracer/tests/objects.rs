@@ -1,0 +1,204 @@
+//! Anybody's objects on real kernels: which of their programs load and attach, and why the others don't.
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use kernlab_core::object_record::{ObjectRecord, ProgramRecord, Step};
+use kernlab_kernels::{Kernels, Silent};
+use kernlab_libbpf::source;
+use kernlab_vmtest::{
+    checkpoints::Checkpoints,
+    lab::{Exit, Job, Limits},
+    machine,
+};
+use rstest::rstest;
+
+/// Compiles `fixtures/objects/NAME.bpf.c`.
+fn object(name: &str) -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    source::copy(dir.path()).unwrap();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/objects");
+    let file = format!("{name}.bpf.c");
+    fs::copy(fixtures.join(&file), dir.path().join(&file)).unwrap();
+    fs::read(source::compile(dir.path(), name).unwrap()).unwrap()
+}
+
+/// Loads and attaches an object in a guest, without the kernel's type information if that is `hidden`.
+fn record(kernel: &str, backend: &str, object: Vec<u8>, hidden: bool) -> ObjectRecord {
+    const MEGABYTES: u64 = 16 << 20;
+    let programs = env::var_os("KERNLAB_GUEST")
+        .map(PathBuf::from)
+        .expect("KERNLAB_GUEST names the guest programs: run this by `cargo xtask test`");
+    let kernels = Kernels::open().unwrap();
+    let unpacked = kernels.prepare(kernels.entry(kernel).unwrap(), &Silent).unwrap();
+    let store = kernels.store();
+    let bootable =
+        machine::of_kernel(store, &unpacked, &programs, &["kernlab-tracer"], &Silent).unwrap();
+    let mut guest = Checkpoints::of(store).start(&bootable, false, &Silent).unwrap();
+    let command = ["/bin/kernlab-tracer", "object", "--backend", backend, "--attach", "/tmp/it.o"];
+    let mut job = Job::new(command)
+        .file("/tmp/it.o", 0o600, object)
+        .timeout(Duration::from_secs(60))
+        .limits(Limits { stdout: 64 << 10, stderr: 64 << 10, result: MEGABYTES });
+    if hidden {
+        job = job.hide("/sys/kernel/btf");
+    }
+    let output = guest.run(&job).unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.exit, Exit::Code(0), "{stderr}");
+    serde_json::from_slice(&output.result).unwrap()
+}
+
+/// One line for the object if it could not be opened, and one for each program, by name.
+fn sorted(record: &ObjectRecord) -> Vec<String> {
+    let word = |step: &Step| match step {
+        Step::Done => "done".to_owned(),
+        Step::Skipped(_) => "skipped".to_owned(),
+        Step::Failed(error) => format!("{:?} {}", error.call, error.errno.unwrap_or(0)),
+    };
+    let program = |program: &ProgramRecord| {
+        let reason = program.reason().map_or("fine".to_owned(), |reason| reason.to_string());
+        let ProgramRecord { name, load, attach, lacking, .. } = program;
+        let (load, attach) = (word(load), word(attach));
+        format!("{name}: load {load}, attach {attach}: {reason} {lacking:?}")
+    };
+    let error = record.error.iter().map(ToString::to_string);
+    let mut lines: Vec<_> = error.chain(record.programs.iter().map(program)).collect();
+    lines.sort();
+    lines
+}
+
+/// What is the same with both loaders and on every kernel.
+#[rstest]
+#[case::everywhere(
+    "everywhere",
+    &[
+        "on_call: load done, attach done: fine []",
+        "on_open: load done, attach done: fine []",
+        "on_opened: load done, attach done: fine []",
+        "on_packet: load done, attach skipped: fine []",
+        "on_write: load done, attach done: fine []",
+    ]
+)]
+#[case::core("core", &["on_open: load done, attach done: fine []"])]
+#[case::ring("ring", &["on_open: load done, attach done: fine []"])]
+#[case::too_complex(
+    "too_complex",
+    &[
+        "endless: load ProgramLoad 7, attach skipped: verifier-rejected []",
+        "loops: load done, attach done: fine []",
+        "simple: load done, attach done: fine []",
+    ]
+)]
+#[case::no_program("no_program", &["open: it has no program"])]
+fn loaders_agree(
+    #[values("debian-5.10", "debian-6.1")] kernel: &str,
+    #[values("libbpf", "aya")] backend: &str,
+    #[case] name: &str,
+    #[case] expected: &[&str],
+) {
+    let record = record(kernel, backend, object(name), false);
+    assert_eq!(sorted(&record), expected);
+}
+
+#[rstest]
+#[case(
+    "debian-5.10",
+    "load ProgramLoad 22, attach skipped: helper-unavailable [\"helper bpf_loop\"]"
+)]
+#[case("debian-6.1", "load done, attach done: fine []")]
+fn a_helper_that_a_kernel_lacks_is_named(
+    #[case] kernel: &str,
+    #[values("libbpf", "aya")] backend: &str,
+    #[case] expected: &str,
+) {
+    let record = record(kernel, backend, object("newer"), false);
+    let expected = [&format!("calls_loop: {expected}"), "simple: load done, attach done: fine []"];
+    assert_eq!(sorted(&record), expected);
+}
+
+/// Aya has a number only for what the kernel refuses.
+#[rstest]
+#[case("libbpf", false, "FindTarget 3", "missing-symbol", "load done, attach done: fine")]
+#[case("aya", false, "FindTarget 0", "missing-symbol", "load done, attach done: fine")]
+#[case(
+    "libbpf",
+    true,
+    "KernelBtf 3",
+    "missing-btf",
+    "load KernelBtf 3, attach skipped: missing-btf"
+)]
+#[case("aya", true, "KernelBtf 3", "missing-btf", "load KernelBtf 3, attach skipped: missing-btf")]
+fn what_is_nowhere_hides_nothing_else(
+    #[case] backend: &str,
+    #[case] hidden: bool,
+    #[case] call: &str,
+    #[case] reason: &str,
+    #[case] typed: &str,
+) {
+    let expected = [
+        &format!("no_entry: load {call}, attach skipped: {reason} []"),
+        "no_function: load done, attach PerfEventOpen 2: missing-symbol []",
+        "no_raw_tracepoint: load done, attach RawTracepointOpen 2: missing-symbol []",
+        "no_tracepoint: load done, attach Loader 2: missing-symbol []",
+        "somewhere: load done, attach done: fine []",
+        &format!("typed: {typed} []"),
+    ];
+    assert_eq!(sorted(&record("debian-6.1", backend, object("nowhere"), hidden)), expected);
+}
+
+#[rstest]
+#[case(
+    "libbpf",
+    &[
+        "known: load done, attach done: fine []",
+        "unknown: load Loader 22, attach skipped: load-failed []",
+    ]
+)]
+#[case(
+    "aya",
+    &["open: error parsing BPF object: invalid program section `elsewhere/vfs_open`"]
+)]
+fn a_section_that_a_loader_does_not_know_is_reported(
+    #[case] backend: &str,
+    #[case] expected: &[&str],
+) {
+    let record = record("debian-6.1", backend, object("unknown_type"), false);
+    assert_eq!(sorted(&record), expected);
+}
+
+#[rstest]
+fn what_is_no_object_is_reported(
+    #[values("libbpf", "aya")] backend: &str,
+    #[values(0, 100, 400)] kept: usize,
+) {
+    let mut bytes = object("everywhere");
+    bytes.truncate(kept);
+    let record = record("debian-6.1", backend, bytes, false);
+    let error = record.error.as_ref().unwrap();
+    assert!(error.to_string().starts_with("open: not a BPF object"), "{error}");
+    assert_eq!(record.programs, []);
+}
+
+#[rstest]
+fn programs_are_measured(
+    #[values("debian-5.10", "debian-6.1")] kernel: &str,
+    #[values("libbpf", "aya")] backend: &str,
+) {
+    let record = record(kernel, backend, object("too_complex"), false);
+    let counted: BTreeMap<_, _> = record
+        .programs
+        .iter()
+        .map(|program| (program.name.as_str(), program.verified_instructions))
+        .collect();
+    assert_eq!(counted["endless"], Some(1_000_001));
+    assert_eq!(counted["simple"], Some(2));
+    assert!(record.programs.iter().all(|program| program.load_us.is_some()));
+    let endless = record.programs.iter().find(|program| program.name == "endless").unwrap();
+    let log = endless.verifier_log.as_deref().unwrap();
+    assert!(log.contains("BPF program is too large. Processed 1000001 insn"), "{log}");
+}
