@@ -107,6 +107,16 @@ pub fn program_type_name(number: u32) -> String {
     known.map_or_else(|| format!("#{number}"), |&(_, name)| name.to_owned())
 }
 
+/// One more than the number of the newest helper that has a name here.
+pub fn helper_count() -> u32 {
+    ALL_HELPERS.len() as u32
+}
+
+/// One more than the number of the newest map type that has a name here.
+pub fn map_type_count() -> u32 {
+    ALL_MAP_TYPES.len() as u32
+}
+
 /// The number of a helper that is named without `bpf_`.
 pub fn helper_number(name: &str) -> Option<u32> {
     number_of(ALL_HELPERS, name)

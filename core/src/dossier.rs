@@ -9,6 +9,9 @@ mod dependencies;
 #[cfg(feature = "diff")]
 pub mod diff;
 mod kallsyms;
+#[cfg(feature = "diff")]
+pub mod missing;
+mod offered;
 mod state;
 
 use std::{
@@ -21,6 +24,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     dependencies::{Dependencies, dependencies_of, dependencies_of_scenario},
     kallsyms::{function_names, pick_symbols},
+    offered::Offered,
     state::SymbolState,
 };
 use crate::{

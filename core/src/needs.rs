@@ -24,6 +24,9 @@ pub struct Needs {
     pub maps: BTreeSet<String>,
     /// Fields that CO-RE relocations look for, by structure.
     pub fields: BTreeMap<String, BTreeSet<String>>,
+    /// Those of them whose existence the object asks for, by structure: it can do without.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub optional_fields: BTreeMap<String, BTreeSet<String>>,
     /// Its programs, in the order of the symbol table.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub programs: Vec<ProgramNeeds>,
@@ -78,6 +81,66 @@ pub fn check(bytes: &[u8]) -> Result<(), NeedsError> {
     parse(bytes).map(drop)
 }
 
+/// The objects of BPF programs that a file has inside of it, by where they begin: the file itself, if it
+/// is one, or those that a program embeds.
+pub fn embedded_objects(file: &[u8]) -> Vec<(usize, Vec<u8>)> {
+    /// Of 64 bits and little-endian: `e_ident`.
+    const MAGIC: &[u8] = b"\x7fELF\x02\x01\x01";
+    let mut objects = Vec::new();
+    let mut at = 0;
+    while let Some(found) = file.get(at..).and_then(|rest| position(rest, MAGIC)) {
+        let start = at + found;
+        at = start + MAGIC.len();
+        if let Some(end) = length(&file[start..]).and_then(|length| start.checked_add(length))
+            && let Some(object) = file.get(start..end)
+            && check(object).is_ok()
+        {
+            objects.push((start, object.to_vec()));
+            at = end;
+        }
+    }
+    objects
+}
+
+fn position(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        at += bytes.get(at..)?.iter().position(|byte| *byte == wanted[0])?;
+        if bytes[at..].starts_with(wanted) {
+            return Some(at);
+        }
+        at += 1;
+    }
+}
+
+/// The length of an object file for BPF, whose section headers are its end or before it.
+fn length(bytes: &[u8]) -> Option<usize> {
+    /// Where `struct elf64_hdr` has its machine, and that of BPF: include/uapi/linux/elf.h.
+    const MACHINE: usize = 18;
+    const BPF: [u8; 2] = 247_u16.to_le_bytes();
+    const HEADERS: usize = 40;
+    const HEADER: usize = 64;
+    if bytes.get(MACHINE..MACHINE + 2)? != BPF {
+        return None;
+    }
+    let half = |at: usize| Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
+    let double = |at: usize| {
+        let number = u64::from_le_bytes(bytes.get(at..at.checked_add(8)?)?.try_into().ok()?);
+        usize::try_from(number).ok()
+    };
+    let (headers, count) = (double(HEADERS)?, usize::from(half(60)?));
+    let mut end = headers.checked_add(count.checked_mul(HEADER)?)?;
+    for index in 0..count {
+        /// `SHT_NOBITS`: nothing in the file.
+        const NOTHING: u32 = 8;
+        let header = headers.checked_add(index * HEADER)?;
+        if word(bytes, header.checked_add(4)?)? != NOTHING {
+            end = end.max(double(header.checked_add(24)?)?.checked_add(double(header + 32)?)?);
+        }
+    }
+    Some(end)
+}
+
 fn parse(bytes: &[u8]) -> Result<ElfFile64<'_>, NeedsError> {
     let elf = ElfFile64::parse(bytes)?;
     match elf.architecture() {
@@ -112,7 +175,13 @@ pub fn of_object(bytes: &[u8]) -> Result<Needs, NeedsError> {
     let btf = Btf::parse(btf.data()?.to_vec())?;
     needs.maps.extend(btf.map_types().into_iter().map(map_type_name));
     if let Some(extension) = section(".BTF.ext") {
-        for (structure, field) in relocated_fields(&btf, extension.data()?)? {
+        for Relocated { structure, field, asks_existence } in
+            relocated_fields(&btf, extension.data()?)?
+        {
+            if asks_existence {
+                let optional = needs.optional_fields.entry(structure.clone()).or_default();
+                optional.insert(field.clone());
+            }
             needs.fields.entry(structure).or_default().insert(field);
         }
     }
@@ -172,12 +241,22 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(bytes.get(at..end)?.try_into().ok()?))
 }
 
+/// A field that a CO-RE relocation names.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Relocated {
+    structure: String,
+    field: String,
+    /// It is about whether there is such a field.
+    asks_existence: bool,
+}
+
 /// The fields that CO-RE relocations name: Documentation/bpf/llvm_reloc.rst, and `struct
 /// btf_ext_header` of tools/lib/bpf/libbpf_internal.h.
-fn relocated_fields(btf: &Btf, bytes: &[u8]) -> Result<BTreeSet<(String, String)>, NeedsError> {
+fn relocated_fields(btf: &Btf, bytes: &[u8]) -> Result<BTreeSet<Relocated>, NeedsError> {
     const RELOCATION: usize = 16;
     /// `BPF_CORE_FIELD_*`: those that are about types or enumerations have higher numbers.
-    const LAST_FIELD_KIND: u32 = 5;
+    const LAST_FIELD_KIND: usize = 5;
+    const FIELD_EXISTS: usize = 2;
     let malformed = || NeedsError::Malformed(".BTF.ext");
     let at = |offset: usize| word(bytes, offset).map(|word| word as usize).ok_or_else(malformed);
     let header = at(4)?;
@@ -201,9 +280,11 @@ fn relocated_fields(btf: &Btf, bytes: &[u8]) -> Result<BTreeSet<(String, String)
         for _ in 0..count {
             let (type_id, access, kind) = (at(offset + 4)?, at(offset + 8)?, at(offset + 12)?);
             offset += RELOCATION;
-            if kind as u32 <= LAST_FIELD_KIND {
+            if kind <= LAST_FIELD_KIND {
                 let found = btf.accessed_field(type_id as u32, access as u32);
-                fields.insert(found.ok_or_else(malformed)?);
+                let (structure, field) = found.ok_or_else(malformed)?;
+                let asks_existence = kind == FIELD_EXISTS;
+                fields.insert(Relocated { structure, field, asks_existence });
             }
         }
     }

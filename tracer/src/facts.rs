@@ -45,11 +45,22 @@ fn tracepoints() -> BTreeSet<String> {
 
 /// The directory of a system call's tracepoint, looked for where tracefs may be mounted.
 pub(crate) fn tracepoint(name: &str) -> Option<PathBuf> {
-    ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"]
+    TRACEFS
         .into_iter()
         .map(|tracefs| Path::new(tracefs).join("events/syscalls").join(name))
         .find(|dir| dir.exists())
 }
+
+/// All tracepoints that have a format, as `category:name`.
+pub(crate) fn all_tracepoints() -> Result<BTreeSet<String>> {
+    let events = TRACEFS.map(|tracefs| Path::new(tracefs).join("available_events"));
+    let events = events.iter().find(|events| events.exists()).context("tracefs is not mounted")?;
+    let names = fs::read_to_string(events).context("reading the tracepoints")?;
+    Ok(names.lines().map(str::to_owned).collect())
+}
+
+/// Where tracefs may be mounted.
+const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
 /// BTF from a file, or the kernel's own.
 fn btf(file: Option<&Path>) -> Result<Option<Btf>> {

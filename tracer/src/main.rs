@@ -9,6 +9,7 @@ mod examine;
 mod facts;
 mod needs;
 mod object;
+mod offers;
 mod primed;
 mod run;
 mod symbols;
@@ -125,6 +126,8 @@ enum Command {
     Btf,
     /// Write the names of the kernel's functions to descriptor 3, one a line.
     Functions,
+    /// Find out what the kernel offers to any BPF program, and write it to descriptor 3 as JSON.
+    Offers,
 }
 
 fn scenario(id: &str) -> Result<&'static Scenario, String> {
@@ -189,6 +192,10 @@ fn main() -> Result<()> {
             let mut result = result_pipe()?;
             let functions = examine::functions()?;
             result.write_all(functions.as_bytes()).context("writing the functions")
+        }
+        Command::Offers => {
+            let result = result_pipe()?;
+            write(serde_json::to_vec(&offers::offers()?), result)
         }
     }
 }

@@ -144,6 +144,20 @@ mod tests {
     }
 
     #[test]
+    fn objects_are_found_in_what_embeds_them() {
+        let objects: Vec<_> =
+            kernlab_libbpf::embedded_objects().map(|(_, object)| object).collect();
+        let file: Vec<u8> =
+            [b"\x7fELF\x02\x01\x01 other", objects[0], b"\x7fELF", objects[1]].concat();
+        let found = kernlab_core::needs::embedded_objects(&file);
+        assert_eq!(
+            found,
+            [(13, objects[0].to_vec()), (17 + objects[0].len(), objects[1].to_vec())]
+        );
+        assert_eq!(kernlab_core::needs::embedded_objects(objects[0]), [(0, objects[0].to_vec())]);
+    }
+
+    #[test]
     fn dossiers_tell_of_every_helper_and_map_type() {
         let tried =
             |list: &[(u32, &str)], name: &String| list.iter().any(|(_, known)| known == name);

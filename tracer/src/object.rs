@@ -189,7 +189,7 @@ impl<'a> Subject<'a> {
                 let program = programs.iter().find(|program| program.name == self.record.name);
                 let number = self.loads(calls).next().map_or(KPROBE, |call| call.kind);
                 let number = if tried_as_kprobe(number) { KPROBE } else { number };
-                if trial::program_type(number) == ProbeResult::No {
+                if trial::has_free_type(number) && trial::program_type(number) == ProbeResult::No {
                     lacking.push(format!("program type {}", self.record.program_type));
                     return lacking;
                 }

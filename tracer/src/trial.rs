@@ -38,16 +38,40 @@ pub(crate) fn probe_read_kernel() -> ProbeResult {
 
 /// Creates the smallest map of a type.
 pub(crate) fn map_type(number: u32) -> ProbeResult {
-    let (key_size, value_size, max_entries) = match number {
+    match smallest_map(number) {
+        Some((key_size, value_size, max_entries)) => {
+            answer(create_of_type(number, key_size, value_size, max_entries))
+        }
+        None => ProbeResult::CouldNotTell(Errno::EOPNOTSUPP as i32),
+    }
+}
+
+/// Can a map of this type be created that has sizes alone?
+pub(crate) fn has_simple_map(number: u32) -> bool {
+    smallest_map(number).is_some()
+}
+
+/// The sizes of keys and values and the number of entries of the smallest map of a type; none if such
+/// maps also need flags, another map or type information.
+fn smallest_map(number: u32) -> Option<(u32, u32, u32)> {
+    Some(match number {
         // What they hold is a descriptor.
-        3 | 4 => (4, 4, 1),
+        3 | 4 | 8 | 14..=18 | 20 | 25 => (4, 4, 1),
+        // Neither keys nor look-ups.
+        22 | 23 => (0, 4, 1),
         // Only whole pages, and nothing to look up.
-        27 => (0, 0, 4096),
+        27 | 31 => (0, 0, 4096),
         // A bloom filter has no keys.
         30 => (0, 8, 1),
-        _ => (4, 8, 1),
-    };
-    answer(create_of_type(number, key_size, value_size, max_entries))
+        1 | 2 | 5..=7 | 9 | 10 => (4, 8, 1),
+        _ => return None,
+    })
+}
+
+/// Whether a program of this type can be loaded that says nothing but its type. Those of others name a
+/// function of the kernel, or to what they will be attached.
+pub(crate) fn has_free_type(number: u32) -> bool {
+    matches!(number, 1..=17 | 19..=24)
 }
 
 /// Loads a kprobe program that calls a helper with whatever is in the registers. The verifier refuses

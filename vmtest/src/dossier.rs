@@ -77,10 +77,14 @@ fn ask_for_json<T: DeserializeOwned>(
     observer: &dyn Observer,
 ) -> Result<T, DossierError> {
     let answer = ask(question, TIMEOUT, kernels, kernel, how, observer)?;
-    serde_json::from_slice(&answer).map_err(|error| DossierError::Examination {
-        what: format!("gave an invalid answer: {}", chain(&error)),
+    serde_json::from_slice(&answer).map_err(|error| invalid(&error))
+}
+
+fn invalid(error: &serde_json::Error) -> DossierError {
+    DossierError::Examination {
+        what: format!("gave an invalid answer: {}", chain(error)),
         said: String::new(),
-    })
+    }
 }
 
 /// Runs a command of the tracer program in a guest, and returns the content of its result pipe.

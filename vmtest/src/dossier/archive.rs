@@ -14,7 +14,7 @@ use kernlab_core::{
 };
 use object::{Object as _, ObjectSection as _};
 
-use super::{DossierError, LONG_TIMEOUT, ask, ask_for_json};
+use super::{DossierError, LONG_TIMEOUT, ask, ask_for_json, invalid};
 use kernlab_kernels::{Digest, Entry, Kernels, Observer, StoreError, Unpacked};
 
 /// Part of the names of dossiers. Raise it when dossiers of the same scope get other content.
@@ -115,8 +115,8 @@ impl Archive {
         LayoutReport::new(&self.dossier.release, types.as_ref(), discovered, self.search_ms)
     }
 
-    /// All types and functions of the kernel. Those that are not in the image come from a guest,
-    /// once.
+    /// All types and functions of the kernel, and what it offers. What is not in the image comes from
+    /// a guest, once.
     pub fn whole(
         &self,
         kernels: &Kernels,
@@ -137,7 +137,10 @@ impl Archive {
             }
         };
         let names = String::from_utf8_lossy(&names);
-        Ok(Whole { types, function_names: names.lines().map(str::to_owned).collect() })
+        let function_names = names.lines().map(str::to_owned).collect();
+        let offered = self.answer("offers", kernels, how, observer)?;
+        let offered = serde_json::from_slice(&offered).map_err(|error| invalid(&error))?;
+        Ok(Whole { types, function_names, offered })
     }
 
     /// The tracer program's answer to a question; it is long and never changes, so it is stored.

@@ -7,7 +7,7 @@ use std::{
 
 use serde::Serialize;
 
-use crate::btf::Listing;
+use crate::{btf::Listing, dossier::Offered};
 
 /// Everything that a kernel is compared by.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +16,8 @@ pub struct Whole {
     pub types: Option<Listing>,
     /// The names of its functions.
     pub function_names: BTreeSet<String>,
+    /// What it offers to BPF programs.
+    pub offered: Offered,
 }
 
 /// Every change.
@@ -131,7 +133,8 @@ mod tests {
         let mut builder = Builder::new();
         build(&mut builder);
         let types = Some(Btf::parse(builder.build()).unwrap().listing());
-        Whole { types, function_names: symbols.iter().map(ToString::to_string).collect() }
+        let function_names = symbols.iter().map(ToString::to_string).collect();
+        Whole { types, function_names, ..Whole::default() }
     }
 
     #[test]
@@ -171,7 +174,7 @@ mod tests {
     #[test]
     fn without_btf_only_names_are_compared() {
         let old = whole(|builder| builder.function("open", &[]), &["open"]);
-        let new = Whole { types: None, function_names: BTreeSet::new() };
+        let new = Whole::default();
         let difference = WholeDifference::between(&old, &new);
         assert_eq!(difference.functions_gone, ["open"]);
         assert!(difference.functions.is_empty() && difference.structures_gone.is_empty());
