@@ -43,6 +43,7 @@ fn copy_of_checkout() -> tempfile::TempDir {
 #[case::nothing_left(&["run", "--kernel", "debian-6.1", "--scenario", "none/*"], "no cell is left")]
 #[case::no_such_backend(&["run", "--backend", "bcc"], "invalid value 'bcc'")]
 #[case::no_such_tracer(&["deps", "--tracer", "ptrace"], "there is no tracer \"ptrace\"")]
+#[case::no_object(&["deps", "kernels.toml"], "kernels.toml is no BPF object and embeds none")]
 #[case::two_kernels_for_one(&["kernels", "diff", "6.1", "debian-*"], "kernels: name one of debian-4.18,")]
 #[case::no_such_program(&["exec", "--", "./nothing"], "cannot read ./nothing")]
 #[case::a_script(&["exec", "--", "kernels.toml"], "kernels.toml is not an ELF program for x86-64")]

@@ -40,7 +40,7 @@ enum Command {
     Matrix(tool::Arguments),
     /// Measure the cost of booting, restoring and tracing on this machine.
     Bench(tool::Arguments),
-    /// Show what each tracer depends on, and which of it each kernel has.
+    /// Show what each tracer depends on, or a BPF object of yours, and which of it each kernel has.
     Deps(tool::Arguments),
     /// Run a program of this machine in each kernel; show its output, its exit code and the kernel's
     /// complaints.

@@ -1,10 +1,12 @@
-//! `kernlab deps`: what each tracer depends on, and whether each kernel has it.
+//! `kernlab deps`: what each tracer depends on, or anybody's BPF object, and whether each kernel has it.
+
+mod object;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     error::Error,
     fs, io,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -16,8 +18,8 @@ use kernlab_core::{
     scenario::Scenario,
     tracer::Tracer,
 };
-use kernlab_kernels::{Config, OptionState, Requirement, Scope, chain, requirements};
-use kernlab_vmtest::dossier::{self, Archive, How};
+use kernlab_kernels::{Config, Entry, OptionState, Requirement, Scope, chain, requirements};
+use kernlab_vmtest::dossier::{self, Archive, DossierError, How};
 
 use crate::{
     failure::{self, Failure},
@@ -25,13 +27,20 @@ use crate::{
     selection,
 };
 
-/// Show what each tracer depends on, and whether each kernel has it.
+/// Show what each tracer depends on, or a BPF object of yours, and whether each kernel has it.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  kernlab deps --kernel 6.1 --tracer inotify")]
 pub(crate) struct Arguments {
+    /// Show what this BPF object depends on, or a program that embeds some.
+    #[arg(value_name = "FILE", conflicts_with = "tracer")]
+    file: Option<PathBuf>,
+    /// Show whether each kernel has what is named like this: a function, a tracepoint
+    /// (`sched:sched_switch`) or a field (`file.f_op`). Repeatable.
+    #[arg(long = "symbol", value_name = "NAME", conflicts_with = "tracer")]
+    symbols: Vec<String>,
     #[command(flatten)]
     selected: Selected,
-    /// Show only this tracer.
+    /// Show only this tracer of the lab.
     #[arg(long, value_parser = tracer)]
     tracer: Option<Tracer>,
     #[command(flatten)]
@@ -47,22 +56,15 @@ fn tracer(name: &str) -> Result<Tracer, String> {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    if arguments.file.is_some() || !arguments.symbols.is_empty() {
+        return run_with_objects(arguments);
+    }
     let (kernels, entries) = selection::selected(&arguments.selected)?;
     let guest = arguments.guest.dir(&kernels)?;
     let objects = of_objects(&guest).map_err(io::Error::other)?;
     let progress = Progress::new();
-    let mut exit = Exit::Success;
-    let mut archives: BTreeMap<String, Archive> = BTreeMap::new();
-    for entry in &entries {
-        let how = How { guest: &guest, cold: false, refresh: false };
-        match dossier::of(&kernels, entry, how, &progress) {
-            Ok(archive) => drop(archives.insert(entry.id.clone(), archive)),
-            Err(error) => {
-                let heading = format!("{} is skipped: ", entry.id);
-                exit = Failure::infrastructure(&error).of(&heading).report();
-            }
-        }
-    }
+    let how = How { guest: &guest, cold: false, refresh: false };
+    let (archives, exit) = of_each(&entries, |entry| dossier::of(&kernels, entry, how, &progress));
     let dossiers = archives.iter().map(|(id, archive)| (id.as_str(), &archive.dossier)).collect();
     let mut all = availabilities(&dossiers, &objects);
     for (tracer, availabilities) in options(&archives).map_err(io::Error::other)? {
@@ -78,6 +80,57 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     };
     failure::print(&text)?;
     Ok(exit)
+}
+
+/// The same of somebody's objects, and of names.
+fn run_with_objects(arguments: &Arguments) -> Result<Exit, Failure> {
+    let (kernels, entries) = selection::selected(&arguments.selected)?;
+    let mut subjects = arguments.file.as_deref().map_or(Ok(Vec::new()), object::of_file)?;
+    if !arguments.symbols.is_empty() {
+        subjects.push(object::of_names(&arguments.symbols));
+    }
+    let progress = Progress::new();
+    let guest = arguments.guest.dir(&kernels)?;
+    let how = How { guest: &guest, cold: false, refresh: false };
+    let (dossiers, exit) = of_each(&entries, |entry| {
+        let archive = dossier::of(&kernels, entry, how, &progress)?;
+        let whole = archive.whole(&kernels, how, &progress)?;
+        Ok((archive.dossier, whole))
+    });
+    let answers: Vec<_> =
+        subjects.iter().map(|subject| object::answer(subject, &dossiers)).collect();
+    let text = match arguments.json {
+        false => {
+            let ids: Vec<_> = dossiers.keys().map(String::as_str).collect();
+            let answers: String = answers.iter().map(object::render).collect();
+            format!("on {}\n{answers}", ids.join(", "))
+        }
+        true => match serde_json::to_string_pretty(&answers) {
+            Ok(text) => text + "\n",
+            Err(error) => unreachable!("what objects depend on is plain data: {error}"),
+        },
+    };
+    failure::print(&text)?;
+    Ok(exit)
+}
+
+/// What is known of each kernel. Those of which nothing can be known are reported, and left out.
+fn of_each<T>(
+    entries: &[Entry],
+    known: impl Fn(&Entry) -> Result<T, DossierError>,
+) -> (BTreeMap<String, T>, Exit) {
+    let mut exit = Exit::Success;
+    let mut all = BTreeMap::new();
+    for entry in entries {
+        match known(entry) {
+            Ok(known) => drop(all.insert(entry.id.clone(), known)),
+            Err(error) => {
+                let heading = format!("{} is skipped: ", entry.id);
+                exit = Failure::infrastructure(&error).of(&heading).report();
+            }
+        }
+    }
+    (all, exit)
 }
 
 /// What the tracer program reports about its embedded BPF objects. It runs on the host and loads

@@ -33,7 +33,7 @@ enum Command {
     /// Measure what the lab's own steps cost on this machine.
     #[command(subcommand)]
     Bench(bench::Command),
-    /// Show what each tracer depends on, and whether each kernel has it.
+    /// Show what each tracer depends on, or a BPF object of yours, and whether each kernel has it.
     Deps(deps::Arguments),
     /// Run a program of this machine in each kernel.
     Exec(exec::Arguments),
