@@ -1,6 +1,7 @@
 //! What changed between two kernels.
 
 mod explain;
+mod renames;
 mod text;
 mod whole;
 
@@ -9,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 pub use self::explain::explain;
+pub use self::renames::Renamed;
 pub use self::whole::{Whole, WholeDifference};
 use super::{Dependencies, Dossier, GivenTypes, dependencies_of, state::SymbolState};
 use crate::{

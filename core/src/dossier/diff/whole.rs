@@ -7,6 +7,7 @@ use std::{
 
 use serde::Serialize;
 
+use super::renames::{self, Renamed};
 use crate::{btf::Listing, dossier::Offered};
 
 /// Everything that a kernel is compared by.
@@ -27,6 +28,8 @@ pub struct WholeDifference {
     pub functions_gone: Vec<String>,
     /// Functions that were not in it.
     pub functions_new: Vec<String>,
+    /// Functions that likely only have another name. They are among those that are gone and new.
+    pub renamed: Vec<Renamed>,
     /// Functions that both have and that are declared otherwise.
     pub functions: BTreeMap<String, Lines>,
     /// Structures and unions that are no longer there.
@@ -35,6 +38,10 @@ pub struct WholeDifference {
     pub structures_new: Vec<String>,
     /// Structures and unions that both have, and that differ.
     pub structures: BTreeMap<String, Lines>,
+    /// Tracepoints that are no longer there: `sched:sched_switch`.
+    pub tracepoints_gone: Vec<String>,
+    /// Tracepoints that were not there.
+    pub tracepoints_new: Vec<String>,
 }
 
 /// Lines that came and went.
@@ -55,8 +62,12 @@ impl WholeDifference {
         let mut difference = WholeDifference {
             functions_gone: only(&old.function_names, &new.function_names),
             functions_new: only(&new.function_names, &old.function_names),
+            tracepoints_gone: only(&old.offered.tracepoints, &new.offered.tracepoints),
+            tracepoints_new: only(&new.offered.tracepoints, &old.offered.tracepoints),
             ..WholeDifference::default()
         };
+        difference.renamed =
+            renames::likely(old, new, &difference.functions_gone, &difference.functions_new);
         let (Some(old), Some(new)) = (&old.types, &new.types) else { return difference };
         difference.functions = changed(&old.functions, &new.functions, |all| all.iter().collect());
         difference.structures =
@@ -67,6 +78,28 @@ impl WholeDifference {
         difference.structures_gone = missing(&old.structures, &new.structures);
         difference.structures_new = missing(&new.structures, &old.structures);
         difference
+    }
+
+    /// What concerns these names: of functions, structures, or tracepoints with or without category.
+    #[must_use]
+    pub fn named(mut self, is_meant: impl Fn(&str) -> bool) -> Self {
+        for names in [
+            &mut self.functions_gone,
+            &mut self.functions_new,
+            &mut self.structures_gone,
+            &mut self.structures_new,
+        ] {
+            names.retain(|name| is_meant(name));
+        }
+        for names in [&mut self.tracepoints_gone, &mut self.tracepoints_new] {
+            names.retain(|name| {
+                is_meant(name) || name.split_once(':').is_some_and(|(_, name)| is_meant(name))
+            });
+        }
+        self.renamed.retain(|renamed| is_meant(&renamed.old) || is_meant(&renamed.new));
+        self.functions.retain(|name, _| is_meant(name));
+        self.structures.retain(|name, _| is_meant(name));
+        self
     }
 }
 
@@ -99,6 +132,29 @@ impl fmt::Display for WholeDifference {
             ("structures that are new", &self.structures_new),
         ];
         for (title, names) in lists {
+            writeln!(f, "{title}: {}", names.len())?;
+            for name in names {
+                writeln!(f, "  {name}")?;
+            }
+        }
+        if !self.renamed.is_empty() {
+            writeln!(f, "functions that are likely renamed: {}", self.renamed.len())?;
+        }
+        for Renamed { old, new, declaration, same_prototype } in &self.renamed {
+            writeln!(f, "  {old} -> {new}")?;
+            let prototype = match same_prototype {
+                Some(true) => "same prototype",
+                Some(false) => "another prototype",
+                None => continue,
+            };
+            let declaration = declaration.as_deref().unwrap_or_default();
+            writeln!(f, "    {prototype}: {declaration}")?;
+        }
+        let tracepoints = [
+            ("tracepoints that are gone", &self.tracepoints_gone),
+            ("tracepoints that are new", &self.tracepoints_new),
+        ];
+        for (title, names) in tracepoints.into_iter().filter(|(_, names)| !names.is_empty()) {
             writeln!(f, "{title}: {}", names.len())?;
             for name in names {
                 writeln!(f, "  {name}")?;
@@ -169,6 +225,40 @@ mod tests {
              - 40 long f_op\n    + 16 long f_op\n"
         );
         assert_eq!(WholeDifference::between(&old, &old), WholeDifference::default());
+    }
+
+    #[test]
+    fn a_name_selects_what_changed_under_it() {
+        let tracepoints = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+        let mut old = whole(
+            |builder| {
+                builder.function("do_unlinkat", &[("int", "dfd")]);
+                builder.structure("file", &[("f_op", 40)]);
+            },
+            &["do_unlinkat", "do_a", "do_b", "do_c", "do_d", "do_e"],
+        );
+        let mut new = whole(
+            |builder| {
+                builder.function("filename_unlinkat", &[("int", "dfd")]);
+                builder.structure("file", &[("f_op", 16)]);
+            },
+            &["filename_unlinkat", "another"],
+        );
+        old.offered.tracepoints = tracepoints(&["fs:unlinkat", "sched:sched_switch"]);
+        new.offered.tracepoints = tracepoints(&["fs:unlinked", "sched:sched_switch"]);
+        let all = WholeDifference::between(&old, &new);
+        let of = |name: &str| all.clone().named(|found| found == name).to_string();
+        assert_eq!(
+            of("do_unlinkat"),
+            "functions that are gone: 1\n  do_unlinkat\nfunctions that are new: 0\n\
+             structures that are gone: 0\nstructures that are new: 0\n\
+             functions that are likely renamed: 1\n  do_unlinkat -> filename_unlinkat\n    \
+             same prototype: void filename_unlinkat(int dfd)\n\
+             functions with another prototype: 0\nstructures with other fields: 0\n"
+        );
+        assert!(of("unlinked").contains("tracepoints that are new: 1\n  fs:unlinked\n"));
+        assert!(of("file").contains("structures with other fields: 1\n  file\n"));
+        assert_eq!(all.named(|_| false), WholeDifference::default());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `kernlab kernels diff`: shows what changed between two kernels.
 
 use clap::Args;
+use globset::{Glob, GlobMatcher};
 use kernlab_cli::Exit;
 use kernlab_core::dossier::diff::{Difference, WholeDifference};
 use kernlab_kernels::{Entry, Kernels, Selection, Tier};
@@ -22,6 +23,10 @@ pub(crate) struct Diff {
     /// Compare everything: all symbols, prototypes and structures.
     #[arg(long)]
     all: bool,
+    /// Compare only functions, structures and tracepoints with such a name, and show what they are
+    /// likely called now.
+    #[arg(long, value_name = "GLOB", value_parser = glob)]
+    name: Option<GlobMatcher>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -30,6 +35,10 @@ pub(crate) struct Diff {
     locked: bool,
     #[command(flatten)]
     guest: selection::GuestPrograms,
+}
+
+fn glob(text: &str) -> Result<GlobMatcher, globset::Error> {
+    Glob::new(text).map(|glob| glob.compile_matcher())
 }
 
 /// The JSON output.
@@ -47,10 +56,14 @@ pub(super) fn run(kernels: Kernels, arguments: &Diff) -> Result<Exit, Failure> {
     let guest = arguments.guest.dir(kernels)?;
     let (old, new) = (one(kernels, &arguments.old)?, one(kernels, &arguments.new)?);
     let how = How { guest: &guest, cold: false, refresh: false };
-    let output = compare(kernels, &old, &new, how, arguments.all)
+    let is_whole = arguments.all || arguments.name.is_some();
+    let mut output = compare(kernels, &old, &new, how, is_whole)
         .map_err(|error| Failure::infrastructure(&error))?;
+    if let Some(glob) = &arguments.name {
+        output.all = output.all.map(|all| all.named(|name| glob.is_match(name)));
+    }
     let text = match arguments.json {
-        false => render(&output),
+        false => render(&output, arguments.name.as_ref()),
         true => match serde_json::to_string_pretty(&output) {
             Ok(text) => text + "\n",
             Err(error) => unreachable!("a difference is plain data: {error}"),
@@ -82,13 +95,20 @@ fn compare(
     Ok(Output { old: ids.0, new: ids.1, difference, all })
 }
 
-fn render(Output { old, new, difference, all }: &Output) -> String {
-    let mut text =
-        format!("{old} ({}) -> {new} ({})\n\n{difference}", difference.old, difference.new);
-    if let Some(all) = all {
-        text += &format!("\n{all}");
+fn render(Output { old, new, difference, all }: &Output, named: Option<&GlobMatcher>) -> String {
+    let heading = format!("{old} ({}) -> {new} ({})\n\n", difference.old, difference.new);
+    match (all, named) {
+        (None, _) => format!("{heading}{difference}"),
+        (Some(all), None) => format!("{heading}{difference}\n{all}"),
+        (Some(all), Some(glob)) if *all == WholeDifference::default() => {
+            format!("{heading}nothing whose name matches {} changed\n", glob.glob())
+        }
+        (Some(all), Some(_)) => {
+            let all = all.to_string();
+            let lines = all.lines().filter(|line| !line.ends_with(": 0"));
+            lines.fold(heading, |text, line| text + line + "\n")
+        }
     }
-    text
 }
 
 /// The kernel that the selector names. If it names several, the only one of the default tier.
