@@ -11,6 +11,8 @@ pub struct Scenario {
     pub tracer: Tracer,
     /// What happens: also the name of the workload.
     pub name: &'static str,
+    /// What it is about, in a line.
+    pub about: &'static str,
 }
 
 impl fmt::Display for Scenario {

@@ -132,13 +132,14 @@ const SCENARIOS: usize = {
 
 /// The scenarios of all tracers, in the order of the table.
 const fn scenarios() -> [Scenario; SCENARIOS] {
-    let mut all = [const { Scenario { tracer: Tracer::at(0), name: "" } }; SCENARIOS];
+    let mut all = [const { Scenario { tracer: Tracer::at(0), name: "", about: "" } }; SCENARIOS];
     let (mut count, mut position) = (0, 0);
     while position < TABLE.len() {
         let names = TABLE[position].scenarios;
         let mut index = 0;
         while index < names.len() {
-            all[count] = Scenario { tracer: Tracer::at(position), name: names[index] };
+            let (name, about) = names[index];
+            all[count] = Scenario { tracer: Tracer::at(position), name, about };
             count += 1;
             index += 1;
         }

@@ -22,10 +22,13 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Exit> {
-    let (guest, tool) = build::after_setup(Consent::Ask, Purpose::Work)?;
-    let tool = kernels::with_installer(tool, &selection(&args.options.selected))?;
     // Behind the names of this program and this command.
     let given: Vec<OsString> = env::args_os().skip(2).collect();
+    if args.options.list {
+        return Err(build::host_tool()?.exec("run", &given, None));
+    }
+    let (guest, tool) = build::after_setup(Consent::Ask, Purpose::Work)?;
+    let tool = kernels::with_installer(tool, &selection(&args.options.selected))?;
     Err(tool.exec("run", &given, Some(&guest)))
 }
 

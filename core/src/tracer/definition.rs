@@ -15,8 +15,8 @@ use crate::{
 pub(super) struct Definition {
     /// The name in ids, file names and BPF objects: `sys_write`.
     pub(super) name: &'static str,
-    /// The workloads that prove it.
-    pub(super) scenarios: &'static [&'static str],
+    /// The workloads that prove it: the name of each, and what it is about.
+    pub(super) scenarios: &'static [(&'static str, &'static str)],
     /// What its plans may depend on.
     pub(super) wants: fn() -> Wants,
     /// Where its programs go. What they read at run time goes into the configuration.

@@ -15,7 +15,12 @@ use crate::{
 
 pub(super) const TRACER: Definition = Definition {
     name: "filelife",
-    scenarios: &["create_unlink", "failed_unlink", "open_creat", "mknod"],
+    scenarios: &[
+        ("create_unlink", "files that are created and unlinked, each with its lifetime"),
+        ("failed_unlink", "unlinks that the kernel refuses: no event, and the file lives on"),
+        ("open_creat", "every way in which open(2) may create a file"),
+        ("mknod", "mknod(2), which creates files and other things"),
+    ],
     wants,
     attach,
     event: EventType::of::<FileLifeEvent>(),

@@ -17,7 +17,10 @@ use crate::{
 
 pub(super) const TRACER: Definition = Definition {
     name: "filetop",
-    scenarios: &["mixed_io"],
+    scenarios: &[(
+        "mixed_io",
+        "reads and writes of files of all kinds by many threads, counted exactly",
+    )],
     wants,
     attach,
     event: EventType::of::<FileTotals>(),

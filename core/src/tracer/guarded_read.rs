@@ -16,7 +16,16 @@ use crate::{
 
 pub(super) const TRACER: Definition = Definition {
     name: "guarded_read",
-    scenarios: &["hostile_pointers", "unguarded"],
+    scenarios: &[
+        (
+            "hostile_pointers",
+            "addresses that no program may read: user space, not canonical, not mapped",
+        ),
+        (
+            "unguarded",
+            "the same read without a guard, at addresses that every kernel refuses itself",
+        ),
+    ],
     wants,
     attach,
     event: EventType::of::<ReadEvent>(),

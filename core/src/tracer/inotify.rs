@@ -19,11 +19,11 @@ use crate::{
 pub(super) const TRACER: Definition = Definition {
     name: "inotify",
     scenarios: &[
-        "rename_same_dir",
-        "rename_cross_dir",
-        "rename_exchange",
-        "long_name",
-        "unwatched",
+        ("rename_same_dir", "a rename within a watched directory"),
+        ("rename_cross_dir", "a rename from one watched directory to another"),
+        ("rename_exchange", "two names that are exchanged (RENAME_EXCHANGE)"),
+        ("long_name", "a name of 255 bytes"),
+        ("unwatched", "renames that nothing watches: no event"),
     ],
     wants,
     attach,

@@ -18,7 +18,12 @@ use crate::{
 
 pub(super) const TRACER: Definition = Definition {
     name: "many_args",
-    scenarios: &["key_alloc", "ip_make_skb", "process_vm_rw", "get_user_pages"],
+    scenarios: &[
+        ("key_alloc", "8 arguments, two of them on the stack"),
+        ("ip_make_skb", "10 arguments, four of them on the stack"),
+        ("process_vm_rw", "7 arguments, one of them on the stack"),
+        ("get_user_pages", "8 arguments of `__get_user_pages`, where it has so many"),
+    ],
     wants,
     attach,
     event: EventType::of::<CallEvent>(),

@@ -16,7 +16,12 @@ use crate::{
 
 pub(super) const TRACER: Definition = Definition {
     name: "opensnoop",
-    scenarios: &["opened", "failed_open", "long_name", "two_at_once"],
+    scenarios: &[
+        ("opened", "calls of openat(2) that succeed, with their flags"),
+        ("failed_open", "calls that fail, each with its error"),
+        ("long_name", "names up to the longest that is kept"),
+        ("two_at_once", "two threads inside of openat(2) at the same time"),
+    ],
     wants,
     attach,
     event: EventType::of::<OpenEvent>(),

@@ -16,7 +16,10 @@ use crate::{
 
 pub(super) const TRACER: Definition = Definition {
     name: "sock_alloc",
-    scenarios: &["families", "accept"],
+    scenarios: &[
+        ("families", "sockets of every family and type, by socket(2) and socketpair(2)"),
+        ("accept", "connections that are accepted"),
+    ],
     wants,
     attach,
     event: EventType::of::<SockAllocEvent>(),

@@ -18,7 +18,7 @@ use crate::{
 
 pub(super) const TRACER: Definition = Definition {
     name: "syncsnoop",
-    scenarios: &["every_call"],
+    scenarios: &[("every_call", "each call of the sync(2) family once")],
     wants,
     attach,
     event: EventType::of::<SyncEvent>(),

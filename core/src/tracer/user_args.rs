@@ -15,7 +15,10 @@ use crate::{
 
 pub(super) const TRACER: Definition = Definition {
     name: "user_args",
-    scenarios: &["eight_ints", "pie_and_static"],
+    scenarios: &[
+        ("eight_ints", "a function in user space with 8 arguments and a result"),
+        ("pie_and_static", "the same in a relocatable program and in one at fixed addresses"),
+    ],
     wants: Wants::default,
     attach,
     event: EventType::of::<UserCallEvent>(),

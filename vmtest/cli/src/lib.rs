@@ -108,6 +108,9 @@ pub struct RunOptions {
     /// Run only scenarios whose `tracer/name` matches.
     #[arg(long, value_name = "GLOB")]
     pub scenario: Option<String>,
+    /// List the scenarios, or those that --scenario selects, instead of running them.
+    #[arg(long)]
+    pub list: bool,
     /// Run only cells with this source of BTF; `masked` hides the kernel's BTF from user space.
     #[arg(long, value_name = "MODE", value_parser = ["embedded", "masked", "absent", "external"])]
     pub btf: Option<String>,

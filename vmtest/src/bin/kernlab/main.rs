@@ -9,6 +9,7 @@ mod kernels;
 mod matrix;
 mod report;
 mod run;
+mod scenarios;
 mod selection;
 mod shell;
 mod show;

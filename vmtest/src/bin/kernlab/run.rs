@@ -10,8 +10,8 @@ use kernlab_vmtest::{
 };
 
 use crate::{
-    failure::{Failure, exit_of},
-    selection,
+    failure::{self, Failure, exit_of},
+    scenarios, selection,
     show::Terminal,
 };
 
@@ -27,6 +27,11 @@ pub(crate) struct Arguments {
 
 /// Runs the matrix and prints the results on standard output.
 pub(crate) fn run(Arguments { options, guest }: &Arguments) -> Result<Exit, Failure> {
+    scenarios::check(options.scenario.as_deref())?;
+    if options.list {
+        failure::print(&scenarios::list(options.scenario.as_deref()))?;
+        return Ok(Exit::Success);
+    }
     let kernels = selection::open(&options.selected.scope)?;
     run::check_location(&kernels)?;
     let guest = guest.dir(&kernels)?;
