@@ -26,6 +26,11 @@ pub struct ObjectRecord {
     /// None with Aya, which loads programs one by one anyway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub together: Option<Step>,
+    /// The loader loads programs whose CO-RE relocations it has not made, for want of type information:
+    /// they read where fields were in the kernel that they were compiled for. libbpf refuses them, Aya
+    /// doesn't.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unrelocated: bool,
 }
 
 /// What became of one program.
@@ -204,7 +209,9 @@ impl ObjectRecord {
             _ => Reason::LoadFailed,
         });
         let whole = || self.together.as_ref().and_then(Step::error).map(|_| Reason::LoadFailed);
-        opened.or_else(|| self.programs.iter().find_map(ProgramRecord::reason)).or_else(whole)
+        let unrelocated = || self.unrelocated.then_some(Reason::MissingBtf);
+        let by_program = || self.programs.iter().find_map(ProgramRecord::reason);
+        opened.or_else(by_program).or_else(whole).or_else(unrelocated)
     }
 }
 
@@ -293,9 +300,24 @@ mod tests {
             programs: vec![record(Step::Done, failed(Call::PerfEventOpen, 2))],
             maps: Vec::new(),
             together: Some(Step::Done),
+            unrelocated: false,
         };
         let json = serde_json::to_string(&record).unwrap();
         assert_eq!(serde_json::from_str::<ObjectRecord>(&json).unwrap(), record);
         assert_eq!(record.reason(), Some(Reason::MissingSymbol));
+    }
+
+    #[test]
+    fn programs_that_read_at_the_wrong_places_are_not_fine() {
+        let record = ObjectRecord {
+            backend: BackendKind::Aya,
+            release: "6.1.0".to_owned(),
+            error: None,
+            programs: vec![record(Step::Done, Step::Done)],
+            maps: Vec::new(),
+            together: None,
+            unrelocated: true,
+        };
+        assert_eq!(record.reason(), Some(Reason::MissingBtf));
     }
 }

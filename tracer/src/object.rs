@@ -63,6 +63,7 @@ fn empty(backend: BackendKind, release: String) -> ObjectRecord {
         programs: Vec::new(),
         maps: Vec::new(),
         together: None,
+        unrelocated: false,
     }
 }
 

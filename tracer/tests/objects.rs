@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use kernlab_core::object_record::{ObjectRecord, ProgramRecord, Step};
+use kernlab_core::{
+    object_record::{ObjectRecord, ProgramRecord, Step},
+    outcome::Reason,
+};
 use kernlab_kernels::{Kernels, Silent};
 use kernlab_libbpf::source;
 use kernlab_vmtest::{
@@ -182,6 +185,17 @@ fn what_is_no_object_is_reported(
     let error = record.error.as_ref().unwrap();
     assert!(error.to_string().starts_with("open: not a BPF object"), "{error}");
     assert_eq!(record.programs, []);
+}
+
+/// libbpf refuses to load what it can't relocate, and Aya loads it as it is.
+#[rstest]
+#[case("libbpf", false)]
+#[case("aya", true)]
+fn relocations_that_are_not_made_are_reported(#[case] backend: &str, #[case] unrelocated: bool) {
+    let of = |hidden| record("debian-6.1", backend, object("core"), hidden);
+    assert_eq!((of(false).unrelocated, of(false).reason()), (false, None));
+    let hidden = of(true);
+    assert_eq!((hidden.unrelocated, hidden.reason()), (unrelocated, Some(Reason::MissingBtf)));
 }
 
 #[rstest]

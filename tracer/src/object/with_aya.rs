@@ -38,6 +38,7 @@ pub(super) fn fill(
             return Ok(record);
         }
     };
+    record.unrelocated = !circumstances.has_btf && !circumstances.needs.fields.is_empty();
     let mut names = object.programs();
     names.sort();
     record.programs = names
