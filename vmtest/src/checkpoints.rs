@@ -14,7 +14,10 @@ use std::path::PathBuf;
 
 use kernlab_core::outcome::Outcome;
 
-use crate::lab::{BOOT_TIMEOUT, Bootable, Checkpoint, Guest, Job, LabError, Primed, Ready};
+use crate::{
+    lab::{BOOT_TIMEOUT, Bootable, Checkpoint, Guest, Job, LabError, Primed, Ready},
+    qemu::InjectedFile,
+};
 use kernlab_kernels::{Observer, Store, chain};
 
 use self::{
@@ -74,18 +77,23 @@ impl Checkpoints {
         })
     }
 
-    /// Restores a guest with a primed program; none if no such guest is saved or it can't be
-    /// restored. An error means that the guest was restored, and that the program may have done
-    /// some of its work.
+    /// Restores a guest with a primed program, and gives it more files; none if no such guest is
+    /// saved or it can't be restored. An error means that the guest was restored, and that the
+    /// program may have done some of its work.
     pub fn primed(
         &self,
         bootable: &Bootable,
         program: &Job,
+        files: &[InjectedFile],
         observer: &dyn Observer,
     ) -> Result<Option<Guest<Primed>>, LabError> {
         let Ok(key) = Key::of_primed(bootable, program) else { return Ok(None) };
         let Some(state) = self.take(&key, bootable, observer) else { return Ok(None) };
-        match Guest::restore_primed(&without_files(bootable), &state) {
+        // The guest was saved with the other files.
+        let mut bootable = bootable.clone();
+        bootable.machine.injected = files.to_vec();
+        let bootable = &bootable;
+        match Guest::restore_primed(bootable, &state) {
             Ok(guest) => Ok(Some(guest)),
             Err(error) if error.is_about_restoring() => {
                 self.cache.discard(&key);
@@ -199,13 +207,6 @@ impl Checkpoints {
             }
         }
     }
-}
-
-/// Drops the injected files: a guest that was saved with a primed program already has them.
-fn without_files(bootable: &Bootable) -> Bootable {
-    let mut bare = bootable.clone();
-    bare.machine.injected.clear();
-    bare
 }
 
 /// The name of the machine in messages to the user.

@@ -24,7 +24,7 @@ pub use self::{
     cpu_time::CpuTime,
     error::{GuestEvidence, LabError, LabErrorKind, Phase},
     guest::{Booted, Booting, Guest, PowerOff, Primed, Ready, Timings},
-    job::{Exit, Job, JobOutput, Limits, TerminalSize},
+    job::{Exit, Job, JobOutput, Limits, Stream, TerminalSize},
     keyboard::Keyboard,
 };
 use crate::qemu::{Accelerator, Binary, MachineSpec};

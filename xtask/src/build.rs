@@ -21,7 +21,8 @@ use crate::{
 /// The architecture of the guests, as rustc names it.
 const GUEST_TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The packages whose programs go into the guest.
-const GUEST_PACKAGES: [&str; 3] = ["kernlab-agent", "kernlab-tracer", "kernlab-fixtures"];
+const GUEST_PACKAGES: [&str; 4] =
+    ["kernlab-agent", "kernlab-conductor", "kernlab-tracer", "kernlab-fixtures"];
 /// The Rust BPF programs. They build only for the BPF target, so builds for the host exclude them.
 pub(crate) const BPF_PACKAGE: &str = "kernlab-aya-ebpf";
 /// The host tool's program.

@@ -33,6 +33,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("kernlab-proto", &[]),
     ("kernlab-agent", &["kernlab-proto"]),
+    ("kernlab-conductor", &["kernlab-proto"]),
     ("kernlab-splat", &[]),
     ("kernlab-kernels", &["kernlab-core"]),
     ("kernlab-cli", &[]),

@@ -11,8 +11,10 @@ mod window;
 
 use std::{io, path::Path};
 
+use kernlab_proto::suite::ARCHIVES;
+
 use self::{ports::Ports, window::Window};
-use crate::guest_file::GuestFile;
+use crate::{archives, guest_file::GuestFile};
 
 /// The prefix of QEMU's `-fw_cfg name=`, before a file's path in the guest.
 const PREFIX: &str = "opt/kernlab";
@@ -37,8 +39,18 @@ pub(crate) enum FirmwareError {
     NoDevice,
     #[error("copy from fw_cfg: {0}")]
     Copy(#[source] io::Error),
-    #[error("write {path}: {source}")]
+    #[error("write {path}: {source}{}", too_small(source))]
     Write { path: String, source: io::Error },
+    #[error("unpack the files of {path}: {source}{}", too_small(source))]
+    Unpack { path: String, source: io::Error },
+}
+
+/// What to do if the guest's memory is full.
+fn too_small(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull => " (give the guest more memory)",
+        _ => "",
+    }
 }
 
 /// One file of the device.
@@ -49,7 +61,7 @@ struct Handed {
     path: String,
 }
 
-/// Writes every injected file of the device to its path, executable.
+/// Writes every injected file of the device to its path, executable, and unpacks every archive.
 pub(crate) fn install() -> Result<(), FirmwareError> {
     let ports = Ports::open().map_err(FirmwareError::Ports)?;
     ports.select(SIGNATURE);
@@ -59,7 +71,9 @@ pub(crate) fn install() -> Result<(), FirmwareError> {
     ports.select(FEATURES);
     let features = u32::from_le_bytes(ports.take());
     let mut window = (features & HAS_DMA != 0).then(Window::open).transpose();
-    for injected in dir(&ports) {
+    let mut all = dir(&ports);
+    all.sort_by(|one, other| one.path.cmp(&other.path));
+    for injected in all {
         let written = match &mut window {
             Ok(Some(window)) => write(&injected, |copy| window.copy(&ports, &injected, copy)),
             // The kernel hides physical addresses: read byte by byte instead.
@@ -77,6 +91,10 @@ fn write(
     injected: &Handed,
     fill: impl FnOnce(Copy<'_>) -> io::Result<()>,
 ) -> Result<(), FirmwareError> {
+    if injected.path.starts_with(ARCHIVES) {
+        return archives::unpack_from(fill)
+            .map_err(|source| FirmwareError::Unpack { path: injected.path.clone(), source });
+    }
     let failed = |source| FirmwareError::Write { path: injected.path.clone(), source };
     let mut file = GuestFile::open(Path::new(&injected.path), 0o755, false).map_err(failed)?;
     fill(&mut |bytes| file.write_all(bytes)).map_err(FirmwareError::Copy)

@@ -13,7 +13,7 @@ use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
-        signal::{SigSet, Signal, kill},
+        signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask},
         signalfd::{SfdFlags, SignalFd},
         wait::WaitStatus,
     },
@@ -188,6 +188,12 @@ fn spawn(run: &Run, stdin: Stdio, ends: ProgramEnds) -> std::io::Result<Child> {
     }
     let result = FdMapping { parent_fd: ends.result, child_fd: RESULT_FD };
     command.fd_mappings(vec![result]).map_err(std::io::Error::other)?;
+    // SAFETY: the calls are async-signal-safe, and nothing is allocated.
+    unsafe {
+        // A program starts with an empty signal mask. This process blocks SIGCHLD.
+        command
+            .pre_exec(|| Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?));
+    }
     command.spawn()
 }
 
@@ -203,7 +209,6 @@ fn exit_of(status: WaitStatus) -> Exit {
 fn watch_children() -> nix::Result<SignalFd> {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGCHLD);
-    // Programs start with an empty signal mask: the standard library resets it before exec.
     signals.thread_block()?;
     SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
 }

@@ -4,9 +4,8 @@
 //! It never exits: a kernel without its PID 1 panics, and that would look like a verdict on the
 //! kernel. If anything fails, the agent prints the error on the console and ends the machine.
 
+mod archives;
 mod begin;
-#[allow(dead_code, reason = "no request asks for control groups yet")]
-mod cgroups;
 mod firmware;
 mod guest_file;
 mod job;
@@ -81,12 +80,16 @@ fn serve() -> Result<(), AgentError> {
                 let written = write_file(Path::new(&path), mode, append, &bytes);
                 port.send(&answer(written.map_err(|error| format!("write {path}: {error}"))))?;
             }
-            HostMessage::Run(run) if primed.is_none() => {
-                primed = job::run(&run, &mut port)?;
-            }
+            HostMessage::Run(run) if primed.is_none() => match archives::unpack_waiting() {
+                Ok(()) => primed = job::run(&run, &mut port)?,
+                Err(error) => port.send(&answer(Err(format!("unpack files: {error}"))))?,
+            },
             HostMessage::Run(_) => port.send(&answer(Err("run a program: one is primed")))?,
             HostMessage::Proceed(proceed) => match primed.take() {
-                Some(job) => job::proceed(job, &proceed, &mut port)?,
+                Some(job) => match archives::unpack_waiting() {
+                    Ok(()) => job::proceed(job, &proceed, &mut port)?,
+                    Err(error) => port.send(&answer(Err(format!("unpack files: {error}"))))?,
+                },
                 None => port.send(&answer(Err("proceed: no program is primed")))?,
             },
             HostMessage::ReadKernelLog { mark } => kernel_log::send(mark, &mut port)?,

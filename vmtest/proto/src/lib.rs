@@ -14,6 +14,7 @@
 mod frame;
 mod message;
 mod packed;
+pub mod suite;
 
 pub use frame::{Decoder, FrameError, MAX_ANSWER, MAX_REQUEST, VERSION, encode};
 pub use message::{

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kernlab_proto::{GuestMessage, Hello, HostMessage, Input, Proceed, Run, TerminalSize};
+use kernlab_proto::{GuestMessage, Hello, HostMessage, Input, Proceed, Run, Stream, TerminalSize};
 
 use super::{
     Bootable,
@@ -209,8 +209,18 @@ impl Guest<Ready> {
 
     /// Runs a program. A failing program is no error; after an error the guest is gone.
     pub fn run(&mut self, job: &Job) -> Result<JobOutput, LabError> {
+        self.run_heard(job, &mut |_, _| {})
+    }
+
+    /// Runs a program, and passes its output on when it arrives. What a guest wrote before it was
+    /// lost is thus known.
+    pub fn run_heard(
+        &mut self,
+        job: &Job,
+        heard: &mut dyn FnMut(Stream, &[u8]),
+    ) -> Result<JobOutput, LabError> {
         let work = self.start_program(job, Input::None)?;
-        self.machine.end_of(work, job)
+        self.machine.end_of(work, job, heard)
     }
 
     /// Runs a program at a terminal: the guest's console is shown on `screen`, and input from
@@ -231,7 +241,7 @@ impl Guest<Ready> {
             what: "could not connect the keyboard",
             source,
         })?;
-        let output = self.machine.end_of(work, job)?;
+        let output = self.machine.end_of(work, job, &mut |_, _| {})?;
         self.machine.console.show_on(None);
         Ok(output)
     }
@@ -299,15 +309,25 @@ impl Guest<Primed> {
     /// Lets the primed program continue with `input`. The timeout and limits are those of
     /// `program`.
     pub fn proceed(
+        self,
+        input: &str,
+        program: &Job,
+    ) -> Result<(Guest<Ready>, JobOutput), LabError> {
+        self.proceed_heard(input, program, &mut |_, _| {})
+    }
+
+    /// Like [`Guest::proceed`], and passes the program's output on when it arrives.
+    pub fn proceed_heard(
         mut self,
         input: &str,
         program: &Job,
+        heard: &mut dyn FnMut(Stream, &[u8]),
     ) -> Result<(Guest<Ready>, JobOutput), LabError> {
         let work = self.machine.work(program, "while its program continued");
         let input = input.as_bytes().to_vec();
         let proceed = HostMessage::Proceed(Proceed { input, deadline_ms: work.deadline_ms() });
         self.machine.send(&proceed, work.request)?;
-        let output = self.machine.end_of(work, program)?;
+        let output = self.machine.end_of(work, program, heard)?;
         let Guest { machine, state: Primed(state) } = self;
         Ok((Guest { machine, state }, output))
     }

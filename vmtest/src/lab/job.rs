@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-pub use kernlab_proto::{Exit, Limits, TerminalSize};
-use kernlab_proto::{RunReport, Stream};
+use kernlab_proto::RunReport;
+pub use kernlab_proto::{Exit, Limits, Stream, TerminalSize};
 
 use super::{cpu_time::CpuTime, machine::ANSWER};
 
@@ -40,6 +40,13 @@ impl Job {
             grace: ANSWER,
             limits: Limits { stdout: 256 << 10, stderr: 256 << 10, result: 4 << 20 },
         }
+    }
+
+    /// Takes an argument away.
+    #[must_use]
+    pub fn without_argument(mut self, argument: &str) -> Self {
+        self.argv.retain(|given| given != argument);
+        self
     }
 
     /// Sets an environment variable.

@@ -69,6 +69,9 @@ impl Request {
     }
 }
 
+/// A function that is told what a program writes, when it arrives on the host.
+pub(super) type Listener<'a> = &'a mut dyn FnMut(Stream, &[u8]);
+
 /// A program that runs, and its timeout.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Work {
@@ -151,12 +154,24 @@ impl Machine {
         }
     }
 
-    /// Collects the program's output until it ends.
-    pub(super) fn end_of(&mut self, work: Work, job: &Job) -> Result<JobOutput, LabError> {
+    /// Collects the program's output until it ends, and passes each piece on when it arrives.
+    pub(super) fn end_of(
+        &mut self,
+        work: Work,
+        job: &Job,
+        heard: Listener<'_>,
+    ) -> Result<JobOutput, LabError> {
         let mut collected = Collected::new(job.limits);
+        let mut request = work.request;
         loop {
-            match self.receive(work.request)? {
-                GuestMessage::Output { stream, bytes } if collected.add(stream, &bytes) => {}
+            match self.receive(request)? {
+                GuestMessage::Output { stream, bytes } if collected.add(stream, &bytes) => {
+                    heard(stream, &bytes);
+                    // The agent has ended the program at its deadline, but its output may still be
+                    // arriving. The limits bound it.
+                    let grace = self.accelerator.scale_timeout(job.grace);
+                    request.deadline = request.deadline.max(Instant::now() + grace);
+                }
                 GuestMessage::Exited(report) => {
                     let cpu_time = self.cpu_time();
                     return Ok(collected.finish(report, work.started.elapsed(), cpu_time));

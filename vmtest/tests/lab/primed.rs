@@ -114,7 +114,7 @@ fn a_saved_program_is_that_of_its_file() {
     let program = fault_agent(&["prime"]);
     let notices = Notices::default();
     let exit = || {
-        let guest = checkpoints.primed(&machine, &program, &notices).unwrap()?;
+        let guest = checkpoints.primed(&machine, &program, &[], &notices).unwrap()?;
         Some(guest.proceed("exit 5", &program).unwrap().1.exit)
     };
     let prepare = || checkpoints.prime(&machine, &program, &NoNotice).unwrap();

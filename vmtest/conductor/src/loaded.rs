@@ -1,0 +1,105 @@
+//! The BPF programs and maps in the kernel, asked through bpf(2).
+
+use std::{
+    io,
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+};
+
+use kernlab_proto::suite::{LoadedMap, LoadedProgram};
+
+/// `enum bpf_cmd` of include/uapi/linux/bpf.h.
+const PROG_GET_NEXT_ID: i32 = 11;
+const MAP_GET_NEXT_ID: i32 = 12;
+const PROG_GET_FD_BY_ID: i32 = 13;
+const MAP_GET_FD_BY_ID: i32 = 14;
+const OBJ_GET_INFO_BY_FD: i32 = 15;
+
+/// The part of `union bpf_attr` that these commands read and write: three words, or a descriptor,
+/// a length and an address.
+#[repr(C)]
+#[derive(Default)]
+struct Attributes {
+    first: u32,
+    second: u32,
+    address: u64,
+}
+
+fn bpf(command: i32, attributes: &mut Attributes) -> io::Result<i64> {
+    let size = size_of::<Attributes>();
+    // SAFETY: the kernel reads and writes at most `size` bytes of the attributes, and the buffer
+    // that `information` names.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// The kernel's numbers for all programs.
+pub(crate) fn program_ids() -> Vec<u32> {
+    ids(PROG_GET_NEXT_ID)
+}
+
+/// The kernel's numbers for all maps.
+pub(crate) fn map_ids() -> Vec<u32> {
+    ids(MAP_GET_NEXT_ID)
+}
+
+fn ids(command: i32) -> Vec<u32> {
+    let mut ids = Vec::new();
+    let mut attributes = Attributes::default();
+    // ENOENT ends the list; EPERM and EINVAL mean that the kernel does not tell.
+    while bpf(command, &mut attributes).is_ok() {
+        ids.push(attributes.second);
+        attributes = Attributes { first: attributes.second, ..Attributes::default() };
+    }
+    ids
+}
+
+/// A program by its number; none if it is gone.
+pub(crate) fn program(id: u32) -> Option<LoadedProgram> {
+    // `struct bpf_prog_info`: include/uapi/linux/bpf.h. Older kernels fill in less of it.
+    let (info, known) = information(PROG_GET_FD_BY_ID, id)?;
+    Some(LoadedProgram {
+        id,
+        kind: word(&info, 0),
+        name: name(&info[64..80]),
+        verified_instructions: (known >= 220).then(|| word(&info, 216)),
+        missed_runs: (known >= 216)
+            .then(|| u64::from(word(&info, 208)) | u64::from(word(&info, 212)) << 32),
+    })
+}
+
+/// A map by its number; none if it is gone.
+pub(crate) fn map(id: u32) -> Option<LoadedMap> {
+    // `struct bpf_map_info`: include/uapi/linux/bpf.h.
+    let (info, _) = information(MAP_GET_FD_BY_ID, id)?;
+    Some(LoadedMap {
+        kind: word(&info, 0),
+        name: name(&info[24..40]),
+        max_entries: word(&info, 16),
+    })
+}
+
+/// What the kernel says of an object, and how many bytes it filled in.
+fn information(command: i32, id: u32) -> Option<([u8; 256], u32)> {
+    let fd = bpf(command, &mut Attributes { first: id, ..Attributes::default() }).ok()?;
+    // SAFETY: the kernel has just opened the descriptor for this call.
+    let fd = unsafe { OwnedFd::from_raw_fd(i32::try_from(fd).ok()?) };
+    let mut info = [0_u8; 256];
+    let mut attributes = Attributes {
+        first: fd.as_raw_fd().cast_unsigned(),
+        second: info.len() as u32,
+        address: (&raw mut info).expose_provenance() as u64,
+    };
+    bpf(OBJ_GET_INFO_BY_FD, &mut attributes).ok()?;
+    Some((info, attributes.second))
+}
+
+fn word(bytes: &[u8], at: usize) -> u32 {
+    let mut word = [0; 4];
+    word.copy_from_slice(&bytes[at..at + 4]);
+    u32::from_ne_bytes(word)
+}
+
+fn name(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
