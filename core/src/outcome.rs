@@ -1,5 +1,7 @@
 //! The closed set of verdicts.
 
+mod meaning;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -135,6 +137,24 @@ pub enum Reason {
     WorkloadFailed,
     /// The tracer program died or answered nonsense.
     TracerDied,
+    /// The guest could not be prepared as the suite wants it, or the tracer could not be started.
+    SetupFailed,
+    /// The tracer was not ready in time.
+    NotReady,
+    /// The tracer did not end when it was asked to, and was killed.
+    StopIgnored,
+    /// The tracer ended with another exit code than the suite expects.
+    UnexpectedExit,
+    /// An assertion of the suite does not hold.
+    AssertionFailed,
+    /// The verifier processed more instructions than the suite allows.
+    TooManyInstructions,
+    /// The suite expects this failure on kernels such as this one.
+    ExpectedFailure,
+    /// The suite expects a failure on kernels such as this one, and there was none.
+    ExpectationStale,
+    /// Whether the suite expects a failure can't be decided from the kernel's dossier.
+    ExpectationUndecided,
     /// There is no golden snapshot for this scenario yet.
     SnapshotMissing,
     /// A named deviation no longer occurs, or occurs differently.

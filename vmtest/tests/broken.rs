@@ -104,8 +104,13 @@ impl Broken {
             repeat: self.plan.options.repeats(),
             exit_code: 1,
         };
-        let report =
-            Report { schema: SCHEMA, run, kernels: vec![kernel], cells: vec![cell.clone()] };
+        let report = Report {
+            schema: SCHEMA,
+            run,
+            kernels: vec![kernel],
+            cells: vec![cell.clone()],
+            remarks: vec![],
+        };
         let json = serde_json::from_str(&report.to_json()).unwrap();
         assert_eq!(schema::violations(&json), [""; 0], "{json:#}");
     }

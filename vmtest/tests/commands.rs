@@ -44,18 +44,27 @@ fn copy_of_checkout() -> tempfile::TempDir {
 #[case::a_typo_in_a_scenario(&["run", "--scenario", "inotfy"], "did you mean inotify/*?")]
 #[case::no_such_backend(&["run", "--backend", "bcc"], "invalid value 'bcc'")]
 #[case::no_such_tracer(&["deps", "--tracer", "ptrace"], "there is no tracer \"ptrace\"")]
-#[case::no_object(&["deps", "kernels.toml"], "kernels.toml is no BPF object and embeds none")]
+#[case::no_object(&["deps", "kernels.toml"], "kernels.toml is no BPF object, and none was found")]
 #[case::two_kernels_for_one(&["kernels", "diff", "6.1", "debian-*"], "kernels: name one of debian-4.18,")]
-#[case::no_such_program(&["exec", "--", "./nothing"], "cannot read ./nothing")]
-#[case::a_script(&["exec", "--", "kernels.toml"], "kernels.toml is not an ELF program for x86-64")]
+#[case::no_such_program(&["exec", "--", "./nothing"], "no program \"./nothing\" in ")]
+#[case::a_text(&["exec", "--", "./kernels.toml"], "kernels.toml is not executable: chmod +x it")]
 #[case::a_relative_place(
     &["exec", "--file", "kernels.toml=there", "--", "/bin/true"],
-    "expected an absolute path of at most 44 bytes, not \"there\""
+    "expected an absolute path in the guest, not \"there\""
 )]
 #[case::a_taken_id(
     &["kernels", "add", "6.1", "--id", "debian-6.1"],
     "the id \"debian-6.1\" is taken: name another with --id"
 )]
+#[case::a_shell_after_an_own_tracer(
+    &["shell", "--after", "debian-6.1/masked/aya/inotify/unwatched"],
+    "`kernlab shell --kernel debian-6.1` opens a shell"
+)]
+#[case::a_shell_without_suites(
+    &["shell", "--after", "debian-6.1/masked/suite/opens"],
+    "there is no kernlab.toml at or above"
+)]
+#[case::a_shell_of_nothing(&["shell"], "--kernel <SEL>")]
 #[case::no_such_mode(&["run", "--btf", "hidden"], "invalid value 'hidden'")]
 fn bad_usage_ends_with_2(#[case] words: &[&str], #[case] message: &str) {
     let dir = copy_of_checkout();

@@ -10,8 +10,6 @@ mod hostile;
 mod jobs;
 #[path = "lab/primed.rs"]
 mod primed;
-#[path = "lab/programs.rs"]
-mod programs;
 #[path = "lab/root.rs"]
 mod root;
 #[path = "lab/saved.rs"]

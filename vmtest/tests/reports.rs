@@ -15,7 +15,7 @@ use kernlab_core::{
     plan::{AttachPoint, BufferKind, ReadHelper, Target, TypeSource, Unsupported, UserFunction},
     record::Decision,
 };
-use kernlab_vmtest::report::{AllowedSplat, AttemptReport, Report};
+use kernlab_vmtest::report::{AllowedSplat, AttemptReport, LoadedObject, Report, TracerReport};
 
 const REPORT: &str = r#"{
   "schema": 1,
@@ -53,8 +53,11 @@ impl Checkout {
 
     /// The exit code, standard output and standard error of `kernlab report ...`.
     fn report(&self, arguments: &[&str], summary: &str) -> (Option<i32>, String, String) {
+        self.kernlab(&[&["report"], arguments].concat(), summary)
+    }
+
+    fn kernlab(&self, arguments: &[&str], summary: &str) -> (Option<i32>, String, String) {
         let Output { status, stdout, stderr } = Command::new(env!("CARGO_BIN_EXE_kernlab"))
-            .arg("report")
             .args(arguments)
             .current_dir(self.0.path())
             .env("GITHUB_STEP_SUMMARY", summary)
@@ -126,6 +129,36 @@ fn files_that_are_no_report_are_refused() {
     let (code, _, stderr) = checkout.report(&[], "");
     assert_eq!(code, Some(2));
     assert!(stderr.contains("`cargo xtask vmtest` makes one"), "{stderr}");
+}
+
+#[test]
+fn a_cell_is_explained_and_can_be_run_again() {
+    let checkout = Checkout::new();
+    let evidence = checkout.path("target/kernlab/20260101T000000/cells/k");
+    fs::create_dir_all(evidence.join("collected")).unwrap();
+    fs::write(evidence.join("stderr.txt"), "it could not attach\n").unwrap();
+    fs::write(evidence.join("collected/log"), "12345").unwrap();
+    let again = "cargo xtask vmtest --kernel k --btf masked --backend aya --scenario t/s\n";
+    let (code, stdout, stderr) = checkout.kernlab(&["why", "k/*/s"], "");
+    assert_eq!(code, Some(0), "{stderr}");
+    for expected in [
+        "k/masked/aya/t/s: fail (events-differ)\n  events differ from the golden snapshot\n",
+        "expected and observed events\n  -a\n  +b\n",
+        "standard error\n  it could not attach\n",
+        "  collected/log  5 bytes\n",
+        again,
+    ] {
+        assert!(stdout.contains(expected), "{expected:?}: {stdout}");
+    }
+    let words = ["repro", "k/masked/aya/t/s", "--run", "20260101T000000"];
+    assert_eq!(checkout.kernlab(&words, "").1, again);
+    let (_, script, _) = checkout.kernlab(&["repro", "k/masked/aya/t/s", "--script"], "");
+    assert!(script.starts_with("#!/bin/sh\n") && script.contains(again), "{script}");
+    for command in ["why", "repro"] {
+        let (code, _, stderr) = checkout.kernlab(&[command, "k/maskd/aya/t/s"], "");
+        assert_eq!(code, Some(2), "{stderr}");
+        assert!(stderr.contains("did you mean k/masked/aya/t/s?"), "{stderr}");
+    }
 }
 
 /// The exit codes for CI, from the files of two runs.
@@ -227,6 +260,45 @@ fn the_schema_has_every_outcome() {
         assert_ne!(text, REPORT);
         let violations = schema::violations(&serde_json::from_str(&text).unwrap());
         assert_eq!(violations, [""; 0], "{outcome}");
+    }
+}
+
+#[test]
+fn the_schema_has_all_that_a_suite_can_say() {
+    let mut report: Report = serde_json::from_str(REPORT).unwrap();
+    report.remarks = vec!["opens: fail (tracer-died) on all 2 kernels".to_owned()];
+    let cell = &mut report.cells[0];
+    (cell.backend, cell.scenario) = ("suite".to_owned(), "opens.2".to_owned());
+    cell.again = Some("kernlab test --kernel k --suite opens.2".to_owned());
+    for tracer in [
+        TracerReport::default(),
+        TracerReport {
+            exit_code: Some(1),
+            signal: Some(9),
+            duration_ms: Some(7),
+            ready_ms: Some(0),
+            programs: vec![LoadedObject {
+                name: "handle_open".to_owned(),
+                kind: "tracing".to_owned(),
+                verified_instructions: Some(7),
+                missed_runs: Some(1),
+                load_us: Some(300),
+            }],
+            maps: vec![LoadedObject {
+                name: String::new(),
+                kind: "ringbuf".to_owned(),
+                verified_instructions: None,
+                missed_runs: None,
+                load_us: None,
+            }],
+            is_object: true,
+            predicted_missing: vec!["map type ringbuf: since 5.8".to_owned()],
+            max_growth_percent: Some(25),
+        },
+    ] {
+        report.cells[0].tracer = Some(tracer);
+        let json = serde_json::from_str(&report.to_json()).unwrap();
+        assert_eq!(schema::violations(&json), [""; 0], "{json:#}");
     }
 }
 

@@ -47,8 +47,12 @@ enum Command {
     Exec(tool::Arguments),
     /// Render the report of a run, or compare two runs: as text, Markdown, HTML, JUnit XML, or for GitHub.
     Report(tool::Arguments),
+    /// Print the command that runs one cell of a run again, or a script for another machine.
+    Repro(tool::Arguments),
     /// Open a shell in a guest, on the kernel's console; `--gdb` lets a debugger connect.
     Shell(tool::Arguments),
+    /// Explain how one cell of a run ended.
+    Why(tool::Arguments),
     Splat(splat::Args),
     Workflows(workflows::Args),
     Pages(pages::Args),
@@ -67,7 +71,9 @@ fn main() -> Exit {
         Command::Deps(arguments) => tool::run_with_guest("deps", &arguments),
         Command::Exec(arguments) => tool::run_with_guest("exec", &arguments),
         Command::Report(arguments) => tool::run("report", &arguments),
+        Command::Repro(arguments) => tool::run("repro", &arguments),
         Command::Shell(arguments) => tool::run_with_guest("shell", &arguments),
+        Command::Why(arguments) => tool::run("why", &arguments),
         Command::Splat(args) => splat::run(&args),
         Command::Workflows(args) => workflows::run(&args),
         Command::Pages(args) => pages::run(&args),

@@ -1,6 +1,7 @@
 //! What changed between two kernels.
 
 mod explain;
+mod named;
 mod renames;
 mod text;
 mod whole;
@@ -10,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 pub use self::explain::explain;
+pub use self::named::{explain_named, lacking};
 pub use self::renames::Renamed;
 pub use self::whole::{Whole, WholeDifference};
 use super::{Dependencies, Dossier, GivenTypes, dependencies_of, state::SymbolState};

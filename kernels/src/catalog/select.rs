@@ -235,6 +235,16 @@ fn one(matrix: &Matrix, selector: &str) -> Result<Selected, SelectError> {
     Err(SelectError::Unknown { selector: selector.to_owned(), near: near(matrix, selector) })
 }
 
+impl Entry {
+    /// What selects exactly this entry: its id, or the path of an image that is in no matrix.
+    pub fn selector(&self) -> String {
+        match &self.source {
+            Source::File(file) if self.origin == Origin::AdHoc => file.image.display().to_string(),
+            _ => self.id.clone(),
+        }
+    }
+}
+
 /// An entry for an image given by its path.
 fn image_file(path: &Path) -> Entry {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
@@ -390,5 +400,8 @@ mod tests {
         };
         let (a, b) = (path("a"), path("b"));
         assert_eq!(ids(&[&a, &b, &a]).unwrap(), ["file-my-image", "file-my-image-2"]);
+        let entries = chosen(&[&a, &b, "debian-6.1"], Tiers::All).unwrap().entries;
+        let selectors: Vec<_> = entries.iter().map(Entry::selector).collect();
+        assert_eq!(selectors, ["debian-6.1", a.as_str(), b.as_str()], "each selects its entry");
     }
 }

@@ -6,13 +6,16 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use kernlab_proto::{CHUNK, GuestMessage, Limits, Stream};
+use kernlab_proto::{Limits, Stream, WAITING};
 use nix::{
     fcntl::{FcntlArg, OFlag, fcntl},
     unistd::pipe2,
 };
 
-use crate::port::{Port, PortError};
+use crate::{
+    outlet::Outlet,
+    port::{Port, PortError},
+};
 
 /// The agent's end of one pipe.
 struct Pipe {
@@ -28,6 +31,8 @@ pub(crate) struct Pipes {
     pipes: [Pipe; 3],
     /// The number of bytes beyond the limits.
     pub(crate) dropped: u64,
+    outlet: Outlet,
+    buffer: Vec<u8>,
 }
 
 /// The program's ends of the three pipes.
@@ -43,12 +48,15 @@ impl Pipes {
         let pipe = |stream, left| {
             let (ours, theirs) = pipe2(OFlag::O_CLOEXEC)?;
             fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+            // A smaller pipe works as well.
+            let _ = fcntl(&ours, FcntlArg::F_SETPIPE_SZ(WAITING as i32));
             nix::Result::Ok((Pipe { stream, end: Some(File::from(ours)), left }, theirs))
         };
         let (out, stdout) = pipe(Stream::Stdout, limits.stdout)?;
         let (err, stderr) = pipe(Stream::Stderr, limits.stderr)?;
         let (res, result) = pipe(Stream::Result, limits.result)?;
-        let pipes = Pipes { pipes: [out, err, res], dropped: 0 };
+        let (outlet, buffer) = (Outlet::default(), vec![0; WAITING]);
+        let pipes = Pipes { pipes: [out, err, res], dropped: 0, outlet, buffer };
         Ok((pipes, ProgramEnds { stdout, stderr, result }))
     }
 
@@ -59,11 +67,11 @@ impl Pipes {
 
     /// Sends one chunk from every pipe that has data. Returns whether any had data.
     pub(crate) fn forward(&mut self, port: &mut Port) -> Result<bool, PortError> {
-        let mut buffer = vec![0; CHUNK];
+        let Pipes { pipes, dropped, outlet, buffer } = self;
         let mut moved = false;
-        for pipe in &mut self.pipes {
+        for pipe in pipes {
             let Some(end) = &mut pipe.end else { continue };
-            let length = match end.read(&mut buffer) {
+            let length = match end.read(buffer) {
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -76,10 +84,9 @@ impl Pipes {
             moved = true;
             let sent = usize::try_from(pipe.left).map_or(length, |left| length.min(left));
             pipe.left -= sent as u64;
-            self.dropped += (length - sent) as u64;
+            *dropped += (length - sent) as u64;
             if sent > 0 {
-                let bytes = buffer[..sent].to_vec();
-                port.send(&GuestMessage::Output { stream: pipe.stream, bytes })?;
+                outlet.send(pipe.stream, &buffer[..sent], port)?;
             }
         }
         Ok(moved)

@@ -14,7 +14,9 @@ mod kernel_log;
 mod modules;
 mod mounts;
 mod network;
+mod outlet;
 mod parameters;
+mod pinned;
 mod port;
 mod power;
 mod processes;
@@ -94,6 +96,9 @@ fn serve() -> Result<(), AgentError> {
             },
             HostMessage::ReadKernelLog { mark } => kernel_log::send(mark, &mut port)?,
             HostMessage::Prewarm => port.send(&answer(symbols::sort_table()))?,
+            HostMessage::Taken | HostMessage::NotTaken => {
+                port.send(&answer(Err("read output: none waits")))?;
+            }
             HostMessage::PowerOff => return Ok(()),
         }
     }

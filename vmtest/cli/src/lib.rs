@@ -148,6 +148,42 @@ impl RunOptions {
     }
 }
 
+/// How suites of a user's own are run.
+#[derive(Args, Clone, Debug, Default)]
+pub struct TestOptions {
+    /// Which kernels to run.
+    #[command(flatten)]
+    pub selected: Selected,
+    /// Run only suites whose name matches.
+    #[arg(long, value_name = "GLOB")]
+    pub suite: Option<String>,
+    /// Run with this source of BTF; `masked` hides the kernel's BTF from user space.
+    #[arg(long, value_name = "MODE", value_parser = ["embedded", "masked", "absent"])]
+    pub btf: Option<String>,
+    /// Run only this part of the cells, such as 1/4 to 4/4 on four machines that share a run.
+    #[arg(long, value_name = "PART/OF")]
+    pub partition: Option<String>,
+    /// Boot a guest for every cell instead of restoring a saved one.
+    #[arg(long)]
+    pub cold: bool,
+    /// Run N guests at a time. By default as many as the machine has room for.
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<NonZeroUsize>,
+    /// Repeat each cell N times. A cell whose outcome varies is `flaky`, which counts as a failure.
+    #[arg(long, value_name = "N", conflicts_with = "update_snapshots")]
+    pub repeat: Option<NonZeroU32>,
+    /// Stop a cell after this many seconds instead of after the suite's `timeout`; four times that
+    /// without KVM.
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout: Option<NonZeroU32>,
+    /// Write the observed events as the new golden snapshots, unless something else is wrong.
+    #[arg(long)]
+    pub update_snapshots: bool,
+    /// Copy the report to this directory.
+    #[arg(long, value_name = "DIR")]
+    pub report: Option<PathBuf>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     io::{self, Read as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -29,14 +30,19 @@ fn send(place: &Path, path: &str, left: &mut Vec<PathBuf>, reports: &Reports) ->
     let kind = fs::metadata(place)?;
     if kind.is_dir() {
         for entry in fs::read_dir(place)? {
-            left.push(entry?.path());
+            let entry = entry?;
+            // A link may lead anywhere, and in a circle.
+            if !entry.file_type()?.is_symlink() {
+                left.push(entry.path());
+            }
         }
         return Ok(());
     }
     if !kind.is_file() {
         return Err(io::Error::other("neither a file nor a directory"));
     }
-    let mut file = File::open(place)?;
+    // Some files of the kernel would wait for content for ever.
+    let mut file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(place)?;
     let mut first = true;
     loop {
         let mut bytes = Vec::with_capacity(COLLECT_CHUNK);

@@ -156,13 +156,14 @@ fn clear(
     // Helpers of the tracer may be about to end as well.
     let patience = Instant::now() + Duration::from_millis(job.stop.within_ms).min(FREED);
     if !all_gone(patience) {
-        let processes = processes();
+        let mut processes = processes();
         // Everything but PID 1 and this program.
         let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
         all_gone(Instant::now() + DEATH);
-        if !processes.is_empty() {
-            reports.send(&SuiteReport::LeftRunning { processes })?;
+        if processes.is_empty() {
+            processes.push("a process whose name can't be read".to_owned());
         }
+        reports.send(&SuiteReport::LeftRunning { processes })?;
     }
     tracer.drain(Instant::now() + DEATH);
     let freed = Instant::now() + FREED;
@@ -248,10 +249,10 @@ impl Tracer {
     }
 
     /// Lets the tracer tell what it has seen of the workload: waits until it waits for more, or has
-    /// ended. A tracer that is busy for ever gets as much time for this as for its end.
+    /// ended. A tracer that is busy for ever gets a quarter of the suite's time for this.
     fn catch_up(&mut self, job: &SuiteJob, deadline: Instant) {
-        let patience = Instant::now() + Duration::from_millis(job.stop.within_ms);
-        let patience = patience.min(deadline);
+        let patience = Duration::from_millis(job.stop.within_ms.max(job.deadline_ms / 4));
+        let patience = (Instant::now() + patience).min(deadline);
         let mut settled = Settled::new(self.group);
         while self.end.is_none() && Instant::now() < patience && !settled.look() {
             let next = Instant::now() + settled::INTERVAL;

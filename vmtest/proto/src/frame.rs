@@ -17,7 +17,7 @@ use std::marker::PhantomData;
 use crate::message::Direction;
 
 /// Version of header and messages. Host and agent are built together, so there is only one.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// The longest payload of a request, in bytes. A Linux terminal buffers 64 KiB before it drops.
 pub const MAX_REQUEST: usize = 32 * 1024;
 /// The longest payload of an answer, in bytes.
@@ -63,6 +63,11 @@ pub enum FrameError {
     /// Unexpected bytes follow the message in its frame.
     #[error("{0} bytes follow the message in its frame")]
     Trailing(usize),
+}
+
+/// The CRC-32 of bytes.
+pub fn checksum(bytes: &[u8]) -> u32 {
+    crc32fast::hash(bytes)
 }
 
 /// One message as a frame.

@@ -1,7 +1,8 @@
 //! Messages between the host and the guest's agent, and the frames that carry them.
 //!
 //! The protocol is half duplex: the agent sends the first message ([`Hello`]), then the host sends
-//! one request at a time and reads until its answer is complete. A request is never longer than
+//! one request at a time and reads until its answer is complete. Large chunks of output are an exception:
+//! the host confirms each ([`GuestMessage::Waiting`]). A request is never longer than
 //! [`MAX_REQUEST`], so that it fits into the guest's terminal buffers even when the agent is busy:
 //! a serial port without flow control drops what doesn't fit.
 //!
@@ -16,8 +17,8 @@ mod message;
 mod packed;
 pub mod suite;
 
-pub use frame::{Decoder, FrameError, MAX_ANSWER, MAX_REQUEST, VERSION, encode};
+pub use frame::{Decoder, FrameError, MAX_ANSWER, MAX_REQUEST, VERSION, checksum, encode};
 pub use message::{
-    Begin, CHUNK, Direction, Exit, GuestMessage, Hello, HostMessage, Input, Limits, Proceed, Run,
-    RunReport, Stream, TerminalSize, log_mark,
+    Begin, CHUNK, Direction, Exit, GuestMessage, Hello, HostMessage, Input, Limits, Piece, Proceed,
+    Run, RunReport, Stream, TerminalSize, WAITING, log_mark,
 };

@@ -7,6 +7,9 @@ use crate::frame::{MAX_ANSWER, MAX_REQUEST};
 /// The most bytes of a file or an output stream in one message.
 pub const CHUNK: usize = 16 * 1024;
 
+/// The most bytes of output that wait in the guest's memory at a time.
+pub const WAITING: usize = 256 * 1024;
+
 /// The sender of a message, and its longest encoding.
 pub trait Direction: Serialize + DeserializeOwned {
     /// The longest encoding that may be sent or is accepted, in bytes.
@@ -47,6 +50,10 @@ pub enum HostMessage {
     PowerOff,
     /// Let the primed program continue. Answered like `Run`.
     Proceed(Proceed),
+    /// The answer to `Waiting`: the output was read.
+    Taken,
+    /// The answer to `Waiting`: the output could not be read, and has to be sent.
+    NotTaken,
 }
 
 /// The line that marks up to where a kernel's log was read.
@@ -156,6 +163,16 @@ pub enum GuestMessage {
         #[serde(with = "crate::packed")]
         bytes: Vec<u8>,
     },
+    /// A large chunk of output waits in the guest's memory, where the host can read it much faster than
+    /// a serial port sends it. Answered by `Taken` or `NotTaken`, before which the guest sends nothing.
+    Waiting {
+        /// The source of the output.
+        stream: Stream,
+        /// Where it is, in this order: at most [`WAITING`] bytes.
+        pieces: Vec<Piece>,
+        /// The CRC-32 of all of it: the kernel may have moved a page.
+        checksum: u32,
+    },
     /// The program has ended, and all its output was sent.
     Exited(RunReport),
     /// The guest has begun, but can't read QEMU's files: the host has to write them.
@@ -171,6 +188,15 @@ pub enum GuestMessage {
 
 impl Direction for GuestMessage {
     const MAX: usize = MAX_ANSWER;
+}
+
+/// A contiguous part of the guest's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Piece {
+    /// Its physical address.
+    pub address: u64,
+    /// Its length in bytes.
+    pub length: u32,
 }
 
 /// The agent's report about its guest.

@@ -22,8 +22,8 @@ use super::{Named, Report, Summary};
 use crate::{
     checkpoints::Checkpoints,
     lab::{BOOT_TIMEOUT, Bootable, Guest, Job, LabError, Ready},
-    program::Program,
     qemu::Accelerator,
+    suite::payload::in_path,
 };
 use kernlab_kernels::{Silent, Store};
 
@@ -185,7 +185,7 @@ fn found(bench: &BaselineBench, scratch: &Path) -> io::Result<Vec<Baseline>> {
         ("danobi/vmtest", "vmtest", danobi, Sign::Output),
     ];
     let installed = all.into_iter().filter_map(|(name, program, arguments, sign)| {
-        let program = Program::in_path(program)?;
+        let program = in_path(program)?;
         Some(Baseline { name, program, arguments, sign, unable: None, times: Vec::new() })
     });
     Ok(installed.collect())

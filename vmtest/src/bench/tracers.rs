@@ -1,14 +1,15 @@
 //! Measures what the tracers cost a program that only writes.
 
-use std::{num::NonZeroUsize, time::Duration};
+use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use kernlab_core::{cell::BackendKind, cost::Cost};
+use kernlab_proto::suite::ARCHIVES;
 
 use super::{Named, Report, Summary};
 use crate::{
     checkpoints::Checkpoints,
     lab::{Bootable, Exit, Guest, Job, LabError, Ready},
-    program::Program,
+    qemu::InjectedFile,
 };
 use kernlab_kernels::{Silent, Store};
 
@@ -23,8 +24,9 @@ pub struct TracersBench {
     pub store: Store,
     /// How often to measure everything.
     pub rounds: NonZeroUsize,
-    /// bpftrace, if it is installed: the same events through its perf buffer.
-    pub bpftrace: Option<Program>,
+    /// The archive with bpftrace and its libraries, if it is installed: the same events through its
+    /// perf buffer.
+    pub bpftrace: Option<PathBuf>,
 }
 
 /// Why the measurement failed.
@@ -89,7 +91,10 @@ pub fn tracers(
     let mut beside = "bpftrace (not installed)".to_owned();
     if let Some(bpftrace) = &bench.bpftrace {
         bootable.machine.memory_mib = MEMORY_MIB;
-        bootable.machine.injected.extend(bpftrace.files());
+        bootable.machine.injected.push(InjectedFile {
+            guest: format!("{ARCHIVES}1-bpftrace.tar"),
+            host: bpftrace.clone(),
+        });
         tracers.push(("bpftrace, perf", By::Bpftrace));
         beside = "bpftrace".to_owned();
     }
@@ -161,7 +166,7 @@ fn measure(guest: &mut Guest<Ready>, which: &'static str, by: By) -> Result<Cost
         }
         By::Bpftrace => {
             option("--bpftrace", "/bin/bpftrace".to_owned());
-            Program::with_libraries(Job::new(args))
+            Job::new(args)
         }
     };
     let output = guest.run(&job.timeout(TIMEOUT))?;

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use kernlab_proto::{Begin, CHUNK, GuestMessage, HostMessage, Stream, log_mark};
+use kernlab_proto::{Begin, CHUNK, GuestMessage, HostMessage, Piece, Stream, WAITING, log_mark};
 
 use super::{
     Bootable,
@@ -283,8 +283,29 @@ impl Machine {
     }
 
     pub(super) fn receive(&mut self, request: Request) -> Result<GuestMessage, LabError> {
-        let received = self.connection.receive(request.deadline);
-        received.map_err(|error| self.broken(error, Phase::Work, request))
+        loop {
+            let received = self.connection.receive(request.deadline);
+            let message = received.map_err(|error| self.broken(error, Phase::Work, request))?;
+            let GuestMessage::Waiting { stream, pieces, checksum } = &message else {
+                return Ok(message);
+            };
+            let Some(bytes) = self.waiting(pieces, *checksum, request) else {
+                self.send(&HostMessage::NotTaken, request)?;
+                continue;
+            };
+            self.send(&HostMessage::Taken, request)?;
+            return Ok(GuestMessage::Output { stream: *stream, bytes });
+        }
+    }
+
+    /// Output that waits in the guest's memory. None if it can't be read, or is not what the guest meant.
+    fn waiting(&mut self, pieces: &[Piece], checksum: u32, request: Request) -> Option<Vec<u8>> {
+        let length = pieces.iter().try_fold(0_u32, |sum, piece| sum.checked_add(piece.length))?;
+        if length as usize > WAITING {
+            return None;
+        }
+        let bytes = self.monitor.read_memory(pieces, request.deadline).ok()?;
+        (kernlab_proto::checksum(&bytes) == checksum).then_some(bytes)
     }
 
     /// Turns a lost connection into the error with the best evidence: the kernel's crash report,
@@ -327,6 +348,7 @@ impl Machine {
             GuestMessage::FilesWanted { .. } => "request for files",
             GuestMessage::Refused { .. } => "refusal",
             GuestMessage::Output { .. } => "output, unexpected or beyond the limits",
+            GuestMessage::Waiting { .. } => "output that waits",
             GuestMessage::Exited(_) => "end of a program",
             GuestMessage::Primed => "primed program",
             GuestMessage::AtTerminal => "program at the terminal",

@@ -178,6 +178,8 @@ impl Port {
 pub(super) const MONITOR: RawFd = 5;
 /// The descriptor at which QEMU inherits the file of its guest's memory.
 pub(super) const MEMORY: RawFd = 6;
+/// The descriptor at which QEMU inherits the file for parts of its guest's memory.
+pub(super) const TRANSFER: RawFd = 9;
 
 /// What QEMU connects the serial ports to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

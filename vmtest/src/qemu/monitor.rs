@@ -2,18 +2,22 @@
 //! docs/interop/qmp-spec.rst in QEMU's sources. Each message is one line of JSON.
 
 use std::{
+    fs::File,
     io::{self, IoSlice, Read, Write},
     os::{
         fd::{AsRawFd, OwnedFd},
-        unix::net::UnixStream,
+        unix::{fs::FileExt as _, net::UnixStream},
     },
     thread,
     time::{Duration, Instant},
 };
 
+use kernlab_proto::Piece;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+use super::arguments::TRANSFER;
 
 /// The longest accepted line, and the largest state of devices, in bytes. Some tens of kilobytes
 /// are usual, because the state does not include memory.
@@ -61,6 +65,8 @@ struct Refusal {
 #[derive(Debug)]
 pub struct Monitor {
     stream: UnixStream,
+    /// QEMU inherits this file, and writes parts of the guest's memory to it.
+    transfer: File,
     /// Bytes that were read but not yet parsed.
     pending: Vec<u8>,
     negotiated: bool,
@@ -69,8 +75,8 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    pub(super) fn new(stream: UnixStream) -> Self {
-        Monitor { stream, pending: Vec::new(), negotiated: false, runs: false }
+    pub(super) fn new(stream: UnixStream, transfer: File) -> Self {
+        Monitor { stream, transfer, pending: Vec::new(), negotiated: false, runs: false }
     }
 
     /// Stops the machine for good and returns the state of its devices. The state does not include
@@ -118,6 +124,25 @@ impl Monitor {
             }
             Ok(())
         })
+    }
+
+    /// Reads parts of the running guest's memory, one after the other.
+    pub fn read_memory(
+        &mut self,
+        pieces: &[Piece],
+        deadline: Instant,
+    ) -> Result<Vec<u8>, MonitorError> {
+        self.negotiate(deadline)?;
+        let file = format!("/proc/self/fd/{TRANSFER}");
+        let mut bytes = Vec::new();
+        for &Piece { address, length } in pieces {
+            let piece = json!({ "val": address, "size": length, "filename": file });
+            self.execute("pmemsave", piece, deadline)?;
+            let start = bytes.len();
+            bytes.resize(start + length as usize, 0);
+            self.transfer.read_exact_at(&mut bytes[start..], 0)?;
+        }
+        Ok(bytes)
     }
 
     /// Ends the capability negotiation, and enables the migration capability that leaves shared
@@ -239,7 +264,7 @@ mod tests {
         theirs.write_all(says.as_bytes()).unwrap();
         theirs.shutdown(std::net::Shutdown::Write).unwrap();
         let deadline = Instant::now() + Duration::from_secs(10);
-        Monitor::new(ours).restore(b"state", deadline).unwrap_err()
+        Monitor::new(ours, tempfile::tempfile().unwrap()).restore(b"state", deadline).unwrap_err()
     }
 
     #[rstest]
@@ -257,7 +282,7 @@ mod tests {
     fn a_silent_qemu_is_left_at_the_deadline() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         let deadline = Instant::now() + Duration::from_millis(20);
-        let error = Monitor::new(ours).save(deadline).unwrap_err();
+        let error = Monitor::new(ours, tempfile::tempfile().unwrap()).save(deadline).unwrap_err();
         assert!(
             matches!(error, MonitorError::Io(error) if error.kind() == io::ErrorKind::TimedOut)
         );

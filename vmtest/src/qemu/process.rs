@@ -27,7 +27,7 @@ use nix::{
 };
 
 use super::{
-    arguments::{MEMORY, MONITOR, MachineSpec, Memory, Port, Wiring},
+    arguments::{MEMORY, MONITOR, MachineSpec, Memory, Port, TRANSFER, Wiring},
     binary::Binary,
     monitor::Monitor,
     spawner,
@@ -92,10 +92,14 @@ impl Process {
         let (console, console_theirs) = UnixStream::pair().map_err(SpawnError::Connect)?;
         let (protocol, protocol_theirs) = UnixStream::pair().map_err(SpawnError::Connect)?;
         let (monitor, monitor_theirs) = UnixStream::pair().map_err(SpawnError::Connect)?;
-        let monitor = Monitor::new(monitor);
         let diagnostics = memfd_create(c"qemu-stderr", MFdFlags::MFD_CLOEXEC)
             .map(File::from)
             .map_err(|error| SpawnError::Connect(error.into()))?;
+        let transfer = memfd_create(c"qemu-transfer", MFdFlags::MFD_CLOEXEC)
+            .map(File::from)
+            .map_err(|error| SpawnError::Connect(error.into()))?;
+        let transfer_theirs = transfer.try_clone().map_err(SpawnError::Connect)?;
+        let monitor = Monitor::new(monitor, transfer);
         let (life, life_theirs) =
             pipe2(OFlag::O_CLOEXEC).map_err(|error| SpawnError::Connect(error.into()))?;
         let stderr = diagnostics.try_clone().map_err(SpawnError::Connect)?;
@@ -125,6 +129,7 @@ impl Process {
             FdMapping { parent_fd: protocol_theirs.into(), child_fd: Port::Protocol.inherited() },
             FdMapping { parent_fd: monitor_theirs.into(), child_fd: MONITOR },
             FdMapping { parent_fd: life_theirs, child_fd: LIFE },
+            FdMapping { parent_fd: transfer_theirs.into(), child_fd: TRANSFER },
         ];
         if let Some((file, _)) = memory.file() {
             let file = file.try_clone().map_err(SpawnError::Connect)?;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use kernlab_core::outcome::Outcome;
 
 use super::{CellReport, Report};
+use crate::suite::run::SUITE;
 
 /// Scenarios down, kernels across.
 pub(super) struct Grid<'a> {
@@ -65,12 +66,16 @@ impl<'a> Grid<'a> {
             .filter(|&&outcome| self.report.cells.iter().any(|cell| cell.outcome == outcome))
             .map(|&outcome| format!("{} {outcome}", symbol(outcome)))
             .collect();
-        format!(
-            "{}; a character per backend ({}), a group per BTF mode ({})",
-            symbols.join(", "),
-            self.backends.join(", "),
-            self.groups()
-        )
+        let (symbols, groups) = (symbols.join(", "), self.groups());
+        match &self.backends[..] {
+            [SUITE] => format!("{symbols}; a character per BTF mode ({groups})"),
+            backends => {
+                let backends = backends.join(", ");
+                format!(
+                    "{symbols}; a character per backend ({backends}), a group per BTF mode ({groups})"
+                )
+            }
+        }
     }
 
     /// The BTF modes: one list for all kernels, or one for each kernel if they differ.

@@ -65,6 +65,7 @@ pub fn render(
         @for (splat, count) in report.allowed() {
             p { "known, in " (count) " cells: " (allowed(splat)) }
         }
+        @for remark in &report.remarks { p { (page::sentence(remark)) } }
         @if !causes.is_empty() {
             h2 { "What is not as it should be" }
             @for finding in causes { (cause::of_run(finding)) }
@@ -248,30 +249,16 @@ fn decision(decision: &Decision) -> String {
 
 #[cfg(test)]
 mod tests {
-    use kernlab_core::dossier::Dossier;
-
     use super::{
         super::{
-            regression::{self, Regression, Side},
+            regression::{NoEvidence, Regression, Side},
             sample,
         },
         *,
     };
 
-    struct Nothing;
-
-    impl regression::EvidenceSource for Nothing {
-        fn events(&self, _: &CellReport) -> Option<String> {
-            None
-        }
-
-        fn dossier(&self, _: &str) -> Option<Dossier> {
-            None
-        }
-    }
-
     fn causes(report: &Report) -> Vec<Finding> {
-        Regression::causes(Side { report, evidence: &Nothing })
+        Regression::causes(Side { report, evidence: &NoEvidence })
     }
 
     fn evidence(cell: &CellReport) -> EvidenceLinks {
@@ -289,6 +276,16 @@ mod tests {
         let (body, rest) = page.split_once("<style>").unwrap();
         let rest = rest.split_once("</style>").unwrap().1.split_once("<script>").unwrap().0;
         insta::assert_snapshot!(format!("{body}{rest}").replace("><", ">\n<"));
+    }
+
+    #[test]
+    fn suites_have_their_own_commands_and_remarks() {
+        let report = sample::suites();
+        let page = render(&report, &causes(&report), &evidence);
+        let again = "kernlab test --kernel debian-5.10 --suite opens</pre>";
+        assert_eq!(page.matches(again).count(), 2, "of the cause, and of the cell: {page}");
+        assert!(page.contains("<p>opens: fail (unexpected-exit) on all 2 kernels"), "{page}");
+        assert!(page.contains("opens on debian-5.10, debian-6.1 (embedded)</h3>"), "{page}");
     }
 
     #[test]

@@ -159,6 +159,11 @@ mod tests {
         insta::assert_snapshot!(render(&sample::report()));
     }
 
+    #[test]
+    fn a_cell_of_a_suite_is_one_test_case() {
+        insta::assert_snapshot!(render(&sample::suites()));
+    }
+
     /// The names of a document's elements.
     fn elements(document: &str) -> Vec<String> {
         let mut reader = Reader::from_str(document);

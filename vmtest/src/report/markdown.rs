@@ -22,6 +22,9 @@ pub fn render(report: &Report, limit: usize) -> String {
         let [title, reason, link] = [title, reason, link].map(|text| escaped(text));
         let _ = writeln!(text, "- known, in {count} cells: **{title}**: {reason}: <{link}>");
     }
+    for remark in &report.remarks {
+        let _ = writeln!(text, "- {}", escaped(remark));
+    }
     matrix(&mut text, report);
     let findings = report.findings();
     if findings.is_empty() {
@@ -112,6 +115,11 @@ mod tests {
     #[test]
     fn a_run() {
         insta::assert_snapshot!(render(&sample::report(), GITHUB_LIMIT));
+    }
+
+    #[test]
+    fn suites() {
+        insta::assert_snapshot!(render(&sample::suites(), GITHUB_LIMIT));
     }
 
     #[test]

@@ -2,16 +2,21 @@
 //!
 //! `docs/report-schema.md` documents the JSON form.
 
+mod find;
 mod grid;
 pub mod html;
+pub mod instructions;
 pub mod junit;
 pub mod markdown;
 pub mod predictions;
 pub mod regression;
+pub mod repro;
 #[cfg(test)]
 mod sample;
 pub mod table;
 pub mod timings;
+mod tracer;
+pub mod why;
 
 use std::{
     cmp::Reverse,
@@ -27,6 +32,11 @@ use kernlab_core::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use self::{
+    find::FindError,
+    tracer::{LoadedObject, TracerReport},
+};
+
 /// The version of `report.json`. New fields don't change it; a new meaning of a field does.
 pub const SCHEMA: u32 = 1;
 
@@ -41,6 +51,9 @@ pub struct Report {
     pub kernels: Vec<Kernel>,
     /// The requested cells, in the order of the matrix.
     pub cells: Vec<CellReport>,
+    /// What only the cells of a suite on all kernels show together, one sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
 }
 
 /// A file that is not a report.
@@ -185,6 +198,12 @@ pub struct CellReport {
     /// Every attempt, if the cell was repeated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<AttemptReport>,
+    /// The tracer of a user's suite.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracer: Option<TracerReport>,
+    /// The command that runs a cell of a user's suite again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<String>,
 }
 
 /// A known splat, which does not affect the verdict.
@@ -238,13 +257,16 @@ impl CellReport {
     }
 
     /// `fail (events-differ)`.
-    fn verdict(&self) -> String {
+    pub fn verdict(&self) -> String {
         let reason = self.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
         format!("{}{reason}", self.outcome)
     }
 
     /// The command that runs the cell again.
     pub fn repro_command(&self) -> String {
+        if let Some(again) = &self.again {
+            return again.clone();
+        }
         let CellReport { kernel, btf, backend, scenario, attempts, .. } = self;
         let repeat = match attempts.len() {
             0 => String::new(),
@@ -277,6 +299,8 @@ impl CellReport {
             evidence: String::new(),
             allowed: Vec::new(),
             attempts: Vec::new(),
+            tracer: None,
+            again: None,
         }
     }
 

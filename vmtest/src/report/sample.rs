@@ -40,7 +40,34 @@ pub(super) fn report() -> Report {
             kernel("vendor-5.4", None, Some("cannot download linux.deb <404>")),
         ],
         cells,
+        remarks: Vec::new(),
     }
+}
+
+/// A run of two suites on two kernels: one fails alike on both.
+pub(super) fn suites() -> Report {
+    let mut cells = Vec::new();
+    for kernel in ["debian-5.10", "debian-6.1"] {
+        for suite in ["opens", "writes"] {
+            let mut cell = CellReport::of_verdict(
+                &format!("{kernel}/embedded/suite/{suite}"),
+                Verdict::pass(),
+            );
+            if suite == "opens" {
+                cell.set_verdict(Verdict::because(
+                    Outcome::Fail,
+                    Reason::UnexpectedExit,
+                    "the tracer ended: exit code 1; stderr:\nlibbpf: no <BTF>",
+                ));
+            }
+            cell.duration_ms = 321;
+            cell.again = Some(format!("kernlab test --kernel {kernel} --suite {suite}"));
+            cells.push(cell);
+        }
+    }
+    let remark = "opens: fail (unexpected-exit) on all 2 kernels: the tracer or the suite is at \
+                  fault, not a kernel";
+    Report { cells, kernels: Vec::new(), remarks: vec![remark.to_owned()], ..report() }
 }
 
 fn cell(id: &str) -> CellReport {

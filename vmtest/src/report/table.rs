@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use kernlab_core::outcome::Outcome;
 
 use super::{
-    AllowedSplat, CellReport, Report, Tally,
+    AllowedSplat, Report, Tally,
     grid::{Grid, distinct},
+    regression::{Explanation, Finding, Regression, Side},
 };
 
 /// Scenarios down, kernels across, with a group of characters per BTF mode and a character per
@@ -52,40 +53,97 @@ pub fn matrix(report: &Report, width: usize) -> String {
     text
 }
 
-/// The maximum number of cells explained in full: a broken tracer would fill the screen.
-const EXPLAINED: usize = 12;
-
-/// Every cell with an unexpected outcome, with its reason, its diff and how to run it again; then
-/// the known splats that kernels printed.
-pub fn findings(report: &Report) -> String {
-    let (lacking, found): (Vec<_>, Vec<_>) =
-        report.findings().into_iter().partition(|cell| cell.outcome == Outcome::Unavailable);
+/// A line for each kernel on which a command ran: how it ended, whether the kernel printed splats, and
+/// how long it took.
+pub fn commands(report: &Report) -> String {
+    let head = ["kernel", "release", "exit", "splats", "seconds", "outcome"];
+    let mut rows = vec![head.map(str::to_owned)];
+    for cell in &report.cells {
+        let tracer = cell.tracer.as_ref();
+        let exit = tracer.and_then(|tracer| match (tracer.exit_code, tracer.signal) {
+            (Some(code), _) => Some(code.to_string()),
+            (None, Some(signal)) => Some(format!("signal {signal}")),
+            (None, None) => None,
+        });
+        let kernel = match cell.btf.as_str() {
+            "masked" => format!("{} masked", cell.kernel),
+            _ => cell.kernel.clone(),
+        };
+        let none = || "-".to_owned();
+        let seconds = format!("{:.1}", cell.duration_ms as f64 / 1000.0);
+        let release = cell.release.clone().unwrap_or_else(none);
+        let splats = match (cell.outcome, cell.allowed.len()) {
+            (Outcome::KernelWarning | Outcome::KernelCrash, _) => "yes".to_owned(),
+            (_, 0) => "none".to_owned(),
+            (_, known) => format!("{known} known"),
+        };
+        rows.push([kernel, release, exit.unwrap_or_else(none), splats, seconds, cell.verdict()]);
+    }
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let widths: [usize; 6] = std::array::from_fn(width);
     let mut text = String::new();
-    for cell in found.iter().take(EXPLAINED) {
-        let _ = writeln!(text, "{}: {}", cell.id(), cell.verdict());
-        for line in cell.message.lines() {
-            let _ = writeln!(text, "    {line}");
-        }
-        for line in cell.diff.iter().flat_map(|diff| diff.lines()) {
-            let _ = writeln!(text, "    {line}");
-        }
-        let _ = writeln!(text, "    again: {}\n", cell.repro_command());
+    for [kernel, release, exit, splats, seconds, outcome] in &rows {
+        let [first, second, third, fourth, fifth, _] = widths;
+        let _ = writeln!(
+            text,
+            "{kernel:first$}  {release:second$}  {exit:>third$}  {splats:fourth$}  {seconds:>fifth$}  \
+             {outcome}"
+        );
     }
-    if found.len() > EXPLAINED {
-        let _ = writeln!(text, "... and {} more: see report.json\n", found.len() - EXPLAINED);
+    text
+}
+
+/// The maximum number of causes that are explained: a broken tracer would fill the screen.
+const EXPLAINED: usize = 12;
+/// The maximum number of cells that are listed for one cause.
+const CELLS: usize = 6;
+
+/// Every cause of unexpected outcomes once, with its cells, its diff and how to run the first cell
+/// again; then the known splats that kernels printed, and the remarks.
+pub fn findings(run: Side<'_>) -> String {
+    let (report, causes) = (run.report, Regression::causes(run));
+    let mut text = String::new();
+    for cause in causes.iter().take(EXPLAINED) {
+        text += &explained(cause);
     }
-    // Usually these are all cells of a kernel, for one reason.
-    let of = |cell: &CellReport| (cell.kernel.clone(), cell.reason, cell.message.clone());
-    for alike in lacking.chunk_by(|one, other| of(one) == of(other)) {
-        let cell = alike[0];
-        let count = alike.len();
-        let _ = writeln!(text, "{}: {}, {count} cells", cell.kernel, cell.verdict());
-        let _ = writeln!(text, "    {}\n", cell.message);
+    if causes.len() > EXPLAINED {
+        let more = counted(causes.len() - EXPLAINED, "more cause");
+        let _ = writeln!(text, "... and {more}: see report.json\n");
     }
     for (AllowedSplat { title, reason, link }, count) in report.allowed() {
         let _ = writeln!(text, "{title}: known, in {count} cells\n    {reason}: {link}\n");
     }
+    for remark in &report.remarks {
+        let _ = writeln!(text, "{remark}\n");
+    }
     text
+}
+
+fn explained(cause: &Finding) -> String {
+    let verdict = cause.head.join(" or ");
+    let mut text = match &cause.cells[..] {
+        [cell] => format!("{cell}: {verdict}\n"),
+        cells => format!("{}: {verdict}, {} cells\n", cause.place(), cells.len()),
+    };
+    let mut lines: Vec<String> = cause.message.lines().map(str::to_owned).collect();
+    for explanation in Explanation::together(&cause.explanations) {
+        lines.push(format!("{}:", explanation.title()));
+        lines.extend(explanation.changes.iter().map(|change| format!("  {change}")));
+    }
+    if cause.cells.len() > 1 {
+        // "and 1 more" takes as much room as that one cell.
+        let shown = if cause.cells.len() == CELLS + 1 { CELLS + 1 } else { CELLS };
+        lines.extend(cause.cells.iter().take(shown).map(|cell| format!("cell {cell}")));
+        if cause.cells.len() > shown {
+            lines.push(format!("and {} more cells", cause.cells.len() - shown));
+        }
+    }
+    lines.extend(cause.diff.iter().flat_map(|diff| diff.lines()).map(str::to_owned));
+    lines.push(format!("again: {}", cause.again));
+    for line in lines {
+        let _ = writeln!(text, "    {line}");
+    }
+    text + "\n"
 }
 
 /// `1 cell`, `2 cells`.
@@ -109,7 +167,7 @@ mod tests {
     use kernlab_core::outcome::{Outcome, Reason, Verdict};
 
     use super::*;
-    use crate::report::{AllowedSplat, CellReport, Run};
+    use crate::report::{AllowedSplat, CellReport, Run, regression::NoEvidence, sample};
 
     fn report() -> Report {
         let mut cells = Vec::new();
@@ -143,7 +201,11 @@ mod tests {
             repeat: std::num::NonZeroU32::MIN,
             exit_code: 1,
         };
-        Report { schema: 1, run, kernels: vec![], cells }
+        Report { schema: 1, run, kernels: vec![], cells, remarks: vec![] }
+    }
+
+    fn found(report: &Report) -> String {
+        findings(Side { report, evidence: &NoEvidence })
     }
 
     #[test]
@@ -165,7 +227,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_explained_and_can_be_repeated() {
-        insta::assert_snapshot!(findings(&report()), @r"
+        insta::assert_snapshot!(found(&report()), @r"
         debian-6.12/masked/aya/sys_write/threads: fail (events-differ)
             they differ
             again: cargo xtask vmtest --kernel debian-6.12 --btf masked --backend aya --scenario sys_write/threads
@@ -187,6 +249,20 @@ mod tests {
             });
         }
         let told = "\nWARNING in do_it: known, in 3 cells\n    a bug of this kernel: https://example.org/1\n";
-        assert!(findings(&report).contains(told), "{}", findings(&report));
+        assert!(found(&report).contains(told), "{}", found(&report));
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        insta::assert_snapshot!(found(&sample::suites()));
+        let mut report = report();
+        for (number, cell) in report.cells.iter_mut().enumerate() {
+            // Causes that differ only in numbers would be one.
+            let message = format!("died of {}", "x".repeat(number));
+            cell.set_verdict(Verdict::because(Outcome::Fail, Reason::TracerDied, message));
+        }
+        let text = found(&report);
+        assert_eq!(text.matches("again: ").count(), EXPLAINED);
+        assert!(text.ends_with("... and 4 more causes: see report.json\n\n"), "{text}");
     }
 }

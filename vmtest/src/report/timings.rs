@@ -94,6 +94,7 @@ mod tests {
                 cell("k/masked/aya/t/b", &[("guest", 200), ("trace", 700), ("trace/attach", 500)]),
                 cell("k/masked/aya/t/c", &[("guest", 100)]),
             ],
+            remarks: Vec::new(),
         };
         insta::assert_snapshot!(profile(&report));
     }

@@ -14,7 +14,7 @@ const ALLOW_FILE: &str = "splats.toml";
 /// # Errors
 ///
 /// The list exists, but can't be read or is not valid.
-pub(super) fn read(root: &Path) -> Result<AllowList, DocumentError> {
+pub(crate) fn read(root: &Path) -> Result<AllowList, DocumentError> {
     let document = Document::read_if_there(&root.join(ALLOW_FILE))?;
     document.map_or_else(|| Ok(AllowList::default()), |document| document.parse())
 }

@@ -7,7 +7,7 @@ const QEMU_MIB: u64 = 96;
 
 /// How many guests with `memory_mib` of memory run side by side without waiting for processors or
 /// exhausting the host's memory.
-pub(super) fn guests(memory_mib: u32) -> usize {
+pub(crate) fn guests(memory_mib: u32) -> usize {
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
     let available = [
         fs::read_to_string("/proc/meminfo").ok().and_then(|text| available_mib(&text)),

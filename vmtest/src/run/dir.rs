@@ -21,9 +21,19 @@ pub const RUN_VARIABLE: &str = "KERNLAB_RUN";
 pub struct RunDir(PathBuf);
 
 impl RunDir {
-    /// Makes the directory of a new run in the directory of all runs, named after the time in UTC,
-    /// and points `latest` to it. Git ignores the runs.
+    /// Makes the directory of a new run in the directory of all runs, and points `latest` to it.
     pub fn create(all: &Path) -> io::Result<Self> {
+        let dir = RunDir::create_aside(all)?;
+        let name = dir.name();
+        // Replaces the link in one step, so that `latest` always points to a run.
+        let fresh = all.join(format!(".latest-{name}"));
+        symlink(&name, &fresh)?;
+        fs::rename(fresh, all.join("latest"))?;
+        Ok(dir)
+    }
+
+    /// Makes the directory of a run, named after the time in UTC. Git ignores the runs.
+    pub fn create_aside(all: &Path) -> io::Result<Self> {
         fs::create_dir_all(all)?;
         match File::create_new(all.join(".gitignore")) {
             Ok(mut file) => file.write_all(b"*\n")?,
@@ -43,10 +53,6 @@ impl RunDir {
                 Err(error) => return Err(error),
             }
         }
-        // Replaces the link in one step, so that `latest` always points to a run.
-        let fresh = all.join(format!(".latest-{name}"));
-        symlink(&name, &fresh)?;
-        fs::rename(fresh, all.join("latest"))?;
         Ok(RunDir(dir))
     }
 
@@ -105,6 +111,19 @@ impl RunDir {
     pub(crate) fn evidence_of(&self, cell: &CellReport) -> CellEvidence {
         CellEvidence::at(self.0.join(&cell.evidence))
     }
+
+    /// What the tracer of a user's suite wrote to standard output and to standard error.
+    pub fn output_of(&self, cell: &CellReport) -> (Vec<u8>, Vec<u8>) {
+        self.evidence_of(cell).streams()
+    }
+
+    /// The files of a cell's evidence, by their paths in its directory, and their sizes in bytes.
+    pub fn files_of(&self, cell: &CellReport) -> Vec<(PathBuf, u64)> {
+        match below(Path::new(&cell.evidence)) {
+            Some(_) => self.evidence_of(cell).files(),
+            None => Vec::new(),
+        }
+    }
 }
 
 impl EvidenceSource for RunDir {
@@ -162,8 +181,8 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let dir = RunDir::create(root.path()).unwrap();
         let outside = CellEvidence::at(root.path().to_owned());
-        outside.keep_events("outside");
-        dir.create_evidence("k/masked/aya/t/s").unwrap().keep_events("inside");
+        outside.keep_events(Some("outside"));
+        dir.create_evidence("k/masked/aya/t/s").unwrap().keep_events(Some("inside"));
         let mut cell = CellReport::of_verdict("k/masked/aya/t/s", Verdict::pass());
         for (evidence, expected) in
             [("cells/k/masked/aya/t/s", Some("inside")), ("..", None), ("", None), ("cells", None)]

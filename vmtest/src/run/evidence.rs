@@ -1,6 +1,12 @@
 //! The files that a cell writes.
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Component, Path, PathBuf},
+};
+
+use kernlab_core::object_record::ObjectRecord;
 
 use super::dir::{read_json, read_text, write_json};
 use crate::{
@@ -21,6 +27,9 @@ impl CellEvidence {
     const KERNEL_LOG: &str = "kernel.log";
     const VERIFIER_LOG: &str = "verifier.log";
     const LOST_GUEST: &str = "guest.txt";
+    const STDOUT: &str = "stdout.txt";
+    const STDERR: &str = "stderr.txt";
+    const COLLECTED: &str = "collected";
 
     /// The evidence in a directory, which may not exist.
     pub(crate) fn at(dir: PathBuf) -> Self {
@@ -54,12 +63,44 @@ impl CellEvidence {
         fs::write(self.0.join(Self::KERNEL_LOG), log)
     }
 
+    /// Keeps what a suite's tracer wrote, and the conductor's reports, as far as they arrived.
+    pub(crate) fn keep_streams(&self, stdout: &[u8], stderr: &[u8], reports: &[u8]) {
+        for (name, bytes) in
+            [("record.jsonl", reports), (Self::STDOUT, stdout), (Self::STDERR, stderr)]
+        {
+            if !bytes.is_empty() {
+                let _ = fs::write(self.0.join(name), bytes);
+            }
+        }
+    }
+
+    /// Keeps the files that were brought back from a guest. Their paths are the guest's, so nothing
+    /// but names is taken from them.
+    pub(crate) fn keep_collected(&self, files: &BTreeMap<String, Vec<u8>>) {
+        for (path, bytes) in files {
+            let names: PathBuf = Path::new(path)
+                .components()
+                .filter(|part| matches!(part, Component::Normal(_)))
+                .collect();
+            let place = self.0.join(Self::COLLECTED).join(names);
+            if let Some(dir) = place.parent() {
+                let _ = fs::create_dir_all(dir).and_then(|()| fs::write(&place, bytes));
+            }
+        }
+    }
+
+    /// What a suite's tracer wrote to standard output and to standard error.
+    pub(crate) fn streams(&self) -> (Vec<u8>, Vec<u8>) {
+        let read = |name| fs::read(self.0.join(name)).unwrap_or_default();
+        (read(Self::STDOUT), read(Self::STDERR))
+    }
+
     /// Keeps the tracer's output.
     pub(crate) fn keep_output(&self, output: &JobOutput) -> io::Result<()> {
         for (name, bytes) in [
             ("record.json", &output.result),
-            ("stdout.txt", &output.stdout),
-            ("stderr.txt", &output.stderr),
+            (Self::STDOUT, &output.stdout),
+            (Self::STDERR, &output.stderr),
         ] {
             if !bytes.is_empty() {
                 fs::write(self.0.join(name), bytes)?;
@@ -84,6 +125,18 @@ impl CellEvidence {
             }
         }
         Ok(())
+    }
+
+    /// Keeps the verifier's logs of a BPF object's programs.
+    pub(crate) fn keep_verifier_logs(&self, record: &ObjectRecord) {
+        let logs = record.programs.iter().filter_map(|program| {
+            let log = program.verifier_log.as_ref()?;
+            Some(format!("{}:\n{}\n", program.name, log.trim_end()))
+        });
+        let text: String = logs.collect();
+        if !text.is_empty() {
+            let _ = fs::write(self.0.join(Self::VERIFIER_LOG), text);
+        }
     }
 
     /// Keeps the cell's report.
@@ -111,17 +164,40 @@ impl CellEvidence {
         self.text(Self::LOST_GUEST).or_else(|| self.text(Self::KERNEL_LOG))
     }
 
+    /// All files, by their paths in the directory, and their sizes in bytes. Links are not followed.
+    pub(crate) fn files(&self) -> Vec<(PathBuf, u64)> {
+        let mut files = Vec::new();
+        let mut dirs = vec![self.0.clone()];
+        while let Some(dir) = dirs.pop() {
+            for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+                let path = entry.path();
+                match entry.metadata() {
+                    Ok(metadata) if metadata.is_dir() => dirs.push(path),
+                    Ok(metadata) if metadata.is_file() => {
+                        let path = path.strip_prefix(&self.0).unwrap_or(&path).to_owned();
+                        files.push((path, metadata.len()));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        files.sort();
+        files
+    }
+
     fn text(&self, name: &str) -> Option<String> {
         fs::read_to_string(self.0.join(name)).ok()
     }
 
-    #[cfg(test)]
-    pub(crate) fn keep_events(&self, events: &str) {
-        fs::write(self.0.join(Self::EVENTS), events).unwrap();
+    /// Keeps the events as they were compared.
+    pub(crate) fn keep_events(&self, events: Option<&str>) {
+        if let Some(events) = events {
+            let _ = fs::write(self.0.join(Self::EVENTS), events);
+        }
     }
 
     #[cfg(test)]
-    pub(crate) fn path(&self) -> &std::path::Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }

@@ -3,8 +3,8 @@
 //! nextest starts the cells, because it already lists, filters, parallelises, retries and
 //! partitions. This module decides which cells there are, and collects their results.
 
-mod allow_list;
-mod capacity;
+pub(crate) mod allow_list;
+pub(crate) mod capacity;
 pub mod cell;
 pub mod collect;
 pub mod dir;
@@ -214,11 +214,7 @@ pub fn run(
     }
     let snapshot = |name: &str| golden::read(&golden::dir(kernels.root()), name);
     let findings = RunFindings {
-        releases: plan
-            .kernels
-            .iter()
-            .map(|(id, kernel)| (id.as_str(), kernel.release.as_str()))
-            .collect(),
+        releases: plan.releases(),
         events: &|cell| dir.evidence_of(cell).events(),
         new_snapshots: if options.update_snapshots { Some(&snapshot) } else { None },
     };
@@ -239,6 +235,7 @@ pub fn run(
         },
         kernels: collect::kernels(&plan, &cells),
         cells,
+        remarks: Vec::new(),
     };
     write_json(&dir.path().join("report.json"), &report)
         .map_err(|source| at("write the report", source))?;

@@ -144,6 +144,7 @@ mod tests {
             },
             kernels: Vec::new(),
             cells: cells.iter().map(cell).collect(),
+            remarks: Vec::new(),
         }
     }
 

@@ -152,6 +152,12 @@ impl RunPlan {
         }
     }
 
+    /// The releases of the kernels that are ready, by id.
+    pub fn releases(&self) -> BTreeMap<&str, &str> {
+        let kernels = self.kernels.iter();
+        kernels.map(|(id, kernel)| (id.as_str(), kernel.release.as_str())).collect()
+    }
+
     /// Every attempt at a cell.
     pub fn attempts_at(&self, cell: &str) -> impl Iterator<Item = CellAttempt> {
         let attempt = |number| CellAttempt { cell: cell.to_owned(), number };

@@ -29,7 +29,7 @@ pub struct Partition {
 
 impl Partition {
     /// The cells of this part. Each cell is in exactly one part.
-    pub fn of(self, cells: Vec<Cell>) -> Vec<Cell> {
+    pub fn of<T>(self, cells: Vec<T>) -> Vec<T> {
         cells.into_iter().skip(self.part - 1).step_by(self.of).collect()
     }
 }
@@ -181,6 +181,7 @@ pub fn merge(expected: &[Cell], dirs: &[PathBuf], into: &Path) -> Result<Report,
         },
         kernels: reports.into_iter().flat_map(|report| report.kernels).collect(),
         cells,
+        remarks: Vec::new(),
     };
     let path = into.join("report.json");
     write_json(&path, &report).map_err(|source| MergeError::Evidence {
@@ -268,7 +269,8 @@ mod tests {
             repeat: NonZeroU32::MIN,
             exit_code: 0,
         };
-        let report = Report { schema: SCHEMA, run, kernels: vec![], cells: reports };
+        let report =
+            Report { schema: SCHEMA, run, kernels: vec![], cells: reports, remarks: vec![] };
         write_json(&dir.join("report.json"), &report).unwrap();
         dir
     }

@@ -3,15 +3,18 @@
 //! `of_cell` states which rule outranks which for one attempt at a cell, `of_run` for the cells
 //! of a run that has ended. The outcomes and reasons themselves are in `kernlab_core::outcome`.
 
+pub(crate) mod alike;
 mod cross_check;
 mod events;
 mod guest_splats;
 mod job_output;
 mod lost_guest;
+mod object;
 mod prediction;
-mod release;
+pub(crate) mod release;
 mod repeats;
 mod splat_policy;
+pub(crate) mod suite;
 #[cfg(test)]
 mod test_support;
 

@@ -10,7 +10,7 @@ use crate::report::CellReport;
 
 /// Makes a cell inconclusive if its guest ran another kernel than the run prepared for it.
 /// `releases` has the releases of the run's kernels, by id.
-pub(super) fn check(cells: &mut [CellReport], releases: &BTreeMap<&str, &str>) {
+pub(crate) fn check(cells: &mut [CellReport], releases: &BTreeMap<&str, &str>) {
     for cell in cells {
         let expected = releases.get(cell.kernel.as_str());
         let (Some(observed), Some(&expected)) = (&cell.release, expected) else { continue };

@@ -27,6 +27,9 @@ fn archive() -> Vec<u8> {
         let mut header = Header::new_gnu();
         header.set_entry_type(kind);
         header.set_mode(0o755);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
         header.set_size(size as u64);
         header
     };
@@ -116,5 +119,5 @@ fn modules_are_loaded_by_their_names() {
     let wanted = Wanted { modules: vec!["xt_marc".to_owned()], ..Wanted::default() };
     let error = chain(&machine_with(&wanted).unwrap_err());
     assert!(error.contains("no module xt_marc"), "{error}");
-    assert!(error.contains("similar names: xt_mark"), "{error}");
+    assert!(error.contains("similar names: ") && error.contains("xt_mark"), "{error}");
 }

@@ -235,6 +235,28 @@ pub(crate) const ALL: &[Requirement] = &[
         },
     },
     Requirement {
+        name: "libbpf",
+        why: "is linked into the tracer that the documentation has as an example",
+        purpose: Purpose::Test,
+        origin: Origin::Packages(Packages {
+            apt: &["libbpf-dev"],
+            dnf: &["libbpf-devel"],
+            pacman: &["libbpf"],
+        }),
+        detect: |machine| detect::library(machine, "libbpf.so"),
+    },
+    Requirement {
+        name: "bpftrace",
+        why: "runs the script that the documentation has as an example",
+        purpose: Purpose::Test,
+        origin: Origin::Packages(Packages {
+            apt: &["bpftrace"],
+            dnf: &["bpftrace"],
+            pacman: &["bpftrace"],
+        }),
+        detect: |machine| detect::program(machine, "bpftrace"),
+    },
+    Requirement {
         name: "cargo-deny",
         why: "checks licences and advisories of dependencies",
         purpose: Purpose::Test,

@@ -30,7 +30,7 @@ pub fn explain(old: &Dossier, new: &Dossier, scenario: &Scenario) -> Vec<String>
 
 /// Sentences in the order in which they are worth reading.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Rank {
+pub(super) enum Rank {
     Symbol,
     Argument,
     Types,
@@ -55,7 +55,7 @@ fn concerns(change: &Change, dependencies: &Dependencies) -> bool {
     }
 }
 
-fn sentences(change: &Change, span: &Span<'_>) -> Vec<(Rank, String)> {
+pub(super) fn sentences(change: &Change, span: &Span<'_>) -> Vec<(Rank, String)> {
     let Span { old: before, new: after } = span;
     match change {
         Change::Symbol { symbol, old, new, .. } => {
@@ -132,9 +132,9 @@ fn ordinal(number: usize) -> String {
 }
 
 /// From one kernel to another. Only of neighbouring releases can be told since when something is so.
-struct Span<'a> {
-    old: Release<'a>,
-    new: Release<'a>,
+pub(super) struct Span<'a> {
+    pub(super) old: Release<'a>,
+    pub(super) new: Release<'a>,
 }
 
 impl fmt::Display for Span<'_> {
@@ -152,13 +152,13 @@ impl fmt::Display for Span<'_> {
 }
 
 /// A release as people say it: `6.19` for `6.19.14+deb13-cloud-amd64`.
-struct Release<'a> {
+pub(super) struct Release<'a> {
     whole: &'a str,
     numbers: Option<(u32, u32)>,
 }
 
 impl<'a> Release<'a> {
-    fn of(whole: &'a str) -> Self {
+    pub(super) fn of(whole: &'a str) -> Self {
         let mut numbers = whole.split(|c: char| !c.is_ascii_digit()).map(str::parse);
         let numbers = match (numbers.next(), numbers.next()) {
             (Some(Ok(major)), Some(Ok(minor))) => Some((major, minor)),

@@ -15,7 +15,7 @@ use kernlab_vmtest::{
         SoakBench, TracersBench,
     },
     machine,
-    program::Program,
+    suite::payload::{Payload, in_path},
 };
 
 use crate::{failure::Failure, kernels::Progress, selection};
@@ -120,7 +120,7 @@ fn matrix(arguments: &Several) -> Result<(), Failure> {
         selected: arguments.selected.clone(),
         rounds: arguments.rounds,
     };
-    let observe = |number: usize| eprintln!("round {number} of {}", bench.rounds);
+    let observe = |number: usize| say!("round {number} of {}", bench.rounds);
     let report = bench::matrix(&bench, observe).map_err(|error| match error {
         MatrixError::Select(error) => error.into(),
         MatrixError::Run(error) => error.into(),
@@ -153,7 +153,7 @@ fn measure(benchmark: Benchmark, arguments: &Subject) -> Result<(), Failure> {
     let step = if rounds.get() > 100 { 100 } else { 1 };
     let observe = |number: usize| {
         if number.is_multiple_of(step) {
-            eprintln!("round {number} of {rounds}");
+            say!("round {number} of {rounds}");
         }
     };
     let report = match benchmark {
@@ -169,10 +169,16 @@ fn measure(benchmark: Benchmark, arguments: &Subject) -> Result<(), Failure> {
         }
         Benchmark::Tracers => {
             let store = kernels.store().clone();
-            let bpftrace = Program::in_path("bpftrace").map(|path| Program::find(&path));
-            let bpftrace = bpftrace.transpose().unwrap_or_else(|error| {
-                eprintln!("note: measuring without bpftrace: {}", chain(&error));
-                None
+            let bpftrace = in_path("bpftrace").and_then(|path| {
+                let packed = Payload::new()
+                    .and_then(|mut files| files.executable(&path).map(|_| files))
+                    .map_err(Box::<dyn std::error::Error>::from)
+                    .and_then(|files| Ok(files.archive(&store)?));
+                packed
+                    .inspect_err(|error| {
+                        say!("note: measuring without bpftrace: {}", chain(error.as_ref()));
+                    })
+                    .ok()
             });
             bench::tracers(&TracersBench { bootable, kernel, store, rounds, bpftrace }, observe)
                 .map_err(|error| Failure::infrastructure(&error))?

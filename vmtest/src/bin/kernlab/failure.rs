@@ -1,11 +1,13 @@
 //! Why a command failed.
 
-use std::{error::Error, io};
+use std::{error::Error, fmt, io};
 
 use kernlab_cli::Exit;
 use kernlab_core::outcome::Severity;
 use kernlab_kernels::{OpenError, SelectError, StoreError, chain};
-use kernlab_vmtest::{guest_programs::GuestProgramsError, run::RunError};
+use kernlab_vmtest::{
+    guest_programs::GuestProgramsError, run::RunError, suite::run::SuiteRunError,
+};
 
 /// An exit code, and the message for the user.
 #[derive(Debug)]
@@ -20,6 +22,11 @@ impl Failure {
         Failure { exit: Exit::Usage, message: message.into() }
     }
 
+    /// A step that the user asked for failed.
+    pub(crate) fn failed(message: impl Into<String>) -> Self {
+        Failure { exit: Exit::Failure, message: message.into() }
+    }
+
     /// Something is missing or broke.
     pub(crate) fn infrastructure(error: &(dyn Error + 'static)) -> Self {
         Failure { exit: Exit::Infrastructure, message: chain(error) }
@@ -32,8 +39,14 @@ impl Failure {
 
     /// Reports on standard error what went wrong.
     pub(crate) fn report(&self) -> Exit {
-        eprintln!("error: {}", self.message);
+        say!("error: {}", self.message);
         self.exit
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
     }
 }
 
@@ -71,6 +84,17 @@ impl From<RunError> for Failure {
             | RunError::Census(_) => Exit::Infrastructure,
         };
         Failure { exit, message: chain(&error) }
+    }
+}
+
+impl From<SuiteRunError> for Failure {
+    fn from(error: SuiteRunError) -> Self {
+        match error {
+            SuiteRunError::Run(error) => error.into(),
+            SuiteRunError::Pack { .. } | SuiteRunError::NoSuite { .. } | SuiteRunError::Glob(_) => {
+                Failure::usage(chain(&error))
+            }
+        }
     }
 }
 

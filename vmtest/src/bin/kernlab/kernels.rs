@@ -246,10 +246,10 @@ fn run_update(kernels: &Kernels, arguments: &Update) -> Result<Exit, Failure> {
         kernels.write_locks(&update).map_err(|error| Failure::infrastructure(&error))?;
     }
     for (url, error) in &update.bypassed {
-        eprintln!("warning: {url} was not used: {}", chain(error));
+        say!("warning: {url} was not used: {}", chain(error));
     }
     for unresolved in &update.unresolved {
-        eprintln!("error: {} is not resolved: {}", unresolved.id, chain(&*unresolved.error));
+        say!("error: {} is not resolved: {}", unresolved.id, chain(&*unresolved.error));
     }
     Ok(if update.unresolved.is_empty() { Exit::Success } else { Exit::Infrastructure })
 }

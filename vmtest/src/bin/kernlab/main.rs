@@ -1,18 +1,34 @@
 //! The host tool: implements the commands that `cargo xtask` forwards.
 
+/// Prints a line on standard error. It is no error if nobody reads it.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        let _ = std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("{}\n", format_args!($($text)*)),
+        );
+    }};
+}
+
 mod bench;
 mod building;
 mod deps;
 mod exec;
 mod failure;
+mod init;
 mod kernels;
 mod matrix;
 mod report;
+mod repro;
 mod run;
 mod scenarios;
 mod selection;
 mod shell;
 mod show;
+mod test;
+mod why;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use kernlab_cli::Exit;
@@ -22,7 +38,8 @@ use kernlab_cli::Exit;
 #[command(
     name = "kernlab",
     version,
-    after_help = "Examples:\n  kernlab kernels list\n  kernlab exec --kernel 6.1 -- /bin/uname -r"
+    after_help = "Examples:\n  kernlab exec --kernel 6.1 -- uname -r\n  kernlab test -- ./agent --self-test\n  \
+                  kernlab kernels list"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -38,6 +55,8 @@ enum Command {
     Deps(deps::Arguments),
     /// Run a program of this machine in each kernel.
     Exec(exec::Arguments),
+    /// Write a kernlab.toml with one suite.
+    Init(init::Arguments),
     /// List, resolve and download kernels.
     #[command(subcommand)]
     Kernels(kernels::Command),
@@ -45,24 +64,41 @@ enum Command {
     Matrix(matrix::Arguments),
     /// Render the report of a finished run.
     Report(report::Arguments),
+    /// Print the command that runs one cell of a run again, or a script for another machine.
+    Repro(repro::Arguments),
     /// Boot kernels, run every tracer in them, and compare its events with the golden snapshots.
     Run(run::Arguments),
     /// Open a shell in a guest, on the kernel's console.
     Shell(shell::Arguments),
+    /// Run a project's own tracers on many kernels, or a command that tests itself.
+    Test(test::Arguments),
+    /// Explain how one cell of a run ended.
+    Why(why::Arguments),
 }
 
-fn main() -> Exit {
-    let done = match Arguments::parse().command {
+fn main() -> ExitCode {
+    let done: Result<Exit, failure::Failure> = match Arguments::parse().command {
         Command::Bench(command) => bench::run(&command),
         Command::Deps(arguments) => deps::run(&arguments),
-        Command::Exec(arguments) => exec::run(&arguments),
+        // The exit codes of these two may be those of a program.
+        Command::Exec(arguments) => match exec::run(&arguments) {
+            Ok(code) => return code,
+            Err(failure) => Err(failure),
+        },
+        Command::Init(arguments) => init::run(&arguments),
         Command::Kernels(command) => kernels::run(&command),
         Command::Matrix(arguments) => matrix::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
+        Command::Repro(arguments) => repro::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
-        Command::Shell(arguments) => shell::run(&arguments),
+        Command::Shell(arguments) => match shell::run(&arguments) {
+            Ok(code) => return code,
+            Err(failure) => Err(failure),
+        },
+        Command::Test(arguments) => test::run(&arguments),
+        Command::Why(arguments) => why::run(&arguments),
     };
-    done.unwrap_or_else(|failure| failure.report())
+    done.unwrap_or_else(|failure| failure.report()).into()
 }
 
 #[cfg(test)]

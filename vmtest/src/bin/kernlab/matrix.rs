@@ -6,8 +6,8 @@ use clap::{ArgGroup, Args};
 use kernlab_cli::{Exit, Selected};
 use kernlab_kernels::chain;
 use kernlab_vmtest::{
-    report::{Tally, table},
-    run::{plan::Filter, shards},
+    report::{Tally, regression::Side, table},
+    run::{dir::RunDir, plan::Filter, shards},
 };
 use serde::Serialize;
 
@@ -50,7 +50,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         let progress = Progress::new();
         for entry in &entries {
             if let Err(error) = kernels.resolve(entry, &progress) {
-                eprintln!("warning: {}", chain(&error));
+                say!("warning: {}", chain(&error));
             }
         }
         let count = arguments.shards.map_or(1, NonZeroUsize::get);
@@ -66,7 +66,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let report = shards::merge(&cells, &arguments.merge, into)
         .map_err(|error| Failure::infrastructure(&error))?;
     println!("{}", table::matrix(&report, 100));
-    print!("{}", table::findings(&report));
+    let dir = RunDir::open(into.clone());
+    print!("{}", table::findings(Side { report: &report, evidence: &dir }));
     println!("{}", table::summary(&report));
     Ok(exit_of(Tally::of(&report.cells).severity()))
 }

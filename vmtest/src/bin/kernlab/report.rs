@@ -95,7 +95,7 @@ fn deliver(output: Option<&Path>, is_summary: bool, text: &str) -> Result<(), Fa
 }
 
 /// The selected report, and its directory.
-fn read(run: Option<&str>) -> Result<(Report, RunDir), Failure> {
+pub(crate) fn read(run: Option<&str>) -> Result<(Report, RunDir), Failure> {
     let path = find(run).map_err(Failure::usage)?;
     let report = Report::read(&path).map_err(|error| Failure::usage(chain(&error)))?;
     let dir = path.parent().unwrap_or(Path::new("")).to_owned();
@@ -131,17 +131,18 @@ fn find(run: Option<&str>) -> Result<PathBuf, String> {
 }
 
 fn render(report: &Report, run: &RunDir, format: Format) -> String {
+    let side = Side { report, evidence: run };
     match format {
         Format::Text => format!(
             "{}\n{}{}\n",
             table::matrix(report, WIDTH),
-            table::findings(report),
+            table::findings(side),
             table::summary(report)
         ),
         Format::Markdown => markdown::render(report, usize::MAX),
         Format::Github => markdown::render(report, markdown::GITHUB_LIMIT),
         Format::Html => {
-            let causes = Regression::causes(Side { report, evidence: run });
+            let causes = Regression::causes(side);
             html::render(report, &causes, &|cell| html::EvidenceLinks::read(run.path(), cell))
         }
         Format::Junit => junit::render(report),

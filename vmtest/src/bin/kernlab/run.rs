@@ -1,11 +1,11 @@
 //! `kernlab run`: runs the matrix.
 
-use std::{fs, io, path::Path, sync::Arc};
+use std::sync::Arc;
 
 use clap::Args;
 use kernlab_cli::{Exit, RunOptions};
 use kernlab_vmtest::{
-    report::{Tally, predictions, table, timings},
+    report::{Tally, predictions, regression::Side, table, timings},
     run::{self, Outcomes, RunObserver},
 };
 
@@ -13,6 +13,7 @@ use crate::{
     failure::{self, Failure, exit_of},
     scenarios, selection,
     show::Terminal,
+    test::copy_report,
 };
 
 /// Boot kernels, run every tracer in them, and compare its events with the golden snapshots.
@@ -43,23 +44,14 @@ pub(crate) fn run(Arguments { options, guest }: &Arguments) -> Result<Exit, Fail
     if !unsupported.is_empty() {
         println!("{unsupported}");
     }
-    print!("{}", table::findings(&report));
+    print!("{}", table::findings(Side { report: &report, evidence: &dir }));
     if options.timings {
         println!("{}", timings::profile(&report));
     }
     println!("{}", table::summary(&report));
     println!("evidence: {}", dir.path().display());
     if let Some(copies) = &options.report {
-        copy_report(dir.path(), copies).map_err(|error| {
-            let heading = format!("failed to copy the report to {}: ", copies.display());
-            Failure::from(error).of(&heading)
-        })?;
+        copy_report(dir.path(), copies)?;
     }
     Ok(exit_of(Tally::of(&report.cells).severity()))
-}
-
-fn copy_report(run: &Path, copies: &Path) -> io::Result<()> {
-    const FILE: &str = "report.json";
-    fs::create_dir_all(copies)?;
-    fs::copy(run.join(FILE), copies.join(FILE)).map(drop)
 }

@@ -35,7 +35,7 @@ pub(crate) fn entries(
 ) -> Result<Vec<Entry>, Failure> {
     let chosen = kernels.select(&selection(scope, selectors))?;
     if let Some(left_out) = chosen.notice() {
-        eprintln!("{left_out}");
+        say!("{left_out}");
     }
     Ok(chosen.entries)
 }

@@ -1,49 +1,67 @@
 //! `kernlab shell`: an interactive shell on the console of a guest.
 
+mod after;
+
 use std::{
     error::Error,
     fs::File,
     io::{self, IsTerminal as _, Read as _},
     os::fd::AsFd as _,
-    path::PathBuf,
-    process, thread,
+    path::{Path, PathBuf},
+    process::{self, ExitCode},
+    thread,
     time::Duration,
 };
 
 use clap::Args;
-use kernlab_cli::{Exit, Scope};
+use kernlab_cli::Scope;
 use kernlab_kernels::{Entry, Kernels, chain};
+use kernlab_proto::suite::ARCHIVES;
 use kernlab_vmtest::{
     checkpoints::Checkpoints,
-    lab::{Keyboard, LabError, TerminalSize},
+    lab::{self, Guest, Job, Keyboard, LabError, Ready, TerminalSize},
     machine,
-    program::{Program, ProgramError},
     qemu::InjectedFile,
+    run::RunObserver as _,
+    suite::{
+        manifest::FileSpec,
+        payload::{Payload, PayloadError},
+    },
     verdict::GuestSplats,
 };
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use tempfile::NamedTempFile;
 
-use crate::{exec::injected, failure::Failure, selection, show::Terminal};
+use crate::{exec::file_spec, failure::Failure, selection, show::Terminal};
 
 /// Open a shell in a guest, on the kernel's console, with the lab's own programs.
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  kernlab shell --kernel debian-6.1")]
+#[command(after_help = "\
+Examples:
+  kernlab shell --kernel debian-6.1
+  kernlab shell --after debian-6.1/embedded/suite/opens")]
 pub(crate) struct Arguments {
     /// The kernel: an id, the path of an image, or another selector that names exactly one.
-    #[arg(long, value_name = "SEL")]
-    kernel: String,
+    #[arg(long, value_name = "SEL", required_unless_present = "after")]
+    kernel: Option<String>,
+    /// Run this cell of a suite first, as `kernlab test` would, and open the shell in its guest. A glob
+    /// names a cell of the newest run.
+    #[arg(long, value_name = "CELL", conflicts_with = "kernel")]
+    after: Option<String>,
+    /// The description of the suites, instead of the nearest kernlab.toml at or above this directory.
+    #[arg(long, value_name = "FILE", requires = "after")]
+    config: Option<PathBuf>,
     #[command(flatten)]
     scope: Scope,
     #[command(flatten)]
     guest: selection::GuestPrograms,
-    /// The shell: a program of this machine. By default busybox if it is installed, otherwise
-    /// /bin/sh.
+    /// The shell: a program of this machine, instead of the guest's sh.
     #[arg(long, value_name = "PROGRAM")]
-    program: Option<PathBuf>,
-    /// Copy another executable into the guest: its path here, and its absolute path in the guest.
-    #[arg(long = "file", value_name = "HERE=THERE", value_parser = injected)]
-    files: Vec<InjectedFile>,
+    program: Option<String>,
+    /// Copy a file or a directory into the guest, with the libraries that programs in it need: to the
+    /// same absolute path, or from HERE to THERE.
+    #[arg(long = "file", value_name = "PATH|HERE=THERE", value_parser = file_spec)]
+    files: Vec<FileSpec>,
     /// Let a debugger connect to a character device of QEMU: `tcp:localhost:1234` if none is named,
     /// or `unix:PATH,server=on,wait=off`.
     #[arg(
@@ -61,49 +79,69 @@ pub(crate) struct Arguments {
 
 /// The key that ends the guest, whatever it is doing: Ctrl-], as in telnet(1).
 const LEAVE: u8 = 0x1d;
+/// The shell of every guest.
+const SHELL: &str = "/bin/sh";
 /// Where the guest finds the script from standard input.
 const SCRIPT: &str = "/run/script";
 /// A shell's timeout: no session lasts longer. Without KVM, it is four times that.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+/// Opens the shell. The exit code of a script becomes that of this command.
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let kernels = selection::open(&arguments.scope)?;
-    let selector = std::slice::from_ref(&arguments.kernel);
-    let mut entries = selection::entries(&kernels, &arguments.scope, selector)?;
-    let entry = match entries.len() {
-        1 => entries.remove(0),
-        count => {
-            let ids: Vec<_> = entries.into_iter().map(|entry| entry.id).collect();
-            let (selector, ids) = (&arguments.kernel, ids.join(", "));
-            let message = format!("{selector:?} selects {count} kernels: name one of {ids}");
-            return Err(Failure::usage(message));
-        }
-    };
-    let shell =
-        Shell::find(arguments.program.clone()).map_err(|error| Failure::usage(chain(&error)))?;
+    let Some(selector) = &arguments.kernel else { return after::run(&kernels, arguments) };
+    let entry = entry(&kernels, &arguments.scope, selector)?;
+    let script = piped()?;
+    let shell = Payload::new()
+        .and_then(|files| {
+            Shell::prepare(arguments, script.as_ref().map(NamedTempFile::path), files)
+        })
+        .map_err(|error| Failure::usage(chain(&error)))?;
     visit(&kernels, &entry, &shell, arguments)
         .map_err(|error| Failure::infrastructure(error.as_ref()))
 }
 
-/// The interactive program.
+/// The only kernel that the selector names.
+fn entry(kernels: &Kernels, scope: &Scope, selector: &str) -> Result<Entry, Failure> {
+    let mut entries = selection::entries(kernels, scope, &[selector.to_owned()])?;
+    match entries.len() {
+        1 => Ok(entries.remove(0)),
+        count => {
+            let ids: Vec<_> = entries.into_iter().map(|entry| entry.id).collect();
+            let ids = ids.join(", ");
+            let message = format!("{selector:?} selects {count} kernels: name one of {ids}");
+            Err(Failure::usage(message))
+        }
+    }
+}
+
+/// The shell's command line and files.
 struct Shell {
-    program: Program,
-    arguments: Vec<String>,
+    argv: Vec<String>,
+    files: Payload,
 }
 
 impl Shell {
-    fn find(given: Option<PathBuf>) -> Result<Self, ProgramError> {
-        if let Some(path) = given {
-            return Ok(Shell { program: Program::find(&path)?, arguments: Vec::new() });
+    /// Adds what the visitor brings to `files`, which are beside those that the guest has.
+    fn prepare(
+        arguments: &Arguments,
+        script: Option<&Path>,
+        mut files: Payload,
+    ) -> Result<Self, PayloadError> {
+        let here = std::path::absolute(".").unwrap_or_else(|_| PathBuf::from("/"));
+        let shell = match &arguments.program {
+            Some(program) => files.program(program, &here)?,
+            None => SHELL.to_owned(),
+        };
+        for file in &arguments.files {
+            files.tree(&here.join(&file.host), file.guest.as_deref())?;
         }
-        if let Some(busybox) = Program::in_path("busybox") {
-            let arguments = vec!["sh".to_owned()];
-            return Ok(Shell { program: Program::find(&busybox)?, arguments });
+        let mut argv = vec![shell];
+        if let Some(script) = script {
+            files.placed(SCRIPT, script);
+            argv.push(SCRIPT.to_owned());
         }
-        eprintln!(
-            "note: busybox is not installed: the guest's shell is /bin/sh, without ls and the like"
-        );
-        Ok(Shell { program: Program::find("/bin/sh".as_ref())?, arguments: Vec::new() })
+        Ok(Shell { argv, files })
     }
 }
 
@@ -112,32 +150,37 @@ fn visit(
     entry: &Entry,
     shell: &Shell,
     arguments: &Arguments,
-) -> Result<Exit, Box<dyn Error>> {
+) -> Result<ExitCode, Box<dyn Error>> {
     let terminal = Terminal::new();
     let kernel = kernels.prepare(entry, &terminal)?;
     let store = kernels.store();
     let programs = ["kernlab-tracer", "kernlab-workload", "kernlab-workload-static"];
     let guest = arguments.guest.dir(kernels)?;
     let mut bootable = machine::of_kernel(store, &kernel, &guest, &programs, &terminal)?;
-    bootable.machine.injected.extend(shell.program.files());
-    bootable.machine.injected.extend(arguments.files.iter().cloned());
-    let script = piped()?;
-    let injected = |file: &NamedTempFile| InjectedFile {
-        guest: SCRIPT.to_owned(),
-        host: file.path().to_owned(),
-    };
-    bootable.machine.injected.extend(script.as_ref().map(injected));
+    bootable.machine.injected.push(InjectedFile {
+        guest: format!("{ARCHIVES}1-shell.tar"),
+        host: shell.files.archive(store)?,
+    });
+    bootable.machine.memory_mib += u32::try_from(shell.files.size() >> 20)? * 3 / 2;
     bootable.machine.debugger = arguments.gdb.clone();
     let guest = Checkpoints::of(store).start(&bootable, arguments.cold, &terminal);
-    let mut guest = guest.map_err(Box::<LabError>::from)?;
-    eprintln!("{}, {}; Ctrl-] ends the guest", entry.id, guest.hello().release);
+    // A progress bar would be drawn over the console.
+    terminal.end();
+    let guest = guest.map_err(Box::<LabError>::from)?;
+    say!("{}, {}; Ctrl-] ends the guest", entry.id, guest.hello().release);
     if let Some(device) = &arguments.gdb {
         let image = kernel.image.fastest().display();
-        eprintln!("a debugger may connect to {device}: gdb {image}, then `target remote`");
+        say!("a debugger may connect to {device}: gdb {image}, then `target remote`");
     }
-    let mut args = shell.arguments.clone();
-    args.extend(script.is_some().then(|| SCRIPT.to_owned()));
-    let mut job = shell.program.job(args).timeout(DAY);
+    let job = Job::new(shell.argv.iter().cloned())
+        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("HOME", "/root");
+    at_terminal(guest, job)
+}
+
+/// Runs the shell on the guest's console.
+fn at_terminal(mut guest: Guest<Ready>, job: Job) -> Result<ExitCode, Box<dyn Error>> {
+    let mut job = job.timeout(DAY);
     for name in ["TERM", "LANG"] {
         if let Ok(value) = std::env::var(name) {
             job = job.env(name, value);
@@ -151,14 +194,22 @@ fn visit(
         thread::spawn(move || type_on(&keyboard, &modes));
     }
     let ended = guest.run_at_terminal(&job, size(), screen, &keyboard);
+    let is_interactive = raw.modes.is_some();
     drop(raw);
-    let _ = ended?;
+    let exit = ended?.exit;
     let kernel_log = guest.kernel_log()?.to_owned();
     let guest_splats = GuestSplats::of(&kernel_log, "");
     for splat in guest_splats.splats() {
-        eprintln!("{}", guest_splats.verdict(splat).message);
+        say!("{}", guest_splats.verdict(splat).message);
     }
-    Ok(if guest_splats.splats().is_empty() { Exit::Success } else { Exit::Failure })
+    Ok(match exit {
+        lab::Exit::Code(0) if guest_splats.splats().is_empty() => ExitCode::SUCCESS,
+        // The code of what was typed last is nobody's result.
+        _ if is_interactive && guest_splats.splats().is_empty() => ExitCode::SUCCESS,
+        lab::Exit::Code(code @ 1..=255) => ExitCode::from(u8::try_from(code)?),
+        lab::Exit::Signal(signal) => ExitCode::from(u8::try_from(128 + signal)?),
+        lab::Exit::Code(_) | lab::Exit::Deadline => ExitCode::FAILURE,
+    })
 }
 
 /// Standard input as a file, unless it is a terminal. Through the guest's terminal, a long script
@@ -179,7 +230,7 @@ fn type_on(keyboard: &Keyboard, modes: &Termios) {
         let keys = &buffer[..length];
         if keys.contains(&LEAVE) {
             restore(modes);
-            eprintln!();
+            say!("");
             // QEMU ends with this process.
             process::exit(0);
         }

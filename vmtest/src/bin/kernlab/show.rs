@@ -23,6 +23,7 @@ pub(crate) struct Terminal {
     bar: ProgressBar,
     state: Mutex<State>,
     building: Building,
+    shows_cells: bool,
 }
 
 #[derive(Default)]
@@ -56,7 +57,13 @@ impl Terminal {
             bar: ProgressBar::with_draw_target(None, target),
             state: Mutex::default(),
             building: Building::default(),
+            shows_cells: true,
         }
+    }
+
+    /// Shows only what needs attention: notices and downloads, but no cell.
+    pub(crate) fn quiet() -> Self {
+        Terminal { shows_cells: false, ..Terminal::new() }
     }
 
     /// The width of the table in columns.
@@ -71,7 +78,7 @@ impl Terminal {
     /// A line that stays, above the redrawn part.
     fn line(&self, text: &str) {
         if self.bar.is_hidden() {
-            eprintln!("{text}");
+            say!("{text}");
         } else {
             self.bar.println(text);
         }
@@ -86,6 +93,9 @@ impl Terminal {
 
 impl RunObserver for Terminal {
     fn begin(&self, _dir: &Path, plan: &RunPlan) {
+        if !self.shows_cells {
+            return;
+        }
         let mut state = self.state();
         let attempts: Vec<_> = plan.attempts().map(|attempt| attempt.to_string()).collect();
         for cell in &attempts {
@@ -113,6 +123,9 @@ impl RunObserver for Terminal {
     }
 
     fn cell(&self, cell: &str, event: &ProgressEvent) {
+        if !self.shows_cells {
+            return;
+        }
         let mut state = self.state();
         match event {
             ProgressEvent::Notice(line) => self.line(line),

@@ -1,13 +1,10 @@
 //! A finding as a part of a page.
 
-use kernlab_core::outcome::{Severity, Verdict};
+use kernlab_core::outcome::Severity;
 use maud::{Markup, html};
 
 use super::{
-    super::{
-        CellReport,
-        regression::{Category, Explanation, Finding},
-    },
+    super::regression::{Category, Explanation, Finding},
     page::{diff, message, part, sentence},
 };
 
@@ -54,7 +51,6 @@ fn article(finding: &Finding, what: &str, verdict: &str, show: impl Fn(&str) -> 
 
 /// What changed in the kernel, the difference it made, and how to reproduce it.
 fn explanation(finding: &Finding) -> Markup {
-    let repro = |cell| CellReport::of_verdict(cell, Verdict::pass()).repro_command();
     html! {
         @for explanation in Explanation::together(&finding.explanations) {
             h4 { "What changed in the kernel: " (explanation.subject()) }
@@ -63,7 +59,7 @@ fn explanation(finding: &Finding) -> Markup {
         @if let Some(text) = &finding.diff { (part("expected and observed events", diff(text))) }
         @if let Some(text) = &finding.events { (part("events before and now", diff(text))) }
         @if finding.category.severity() != Severity::Expected {
-            @if let Some(cell) = finding.cells.first() { (part("again", repro(cell))) }
+            (part("again", &finding.again))
         }
     }
 }
@@ -73,6 +69,7 @@ fn colour(category: Category) -> &'static str {
     match category {
         Category::NewFailure
         | Category::NoLongerSupported
+        | Category::MoreInstructions
         | Category::Vanished
         | Category::StillFailing => "fail",
         Category::Inconclusive => "infra",

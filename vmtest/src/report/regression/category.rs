@@ -15,6 +15,8 @@ pub enum Category {
     NewFailure,
     /// It passed, and is now unsupported.
     NoLongerSupported,
+    /// The verifier processes more instructions for a program than its suite allows.
+    MoreInstructions,
     /// It no longer exists.
     Vanished,
     /// Its outcome is inconclusive.
@@ -75,9 +77,10 @@ impl Category {
     /// The severity for the exit code.
     pub fn severity(self) -> Severity {
         match self {
-            Category::NewFailure | Category::NoLongerSupported | Category::Vanished => {
-                Severity::Failure
-            }
+            Category::NewFailure
+            | Category::NoLongerSupported
+            | Category::MoreInstructions
+            | Category::Vanished => Severity::Failure,
             Category::Inconclusive => Severity::Inconclusive,
             Category::StillFailing
             | Category::EventsChanged
@@ -100,6 +103,7 @@ impl Category {
         match self {
             Category::NewFailure => "new failure",
             Category::NoLongerSupported => "no longer supported",
+            Category::MoreInstructions => "more instructions",
             Category::Vanished => "vanished",
             Category::Inconclusive => "inconclusive",
             Category::StillFailing => "still failing",

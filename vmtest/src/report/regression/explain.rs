@@ -1,10 +1,6 @@
 //! Changes between kernels that may explain why a cell behaves differently.
 
-use std::{
-    cell::RefCell,
-    collections::{BTreeMap, BTreeSet},
-    rc::Rc,
-};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use kernlab_core::{
     dossier::{Dossier, diff::explain},
@@ -13,7 +9,10 @@ use kernlab_core::{
 };
 use serde::Serialize;
 
-use super::{super::CellReport, Side, add_new, place};
+use super::{
+    super::{CellReport, Report},
+    Side, add_new, place,
+};
 
 /// Changes in a kernel that affect the scenarios of some cells.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -148,22 +147,12 @@ impl<'a> Explainer<'a> {
         since.or_else(neighbour).into_iter().collect()
     }
 
-    /// The kernel with the newest release up to this one, or else the oldest of the newer ones.
+    /// The nearest kernel with a dossier.
     fn nearest_that_passes(&self, cell: &CellReport, dossier: &Dossier) -> Option<&'a str> {
-        let sought = place(cell);
-        let is_neighbour = |other: &&CellReport| {
-            other.kernel != cell.kernel && other.outcome == Outcome::Pass && place(other) == sought
-        };
-        let cells = self.head.report.cells.iter().filter(is_neighbour);
-        let kernels: BTreeSet<(Vec<u64>, &str)> = cells
-            .filter_map(|other| {
-                let dossier = self.dossier(Which::Head, &other.kernel)?;
-                Some((numbers(&dossier.release), other.kernel.as_str()))
-            })
-            .collect();
-        let here = numbers(&dossier.release);
-        let older = kernels.iter().rev().find(|(release, _)| *release <= here);
-        older.or_else(|| kernels.first()).map(|(_, kernel)| *kernel)
+        let release =
+            |other: &CellReport| Some(self.dossier(Which::Head, &other.kernel)?.release.clone());
+        let nearest = nearest(self.head.report, cell, &dossier.release, &release);
+        nearest.map(|other| other.kernel.as_str())
     }
 
     fn dossier(&self, which: Which, kernel: &str) -> Option<Rc<Dossier>> {
@@ -177,6 +166,40 @@ impl<'a> Explainer<'a> {
             .or_insert_with(|| side.evidence.dossier(kernel).map(Rc::new));
         kept.clone()
     }
+}
+
+/// The cell of the same suite or scenario that passes on the nearest kernel of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct NearestPass<'a>(pub &'a CellReport);
+
+impl<'a> NearestPass<'a> {
+    /// By the releases that guests reported; none if there is none, or the cell's guest did not
+    /// report its own.
+    pub fn of(report: &'a Report, cell: &CellReport) -> Option<Self> {
+        let release = cell.release.as_ref()?;
+        nearest(report, cell, release, &|other| other.release.clone()).map(NearestPass)
+    }
+}
+
+/// The passing cell on the kernel with the newest release up to this one, or else on the oldest of
+/// the newer ones.
+fn nearest<'a>(
+    report: &'a Report,
+    cell: &CellReport,
+    release: &str,
+    release_of: &dyn Fn(&CellReport) -> Option<String>,
+) -> Option<&'a CellReport> {
+    let sought = place(cell);
+    let is_neighbour = |other: &&CellReport| {
+        other.kernel != cell.kernel && other.outcome == Outcome::Pass && place(other) == sought
+    };
+    let cells = report.cells.iter().filter(is_neighbour);
+    let cells: BTreeMap<(Vec<u64>, &str), &CellReport> = cells
+        .filter_map(|other| Some(((numbers(&release_of(other)?), other.kernel.as_str()), other)))
+        .collect();
+    let here = numbers(release);
+    let older = cells.iter().rev().find(|((release, _), _)| *release <= here);
+    older.or_else(|| cells.iter().next()).map(|(_, cell)| *cell)
 }
 
 /// `[6, 19, 14]` of `6.19.14+deb13-cloud-amd64`.

@@ -20,9 +20,13 @@ use kernlab_core::{
 use serde::Serialize;
 use similar::TextDiff;
 
-pub use self::{category::Category, explain::Explanation, fingerprint::Fingerprint};
+pub use self::{
+    category::Category,
+    explain::{Explanation, NearestPass},
+    fingerprint::Fingerprint,
+};
 use self::{explain::Explainer, fingerprint::scenario_tracer};
-use super::{CellReport, Report, Tally};
+use super::{CellReport, Report, Tally, instructions::growth};
 
 /// The version of a comparison's JSON. New fields don't change it; a new meaning of a field does.
 pub const SCHEMA: u32 = 1;
@@ -33,6 +37,20 @@ pub trait EvidenceSource {
     fn events(&self, cell: &CellReport) -> Option<String>;
     /// The dossier of a kernel, if there is one.
     fn dossier(&self, kernel: &str) -> Option<Dossier>;
+}
+
+/// The evidence of a run of which there is only a report.
+#[derive(Clone, Copy, Debug)]
+pub struct NoEvidence;
+
+impl EvidenceSource for NoEvidence {
+    fn events(&self, _: &CellReport) -> Option<String> {
+        None
+    }
+
+    fn dossier(&self, _: &str) -> Option<Dossier> {
+        None
+    }
 }
 
 /// A run to compare.
@@ -96,6 +114,8 @@ pub struct Finding {
     pub explanations: Vec<Explanation>,
     /// `kernel/btf/backend/tracer/scenario`, as on the head side if it has the cell.
     pub cells: Vec<String>,
+    /// The command that runs the first of them again.
+    pub again: String,
 }
 
 impl Regression {
@@ -114,11 +134,18 @@ impl Regression {
             run: run.report.run.clone(),
             kernels: Vec::new(),
             cells: Vec::new(),
+            remarks: Vec::new(),
         };
         let base = Side { report: &nothing, evidence: run.evidence };
         let mut findings = Regression::of_runs(base, run).findings;
         findings.retain(|finding| finding.category.severity() != Severity::Expected);
         findings
+    }
+
+    /// How the kernel of a cell differs from the nearest one of the same run on which its scenario
+    /// passes. Nothing for a cell of a suite: what that depends on is not known.
+    pub fn explain(run: Side<'_>, cell: &CellReport) -> Vec<Explanation> {
+        Explainer::new(run, run, None).explain(None, cell)
     }
 
     /// Compares two kernels of a run. Masked BTF and absent BTF count as the same mode.
@@ -291,8 +318,10 @@ impl<'a> Comparison<'a> {
             (Some(before), Some(after)) if before != after => Some(events_diff(&before, &after)),
             _ => None,
         };
+        let growth = growth(old, new);
         let category = match Category::of(old, new) {
             Some(category) => category,
+            None if growth.is_some() => Category::MoreInstructions,
             None if events.is_some() => Category::EventsChanged,
             None => return self.same += 1,
         };
@@ -314,12 +343,15 @@ impl<'a> Comparison<'a> {
                 fingerprint: Some(fingerprint),
                 base: vec![old.verdict()],
                 head: vec![new.verdict()],
-                message: of.message.clone(),
+                message: growth
+                    .filter(|_| category == Category::MoreInstructions)
+                    .unwrap_or_else(|| of.message.clone()),
                 diff: of.diff.clone(),
                 // If the outcomes differ, their reasons are clearer.
                 events: events.filter(|_| old.outcome == new.outcome),
                 explanations,
                 cells: vec![new.id()],
+                again: new.repro_command(),
             },
             None,
         );
@@ -354,6 +386,7 @@ impl<'a> Comparison<'a> {
             events: None,
             explanations,
             cells: vec![new.id()],
+            again: new.repro_command(),
         };
         self.add(finding, (!is_trouble).then_some(&new.kernel));
     }
@@ -379,6 +412,7 @@ impl<'a> Comparison<'a> {
             events: None,
             explanations: Vec::new(),
             cells: vec![old.id()],
+            again: old.repro_command(),
         };
         self.add(finding, Some(&old.kernel));
     }

@@ -62,6 +62,7 @@ fn report(run: &str, cells: &[(&str, Outcome)]) -> Report {
         },
         kernels: ids.into_iter().map(kernel).collect(),
         cells,
+        remarks: Vec::new(),
     }
 }
 

@@ -87,7 +87,7 @@ pub(super) fn run(kernels: &Kernels, arguments: &Add) -> Result<Exit, Failure> {
         return Ok(Exit::Success);
     }
     if !arguments.yes && !agreed() {
-        eprintln!("nothing was written");
+        say!("nothing was written");
         return Ok(Exit::Usage);
     }
     proposal.write().map_err(|error| Failure::infrastructure(&error))?;
@@ -135,7 +135,7 @@ fn summary(dossier: &Dossier) -> String {
 /// Asks on the terminal. Without a terminal the answer is no.
 fn agreed() -> bool {
     if !io::stdin().is_terminal() {
-        eprintln!("there is no terminal to ask on: pass --yes to write without asking");
+        say!("there is no terminal to ask on: pass --yes to write without asking");
         return false;
     }
     print!("write this entry? [y/N] ");
@@ -155,14 +155,14 @@ fn compare(kernels: &Kernels, proposal: &Proposal, guest: &Path) -> Result<Exit,
     let show: Arc<dyn RunObserver> = Arc::clone(&terminal) as _;
     let Outcomes { report, dir } = run::run(kernels, &options, guest, &show)?;
     println!("\n{}", table::matrix(&report, terminal.width()));
-    print!("{}", table::findings(&report));
+    let side = Side { report: &report, evidence: &dir };
+    print!("{}", table::findings(side));
     println!("{}", table::summary(&report));
     if let Some(neighbour) = neighbour {
-        let side = Side { report: &report, evidence: &dir };
         let regression = Regression::of_kernels(side, &neighbour.id, &entry.id)
             .map_err(|error| Failure::infrastructure(&error))?;
         if regression.difference.is_none() {
-            eprintln!("note: a dossier is missing, so changes between the kernels can't be shown");
+            say!("note: a dossier is missing, so changes between the kernels can't be shown");
         }
         println!("\n{regression}");
         let file = dir.path().join("regression.txt");

@@ -39,10 +39,10 @@ pub(crate) fn run(kernels: &Kernels, arguments: &Verify) -> Result<Exit, Failure
         failure::print(&table(&rows))
     };
     for (url, error) in &verification.bypassed {
-        eprintln!("warning: {url} was not used: {}", chain(error));
+        say!("warning: {url} was not used: {}", chain(error));
     }
     for (ids, error) in errors(&rows) {
-        eprintln!("error: {}: {error}", ids.join(", "));
+        say!("error: {}: {error}", ids.join(", "));
     }
     shown?;
     Ok(exit(&verification))

@@ -1,0 +1,150 @@
+//! `kernlab shell --after`: a shell in a guest in which a cell of a suite has just been run.
+
+use std::process::ExitCode;
+
+use kernlab_core::cell::BtfMode;
+use kernlab_kernels::{Kernels, chain};
+use kernlab_vmtest::{
+    report::TracerReport,
+    run::RunObserver as _,
+    suite::{
+        after::{self, AfterError, Visit},
+        job::Circumstances,
+        manifest::{FILE_NAME, Project},
+        payload::Payload,
+        run::SUITE,
+    },
+};
+use tempfile::NamedTempFile;
+
+use super::{Arguments, Shell, at_terminal, entry, piped};
+use crate::{exec::write_to, failure::Failure, report, show::Terminal, test, why};
+
+/// A cell of a suite, by the parts of its name.
+#[derive(Debug, PartialEq, Eq)]
+struct CellName {
+    kernel: String,
+    btf: BtfMode,
+    suite: String,
+}
+
+/// Runs the cell, then the shell.
+pub(super) fn run(kernels: &Kernels, arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let given = arguments.after.as_deref().unwrap_or_default();
+    let id = match given.contains(['*', '?', '[', '{']) {
+        true => {
+            let (report, _) = report::read(None)?;
+            why::find(&report, given)?.id()
+        }
+        false => given.to_owned(),
+    };
+    let CellName { kernel, btf, suite } = parse(&id).map_err(Failure::usage)?;
+    let here = std::env::current_dir()?;
+    let project = test::read(arguments.config.as_deref(), &here)?;
+    let suite = project.suites.iter().find(|known| known.name == suite).ok_or_else(|| {
+        let message = no_suite(&id, &suite, &project);
+        Failure::usage(message)
+    })?;
+    let entry = entry(kernels, &arguments.scope, &kernel)?;
+    let script = piped()?;
+    let files = if suite.root.is_some() { Payload::for_root() } else { Payload::default() };
+    let script = script.as_ref().map(NamedTempFile::path);
+    let shell =
+        Shell::prepare(arguments, script, files).map_err(|error| Failure::usage(chain(&error)))?;
+    let programs = arguments.guest.dir(kernels)?;
+    test::build(&project)?;
+    let at = Circumstances::of_project(&std::path::absolute(project.dir())?);
+    let visit = Visit {
+        kernel: &entry,
+        btf,
+        suite,
+        at: &at,
+        files: &shell.files,
+        debugger: arguments.gdb.as_deref(),
+        cold: arguments.cold,
+        programs: &programs,
+    };
+    let terminal = Terminal::new();
+    let left = after::run(kernels, &visit, &terminal, &mut |stream, bytes| {
+        // A progress bar would be drawn over the output.
+        terminal.end();
+        write_to(stream, bytes);
+    });
+    terminal.end();
+    let left = left.map_err(|error| match error {
+        AfterError::Pack(_) => Failure::usage(chain(&error)),
+        error => Failure::infrastructure(&error),
+    })?;
+    let release = &left.guest.hello().release;
+    say!("{id}, {release}: {}; Ctrl-] ends the guest", end(left.tracer.as_ref()));
+    let job = left.job(&shell.argv);
+    at_terminal(left.guest, job).map_err(|error| Failure::infrastructure(error.as_ref()))
+}
+
+/// The parts of a cell's name.
+fn parse(id: &str) -> Result<CellName, String> {
+    let parts: Vec<_> = id.split('/').collect();
+    match parts[..] {
+        [kernel, btf, SUITE | "libbpf" | "aya", suite] => Ok(CellName {
+            kernel: kernel.to_owned(),
+            btf: btf.parse().map_err(|error| format!("{id:?} is not a cell: {error}"))?,
+            suite: suite.to_owned(),
+        }),
+        [kernel, _, "libbpf" | "aya", _, _] => Err(format!(
+            "{id} is a cell of one of the lab's own tracers, not of a suite: `kernlab shell --kernel \
+             {kernel}` opens a shell with their programs in /bin"
+        )),
+        _ => Err(format!("{id:?} is not a cell of a suite: expected KERNEL/BTF/{SUITE}/NAME")),
+    }
+}
+
+/// Why the project has no such suite.
+fn no_suite(id: &str, suite: &str, project: &Project) -> String {
+    let file = project.path.display();
+    let known: Vec<_> = project.suites.iter().map(|known| known.name.as_str()).collect();
+    let known = known.join(", ");
+    // The name that all commands have.
+    match suite {
+        "command" => format!(
+            "{id} is a cell of a command, which is not kept: describe it in {FILE_NAME}, or open a \
+             shell with `kernlab shell --kernel KERNEL --file PROGRAM`"
+        ),
+        _ => format!("{file} has no suite {suite:?}: there are {known}"),
+    }
+}
+
+/// How the tracer ended, in words.
+fn end(tracer: Option<&TracerReport>) -> String {
+    match tracer.map(|tracer| (tracer.exit_code, tracer.signal)) {
+        None => "its program was not started".to_owned(),
+        Some((Some(code), _)) => format!("its program ended with exit code {code}"),
+        Some((None, Some(signal))) => format!("signal {signal} killed its program"),
+        Some((None, None)) => "its program's end was not seen".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[test]
+    fn a_cell_has_a_kernel_a_mode_and_a_suite() {
+        let expected = CellName {
+            kernel: "debian-6.1".to_owned(),
+            btf: BtfMode::Masked,
+            suite: "opens.2".to_owned(),
+        };
+        assert_eq!(parse("debian-6.1/masked/suite/opens.2"), Ok(expected));
+    }
+
+    #[rstest]
+    #[case("debian-6.1/masked/aya/inotify/unwatched", "`kernlab shell --kernel debian-6.1` opens")]
+    #[case("debian-6.1", "expected KERNEL/BTF/suite/NAME")]
+    #[case("debian-6.1/hidden/suite/opens", "is not a cell: ")]
+    fn other_cells_are_refused(#[case] id: &str, #[case] expected: &str) {
+        let error = parse(id).unwrap_err();
+        assert!(error.contains(expected), "{error}");
+    }
+}

@@ -1,0 +1,176 @@
+//! What a report says of a user's tracer.
+
+use kernlab_core::{bpf::map_type_name, object_record::ObjectRecord};
+use kernlab_proto::suite::End;
+use serde::{Deserialize, Serialize};
+
+use crate::suite::{manifest::ObjectSubject, observed::Observed};
+
+/// A tracer as a guest saw it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TracerReport {
+    /// Its exit code.
+    pub exit_code: Option<i32>,
+    /// The signal that killed it.
+    pub signal: Option<i32>,
+    /// How long it ran, in milliseconds of the guest's clock.
+    pub duration_ms: Option<u64>,
+    /// When it was ready, in milliseconds from its start.
+    pub ready_ms: Option<u64>,
+    /// The BPF programs that it had loaded at the end of the workload.
+    pub programs: Vec<LoadedObject>,
+    /// The BPF maps that it had created.
+    pub maps: Vec<LoadedObject>,
+    /// Whether it is a BPF object alone, whose programs were loaded one by one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_object: bool,
+    /// What the kernel lacks of what a BPF object needs, by the kernel's dossier.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub predicted_missing: Vec<String>,
+    /// By how much the number of instructions that the verifier processes for a program may grow from
+    /// one run to another, in percent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_growth_percent: Option<u32>,
+}
+
+/// A BPF program or map, as the kernel describes it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LoadedObject {
+    /// The first 15 bytes of its name.
+    pub name: String,
+    /// The type of a map, or the number of a program's type in `enum bpf_prog_type`.
+    pub kind: String,
+    /// How many instructions the verifier processed, where the kernel tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified_instructions: Option<u64>,
+    /// How many runs of a program the kernel skipped, where it tells and there were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missed_runs: Option<u64>,
+    /// How long the kernel took to load a program of an object, in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_us: Option<u64>,
+}
+
+impl TracerReport {
+    /// What a guest reported.
+    pub fn of(observed: &Observed) -> Self {
+        let end = observed.tracer.map(|tracer| tracer.end);
+        let programs = observed.programs.iter().map(|program| LoadedObject {
+            name: program.name.clone(),
+            kind: program_type_name(program.kind),
+            verified_instructions: program
+                .verified_instructions
+                .filter(|count| *count > 0)
+                .map(u64::from),
+            missed_runs: program.missed_runs.filter(|count| *count > 0),
+            load_us: None,
+        });
+        let maps = observed.maps.iter().map(|map| LoadedObject {
+            name: map.name.clone(),
+            kind: map_type_name(map.kind),
+            verified_instructions: None,
+            missed_runs: None,
+            load_us: None,
+        });
+        TracerReport {
+            exit_code: end.and_then(|end| match end {
+                End::Code(code) => Some(code),
+                End::Signal(_) => None,
+            }),
+            signal: end.and_then(|end| match end {
+                End::Code(_) => None,
+                End::Signal(signal) => Some(signal),
+            }),
+            duration_ms: observed.tracer.map(|tracer| tracer.duration_ms),
+            ready_ms: observed.ready_after_ms,
+            programs: programs.collect(),
+            maps: maps.collect(),
+            is_object: false,
+            predicted_missing: Vec::new(),
+            max_growth_percent: None,
+        }
+    }
+
+    /// What became of a BPF object.
+    pub(crate) fn of_object(
+        observed: &Observed,
+        object: &ObjectSubject,
+        record: &ObjectRecord,
+    ) -> Self {
+        let programs = record.programs.iter().map(|program| LoadedObject {
+            name: program.name.clone(),
+            kind: program.program_type.clone(),
+            verified_instructions: program.verified_instructions,
+            missed_runs: None,
+            load_us: program.load_us,
+        });
+        let maps = record.maps.iter().map(|map| LoadedObject {
+            name: map.name.clone(),
+            kind: map.map_type.clone(),
+            verified_instructions: None,
+            missed_runs: None,
+            load_us: None,
+        });
+        TracerReport {
+            programs: programs.collect(),
+            maps: maps.collect(),
+            is_object: true,
+            max_growth_percent: object.max_growth_percent,
+            ..TracerReport::of(observed)
+        }
+    }
+}
+
+/// `enum bpf_prog_type` of include/uapi/linux/bpf.h, as bpftool(8) names it.
+fn program_type_name(number: u32) -> String {
+    const NAMES: [&str; 33] = [
+        "unspec",
+        "socket_filter",
+        "kprobe",
+        "sched_cls",
+        "sched_act",
+        "tracepoint",
+        "xdp",
+        "perf_event",
+        "cgroup_skb",
+        "cgroup_sock",
+        "lwt_in",
+        "lwt_out",
+        "lwt_xmit",
+        "sock_ops",
+        "sk_skb",
+        "cgroup_device",
+        "sk_msg",
+        "raw_tracepoint",
+        "cgroup_sock_addr",
+        "lwt_seg6local",
+        "lirc_mode2",
+        "sk_reuseport",
+        "flow_dissector",
+        "cgroup_sysctl",
+        "raw_tracepoint_writable",
+        "cgroup_sockopt",
+        "tracing",
+        "struct_ops",
+        "ext",
+        "lsm",
+        "sk_lookup",
+        "syscall",
+        "netfilter",
+    ];
+    let name = usize::try_from(number).ok().and_then(|number| NAMES.get(number));
+    name.map_or_else(|| format!("#{number}"), |name| (*name).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn program_types_have_the_names_that_bpftool_gives_them() {
+        for (number, name) in [(2, "kprobe"), (5, "tracepoint"), (26, "tracing"), (31, "syscall")] {
+            assert_eq!(program_type_name(number), name);
+        }
+        assert_eq!(program_type_name(99), "#99");
+    }
+}

@@ -1,0 +1,23 @@
+//! Suites: a user's own tracer with its workload and expectation, as `kernlab.toml` describes them.
+//!
+//! What is here performs no I/O but for reading that file: it reads the description, and compares
+//! what a guest brought back with what was expected.
+
+pub mod after;
+pub mod assertion;
+pub(crate) mod cell;
+pub mod condition;
+pub mod events;
+mod expression;
+pub mod feature;
+pub mod init;
+pub mod invocation;
+pub mod job;
+pub mod manifest;
+pub mod observed;
+pub mod pattern;
+pub mod payload;
+pub(crate) mod proposals;
+pub mod run;
+mod selection;
+mod spelling;

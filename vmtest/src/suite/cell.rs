@@ -1,0 +1,440 @@
+//! One cell of a suite: a guest, the suite's programs in it, and the verdict.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use kernlab_core::{
+    cell::{BackendKind, BtfMode},
+    dossier::{
+        Dossier,
+        diff::Whole,
+        missing::{Asked, missing},
+    },
+    needs::{self, Needs},
+    object_record::ObjectRecord,
+    outcome::{Outcome, Reason, Verdict},
+};
+use kernlab_kernels::{Kernels, Observer, Unpacked, chain};
+use kernlab_proto::suite::{ARCHIVES, SuiteJob};
+use kernlab_splat::AllowList;
+
+use super::{
+    job::{self, Circumstances},
+    manifest::{Subject, Suite},
+    observed::Observed,
+    payload::{Payload, PayloadError, absolute},
+    proposals::Proposals,
+};
+use crate::{
+    checkpoints::Checkpoints,
+    image::root::{RootError, RootImage, RootStore},
+    lab::{Bootable, Guest, Job, JobOutput, LabError, Limits, Primed, Ready, Stream},
+    machine::{self, MachineError, Wanted},
+    qemu::InjectedFile,
+    report::{CellReport, TracerReport},
+    run::{evidence::CellEvidence, milliseconds},
+    verdict::{SplatPolicy, Trace, suite as judge},
+};
+
+/// The conductor in the guest.
+const CONDUCTOR: &str = "/bin/kernlab-conductor";
+
+/// From this size on, in bytes, a guest is saved that has the files that the system provides.
+/// Unpacking them takes as long as saving and restoring such a guest.
+const LARGE: u64 = 16 << 20;
+
+/// The time for the conductor's own work, on top of the suite's.
+const MARGIN: Duration = Duration::from_secs(10);
+
+/// The most bytes of a stream that are kept.
+const OUTPUT: u64 = 512 << 20;
+
+/// A suite whose files are packed.
+#[derive(Clone, Debug)]
+pub(crate) struct Packed {
+    /// What the system provides.
+    system: PathBuf,
+    /// The suite's own files, without the job.
+    own: Payload,
+    pub(crate) job: SuiteJob,
+    /// The bytes of all files in the guest's memory.
+    size: u64,
+    /// The bytes of the files that the system provides.
+    system_size: u64,
+    root: Option<RootImage>,
+    /// What the suite's BPF object needs of a kernel, if it has one that can be read.
+    needs: Option<Needs>,
+}
+
+/// Why a suite can't be given to a guest.
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    /// A file is missing, or can't run in a guest.
+    #[error(transparent)]
+    Payload(#[from] PayloadError),
+    /// The files can't be packed.
+    #[error(transparent)]
+    Archive(#[from] super::payload::ArchiveError),
+    /// The root file system can't be made into a disk.
+    #[error(transparent)]
+    Root(#[from] RootError),
+}
+
+/// Collects and packs the files of a suite.
+pub(crate) fn pack(
+    suite: &Suite,
+    at: &Circumstances,
+    kernels: &Kernels,
+    guest: &Path,
+    observer: &dyn Observer,
+) -> Result<Packed, PackError> {
+    let (payload, job) = job::prepare(suite, at, guest)?;
+    let size = payload.size();
+    let (system, own) = payload.split(&at.directory);
+    let system_size = system.size();
+    let root = suite
+        .root
+        .as_ref()
+        .map(|root| RootStore::of(kernels.store()).image_of(&at.directory.join(root), observer));
+    let root = root.transpose()?;
+    let needs = match &suite.subject {
+        Subject::Object(object) => fs::read(at.directory.join(&object.path))
+            .ok()
+            .and_then(|bytes| needs::of_object(&bytes).ok()),
+        Subject::Run(_) | Subject::Bpftrace(_) => None,
+    };
+    let system = system.archive(kernels.store())?;
+    Ok(Packed { system, own, job, size, system_size, root, needs })
+}
+
+/// What a cell needs to know of its run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setting<'a> {
+    pub(crate) kernels: &'a Kernels,
+    /// The directory of the guest's programs.
+    pub(crate) guest: &'a Path,
+    pub(crate) allow: &'a AllowList,
+    pub(crate) cold: bool,
+    /// Instead of the suite's own.
+    pub(crate) timeout: Option<Duration>,
+    /// The golden snapshots that are to be written, if any are.
+    pub(crate) proposals: Option<&'a Proposals>,
+    /// The directory that the suite's paths start from.
+    pub(crate) directory: &'a Path,
+}
+
+/// One cell, on a kernel that is ready.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SuiteCell<'a> {
+    /// `kernel/btf/backend/name`.
+    pub(crate) id: &'a str,
+    pub(crate) suite: &'a Suite,
+    pub(crate) packed: &'a Packed,
+    pub(crate) kernel: &'a Unpacked,
+    pub(crate) btf: BtfMode,
+    /// The loader of a BPF object.
+    pub(crate) backend: Option<BackendKind>,
+    pub(crate) dossier: Option<&'a Dossier>,
+    /// Everything that the kernel has, if a prediction is to be made for a BPF object.
+    pub(crate) whole: Option<&'a Whole>,
+    /// Archives that the guest gets beside those of the suite.
+    pub(crate) more: &'a [InjectedFile],
+}
+
+/// The machine of a cell, and what runs in it.
+#[derive(Clone, Debug)]
+pub(crate) struct Planned {
+    pub(crate) bootable: Bootable,
+    /// The archive with the suite's own files and its job.
+    own: PathBuf,
+    conductor: Job,
+}
+
+/// Why a cell has no machine.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The machine can't be set up.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// The files can't be packed.
+    #[error(transparent)]
+    Archive(#[from] super::payload::ArchiveError),
+}
+
+impl PlanError {
+    fn reason(&self) -> Reason {
+        match self {
+            PlanError::Machine(error) => error.reason(),
+            PlanError::Archive(_) => Reason::HostIo,
+        }
+    }
+}
+
+/// Is told what a tracer writes, when it arrives.
+pub(crate) type Heard<'a> = &'a mut dyn FnMut(Stream, &[u8]);
+
+/// Runs a cell and keeps its evidence.
+pub(crate) fn run(
+    cell: &SuiteCell<'_>,
+    setting: &Setting<'_>,
+    evidence: &CellEvidence,
+    observer: &dyn Observer,
+    heard: Heard<'_>,
+) -> CellReport {
+    let began = Instant::now();
+    let mut report = attempt(cell, setting, evidence, observer, heard)
+        .unwrap_or_else(|verdict| CellReport::of_verdict(cell.id, *verdict));
+    report.duration_ms = milliseconds(began.elapsed());
+    report
+}
+
+fn attempt(
+    cell: &SuiteCell<'_>,
+    setting: &Setting<'_>,
+    evidence: &CellEvidence,
+    observer: &dyn Observer,
+    heard: Heard<'_>,
+) -> Result<CellReport, Box<Verdict>> {
+    let infra = |reason: Reason, error: &(dyn std::error::Error + 'static)| {
+        Box::new(Verdict::because(Outcome::Infra, reason, chain(error)))
+    };
+    let suite = cell.suite;
+    let mut planned =
+        plan(cell, setting, observer).map_err(|error| infra(error.reason(), &error))?;
+    planned.bootable.console_file = Some(evidence.console_file());
+    let mut collected = Heardings::default();
+    let started = start(cell, setting, &planned, observer);
+    let mut release = None;
+    let trace = match started {
+        Err(error) => Trace::NotStarted(error),
+        Ok(start) => {
+            release = Some(start.release().to_owned());
+            let ran = start.run(&mut |stream, bytes| {
+                collected.add(stream, bytes);
+                heard(stream, bytes);
+            });
+            match ran.and_then(|(mut guest, output)| {
+                let kernel_log = guest.kernel_log()?.to_owned();
+                Ok((output, kernel_log))
+            }) {
+                Ok((output, kernel_log)) => {
+                    Trace::Ended { output, kernel_log, console: evidence.console() }
+                }
+                Err(error) => Trace::Lost(error),
+            }
+        }
+    };
+    collected.keep(evidence, &trace);
+    let observed = Observed::read(&collected.reports);
+    evidence.keep_collected(&observed.collected);
+    for (path, why) in &observed.not_collected {
+        observer.notice(&format!("{}: {path} was not brought back: {why}", cell.id));
+    }
+
+    let object = match &suite.subject {
+        Subject::Object(subject) => serde_json::from_slice::<ObjectRecord>(&collected.stdout)
+            .ok()
+            .map(|record| (subject, record)),
+        Subject::Run(_) | Subject::Bpftrace(_) => None,
+    };
+    let golden_file = suite.golden.as_ref().map(|golden| setting.directory.join(golden));
+    let golden = match &golden_file {
+        Some(file) => {
+            crate::run::dir::read_text(file).map_err(|error| infra(Reason::HostIo, &error))?
+        }
+        None => None,
+    };
+    let findings = judge::SuiteFindings {
+        suite,
+        trace: &trace,
+        observed: &observed,
+        object: object.as_ref().map(|(_, record)| record),
+        golden: golden.as_deref(),
+        dossier: cell.dossier,
+        policy: SplatPolicy { expected: None, allow: setting.allow },
+    };
+    let mut judgement = judge::of_suite(&findings);
+    if let (Some(proposals), true, Some(file), Some(events)) =
+        (setting.proposals, judgement.acceptable, &golden_file, &judgement.events)
+    {
+        let events = events.clone();
+        proposals.add(absolute(file), cell.id, &events);
+        judgement = judge::of_suite(&judge::SuiteFindings { golden: Some(&events), ..findings });
+    }
+    evidence.keep_events(judgement.events.as_deref());
+    if let Some((_, record)) = &object {
+        evidence.keep_verifier_logs(record);
+    }
+    let tracer = match &object {
+        Some((subject, record)) => TracerReport {
+            predicted_missing: predicted_missing(cell),
+            ..TracerReport::of_object(&observed, subject, record)
+        },
+        None => TracerReport::of(&observed),
+    };
+    Ok(CellReport {
+        release,
+        diff: judgement.diff,
+        snapshot: suite.golden.as_ref().map(|golden| golden.display().to_string()),
+        allowed: judgement.allowed,
+        tracer: Some(tracer).filter(|_| observed.started),
+        ..CellReport::of_verdict(cell.id, judgement.verdict)
+    })
+}
+
+/// Packs what a cell needs, and sets up its machine.
+pub(crate) fn plan(
+    cell: &SuiteCell<'_>,
+    setting: &Setting<'_>,
+    observer: &dyn Observer,
+) -> Result<Planned, PlanError> {
+    let SuiteCell { suite, packed, .. } = *cell;
+    let store = setting.kernels.store();
+    let bootable = machine::with(store, cell.kernel, setting.guest, &[], &wanted(cell), observer)?;
+    let timeout = setting.timeout.unwrap_or(suite.timeout);
+    let mut job = packed.job.clone();
+    job.deadline_ms = milliseconds(bootable.accelerator().scale_timeout(timeout));
+    if let Some(backend) = cell.backend {
+        job.tracer.extend(["--backend".to_owned(), backend.to_string()]);
+    }
+    let mut own = packed.own.clone();
+    job::add(&mut own, &job);
+    let own = own.archive(store)?;
+    let conductor = conductor(cell, timeout + suite.stop.within + MARGIN);
+    Ok(Planned { bootable, own, conductor })
+}
+
+/// What the kernel lacks of what the suite's BPF object needs, by its dossier.
+fn predicted_missing(cell: &SuiteCell<'_>) -> Vec<String> {
+    let (Some(needs), Some(dossier)) = (&cell.packed.needs, cell.dossier) else {
+        return Vec::new();
+    };
+    let missing = missing(needs, Asked { dossier, whole: cell.whole });
+    missing.into_iter().map(|missing| format!("{}: {}", missing.need, missing.why)).collect()
+}
+
+/// What the suite asks for, and memory for its files.
+fn wanted(SuiteCell { suite, packed, kernel, .. }: &SuiteCell<'_>) -> Wanted {
+    const UNIT: u64 = 64 << 20;
+    // A small payload fits in what every guest has.
+    let files = packed.size.saturating_sub(UNIT / 2).next_multiple_of(UNIT) >> 20;
+    let files = u32::try_from(files).unwrap_or(u32::MAX / 2);
+    // A program's own files in memory are beside those that it maps.
+    let enough = kernel.memory_mib.saturating_add(files * 3 / 2);
+    Wanted {
+        memory_mib: Some(suite.guest.memory_mib.unwrap_or(enough)),
+        processors: suite.guest.cpus,
+        modules: suite.guest.modules.clone(),
+        lsm: suite.guest.lsm.clone(),
+        root: packed.root.clone(),
+        kernel_words: Vec::new(),
+    }
+}
+
+fn conductor(cell: &SuiteCell<'_>, timeout: Duration) -> Job {
+    let job = Job::new([CONDUCTOR, "--pause"]).timeout(timeout).limits(Limits {
+        stdout: OUTPUT,
+        stderr: OUTPUT,
+        result: OUTPUT,
+    });
+    hidden(cell).into_iter().fold(job, Job::hide)
+}
+
+/// The paths that the suite and the BTF mode hide from programs.
+pub(crate) fn hidden(cell: &SuiteCell<'_>) -> Vec<String> {
+    let btf = match cell.btf {
+        BtfMode::Masked | BtfMode::External => Some("/sys/kernel/btf".to_owned()),
+        BtfMode::Embedded | BtfMode::Absent => None,
+    };
+    cell.suite.hide.iter().cloned().chain(btf).collect()
+}
+
+/// A guest that is about to run its suite.
+pub(crate) enum Start {
+    Ready(Guest<Ready>, Job),
+    Paused(Guest<Primed>, Job),
+}
+
+impl Start {
+    fn release(&self) -> &str {
+        match self {
+            Start::Ready(guest, _) => &guest.hello().release,
+            Start::Paused(guest, _) => &guest.hello().release,
+        }
+    }
+
+    pub(crate) fn run(self, heard: Heard<'_>) -> Result<(Guest<Ready>, JobOutput), LabError> {
+        match self {
+            Start::Ready(mut guest, job) => {
+                let output = guest.run_heard(&job, heard)?;
+                Ok((guest, output))
+            }
+            Start::Paused(guest, job) => guest.proceed_heard("", &job, heard),
+        }
+    }
+}
+
+/// Starts a guest with the suite's files. Large files of the system are in the saved guest.
+pub(crate) fn start(
+    cell: &SuiteCell<'_>,
+    setting: &Setting<'_>,
+    planned: &Planned,
+    observer: &dyn Observer,
+) -> Result<Start, LabError> {
+    let Planned { bootable, own, conductor } = planned;
+    let archive = |name: &str, host: &Path| InjectedFile {
+        guest: format!("{ARCHIVES}{name}.tar"),
+        host: host.to_owned(),
+    };
+    let mut bootable = bootable.clone();
+    let program =
+        InjectedFile { guest: CONDUCTOR.to_owned(), host: setting.guest.join("kernlab-conductor") };
+    bootable.machine.injected = vec![program, archive("1-system", &cell.packed.system)];
+    let files: Vec<_> = [archive("2-own", own)].into_iter().chain(cell.more.to_vec()).collect();
+    let checkpoints = Checkpoints::of(setting.kernels.store());
+    if cell.packed.system_size >= LARGE && !setting.cold {
+        // Its timeout is not a property of the saved guest.
+        let paused = conductor.clone().timeout(MARGIN);
+        checkpoints.prime(&bootable, &paused, observer)?;
+        if let Some(guest) = checkpoints.primed(&bootable, &paused, &files, observer)? {
+            return Ok(Start::Paused(guest, conductor.clone()));
+        }
+    }
+    bootable.machine.injected.extend(files);
+    let guest = checkpoints.start(&bootable, setting.cold, observer)?;
+    Ok(Start::Ready(guest, conductor.clone().without_argument("--pause")))
+}
+
+/// What arrived, also from a guest that was lost.
+#[derive(Debug, Default)]
+struct Heardings {
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+    reports: Vec<u8>,
+}
+
+impl Heardings {
+    fn add(&mut self, stream: Stream, bytes: &[u8]) {
+        match stream {
+            Stream::Stdout => self.stdout.extend_from_slice(bytes),
+            Stream::Stderr => self.stderr.extend_from_slice(bytes),
+            Stream::Result => self.reports.extend_from_slice(bytes),
+            Stream::KernelLog => {}
+        }
+    }
+
+    fn keep(&self, evidence: &CellEvidence, trace: &Trace) {
+        evidence.keep_streams(&self.stdout, &self.stderr, &self.reports);
+        match trace {
+            Trace::NotStarted(error) | Trace::Lost(error) => {
+                let _ = evidence.keep_lost_guest(error);
+            }
+            Trace::Ended { kernel_log, .. } => {
+                let _ = evidence.keep_kernel_log(kernel_log);
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! A tracer's output as text in which nothing varies from run to run, to be compared with a golden
+//! snapshot.
+
+mod canonical;
+mod text;
+
+use similar::TextDiff;
+
+use self::text::{Names, Pieces};
+use super::{
+    condition::{Line, Stream},
+    manifest::{Lost, Order, Suite},
+};
+
+/// Output that can't be compared.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EventsError {
+    /// Numbers of this size are rounded when they are read, so that two could get one name.
+    #[error(
+        "line {line} of stdout: {value} in `{field}` is too large to be told from its neighbours, so \
+         it can't get a name"
+    )]
+    TooLarge {
+        /// Counted from 1.
+        line: usize,
+        /// The field that would get a name.
+        field: String,
+        /// What was read.
+        value: String,
+    },
+    /// The order is among events with the same value in a field that none has.
+    #[error("the order is `per-{field}`, but none of the {events} events has the field `{field}`")]
+    NoSuchField {
+        /// The field.
+        field: String,
+        /// How many there are.
+        events: usize,
+    },
+}
+
+/// The text that is compared with the golden snapshot: one line per event or line that counts.
+///
+/// Events are JSON objects with sorted keys, without dropped fields, and with names such as `<pid1>`
+/// for values whose field is an alias. Within a class of names, a value has one name, and no two
+/// values share one. Names are numbered in the order of the text. If the order of events does not
+/// matter, neither text nor names depend on it.
+///
+/// In other lines replacements are made. Then bytes that are no UTF-8 and control characters are
+/// written as `\xff`, and a backslash as `\\`, so that different lines stay different.
+pub fn normalise(stdout: &[u8], suite: &Suite) -> Result<String, EventsError> {
+    let mut names = Names::default();
+    let mut lines = Vec::new();
+    for (number, line) in (1..).zip(Line::all(stdout)) {
+        if suite.events.as_ref().is_some_and(|events| !events.holds(&line)) {
+            continue;
+        }
+        let pieces = match &line.event {
+            Some(event) => text::of_event(event, &suite.normalise, &mut names)
+                .map_err(|(field, value)| EventsError::TooLarge { line: number, field, value })?,
+            None => text::of_line(line.text, &suite.normalise),
+        };
+        lines.push((line, pieces));
+    }
+    let units = units(lines, &suite.order)?;
+    let ordered = match suite.order {
+        Order::Strict => units,
+        Order::PerField(_) | Order::Unordered => canonical::order(units, &names.classes()),
+    };
+    Ok(names.show(ordered.iter().flatten()))
+}
+
+/// Lines whose order among each other matters.
+type Unit = Vec<Pieces>;
+
+fn units(lines: Vec<(Line<'_>, Pieces)>, order: &Order) -> Result<Vec<Unit>, EventsError> {
+    let field = match order {
+        Order::Strict => return Ok(vec![lines.into_iter().map(|(_, pieces)| pieces).collect()]),
+        Order::Unordered => return Ok(lines.into_iter().map(|(_, pieces)| vec![pieces]).collect()),
+        Order::PerField(field) => field,
+    };
+    let path: Vec<String> = field.split('.').map(str::to_owned).collect();
+    let events = lines.iter().filter(|(line, _)| line.event.is_some()).count();
+    // Lines without the field are one unit.
+    let mut units: Vec<(Option<String>, Unit)> = Vec::new();
+    for (line, pieces) in lines {
+        let value = line.field(&path).map(ToString::to_string);
+        match units.iter_mut().find(|(other, _)| *other == value) {
+            Some((_, unit)) => unit.push(pieces),
+            None => units.push((value, vec![pieces])),
+        }
+    }
+    if events > 0 && units.iter().all(|(value, _)| value.is_none()) {
+        return Err(EventsError::NoSuchField { field: field.clone(), events });
+    }
+    Ok(units.into_iter().map(|(_, unit)| unit).collect())
+}
+
+/// The number of events that a tracer says it lost: the sum of the pattern's group over all matches.
+///
+/// What is too large, or no number at all, counts as more than any limit allows.
+pub fn lost(stdout: &[u8], stderr: &[u8], lost: &Lost) -> u64 {
+    let output = match lost.stream {
+        Stream::Stdout => stdout,
+        Stream::Stderr => stderr,
+    };
+    let matches = lost.pattern.regex().captures_iter(output);
+    matches.fold(0_u64, |sum, groups| {
+        let number = groups.get(1).and_then(|group| std::str::from_utf8(group.as_bytes()).ok());
+        sum.saturating_add(number.and_then(|number| number.parse().ok()).unwrap_or(u64::MAX))
+    })
+}
+
+/// How two texts differ; none if they are equal.
+pub fn diff(expected: &str, observed: &str) -> Option<String> {
+    (expected != observed).then(|| {
+        TextDiff::from_lines(expected, observed)
+            .unified_diff()
+            .context_radius(3)
+            .header("expected", "observed")
+            .to_string()
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,218 @@
+//! Conditions on a kernel's features: `!map_type.ringbuf and helper.probe_read_kernel`.
+
+use std::{collections::BTreeSet, fmt};
+
+use kernlab_core::{
+    bpf::{HELPERS, MAP_TYPES},
+    config::OPTIONS,
+    dossier::Dossier,
+    facts::ProbeResult,
+    tracer::{wanted_symbols, wanted_tracepoints},
+};
+
+pub use super::expression::SyntaxError;
+use super::{
+    expression::{Expression, Token, Tokens},
+    spelling::{nearest, unknown},
+};
+
+/// A boolean expression over what a kernel's dossier has. There is nothing in it about versions.
+///
+/// | feature | holds if |
+/// |---|---|
+/// | `btf` | the kernel has type information of its own |
+/// | `uprobes` | programs can be attached to functions in user space |
+/// | `five_level_paging` | the processor runs with five-level page tables |
+/// | `map_type.NAME` | such a map can be created: `map_type.ringbuf` |
+/// | `helper.NAME` | a kprobe program may call the helper: `helper.probe_read_kernel` |
+/// | `symbol.NAME` | a probe can be attached to this function: it is listed once, under its own name |
+/// | `tracepoint.NAME` | there is this tracepoint of a system call |
+/// | `config.NAME` | the kernel was built with the option, as a module perhaps: `config.KEYS` |
+#[derive(Debug, Clone, PartialEq)]
+pub struct FeatureCondition {
+    text: String,
+    expression: Expression<Feature>,
+}
+
+/// Something that a kernel has or has not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Feature {
+    Btf,
+    Uprobes,
+    FiveLevelPaging,
+    MapType(String),
+    Helper(String),
+    Symbol(String),
+    Tracepoint(String),
+    /// With `CONFIG_`.
+    Option(String),
+}
+
+/// A feature of which nothing is known on a kernel.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("nothing is known of `{feature}` on this kernel: {why}")]
+pub struct UnknownFeature {
+    /// As it is written in conditions.
+    pub feature: String,
+    /// Why nothing is known.
+    pub why: String,
+}
+
+const PLAIN: [(&str, Feature); 3] = [
+    ("btf", Feature::Btf),
+    ("uprobes", Feature::Uprobes),
+    ("five_level_paging", Feature::FiveLevelPaging),
+];
+
+const KINDS: [&str; 5] = ["map_type", "helper", "symbol", "tracepoint", "config"];
+
+impl FeatureCondition {
+    /// Reads a condition.
+    pub fn parse(text: &str) -> Result<Self, SyntaxError> {
+        let expression = Expression::parse(text, feature)?;
+        Ok(FeatureCondition { text: text.to_owned(), expression })
+    }
+
+    /// Whether a kernel fulfils the condition. An error if that depends on a fact that its dossier
+    /// does not have.
+    pub fn holds(&self, dossier: &Dossier) -> Result<bool, UnknownFeature> {
+        evaluate(&self.expression, dossier)
+    }
+
+    /// As it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+impl fmt::Display for FeatureCondition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+fn feature(tokens: &mut Tokens<'_>) -> Result<Feature, SyntaxError> {
+    let offset = tokens.offset();
+    let Some(Token::Name(written)) = tokens.next_if(|token| matches!(token, Token::Name(_))) else {
+        return Err(tokens.unexpected("a feature such as `map_type.ringbuf`, `!` or `(`"));
+    };
+    named(&written).map_err(|message| SyntaxError::new(tokens.text(), offset, message))
+}
+
+/// The feature of a name, or what is wrong with the name.
+fn named(written: &str) -> Result<Feature, String> {
+    if let Some((_, feature)) = PLAIN.iter().find(|(name, _)| *name == written) {
+        return Ok(feature.clone());
+    }
+    let Some((kind, name)) = written.split_once('.').filter(|(kind, _)| KINDS.contains(kind))
+    else {
+        let kind = written.split('.').next().unwrap_or_default();
+        let known: Vec<&str> = PLAIN.iter().map(|(name, _)| *name).chain(KINDS).collect();
+        if KINDS.contains(&kind) {
+            return Err(format!("expected a name after `{kind}`: `{kind}.NAME`"));
+        }
+        return Err(unknown("feature", kind, &known));
+    };
+    let known_in = |table: &[(u32, &'static str)]| table.iter().map(|(_, name)| *name).collect();
+    let name = if kind == "config" && !name.starts_with("CONFIG_") {
+        format!("CONFIG_{name}")
+    } else {
+        name.to_owned()
+    };
+    let (known, feature): (BTreeSet<&str>, _) = match kind {
+        "map_type" => (known_in(MAP_TYPES), Feature::MapType(name.clone())),
+        "helper" => (known_in(HELPERS), Feature::Helper(name.clone())),
+        "symbol" => (wanted_symbols().collect(), Feature::Symbol(name.clone())),
+        "tracepoint" => (wanted_tracepoints().collect(), Feature::Tracepoint(name.clone())),
+        _ => (OPTIONS.iter().copied().collect(), Feature::Option(name.clone())),
+    };
+    if known.contains(name.as_str()) {
+        return Ok(feature);
+    }
+    let shown = |name: &str| format!("{kind}.{}", name.strip_prefix("CONFIG_").unwrap_or(name));
+    let hint = match nearest(&name, known) {
+        Some(right) => format!(": did you mean `{}`?", shown(right)),
+        None => String::new(),
+    };
+    Err(format!("dossiers do not cover `{}`{hint}", shown(&name)))
+}
+
+/// Kleene's logic: an unknown part only matters where the others do not decide.
+fn evaluate(expression: &Expression<Feature>, dossier: &Dossier) -> Result<bool, UnknownFeature> {
+    let decided_by = |parts: &[Expression<Feature>], deciding: bool| {
+        let mut unknown = None;
+        for part in parts {
+            match evaluate(part, dossier) {
+                Ok(value) if value == deciding => return Ok(deciding),
+                Ok(_) => {}
+                Err(error) => unknown = unknown.or(Some(error)),
+            }
+        }
+        unknown.map_or(Ok(!deciding), Err)
+    };
+    match expression {
+        Expression::Atom(feature) => feature.holds(dossier),
+        Expression::Not(inner) => evaluate(inner, dossier).map(|value| !value),
+        Expression::All(parts) => decided_by(parts, false),
+        Expression::Any(parts) => decided_by(parts, true),
+    }
+}
+
+impl Feature {
+    fn holds(&self, dossier: &Dossier) -> Result<bool, UnknownFeature> {
+        match self {
+            Feature::Btf => Ok(dossier.types.is_some()),
+            Feature::Uprobes => Ok(dossier.features.uprobes),
+            Feature::FiveLevelPaging => Ok(dossier.five_level_paging),
+            Feature::MapType(name) => self.probed(dossier.features.maps.get(name)),
+            Feature::Helper(name) => self.probed(dossier.features.helpers.get(name)),
+            Feature::Symbol(_) if dossier.symbols.is_empty() => {
+                Err(self.unknown("its dossier has no symbols at all"))
+            }
+            Feature::Symbol(name) => Ok(dossier.symbol(name).is_present()),
+            Feature::Tracepoint(name) => Ok(dossier.tracepoints.contains_key(name)),
+            Feature::Option(name) => match &dossier.config {
+                None => Err(self.unknown("its configuration is not at hand")),
+                Some(config) => match config.get(name) {
+                    None => Err(self.unknown("its dossier was taken without this option")),
+                    Some(value) => Ok(value != "n"),
+                },
+            },
+        }
+    }
+
+    fn probed(&self, probe: Option<&ProbeResult>) -> Result<bool, UnknownFeature> {
+        match probe {
+            Some(ProbeResult::Yes) => Ok(true),
+            Some(ProbeResult::No) => Ok(false),
+            Some(ProbeResult::CouldNotTell(errno)) => {
+                Err(self.unknown(format!("the trial failed for another reason (errno {errno})")))
+            }
+            None => Err(self.unknown("it was not tried when its dossier was taken")),
+        }
+    }
+
+    fn unknown(&self, why: impl Into<String>) -> UnknownFeature {
+        UnknownFeature { feature: self.to_string(), why: why.into() }
+    }
+}
+
+impl fmt::Display for Feature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Feature::Btf => f.write_str("btf"),
+            Feature::Uprobes => f.write_str("uprobes"),
+            Feature::FiveLevelPaging => f.write_str("five_level_paging"),
+            Feature::MapType(name) => write!(f, "map_type.{name}"),
+            Feature::Helper(name) => write!(f, "helper.{name}"),
+            Feature::Symbol(name) => write!(f, "symbol.{name}"),
+            Feature::Tracepoint(name) => write!(f, "tracepoint.{name}"),
+            Feature::Option(name) => {
+                write!(f, "config.{}", name.strip_prefix("CONFIG_").unwrap_or(name))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

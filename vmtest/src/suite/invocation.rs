@@ -1,0 +1,141 @@
+//! The command line that ran suites, and that runs one cell of them again.
+
+use std::{num::NonZeroU32, path::PathBuf};
+
+use kernlab_core::cell::BtfMode;
+
+/// How suites were run: a command line without the options that choose a cell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Invocation {
+    /// `kernlab test` with the suites of a `kernlab.toml`.
+    Suites {
+        /// The file, if the command line names it.
+        config: Option<PathBuf>,
+    },
+    /// `kernlab test -- PROGRAM`.
+    Command {
+        /// The program and its arguments.
+        argv: Vec<String>,
+    },
+    /// `kernlab exec -- PROGRAM`.
+    Exec {
+        /// What else was given: files, memory, a root.
+        options: Vec<String>,
+        /// The program and its arguments.
+        argv: Vec<String>,
+    },
+}
+
+/// Whether a command that runs a cell again is of a suite of a `kernlab.toml`. Otherwise it names
+/// the program.
+pub(crate) fn is_of_project(again: &str) -> bool {
+    let options = again.split(" -- ").next().unwrap_or_default();
+    options.contains(" --suite ")
+}
+
+/// What chooses a cell on a command line.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Choice<'a> {
+    /// The kernel's id, or the path of an image.
+    pub(super) kernel: &'a str,
+    /// The BTF mode, if it is not the one that the kernel has anyway.
+    pub(super) btf: Option<BtfMode>,
+    pub(super) suite: &'a str,
+    /// How often the cell ran, if it was repeated.
+    pub(super) repeat: Option<NonZeroU32>,
+    /// In seconds, if the command line says so.
+    pub(super) timeout: Option<NonZeroU32>,
+}
+
+impl Invocation {
+    /// The command that runs the cell again, quoted for a shell.
+    pub(super) fn again(&self, choice: &Choice<'_>) -> String {
+        let Choice { kernel, btf, suite, repeat, timeout } = *choice;
+        let is_exec = matches!(self, Invocation::Exec { .. });
+        let command = if is_exec { "exec" } else { "test" };
+        let mut words = ["kernlab", command, "--kernel", kernel].map(str::to_owned).to_vec();
+        let mut option = |name: &str, value: String| words.extend([name.to_owned(), value]);
+        if let Some(btf) = btf {
+            option("--btf", btf.to_string());
+        }
+        if let Invocation::Suites { config } = self {
+            if let Some(config) = config {
+                option("--config", config.display().to_string());
+            }
+            option("--suite", suite.to_owned());
+        }
+        // The options of `exec` have its timeout.
+        if let Some(timeout) = timeout.filter(|_| !is_exec) {
+            option("--timeout", timeout.to_string());
+        }
+        if let Some(repeat) = repeat {
+            option("--repeat", repeat.to_string());
+        }
+        let none = Vec::new();
+        let (options, argv) = match self {
+            Invocation::Suites { .. } => (&none, &none),
+            Invocation::Command { argv } => (&none, argv),
+            Invocation::Exec { options, argv } => (options, argv),
+        };
+        words.extend(options.iter().cloned());
+        if !argv.is_empty() {
+            words.push("--".to_owned());
+            words.extend(argv.iter().cloned());
+        }
+        let quoted = words.iter().map(|word| {
+            shlex::try_quote(word).map_or_else(|_| format!("{word:?}"), |word| word.into_owned())
+        });
+        quoted.collect::<Vec<_>>().join(" ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn words(text: &str) -> Vec<String> {
+        text.split(' ').map(str::to_owned).collect()
+    }
+
+    #[rstest]
+    #[case::a_suite(
+        Invocation::Suites { config: None },
+        "kernlab test --kernel debian-6.1 --suite opens"
+    )]
+    #[case::of_a_named_file(
+        Invocation::Suites { config: Some("a dir/kernlab.toml".into()) },
+        "kernlab test --kernel debian-6.1 --config 'a dir/kernlab.toml' --suite opens"
+    )]
+    #[case::a_command(
+        Invocation::Command { argv: vec!["sh".into(), "-c".into(), "a --suite b".into()] },
+        "kernlab test --kernel debian-6.1 -- sh -c 'a --suite b'"
+    )]
+    #[case::exec(
+        Invocation::Exec { options: words("--memory 512"), argv: words("./tool --self-test") },
+        "kernlab exec --kernel debian-6.1 --memory 512 -- ./tool --self-test"
+    )]
+    fn a_cell_can_be_run_again(#[case] invocation: Invocation, #[case] expected: &str) {
+        let choice =
+            Choice { kernel: "debian-6.1", btf: None, suite: "opens", repeat: None, timeout: None };
+        assert_eq!(invocation.again(&choice), expected);
+        let is_of_project = matches!(invocation, Invocation::Suites { .. });
+        assert_eq!(super::is_of_project(expected), is_of_project);
+    }
+
+    #[test]
+    fn what_chooses_a_cell_is_named() {
+        let choice = Choice {
+            kernel: "/boot/vmlinuz 1",
+            btf: Some(BtfMode::Masked),
+            suite: "opens",
+            repeat: NonZeroU32::new(5),
+            timeout: NonZeroU32::new(60),
+        };
+        let suites = Invocation::Suites { config: None };
+        let expected = "kernlab test --kernel '/boot/vmlinuz 1' --btf masked --suite opens --timeout 60 \
+                        --repeat 5";
+        assert_eq!(suites.again(&choice), expected);
+    }
+}

@@ -1,0 +1,29 @@
+//! The format of `kernlab.toml`, which describes a repository's suites.
+//!
+//! `docs/kernlab.schema.json` describes the same format to editors. Paths stay as they are written;
+//! [`Project::dir`] is the directory that they start from.
+
+mod guest;
+mod matching;
+mod project;
+mod read;
+mod suite;
+
+pub use kernlab_core::cell::BtfMode;
+pub use kernlab_kernels::DocumentError as ManifestError;
+
+pub use self::{
+    guest::{Cgroup, FileSpec, GuestSpec},
+    matching::{Expectation, ExpectedOutcome, FieldRule, Lost, Normalise, Order, Replacement},
+    project::{FILE_NAME, Project},
+    suite::{Command, ObjectSubject, Ready, Stop, Subject, Suite},
+};
+pub use super::{
+    assertion::Assertion,
+    condition::{Condition, Stream},
+    feature::FeatureCondition,
+    pattern::Pattern,
+};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,59 @@
+//! From the text of `kernlab.toml` to a [`Project`].
+
+mod field;
+mod guest;
+mod matching;
+mod suite;
+
+use std::{collections::BTreeMap, path::Path};
+
+use kernlab_kernels::{Document, DocumentError};
+
+use self::field::Table;
+use super::{FieldRule, Project};
+
+/// The keys of each table, by the table's own key.
+#[cfg(test)]
+pub(super) const TABLES: &[(&str, &[&str])] = &[
+    ("", PROJECT),
+    ("suite", suite::SUITE),
+    ("suite.ready", suite::READY),
+    ("suite.stop", suite::STOP),
+    ("suite.insns", suite::INSTRUCTIONS),
+    ("suite.guest", guest::GUEST),
+    ("suite.lost", matching::LOST),
+    ("suite.replace", matching::REPLACE),
+    ("suite.expect", matching::EXPECT),
+];
+
+const PROJECT: &[&str] = &["kernels", "build", "normalise", "suite"];
+
+pub(super) fn project(path: &Path, text: &str) -> Result<Project, DocumentError> {
+    let document = Document::new(path, text);
+    let mut table = Table::of_file(&document, text, PROJECT)?;
+    let kernels = table.read("kernels", |field| {
+        let whole = field.clone();
+        match field.texts()? {
+            kernels if kernels.is_empty() => {
+                Err(whole.invalid("expected at least one kernel, such as \"default\""))
+            }
+            kernels => Ok(kernels),
+        }
+    })?;
+    let build = table.read("build", |field| field.text())?;
+    let fields: BTreeMap<String, FieldRule> =
+        matching::field_rules(table.take("normalise"), BTreeMap::new())?;
+    let mut names = Vec::new();
+    let suites = table.need("suite", |field| {
+        field.list("`[[suite]]` tables", |field| suite::suite(field, &fields, &mut names))
+    })?;
+    if suites.is_empty() {
+        return Err(table.invalid("expected at least one [[suite]]"));
+    }
+    Ok(Project {
+        path: path.to_owned(),
+        kernels: kernels.unwrap_or_else(|| vec!["default".to_owned()]),
+        build,
+        suites,
+    })
+}

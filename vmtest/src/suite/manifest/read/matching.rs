@@ -1,0 +1,112 @@
+//! What a suite expects, and what does not matter of its output.
+
+use std::collections::BTreeMap;
+
+use kernlab_core::outcome::Reason;
+use kernlab_kernels::DocumentError;
+
+use super::{field::Field, suite::stream};
+use crate::suite::{
+    feature::FeatureCondition,
+    manifest::{Expectation, ExpectedOutcome, FieldRule, Lost, Order, Pattern, Replacement},
+    spelling::unknown,
+};
+
+pub(super) const LOST: &[&str] = &["stdout", "stderr", "max"];
+pub(super) const REPLACE: &[&str] = &["pattern", "with"];
+pub(super) const EXPECT: &[&str] = &["when", "outcome", "code", "reason", "review"];
+
+/// The rules for fields: those that are given, with those of a table added or changed.
+pub(super) fn field_rules(
+    table: Option<Field<'_>>,
+    mut rules: BTreeMap<String, FieldRule>,
+) -> Result<BTreeMap<String, FieldRule>, DocumentError> {
+    let Some(table) = table else { return Ok(rules) };
+    for (name, field) in table.open_table()?.flat() {
+        if name.split('.').any(str::is_empty) {
+            return Err(field.invalid("expected names of fields, with single dots between them"));
+        }
+        match field.parse(|text| rule(&name, text))? {
+            Some(rule) => rules.insert(name, rule),
+            None => rules.remove(&name),
+        };
+    }
+    Ok(rules)
+}
+
+/// None keeps a field as it is.
+fn rule(name: &str, text: &str) -> Result<Option<FieldRule>, String> {
+    if let Some(class) = text.strip_prefix("alias:") {
+        let is_class = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+        return match !class.is_empty() && class.chars().all(is_class) {
+            true => Ok(Some(FieldRule::Alias { class: class.to_owned() })),
+            false => Err(format!(
+                "`{class}` can't be what names begin with: expected letters and digits"
+            )),
+        };
+    }
+    match text {
+        "alias" => Ok(Some(FieldRule::Alias { class: name.to_owned() })),
+        "drop" => Ok(Some(FieldRule::Drop)),
+        "keep" => Ok(None),
+        _ => Err(unknown("rule", text, &["alias", "alias:NAME", "drop", "keep"])),
+    }
+}
+
+pub(super) fn replacements(field: Field<'_>) -> Result<Vec<Replacement>, DocumentError> {
+    field.list("a list of tables", |item| {
+        let mut table = item.table(REPLACE)?;
+        let pattern = table.need("pattern", |field| field.parse(Pattern::new))?;
+        let with = table.need("with", Field::scalar)?;
+        Ok(Replacement { pattern, with })
+    })
+}
+
+pub(super) fn order(text: &str) -> Result<Order, String> {
+    match (text, text.strip_prefix("per-")) {
+        ("strict", _) => Ok(Order::Strict),
+        ("none", _) => Ok(Order::Unordered),
+        (_, Some(field)) if !field.split('.').any(str::is_empty) => {
+            Ok(Order::PerField(field.to_owned()))
+        }
+        _ => Err(unknown("order", text, &["strict", "none", "per-FIELD"])),
+    }
+}
+
+pub(super) fn lost(field: Field<'_>) -> Result<Lost, DocumentError> {
+    let mut table = field.table(LOST)?;
+    let (stream, field) = stream(&mut table)?;
+    let pattern = field.parse(|text| {
+        let pattern = Pattern::new(text)?;
+        // The first group is the whole match.
+        match pattern.regex().captures_len() - 1 {
+            1 => Ok(pattern),
+            groups => Err(format!(
+                "`{text}` has {groups} groups: expected one around the number of lost events, as in \
+                 `lost (\\d+)`"
+            )),
+        }
+    })?;
+    let max = table.read("max", |field| field.integer(0..=i64::MAX))?.unwrap_or(0);
+    Ok(Lost { stream, pattern, max: max.unsigned_abs() })
+}
+
+/// A reason as reports name it.
+fn reason_code(text: &str) -> Result<Reason, String> {
+    let found = Reason::ALL.into_iter().find(|reason| reason.code() == text);
+    found.ok_or_else(|| {
+        let codes: Vec<String> = Reason::ALL.into_iter().map(Reason::code).collect();
+        unknown("reason code", text, &codes.iter().map(String::as_str).collect::<Vec<_>>())
+    })
+}
+
+pub(super) fn expectation(field: Field<'_>) -> Result<Expectation, DocumentError> {
+    let mut table = field.table(EXPECT)?;
+    Ok(Expectation {
+        when: table.need("when", |field| field.parse(FeatureCondition::parse))?,
+        outcome: table.need("outcome", |field| field.word("outcome", &ExpectedOutcome::ALL))?,
+        code: table.read("code", |field| field.parse(reason_code))?,
+        reason: table.need("reason", Field::text)?,
+        review: table.read("review", Field::date)?,
+    })
+}

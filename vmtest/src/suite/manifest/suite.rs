@@ -1,0 +1,182 @@
+//! What a suite runs.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use nix::sys::signal::Signal;
+
+use super::{
+    Assertion, BtfMode, Condition, Expectation, FileSpec, GuestSpec, Lost, Normalise, Order,
+    Pattern,
+};
+
+/// A tracer, a workload and what is expected of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Suite {
+    /// Unique in its project: letters, digits, `_`, `.` and `-`.
+    pub name: String,
+    /// The tracer.
+    pub subject: Subject,
+    /// Shell lines that run in the guest before the tracer.
+    pub setup: Vec<String>,
+    /// How one sees that the tracer is attached.
+    pub ready: Option<Ready>,
+    /// What the tracer should see. Without one, the suite ends when the tracer does.
+    pub workload: Option<Command>,
+    /// How the tracer is stopped after the workload.
+    pub stop: Stop,
+    /// For the whole suite.
+    pub timeout: Duration,
+    /// The exit code that the tracer must have.
+    pub exit: Option<i32>,
+    /// The user that the tracer runs as, by name or number; root if there is none.
+    pub user: Option<String>,
+    /// Variables of the environment.
+    pub env: BTreeMap<String, String>,
+    /// What the guest gets.
+    pub files: Vec<FileSpec>,
+    /// Files in the guest that come back.
+    pub collect: Vec<String>,
+    /// Files and directories of the guest that programs see as empty.
+    pub hide: Vec<String>,
+    /// A tar archive or a directory that becomes the guest's root.
+    pub root: Option<PathBuf>,
+    /// The guest.
+    pub guest: GuestSpec,
+    /// BTF modes, each a run of its own; empty for one mode that fits the kernel.
+    pub btf: Vec<BtfMode>,
+    /// What does not matter of the events. The project's rules are already in it.
+    pub normalise: Normalise,
+    /// Only these events count.
+    pub events: Option<Condition>,
+    /// The events as a person has read and agreed to them.
+    pub golden: Option<PathBuf>,
+    /// What the order of events means.
+    pub order: Order,
+    /// How many events may be lost.
+    pub lost: Option<Lost>,
+    /// What else must hold of the output.
+    pub assertions: Vec<Assertion>,
+    /// Kernels on which another outcome is right.
+    pub expect: Vec<Expectation>,
+}
+
+impl Suite {
+    /// For a whole suite.
+    pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+
+    /// A suite that only runs a command, which must exit with 0.
+    pub fn command(argv: Vec<String>) -> Suite {
+        let suite = Suite::of("command".to_owned(), Subject::Run(Command::Argv(argv)));
+        Suite { exit: Some(0), ..suite }
+    }
+
+    /// A suite with nothing but a subject.
+    pub(super) fn of(name: String, subject: Subject) -> Suite {
+        Suite {
+            name,
+            subject,
+            setup: Vec::new(),
+            ready: None,
+            workload: None,
+            stop: Stop::default(),
+            timeout: Suite::DEFAULT_TIMEOUT,
+            exit: None,
+            user: None,
+            env: BTreeMap::new(),
+            files: Vec::new(),
+            collect: Vec::new(),
+            hide: Vec::new(),
+            root: None,
+            guest: GuestSpec::default(),
+            btf: Vec::new(),
+            normalise: Normalise::default(),
+            events: None,
+            golden: None,
+            order: Order::Strict,
+            lost: None,
+            assertions: Vec::new(),
+            expect: Vec::new(),
+        }
+    }
+}
+
+/// What is tested.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// A program.
+    Run(Command),
+    /// A script of bpftrace.
+    Bpftrace(PathBuf),
+    /// A compiled BPF object.
+    Object(ObjectSubject),
+}
+
+/// A compiled BPF object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectSubject {
+    /// The object, as written.
+    pub path: PathBuf,
+    /// Whether its programs are attached once they are loaded.
+    pub attach: bool,
+    /// How many instructions the verifier may process.
+    pub max_instructions: Option<u64>,
+    /// By how much their number may grow compared with the base run, in percent.
+    pub max_growth_percent: Option<u32>,
+}
+
+/// Something to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// A program and its arguments.
+    Argv(Vec<String>),
+    /// A line for `sh -c`.
+    Shell(String),
+}
+
+impl Command {
+    /// The program and its arguments, `sh -c` included.
+    pub fn argv(&self) -> Vec<String> {
+        match self {
+            Command::Argv(argv) => argv.clone(),
+            Command::Shell(line) => vec!["sh".to_owned(), "-c".to_owned(), line.clone()],
+        }
+    }
+}
+
+/// How one sees that a tracer is attached.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ready {
+    /// Its standard output matches.
+    Stdout(Pattern),
+    /// Its standard error matches.
+    Stderr(Pattern),
+    /// It has loaded so many BPF programs.
+    Programs(u32),
+}
+
+/// How a tracer is stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stop {
+    /// The signal that it gets, without `SIG`: `INT`.
+    pub signal: String,
+    /// The time until it is killed.
+    pub within: Duration,
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Stop { signal: "INT".to_owned(), within: Duration::from_secs(5) }
+    }
+}
+
+impl Stop {
+    /// The number of the signal; that of `INT` if there is no such signal.
+    pub fn number(&self) -> i32 {
+        signal_of(&self.signal).unwrap_or(Signal::SIGINT) as i32
+    }
+}
+
+/// The signal of a name, which may begin with `SIG`.
+pub(super) fn signal_of(name: &str) -> Option<Signal> {
+    format!("SIG{}", name.strip_prefix("SIG").unwrap_or(name)).parse().ok()
+}

@@ -1,0 +1,378 @@
+//! The files of this machine that a guest gets: programs with their interpreters and libraries,
+//! data, and the usual small tools.
+//!
+//! Files have the same path in the guest as on this machine, so that a program finds what it names
+//! by its path. `/bin` and `/usr/bin` are one directory in the guest, as are `/sbin` and
+//! `/usr/sbin`, `/lib` and `/usr/lib`.
+
+mod archive;
+mod elf;
+mod script;
+mod tools;
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use object::read::Error as ElfError;
+
+pub use self::archive::ArchiveError;
+
+/// Why a file can't be given to a guest.
+#[derive(Debug, thiserror::Error)]
+pub enum PayloadError {
+    /// The program was not found.
+    #[error("no program {name:?} in {}", if name.contains('/') { directory } else { "PATH" })]
+    NoProgram {
+        /// Its name.
+        name: String,
+        /// The directory that relative names start from.
+        directory: String,
+    },
+    /// The file can't be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The error.
+        source: io::Error,
+    },
+    /// The file is not executable.
+    #[error("{0} is not executable: chmod +x it, or name its interpreter")]
+    NotExecutable(PathBuf),
+    /// The file is neither an ELF program nor a script.
+    #[error("{0} is neither a program for x86-64 nor a script that begins with #!")]
+    NoFormat(PathBuf),
+    /// The file is a damaged ELF program.
+    #[error("{path} is damaged")]
+    Elf {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ElfError,
+    },
+    /// It is a device, a pipe or a socket.
+    #[error("{0} is neither a file nor a directory")]
+    NotAFile(PathBuf),
+    /// The program is for another machine.
+    #[error("{0} is a program for another processor than x86-64")]
+    Foreign(PathBuf),
+    /// The interpreter that a script names does not exist.
+    #[error("{script} names the interpreter {interpreter:?}, which is not installed")]
+    NoInterpreter {
+        /// The script.
+        script: PathBuf,
+        /// What follows `#!`.
+        interpreter: String,
+    },
+    /// The program's dynamic linker can't list its libraries.
+    #[error("cannot ask {linker} which libraries {path} needs: {why}")]
+    Linker {
+        /// The program.
+        path: PathBuf,
+        /// Its dynamic linker.
+        linker: PathBuf,
+        /// What went wrong.
+        why: String,
+    },
+    /// A library is not installed.
+    #[error("{path} needs {library}, which is not installed")]
+    NoLibrary {
+        /// The program.
+        path: PathBuf,
+        /// The library.
+        library: String,
+    },
+    /// A path can't be used in a guest.
+    #[error("{0:?} is not UTF-8, which paths of a guest must be")]
+    NotText(PathBuf),
+}
+
+/// What a path of the guest holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Entry {
+    /// The content and permissions of a file of this machine.
+    File(PathBuf),
+    /// A small file.
+    Text(String),
+    /// A symbolic link.
+    Link(String),
+    /// A directory.
+    Dir,
+}
+
+/// Files for a guest, by their absolute paths there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Payload {
+    entries: BTreeMap<String, Entry>,
+    /// Programs whose interpreters and libraries are in it.
+    complete: Vec<PathBuf>,
+    /// Whether the guest has a root of its own, with its own libraries.
+    has_root: bool,
+    /// `LD_LIBRARY_PATH` of programs in the guest.
+    library_path: Option<String>,
+}
+
+impl Payload {
+    /// The files that every guest has: the usual small tools, users, directories.
+    pub fn new() -> Result<Self, PayloadError> {
+        let mut payload = Payload::default();
+        for dir in ["/bin", "/etc", "/lib", "/lib64", "/root", "/run", "/sbin", "/tmp", "/var/tmp"]
+        {
+            payload.insert(dir.to_owned(), Entry::Dir);
+        }
+        for (from, to) in MERGED {
+            payload.insert(from.to_owned(), Entry::Link(to.to_owned()));
+        }
+        payload.insert("/var/run".to_owned(), Entry::Link("/run".to_owned()));
+        for (path, text) in [
+            (
+                "/etc/passwd",
+                "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
+            ),
+            ("/etc/group", "root:x:0:\nnogroup:x:65534:\n"),
+            ("/etc/hosts", "127.0.0.1 localhost kernlab\n::1 localhost\n"),
+        ] {
+            payload.text(path, text);
+        }
+        payload.text("/etc/localtime", UTC);
+        let cache = Path::new("/etc/ld.so.cache");
+        if cache.exists() {
+            payload.insert("/etc/ld.so.cache".to_owned(), Entry::File(cache.to_owned()));
+        }
+        tools::add(&mut payload)?;
+        Ok(payload)
+    }
+
+    /// Files for a guest that has a root of its own: its programs find their libraries there.
+    pub fn for_root() -> Self {
+        Payload { has_root: true, ..Payload::default() }
+    }
+
+    /// Looks for the libraries of programs that are added from now on as a guest does with this
+    /// `LD_LIBRARY_PATH`.
+    #[must_use]
+    pub fn with_library_path(self, library_path: Option<String>) -> Self {
+        Payload { library_path, ..self }
+    }
+
+    /// Adds a program by its name, which is looked up like a shell does: a name with a slash starts
+    /// from `directory`, any other is searched for in `PATH`. Returns its path in the guest.
+    pub fn program(&mut self, name: &str, directory: &Path) -> Result<String, PayloadError> {
+        let no_program = || PayloadError::NoProgram {
+            name: name.to_owned(),
+            directory: directory.display().to_string(),
+        };
+        if !name.contains('/') {
+            // A root of its own has its own programs, with their libraries.
+            if self.has_root {
+                return Ok(name.to_owned());
+            }
+            // The guest's own tools come first: they are small and need no libraries.
+            if self.entries.contains_key(&format!("/bin/{name}")) {
+                return Ok(format!("/bin/{name}"));
+            }
+            return match in_path(name) {
+                Some(path) => self.executable(&path),
+                None => Err(no_program()),
+            };
+        }
+        let path = absolute(&directory.join(name));
+        // Only the project's own files come on top of a root.
+        if self.has_root && !path.starts_with(directory) {
+            return Ok(name.to_owned());
+        }
+        match path.is_file() {
+            true => self.executable(&path),
+            false if self.has_root && name.starts_with('/') => Ok(name.to_owned()),
+            false => Err(no_program()),
+        }
+    }
+
+    /// Adds an executable file with everything that it needs to run: an interpreter, libraries.
+    pub fn executable(&mut self, path: &Path) -> Result<String, PayloadError> {
+        let guest = self.file(path)?;
+        let mode = fs::metadata(path).map_err(unreadable(path))?.permissions().mode();
+        if mode & 0o111 == 0 {
+            return Err(PayloadError::NotExecutable(path.to_owned()));
+        }
+        if !self.complete_file(path)? {
+            return Err(PayloadError::NoFormat(path.to_owned()));
+        }
+        Ok(guest)
+    }
+
+    /// Adds what an executable file needs. `false` if it is neither a program nor a script.
+    fn complete_file(&mut self, path: &Path) -> Result<bool, PayloadError> {
+        // A root of its own has its own libraries and interpreters.
+        if self.has_root || self.complete.iter().any(|known| known == path) {
+            return Ok(true);
+        }
+        self.complete.push(path.to_owned());
+        if let Some(interpreter) = script::interpreter(path)? {
+            for program in interpreter.programs {
+                self.interpreter(path, &program)?;
+            }
+            return Ok(true);
+        }
+        let Some(needs) = elf::needs(path, self.library_path.as_deref())? else { return Ok(false) };
+        for file in needs {
+            self.file(&file)?;
+        }
+        Ok(true)
+    }
+
+    fn interpreter(&mut self, script: &Path, program: &str) -> Result<(), PayloadError> {
+        // The guest's own shell, env and awk.
+        if program.starts_with('/') && self.entries.contains_key(&merged(program)) {
+            return Ok(());
+        }
+        match self.program(program, Path::new("/")) {
+            Err(PayloadError::NoProgram { .. }) => Err(PayloadError::NoInterpreter {
+                script: script.to_owned(),
+                interpreter: program.to_owned(),
+            }),
+            other => other.map(drop),
+        }
+    }
+
+    /// Adds a file or a directory with all files in it, at the same path or at `guest`. Executable
+    /// files bring what they need.
+    pub fn tree(&mut self, path: &Path, guest: Option<&str>) -> Result<(), PayloadError> {
+        let kind = fs::metadata(path).map_err(unreadable(path))?;
+        if kind.is_dir() {
+            let guest = match guest {
+                Some(guest) => guest.to_owned(),
+                None => guest_path(path)?,
+            };
+            self.insert(guest.clone(), Entry::Dir);
+            for entry in fs::read_dir(path).map_err(unreadable(path))? {
+                let entry = entry.map_err(unreadable(path))?;
+                let name = entry.file_name();
+                let name = name.to_str().ok_or_else(|| PayloadError::NotText(entry.path()))?;
+                let inside = format!("{}/{name}", guest.trim_end_matches('/'));
+                let link = fs::symlink_metadata(entry.path()).map_err(unreadable(path))?;
+                if link.is_symlink() {
+                    let target = fs::read_link(entry.path()).map_err(unreadable(path))?;
+                    let target =
+                        target.to_str().ok_or_else(|| PayloadError::NotText(target.clone()))?;
+                    self.insert(inside, Entry::Link(target.to_owned()));
+                } else if link.is_dir() || link.is_file() {
+                    match self.tree(&entry.path(), Some(&inside)) {
+                        // Not everything in a directory is meant to run.
+                        Err(
+                            PayloadError::NoInterpreter { .. }
+                            | PayloadError::NoLibrary { .. }
+                            | PayloadError::Linker { .. }
+                            | PayloadError::Foreign(_)
+                            | PayloadError::Elf { .. },
+                        ) => {}
+                        other => other?,
+                    }
+                }
+            }
+            return Ok(());
+        }
+        if !kind.is_file() {
+            return Err(PayloadError::NotAFile(path.to_owned()));
+        }
+        match guest {
+            Some(guest) => self.insert(merged(guest), Entry::File(absolute(path))),
+            None => drop(self.file(path)?),
+        }
+        if kind.permissions().mode() & 0o111 != 0 {
+            self.complete_file(&absolute(path))?;
+        }
+        Ok(())
+    }
+
+    /// Adds a small file.
+    pub fn text(&mut self, guest: &str, text: impl Into<String>) {
+        self.insert(guest.to_owned(), Entry::Text(text.into()));
+    }
+
+    /// Adds a file of this machine at another path in the guest.
+    pub fn placed(&mut self, guest: &str, path: &Path) {
+        self.insert(guest.to_owned(), Entry::File(path.to_owned()));
+    }
+
+    /// Adds a file at its own path, and the file that it is a link to. Returns its path in the guest.
+    fn file(&mut self, path: &Path) -> Result<String, PayloadError> {
+        let path = absolute(path);
+        let real = path.canonicalize().map_err(unreadable(&path))?;
+        let (guest, target) = (guest_path(&path)?, guest_path(&real)?);
+        if guest != target {
+            self.insert(guest.clone(), Entry::Link(target.clone()));
+        }
+        self.insert(target, Entry::File(real));
+        Ok(guest)
+    }
+
+    fn insert(&mut self, guest: String, entry: Entry) {
+        self.entries.insert(guest, entry);
+    }
+}
+
+/// The time zone of all guests, as tzfile(5) describes it. Without the file, the C library looks for it
+/// each time that it formats a time, and a tracer of openat(2) sees itself for ever.
+const UTC: &str = "TZif\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\x04\0\0\0\0\0\0UTC\0";
+
+/// Directories of distributions that are one directory in the guest.
+const MERGED: [(&str, &str); 4] =
+    [("/usr/bin", "/bin"), ("/usr/sbin", "/sbin"), ("/usr/lib", "/lib"), ("/usr/lib64", "/lib64")];
+
+/// The path in the guest of a path that may be in one of the merged directories.
+fn merged(path: &str) -> String {
+    for (from, to) in MERGED {
+        if let Some(rest) = path.strip_prefix(from)
+            && (rest.is_empty() || rest.starts_with('/'))
+        {
+            return format!("{to}{rest}");
+        }
+    }
+    path.to_owned()
+}
+
+fn guest_path(path: &Path) -> Result<String, PayloadError> {
+    let path = path.to_str().ok_or_else(|| PayloadError::NotText(path.to_owned()))?;
+    Ok(merged(path))
+}
+
+/// The absolute path without `.` and `..`, by its text alone.
+pub(crate) fn absolute(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut clean = PathBuf::new();
+    for component in path.components() {
+        match component {
+            std::path::Component::ParentDir => drop(clean.pop()),
+            other => clean.push(other),
+        }
+    }
+    clean
+}
+
+/// The executable file of this name in `PATH`.
+pub fn in_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // Tools for administrators are often missing in the PATH of other users.
+    let more = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
+    std::env::split_paths(&path)
+        .chain(more)
+        .filter(|dir| dir.is_absolute())
+        .map(|dir| dir.join(name))
+        .find(|path| {
+            fs::metadata(path)
+                .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+        })
+}
+
+fn unreadable(path: &Path) -> impl Fn(io::Error) -> PayloadError {
+    let path = path.to_owned();
+    move |source| PayloadError::Read { path: path.clone(), source }
+}
+
+#[cfg(test)]
+mod tests;

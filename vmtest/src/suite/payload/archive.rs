@@ -1,0 +1,156 @@
+//! Payloads as archives in the store.
+
+use std::{
+    fs::{self, File},
+    io::{self, BufWriter, Write as _},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use kernlab_kernels::{Digest, Store};
+use tar::{Builder, EntryType, Header};
+
+use super::{Entry, Payload};
+
+/// An archive that was unused for this long is removed.
+const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// An archive could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to pack {what} for the guest")]
+pub struct ArchiveError {
+    /// The file, or the archive itself.
+    what: String,
+    source: io::Error,
+}
+
+fn failed(what: &Path) -> impl Fn(io::Error) -> ArchiveError {
+    let what = what.display().to_string();
+    move |source| ArchiveError { what: what.clone(), source }
+}
+
+impl Payload {
+    /// The payload in two parts: what the system provides, which rarely changes, and the rest: small
+    /// files, and what is below `own`.
+    pub fn split(self, own: &Path) -> (Payload, Payload) {
+        let (complete, has_root) = (Vec::new(), self.has_root);
+        let (system, rest) = self.entries.into_iter().partition(|(guest, entry)| match entry {
+            Entry::Text(_) => guest.starts_with("/etc/"),
+            Entry::File(host) => !host.starts_with(own),
+            Entry::Link(_) | Entry::Dir => !Path::new(guest).starts_with(own),
+        });
+        let library_path = self.library_path;
+        let of = |entries| Payload {
+            entries,
+            complete: complete.clone(),
+            has_root,
+            library_path: library_path.clone(),
+        };
+        (of(system), of(rest))
+    }
+
+    /// The number of bytes of all files.
+    pub fn size(&self) -> u64 {
+        let size = |entry: &Entry| match entry {
+            Entry::File(host) => fs::metadata(host).map_or(0, |file| file.len()),
+            Entry::Text(text) => text.len() as u64,
+            Entry::Link(_) | Entry::Dir => 0,
+        };
+        // Every file takes whole pages of the guest's memory.
+        self.entries.values().map(|entry| size(entry).next_multiple_of(4096)).sum()
+    }
+
+    /// The path of the payload as an archive in the store, which is written if need be.
+    pub fn archive(&self, store: &Store) -> Result<PathBuf, ArchiveError> {
+        let dir = store.root().join("archives");
+        let path = dir.join(format!("{}.tar", self.identity()?));
+        if let Ok(file) = File::options().append(true).open(&path) {
+            // The time of the last use decides what is removed.
+            let _ = file.set_modified(SystemTime::now());
+            return Ok(path);
+        }
+        fs::create_dir_all(&dir).map_err(failed(&dir))?;
+        remove_old(&dir, SystemTime::now());
+        let file = tempfile::NamedTempFile::new_in(&dir).map_err(failed(&dir))?;
+        self.write(&file)?;
+        file.persist(&path).map_err(|error| failed(&path)(error.error))?;
+        Ok(path)
+    }
+
+    /// Identifies every file by what changes when it is written, as make(1) does.
+    fn identity(&self) -> Result<Digest, ArchiveError> {
+        let mut text = String::new();
+        for (guest, entry) in &self.entries {
+            text.push_str(&format!("{guest:?} {entry:?}"));
+            if let Entry::File(host) = entry {
+                let file = fs::metadata(host).map_err(failed(host))?;
+                let times = (file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec());
+                text.push_str(&format!(" {} {} {} {times:?}", file.dev(), file.ino(), file.size()));
+            }
+            text.push('\n');
+        }
+        Ok(Digest::of(text.as_bytes()))
+    }
+
+    fn write(&self, file: impl io::Write) -> Result<(), ArchiveError> {
+        let mut archive = Builder::new(BufWriter::new(file));
+        for (guest, entry) in &self.entries {
+            append(&mut archive, guest, entry).map_err(match entry {
+                Entry::File(host) => failed(host),
+                _ => failed(Path::new(guest)),
+            })?;
+        }
+        let written = archive.into_inner().and_then(|mut file| file.flush());
+        written.map_err(failed(Path::new("the archive")))
+    }
+}
+
+fn append(archive: &mut Builder<impl io::Write>, guest: &str, entry: &Entry) -> io::Result<()> {
+    let name = guest.trim_start_matches('/');
+    let mut header = Header::new_gnu();
+    header.set_uid(0);
+    header.set_gid(0);
+    match entry {
+        Entry::File(host) => {
+            let mut file = File::open(host)?;
+            let state = file.metadata()?;
+            header.set_entry_type(EntryType::Regular);
+            header.set_mode(state.permissions().mode() & 0o7777);
+            header.set_mtime(state.mtime().try_into().unwrap_or_default());
+            header.set_size(state.len());
+            archive.append_data(&mut header, name, &mut file)
+        }
+        Entry::Text(text) => {
+            header.set_entry_type(EntryType::Regular);
+            header.set_mode(0o644);
+            header.set_size(text.len() as u64);
+            archive.append_data(&mut header, name, text.as_bytes())
+        }
+        Entry::Link(target) => {
+            header.set_entry_type(EntryType::Symlink);
+            header.set_mode(0o777);
+            header.set_size(0);
+            archive.append_link(&mut header, name, target)
+        }
+        Entry::Dir => {
+            header.set_entry_type(EntryType::Directory);
+            // Anybody may write to the directories for temporary files.
+            let mode = if matches!(guest, "/tmp" | "/var/tmp") { 0o1777 } else { 0o755 };
+            header.set_mode(mode);
+            header.set_size(0);
+            archive.append_data(&mut header, name, io::empty())
+        }
+    }
+}
+
+fn remove_old(dir: &Path, now: SystemTime) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let modified = entry.metadata().and_then(|file| file.modified());
+        let age = modified.ok().and_then(|modified| now.duration_since(modified).ok());
+        if age.is_some_and(|age| age > KEPT_FOR) {
+            // Another process may be cleaning up as well.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}

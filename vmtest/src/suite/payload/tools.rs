@@ -1,0 +1,55 @@
+//! The shell and the usual small tools of a guest.
+
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use super::{Entry, Payload, PayloadError, in_path};
+
+/// Where busybox is in the guest.
+const BUSYBOX: &str = "/bin/busybox";
+
+/// The tools of this machine that a guest gets if there is no busybox.
+const TOOLS: [&str; 48] = [
+    "sh", "awk", "basename", "cat", "chmod", "chown", "cp", "cut", "date", "dd", "df", "dirname",
+    "dmesg", "echo", "env", "expr", "false", "find", "grep", "head", "hostname", "id", "ip",
+    "kill", "ln", "ls", "mkdir", "mknod", "mktemp", "mount", "mv", "printf", "ps", "pwd",
+    "readlink", "rm", "rmdir", "sed", "seq", "sleep", "sort", "stat", "sync", "tail", "touch",
+    "tr", "true", "uname",
+];
+
+/// Adds busybox if it is installed, and otherwise the tools of this machine.
+pub(super) fn add(payload: &mut Payload) -> Result<(), PayloadError> {
+    let Some(busybox) = in_path("busybox") else {
+        for tool in TOOLS.iter().filter_map(|tool| in_path(tool)) {
+            payload.executable(&tool)?;
+        }
+        // Scripts name them by these paths, wherever this machine has them.
+        for name in ["sh", "env"] {
+            if let Some(host) = in_path(name) {
+                let at = payload.executable(&host)?;
+                let place = format!("/bin/{name}");
+                if at != place {
+                    payload.insert(place, Entry::Link(at));
+                }
+            }
+        }
+        return Ok(());
+    };
+    payload.complete_file(&busybox)?;
+    payload.insert(BUSYBOX.to_owned(), Entry::File(busybox.clone()));
+    for applet in applets(&busybox) {
+        payload.insert(format!("/bin/{applet}"), Entry::Link(BUSYBOX.to_owned()));
+    }
+    Ok(())
+}
+
+/// The names by which busybox can be called.
+fn applets(busybox: &Path) -> Vec<String> {
+    let listed = Command::new(busybox).arg("--list").stdin(Stdio::null()).output();
+    let text = listed.map(|output| output.stdout).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let is_name = |name: &&str| !name.is_empty() && !name.contains('/') && *name != "busybox";
+    text.lines().filter(is_name).map(str::to_owned).collect()
+}

@@ -1,0 +1,136 @@
+//! Which cells a run of suites has.
+
+use globset::{Glob, GlobMatcher};
+use kernlab_cli::TestOptions;
+use kernlab_core::cell::{BackendKind, BtfMode};
+use kernlab_kernels::{Entry, Kernels, Observer, SelectError, Selection};
+
+use super::{
+    manifest::{Subject, Suite},
+    run::{SUITE, SuiteRunError},
+};
+use crate::run::{RunError, plan::FilterError, selection, shards::Partition};
+
+/// One planned cell.
+#[derive(Clone, Debug)]
+pub(super) struct Planned {
+    pub(super) id: String,
+    pub(super) suite: usize,
+    pub(super) entry: usize,
+    pub(super) btf: BtfMode,
+    pub(super) backend: Option<BackendKind>,
+}
+
+/// The expectations of a suite that a person should look at again.
+pub(super) fn due(suite: &Suite) -> impl Iterator<Item = String> {
+    let today = jiff::Zoned::now().date();
+    suite.expect.iter().filter_map(move |expectation| {
+        let date = expectation.review.filter(|date| *date <= today)?;
+        let (name, when, reason) = (&suite.name, expectation.when.text(), &expectation.reason);
+        Some(format!(
+            "{name}: look again at what is expected where `{when}` holds ({reason}): the time \
+                      for that was {date}"
+        ))
+    })
+}
+
+/// The indices of the suites that the glob matches.
+pub(super) fn choose(suites: &[Suite], glob: Option<&str>) -> Result<Vec<usize>, SuiteRunError> {
+    let Some(given) = glob else { return Ok((0..suites.len()).collect()) };
+    let glob: GlobMatcher = Glob::new(given)?.compile_matcher();
+    let chosen: Vec<_> =
+        (0..suites.len()).filter(|&suite| glob.is_match(&suites[suite].name)).collect();
+    if chosen.is_empty() {
+        let names: Vec<_> = suites.iter().map(|suite| &*suite.name).collect();
+        let (given, known) = (given.to_owned(), names.join(", "));
+        return Err(SuiteRunError::NoSuite { given, known });
+    }
+    Ok(chosen)
+}
+
+/// The kernels that the command line names, or else the project.
+pub(super) fn entries(
+    kernels: &Kernels,
+    options: &TestOptions,
+    project: &[String],
+    observer: &dyn Observer,
+) -> Result<Vec<Entry>, SuiteRunError> {
+    let mut asked = selection(&options.selected);
+    let mut entries = Vec::new();
+    let mut add = |selection: &Selection| -> Result<(), SelectError> {
+        let chosen = kernels.select(selection)?;
+        if let Some(left_out) = chosen.notice() {
+            observer.notice(&left_out.to_string());
+        }
+        for entry in chosen.entries {
+            if entries.iter().all(|known: &Entry| known.id != entry.id) {
+                entries.push(entry);
+            }
+        }
+        Ok(())
+    };
+    if asked.selectors.is_empty() {
+        let (default, named): (Vec<_>, Vec<_>) =
+            project.iter().cloned().partition(|selector| selector == "default");
+        if !default.is_empty() || named.is_empty() {
+            add(&asked)?;
+        }
+        asked.selectors = named;
+    }
+    if !asked.selectors.is_empty() {
+        add(&asked)?;
+    }
+    Ok(kernels.with_modes_of_images(entries))
+}
+
+/// The cells: every suite on every kernel in each of its BTF modes that the kernel can have.
+pub(super) fn cells(
+    suites: &[Suite],
+    chosen: &[usize],
+    entries: &[Entry],
+    options: &TestOptions,
+) -> Result<Vec<Planned>, SuiteRunError> {
+    let asked: Option<BtfMode> = match options.btf.as_deref() {
+        Some(mode) => Some(
+            mode.parse()
+                .map_err(|error| SuiteRunError::Run(RunError::Filter(FilterError::Name(error))))?,
+        ),
+        None => None,
+    };
+    let mut cells = Vec::new();
+    for (entry_at, entry) in entries.iter().enumerate() {
+        for &suite in chosen {
+            let described = &suites[suite];
+            let wanted = match (asked, described.btf.is_empty()) {
+                (Some(mode), _) => vec![mode],
+                (None, false) => described.btf.clone(),
+                // One mode that fits the kernel: its own.
+                (None, true) => entry.btf.first().copied().into_iter().collect(),
+            };
+            for btf in wanted {
+                if !btf.fits(entry.has_btf()) || btf == BtfMode::External {
+                    continue;
+                }
+                let backends = match described.subject {
+                    Subject::Object(_) => BackendKind::ALL.map(Some).to_vec(),
+                    Subject::Run(_) | Subject::Bpftrace(_) => vec![None],
+                };
+                for backend in backends {
+                    let loader = backend.map_or_else(|| SUITE.to_owned(), |kind| kind.to_string());
+                    let id = format!("{}/{btf}/{loader}/{}", entry.id, described.name);
+                    cells.push(Planned { id, suite, entry: entry_at, btf, backend });
+                }
+            }
+        }
+    }
+    if let Some(partition) = &options.partition {
+        let part: Partition = partition.parse().map_err(|message| {
+            SuiteRunError::Run(RunError::Filter(FilterError::Partition(message)))
+        })?;
+        cells = part.of(cells);
+    }
+    if cells.is_empty() {
+        return Err(RunError::NoCells.into());
+    }
+    Ok(cells)
+}

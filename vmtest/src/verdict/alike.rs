@@ -1,0 +1,170 @@
+//! What only the cells of a suite on all kernels show together.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kernlab_core::outcome::Severity;
+
+use crate::{
+    report::{CellReport, TracerReport},
+    suite::invocation::is_of_project,
+};
+
+/// Remarks on suites, one sentence each: a suite that fails alike everywhere, and one that used
+/// other programs or maps on some kernels.
+pub(crate) fn remarks(cells: &[CellReport]) -> Vec<String> {
+    let mut suites: BTreeMap<&str, Vec<&CellReport>> = BTreeMap::new();
+    for cell in cells {
+        suites.entry(&cell.scenario).or_default().push(cell);
+    }
+    let mut remarks = Vec::new();
+    for (suite, cells) in suites {
+        remarks.extend(fails_alike(suite, &cells));
+        remarks.extend(falls_back(suite, &cells));
+        remarks.extend(predicted(suite, &cells));
+    }
+    remarks
+}
+
+/// A suite that fails for one reason on all of at least two kernels says nothing about kernels.
+fn fails_alike(suite: &str, cells: &[&CellReport]) -> Option<String> {
+    let kernels: BTreeSet<_> = cells.iter().map(|cell| &cell.kernel).collect();
+    let reasons: BTreeSet<_> =
+        cells.iter().map(|cell| (cell.outcome.name(), cell.reason.map(|r| r.code()))).collect();
+    let all_fail = cells.iter().all(|cell| cell.outcome.severity() != Severity::Expected);
+    let ran = cells.iter().all(|cell| cell.release.is_some());
+    (kernels.len() > 1 && reasons.len() == 1 && all_fail && ran).then(|| {
+        let verdict = cells[0].verdict();
+        let count = kernels.len();
+        let is_command = cells[0].again.as_ref().is_some_and(|again| !is_of_project(again));
+        let at_fault = if is_command { "the program" } else { "the tracer or the suite" };
+        format!("{suite}: {verdict} on all {count} kernels: {at_fault} is at fault, not a kernel")
+    })
+}
+
+/// The kernels on which a suite passes with other programs or maps than on most.
+fn falls_back(suite: &str, cells: &[&CellReport]) -> Vec<String> {
+    let passing = cells.iter().filter(|cell| cell.outcome.severity() == Severity::Expected);
+    let used: Vec<(String, BTreeSet<String>)> = passing
+        .filter_map(|cell| Some((kernel(cell), objects(cell.tracer.as_ref()?))))
+        .filter(|(_, objects)| !objects.is_empty())
+        .collect();
+    let mut counts: BTreeMap<&BTreeSet<String>, usize> = BTreeMap::new();
+    for (_, objects) in &used {
+        *counts.entry(objects).or_default() += 1;
+    }
+    // Of two equally common sets, the usual one is that of the newest kernel, which comes last in a
+    // matrix, with its type information, which comes first.
+    let all_masked = cells.iter().all(|cell| cell.btf == "masked");
+    let Some(usual) = used
+        .iter()
+        .filter(|(kernel, _)| !kernel.ends_with(" masked") || all_masked)
+        .map(|(_, objects)| objects)
+        .max_by_key(|objects| counts.get(objects).copied().unwrap_or_default())
+    else {
+        return Vec::new();
+    };
+    let mut remarks = BTreeSet::new();
+    for (kernel, objects) in &used {
+        if objects != usual {
+            let list = |set: Vec<&String>| {
+                let names: Vec<_> = set.into_iter().map(String::as_str).collect();
+                if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+            };
+            let instead = list(objects.difference(usual).collect());
+            let of = list(usual.difference(objects).collect());
+            remarks.insert(format!("{suite}: on {kernel} it uses {instead} instead of {of}"));
+        }
+    }
+    remarks.into_iter().collect()
+}
+
+/// What dossiers predict for the BPF object of a suite, and where that was wrong.
+fn predicted(suite: &str, cells: &[&CellReport]) -> Vec<String> {
+    let mut remarks = BTreeSet::new();
+    for cell in cells {
+        let Some(tracer) = &cell.tracer else { continue };
+        if tracer.predicted_missing.is_empty() {
+            continue;
+        }
+        let lacks = tracer.predicted_missing.join("; ");
+        let kernel = kernel(cell);
+        remarks.insert(match cell.outcome.severity() {
+            Severity::Failure => format!("{suite}: as predicted, {kernel} lacks {lacks}"),
+            _ => format!("{suite}: {kernel} lacks {lacks}, by its dossier, but it works"),
+        });
+    }
+    remarks.into_iter().collect()
+}
+
+/// The kernel, and its BTF mode if that is not the usual one.
+fn kernel(cell: &CellReport) -> String {
+    match cell.btf.as_str() {
+        "masked" => format!("{} masked", cell.kernel),
+        _ => cell.kernel.clone(),
+    }
+}
+
+fn objects(tracer: &TracerReport) -> BTreeSet<String> {
+    // libbpf and others load small programs to find out what a kernel can do; those have no name.
+    let named = |kind: &'static str, objects: &[crate::report::LoadedObject]| {
+        let named = objects.iter().filter(|object| !object.name.is_empty());
+        named.map(|object| format!("{kind} {} ({})", object.name, object.kind)).collect::<Vec<_>>()
+    };
+    let programs = named("program", &tracer.programs);
+    programs.into_iter().chain(named("map", &tracer.maps)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use kernlab_core::outcome::{Outcome, Reason, Verdict};
+
+    use super::*;
+    use crate::report::LoadedObject;
+
+    fn cell(kernel: &str, verdict: Verdict, map: &str) -> CellReport {
+        let mut cell = CellReport::of_verdict(&format!("{kernel}/embedded/suite/opens"), verdict);
+        cell.release = Some("6.1.0".to_owned());
+        let map = LoadedObject {
+            name: "events".to_owned(),
+            kind: map.to_owned(),
+            verified_instructions: None,
+            missed_runs: None,
+            load_us: None,
+        };
+        cell.tracer = Some(TracerReport { maps: vec![map], ..TracerReport::default() });
+        cell
+    }
+
+    fn fail(reason: Reason) -> Verdict {
+        Verdict::because(Outcome::Fail, reason, "")
+    }
+
+    #[test]
+    fn a_suite_that_fails_alike_everywhere_is_told_apart() {
+        let cells = ["a", "b"].map(|kernel| cell(kernel, fail(Reason::TracerDied), "ringbuf"));
+        let expected = "opens: fail (tracer-died) on all 2 kernels: the tracer or the suite is at \
+                        fault, not a kernel";
+        assert_eq!(remarks(&cells), [expected]);
+        assert!(remarks(&cells[..1]).is_empty(), "one kernel shows nothing");
+        let again = Some("kernlab test --kernel a -- ./self-test".to_owned());
+        let of_command = cells.clone().map(|cell| CellReport { again: again.clone(), ..cell });
+        assert!(remarks(&of_command)[0].contains(": the program is at fault"));
+        let [one, _] = cells;
+        let other = cell("b", fail(Reason::EventsDiffer), "ringbuf");
+        assert!(remarks(&[one.clone(), other]).is_empty());
+        assert!(remarks(&[one, cell("b", Verdict::pass(), "ringbuf")]).is_empty());
+    }
+
+    #[test]
+    fn a_fallback_is_seen() {
+        let cells = [
+            cell("old", Verdict::pass(), "perf_event_array"),
+            cell("new", Verdict::pass(), "ringbuf"),
+            cell("newest", Verdict::pass(), "ringbuf"),
+        ];
+        let expected = "opens: on old it uses map events (perf_event_array) instead of map events \
+                        (ringbuf)";
+        assert_eq!(remarks(&cells), [expected]);
+        assert!(remarks(&cells[1..]).is_empty());
+    }
+}

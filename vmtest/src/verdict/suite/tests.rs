@@ -1,0 +1,230 @@
+use std::time::Duration;
+
+use kernlab_proto::suite::{Cause, End, LoadedProgram, Part, SuiteReport};
+use kernlab_splat::AllowList;
+use rstest::rstest;
+
+use super::*;
+use crate::{
+    lab::{CpuTime, Exit},
+    suite::manifest::{Command, Project},
+};
+
+const QUIET: &str = "[    0.000001] Linux version 6.1.0\n";
+const WARNING: &str = "[    1.000001] WARNING: CPU: 0 PID: 9 at a/b.c:77 do_it+0x52/0x60\n";
+const OK: End = End::Code(0);
+const EVENT: &str = "{\"event\": 1}\n";
+
+/// A suite with a workload, a golden snapshot, an assertion, and a limit of lost events.
+fn suite() -> Suite {
+    let text = "[[suite]]\nname = \"opens\"\nrun = [\"tracer\"]\nworkload = [\"work\"]\ngolden = \
+                \"opens.snap\"\nassert = ['count(stdout ~ \"event\") == 1']\nlost = { stderr = 'lost \
+                (\\d+)', max = 1 }\n";
+    let path = std::path::Path::new("kernlab.toml");
+    let mut project = Project::parse(path, text).unwrap();
+    project.suites.remove(0)
+}
+
+fn ready() -> SuiteReport {
+    SuiteReport::Ready { after_ms: 5 }
+}
+
+fn worked(end: Option<End>) -> SuiteReport {
+    SuiteReport::WorkloadEnded { end, duration_ms: 9, output: "some words".to_owned() }
+}
+
+fn ended(end: End, cause: Cause) -> SuiteReport {
+    SuiteReport::TracerEnded { end, cause, duration_ms: 3996 }
+}
+
+fn left() -> SuiteReport {
+    let program = LoadedProgram {
+        id: 1,
+        kind: 2,
+        name: "probe".to_owned(),
+        verified_instructions: None,
+        missed_runs: None,
+    };
+    SuiteReport::LeftLoaded { programs: vec![program] }
+}
+
+/// The course of a suite that is well, up to the reports that differ.
+fn course(reports: Vec<SuiteReport>) -> Vec<SuiteReport> {
+    [vec![SuiteReport::Started], reports, vec![SuiteReport::Done]].concat()
+}
+
+fn well() -> Vec<SuiteReport> {
+    course(vec![ready(), worked(Some(OK)), ended(End::Signal(2), Cause::Stopped)])
+}
+
+fn output(exit: Exit, stdout: &str, stderr: &str) -> JobOutput {
+    JobOutput {
+        exit,
+        stdout: stdout.into(),
+        stderr: stderr.into(),
+        result: vec![],
+        dropped: 0,
+        killed: 0,
+        stuck: false,
+        duration: Duration::ZERO,
+        cpu_time: CpuTime::default(),
+        guest_duration: Duration::ZERO,
+    }
+}
+
+fn judge(suite: &Suite, reports: &[SuiteReport], output: JobOutput, log: &str) -> SuiteJudgement {
+    let line = |report| serde_json::to_string(report).unwrap() + "\n";
+    let observed = Observed::read(reports.iter().map(line).collect::<String>().as_bytes());
+    let (kernel_log, console) = (log.to_owned(), String::new());
+    of_suite(&SuiteFindings {
+        suite,
+        trace: &Trace::Ended { output, kernel_log, console },
+        observed: &observed,
+        object: None,
+        golden: Some(EVENT),
+        dossier: None,
+        policy: SplatPolicy { expected: None, allow: &AllowList::default() },
+    })
+}
+
+#[rstest]
+#[case::all_is_well(well(), None, "")]
+#[case::setup(
+    vec![SuiteReport::SetupFailed { what: "set a to b".to_owned() }, SuiteReport::Done],
+    Some(Reason::SetupFailed),
+    "could not set a to b"
+)]
+#[case::no_tracer(
+    vec![SuiteReport::NotStarted { part: Part::Tracer, why: "x: gone".to_owned() }, SuiteReport::Done],
+    Some(Reason::SetupFailed),
+    "the tracer could not be started: x: gone"
+)]
+#[case::never_ready(
+    course(vec![ended(End::Signal(9), Cause::NeverReady)]),
+    Some(Reason::NotReady),
+    "not ready after 4 s"
+)]
+#[case::died_before_it_was_ready(
+    course(vec![ended(OK, Cause::Itself)]),
+    Some(Reason::TracerDied),
+    "ended before it was ready: exit code 0"
+)]
+#[case::died_during_the_workload(
+    course(vec![ready(), worked(Some(OK)), ended(OK, Cause::Itself)]),
+    Some(Reason::TracerDied),
+    "while the workload ran"
+)]
+#[case::workload_failed_over_the_tracers_end(
+    course(vec![ready(), worked(Some(End::Code(3))), ended(End::Code(4), Cause::Stopped)]),
+    Some(Reason::WorkloadFailed),
+    "exit code 3"
+)]
+#[case::workload_took_too_long(
+    course(vec![ready(), worked(None), ended(OK, Cause::Stopped)]),
+    Some(Reason::DeadlineExceeded),
+    "the workload did not end"
+)]
+#[case::ignored_its_signal(
+    course(vec![ready(), worked(Some(OK)), ended(End::Signal(9), Cause::Killed)]),
+    Some(Reason::StopIgnored),
+    "within 5 s of SIGINT"
+)]
+#[case::as_a_shell_reports_a_signal(
+    course(vec![ready(), worked(Some(OK)), ended(End::Code(130), Cause::Stopped)]),
+    None,
+    ""
+)]
+#[case::another_exit_code(
+    course(vec![ready(), worked(Some(OK)), ended(End::Code(1), Cause::Stopped)]),
+    Some(Reason::UnexpectedExit),
+    "exit code 1"
+)]
+#[case::exit_over_what_was_left(
+    course(vec![ready(), worked(Some(OK)), ended(End::Code(1), Cause::Stopped), left()]),
+    Some(Reason::UnexpectedExit),
+    "exit code 1"
+)]
+#[case::a_program_was_left(
+    course(vec![ready(), worked(Some(OK)), ended(OK, Cause::Stopped), left()]),
+    Some(Reason::StateLeftBehind),
+    "probe"
+)]
+#[case::the_conductor_did_not_finish(
+    vec![SuiteReport::Started, ready()],
+    Some(Reason::ConnectionLost),
+    "conductor"
+)]
+#[case::the_tracers_end_was_hidden(
+    course(vec![ready(), worked(Some(OK))]),
+    Some(Reason::ConnectionLost),
+    "was not reported"
+)]
+fn the_course_decides(
+    #[case] reports: Vec<SuiteReport>,
+    #[case] reason: Option<Reason>,
+    #[case] message: &str,
+) {
+    let output = output(Exit::Code(0), EVENT, "");
+    let SuiteJudgement { verdict, .. } = judge(&suite(), &reports, output, QUIET);
+    assert_eq!(verdict.reason, reason, "{}", verdict.message);
+    assert!(verdict.message.contains(message), "{}", verdict.message);
+}
+
+#[rstest]
+#[case::as_the_snapshot(EVENT, "", None, true)]
+#[case::few_are_lost(EVENT, "lost 1\n", None, true)]
+#[case::lost_over_different(
+    "{\"event\": 2}\n",
+    "lost 1\nlost 1\n",
+    Some(Reason::EventsLost),
+    false
+)]
+#[case::different("{\"event\": 2}\n", "", Some(Reason::EventsDiffer), true)]
+#[case::different_and_against_an_assertion("", "", Some(Reason::EventsDiffer), false)]
+fn events_decide(
+    #[case] stdout: &str,
+    #[case] stderr: &str,
+    #[case] reason: Option<Reason>,
+    #[case] acceptable: bool,
+) {
+    let judgement = judge(&suite(), &well(), output(Exit::Code(0), stdout, stderr), QUIET);
+    assert_eq!(judgement.verdict.reason, reason, "{}", judgement.verdict.message);
+    assert_eq!(judgement.acceptable, acceptable, "whether it may become the snapshot");
+    assert_eq!(judgement.diff.is_some(), reason == Some(Reason::EventsDiffer));
+}
+
+#[test]
+fn a_splat_outranks_everything_that_the_tracer_did() {
+    for reports in [well(), course(vec![ended(OK, Cause::Itself)])] {
+        let SuiteJudgement { verdict, .. } =
+            judge(&suite(), &reports, output(Exit::Code(0), EVENT, ""), WARNING);
+        assert_eq!(verdict.reason, Some(Reason::KernelWarned), "{}", verdict.message);
+    }
+}
+
+#[test]
+fn a_kernel_without_a_dossier_can_be_expected_of_nothing() {
+    let text = "[[suite]]\nname = \"a\"\nrun = [\"a\"]\nexpect = [{ when = \"btf\", outcome = \
+                \"fail\", reason = \"known\" }]\n";
+    let path = std::path::Path::new("kernlab.toml");
+    let project = Project::parse(path, text).unwrap();
+    let reports = course(vec![ended(End::Code(1), Cause::Itself)]);
+    let output = output(Exit::Code(0), "", "");
+    let SuiteJudgement { verdict, .. } = judge(&project.suites[0], &reports, output, QUIET);
+    assert_eq!(verdict.reason, Some(Reason::ExpectationUndecided), "{}", verdict.message);
+}
+
+#[test]
+fn a_command_is_no_tracer() {
+    let command = Suite::command(vec!["./self-test".to_owned()]);
+    let workload = Some(Command::Shell("true".to_owned()));
+    let tracer = Suite { workload, ..command.clone() };
+    for (suite, expected) in [(command, "the program"), (tracer, "the tracer")] {
+        let observed = Observed {
+            not_started: Some((Part::Tracer, "no such file".to_owned())),
+            ..Observed::default()
+        };
+        let verdict = of_start(&suite, &observed).unwrap();
+        assert_eq!(verdict.message, format!("{expected} could not be started: no such file"));
+    }
+}

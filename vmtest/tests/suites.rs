@@ -1,0 +1,217 @@
+//! Suites of a project's own, on a real kernel: those that are well, and those that are not.
+
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
+
+use kernlab_core::outcome::{Outcome, Reason};
+use kernlab_vmtest::report::{CellReport, Report};
+use rstest::rstest;
+
+const SNAPSHOT: &str = "\
+{\"event\": \"first\", \"pid\": \"<pid1>\"}
+{\"event\": \"second\", \"pid\": \"<pid2>\"}
+";
+
+/// A directory with suites.
+struct Project(tempfile::TempDir);
+
+impl Project {
+    fn new(description: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("kernlab.toml"), description).unwrap();
+        fs::write(dir.path().join("tracer.c"), include_str!("suites/tracer.c")).unwrap();
+        fs::write(dir.path().join("well.snap"), SNAPSHOT).unwrap();
+        Project(dir)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// The exit code of `kernlab test`, and its report.
+    fn test(&self, more: &[&str]) -> (i32, Report) {
+        let output = Command::new(env!("CARGO_BIN_EXE_kernlab"))
+            .args(["test", "--json"])
+            .args(more)
+            .current_dir(self.path())
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let report = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("no report: {error}: {stderr}"));
+        (output.status.code().unwrap(), report)
+    }
+}
+
+fn by_suite(report: &Report) -> BTreeMap<&str, &CellReport> {
+    report.cells.iter().map(|cell| (cell.scenario.as_str(), cell)).collect()
+}
+
+#[test]
+fn each_fault_has_its_outcome_and_reason() {
+    use Outcome::{Fail, Infra, KernelCrash, Timeout, Unsupported};
+
+    let project = Project::new(include_str!("suites/kernlab.toml"));
+    let (code, report) = project.test(&[]);
+    assert_eq!(code, 1);
+    let cells = by_suite(&report);
+    assert_eq!(cells["well"].outcome, Outcome::Pass, "{}", cells["well"].message);
+    let expected = [
+        ("loses-by-golden", Fail, Reason::EventsDiffer, "well.snap"),
+        ("loses-by-assertion", Fail, Reason::AssertionFailed, "count(stdout ~ \"second\") is 0"),
+        ("says-that-it-loses", Fail, Reason::EventsLost, "3 lost events, and 2 are allowed"),
+        ("says-nothing", Fail, Reason::SnapshotMissing, "an empty snapshot is not written"),
+        ("never-ready", Timeout, Reason::NotReady, "no BPF program was loaded"),
+        (
+            "dies-early",
+            Fail,
+            Reason::TracerDied,
+            "before it was ready: exit code 4; stderr:\ncannot",
+        ),
+        ("dies-later", Fail, Reason::TracerDied, "while the workload ran: exit code 5"),
+        ("leaves-a-daemon", Fail, Reason::StateLeftBehind, "sleep"),
+        ("survives-its-signal", Fail, Reason::StopIgnored, "within 1 s of SIGINT"),
+        ("never-ends", Timeout, Reason::DeadlineExceeded, "stopped after"),
+        ("leaves-a-program", Fail, Reason::StateLeftBehind, "probe"),
+        ("workload-fails", Infra, Reason::WorkloadFailed, "no such device"),
+        ("workload-never-ends", Timeout, Reason::DeadlineExceeded, "workload did not end within"),
+        ("setup-fails", Infra, Reason::SetupFailed, "no widgets"),
+        ("exits-otherwise", Fail, Reason::UnexpectedExit, "exit code 3, expected code 2"),
+        ("crashes", Fail, Reason::UnexpectedExit, "SIGSEGV"),
+        ("restarts-the-guest", Fail, Reason::TracerDied, "shut the guest down"),
+        ("fails-as-expected", Unsupported, Reason::ExpectedFailure, "known"),
+        ("passes-unexpectedly", Fail, Reason::ExpectationStale, "remove the expectation"),
+        ("fails-elsewhere", Fail, Reason::UnexpectedExit, "exit code 1"),
+    ];
+    for (suite, outcome, reason, message) in expected {
+        let cell = cells[suite];
+        let what = format!("{suite}: {}: {}", cell.verdict(), cell.message);
+        assert_eq!((cell.outcome, cell.reason), (outcome, Some(reason)), "{what}");
+        assert!(cell.message.contains(message), "{what}");
+    }
+    let due = "fails-as-expected: look again at what is expected where `map_type.ringbuf` holds \
+               (known): the time for that was 2026-01-01";
+    assert_eq!(report.remarks, [due]);
+    // A flood is no fault: what was read until the workload ended is kept.
+    assert_eq!(cells["floods"].outcome, Outcome::Pass, "{}", cells["floods"].message);
+    let network = cells["in-a-network-of-its-own"];
+    assert_eq!(network.outcome, Outcome::Pass, "{}", network.message);
+    assert_eq!(cells["crashes-the-kernel"].outcome, KernelCrash);
+    let run = project.path().join(".kernlab/latest");
+    let said = fs::read(run.join(&cells["crashes-the-kernel"].evidence).join("stdout.txt"));
+    assert_eq!(said.unwrap(), b"last words\n", "what a lost guest wrote is kept");
+    // Nobody waits for a fault much longer than its deadline, which is four times as long without
+    // KVM, and each guest is another.
+    assert_eq!(cells.len(), expected.len() + 4);
+    for cell in cells.values() {
+        assert!(cell.duration_ms < 60_000, "{}: {} ms", cell.scenario, cell.duration_ms);
+    }
+}
+
+#[test]
+fn a_fallback_is_seen() {
+    let project = Project::new(
+        r#"
+kernels = ["debian-6.1"]
+build = "cc -O1 -static -o tracer tracer.c"
+[[suite]]
+name = "opens"
+run = ["./tracer", "falls-back"]
+workload = ["true"]
+btf = ["embedded", "masked"]
+"#,
+    );
+    let (code, report) = project.test(&[]);
+    assert_eq!(code, 0);
+    let remark = "opens: on debian-6.1 masked it uses program untyped (socket_filter) instead of \
+                  program typed (socket_filter)";
+    assert_eq!(report.remarks, [remark]);
+}
+
+#[test]
+fn a_new_snapshot_is_only_written_if_nothing_else_is_wrong() {
+    let suite = |assertion: &str| {
+        format!(
+            "kernels = [\"debian-6.1\"]\nbuild = \"cc -static -o tracer tracer.c\"\n[[suite]]\nname = \
+             \"new\"\nrun = [\"./tracer\", \"reports\"]\nworkload = [\"true\"]\nnormalise = {{ pid = \
+             \"alias\" }}\ngolden = \"tests/new.snap\"\nassert = ['count(stdout ~ \"second\") == \
+             {assertion}']\n"
+        )
+    };
+    let project = Project::new(&suite("2"));
+    let snapshot = project.path().join("tests/new.snap");
+    assert_eq!(project.test(&["--update-snapshots"]).0, 1);
+    assert!(!snapshot.exists());
+    fs::write(project.path().join("kernlab.toml"), suite("1")).unwrap();
+    let (code, report) = project.test(&[]);
+    assert_eq!((code, report.cells[0].reason), (1, Some(Reason::SnapshotMissing)));
+    assert_eq!(project.test(&["--update-snapshots"]).0, 0);
+    assert_eq!(fs::read_to_string(snapshot).unwrap(), SNAPSHOT);
+    assert_eq!(project.test(&["--repeat", "2"]).0, 0);
+}
+
+/// Runs a shell's line in a guest, with an input.
+fn exec(input: &[u8], arguments: &[&str]) -> (i32, Vec<u8>, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("input");
+    fs::write(&file, input).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_kernlab"))
+        .args(["exec", "--kernel", "debian-6.1"])
+        .args(arguments)
+        .current_dir(dir.path())
+        .env("A_VARIABLE", "with spaces")
+        .stdin(fs::File::open(file).unwrap())
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code().unwrap(), output.stdout, stderr)
+}
+
+#[test]
+fn a_program_finds_what_it_was_given() {
+    let line = r#"pwd; cat; echo "$A_VARIABLE"; for word; do echo "<$word>"; done; grep Sig /proc/self/status; sleep 0 & wait"#;
+    let words = ["--", "sh", "-c", line, "sh", "two words", "ü", ""];
+    let (code, stdout, stderr) = exec(b"some input\n", &words);
+    assert_eq!(code, 0, "{stderr}");
+    let text = String::from_utf8(stdout).unwrap();
+    let (directory, rest) = text.split_once('\n').unwrap();
+    assert!(directory.starts_with('/') && !directory.ends_with("/tmp"), "{text}");
+    let given = "some input\nwith spaces\n<two words>\n<ü>\n<>\n";
+    assert!(rest.starts_with(given), "{text}");
+    // Nothing of the lab's own is inherited: no blocked, ignored or caught signal.
+    for field in ["SigBlk", "SigIgn", "SigCgt"] {
+        assert!(rest.contains(&format!("{field}:\t0000000000000000\n")), "{text}");
+    }
+}
+
+#[test]
+fn a_dynamic_program_finds_its_libraries() {
+    let (code, stdout, stderr) = exec(b"", &["--", "/usr/bin/sort", "-r", "/proc/filesystems"]);
+    assert_eq!(code, 0, "{stderr}");
+    let stdout = String::from_utf8(stdout).unwrap();
+    let lines: Vec<_> = stdout.lines().collect();
+    assert!(lines.len() > 3 && lines.is_sorted_by(|a, b| a >= b), "{stdout}");
+}
+
+#[rstest]
+#[case::of_the_program("exit 125", 125)]
+#[case::of_a_signal("kill -TERM $$", 143)]
+#[case::of_a_success("true", 0)]
+fn the_exit_code_is_passed_on(#[case] line: &str, #[case] expected: i32) {
+    assert_eq!(exec(b"", &["--", "sh", "-c", line]).0, expected);
+}
+
+#[test]
+fn a_program_that_takes_too_long_is_asked_to_stop_and_its_words_are_kept() {
+    let line = "trap 'echo stopped; exit 0' INT; echo begun; while :; do sleep 0.1; done";
+    let (code, stdout, _) = exec(b"", &["--timeout", "1", "--", "sh", "-c", line]);
+    assert_eq!((code, &*String::from_utf8(stdout).unwrap()), (124, "begun\nstopped\n"));
+}
+
+#[test]
+fn output_is_passed_on_byte_by_byte_however_long_it_is() {
+    const LENGTH: usize = 20 << 20;
+    let input: Vec<u8> = (0..LENGTH).map(|at| (at * 31 + at / 251) as u8).collect();
+    let (code, stdout, stderr) = exec(&input, &["--timeout", "60", "--", "cat"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout == input, "{} bytes", stdout.len());
+}
