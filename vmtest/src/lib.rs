@@ -16,4 +16,5 @@ pub mod qemu;
 pub mod report;
 pub mod run;
 pub mod suite;
+mod unused;
 pub mod verdict;

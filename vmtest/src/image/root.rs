@@ -23,6 +23,7 @@ use kernlab_kernels::{Digest, Observer, Store, StoreError};
 use serde::{Deserialize, Serialize};
 
 use self::tree::Tree;
+use crate::unused;
 
 /// A part of each image's name. Raise it with every change of how an image is made.
 const VERSION: u32 = 1;
@@ -172,7 +173,7 @@ impl RootStore {
                 let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
                 io::Write::write_all(&mut file, &text)?;
                 file.persist(note)?;
-                self.remove_old(SystemTime::now())
+                unused::remove(&self.dir, KEPT_FOR, SystemTime::now())
             })
             .map_err(|error| self.write_error(error))?;
         Ok(image)
@@ -206,19 +207,6 @@ impl RootStore {
             StoreError::Io { path, source, .. } => RootError::Write { path, source },
             full => RootError::Store(full),
         }
-    }
-
-    fn remove_old(&self, now: SystemTime) -> io::Result<()> {
-        for entry in fs::read_dir(&self.dir)? {
-            let entry = entry?;
-            let age = entry.metadata().and_then(|file| file.modified()).ok();
-            let age = age.and_then(|modified| now.duration_since(modified).ok());
-            if age.is_some_and(|age| age > KEPT_FOR) {
-                // Another process may be cleaning up as well.
-                let _ = fs::remove_file(entry.path());
-            }
-        }
-        Ok(())
     }
 }
 

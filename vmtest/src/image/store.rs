@@ -11,6 +11,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{Base, ImageError};
+use crate::unused;
 use kernlab_kernels::{Digest, Module, Store};
 
 /// An image that was unused for this long is removed.
@@ -110,20 +111,7 @@ impl ImageStore {
         let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
         file.write_all(image)?;
         file.persist(path)?;
-        self.remove_old(SystemTime::now())
-    }
-
-    fn remove_old(&self, now: SystemTime) -> io::Result<()> {
-        for entry in fs::read_dir(&self.dir)? {
-            let entry = entry?;
-            let age = entry.metadata().and_then(|file| file.modified()).ok();
-            let age = age.and_then(|modified| now.duration_since(modified).ok());
-            if age.is_some_and(|age| age > KEPT_FOR) {
-                // Another process may be cleaning up as well.
-                let _ = fs::remove_file(entry.path());
-            }
-        }
-        Ok(())
+        unused::remove(&self.dir, KEPT_FOR, SystemTime::now())
     }
 }
 
@@ -197,9 +185,9 @@ mod tests {
         let store = ImageStore::new(dir.path());
         let kept = store.keep(b"an image").unwrap();
         let soon = SystemTime::now() + Duration::from_secs(60);
-        store.remove_old(soon).unwrap();
+        unused::remove(&store.dir, KEPT_FOR, soon).unwrap();
         assert!(kept.path.exists());
-        store.remove_old(soon + KEPT_FOR).unwrap();
+        unused::remove(&store.dir, KEPT_FOR, soon + KEPT_FOR).unwrap();
         assert!(!kept.path.exists());
     }
 }

@@ -12,6 +12,7 @@ use kernlab_kernels::{Digest, Store};
 use tar::{Builder, EntryType, Header};
 
 use super::{Entry, Payload};
+use crate::unused;
 
 /// An archive that was unused for this long is removed.
 const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
@@ -71,7 +72,7 @@ impl Payload {
             return Ok(path);
         }
         fs::create_dir_all(&dir).map_err(failed(&dir))?;
-        remove_old(&dir, SystemTime::now());
+        unused::remove(&dir, KEPT_FOR, SystemTime::now()).map_err(failed(&dir))?;
         let file = tempfile::NamedTempFile::new_in(&dir).map_err(failed(&dir))?;
         self.write(&file)?;
         file.persist(&path).map_err(|error| failed(&path)(error.error))?;
@@ -140,17 +141,6 @@ fn append(archive: &mut Builder<impl io::Write>, guest: &str, entry: &Entry) -> 
             header.set_mode(mode);
             header.set_size(0);
             archive.append_data(&mut header, name, io::empty())
-        }
-    }
-}
-
-fn remove_old(dir: &Path, now: SystemTime) {
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        let modified = entry.metadata().and_then(|file| file.modified());
-        let age = modified.ok().and_then(|modified| now.duration_since(modified).ok());
-        if age.is_some_and(|age| age > KEPT_FOR) {
-            // Another process may be cleaning up as well.
-            let _ = fs::remove_file(entry.path());
         }
     }
 }
