@@ -5,6 +5,7 @@ mod boot;
 mod compare;
 mod matrix;
 mod soak;
+mod suites;
 mod tracers;
 
 use std::{fmt, time::Duration};
@@ -17,6 +18,7 @@ pub use self::{
     compare::{CompareError, Comparison, Kept},
     matrix::{MatrixBench, MatrixError, matrix},
     soak::{SoakBench, SoakError, soak},
+    suites::{SuitesBench, SuitesError, suites},
     tracers::{TracersBench, TracersError, tracers},
 };
 

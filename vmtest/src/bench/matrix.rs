@@ -132,7 +132,7 @@ fn forget(bench: &MatrixBench, entries: &[Entry]) -> Result<(), MatrixError> {
 }
 
 /// Prints only notices.
-struct Notices;
+pub(super) struct Notices;
 
 impl Observer for Notices {
     fn observe(&self, _: &str, _: Event<'_>) {}

@@ -397,9 +397,9 @@ fn deviation_of<'a>(cell: &Cell, entry: &'a Entry) -> Option<&'a Deviation> {
 
 /// Measures how long each stage of a cell takes.
 #[derive(Debug)]
-struct Clock {
+pub(crate) struct Clock {
     last: Instant,
-    laps: BTreeMap<String, u64>,
+    pub(crate) laps: BTreeMap<String, u64>,
 }
 
 impl Default for Clock {
@@ -409,7 +409,7 @@ impl Default for Clock {
 }
 
 impl Clock {
-    fn lap(&mut self, stage: &str) {
+    pub(crate) fn lap(&mut self, stage: &str) {
         self.laps.insert(stage.to_owned(), milliseconds(self.last.elapsed()));
         self.last = Instant::now();
     }

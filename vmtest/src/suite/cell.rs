@@ -35,7 +35,7 @@ use crate::{
     machine::{self, MachineError, Wanted},
     qemu::InjectedFile,
     report::{CellReport, TracerReport},
-    run::{evidence::CellEvidence, milliseconds},
+    run::{cell::Clock, evidence::CellEvidence, milliseconds},
     verdict::{SplatPolicy, Trace, suite as judge},
 };
 
@@ -202,11 +202,14 @@ fn attempt(
         Box::new(Verdict::because(Outcome::Infra, reason, chain(error)))
     };
     let suite = cell.suite;
+    let mut clock = Clock::default();
     let mut planned =
         plan(cell, setting, observer).map_err(|error| infra(error.reason(), &error))?;
     planned.bootable.console_file = Some(evidence.console_file());
     let mut collected = Heardings::default();
+    clock.lap("prepare");
     let started = start(cell, setting, &planned, observer);
+    clock.lap("guest");
     let mut release = None;
     let trace = match started {
         Err(error) => Trace::NotStarted(error),
@@ -216,6 +219,7 @@ fn attempt(
                 collected.add(stream, bytes);
                 heard(stream, bytes);
             });
+            clock.lap("trace");
             match ran.and_then(|(mut guest, output)| {
                 let kernel_log = guest.kernel_log()?.to_owned();
                 Ok((output, kernel_log))
@@ -228,6 +232,7 @@ fn attempt(
         }
     };
     collected.keep(evidence, &trace);
+    clock.lap("kernel log");
     let observed = Observed::read(&collected.reports);
     evidence.keep_collected(&observed.collected);
     for (path, why) in &observed.not_collected {
@@ -275,8 +280,10 @@ fn attempt(
         },
         None => TracerReport::of(&observed),
     };
+    clock.lap("judge");
     Ok(CellReport {
         release,
+        stages_ms: clock.laps,
         diff: judgement.diff,
         snapshot: suite.golden.as_ref().map(|golden| golden.display().to_string()),
         allowed: judgement.allowed,

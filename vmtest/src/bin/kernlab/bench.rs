@@ -12,13 +12,18 @@ use kernlab_kernels::{Kernels, Selection, chain};
 use kernlab_vmtest::{
     bench::{
         self, BaselineBench, BootBench, Comparison, Kept, MatrixBench, MatrixError, Report,
-        SoakBench, TracersBench,
+        SoakBench, SuitesBench, SuitesError, TracersBench,
     },
     machine,
-    suite::payload::{Payload, in_path},
+    suite::{
+        invocation::Invocation,
+        job::Circumstances,
+        payload::{Payload, in_path},
+        run::Suites,
+    },
 };
 
-use crate::{failure::Failure, kernels::Progress, selection};
+use crate::{failure::Failure, kernels::Progress, selection, test};
 
 /// What to measure.
 #[derive(Debug, Subcommand)]
@@ -44,6 +49,19 @@ pub(crate) enum Command {
     /// the saved guests.
     #[command(after_help = "Example:\n  kernlab bench matrix --kernel 6.1")]
     Matrix(Several),
+    /// Run the suites of `kernlab.toml` beside a cell of the lab's own tracers, one guest at a time.
+    #[command(after_help = "Example:\n  kernlab bench suites --config opens/kernlab.toml")]
+    Suites {
+        #[command(flatten)]
+        subject: Subject,
+        /// The description of the suites, instead of the nearest kernlab.toml at or above this
+        /// directory.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Run only suites whose name matches.
+        #[arg(long, value_name = "GLOB")]
+        suite: Option<String>,
+    },
     /// Compare a result that `--json` wrote with an older one of the same benchmark.
     #[command(after_help = "Example:\n  kernlab bench compare old.json new.json")]
     Compare {
@@ -91,6 +109,7 @@ pub(crate) fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Baselines(subject) => measure(Benchmark::Baselines, subject),
         Command::Tracers(subject) => measure(Benchmark::Tracers, subject),
         Command::Matrix(several) => matrix(several),
+        Command::Suites { subject, config, suite } => suites(subject, config.as_deref(), suite),
         Command::Compare { old, new } => compare(old, new),
     }?;
     Ok(Exit::Success)
@@ -127,6 +146,33 @@ fn matrix(arguments: &Several) -> Result<(), Failure> {
         other => Failure::infrastructure(&other),
     })?;
     publish(&report, arguments.json.as_deref())
+}
+
+fn suites(subject: &Subject, config: Option<&Path>, suite: &Option<String>) -> Result<(), Failure> {
+    let project = test::read(config, &std::env::current_dir()?)?;
+    test::build(&project)?;
+    let kernels = Kernels::open()?;
+    let suites = Suites {
+        suites: &project.suites,
+        kernels: &project.kernels,
+        at: Circumstances::of_project(&std::path::absolute(project.dir())?),
+        invocation: Invocation::Suites { config: config.map(Path::to_owned) },
+    };
+    let bench = SuitesBench {
+        guest: subject.guest.dir(&kernels)?,
+        kernels,
+        kernel: subject.kernel.clone(),
+        suites,
+        suite: suite.clone(),
+        rounds: subject.rounds,
+    };
+    let observe = |number: usize| say!("round {number} of {}", bench.rounds);
+    let report = bench::suites(&bench, observe).map_err(|error| match error {
+        SuitesError::Suites(error) => error.into(),
+        SuitesError::Run(error) => error.into(),
+        SuitesError::Verdicts { .. } => Failure::infrastructure(&error),
+    })?;
+    publish(&report, subject.json.as_deref())
 }
 
 fn measure(benchmark: Benchmark, arguments: &Subject) -> Result<(), Failure> {
