@@ -5,12 +5,15 @@ mod guest;
 mod matching;
 mod suite;
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use kernlab_kernels::{Document, DocumentError};
 
-use self::field::Table;
-use super::{FieldRule, Project};
+use self::field::{Field, Table};
+use super::{FieldRule, Project, Subject};
 
 /// The keys of each table, by the table's own key.
 #[cfg(test)]
@@ -26,7 +29,7 @@ pub(super) const TABLES: &[(&str, &[&str])] = &[
     ("suite.expect", matching::EXPECT),
 ];
 
-const PROJECT: &[&str] = &["kernels", "build", "normalise", "suite"];
+const PROJECT: &[&str] = &["kernels", "build", "root", "normalise", "suite"];
 
 pub(super) fn project(path: &Path, text: &str) -> Result<Project, DocumentError> {
     let document = Document::new(path, text);
@@ -41,14 +44,20 @@ pub(super) fn project(path: &Path, text: &str) -> Result<Project, DocumentError>
         }
     })?;
     let build = table.read("build", |field| field.text())?;
+    let root = table.read("root", Field::text)?.map(PathBuf::from);
     let fields: BTreeMap<String, FieldRule> =
         matching::field_rules(table.take("normalise"), BTreeMap::new())?;
     let mut names = Vec::new();
-    let suites = table.need("suite", |field| {
+    let mut suites = table.need("suite", |field| {
         field.list("`[[suite]]` tables", |field| suite::suite(field, &fields, &mut names))
     })?;
     if suites.is_empty() {
         return Err(table.invalid("expected at least one [[suite]]"));
+    }
+    for suite in &mut suites {
+        if suite.root.is_none() && matches!(suite.subject, Subject::Run(_)) {
+            suite.root.clone_from(&root);
+        }
     }
     Ok(Project {
         path: path.to_owned(),

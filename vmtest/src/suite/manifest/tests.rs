@@ -23,6 +23,16 @@ fn argv(words: &[&str]) -> Command {
 }
 
 #[test]
+fn a_root_of_the_file_is_for_programs_that_name_none() {
+    let text = "root = 'all.tar'\n\
+                suite = [{ name = 'a', run = 'a' }, { name = 'b', run = 'b', root = 'own.tar' },\n\
+                { name = 'c', object = 'c.o' }]";
+    let project = Project::parse(Path::new("kernlab.toml"), text).unwrap();
+    let roots: Vec<_> = project.suites.iter().map(|suite| suite.root.as_deref()).collect();
+    assert_eq!(roots, [Some(Path::new("all.tar")), Some(Path::new("own.tar")), None]);
+}
+
+#[test]
 fn the_example_is_read() {
     let project = read(EXAMPLE).unwrap();
     assert_eq!(project.kernels, ["default", "ubuntu-5.4"]);
