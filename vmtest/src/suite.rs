@@ -21,3 +21,4 @@ pub(crate) mod proposals;
 pub mod run;
 mod selection;
 mod spelling;
+pub(crate) mod unmatched;

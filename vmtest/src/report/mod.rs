@@ -51,7 +51,8 @@ pub struct Report {
     pub kernels: Vec<Kernel>,
     /// The requested cells, in the order of the matrix.
     pub cells: Vec<CellReport>,
-    /// What only the cells of a suite on all kernels show together, one sentence each.
+    /// What only the cells of a suite on all kernels show together, and the remarks on cells, one
+    /// sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<String>,
 }
@@ -195,6 +196,9 @@ pub struct CellReport {
     /// The splats that its kernel printed and `splats.toml` allows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allowed: Vec<AllowedSplat>,
+    /// What the user should know and what does not change the verdict, one sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
     /// Every attempt, if the cell was repeated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<AttemptReport>,
@@ -298,6 +302,7 @@ impl CellReport {
             snapshot: None,
             evidence: String::new(),
             allowed: Vec::new(),
+            remarks: Vec::new(),
             attempts: Vec::new(),
             tracer: None,
             again: None,

@@ -68,6 +68,7 @@ impl fmt::Display for Why<'_> {
         let seconds = cell.duration_ms as f64 / 1000.0;
         writeln!(f, "  kernel {}: {release}; the cell took {seconds:.1} s", cell.kernel)?;
         block(f, "message", cell.message.lines())?;
+        block(f, "remarks", &cell.remarks)?;
         let attempts = cell.attempts.iter().zip(1..).map(|(attempt, number)| {
             let reason = attempt.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
             format!("{number}: {}{reason}, {}", attempt.outcome, attempt.evidence)

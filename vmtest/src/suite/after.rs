@@ -13,6 +13,7 @@ use super::{
     manifest::Suite,
     observed::Observed,
     payload::{ArchiveError, Payload},
+    unmatched::SharedRules,
 };
 use crate::{
     lab::{Guest, Job, LabError, Ready, Stream},
@@ -123,6 +124,7 @@ pub fn run(
         cold: visit.cold,
         timeout: None,
         proposals: None,
+        shared: &SharedRules::default(),
         directory: &at.directory,
     };
     let mut planned = cell::plan(&cell, &setting, observer)?;

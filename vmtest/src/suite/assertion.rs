@@ -83,6 +83,15 @@ impl Assertion {
         }
     }
 
+    /// What its counts are about.
+    pub(super) fn conditions(&self) -> Vec<&Condition> {
+        let right = match &self.right {
+            Term::Count(count) => Some(&count.condition),
+            Term::Number(_) => None,
+        };
+        [&self.left.condition].into_iter().chain(right).collect()
+    }
+
     /// As it was written.
     pub fn text(&self) -> &str {
         &self.text

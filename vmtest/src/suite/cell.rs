@@ -27,6 +27,7 @@ use super::{
     observed::Observed,
     payload::{Payload, PayloadError, absolute},
     proposals::Proposals,
+    unmatched::SharedRules,
 };
 use crate::{
     checkpoints::Checkpoints,
@@ -122,6 +123,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) timeout: Option<Duration>,
     /// The golden snapshots that are to be written, if any are.
     pub(crate) proposals: Option<&'a Proposals>,
+    /// Rules of the project that concern all suites.
+    pub(crate) shared: &'a SharedRules,
     /// The directory that the suite's paths start from.
     pub(crate) directory: &'a Path,
 }
@@ -273,6 +276,7 @@ fn attempt(
     if let Some((_, record)) = &object {
         evidence.keep_verifier_logs(record);
     }
+    setting.shared.add(judgement.shared);
     let tracer = match &object {
         Some((subject, record)) => TracerReport {
             predicted_missing: predicted_missing(cell),
@@ -287,6 +291,7 @@ fn attempt(
         diff: judgement.diff,
         snapshot: suite.golden.as_ref().map(|golden| golden.display().to_string()),
         allowed: judgement.allowed,
+        remarks: judgement.remarks,
         tracer: Some(tracer).filter(|_| observed.started),
         ..CellReport::of_verdict(cell.id, judgement.verdict)
     })

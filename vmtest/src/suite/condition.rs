@@ -141,6 +141,17 @@ impl Condition {
         self.expression.holds(&|comparison| comparison.holds(line))
     }
 
+    /// The fields that it compares, by the names on the way to them.
+    pub(super) fn fields(&self) -> Vec<&[String]> {
+        let subjects = self.expression.atoms().into_iter().map(|atom| &atom.subject);
+        subjects
+            .filter_map(|subject| match subject {
+                Subject::Field(path) => Some(path.as_slice()),
+                Subject::Line(_) => None,
+            })
+            .collect()
+    }
+
     /// As it was written.
     pub fn text(&self) -> &str {
         &self.text

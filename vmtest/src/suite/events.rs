@@ -11,6 +11,7 @@ use super::{
     condition::{Line, Stream},
     manifest::{Lost, Order, Suite},
 };
+use crate::console::shorten;
 
 /// Output that can't be compared.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -96,18 +97,38 @@ fn units(lines: Vec<(Line<'_>, Pieces)>, order: &Order) -> Result<Vec<Unit>, Eve
 }
 
 /// The number of events that a tracer says it lost: the sum of the pattern's group over all matches.
+/// What is too large counts as more than any limit allows.
 ///
-/// What is too large, or no number at all, counts as more than any limit allows.
-pub fn lost(stdout: &[u8], stderr: &[u8], lost: &Lost) -> u64 {
+/// The error is a match whose group is no number.
+pub fn lost(stdout: &[u8], stderr: &[u8], lost: &Lost) -> Result<u64, NotANumber> {
     let output = match lost.stream {
         Stream::Stdout => stdout,
         Stream::Stderr => stderr,
     };
-    let matches = lost.pattern.regex().captures_iter(output);
-    matches.fold(0_u64, |sum, groups| {
-        let number = groups.get(1).and_then(|group| std::str::from_utf8(group.as_bytes()).ok());
-        sum.saturating_add(number.and_then(|number| number.parse().ok()).unwrap_or(u64::MAX))
-    })
+    let mut sum = 0_u64;
+    for groups in lost.pattern.regex().captures_iter(output) {
+        let group = groups.get(1).map(|group| group.as_bytes()).unwrap_or_default();
+        if group.is_empty() || !group.iter().all(u8::is_ascii_digit) {
+            let text = |bytes: &[u8]| shorten(&String::from_utf8_lossy(bytes));
+            return Err(NotANumber { matched: text(&groups[0]), group: text(group) });
+        }
+        let number = std::str::from_utf8(group).ok().and_then(|number| number.parse().ok());
+        sum = sum.saturating_add(number.unwrap_or(u64::MAX));
+    }
+    Ok(sum)
+}
+
+/// A pattern for lost events took something else for their number.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the pattern of `lost` matches `{matched}`, where its group is `{group}`, which is no number: \
+     write the group as `(\\d+)`"
+)]
+pub struct NotANumber {
+    /// What the whole pattern matched.
+    matched: String,
+    /// What its group matched.
+    group: String,
 }
 
 /// How two texts differ; none if they are equal.

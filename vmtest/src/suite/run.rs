@@ -23,6 +23,7 @@ use super::{
     manifest::{Subject, Suite},
     proposals::Proposals,
     selection::{self, Planned},
+    unmatched::SharedRules,
 };
 use crate::{
     dossier::{self, DossierError, How},
@@ -140,7 +141,8 @@ pub fn run(
     let memory = entries.iter().map(|entry| entry.memory_mib).max().unwrap_or_default();
     let jobs = options.jobs.map_or_else(|| capacity::guests(memory), std::num::NonZero::get);
     let jobs = jobs.min(cells.len());
-    let (state, proposals) = (State::default(), Proposals::default());
+    let (state, proposals, shared) =
+        (State::default(), Proposals::default(), SharedRules::default());
     let work = Work {
         setting: Setting {
             kernels,
@@ -149,6 +151,7 @@ pub fn run(
             cold: options.cold,
             timeout: options.timeout.map(|seconds| Duration::from_secs(seconds.get().into())),
             proposals: options.update_snapshots.then_some(&proposals),
+            shared: &shared,
             directory: &suites.at.directory,
         },
         suites: suites.suites,
@@ -193,6 +196,10 @@ pub fn run(
     verdict::release::check(&mut cells, &plan.releases());
     report::census(&plan.cells, &cells).map_err(RunError::from)?;
     let mut remarks = verdict::alike::remarks(&cells);
+    // One suite alone need not match what is written for all.
+    if chosen_suites.len() == suites.suites.len() {
+        remarks.extend(shared.remarks());
+    }
     remarks.extend(chosen_suites.iter().flat_map(|&at| selection::due(&suites.suites[at])));
     let report = Report {
         schema: SCHEMA,

@@ -21,8 +21,28 @@ pub(crate) fn remarks(cells: &[CellReport]) -> Vec<String> {
         remarks.extend(fails_alike(suite, &cells));
         remarks.extend(falls_back(suite, &cells));
         remarks.extend(predicted(suite, &cells));
+        remarks.extend(of_cells(suite, &cells));
     }
     remarks
+}
+
+/// The remarks on single cells, each once, with its kernels if it is not on all.
+fn of_cells(suite: &str, cells: &[&CellReport]) -> Vec<String> {
+    let mut kernels: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for cell in cells {
+        for remark in &cell.remarks {
+            kernels.entry(remark).or_default().push(kernel(cell));
+        }
+    }
+    let told = kernels.into_iter().map(|(remark, kernels)| {
+        let everywhere = kernels.len() == cells.len();
+        let kernels: Vec<_> = BTreeSet::from_iter(kernels).into_iter().collect();
+        match everywhere {
+            true => format!("{suite}: {remark}"),
+            false => format!("{suite}: on {}: {remark}", kernels.join(", ")),
+        }
+    });
+    told.collect()
 }
 
 /// A suite that fails for one reason on all of at least two kernels says nothing about kernels.
@@ -153,6 +173,16 @@ mod tests {
         let other = cell("b", fail(Reason::EventsDiffer), "ringbuf");
         assert!(remarks(&[one.clone(), other]).is_empty());
         assert!(remarks(&[one, cell("b", Verdict::pass(), "ringbuf")]).is_empty());
+    }
+
+    #[test]
+    fn a_remark_on_all_cells_is_told_once() {
+        let with = |kernel: &str, remarks: &[&str]| CellReport {
+            remarks: remarks.iter().map(|&remark| remark.to_owned()).collect(),
+            ..cell(kernel, Verdict::pass(), "ringbuf")
+        };
+        let cells = [with("a", &["one", "two"]), with("b", &["one"])];
+        assert_eq!(remarks(&cells), ["opens: one", "opens: on a: two"]);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The verdict on a cell of a user's suite.
 
+use std::collections::BTreeMap;
+
 use kernlab_core::{
     dossier::Dossier,
     object_record::ObjectRecord,
@@ -15,6 +17,7 @@ use crate::{
         events,
         manifest::{Expectation, Subject, Suite},
         observed::{Observed, TracerEnd},
+        unmatched::Unmatched,
     },
 };
 
@@ -48,11 +51,23 @@ pub(crate) struct SuiteJudgement {
     pub(crate) acceptable: bool,
     /// The splats without consequence.
     pub(crate) allowed: Vec<AllowedSplat>,
+    /// What the user should know and what does not change the verdict.
+    pub(crate) remarks: Vec<String>,
+    /// Rules of the whole project, each with a remark if it matched nothing.
+    pub(crate) shared: BTreeMap<String, Option<String>>,
 }
 
 impl SuiteJudgement {
     fn of(PolicyOutcome { verdict, allowed }: PolicyOutcome) -> Self {
-        SuiteJudgement { verdict, events: None, diff: None, acceptable: false, allowed }
+        SuiteJudgement {
+            verdict,
+            events: None,
+            diff: None,
+            acceptable: false,
+            allowed,
+            remarks: Vec::new(),
+            shared: BTreeMap::new(),
+        }
     }
 
     fn because(outcome: Outcome, reason: Reason, message: impl Into<String>) -> Self {
@@ -288,11 +303,7 @@ fn of_events(suite: &Suite, output: &JobOutput, golden: Option<&str>) -> SuiteJu
         }
     };
     let (mut verdict, mut diff, mut acceptable) = (Verdict::pass(), None, true);
-    let lost =
-        suite.lost.as_ref().map(|lost| (lost, events::lost(&output.stdout, &output.stderr, lost)));
-    if let Some((lost, count)) = lost.filter(|(lost, count)| *count > lost.max) {
-        let message =
-            format!("{} reports {count} lost events, and {} are allowed", subject(suite), lost.max);
+    if let Some(message) = of_lost(suite, output) {
         verdict = Verdict::because(Outcome::Fail, Reason::EventsLost, message);
         acceptable = false;
     } else if let Some(path) = &suite.golden {
@@ -345,7 +356,23 @@ fn of_events(suite: &Suite, output: &JobOutput, golden: Option<&str>) -> SuiteJu
         }
     }
     let judgement = SuiteJudgement::of(PolicyOutcome::unchanged(verdict));
-    SuiteJudgement { events: Some(observed), diff, acceptable, ..judgement }
+    let Unmatched { own: remarks, shared } = Unmatched::of(suite, &output.stdout, &output.stderr);
+    SuiteJudgement { events: Some(observed), diff, acceptable, remarks, shared, ..judgement }
+}
+
+/// Why too many events were lost, or why nobody knows.
+fn of_lost(suite: &Suite, output: &JobOutput) -> Option<String> {
+    let lost = suite.lost.as_ref()?;
+    let subject = subject(suite);
+    match events::lost(&output.stdout, &output.stderr, lost) {
+        Ok(count) if count <= lost.max => None,
+        // The sum of larger numbers is not known.
+        Ok(u64::MAX) => Some(format!("{subject} reports more lost events than 64 bits can count")),
+        Ok(count) => {
+            Some(format!("{subject} reports {count} lost events, and {} are allowed", lost.max))
+        }
+        Err(error) => Some(format!("how many events {subject} lost is not known: {error}")),
+    }
 }
 
 /// A program that a signal kills does not write what is still in its buffers.

@@ -208,12 +208,31 @@ fn what_can_t_be_compared_is_an_error() {
 #[case(r"lost (\d+)", "none", 0)]
 #[case(r"lost (\d+)", "lost 18446744073709551615 lost 1", u64::MAX)]
 #[case(r"lost (\d+)", "lost 99999999999999999999", u64::MAX)]
-#[case(r"lost (\w+)", "lost some", u64::MAX)]
 fn lost_events_are_added_up(#[case] pattern: &str, #[case] output: &str, #[case] expected: u64) {
     let pattern = Pattern::new(pattern).unwrap();
     let of = |stream| Lost { stream, pattern: pattern.clone(), max: 0 };
-    assert_eq!(lost(output.as_bytes(), b"lost 1", &of(Stream::Stdout)), expected);
-    assert_eq!(lost(b"lost 1", output.as_bytes(), &of(Stream::Stderr)), expected);
+    assert_eq!(lost(output.as_bytes(), b"lost 1", &of(Stream::Stdout)), Ok(expected));
+    assert_eq!(lost(b"lost 1", output.as_bytes(), &of(Stream::Stderr)), Ok(expected));
+}
+
+#[rstest]
+#[case(r"lost (\w+)", "lost some of them", "lost some", "some")]
+#[case(r"lost (\S+)", "lost 1,024", "lost 1,024", "1,024")]
+#[case(r"lost(?: (\d+))?", "lost", "lost", "")]
+fn what_is_no_number_is_named(
+    #[case] pattern: &str,
+    #[case] output: &str,
+    #[case] matched: &str,
+    #[case] group: &str,
+) {
+    let pattern = Pattern::new(pattern).unwrap();
+    let rule = Lost { stream: Stream::Stdout, pattern, max: 0 };
+    let error = lost(output.as_bytes(), b"", &rule).unwrap_err().to_string();
+    let expected = format!(
+        "the pattern of `lost` matches `{matched}`, where its group is `{group}`, which is no number: \
+         write the group as `(\\d+)`"
+    );
+    assert_eq!(error, expected);
 }
 
 #[test]

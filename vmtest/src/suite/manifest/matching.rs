@@ -1,6 +1,6 @@
 //! What a suite expects, and what does not matter of what its tracer prints.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kernlab_core::outcome::{Outcome, Reason};
 
@@ -12,6 +12,8 @@ pub struct Normalise {
     /// Rules for fields of JSON lines, by name, with dots for nested ones. They reach into the
     /// elements of lists.
     pub fields: BTreeMap<String, FieldRule>,
+    /// The names of those rules that are the project's, for all suites.
+    pub shared: BTreeSet<String>,
     /// Replacements in lines that are not JSON, in this order.
     pub replace: Vec<Replacement>,
 }

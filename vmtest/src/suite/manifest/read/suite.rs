@@ -99,8 +99,11 @@ pub(super) fn suite(
     suite.root = table.read("root", Field::text)?.map(Into::into);
     suite.guest = table.read("guest", guest::guest)?.unwrap_or_default();
     suite.btf = table.read("btf", modes)?.unwrap_or_default();
+    let fields = matching::field_rules(table.take("normalise"), rules.clone())?;
+    let is_shared = |name: &&String| rules.get(*name) == fields.get(*name);
     suite.normalise = Normalise {
-        fields: matching::field_rules(table.take("normalise"), rules.clone())?,
+        shared: fields.keys().filter(is_shared).cloned().collect(),
+        fields,
         replace: table.read("replace", matching::replacements)?.unwrap_or_default(),
     };
     suite.events = table.read("events", |field| field.parse(Condition::parse))?;
