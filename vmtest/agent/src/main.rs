@@ -31,6 +31,7 @@ use kernlab_proto::{GuestMessage, HostMessage};
 
 use crate::{
     guest_file::GuestFile,
+    kernel_log::KernelLog,
     port::{Port, PortError},
     root::RootError,
     setup::Setup,
@@ -72,6 +73,7 @@ fn serve() -> Result<(), AgentError> {
     }
     port.send(&GuestMessage::Hello(setup.hello()))?;
     let mut primed = None;
+    let mut kernel_log = KernelLog::default();
     loop {
         match port.receive()? {
             HostMessage::Begin(begin) => {
@@ -94,7 +96,7 @@ fn serve() -> Result<(), AgentError> {
                 },
                 None => port.send(&answer(Err("proceed: no program is primed")))?,
             },
-            HostMessage::ReadKernelLog { mark } => kernel_log::send(mark, &mut port)?,
+            HostMessage::ReadKernelLog { mark } => kernel_log.send(mark, &mut port)?,
             HostMessage::Prewarm => port.send(&answer(symbols::sort_table()))?,
             HostMessage::Taken | HostMessage::NotTaken => {
                 port.send(&answer(Err("read output: none waits")))?;
@@ -125,7 +127,7 @@ enum AgentError {
     #[error("could not write to the kernel's log: {0}")]
     LogMark(#[source] std::io::Error),
     #[error("could not read the kernel's log: {0}")]
-    KernelLog(#[source] nix::Error),
+    KernelLog(#[source] std::io::Error),
     #[error("could not supervise a program: {0}")]
     Supervision(#[source] nix::Error),
 }

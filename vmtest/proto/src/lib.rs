@@ -19,6 +19,6 @@ pub mod suite;
 
 pub use frame::{Decoder, FrameError, MAX_ANSWER, MAX_REQUEST, VERSION, checksum, encode};
 pub use message::{
-    Begin, CHUNK, Direction, Exit, GuestMessage, Hello, HostMessage, Input, Limits, Piece, Proceed,
-    Run, RunReport, Stream, TerminalSize, WAITING, log_mark,
+    Begin, CHUNK, Direction, Exit, GuestMessage, Hello, HostMessage, Input, LOG_GAP, Limits, Piece,
+    Proceed, Run, RunReport, Stream, TerminalSize, WAITING, log_mark,
 };

@@ -56,6 +56,9 @@ pub enum HostMessage {
     NotTaken,
 }
 
+/// A line of the kernel's log, without prefix, where records were overwritten before they were read.
+pub const LOG_GAP: &str = "kernlab: records of the log were overwritten before they were read";
+
 /// The line that marks up to where a kernel's log was read.
 pub fn log_mark(mark: u64) -> String {
     format!("kernlab: the log is read up to mark {mark:016x}")

@@ -3,12 +3,29 @@
 use std::borrow::Cow;
 
 use kernlab_core::outcome::{Outcome, Reason, Verdict};
+use kernlab_proto::LOG_GAP;
 use kernlab_splat::{Splat, excerpt, scan};
 
 use crate::console::{ConsoleLog, shorten};
 
 /// How many lines of a splat a verdict shows.
 const EXCERPT: usize = 12;
+/// The name of the console's output among the evidence.
+const CONSOLE: &str = "console.log";
+
+/// The log with empty lines in place of those that programs wrote, which have another facility than 0
+/// in their prefix: kernel/printk/printk.c, devkmsg_write().
+fn of_kernel(log: &str) -> String {
+    let is_of_program = |line: &str| {
+        let number = line.strip_prefix('<').and_then(|rest| rest.split_once('>'));
+        number.and_then(|(number, _)| number.parse::<u32>().ok()).is_some_and(|both| both >> 3 != 0)
+    };
+    let mut own = String::with_capacity(log.len());
+    for line in log.split_inclusive('\n') {
+        own.push_str(if is_of_program(line) { "\n" } else { line });
+    }
+    own
+}
 
 /// The splats of a guest's kernel, and the log that contains them.
 #[derive(Debug)]
@@ -17,24 +34,42 @@ pub struct GuestSplats<'a> {
     file: &'static str,
     log: &'a str,
     splats: Cow<'a, [Splat]>,
+    /// What looks like splats on the console, and is not in the kernel's log.
+    of_programs: Vec<Splat>,
 }
 
 impl<'a> GuestSplats<'a> {
-    /// The splats of the kernel's log, or of the console if only that has any: a dying kernel's
-    /// last lines reach only the console.
+    /// The splats of a kernel that lives. Programs can write anything to the console, and to the log
+    /// under another facility than the kernel's; so only the kernel's own records count. If some of
+    /// them were overwritten before they were read, the console is believed as well.
     pub fn of(kernel_log: &'a str, console: &'a str) -> Self {
-        let splats = scan(kernel_log);
-        if splats.is_empty() {
-            let splats = scan(console).into();
-            return GuestSplats { file: "console.log", log: console, splats };
+        let splats = scan(of_kernel(kernel_log));
+        let on_console = || scan(console);
+        if kernel_log.lines().any(|line| line == LOG_GAP) && splats.is_empty() {
+            let splats = on_console().into();
+            let of_programs = Vec::new();
+            return GuestSplats { file: CONSOLE, log: console, splats, of_programs };
         }
-        GuestSplats { file: "kernel.log", log: kernel_log, splats: splats.into() }
+        let is_known = |splat: &Splat| splats.iter().any(|known| known.title == splat.title);
+        let of_programs = on_console().into_iter().filter(|splat| !is_known(splat)).collect();
+        GuestSplats { file: "kernel.log", log: kernel_log, splats: splats.into(), of_programs }
     }
 
     /// The splats on the console of a guest that is gone.
     pub fn of_console(console: &'a ConsoleLog) -> Self {
         let ConsoleLog { text, splats } = console;
-        GuestSplats { file: "console.log", log: text, splats: splats.into() }
+        GuestSplats { file: CONSOLE, log: text, splats: splats.into(), of_programs: Vec::new() }
+    }
+
+    /// A remark on each text on the console that looks like a splat, and is a program's.
+    pub fn remarks(&self) -> impl Iterator<Item = String> {
+        self.of_programs.iter().map(|Splat { title, line, .. }| {
+            let title = shorten(title);
+            format!(
+                "the text {title:?} in line {line} of {CONSOLE} does not count: a program wrote it, and \
+                 not the kernel"
+            )
+        })
     }
 
     /// The splats in the order of the log.
@@ -73,11 +108,25 @@ mod tests {
     const CRASH: &str = "[    2.000001] general protection fault: 0000 [#1] SMP\n\
                          [    2.000002] RIP: 0010:do_that+0x1/0x2\n";
 
+    const OF_PROGRAM: &str = "<12>[    1.2] WARNING: CPU: 0 PID: 9 at a/b.c:77 do_it+0x52/0x60\n";
+    const OF_PROGRAM_ON_CONSOLE: &str =
+        "[    1.200000] WARNING: CPU: 0 PID: 9 at a/b.c:77 do_it+0x52/0x60\n";
+    const TWO_LINES: &str = "<12>[    1.2] x\r<4>[    1.2] divide error: 0000 [#1] SMP\n";
+    const OF_BOTH: &str = "<12>[    1.200000] divide error: 0000 [#1] SMP\n\
+                           <4>[    1.234567] WARNING: CPU: 0 PID: 9 at a/b.c:77 do_it+0x52/0x60\n";
+    const GAP: &str = "<6>[    1.2] one\n\
+                       kernlab: records of the log were overwritten before they were read\n\
+                       <6>[    1.3] two\n";
+
     #[rstest]
     #[case::clean(QUIET, QUIET, &[])]
     #[case::warned(WARNING, QUIET, &[Outcome::KernelWarning])]
     #[case::printed_on_both(WARNING, WARNING, &[Outcome::KernelWarning])]
-    #[case::only_the_console_has_it(QUIET, CRASH, &[Outcome::KernelCrash])]
+    #[case::a_program_wrote_it_to_the_console(QUIET, CRASH, &[])]
+    #[case::a_program_wrote_it_to_the_log(OF_PROGRAM, OF_PROGRAM_ON_CONSOLE, &[])]
+    #[case::a_program_imitates_a_log(TWO_LINES, QUIET, &[])]
+    #[case::both_wrote(OF_BOTH, CRASH, &[Outcome::KernelWarning])]
+    #[case::the_log_has_a_gap(GAP, CRASH, &[Outcome::KernelCrash])]
     fn a_splat_is_a_verdict(
         #[case] kernel_log: &str,
         #[case] console: &str,
@@ -87,6 +136,15 @@ mod tests {
         let outcomes =
             guest_splats.splats().iter().map(|splat| guest_splats.verdict(splat).outcome);
         assert_eq!(outcomes.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn the_text_of_a_program_is_told() {
+        let splats = GuestSplats::of(OF_PROGRAM, OF_PROGRAM_ON_CONSOLE);
+        let remark = "the text \"WARNING in do_it\" in line 1 of console.log does not count: a program \
+                      wrote it, and not the kernel";
+        assert_eq!(splats.remarks().collect::<Vec<_>>(), [remark]);
+        assert_eq!(GuestSplats::of(WARNING, WARNING).remarks().count(), 0);
     }
 
     #[test]

@@ -136,6 +136,7 @@ pub(crate) fn of_suite(findings: &SuiteFindings<'_>) -> SuiteJudgement {
             let PolicyOutcome { verdict, allowed } =
                 policy.apply(judgement.verdict, &splats, output.cpu_time);
             (judgement.verdict, judgement.allowed) = (verdict, allowed);
+            judgement.remarks.extend(splats.remarks());
             judgement
         }
     };

@@ -249,12 +249,15 @@ fn exit_code(cell: &CellReport) -> ExitCode {
     }
 }
 
-/// Says on standard error how a program ended, unless it ended well.
+/// Says on standard error how a program ended, unless it ended well, and what else the user should know.
 fn explain(cell: &CellReport, heading: &str) {
     if cell.outcome != Outcome::Pass {
         // Its output has been shown.
         let message = cell.message.split("; stderr:\n").next().unwrap_or_default();
         say!("{heading}{}: {message}", cell.verdict());
+    }
+    for remark in &cell.remarks {
+        say!("{heading}{remark}");
     }
 }
 
