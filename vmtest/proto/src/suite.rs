@@ -18,6 +18,9 @@ pub const ARCHIVES: &str = "/run/kernlab/archives/";
 /// The most bytes of a collected file in one report.
 pub const COLLECT_CHUNK: usize = 48 * 1024;
 
+/// The most bytes of all collected files of a suite.
+pub const COLLECT_BYTES: u64 = 256 << 20;
+
 /// What to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SuiteJob {
@@ -49,6 +52,8 @@ pub struct SuiteJob {
     pub deadline_ms: u64,
     /// Files and directories to send back.
     pub collect: Vec<String>,
+    /// The time for that, in milliseconds.
+    pub collect_within_ms: u64,
 }
 
 /// When a tracer is ready.

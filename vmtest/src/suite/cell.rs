@@ -48,7 +48,10 @@ const CONDUCTOR: &str = "/bin/kernlab-conductor";
 const LARGE: u64 = 16 << 20;
 
 /// The time for the conductor's own work, on top of the suite's.
-const MARGIN: Duration = Duration::from_secs(10);
+const MARGIN: Duration = Duration::from_secs(15);
+
+/// The time in which files are brought back, without KVM four times that.
+const COLLECT: Duration = Duration::from_secs(5);
 
 /// The most bytes of a stream that are kept.
 const OUTPUT: u64 = 512 << 20;
@@ -238,9 +241,6 @@ fn attempt(
     clock.lap("kernel log");
     let observed = Observed::read(&collected.reports);
     evidence.keep_collected(&observed.collected);
-    for (path, why) in &observed.not_collected {
-        observer.notice(&format!("{}: {path} was not brought back: {why}", cell.id));
-    }
 
     let object = match &suite.subject {
         Subject::Object(subject) => serde_json::from_slice::<ObjectRecord>(&collected.stdout)
@@ -277,6 +277,9 @@ fn attempt(
         evidence.keep_verifier_logs(record);
     }
     setting.shared.add(judgement.shared);
+    let not_collected = observed.not_collected.iter();
+    let mut remarks = judgement.remarks;
+    remarks.extend(not_collected.map(|(path, why)| format!("{path} was not brought back: {why}")));
     let tracer = match &object {
         Some((subject, record)) => TracerReport {
             predicted_missing: predicted_missing(cell),
@@ -291,7 +294,7 @@ fn attempt(
         diff: judgement.diff,
         snapshot: suite.golden.as_ref().map(|golden| golden.display().to_string()),
         allowed: judgement.allowed,
-        remarks: judgement.remarks,
+        remarks,
         tracer: Some(tracer).filter(|_| observed.started),
         ..CellReport::of_verdict(cell.id, judgement.verdict)
     })
@@ -308,7 +311,8 @@ pub(crate) fn plan(
     let bootable = machine::with(store, cell.kernel, setting.guest, &[], &wanted(cell), observer)?;
     let timeout = setting.timeout.unwrap_or(suite.timeout);
     let mut job = packed.job.clone();
-    job.deadline_ms = milliseconds(bootable.accelerator().scale_timeout(timeout));
+    let scaled = |time| milliseconds(bootable.accelerator().scale_timeout(time));
+    (job.deadline_ms, job.collect_within_ms) = (scaled(timeout), scaled(COLLECT));
     if let Some(backend) = cell.backend {
         job.tracer.extend(["--backend".to_owned(), backend.to_string()]);
     }

@@ -62,7 +62,7 @@ impl Circumstances {
     }
 }
 
-/// The files of a suite's guest, and the job of its conductor. The caller sets the job's deadline.
+/// The files of a suite's guest, and the job of its conductor. The caller sets the job's deadlines.
 /// For a BPF object, the caller also adds the loader: `guest` is the directory of the guest's programs.
 pub fn prepare(
     suite: &Suite,
@@ -135,6 +135,7 @@ pub fn prepare(
         },
         deadline_ms: 0,
         collect: suite.collect.clone(),
+        collect_within_ms: 0,
     };
     Ok((payload, job))
 }

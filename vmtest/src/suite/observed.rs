@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use kernlab_proto::suite::{Cause, End, LoadedMap, LoadedProgram, Part, SuiteReport};
+use kernlab_proto::suite::{
+    COLLECT_BYTES, Cause, End, LoadedMap, LoadedProgram, Part, SuiteReport,
+};
 
-/// The most bytes of all collected files.
-const COLLECTED: usize = 256 << 20;
+/// The most bytes of all collected files. The guest keeps to it as well, but is not trusted.
+const COLLECTED: usize = COLLECT_BYTES as usize;
 
 /// What a guest reported. Everything is as far as the guest came.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -96,11 +98,19 @@ impl Observed {
                     *room -= bytes.len();
                     self.collected.entry(path).or_default().extend(bytes);
                 }
-                Ok(_) => self.not_collected.push((path, "the files are too large".to_owned())),
-                Err(error) => self.not_collected.push((path, error.to_string())),
+                Ok(_) => self.not_collected(path, "the files are too large".to_owned(), room),
+                Err(error) => self.not_collected(path, error.to_string(), room),
             },
-            SuiteReport::NotCollected { path, why } => self.not_collected.push((path, why)),
+            SuiteReport::NotCollected { path, why } => self.not_collected(path, why, room),
             SuiteReport::Done => self.done = true,
+        }
+    }
+
+    /// What has arrived of such a file would look like a whole one.
+    fn not_collected(&mut self, path: String, why: String, room: &mut usize) {
+        *room += self.collected.remove(&path).map_or(0, |part| part.len());
+        if self.not_collected.iter().all(|(known, _)| *known != path) {
+            self.not_collected.push((path, why));
         }
     }
 
@@ -132,6 +142,18 @@ mod tests {
         let observed = Observed::read(&lines(&reports));
         assert_eq!(observed.collected["/tmp/x"], b"one\0two");
         assert!(observed.started && observed.done);
+    }
+
+    #[test]
+    fn a_part_of_a_file_is_no_file() {
+        let path = || "/tmp/x".to_owned();
+        let reports = [
+            SuiteReport::Collected { path: path(), bytes: STANDARD.encode(b"one") },
+            SuiteReport::NotCollected { path: path(), why: "it is too large".to_owned() },
+        ];
+        let observed = Observed::read(&lines(&reports));
+        assert_eq!(observed.collected.len(), 0);
+        assert_eq!(observed.not_collected, [(path(), "it is too large".to_owned())]);
     }
 
     #[test]
