@@ -26,7 +26,7 @@ use self::tree::Tree;
 use crate::unused;
 
 /// A part of each image's name. Raise it with every change of how an image is made.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// An image that was unused for this long is removed.
 const KEPT_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -63,6 +63,12 @@ pub enum RootError {
         /// The error.
         source: io::Error,
     },
+    /// It is a device, a pipe or a socket, which may have no end.
+    #[error("{0} is neither a directory nor a file with a tar archive")]
+    NotAFile(PathBuf),
+    /// The archive is cut off.
+    #[error("{0} is cut off: the mark at the end of a tar archive is missing")]
+    CutOff(PathBuf),
     /// An entry of the archive can't be part of a root file system.
     #[error("the entry {name:?} of {path} {why}")]
     Entry {
@@ -122,6 +128,9 @@ impl RootStore {
         let read = |error| RootError::Read { path: source.to_owned(), source: error };
         let real = fs::canonicalize(source).map_err(read)?;
         let metadata = fs::metadata(&real).map_err(read)?;
+        if !metadata.is_dir() && !metadata.is_file() {
+            return Err(RootError::NotAFile(source.to_owned()));
+        }
         let found = match metadata.is_dir() {
             true => {
                 let tree = directory::read(&real)?;

@@ -86,6 +86,14 @@ pub enum PayloadError {
         /// The library.
         library: String,
     },
+    /// A file would be where the guest's own are.
+    #[error("no file of yours can be at {path} in the guest: {why}")]
+    Reserved {
+        /// The path in the guest.
+        path: String,
+        /// What is there.
+        why: &'static str,
+    },
     /// A path can't be used in a guest.
     #[error("{0:?} is not UTF-8, which paths of a guest must be")]
     NotText(PathBuf),
@@ -243,10 +251,15 @@ impl Payload {
     /// files bring what they need.
     pub fn tree(&mut self, path: &Path, guest: Option<&str>) -> Result<(), PayloadError> {
         let kind = fs::metadata(path).map_err(unreadable(path))?;
+        let guest = match guest {
+            Some(guest) => Some(self.free_place(guest, kind.is_dir())?),
+            None => None,
+        };
+        let guest = guest.as_deref();
         if kind.is_dir() {
             let guest = match guest {
                 Some(guest) => guest.to_owned(),
-                None => guest_path(path)?,
+                None => self.free_place(&guest_path(&absolute(path))?, true)?,
             };
             self.insert(guest.clone(), Entry::Dir);
             for entry in fs::read_dir(path).map_err(unreadable(path))? {
@@ -280,8 +293,12 @@ impl Payload {
             return Err(PayloadError::NotAFile(path.to_owned()));
         }
         match guest {
-            Some(guest) => self.insert(merged(guest), Entry::File(absolute(path))),
-            None => drop(self.file(path)?),
+            Some(guest) => self.insert(guest.to_owned(), Entry::File(absolute(path))),
+            None => {
+                let real = path.canonicalize().map_err(unreadable(path))?;
+                self.free_place(&guest_path(&real)?, false)?;
+                drop(self.file(path)?);
+            }
         }
         if kind.permissions().mode() & 0o111 != 0 {
             self.complete_file(&absolute(path))?;
@@ -314,6 +331,47 @@ impl Payload {
     fn insert(&mut self, guest: String, entry: Entry) {
         self.entries.insert(guest, entry);
     }
+
+    /// Where a file of the user's ends up that is sent to this path, if that is free for it.
+    fn free_place(&self, guest: &str, is_dir: bool) -> Result<String, PayloadError> {
+        let place = self.followed(guest);
+        let refuse = |why| Err(PayloadError::Reserved { path: guest.to_owned(), why });
+        if let Some(why) = reserved(&place, is_dir) {
+            return refuse(why);
+        }
+        let below = format!("{}/", place.trim_end_matches('/'));
+        let is_directory = || {
+            self.entries.get(&place) == Some(&Entry::Dir)
+                || self
+                    .entries
+                    .range(below.clone()..)
+                    .next()
+                    .is_some_and(|(path, _)| path.starts_with(&below))
+        };
+        if !is_dir && is_directory() {
+            return refuse("there is a directory; name the file in it");
+        }
+        Ok(place)
+    }
+
+    /// The path without `.` and `..`, and without the links that lead there. The last part is not
+    /// followed: a file takes the place of a link.
+    fn followed(&self, guest: &str) -> String {
+        let mut path = merged(&absolute(Path::new(guest)).to_string_lossy());
+        // A circle of links ends here.
+        for _ in 0..40 {
+            let above: Vec<_> = path.match_indices('/').skip(1).map(|(at, _)| at).collect();
+            let link = above.into_iter().find_map(|at| match self.entries.get(&path[..at]) {
+                Some(Entry::Link(target)) => Some((at, target.clone())),
+                _ => None,
+            });
+            let Some((at, target)) = link else { break };
+            let dir = Path::new(&path[..at]).parent().unwrap_or(Path::new("/"));
+            let whole = format!("{}{}", dir.join(target).display(), &path[at..]);
+            path = merged(&absolute(Path::new(&whole)).to_string_lossy());
+        }
+        path
+    }
 }
 
 /// The time zone of all guests, as tzfile(5) describes it. Without the file, the C library looks for it
@@ -334,6 +392,23 @@ fn merged(path: &str) -> String {
         }
     }
     path.to_owned()
+}
+
+/// What is at a path of every guest where no file of a user's can be.
+fn reserved(place: &str, is_dir: bool) -> Option<&'static str> {
+    let is_at = |dir: &str| {
+        place.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    if place.split('/').any(|name| name.len() > 255) {
+        return Some("no file system of Linux holds names of more than 255 bytes");
+    }
+    if place == "/init" || place.starts_with("/bin/kernlab-") || is_at("/run/kernlab") {
+        return Some("the lab's own programs and files are there");
+    }
+    if is_at("/proc") || is_at("/sys") {
+        return Some("the kernel's files are there");
+    }
+    (place == "/" && !is_dir).then_some("it is the root directory")
 }
 
 fn guest_path(path: &Path) -> Result<String, PayloadError> {

@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::{self, BufReader, Seek as _, SeekFrom},
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
 };
 
@@ -12,6 +13,9 @@ use super::{
     RootError,
     tree::{Attributes, Content, Kind, Node, Tree, absolute, device_number},
 };
+
+/// The unit of archives, in bytes.
+const BLOCK: u64 = 512;
 
 /// The archive without its compression: the file itself, or a copy in `dir` that has no name.
 pub(super) fn uncompressed(path: &Path, file: File, dir: &Path) -> Result<File, RootError> {
@@ -36,13 +40,15 @@ pub(super) fn read(path: &Path, archive: &File) -> Result<Tree, RootError> {
     let not_an_archive = |source| RootError::NotAnArchive { path: path.to_owned(), source };
     let mut tree = Tree::default();
     let mut hard_links = Vec::new();
-    let mut archive = Archive::new(archive);
-    for entry in archive.entries_with_seek().map_err(not_an_archive)? {
-        let entry = entry.map_err(not_an_archive)?;
+    // Where the last entry ends.
+    let mut end = 0;
+    for entry in Archive::new(archive).entries_with_seek().map_err(not_an_archive)? {
+        let mut entry = entry.map_err(not_an_archive)?;
+        end = entry.raw_file_position().saturating_add(entry.size()).next_multiple_of(BLOCK);
         let name = entry.path().map_err(not_an_archive)?.into_owned();
         let refuse = |why| RootError::Entry { path: path.to_owned(), name: name.clone(), why };
         let place = absolute(&name).ok_or_else(|| refuse("leads out of the root"))?;
-        match found(&entry).map_err(not_an_archive)?.map_err(refuse)? {
+        match found(&mut entry).map_err(not_an_archive)?.map_err(refuse)? {
             Found::Node(node) if place == Path::new("/") && node.kind != Kind::Directory => {
                 return Err(refuse("is the root, but no directory"));
             }
@@ -50,6 +56,9 @@ pub(super) fn read(path: &Path, archive: &File) -> Result<Tree, RootError> {
             Found::HardLink(target) => hard_links.push((name, place, target)),
             Found::Nothing => {}
         }
+    }
+    if !is_complete(archive, end).map_err(not_an_archive)? {
+        return Err(RootError::CutOff(path.to_owned()));
     }
     add_hard_links(&mut tree, hard_links).map_err(|(name, why)| RootError::Entry {
         path: path.to_owned(),
@@ -59,6 +68,19 @@ pub(super) fn read(path: &Path, archive: &File) -> Result<Tree, RootError> {
     Ok(tree)
 }
 
+/// Whether an archive whose last entry ends at this position has a block of zeros there: tar(5). An
+/// empty file is complete.
+fn is_complete(archive: &File, end: u64) -> io::Result<bool> {
+    let mut mark = [1; BLOCK as usize];
+    match archive.read_exact_at(&mut mark, end) {
+        Ok(()) => Ok(mark.iter().all(|&byte| byte == 0)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            Ok(archive.metadata()?.len() == 0)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 enum Found {
     Node(Node),
     HardLink(PathBuf),
@@ -66,7 +88,15 @@ enum Found {
 }
 
 /// What an entry is; the inner error completes "the entry ...".
-fn found(entry: &Entry<'_, &File>) -> io::Result<Result<Found, &'static str>> {
+fn found(entry: &mut Entry<'_, &File>) -> io::Result<Result<Found, &'static str>> {
+    const HOLES: &str = "is stored with holes, which are not supported";
+    // Since POSIX.1-2001 an ordinary file whose content begins with a list of its holes.
+    for extension in entry.pax_extensions()?.into_iter().flatten() {
+        if extension?.key_bytes().starts_with(b"GNU.sparse.") {
+            return Ok(Err(HOLES));
+        }
+    }
+    let entry = &*entry;
     let header = entry.header();
     let link = || Ok::<_, io::Error>(entry.link_name()?.map(|name| name.into_owned()));
     let device = || {
@@ -90,16 +120,22 @@ fn found(entry: &Entry<'_, &File>) -> io::Result<Result<Found, &'static str>> {
         EntryType::Char => Kind::CharacterDevice(device()?),
         EntryType::Block => Kind::BlockDevice(device()?),
         EntryType::Fifo => Kind::Pipe,
-        EntryType::GNUSparse => return Ok(Err("is stored with holes, which are not supported")),
-        // Headers for what follows, and vendors' own.
-        _ => return Ok(Ok(Found::Nothing)),
+        EntryType::GNUSparse => return Ok(Err(HOLES)),
+        // Headers for what follows.
+        EntryType::XHeader | EntryType::XGlobalHeader => return Ok(Ok(Found::Nothing)),
+        // The name of the archive itself.
+        other if other.as_byte() == b'V' => return Ok(Ok(Found::Nothing)),
+        _ => return Ok(Err("is of a kind that only one vendor's tar knows")),
     };
-    let narrow = |number: u64| u32::try_from(number).unwrap_or(0);
+    let (Ok(user), Ok(group)) = (header.uid()?.try_into(), header.gid()?.try_into()) else {
+        return Ok(Err("belongs to a user or a group whose number has more than 32 bits"));
+    };
     let attributes = Attributes {
         mode: u16::try_from(header.mode()? & 0o7777).unwrap_or(0),
-        user: narrow(header.uid()?),
-        group: narrow(header.gid()?),
-        time: narrow(header.mtime()?),
+        user,
+        group,
+        // Later times than 2106 can't be kept.
+        time: u32::try_from(header.mtime()?).unwrap_or(u32::MAX),
     };
     Ok(Ok(Found::Node(Node { attributes, kind })))
 }

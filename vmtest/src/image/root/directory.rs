@@ -16,10 +16,12 @@ use super::{
     tree::{Attributes, Content, Kind, Node, Tree, device_number},
 };
 
-/// Reads everything but the content of files. Sockets are left out: their servers are gone.
+/// Reads everything but the content of files. Sockets are left out: their servers are gone. Other file
+/// systems are not entered: the files of some, such as /proc, have no end.
 pub(super) fn read(root: &Path) -> Result<Tree, RootError> {
     let mut tree = Tree::default();
     let mut pending = vec![root.to_owned()];
+    let mut own = None;
     while let Some(path) = pending.pop() {
         let read = |source| RootError::Read { path: path.clone(), source };
         let metadata = match path == root {
@@ -31,7 +33,10 @@ pub(super) fn read(root: &Path) -> Result<Tree, RootError> {
         let kind = metadata.file_type();
         let number = u32::try_from(metadata.rdev()).unwrap_or(0);
         let device = device_number(libc::major(number.into()), libc::minor(number.into()));
-        let kind = if kind.is_dir() {
+        let own = *own.get_or_insert(metadata.dev());
+        let kind = if kind.is_dir() && metadata.dev() != own {
+            Kind::Directory
+        } else if kind.is_dir() {
             for entry in fs::read_dir(&path).map_err(read)? {
                 pending.push(entry.map_err(read)?.path());
             }

@@ -170,16 +170,46 @@ fn other_files_are_refused() {
     file.as_old_mut().name[..7].copy_from_slice(b"../evil");
     file.set_cksum();
     out.append(&file, &[][..]).unwrap();
+    let mut holes = Builder::new(Vec::new());
+    holes.append_pax_extensions([("GNU.sparse.major", &b"1"[..])]).unwrap();
+    holes.append_data(&mut header(EntryType::Regular, 0o644), "a", &[][..]).unwrap();
+    let mut vendor = Builder::new(Vec::new());
+    vendor.append_data(&mut header(EntryType::new(b'M'), 0o644), "a", &[][..]).unwrap();
+    let mut rich = Builder::new(Vec::new());
+    let mut file = header(EntryType::Regular, 0o644);
+    file.set_uid(1 << 32);
+    rich.append_data(&mut file, "a", &[][..]).unwrap();
+    let long = format!("usr/{}/a", "n".repeat(256));
+    let mut named = Builder::new(Vec::new());
+    named.append_data(&mut header(EntryType::Regular, 0o644), long, &[][..]).unwrap();
+    let whole = archive();
+    let marks = whole.len() - 1024;
     let mut dangling = Builder::new(Vec::new());
     dangling.append_link(&mut header(EntryType::Link, 0o644), "a", "b").unwrap();
     for (name, content, expected) in [
         ("text", &b"not a tar, but quite a bit of text".repeat(40)[..], "is not a tar archive"),
         ("empty", b"", "is empty"),
         ("out", &out.into_inner().unwrap(), "leads out of the root"),
+        ("holes", &holes.into_inner().unwrap(), "is stored with holes"),
+        ("vendor", &vendor.into_inner().unwrap(), "of a kind that only one vendor's tar knows"),
+        ("rich", &rich.into_inner().unwrap(), "has more than 32 bits"),
+        ("named", &named.into_inner().unwrap(), "a name of more than 255 bytes"),
+        ("without-mark", &whole[..marks], "the mark at the end of a tar archive is missing"),
+        (
+            "within-a-file",
+            &whole[..whole.len() / 2],
+            "the mark at the end of a tar archive is missing",
+        ),
         ("dangling", &dangling.into_inner().unwrap(), "a hard link to something that is not in it"),
     ] {
         let error = chain(&fixture.image(&fixture.file(name, content)).unwrap_err());
         assert!(error.contains(expected), "{name}: {error}");
+    }
+    let pipe = fixture.dir.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for endless in [&pipe, Path::new("/dev/zero")] {
+        let error = fixture.image(endless).unwrap_err().to_string();
+        assert!(error.contains("neither a directory nor a file with a tar archive"), "{error}");
     }
     let error = fixture.image(Path::new("/nonexistent")).unwrap_err();
     assert!(error.to_string().contains("could not read /nonexistent"), "{error}");

@@ -52,6 +52,11 @@ pub(super) enum Content {
     File(PathBuf),
 }
 
+/// NAME_MAX of limits.h.
+const LONGEST_NAME: usize = 255;
+/// PATH_MAX of limits.h, without the byte at the end.
+const LONGEST_TARGET: usize = 4095;
+
 impl Tree {
     pub(super) fn is_empty(&self) -> bool {
         self.nodes.keys().all(|path| path == Path::new("/"))
@@ -60,10 +65,23 @@ impl Tree {
     /// Adds a node, which takes the place of an earlier one of this path. The error completes "the
     /// entry ...".
     pub(super) fn add(&mut self, path: &Path, node: Node) -> Result<(), &'static str> {
+        if path.file_name().is_some_and(|name| name.len() > LONGEST_NAME) {
+            return Err(
+                "has a name of more than 255 bytes, which no file system of Linux can hold",
+            );
+        }
+        if let Kind::SymbolicLink(target) = &node.kind
+            && !(1..=LONGEST_TARGET).contains(&target.as_os_str().len())
+        {
+            return Err("is a link whose target is empty or has more than 4095 bytes");
+        }
         for above in path.ancestors().skip(1) {
             match self.nodes.get(above) {
                 Some(Node { kind: Kind::Directory, .. }) => break,
                 Some(_) => return Err("is below something that is no directory"),
+                None if above.file_name().is_some_and(|name| name.len() > LONGEST_NAME) => {
+                    return Err("is in a directory with a name of more than 255 bytes");
+                }
                 None => {
                     let attributes = Attributes::DIRECTORY;
                     let node = Node { attributes, kind: Kind::Directory };
@@ -133,6 +151,22 @@ mod tests {
         tree.add(Path::new("/a/b"), node(Kind::Pipe)).unwrap();
         tree.add(Path::new("/a"), node(Kind::SymbolicLink("b".into()))).unwrap();
         assert_eq!(tree.nodes.len(), 2, "{tree:?}");
+    }
+
+    #[rstest]
+    #[case::a_name("/a/NAME", Kind::Pipe, "has a name of more")]
+    #[case::a_directory("/NAME/a", Kind::Pipe, "is in a directory with a name")]
+    #[case::a_target("/a", Kind::SymbolicLink("b/".repeat(2048).into()), "is a link whose target")]
+    #[case::nothing("/a", Kind::SymbolicLink("".into()), "is a link whose target")]
+    fn what_no_file_system_holds_is_refused(
+        #[case] path: &str,
+        #[case] kind: Kind,
+        #[case] why: &str,
+    ) {
+        let path = path.replace("NAME", &"n".repeat(256));
+        let error = Tree::default().add(Path::new(&path), node(kind)).unwrap_err();
+        assert!(error.starts_with(why), "{error}");
+        assert_eq!(Tree::default().add(Path::new(&"/n".repeat(255)), node(Kind::Pipe)), Ok(()));
     }
 
     #[test]

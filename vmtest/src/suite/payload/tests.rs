@@ -97,3 +97,58 @@ fn an_archive_holds_everything_and_is_found_again() {
     script(&own, "program", "#!/bin/sh\nexit 1\n");
     assert_ne!(rest.archive(&store).unwrap(), archive);
 }
+
+#[rstest::rstest]
+#[case::the_conductor("/bin/kernlab-conductor", "the lab's own")]
+#[case::by_the_other_name("/usr/bin/kernlab-tracer", "the lab's own")]
+#[case::by_dots("/tmp/..//bin/./kernlab-agent", "the lab's own")]
+#[case::by_a_link_of_the_guest("/var/run/kernlab/job.json", "the lab's own")]
+#[case::by_a_link_of_the_user("/opt/b/kernlab-conductor", "the lab's own")]
+#[case::the_agent("/init", "the lab's own")]
+#[case::proc("/proc/1/comm", "the kernel's files")]
+#[case::sys("/sys/kernel/btf/vmlinux", "the kernel's files")]
+#[case::a_directory("/tmp/", "there is a directory")]
+#[case::a_directory_by_its_content("/opt", "there is a directory")]
+#[case::the_root("/", "it is the root directory")]
+fn no_file_takes_the_place_of_the_guests_own(#[case] guest: &str, #[case] why: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    let mut payload = Payload::new().unwrap();
+    payload.insert("/opt/b".to_owned(), Entry::Link("../usr/bin".to_owned()));
+    let error = payload.tree(&file, Some(guest)).unwrap_err().to_string();
+    assert!(
+        error.starts_with(&format!("no file of yours can be at {guest} in the guest: {why}")),
+        "{error}"
+    );
+    // Neither does one in a directory.
+    if let Some((above, name)) = guest
+        .trim_end_matches('/')
+        .rsplit_once('/')
+        .filter(|_| why.starts_with("the l") && !guest.starts_with("/opt"))
+    {
+        fs::rename(&file, dir.path().join(name)).unwrap();
+        assert!(
+            payload.tree(dir.path(), Some(if above.is_empty() { "/" } else { above })).is_err()
+        );
+    }
+}
+
+#[test]
+fn files_replace_others_and_links() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    let mut payload = Payload::new().unwrap();
+    for (guest, place) in [
+        ("/etc/localtime", "/etc/localtime"),
+        ("/usr/bin/../bin/mine", "/bin/mine"),
+        ("/var/run/mine", "/run/mine"),
+        ("/dev/mine", "/dev/mine"),
+    ] {
+        payload.tree(&file, Some(guest)).unwrap();
+        assert_eq!(payload.entries.get(place), Some(&Entry::File(file.clone())), "{guest}");
+    }
+    let long = format!("/opt/{}", "n".repeat(256));
+    assert!(payload.tree(&file, Some(&long)).unwrap_err().to_string().contains("255 bytes"));
+}
