@@ -167,6 +167,8 @@ pub enum Reason {
     KernelPanicked,
     /// The kernel complains that time passed, and the host did not run it for most of that time.
     GuestStarved,
+    /// The guest ran out of memory: the suite needs more, or a program took too much.
+    OutOfMemory,
     /// The guest never reported that it is ready.
     BootTimeout,
     /// The cell ran out of time.

@@ -4,7 +4,7 @@ use super::Reason;
 
 impl Reason {
     /// All reasons, in the order of their declaration.
-    pub const ALL: [Reason; 49] = [
+    pub const ALL: [Reason; 50] = [
         Reason::MissingSymbol,
         Reason::MissingBtf,
         Reason::WrongBtfMode,
@@ -39,6 +39,7 @@ impl Reason {
         Reason::KernelWarned,
         Reason::KernelPanicked,
         Reason::GuestStarved,
+        Reason::OutOfMemory,
         Reason::BootTimeout,
         Reason::DeadlineExceeded,
         Reason::WrongKernel,
@@ -128,6 +129,9 @@ impl Reason {
             Reason::GuestStarved => {
                 "the kernel complains that time passed, and the host did not run it for most of \
                  that time"
+            }
+            Reason::OutOfMemory => {
+                "the guest ran out of memory: the suite needs more, or a program took too much"
             }
             Reason::BootTimeout => "the guest never reported that it is ready",
             Reason::DeadlineExceeded => "the cell ran out of time",

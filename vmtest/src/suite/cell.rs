@@ -263,6 +263,7 @@ fn attempt(
         golden: golden.as_deref(),
         dossier: cell.dossier,
         policy: SplatPolicy { expected: None, allow: setting.allow },
+        memory_mib: planned.bootable.machine.memory_mib,
     };
     let mut judgement = judge::of_suite(&findings);
     if let (Some(proposals), true, Some(file), Some(events)) =
@@ -277,9 +278,8 @@ fn attempt(
         evidence.keep_verifier_logs(record);
     }
     setting.shared.add(judgement.shared);
-    let not_collected = observed.not_collected.iter();
     let mut remarks = judgement.remarks;
-    remarks.extend(not_collected.map(|(path, why)| format!("{path} was not brought back: {why}")));
+    remarks.extend(not_collected(&observed));
     let tracer = match &object {
         Some((subject, record)) => TracerReport {
             predicted_missing: predicted_missing(cell),
@@ -422,6 +422,22 @@ pub(crate) fn start(
     bootable.machine.injected.extend(files);
     let guest = checkpoints.start(&bootable, setting.cold, observer)?;
     Ok(Start::Ready(guest, conductor.clone().without_argument("--pause")))
+}
+
+/// How many files that were not brought back are named.
+const NAMED: usize = 5;
+
+/// Remarks on files that were not brought back.
+fn not_collected(observed: &Observed) -> Vec<String> {
+    let all = &observed.not_collected;
+    let named = all.iter().take(NAMED);
+    let mut remarks: Vec<_> =
+        named.map(|(path, why)| format!("{path} was not brought back: {why}")).collect();
+    if all.len() > NAMED {
+        let more = all.len() - NAMED;
+        remarks.push(format!("{more} more files were not brought back: see record.jsonl"));
+    }
+    remarks
 }
 
 /// What arrived, also from a guest that was lost.

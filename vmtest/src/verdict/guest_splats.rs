@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use kernlab_core::outcome::{Outcome, Reason, Verdict};
 use kernlab_proto::LOG_GAP;
-use kernlab_splat::{Splat, excerpt, scan};
+use kernlab_splat::{Kind, Splat, excerpt, scan};
 
 use crate::console::{ConsoleLog, shorten};
 
@@ -75,6 +75,24 @@ impl<'a> GuestSplats<'a> {
     /// The splats in the order of the log.
     pub fn splats(&self) -> &[Splat] {
         &self.splats
+    }
+
+    /// The splats of want of memory, which are taken out of these. They are not the kernel's fault.
+    pub(super) fn take_want_of_memory(&mut self) -> Vec<Splat> {
+        let all = std::mem::take(&mut self.splats).into_owned();
+        let (memory, others) = all.into_iter().partition(|splat| splat.kind == Kind::OutOfMemory);
+        self.splats = Cow::Owned(others);
+        memory
+    }
+
+    /// The lines of the log from a splat on.
+    pub(super) fn lines_from(&self, splat: &Splat) -> impl Iterator<Item = &'a str> {
+        self.log.lines().skip(splat.line.saturating_sub(1))
+    }
+
+    /// The name of the log file among the evidence.
+    pub(super) fn file(&self) -> &'static str {
+        self.file
     }
 
     /// The verdict that one splat gives a cell.

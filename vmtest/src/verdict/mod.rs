@@ -17,6 +17,7 @@ mod splat_policy;
 pub(crate) mod suite;
 #[cfg(test)]
 mod test_support;
+mod want_of_memory;
 
 use std::{collections::BTreeMap, io};
 

@@ -9,9 +9,9 @@ use kernlab_core::{
 };
 use kernlab_proto::suite::{Cause, End, Part};
 
-use super::{GuestSplats, PolicyOutcome, SplatPolicy, Trace, lost_guest, object};
+use super::{GuestSplats, PolicyOutcome, SplatPolicy, Trace, lost_guest, object, want_of_memory};
 use crate::{
-    lab::{Exit, JobOutput},
+    lab::{Exit, JobOutput, LabError},
     report::AllowedSplat,
     suite::{
         events,
@@ -37,6 +37,8 @@ pub(crate) struct SuiteFindings<'a> {
     /// The kernel's dossier, if the suite expects something of some kernels.
     pub(crate) dossier: Option<&'a Dossier>,
     pub(crate) policy: SplatPolicy<'a>,
+    /// The guest's memory in mebibytes.
+    pub(crate) memory_mib: u32,
 }
 
 /// A verdict with what explains it.
@@ -80,21 +82,23 @@ impl SuiteJudgement {
 /// 1. a guest that was never ready reports why, and says nothing about the tracer;
 /// 2. a lost guest: its kernel's crash, its splats, then the way in which it was lost;
 /// 3. a splat that `splats.toml` does not allow, whatever the tracer says;
-/// 4. a guest that could not be prepared, or a program that could not be started;
-/// 5. a tracer that was not ready, ended too early, did not end in time or when it was asked to;
-/// 6. a workload that failed;
-/// 7. the tracer's exit code;
-/// 8. processes and BPF programs that it left behind;
-/// 9. events that were lost, or differ from the golden snapshot;
-/// 10. assertions; or what became of the programs of a BPF object.
+/// 4. a guest that ran out of memory;
+/// 5. a guest that could not be prepared, or a program that could not be started;
+/// 6. a tracer that was not ready, ended too early, did not end in time or when it was asked to;
+/// 7. a workload that failed;
+/// 8. the tracer's exit code;
+/// 9. processes and BPF programs that it left behind;
+/// 10. events that were lost, or differ from the golden snapshot;
+/// 11. assertions; or what became of the programs of a BPF object.
 ///
 /// Then the suite's expectations are compared with that: an expected failure is `unsupported`, an
 /// expected failure that did not occur is a failure.
 pub(crate) fn of_suite(findings: &SuiteFindings<'_>) -> SuiteJudgement {
-    let SuiteFindings { suite, trace, observed, policy, .. } = *findings;
+    let SuiteFindings { suite, trace, observed, policy, memory_mib, .. } = *findings;
     let mut judgement = match trace {
         Trace::NotStarted(error) => {
-            return SuiteJudgement::of(PolicyOutcome::unchanged(error.verdict()));
+            let verdict = want_of_memory::with_advice(error.verdict(), memory_mib);
+            return SuiteJudgement::of(PolicyOutcome::unchanged(verdict));
         }
         Trace::Lost(error) => {
             let lost = lost_guest::verdict(error, policy);
@@ -105,7 +109,7 @@ pub(crate) fn of_suite(findings: &SuiteFindings<'_>) -> SuiteJudgement {
                     Reason::TracerDied,
                     format!("a program of the suite shut the guest down: {said}"),
                 ),
-                None => SuiteJudgement::of(lost),
+                None => SuiteJudgement::of(lost_for_memory(error, memory_mib).unwrap_or(lost)),
             }
         }
         Trace::Ended { output, kernel_log, console } => {
@@ -132,7 +136,13 @@ pub(crate) fn of_suite(findings: &SuiteFindings<'_>) -> SuiteJudgement {
             if judgement.events.is_none() && !matches!(suite.subject, Subject::Object(_)) {
                 judgement.events = events::normalise(&output.stdout, suite).ok();
             }
-            let splats = GuestSplats::of(kernel_log, console);
+            let mut splats = GuestSplats::of(kernel_log, console);
+            let memory = splats.take_want_of_memory();
+            if let Some(first) = memory.first() {
+                let then = &judgement.verdict;
+                judgement.verdict = want_of_memory::verdict(&splats, first, memory_mib, then);
+                judgement.acceptable = false;
+            }
             let PolicyOutcome { verdict, allowed } =
                 policy.apply(judgement.verdict, &splats, output.cpu_time);
             (judgement.verdict, judgement.allowed) = (verdict, allowed);
@@ -140,8 +150,20 @@ pub(crate) fn of_suite(findings: &SuiteFindings<'_>) -> SuiteJudgement {
             judgement
         }
     };
+    judgement.verdict = want_of_memory::with_advice(judgement.verdict, memory_mib);
     judgement.verdict = of_expectations(findings, judgement.verdict);
     judgement
+}
+
+/// The verdict on a lost guest whose kernel complains of nothing but want of memory, and of the time
+/// that this took.
+fn lost_for_memory(error: &LabError, memory_mib: u32) -> Option<PolicyOutcome> {
+    let mut splats = GuestSplats::of_console(&error.evidence().console_log);
+    let memory = splats.take_want_of_memory();
+    let others = splats.splats().iter().any(|splat| !splat.kind.is_slowness());
+    let first = memory.first().filter(|_| !others)?;
+    let verdict = want_of_memory::verdict(&splats, first, memory_mib, &error.verdict());
+    Some(PolicyOutcome::unchanged(verdict))
 }
 
 /// What the kernel said last if it was told to restart, halt or power off: kernel/reboot.c.

@@ -83,6 +83,7 @@ fn judge(suite: &Suite, reports: &[SuiteReport], output: JobOutput, log: &str) -
         object: None,
         golden: Some(EVENT),
         dossier: None,
+        memory_mib: 256,
         policy: SplatPolicy { expected: None, allow: &AllowList::default() },
     })
 }
