@@ -20,5 +20,5 @@ pub mod payload;
 pub(crate) mod proposals;
 pub mod run;
 mod selection;
-mod spelling;
+pub(crate) mod spelling;
 pub(crate) mod unmatched;

@@ -144,7 +144,8 @@ pub(crate) struct SuiteCell<'a> {
     /// The loader of a BPF object.
     pub(crate) backend: Option<BackendKind>,
     pub(crate) dossier: Option<&'a Dossier>,
-    /// Everything that the kernel has, if a prediction is to be made for a BPF object.
+    /// Everything that the kernel has, if a prediction is to be made for a BPF object, or a suite names
+    /// any function in an expectation.
     pub(crate) whole: Option<&'a Whole>,
     /// Archives that the guest gets beside those of the suite.
     pub(crate) more: &'a [InjectedFile],
@@ -261,7 +262,7 @@ fn attempt(
         observed: &observed,
         object: object.as_ref().map(|(_, record)| record),
         golden: golden.as_deref(),
-        dossier: cell.dossier,
+        kernel: cell.dossier.map(|dossier| Asked { dossier, whole: cell.whole }),
         policy: SplatPolicy { expected: None, allow: setting.allow },
         memory_mib: planned.bootable.machine.memory_mib,
     };

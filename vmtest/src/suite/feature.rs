@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt};
 use kernlab_core::{
     bpf::{HELPERS, MAP_TYPES},
     config::OPTIONS,
-    dossier::Dossier,
+    dossier::missing::{Asked, Need, State},
     facts::ProbeResult,
     tracer::{wanted_symbols, wanted_tracepoints},
 };
@@ -25,7 +25,7 @@ use super::{
 /// | `five_level_paging` | the processor runs with five-level page tables |
 /// | `map_type.NAME` | such a map can be created: `map_type.ringbuf` |
 /// | `helper.NAME` | a kprobe program may call the helper: `helper.probe_read_kernel` |
-/// | `symbol.NAME` | a probe can be attached to this function: it is listed once, under its own name |
+/// | `symbol.NAME` | a probe can be attached to this function: the kernel lists it under its own name |
 /// | `tracepoint.NAME` | there is this tracepoint of a system call |
 /// | `config.NAME` | the kernel was built with the option, as a module perhaps: `config.KEYS` |
 #[derive(Debug, Clone, PartialEq)]
@@ -73,10 +73,20 @@ impl FeatureCondition {
         Ok(FeatureCondition { text: text.to_owned(), expression })
     }
 
-    /// Whether a kernel fulfils the condition. An error if that depends on a fact that its dossier
-    /// does not have.
-    pub fn holds(&self, dossier: &Dossier) -> Result<bool, UnknownFeature> {
-        evaluate(&self.expression, dossier)
+    /// Whether a kernel fulfils the condition. An error if that depends on a fact that is not known
+    /// of it.
+    pub fn holds(&self, kernel: Asked<'_>) -> Result<bool, UnknownFeature> {
+        evaluate(&self.expression, kernel)
+    }
+
+    /// The functions that it names and that no dossier covers: all functions of a kernel are needed to
+    /// decide it.
+    pub fn other_functions(&self) -> Vec<&str> {
+        let functions = self.expression.atoms().into_iter().filter_map(|feature| match feature {
+            Feature::Symbol(name) if !is_covered(name) => Some(name.as_str()),
+            _ => None,
+        });
+        functions.collect()
     }
 
     /// As it was written.
@@ -122,7 +132,8 @@ fn named(written: &str) -> Result<Feature, String> {
     let (known, feature): (BTreeSet<&str>, _) = match kind {
         "map_type" => (known_in(MAP_TYPES), Feature::MapType(name.clone())),
         "helper" => (known_in(HELPERS), Feature::Helper(name.clone())),
-        "symbol" => (wanted_symbols().collect(), Feature::Symbol(name.clone())),
+        // Every kernel has functions of its own.
+        "symbol" => return Ok(Feature::Symbol(name)),
         "tracepoint" => (wanted_tracepoints().collect(), Feature::Tracepoint(name.clone())),
         _ => (OPTIONS.iter().copied().collect(), Feature::Option(name.clone())),
     };
@@ -137,12 +148,17 @@ fn named(written: &str) -> Result<Feature, String> {
     Err(format!("dossiers do not cover `{}`{hint}", shown(&name)))
 }
 
+/// Whether dossiers have this function or variable.
+fn is_covered(symbol: &str) -> bool {
+    wanted_symbols().any(|known| known == symbol)
+}
+
 /// Kleene's logic: an unknown part only matters where the others do not decide.
-fn evaluate(expression: &Expression<Feature>, dossier: &Dossier) -> Result<bool, UnknownFeature> {
+fn evaluate(expression: &Expression<Feature>, kernel: Asked<'_>) -> Result<bool, UnknownFeature> {
     let decided_by = |parts: &[Expression<Feature>], deciding: bool| {
         let mut unknown = None;
         for part in parts {
-            match evaluate(part, dossier) {
+            match evaluate(part, kernel) {
                 Ok(value) if value == deciding => return Ok(deciding),
                 Ok(_) => {}
                 Err(error) => unknown = unknown.or(Some(error)),
@@ -151,15 +167,16 @@ fn evaluate(expression: &Expression<Feature>, dossier: &Dossier) -> Result<bool,
         unknown.map_or(Ok(!deciding), Err)
     };
     match expression {
-        Expression::Atom(feature) => feature.holds(dossier),
-        Expression::Not(inner) => evaluate(inner, dossier).map(|value| !value),
+        Expression::Atom(feature) => feature.holds(kernel),
+        Expression::Not(inner) => evaluate(inner, kernel).map(|value| !value),
         Expression::All(parts) => decided_by(parts, false),
         Expression::Any(parts) => decided_by(parts, true),
     }
 }
 
 impl Feature {
-    fn holds(&self, dossier: &Dossier) -> Result<bool, UnknownFeature> {
+    fn holds(&self, kernel: Asked<'_>) -> Result<bool, UnknownFeature> {
+        let dossier = kernel.dossier;
         match self {
             Feature::Btf => Ok(dossier.types.is_some()),
             Feature::Uprobes => Ok(dossier.features.uprobes),
@@ -169,7 +186,12 @@ impl Feature {
             Feature::Symbol(_) if dossier.symbols.is_empty() => {
                 Err(self.unknown("its dossier has no symbols at all"))
             }
-            Feature::Symbol(name) => Ok(dossier.symbol(name).is_present()),
+            Feature::Symbol(name) if is_covered(name) => Ok(dossier.symbol(name).is_present()),
+            Feature::Symbol(name) => match kernel.state(&Need::Function(name.clone())) {
+                State::Present(_) => Ok(true),
+                State::Missing(_) => Ok(false),
+                State::Unknown(why) => Err(self.unknown(why)),
+            },
             Feature::Tracepoint(name) => Ok(dossier.tracepoints.contains_key(name)),
             Feature::Option(name) => match &dossier.config {
                 None => Err(self.unknown("its configuration is not at hand")),

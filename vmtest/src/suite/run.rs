@@ -196,10 +196,7 @@ pub fn run(
     verdict::release::check(&mut cells, &plan.releases());
     report::census(&plan.cells, &cells).map_err(RunError::from)?;
     let mut remarks = verdict::alike::remarks(&cells);
-    // One suite alone need not match what is written for all.
-    if chosen_suites.len() == suites.suites.len() {
-        remarks.extend(shared.remarks());
-    }
+    remarks.extend(shared.remarks(chosen_suites.len() == suites.suites.len()));
     remarks.extend(chosen_suites.iter().flat_map(|&at| selection::due(&suites.suites[at])));
     let report = Report {
         schema: SCHEMA,
@@ -293,11 +290,16 @@ impl Work<'_> {
     }
 
     /// The kernel's dossier, if a suite on it asks for its features, and everything that the kernel has,
-    /// if a prediction is to be made for a BPF object.
+    /// if a prediction is to be made for a BPF object, or a suite asks for any function.
     fn dossier(&self, at: usize, kernel: &Unpacked) -> (Option<Dossier>, Option<Arc<Whole>>) {
         let here = self.cells.iter().filter(|cell| cell.entry == at);
         let suites: Vec<_> = here.map(|cell| &self.suites[cell.suite]).collect();
-        let predicts = suites.iter().any(|suite| matches!(suite.subject, Subject::Object(_)));
+        let asks = |suite: &&Suite| {
+            suite.expect.iter().any(|expect| !expect.when.other_functions().is_empty())
+        };
+        let needs_whole =
+            |suite: &&Suite| matches!(suite.subject, Subject::Object(_)) || asks(suite);
+        let predicts = suites.iter().copied().any(|suite| needs_whole(&suite));
         if !predicts && suites.iter().all(|suite| suite.expect.is_empty()) {
             return (None, None);
         }

@@ -4,7 +4,7 @@
 const SIMILAR: f64 = 0.75;
 
 /// The known word that is most like `word`.
-pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let scored = known.into_iter().map(|known| (similarity(word, known), known));
     let similar = scored.filter(|(score, _)| *score >= SIMILAR);
     similar.max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, known)| known)

@@ -26,8 +26,8 @@ const FIELDS: usize = 2000;
 pub(crate) struct Unmatched {
     /// Remarks on rules of the suite itself.
     pub(crate) own: Vec<String>,
-    /// Each rule of the whole project that concerns the suite, by its field; with a remark if it
-    /// matched nothing.
+    /// Each rule of the whole project that concerns the suite, as `normalise.FIELD`; with a remark if
+    /// it matched nothing.
     pub(crate) shared: BTreeMap<String, Option<String>>,
 }
 
@@ -46,7 +46,8 @@ impl Unmatched {
                 false => Some(format!("{rule} {}", events.lack(field, "is about a field"))),
             };
             if suite.normalise.shared.contains(field) {
-                unmatched.shared.insert(field.clone(), remark);
+                let remark = remark.map(|remark| format!("all suites: {remark}"));
+                unmatched.shared.insert(format!("{OF_ALL}{field}"), remark);
             } else if events.count == 0 {
                 without_events.push(rule);
             } else {
@@ -77,7 +78,7 @@ impl Unmatched {
             && !lines.iter().any(|line| condition.holds(line))
         {
             let count = lines.len();
-            let remark = format!("`events` selects none of the {count} lines: `{condition}`");
+            let remark = format!("`events` selects no line, of {count}: `{condition}`");
             unmatched.own.push(remark);
         }
         for replacement in &suite.normalise.replace {
@@ -187,7 +188,11 @@ impl Events {
     }
 }
 
-/// The rules of the whole project, each of which has to match in some suite.
+/// What the keys of rules for all suites begin with.
+const OF_ALL: &str = "normalise.";
+
+/// Rules of which it is enough if they match in some cell: those of the whole project, and the functions
+/// that expectations name.
 #[derive(Debug, Default)]
 pub(crate) struct SharedRules(Mutex<BTreeMap<String, Option<String>>>);
 
@@ -195,19 +200,26 @@ impl SharedRules {
     /// Adds what one cell showed.
     pub(crate) fn add(&self, shared: BTreeMap<String, Option<String>>) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for (field, remark) in shared {
+        for (rule, remark) in shared {
             match remark {
-                None => drop(all.insert(field, None)),
-                some => drop(all.entry(field).or_insert(some)),
+                None => drop(all.insert(rule, None)),
+                // The one that says the most: there may have been no events at all.
+                Some(remark) => {
+                    let known = all.entry(rule).or_insert_with(|| Some(remark.clone()));
+                    if known.as_ref().is_some_and(|known| known.len() < remark.len()) {
+                        *known = Some(remark);
+                    }
+                }
             }
         }
     }
 
-    /// The rules that no cell has matched.
-    pub(crate) fn remarks(&self) -> Vec<String> {
+    /// Remarks on the rules that no cell has matched. If not all suites ran, those for all suites may
+    /// match in the others.
+    pub(crate) fn remarks(&self, all_suites: bool) -> Vec<String> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let remarks = all.values().flatten();
-        remarks.map(|remark| format!("all suites: {remark}")).collect()
+        let told = all.iter().filter(|(rule, _)| all_suites || !rule.starts_with(OF_ALL));
+        told.filter_map(|(_, remark)| remark.clone()).collect()
     }
 }
 
@@ -259,7 +271,7 @@ mod tests {
         "the assertion `count(com == \"b\") == 0` compares the field `com`, which no event has: did \
          you mean `comm`?"
     )]
-    #[case("events = 'comm == \"b\"'", "`events` selects none of the 2 lines: `comm == \"b\"`")]
+    #[case("events = 'comm == \"b\"'", "`events` selects no line, of 2: `comm == \"b\"`")]
     #[case(
         "replace = [{ pattern = 'comm', with = '' }]",
         "the pattern `comm` of `replace` matches no line of text"
@@ -291,13 +303,14 @@ mod tests {
                     \"t\"\nnormalise.comm = \"drop\"\n";
         let project = Project::parse(std::path::Path::new("kernlab.toml"), text).unwrap();
         let rules = SharedRules::default();
-        for stdout in ["{\"ts\": 1, \"comm\": 2}\n", "{\"pid\": 1}\n", "{\"ts\": 1}\n"] {
+        for stdout in ["", "{\"ts\": 1, \"comm\": 2}\n", "{\"pid\": 1}\n", "{\"ts\": 1}\n"] {
             let unmatched = Unmatched::of(&project.suites[0], stdout.as_bytes(), b"");
-            assert_eq!(unmatched.own.is_empty(), stdout.contains("comm"));
+            assert_eq!(unmatched.own.is_empty(), stdout.contains("comm"), "{unmatched:?}");
             rules.add(unmatched.shared);
         }
         let remark = "all suites: `normalise.tss` is about a field that no event has: did you mean \
                       `ts`?";
-        assert_eq!(rules.remarks(), [remark]);
+        assert_eq!(rules.remarks(true), [remark]);
+        assert_eq!(rules.remarks(false), [""; 0], "other suites may match it");
     }
 }

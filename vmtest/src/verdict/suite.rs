@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use kernlab_core::{
-    dossier::Dossier,
+    dossier::missing::Asked,
     object_record::ObjectRecord,
     outcome::{Outcome, Reason, Verdict},
 };
 use kernlab_proto::suite::{Cause, End, Part};
+use strsim::osa_distance;
 
 use super::{GuestSplats, PolicyOutcome, SplatPolicy, Trace, lost_guest, object, want_of_memory};
 use crate::{
@@ -17,12 +18,15 @@ use crate::{
         events,
         manifest::{Expectation, Subject, Suite},
         observed::{Observed, TracerEnd},
+        spelling::nearest,
         unmatched::Unmatched,
     },
 };
 
 /// How many lines of a program's output a verdict shows.
 const LINES: usize = 20;
+/// How many letters of a name a slip of the pen changes at most.
+const SLIP: usize = 2;
 
 /// The findings of one attempt at a cell of a suite, and what they are compared with.
 #[derive(Clone, Copy, Debug)]
@@ -34,8 +38,8 @@ pub(crate) struct SuiteFindings<'a> {
     pub(crate) object: Option<&'a ObjectRecord>,
     /// The text of the golden snapshot, if there is one.
     pub(crate) golden: Option<&'a str>,
-    /// The kernel's dossier, if the suite expects something of some kernels.
-    pub(crate) dossier: Option<&'a Dossier>,
+    /// What is known of the kernel, if the suite expects something of some kernels.
+    pub(crate) kernel: Option<Asked<'a>>,
     pub(crate) policy: SplatPolicy<'a>,
     /// The guest's memory in mebibytes.
     pub(crate) memory_mib: u32,
@@ -152,7 +156,33 @@ pub(crate) fn of_suite(findings: &SuiteFindings<'_>) -> SuiteJudgement {
     };
     judgement.verdict = want_of_memory::with_advice(judgement.verdict, memory_mib);
     judgement.verdict = of_expectations(findings, judgement.verdict);
+    judgement.shared.extend(named_functions(findings));
     judgement
+}
+
+/// The functions that expectations name, each with a remark if the kernel lacks it and has one of
+/// almost that name. Only if all kernels do, it is a slip of the pen.
+fn named_functions(findings: &SuiteFindings<'_>) -> BTreeMap<String, Option<String>> {
+    let Some(whole) = findings.kernel.and_then(|kernel| kernel.whole) else {
+        return BTreeMap::new();
+    };
+    let suite = &findings.suite;
+    let names = suite.expect.iter().flat_map(|expectation| expectation.when.other_functions());
+    let told = |name: &str| {
+        let rule = format!("symbol.{name}");
+        if whole.function_names.contains(name) {
+            return Some((rule, None));
+        }
+        let known = whole.function_names.iter().map(String::as_str);
+        let other = nearest(name, known.filter(|known| osa_distance(name, known) <= SLIP))?;
+        let suite = &suite.name;
+        let remark = format!(
+            "{suite}: no kernel of this run has `{rule}`, which `expect` names: did you mean \
+             `symbol.{other}`?"
+        );
+        Some((rule, Some(remark)))
+    };
+    names.filter_map(told).collect()
 }
 
 /// The verdict on a lost guest whose kernel complains of nothing but want of memory, and of the time
@@ -416,7 +446,7 @@ fn with_lost_output(
 
 /// Compares the verdict with what the suite expects of kernels such as this one.
 fn of_expectations(findings: &SuiteFindings<'_>, verdict: Verdict) -> Verdict {
-    let SuiteFindings { suite, dossier, .. } = *findings;
+    let SuiteFindings { suite, kernel, .. } = *findings;
     // Nothing can be said about such a cell, so nothing can be expected.
     if matches!(verdict.outcome, Outcome::Infra | Outcome::Unavailable | Outcome::NotRun)
         && verdict.reason != Some(Reason::SetupFailed)
@@ -424,8 +454,8 @@ fn of_expectations(findings: &SuiteFindings<'_>, verdict: Verdict) -> Verdict {
         return verdict;
     }
     for expectation in &suite.expect {
-        let holds = match dossier {
-            Some(dossier) => expectation.when.holds(dossier).map_err(|error| error.to_string()),
+        let holds = match kernel {
+            Some(kernel) => expectation.when.holds(kernel).map_err(|error| error.to_string()),
             None => Err("the kernel has no dossier".to_owned()),
         };
         match holds {

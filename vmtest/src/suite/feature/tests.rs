@@ -1,8 +1,13 @@
 use std::{fs, path::Path};
 
+use kernlab_core::dossier::{Dossier, diff::Whole};
 use rstest::rstest;
 
 use super::*;
+
+fn asked(dossier: &Dossier) -> Asked<'_> {
+    Asked { dossier, whole: None }
+}
 
 /// A dossier of the test data, by the id of its kernel.
 fn dossier(kernel: &str) -> Dossier {
@@ -23,8 +28,8 @@ fn dossier(kernel: &str) -> Dossier {
 #[case("five_level_paging or (map_type.hash and !map_type.bloom_filter)", false, true)]
 fn a_condition_is_about_features(#[case] text: &str, #[case] new: bool, #[case] old: bool) {
     let condition = FeatureCondition::parse(text).unwrap();
-    assert_eq!(condition.holds(&dossier("debian-6.1")), Ok(new));
-    assert_eq!(condition.holds(&dossier("vanilla-5.4-nobtf")), Ok(old));
+    assert_eq!(condition.holds(asked(&dossier("debian-6.1"))), Ok(new));
+    assert_eq!(condition.holds(asked(&dossier("vanilla-5.4-nobtf"))), Ok(old));
 }
 
 #[rstest]
@@ -34,7 +39,7 @@ fn a_condition_is_about_features(#[case] text: &str, #[case] new: bool, #[case] 
 #[case("config.PREEMPT_RT", false)]
 fn an_option_is_on_unless_it_is_off(#[case] text: &str, #[case] expected: bool) {
     let condition = FeatureCondition::parse(text).unwrap();
-    assert_eq!(condition.holds(&dossier("debian-6.1")), Ok(expected));
+    assert_eq!(condition.holds(asked(&dossier("debian-6.1"))), Ok(expected));
 }
 
 #[test]
@@ -44,7 +49,7 @@ fn what_nobody_found_out_is_neither_true_nor_false() {
     dossier.features.helpers.remove("loop");
     dossier.config = None;
     let unknown = |text: &str| {
-        FeatureCondition::parse(text).unwrap().holds(&dossier).unwrap_err().to_string()
+        FeatureCondition::parse(text).unwrap().holds(asked(&dossier)).unwrap_err().to_string()
     };
     let ringbuf = "nothing is known of `map_type.ringbuf` on this kernel: the trial failed for \
                    another reason (errno 1)";
@@ -60,12 +65,12 @@ fn what_nobody_found_out_is_neither_true_nor_false() {
         unknown("config.KEYS"),
         "nothing is known of `config.KEYS` on this kernel: its configuration is not at hand"
     );
-    let known = |text: &str| FeatureCondition::parse(text).unwrap().holds(&dossier);
+    let known = |text: &str| FeatureCondition::parse(text).unwrap().holds(asked(&dossier));
     assert_eq!(known("map_type.ringbuf or btf"), Ok(true));
     assert_eq!(known("map_type.ringbuf and !btf"), Ok(false));
     dossier.symbols.clear();
     let condition = FeatureCondition::parse("symbol.vfs_open").unwrap();
-    condition.holds(&dossier).unwrap_err();
+    condition.holds(asked(&dossier)).unwrap_err();
 }
 
 #[rstest]
@@ -78,10 +83,6 @@ fn what_nobody_found_out_is_neither_true_nor_false() {
     "config.BPF_SYSCAL",
     "dossiers do not cover `config.BPF_SYSCAL`: did you mean `config.BPF_SYSCALL`?"
 )]
-#[case(
-    "symbol.vfs_opne",
-    "dossiers do not cover `symbol.vfs_opne`: did you mean `symbol.vfs_open`?"
-)]
 #[case("maptype.ringbuf", "unknown feature `maptype`: did you mean `map_type`?")]
 #[case("version", "unknown feature `version`: expected `btf`, `uprobes`, ")]
 #[case("helper", "expected a name after `helper`: `helper.NAME`, at ")]
@@ -90,6 +91,24 @@ fn what_nobody_found_out_is_neither_true_nor_false() {
 fn errors_suggest_what_was_meant(#[case] text: &str, #[case] message: &str) {
     let error = FeatureCondition::parse(text).unwrap_err().to_string();
     assert!(error.starts_with(message), "{error}");
+}
+
+#[test]
+fn any_function_of_a_kernel_can_be_named() {
+    let dossier = dossier("debian-6.1");
+    let names = ["do_exotic", "do_split.isra.0"].map(str::to_owned);
+    let whole = Whole { function_names: names.into(), ..Whole::default() };
+    let kernel = Asked { dossier: &dossier, whole: Some(&whole) };
+    let condition = |text| FeatureCondition::parse(text).unwrap();
+    assert_eq!(condition("symbol.do_exotic").holds(kernel), Ok(true));
+    assert_eq!(condition("symbol.do_exotic.isra.0").holds(kernel), Ok(false));
+    assert_eq!(condition("symbol.do_split").holds(kernel), Ok(false), "only a part of it is left");
+    // The dossier alone has this one.
+    assert_eq!(condition("symbol.vfs_open").holds(kernel), Ok(true));
+    let unknown = condition("symbol.do_exotic").holds(asked(&dossier)).unwrap_err().to_string();
+    assert!(unknown.starts_with("nothing is known of `symbol.do_exotic`"), "{unknown}");
+    let named = condition("!symbol.do_exotic or symbol.vfs_open and btf");
+    assert_eq!(named.other_functions(), ["do_exotic"]);
 }
 
 #[test]

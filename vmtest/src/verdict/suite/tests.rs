@@ -82,7 +82,7 @@ fn judge(suite: &Suite, reports: &[SuiteReport], output: JobOutput, log: &str) -
         observed: &observed,
         object: None,
         golden: Some(EVENT),
-        dossier: None,
+        kernel: None,
         memory_mib: 256,
         policy: SplatPolicy { expected: None, allow: &AllowList::default() },
     })
