@@ -20,5 +20,7 @@ pub mod payload;
 pub(crate) mod proposals;
 pub mod run;
 mod selection;
+pub mod separation;
 pub(crate) mod spelling;
+mod targets;
 pub(crate) mod unmatched;

@@ -2,6 +2,7 @@
 
 mod explain;
 mod named;
+mod others;
 mod renames;
 mod text;
 mod whole;
@@ -12,6 +13,7 @@ use serde::Serialize;
 
 pub use self::explain::explain;
 pub use self::named::{explain_named, lacking};
+pub use self::others::explain_others;
 pub use self::renames::Renamed;
 pub use self::whole::{Whole, WholeDifference};
 use super::{Dependencies, Dossier, GivenTypes, dependencies_of, state::SymbolState};

@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    collections::BTreeSet,
     fs::{self, File},
     path::Path,
 };
@@ -123,7 +124,7 @@ impl Archive {
         how: How<'_>,
         observer: &dyn Observer,
     ) -> Result<Whole, DossierError> {
-        let names = self.answer("functions", kernels, how, observer)?;
+        let function_names = self.function_names(kernels, how, observer)?;
         let types = match &self.btf {
             None => None,
             Some(identity) => {
@@ -136,11 +137,20 @@ impl Archive {
                 Some(btf.listing())
             }
         };
-        let names = String::from_utf8_lossy(&names);
-        let function_names = names.lines().map(str::to_owned).collect();
         let offered = self.answer("offers", kernels, how, observer)?;
         let offered = serde_json::from_slice(&offered).map_err(|error| invalid(&error))?;
         Ok(Whole { types, function_names, offered })
+    }
+
+    /// The names of all functions of the kernel, as its symbol table has them.
+    pub fn function_names(
+        &self,
+        kernels: &Kernels,
+        how: How<'_>,
+        observer: &dyn Observer,
+    ) -> Result<BTreeSet<String>, DossierError> {
+        let names = self.answer("functions", kernels, how, observer)?;
+        Ok(String::from_utf8_lossy(&names).lines().map(str::to_owned).collect())
     }
 
     /// The tracer program's answer to a question; it is long and never changes, so it is stored.

@@ -21,6 +21,10 @@ pub struct TracerReport {
     pub programs: Vec<LoadedObject>,
     /// The BPF maps that it had created.
     pub maps: Vec<LoadedObject>,
+    /// The functions and tracepoints that its files and its command line name as places to attach to, if
+    /// the cell does not pass.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<String>,
     /// Whether it is a BPF object alone, whose programs were loaded one by one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_object: bool,
@@ -85,6 +89,7 @@ impl TracerReport {
             ready_ms: observed.ready_after_ms,
             programs: programs.collect(),
             maps: maps.collect(),
+            targets: Vec::new(),
             is_object: false,
             predicted_missing: Vec::new(),
             max_growth_percent: None,

@@ -9,7 +9,7 @@ use super::{
     regression::{Explanation, NearestPass},
     table::counted,
 };
-use crate::suite::{invocation::is_of_project, run::SUITE};
+use crate::suite::{invocation::is_of_project, run::SUITE, separation::Separation};
 
 /// How many of the last lines of standard error are shown.
 const STDERR_LINES: usize = 20;
@@ -31,6 +31,8 @@ pub struct Why<'a> {
     pub lacking: Vec<String>,
     /// Differences from a kernel on which the cell passes.
     pub explanations: Vec<Explanation>,
+    /// What an expectation could say.
+    pub separation: Separation,
     /// Why something is not known.
     pub notes: Vec<String>,
 }
@@ -42,15 +44,18 @@ impl CellReport {
     }
 
     /// The names that a suite's tracer uses, as far as one sees: words of the message and of its
-    /// output, the names and types of its BPF objects here, and on a kernel on which it passes.
+    /// output, the names and types of its BPF objects here, and on a kernel on which it passes, and where
+    /// it attaches.
     pub fn names(&self, beside: Option<&CellReport>, output: &str) -> BTreeSet<String> {
         let tracers = [Some(self), beside].into_iter().flatten().filter_map(|c| c.tracer.as_ref());
         let objects = tracers.flat_map(|tracer| tracer.programs.iter().chain(&tracer.maps));
         let objects = objects.flat_map(|object| [object.name.as_str(), object.kind.as_str()]);
+        let targets = self.tracer.iter().flat_map(|tracer| &tracer.targets);
         [self.message.as_str(), output]
             .into_iter()
             .flat_map(|text| text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'))
             .chain(objects)
+            .chain(targets.map(String::as_str))
             .filter(|name| !name.is_empty())
             .map(str::to_owned)
             .collect()
@@ -131,7 +136,21 @@ impl Why<'_> {
             let command = format!("kernlab kernels diff {beside} {kernel}");
             block(f, &format!("the nearest kernel on which it passes: {beside}"), [command])?;
         }
+        self.expectation(f)?;
         block(f, "not known", &self.notes)
+    }
+
+    /// Conditions for an expectation, if that is what the user wants.
+    fn expectation(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Separation { conditions, by_chance } = &self.separation;
+        let title = match by_chance {
+            false => "what separates this kernel from those on which it passes, for `expect`",
+            true => {
+                "what separates this kernel from those on which it passes, by chance, as nothing that the \
+                 program names does"
+            }
+        };
+        block(f, title, conditions.iter().map(|condition| format!("when = '{condition}'")))
     }
 }
 
@@ -255,6 +274,10 @@ mod tests {
                 beside: "debian-6.1".to_owned(),
                 changes: vec!["map type ringbuf: no on 5.10, yes on 6.1".to_owned()],
             }],
+            separation: Separation {
+                conditions: vec!["!map_type.ringbuf".to_owned()],
+                by_chance: false,
+            },
             notes: Vec::new(),
         };
         insta::assert_snapshot!(why);

@@ -27,6 +27,7 @@ use super::{
     observed::Observed,
     payload::{Payload, PayloadError, absolute},
     proposals::Proposals,
+    targets,
     unmatched::SharedRules,
 };
 use crate::{
@@ -281,12 +282,18 @@ fn attempt(
     setting.shared.add(judgement.shared);
     let mut remarks = judgement.remarks;
     remarks.extend(not_collected(&observed));
+    // Of a suite that passes, nobody asks for them.
+    let targets = match judgement.verdict.outcome {
+        Outcome::Pass => Vec::new(),
+        _ => targets::of(cell.packed.own.files(), &cell.packed.job.tracer).into_iter().collect(),
+    };
     let tracer = match &object {
         Some((subject, record)) => TracerReport {
             predicted_missing: predicted_missing(cell),
+            targets,
             ..TracerReport::of_object(&observed, subject, record)
         },
-        None => TracerReport::of(&observed),
+        None => TracerReport { targets, ..TracerReport::of(&observed) },
     };
     clock.lap("judge");
     Ok(CellReport {

@@ -306,6 +306,14 @@ impl Payload {
         Ok(())
     }
 
+    /// The files of this machine that are in it.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
+        self.entries.values().filter_map(|entry| match entry {
+            Entry::File(host) => Some(host.as_path()),
+            Entry::Text(_) | Entry::Link(_) | Entry::Dir => None,
+        })
+    }
+
     /// Adds a small file.
     pub fn text(&mut self, guest: &str, text: impl Into<String>) {
         self.insert(guest.to_owned(), Entry::Text(text.into()));

@@ -1,15 +1,18 @@
 //! `kernlab why`: all that a run knows about one cell.
 
+use std::sync::LazyLock;
+
 use clap::Args;
 use kernlab_cli::{Exit, Scope};
 use kernlab_core::{
     dossier::{
         Dossier,
-        diff::{explain_named, lacking},
+        diff::{Whole, explain_named, explain_others, lacking},
+        missing::{Asked, Need, State},
     },
     outcome::Outcome,
 };
-use kernlab_kernels::{Kernels, Selection, State, chain};
+use kernlab_kernels::{Selection, State as Availability, chain};
 use kernlab_vmtest::{
     dossier::{self, How},
     report::{
@@ -18,6 +21,7 @@ use kernlab_vmtest::{
         why::Why,
     },
     run::dir::RunDir,
+    suite::separation::{Separation, separating},
 };
 
 use crate::{
@@ -58,6 +62,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         stderr,
         lacking: Vec::new(),
         explanations: Vec::new(),
+        separation: Separation::default(),
         notes: Vec::new(),
     };
     if cell.outcome != Outcome::Pass {
@@ -83,15 +88,21 @@ fn explain_suite(why: &mut Why<'_>, run: &RunDir, output: &str, guest: &selectio
     let cell = why.cell;
     let beside = NearestPass::of(why.report, cell).map(|NearestPass(beside)| beside);
     let names = cell.names(beside, output);
-    let here = match dossier_of(&cell.kernel, run, guest) {
-        Ok(dossier) => dossier,
+    let sources = Sources { run, guest };
+    let here = match sources.of(&cell.kernel, Extent::Whole) {
+        Ok(here) => here,
         Err(note) => return why.notes.push(note),
     };
-    why.lacking = lacking(&here, &names);
+    why.lacking = lacking(&here.dossier, &names);
+    why.lacking.extend(lacking_targets(cell, here.asked()));
     let Some(beside) = beside else { return };
-    match dossier_of(&beside.kernel, run, guest) {
+    match sources.of(&beside.kernel, Extent::Whole) {
         Ok(there) => {
-            let changes = explain_named(&there, &here, &names);
+            let mut changes = explain_named(&there.dossier, &here.dossier, &names);
+            let others = explain_others(there.released(), here.released(), &names);
+            changes.extend(
+                others.into_iter().filter(|change| !changes.contains(change)).collect::<Vec<_>>(),
+            );
             let (kernel, beside) = (cell.kernel.clone(), beside.kernel.clone());
             if !changes.is_empty() {
                 why.explanations.push(Explanation { kernel, beside, changes });
@@ -99,38 +110,102 @@ fn explain_suite(why: &mut Why<'_>, run: &RunDir, output: &str, guest: &selectio
         }
         Err(note) => why.notes.push(note),
     }
+    let mut passing = Vec::new();
+    for kernel in why.report.cells.iter().filter(|other| passes_beside(other, cell)) {
+        match sources.of(&kernel.kernel, Extent::Functions) {
+            Ok(known) => passing.push(known),
+            // What is not known of one kernel can't separate it.
+            Err(note) => return why.notes.push(note),
+        }
+    }
+    let passing: Vec<_> = passing.iter().map(Known::asked).collect();
+    why.separation = separating(&names, here.asked(), &passing);
 }
 
-/// The dossier that the run kept, or that of the store, which is taken now if there is none. Nothing
-/// is downloaded for it.
-fn dossier_of(
-    kernel: &str,
-    run: &RunDir,
-    guest: &selection::GuestPrograms,
-) -> Result<Dossier, String> {
-    if let Some(dossier) = EvidenceSource::dossier(run, kernel) {
-        return Ok(dossier);
-    }
-    let none = |why: String| format!("there is no dossier of {kernel}: {why}");
-    let kernels =
-        selection::open(&Scope::default()).map_err(|failure| none(failure.to_string()))?;
-    let chosen = kernels
-        .select(&Selection::of(&[kernel.to_owned()]))
-        .map_err(|error| none(chain(&error)))?;
-    let Some(entry) = chosen.entries.first() else { return Err(none("no such kernel".to_owned())) };
-    if !matches!(kernels.state(entry), State::Stored | State::Local) {
-        return Err(none("the kernel is not in the store".to_owned()));
-    }
-    take(&kernels, entry, guest).map_err(none)
+/// Whether it is the same suite, and passes on another kernel.
+fn passes_beside(other: &CellReport, cell: &CellReport) -> bool {
+    other.kernel != cell.kernel
+        && (&other.scenario, &other.backend) == (&cell.scenario, &cell.backend)
+        && other.outcome == Outcome::Pass
 }
 
-fn take(
-    kernels: &Kernels,
-    entry: &kernlab_kernels::Entry,
-    guest: &selection::GuestPrograms,
-) -> Result<Dossier, String> {
-    let guest = guest.dir(kernels).map_err(|error| chain(&error))?;
-    let how = How { guest: &guest, cold: false, refresh: false };
-    let archive = dossier::of(kernels, entry, how, &Progress::new());
-    archive.map(|archive| archive.dossier).map_err(|error| chain(&error))
+/// The places to attach to that a kernel does not have.
+fn lacking_targets(cell: &CellReport, kernel: Asked<'_>) -> Vec<String> {
+    let targets = cell.tracer.iter().flat_map(|tracer| &tracer.targets);
+    let is_tracepoint = |name: &str| {
+        let mut all = kernel.whole.into_iter().flat_map(|whole| &whole.offered.tracepoints);
+        all.any(|listed| listed.rsplit(':').next() == Some(name))
+    };
+    let of = |name: &String| match kernel.state(&Need::Function(name.clone())) {
+        State::Missing(why) if !is_tracepoint(name) && !name.contains(['*', '?']) => {
+            Some(format!("`{name}`, to which it attaches: {why}"))
+        }
+        _ => None,
+    };
+    targets.filter_map(of).collect()
+}
+
+/// What is known of a kernel.
+struct Known {
+    dossier: Dossier,
+    whole: Option<Whole>,
+}
+
+impl Known {
+    fn asked(&self) -> Asked<'_> {
+        Asked { dossier: &self.dossier, whole: self.whole.as_ref() }
+    }
+
+    fn released(&self) -> (&str, &Whole) {
+        static NOTHING: LazyLock<Whole> = LazyLock::new(Whole::default);
+        (&self.dossier.release, self.whole.as_ref().unwrap_or(&NOTHING))
+    }
+}
+
+/// How much of a kernel is asked for beside its dossier.
+#[derive(Clone, Copy, PartialEq)]
+enum Extent {
+    Functions,
+    Whole,
+}
+
+/// Where dossiers come from.
+struct Sources<'a> {
+    run: &'a RunDir,
+    guest: &'a selection::GuestPrograms,
+}
+
+impl Sources<'_> {
+    /// The dossier that the run kept, or that of the store, which is taken now if there is none. Nothing
+    /// is downloaded for it.
+    fn of(&self, kernel: &str, extent: Extent) -> Result<Known, String> {
+        let taken = self.take(kernel, extent);
+        match EvidenceSource::dossier(self.run, kernel) {
+            Some(dossier) => Ok(Known { dossier, whole: taken.ok().and_then(|known| known.whole) }),
+            None => taken.map_err(|why| format!("there is no dossier of {kernel}: {why}")),
+        }
+    }
+
+    fn take(&self, kernel: &str, extent: Extent) -> Result<Known, String> {
+        let kernels = selection::open(&Scope::default()).map_err(|failure| failure.to_string())?;
+        let chosen =
+            kernels.select(&Selection::of(&[kernel.to_owned()])).map_err(|error| chain(&error))?;
+        let entry = chosen.entries.first().ok_or("no such kernel")?;
+        if !matches!(kernels.state(entry), Availability::Stored | Availability::Local) {
+            return Err("the kernel is not in the store".to_owned());
+        }
+        let guest = self.guest.dir(&kernels).map_err(|error| chain(&error))?;
+        let how = How { guest: &guest, cold: false, refresh: false };
+        let progress = Progress::new();
+        let archive =
+            dossier::of(&kernels, entry, how, &progress).map_err(|error| chain(&error))?;
+        let whole = match extent {
+            Extent::Whole => archive.whole(&kernels, how, &progress),
+            Extent::Functions => archive
+                .function_names(&kernels, how, &progress)
+                .map(|function_names| Whole { function_names, ..Whole::default() }),
+        };
+        // The dossier alone explains a lot.
+        Ok(Known { dossier: archive.dossier, whole: whole.ok() })
+    }
 }
