@@ -16,5 +16,6 @@ pub mod qemu;
 pub mod report;
 pub mod run;
 pub mod suite;
+pub mod terminal;
 mod unused;
 pub mod verdict;

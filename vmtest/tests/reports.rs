@@ -84,6 +84,50 @@ fn every_format_has_the_failing_cell() {
     }
 }
 
+/// What a tracer writes gets into messages and differences, but does nothing to the user's terminal.
+#[test]
+fn no_text_of_others_acts_on_a_terminal() {
+    let checkout = Checkout::new();
+    let file = checkout.path("target/kernlab/latest/report.json");
+    let text = REPORT
+        .replace("they differ", "they\\u001b[2J differ\\u009b1m\\u202e")
+        .replace("-a\\n", "-a\\u001b]0;title\\u0007\\n");
+    fs::write(file, text).unwrap();
+    let cell = "k/masked/aya/t/s";
+    for arguments in [
+        &["report"][..],
+        &["report", "--format", "markdown"],
+        &["report", "--format", "json"],
+        &["why", cell],
+        &["report", "\u{1b}[2J\u{202e}"],
+        &["why", "\u{9b}2J"],
+    ] {
+        let (_, stdout, stderr) = checkout.kernlab(arguments, "");
+        let acts = |c: char| c.is_control() && !matches!(c, '\n' | '\t') || c == '\u{202e}';
+        assert!(!(stdout + &stderr).contains(acts), "{arguments:?}");
+    }
+    let (_, stdout, _) = checkout.report(&[], "");
+    assert!(stdout.contains("they\\u001b[2J differ\\u009b1m\\u202e\n"), "{stdout}");
+    let (_, json, _) = checkout.report(&["--format", "json"], "");
+    let report: Report = serde_json::from_str(&json).unwrap();
+    assert_eq!(report.cells[0].message, "they\u{1b}[2J differ\u{9b}1m\u{202e}");
+}
+
+#[test]
+fn what_nobody_could_read_is_no_success() {
+    let checkout = Checkout::new();
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_kernlab"))
+        .arg("report")
+        .current_dir(checkout.0.path())
+        .stdout(full)
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains("No space left on device"), "{stderr}");
+}
+
 #[test]
 fn a_run_is_named_or_the_newest() {
     let checkout = Checkout::new();

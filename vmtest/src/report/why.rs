@@ -5,11 +5,14 @@ use std::{collections::BTreeSet, fmt, path::PathBuf};
 use kernlab_core::outcome::Outcome;
 
 use super::{
-    CellReport, LoadedObject, Report, TracerReport, printable,
+    CellReport, LoadedObject, Report, TracerReport,
     regression::{Explanation, NearestPass},
     table::counted,
 };
-use crate::suite::{invocation::is_of_project, run::SUITE, separation::Separation};
+use crate::{
+    suite::{invocation::is_of_project, run::SUITE, separation::Separation},
+    terminal::shown,
+};
 
 /// How many of the last lines of standard error are shown.
 const STDERR_LINES: usize = 20;
@@ -164,7 +167,7 @@ fn block(
         if number == 0 {
             writeln!(f, "\n{title}")?;
         }
-        writeln!(f, "  {}", printable(line.as_ref()))?;
+        writeln!(f, "  {}", shown(line.as_ref()))?;
     }
     Ok(())
 }

@@ -1,12 +1,16 @@
 //! Why a command failed.
 
-use std::{error::Error, fmt, io};
+use std::{
+    error::Error,
+    fmt, io,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use kernlab_cli::Exit;
 use kernlab_core::outcome::Severity;
 use kernlab_kernels::{OpenError, SelectError, StoreError, chain};
 use kernlab_vmtest::{
-    guest_programs::GuestProgramsError, run::RunError, suite::run::SuiteRunError,
+    guest_programs::GuestProgramsError, run::RunError, suite::run::SuiteRunError, terminal,
 };
 
 /// An exit code, and the message for the user.
@@ -131,10 +135,33 @@ pub(crate) fn exit_of(severity: Severity) -> Exit {
     }
 }
 
-/// Writes to standard output. It is no error if a reader such as head(1) stops early.
+/// Whether standard output could not be written.
+static LOST_OUTPUT: AtomicBool = AtomicBool::new(false);
+
+/// Writes text, in which nothing acts on a terminal, to standard output. It is no error if a reader such
+/// as head(1) stops early.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
-    match io::Write::write_all(&mut io::stdout(), text.as_bytes()) {
+    match io::Write::write_all(&mut io::stdout(), terminal::shown(text).as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }
+}
+
+/// Like [`print()`], for those who can't tell whether it failed: the command fails in the end.
+pub(crate) fn print_or_note(text: &str) {
+    if let Err(failure) = print(text) {
+        note_lost_output(&failure);
+    }
+}
+
+/// Remembers that standard output could not be written, and says so the first time.
+pub(crate) fn note_lost_output(why: &dyn fmt::Display) {
+    if !LOST_OUTPUT.swap(true, Ordering::Relaxed) {
+        say!("error: failed to write to standard output: {why}");
+    }
+}
+
+/// Whether [`note_lost_output`] was called.
+pub(crate) fn has_lost_output() -> bool {
+    LOST_OUTPUT.load(Ordering::Relaxed)
 }

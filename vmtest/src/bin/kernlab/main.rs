@@ -1,13 +1,27 @@
 //! The host tool: implements the commands that `cargo xtask` forwards.
 
+// All text reaches the terminal through these, and through `failure::print` and `show::Terminal`: they
+// show what would act on a terminal as escapes. Only `exec` and `shell` pass a program's own output on as
+// it is.
+
 /// Prints a line on standard error. It is no error if nobody reads it.
 macro_rules! say {
     ($($text:tt)*) => {{
         let _ = std::io::Write::write_fmt(
             &mut std::io::stderr(),
-            format_args!("{}\n", format_args!($($text)*)),
+            format_args!("{}\n", kernlab_vmtest::terminal::shown(&format!($($text)*))),
         );
     }};
+}
+
+/// Takes the place of the standard library's: prints on standard output.
+macro_rules! print {
+    ($($text:tt)*) => { crate::failure::print_or_note(&format!($($text)*)) };
+}
+
+/// Takes the place of the standard library's: prints a line on standard output.
+macro_rules! println {
+    ($($text:tt)*) => { crate::failure::print_or_note(&(format!($($text)*) + "\n")) };
 }
 
 mod bench;
@@ -77,6 +91,15 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    let code = run();
+    // A result that nobody could read is none.
+    match code == ExitCode::SUCCESS && failure::has_lost_output() {
+        true => Exit::Infrastructure.into(),
+        false => code,
+    }
+}
+
+fn run() -> ExitCode {
     let done: Result<Exit, failure::Failure> = match Arguments::parse().command {
         Command::Bench(command) => bench::run(&command),
         Command::Deps(arguments) => deps::run(&arguments),

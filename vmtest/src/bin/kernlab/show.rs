@@ -16,6 +16,7 @@ use kernlab_kernels::Observer;
 use kernlab_vmtest::{
     report::table::counted,
     run::{RunObserver, plan::RunPlan, progress::ProgressEvent},
+    terminal::shown,
 };
 
 /// Shows a run on standard error.
@@ -80,14 +81,15 @@ impl Terminal {
         if self.bar.is_hidden() {
             say!("{text}");
         } else {
-            self.bar.println(text);
+            self.bar.println(shown(text));
         }
     }
 
     fn redraw(&self, state: &State) {
         let kernels = state.preparing.iter().map(|(kernel, doing)| format!("{kernel}: {doing}"));
         let cells = state.running.iter().map(|(cell, stage)| format!("{stage} {cell}"));
-        self.bar.set_message(cells.chain(kernels).collect::<Vec<_>>().join("  "));
+        let text = cells.chain(kernels).collect::<Vec<_>>().join("  ");
+        self.bar.set_message(shown(&text).into_owned());
     }
 }
 

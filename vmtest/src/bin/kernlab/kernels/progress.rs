@@ -8,6 +8,7 @@ use std::{
 use crate::building::Building;
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kernlab_kernels::{Event, Observer, Unpacked, chain};
+use kernlab_vmtest::terminal::shown;
 
 const DOWNLOAD: &str = "{prefix} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} {wide_msg}";
 
@@ -60,7 +61,7 @@ impl Progress {
             }
             self.bar.set_prefix(kernel.to_owned());
         }
-        self.bar.set_message(message);
+        self.bar.set_message(shown(&message).into_owned());
         self.bar.tick();
     }
 
@@ -92,7 +93,7 @@ impl Observer for Progress {
                 self.bar.set_length(size);
                 self.bar.set_position(done);
                 self.bar.set_prefix(kernel.to_owned());
-                self.bar.set_message(file.to_owned());
+                self.bar.set_message(shown(file).into_owned());
                 if !self.is_terminal {
                     let resumed = match done {
                         0 => String::new(),
