@@ -16,7 +16,7 @@ use nix::{
         signal::{Signal, kill, killpg},
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
-    unistd::Pid,
+    unistd::{Pid, getpgid},
 };
 use regex::bytes::Regex;
 
@@ -51,6 +51,7 @@ pub(crate) enum Happening {
 
 /// The tracer while it runs.
 struct Tracer {
+    /// Its first process, and the process group that it started with.
     group: Pid,
     started: Instant,
     happenings: Receiver<Happening>,
@@ -311,16 +312,26 @@ impl Tracer {
         }
         let within = Instant::now() + Duration::from_millis(job.stop.within_ms);
         if let Ok(signal) = Signal::try_from(job.stop.signal) {
-            // Like a terminal's ^C, to all processes of the group.
-            let _ = killpg(self.group, signal);
+            self.signal(signal);
         }
         if let Some(end) = self.wait_until(within) {
             return (end, cause);
         }
-        let _ = killpg(self.group, Signal::SIGKILL);
+        self.signal(Signal::SIGKILL);
         let end = self.wait_until(Instant::now() + DEATH);
         let cause = if cause == Cause::Stopped { Cause::Killed } else { cause };
         (end.unwrap_or(End::Signal(Signal::SIGKILL as i32)), cause)
+    }
+
+    /// Signals all processes of the group, like a terminal's ^C, and the tracer's first process also if
+    /// that has left the group for another one, or for a session of its own.
+    fn signal(&self, signal: Signal) {
+        // If it ended just now, either call finds nothing.
+        let has_left = getpgid(Some(self.group)).is_ok_and(|group| group != self.group);
+        let _ = killpg(self.group, signal);
+        if has_left {
+            let _ = kill(self.group, signal);
+        }
     }
 
     /// Waits until all output has been passed on.

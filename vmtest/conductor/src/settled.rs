@@ -18,7 +18,7 @@ pub(crate) const INTERVAL: Duration = Duration::from_millis(30);
 /// for a moment.
 const LOOKS: u32 = 3;
 
-/// Looks at all threads of a process group.
+/// Looks at all threads of a process group, and of the one that its first process has moved to.
 pub(crate) struct Settled {
     group: Pid,
     looks: u32,
@@ -59,8 +59,11 @@ impl Settled {
     /// Its threads that have not ended, by their number.
     fn threads(&self) -> BTreeMap<i32, Thread> {
         let mut threads = BTreeMap::new();
+        // Its first process may have left for another group, and what it starts is then in that one.
+        let groups = [Ok(self.group), getpgid(Some(self.group))];
         for process in numbers(Path::new("/proc")) {
-            if getpgid(Some(Pid::from_raw(process))) != Ok(self.group) {
+            let group = getpgid(Some(Pid::from_raw(process)));
+            if group.is_err() || !groups.contains(&group) {
                 continue;
             }
             let dir = Path::new("/proc").join(process.to_string()).join("task");

@@ -25,6 +25,7 @@ pub struct Job {
     pub(super) timeout: Duration,
     pub(super) grace: Duration,
     pub(super) limits: Limits,
+    pub(super) is_heard_only: bool,
 }
 
 impl Job {
@@ -39,7 +40,15 @@ impl Job {
             timeout: Duration::from_secs(10),
             grace: ANSWER,
             limits: Limits { stdout: 256 << 10, stderr: 256 << 10, result: 4 << 20 },
+            is_heard_only: false,
         }
+    }
+
+    /// Gives the program's output only to who hears it when it arrives, and keeps no other copy: it may
+    /// be as large as memory.
+    #[must_use]
+    pub fn heard_only(self) -> Self {
+        Job { is_heard_only: true, ..self }
     }
 
     /// Takes an argument away.
@@ -120,27 +129,34 @@ pub struct JobOutput {
 /// Output that is still arriving. The guest enforces the limits, but the host does not trust it.
 #[derive(Debug)]
 pub(super) struct Collected {
-    limits: Limits,
+    /// What may still arrive.
+    room: Limits,
+    is_kept: bool,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
     result: Vec<u8>,
 }
 
 impl Collected {
-    pub(super) fn new(limits: Limits) -> Self {
-        Collected { limits, stdout: Vec::new(), stderr: Vec::new(), result: Vec::new() }
+    pub(super) fn new(job: &Job) -> Self {
+        let (stdout, stderr, result) = Default::default();
+        Collected { room: job.limits, is_kept: !job.is_heard_only, stdout, stderr, result }
     }
 
     /// Adds a chunk; `false` if it exceeds the limits.
     pub(super) fn add(&mut self, stream: Stream, bytes: &[u8]) -> bool {
-        let (kept, limit) = match stream {
-            Stream::Stdout => (&mut self.stdout, self.limits.stdout),
-            Stream::Stderr => (&mut self.stderr, self.limits.stderr),
-            Stream::Result => (&mut self.result, self.limits.result),
+        let (kept, room) = match stream {
+            Stream::Stdout => (&mut self.stdout, &mut self.room.stdout),
+            Stream::Stderr => (&mut self.stderr, &mut self.room.stderr),
+            Stream::Result => (&mut self.result, &mut self.room.result),
             Stream::KernelLog => return false,
         };
-        kept.extend_from_slice(bytes);
-        kept.len() as u64 <= limit
+        let Some(left) = room.checked_sub(bytes.len() as u64) else { return false };
+        *room = left;
+        if self.is_kept {
+            kept.extend_from_slice(bytes);
+        }
+        true
     }
 
     pub(super) fn finish(
@@ -170,10 +186,16 @@ mod tests {
 
     #[test]
     fn a_guest_that_sends_more_than_allowed_is_caught() {
-        let mut collected = Collected::new(Limits { stdout: 4, stderr: 0, result: 0 });
+        let limits = Limits { stdout: 4, stderr: 0, result: 0 };
+        let mut collected = Collected::new(&Job::new(["x"]).limits(limits));
         assert!(collected.add(Stream::Stdout, b"four"));
         assert!(!collected.add(Stream::Stdout, b"!"));
         assert!(!collected.add(Stream::Stderr, b"x"));
         assert!(!collected.add(Stream::KernelLog, b""));
+        assert_eq!(collected.stdout, b"four");
+        let mut passed_on = Collected::new(&Job::new(["x"]).limits(limits).heard_only());
+        assert!(passed_on.add(Stream::Stdout, b"four"));
+        assert!(!passed_on.add(Stream::Stdout, b"!"));
+        assert_eq!(passed_on.stdout, b"");
     }
 }

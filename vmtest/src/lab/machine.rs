@@ -161,7 +161,7 @@ impl Machine {
         job: &Job,
         heard: Listener<'_>,
     ) -> Result<JobOutput, LabError> {
-        let mut collected = Collected::new(job.limits);
+        let mut collected = Collected::new(job);
         let mut request = work.request;
         loop {
             match self.receive(request)? {

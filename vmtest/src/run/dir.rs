@@ -21,19 +21,8 @@ pub const RUN_VARIABLE: &str = "KERNLAB_RUN";
 pub struct RunDir(PathBuf);
 
 impl RunDir {
-    /// Makes the directory of a new run in the directory of all runs, and points `latest` to it.
-    pub fn create(all: &Path) -> io::Result<Self> {
-        let dir = RunDir::create_aside(all)?;
-        let name = dir.name();
-        // Replaces the link in one step, so that `latest` always points to a run.
-        let fresh = all.join(format!(".latest-{name}"));
-        symlink(&name, &fresh)?;
-        fs::rename(fresh, all.join("latest"))?;
-        Ok(dir)
-    }
-
     /// Makes the directory of a run, named after the time in UTC. Git ignores the runs.
-    pub fn create_aside(all: &Path) -> io::Result<Self> {
+    pub fn create(all: &Path) -> io::Result<Self> {
         fs::create_dir_all(all)?;
         match File::create_new(all.join(".gitignore")) {
             Ok(mut file) => file.write_all(b"*\n")?,
@@ -54,6 +43,16 @@ impl RunDir {
             }
         }
         Ok(RunDir(dir))
+    }
+
+    /// Points `latest` to this run, which has a report now: an interrupted run has none.
+    pub fn make_latest(&self) -> io::Result<()> {
+        let all = self.0.parent().unwrap_or(Path::new("."));
+        let name = self.name();
+        // Replaces the link in one step, so that `latest` always points to a run.
+        let fresh = all.join(format!(".latest-{name}"));
+        symlink(&name, &fresh)?;
+        fs::rename(fresh, all.join("latest"))
     }
 
     /// The report of the newest run, if that run wrote one.
@@ -200,8 +199,11 @@ mod tests {
         let first = RunDir::create(root.path()).unwrap();
         let second = RunDir::create(root.path()).unwrap();
         assert_ne!(first, second);
-        let latest = fs::read_link(root.path().join("latest")).unwrap();
-        assert_eq!(latest, Path::new(&second.name()));
+        let latest = || fs::read_link(root.path().join("latest"));
+        assert!(latest().is_err(), "neither has a report");
+        first.make_latest().unwrap();
+        second.make_latest().unwrap();
+        assert_eq!(latest().unwrap(), Path::new(&second.name()));
         assert_eq!(fs::read_to_string(root.path().join(".gitignore")).unwrap(), "*\n");
     }
 }

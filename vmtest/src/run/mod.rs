@@ -239,6 +239,7 @@ pub fn run(
     };
     write_json(&dir.path().join("report.json"), &report)
         .map_err(|source| at("write the report", source))?;
+    dir.make_latest().map_err(|source| at("point `latest` to the run", source))?;
     Ok(Outcomes { report, dir })
 }
 

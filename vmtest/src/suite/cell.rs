@@ -219,7 +219,7 @@ fn attempt(
     let started = start(cell, setting, &planned, observer);
     clock.lap("guest");
     let mut release = None;
-    let trace = match started {
+    let mut trace = match started {
         Err(error) => Trace::NotStarted(error),
         Ok(start) => {
             release = Some(start.release().to_owned());
@@ -250,6 +250,10 @@ fn attempt(
             .map(|record| (subject, record)),
         Subject::Run(_) | Subject::Bpftrace(_) => None,
     };
+    if let Trace::Ended { output, .. } = &mut trace {
+        output.stdout = std::mem::take(&mut collected.stdout);
+        output.stderr = std::mem::take(&mut collected.stderr);
+    }
     let golden_file = suite.golden.as_ref().map(|golden| setting.directory.join(golden));
     let golden = match &golden_file {
         Some(file) => {
@@ -364,6 +368,7 @@ fn conductor(cell: &SuiteCell<'_>, timeout: Duration) -> Job {
         stderr: OUTPUT,
         result: OUTPUT,
     });
+    let job = job.heard_only();
     hidden(cell).into_iter().fold(job, Job::hide)
 }
 

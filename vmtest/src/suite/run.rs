@@ -64,6 +64,9 @@ pub enum SuiteRunError {
         /// The suites of the project.
         known: String,
     },
+    /// There are more parts than cells.
+    #[error("part {0} has no cell: there is nothing to do")]
+    EmptyPart(String),
     /// `--suite` is no glob.
     #[error("--suite is not a valid glob")]
     Glob(#[from] globset::Error),
@@ -119,12 +122,8 @@ pub fn run(
         packed.insert(suite, files);
     }
     let runs = kernels.runs_dir();
-    let created = match suites.invocation {
-        // Who looks around with it means the run before.
-        Invocation::Exec { .. } => RunDir::create_aside(&runs),
-        Invocation::Suites { .. } | Invocation::Command { .. } => RunDir::create(&runs),
-    };
-    let dir = created.map_err(|source| dir_error("create the run's directory", &runs, source))?;
+    let dir = RunDir::create(&runs)
+        .map_err(|source| dir_error("create the run's directory", &runs, source))?;
     let at = |action, source| dir_error(action, dir.path(), source);
     let names: Vec<String> = cells.iter().map(|cell| cell.id.clone()).collect();
     let mut plan = RunPlan {
@@ -215,6 +214,13 @@ pub fn run(
     };
     write_json(&dir.path().join("report.json"), &report)
         .map_err(|source| at("write the report", source))?;
+    match suites.invocation {
+        // Who looks around with it means the run before.
+        Invocation::Exec { .. } => {}
+        Invocation::Suites { .. } | Invocation::Command { .. } => {
+            dir.make_latest().map_err(|source| at("point `latest` to the run", source))?;
+        }
+    }
     Ok(Outcomes { report, dir })
 }
 

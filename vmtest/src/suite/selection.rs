@@ -127,7 +127,13 @@ pub(super) fn cells(
         let part: Partition = partition.parse().map_err(|message| {
             SuiteRunError::Run(RunError::Filter(FilterError::Partition(message)))
         })?;
+        if cells.is_empty() {
+            return Err(RunError::NoCells.into());
+        }
         cells = part.of(cells);
+        if cells.is_empty() {
+            return Err(SuiteRunError::EmptyPart(partition.clone()));
+        }
     }
     if cells.is_empty() {
         return Err(RunError::NoCells.into());

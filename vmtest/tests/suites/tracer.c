@@ -2,8 +2,10 @@
  * compiled wherever the lab can. */
 #include <fcntl.h>
 #include <linux/bpf.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -53,6 +55,20 @@ int main(int argc, char **argv)
 	if (!strcmp(does, "pins") && pin(program, "/sys/fs/bpf/left")) {
 		perror("pin");
 		return 1;
+	}
+	/* Joins the group of a child: this is what a daemon or a shell with job control does. */
+	if (!strcmp(does, "leaves-its-group")) {
+		int child = fork();
+
+		if (child == 0) {
+			prctl(PR_SET_PDEATHSIG, SIGTERM);
+			pause();
+			_exit(0);
+		}
+		if (setpgid(child, child) || setpgid(0, child)) {
+			perror("setpgid");
+			return 1;
+		}
 	}
 	/* The workload's events come from here. */
 	if (!strcmp(does, "reports") || !strcmp(does, "loses")) {

@@ -209,14 +209,24 @@ fn piped() -> io::Result<Option<NamedTempFile>> {
     Ok(Some(file))
 }
 
-/// A reader that stops early, such as head(1), does not stop the program.
+/// Passes a program's output on as it is. If nobody reads its standard output any more, as behind
+/// head(1), this process ends as the program itself would, and its guests with it.
 pub(crate) fn write_to(stream: Stream, bytes: &[u8]) {
-    let _ = match stream {
+    let written = match stream {
         Stream::Stdout => io::stdout().write_all(bytes).and_then(|()| io::stdout().flush()),
-        Stream::Stderr => io::stderr().write_all(bytes),
+        // Nobody has to read it.
+        Stream::Stderr => io::stderr().write_all(bytes).or(Ok(())),
         Stream::Result | Stream::KernelLog => Ok(()),
     };
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(UNREAD),
+        Err(error) => failure::note_lost_output(&error),
+        Ok(()) => {}
+    }
 }
+
+/// As a shell reports a program that SIGPIPE killed.
+const UNREAD: i32 = 128 + 13;
 
 /// The lab could not run the only program.
 fn not_run(failure: &Failure) -> ExitCode {

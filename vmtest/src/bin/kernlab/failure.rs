@@ -43,7 +43,11 @@ impl Failure {
 
     /// Reports on standard error what went wrong.
     pub(crate) fn report(&self) -> Exit {
-        say!("error: {}", self.message);
+        match self.exit {
+            // There was nothing to do.
+            Exit::Success => say!("{}", self.message),
+            _ => say!("error: {}", self.message),
+        }
         self.exit
     }
 }
@@ -95,6 +99,7 @@ impl From<SuiteRunError> for Failure {
     fn from(error: SuiteRunError) -> Self {
         match error {
             SuiteRunError::Run(error) => error.into(),
+            SuiteRunError::EmptyPart(_) => Failure { exit: Exit::Success, message: chain(&error) },
             SuiteRunError::Pack { .. } | SuiteRunError::NoSuite { .. } | SuiteRunError::Glob(_) => {
                 Failure::usage(chain(&error))
             }

@@ -63,6 +63,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     };
     let kernels = selection::open(&options.selected.scope)?;
     let guest = guest.dir(&kernels)?;
+    if let Some(copies) = &options.report {
+        // Told now, and not after the run.
+        check_dir(copies)?;
+    }
     build(&project)?;
     let invocation = match is_command {
         true => Invocation::Command { argv: command.clone() },
@@ -125,6 +129,15 @@ pub(crate) fn build(project: &Project) -> Result<(), Failure> {
         true => Ok(()),
         false => Err(Failure::failed(format!("the build command `{line}` failed: {status}"))),
     }
+}
+
+/// Checks that a report can be written to a directory, and makes it if need be.
+fn check_dir(copies: &Path) -> Result<(), Failure> {
+    let writable =
+        fs::create_dir_all(copies).and_then(|()| tempfile::tempfile_in(copies)).map(drop);
+    writable.map_err(|error| {
+        Failure::usage(format!("--report: can't write to {}: {error}", copies.display()))
+    })
 }
 
 /// Copies a run's report to a directory.

@@ -14,6 +14,7 @@ use kernlab_kernels::{Document, DocumentError};
 
 use self::field::{Field, Table};
 use super::{FieldRule, Project, Subject};
+use crate::suite::payload::absolute;
 
 /// The keys of each table, by the table's own key.
 #[cfg(test)]
@@ -54,9 +55,16 @@ pub(super) fn project(path: &Path, text: &str) -> Result<Project, DocumentError>
     if suites.is_empty() {
         return Err(table.invalid("expected at least one [[suite]]"));
     }
+    let dir = path.parent().unwrap_or(Path::new(""));
     for suite in &mut suites {
         if suite.root.is_none() && matches!(suite.subject, Subject::Run(_)) {
             suite.root.clone_from(&root);
+        }
+        let golden = suite.golden.as_ref();
+        if golden.is_some_and(|golden| absolute(&dir.join(golden)) == absolute(path)) {
+            let name = &suite.name;
+            let message = format!("the golden snapshot of the suite {name:?} can't be this file");
+            return Err(table.invalid(message));
         }
     }
     Ok(Project {

@@ -179,6 +179,18 @@ fn errors_in_a_project_say_where(#[case] text: &str, #[case] message: &str) {
     assert!(error.starts_with(&format!("kernlab.toml:{message}")), "{error}");
 }
 
+#[test]
+fn a_snapshot_never_replaces_the_file_itself() {
+    for golden in ["kernlab.toml", "./kernlab.toml", "a/../kernlab.toml"] {
+        let text = format!("[[suite]]\nname = 's'\nrun = 'a'\ngolden = '{golden}'\n");
+        let error = read(&text).unwrap_err();
+        assert!(
+            error.contains("the golden snapshot of the suite \"s\" can't be this file"),
+            "{error}"
+        );
+    }
+}
+
 #[rstest]
 #[case("run = 'a'", "1:1: `suite`: `name` is missing")]
 #[case(
@@ -227,6 +239,12 @@ fn errors_in_a_suite_say_where(#[case] text: &str, #[case] message: &str) {
 #[case("run = 'a'\nattach = true", "`attach`: this is for an `object`, and the suite has none")]
 #[case("run = 'a'\ninsns = {}", "`insns`: this is for an `object`, and the suite has none")]
 #[case("object = 'a'\ngolden = 'b'", "`golden`: an `object` is not a program: it prints nothing")]
+#[case(
+    "run = 'a'\ngolden = '/tmp/a.snap'",
+    "`golden`: expected a file below the directory of this"
+)]
+#[case("run = 'a'\ngolden = 'a/../../b'", "`golden`: expected a file below the directory of this")]
+#[case("run = 'a'\ngolden = 'a/..'", "`golden`: expected a file below the directory of this")]
 #[case("object = 'a'\nexit = 0", "`exit`: an `object` is not a program: it prints nothing")]
 #[case(
     "object = 'a'\nready = { programs = 1 }",

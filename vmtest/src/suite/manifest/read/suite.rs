@@ -1,6 +1,10 @@
 //! The table of a suite.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Component, PathBuf},
+    time::Duration,
+};
 
 use kernlab_core::cell::BtfMode;
 use kernlab_kernels::DocumentError;
@@ -107,7 +111,7 @@ pub(super) fn suite(
         replace: table.read("replace", matching::replacements)?.unwrap_or_default(),
     };
     suite.events = table.read("events", |field| field.parse(Condition::parse))?;
-    suite.golden = table.read("golden", Field::text)?.map(Into::into);
+    suite.golden = table.read("golden", golden)?;
     suite.order = table.read("order", |field| field.parse(matching::order))?.unwrap_or_default();
     suite.lost = table.read("lost", matching::lost)?;
     suite.assertions = table
@@ -119,6 +123,28 @@ pub(super) fn suite(
         .read("expect", |field| field.list("`[[suite.expect]]` tables", matching::expectation))?
         .unwrap_or_default();
     Ok(suite)
+}
+
+/// A path below the directory of the file: `--update-snapshots` writes there.
+fn golden(field: Field<'_>) -> Result<PathBuf, DocumentError> {
+    let whole = field.clone();
+    let path = PathBuf::from(field.text()?);
+    let mut depth = 0_i32;
+    for part in path.components() {
+        match part {
+            Component::Normal(_) => depth += 1,
+            Component::ParentDir => depth -= 1,
+            Component::CurDir => {}
+            Component::RootDir | Component::Prefix(_) => depth = i32::MIN / 2,
+        }
+        if depth < 0 {
+            break;
+        }
+    }
+    if depth <= 0 {
+        return Err(whole.invalid("expected a file below the directory of this file"));
+    }
+    Ok(path)
 }
 
 fn subject(table: &mut Table<'_>) -> Result<Subject, DocumentError> {
