@@ -34,6 +34,11 @@ pub(crate) struct Unmatched {
 impl Unmatched {
     /// Compares the rules of a suite with what its tracer printed.
     pub(crate) fn of(suite: &Suite, stdout: &[u8], stderr: &[u8]) -> Self {
+        let rules = &suite.normalise;
+        let is_idle = rules.fields.is_empty() && rules.replace.is_empty() && suite.events.is_none();
+        if is_idle && suite.assertions.is_empty() && suite.lost.is_none() {
+            return Unmatched::default();
+        }
         let lines: Vec<Line<'_>> = Line::all(stdout).collect();
         let events = Events::of(&lines);
         let mut unmatched = Unmatched::default();
