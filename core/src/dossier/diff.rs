@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-pub use self::explain::explain;
+pub use self::explain::{Rank, explain, explain_ranked};
 pub use self::named::{explain_named, lacking};
 pub use self::others::explain_others;
 pub use self::renames::Renamed;

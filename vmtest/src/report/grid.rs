@@ -50,7 +50,7 @@ impl<'a> Grid<'a> {
     }
 
     /// The same as text, with a character per cell and a space between groups: `.. .F`.
-    pub(super) fn symbols(&self, kernel: &(&str, Vec<&str>), scenario: &str) -> String {
+    pub(crate) fn symbols(&self, kernel: &(&str, Vec<&str>), scenario: &str) -> String {
         let text = |group: Vec<Option<&CellReport>>| {
             let symbols = group.into_iter().map(|cell| cell.map_or(' ', |c| symbol(c.outcome)));
             symbols.collect::<String>()
@@ -90,7 +90,7 @@ impl<'a> Grid<'a> {
     }
 }
 
-pub(super) fn symbol(outcome: Outcome) -> char {
+pub(crate) fn symbol(outcome: Outcome) -> char {
     match outcome {
         Outcome::Pass => '.',
         Outcome::Fail => 'F',
@@ -106,7 +106,7 @@ pub(super) fn symbol(outcome: Outcome) -> char {
 }
 
 /// Removes duplicates, keeping the order.
-pub(super) fn distinct<'a>(values: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+pub(crate) fn distinct<'a>(values: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let mut seen = Vec::new();
     for value in values {
         if !seen.contains(&value) {

@@ -1,6 +1,4 @@
-//! A run as one self-contained page of HTML, with a script only for the filter.
-
-use std::path::Path;
+//! A run as one self-contained page of HTML, with a script only for the filter and to copy commands.
 
 use kernlab_core::{outcome::Outcome, record::Decision};
 use maud::{Markup, PreEscaped, html};
@@ -9,13 +7,14 @@ use self::page::part;
 use super::{
     AllowedSplat, CellReport, Report,
     grid::{Grid, distinct, symbol},
+    headline, link,
     regression::Finding,
     table,
 };
-use crate::run::evidence::CellEvidence;
+use crate::run::dir::RunDir;
 
-pub(super) mod cause;
-pub(super) mod page;
+pub(crate) mod cause;
+pub(crate) mod page;
 
 const SCRIPT: &str = include_str!("html/filter.js");
 
@@ -33,8 +32,8 @@ pub struct EvidenceLinks {
 impl EvidenceLinks {
     /// Reads the evidence from the run's directory. Files that can't be read are left out: the page
     /// links to the directory.
-    pub fn read(run: &Path, cell: &CellReport) -> Self {
-        let evidence = CellEvidence::at(run.join(&cell.evidence));
+    pub fn read(run: &RunDir, cell: &CellReport) -> Self {
+        let Some(evidence) = run.evidence_of(cell) else { return EvidenceLinks::default() };
         let last_lines = |text: String| {
             let skipped = text.lines().count().saturating_sub(CONSOLE_LINES);
             text.lines().skip(skipped).map(|line| format!("{line}\n")).collect()
@@ -61,9 +60,9 @@ pub fn render(
     let grid = Grid::of(report);
     let (found, fine): (Vec<_>, Vec<_>) = report.cells.iter().partition(|cell| !is_expected(cell));
     let content = html! {
-        p { (table::summary(report)) }
+        p.facts { (table::summary(report)) ". " (moment(&report.run.started)) }
         @for (splat, count) in report.allowed() {
-            p { "known, in " (count) " cells: " (allowed(splat)) }
+            p { "known, in " (table::counted(count, "cell")) ": " (allowed(splat)) }
         }
         @for remark in &report.remarks { p { (page::sentence(remark)) } }
         @if !causes.is_empty() {
@@ -79,9 +78,9 @@ pub fn render(
         }
         h2 { "All other cells" }
         @for cell in fine { (details(cell, &evidence(cell))) }
-        script { (PreEscaped(SCRIPT)) }
+        script { (PreEscaped(page::COPY)) (PreEscaped(SCRIPT)) }
     };
-    page::whole(&format!("kernlab, {}", moment(&report.run.started)), &content)
+    page::whole(&headline::verdict(report, causes), &content)
 }
 
 /// Formats a timestamp of a report as `2026-01-01 00:00:00 UTC`.
@@ -137,8 +136,8 @@ fn matrix(report: &Report, grid: &Grid<'_>) -> Markup {
                         th scope="col" { "scenario" }
                         @for (kernel, modes) in &grid.kernels {
                             th scope="col" data-kernel=(kernel) {
-                                (kernel)
-                                small { (release(report, kernel)) }
+                                (page::name(kernel))
+                                small.release { (release(report, kernel)) }
                                 small { (modes.join(", ")) }
                             }
                         }
@@ -199,7 +198,7 @@ fn details(cell: &CellReport, evidence: &EvidenceLinks) -> Markup {
             data-tracer=(tracer(&cell.scenario))
         {
             summary {
-                (id) " " span.cell.(outcome) { (cell.verdict()) } " " (cell.duration_ms) " ms"
+                (page::name(&id)) " " span.cell.(outcome) { (cell.verdict()) } " " (cell.duration_ms) " ms"
             }
             (page::message(&cell.message))
             @for splat in &cell.allowed {
@@ -216,9 +215,9 @@ fn details(cell: &CellReport, evidence: &EvidenceLinks) -> Markup {
                     (part(title, text))
                 }
             }
-            (part("again", cell.repro_command()))
-            @if !cell.evidence.is_empty() {
-                p { a href={ (cell.evidence) "/" } { "all evidence" } }
+            (page::command("again", &cell.repro_command()))
+            @if let Some(dir) = link(&cell.evidence) {
+                p { a href={ (dir) "/" } { "all evidence" } }
             }
         }
     }

@@ -143,7 +143,7 @@ fn seconds(milliseconds: u64) -> String {
 }
 
 /// Replaces the characters that XML 1.0 doesn't allow, even escaped.
-fn legal(text: &str) -> String {
+pub(crate) fn legal(text: &str) -> String {
     let is_legal = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);
     text.chars().map(|c| if is_legal(c) { c } else { '\u{fffd}' }).collect()
 }

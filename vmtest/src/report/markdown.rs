@@ -20,7 +20,8 @@ pub fn render(report: &Report, limit: usize) -> String {
     }
     for (AllowedSplat { title, reason, link }, count) in report.allowed() {
         let [title, reason, link] = [title, reason, link].map(|text| escaped(text));
-        let _ = writeln!(text, "- known, in {count} cells: **{title}**: {reason}: <{link}>");
+        let cells = table::counted(count, "cell");
+        let _ = writeln!(text, "- known, in {cells}: **{title}**: {reason}: <{link}>");
     }
     for remark in &report.remarks {
         let _ = writeln!(text, "- {}", escaped(remark));

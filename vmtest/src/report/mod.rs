@@ -3,8 +3,10 @@
 //! `docs/report-schema.md` documents the JSON form.
 
 mod find;
-mod grid;
+pub(crate) mod grid;
+pub mod headline;
 pub mod html;
+mod inside;
 pub mod instructions;
 pub mod junit;
 pub mod markdown;
@@ -12,7 +14,7 @@ pub mod predictions;
 pub mod regression;
 pub mod repro;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 pub mod table;
 pub mod timings;
 mod tracer;
@@ -34,6 +36,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     find::FindError,
+    inside::{inside, link},
     tracer::{LoadedObject, TracerReport},
 };
 
@@ -41,7 +44,7 @@ pub use self::{
 pub const SCHEMA: u32 = 1;
 
 /// A whole run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// [`SCHEMA`].
     pub schema: u32,
@@ -87,13 +90,18 @@ impl Report {
     pub fn read(path: &Path) -> Result<Self, ReportError> {
         let text =
             fs::read(path).map_err(|source| ReportError::Read { path: path.to_owned(), source })?;
+        Self::parse(path, &text)
+    }
+
+    /// Reads the content of a `report.json`; errors name its path.
+    pub(crate) fn parse(path: &Path, text: &[u8]) -> Result<Self, ReportError> {
         let not_a_report = |source| ReportError::NotAReport { path: path.to_owned(), source };
-        let Version { schema } = serde_json::from_slice(&text).map_err(not_a_report)?;
+        let Version { schema } = serde_json::from_slice(text).map_err(not_a_report)?;
         if schema != SCHEMA {
             let error = serde::de::Error::custom(format!("its schema is {schema}"));
             return Err(not_a_report(error));
         }
-        serde_json::from_slice(&text).map_err(not_a_report)
+        serde_json::from_slice(text).map_err(not_a_report)
     }
 
     /// The text of a `report.json`.
@@ -146,6 +154,21 @@ pub struct Run {
     pub repeat: NonZeroU32,
     /// The exit code of the run: see `docs/exit-codes.md`.
     pub exit_code: u8,
+}
+
+impl Default for Run {
+    /// One of which nothing is known.
+    fn default() -> Self {
+        Run {
+            id: String::new(),
+            started: String::new(),
+            duration_ms: 0,
+            selectors: Vec::new(),
+            jobs: 0,
+            repeat: once(),
+            exit_code: 0,
+        }
+    }
 }
 
 /// A kernel of a run.
@@ -236,6 +259,18 @@ pub struct AttemptReport {
     pub evidence: String,
 }
 
+/// A message in one line: its headline and, if that only introduces what follows, the next line.
+pub(crate) fn in_a_line(message: &str) -> String {
+    let (headline, lines) = headline(message);
+    // The lines of a kernel's log say no more than the title of their splat.
+    let is_shown = |line: &&str| !line.trim().is_empty() && !line.starts_with('[');
+    let next = lines.and_then(|lines| lines.lines().next()).filter(is_shown);
+    match (headline.ends_with(':'), next) {
+        (true, Some(next)) => format!("{headline} {}", next.trim()),
+        _ => headline.trim_end_matches(':').to_owned(),
+    }
+}
+
 /// Splits a message into its headline and the lines that follow, as after the title of a splat.
 fn headline(message: &str) -> (&str, Option<&str>) {
     match message.split_once('\n') {
@@ -245,7 +280,7 @@ fn headline(message: &str) -> (&str, Option<&str>) {
 }
 
 /// Text without control characters, which no document may contain.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let is_shown = |c: &char| !c.is_control() || matches!(c, '\n' | '\t');
     text.chars().map(|c| if is_shown(&c) { c } else { '\u{fffd}' }).collect()
 }

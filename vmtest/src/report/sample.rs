@@ -5,7 +5,7 @@ use kernlab_core::outcome::{Outcome, Reason, Verdict};
 use super::{AllowedSplat, CellReport, Kernel, Report, Run};
 
 /// A run on two kernels. Its texts break any rendering that does not escape them.
-pub(super) fn report() -> Report {
+pub(crate) fn report() -> Report {
     let mut cells = Vec::new();
     for (kernel, modes) in
         [("debian-6.1", &["embedded", "masked"][..]), ("vendor-5.4", &["absent"])]
@@ -45,7 +45,7 @@ pub(super) fn report() -> Report {
 }
 
 /// A run of two suites on two kernels: one fails alike on both.
-pub(super) fn suites() -> Report {
+pub(crate) fn suites() -> Report {
     let mut cells = Vec::new();
     for kernel in ["debian-5.10", "debian-6.1"] {
         for suite in ["opens", "writes"] {

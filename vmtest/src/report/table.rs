@@ -111,7 +111,8 @@ pub fn findings(run: Side<'_>) -> String {
         let _ = writeln!(text, "... and {more}: see report.json\n");
     }
     for (AllowedSplat { title, reason, link }, count) in report.allowed() {
-        let _ = writeln!(text, "{title}: known, in {count} cells\n    {reason}: {link}\n");
+        let cells = counted(count, "cell");
+        let _ = writeln!(text, "{title}: known, in {cells}\n    {reason}: {link}\n");
     }
     for remark in &report.remarks {
         let _ = writeln!(text, "{remark}\n");
@@ -123,7 +124,7 @@ fn explained(cause: &Finding) -> String {
     let verdict = cause.head.join(" or ");
     let mut text = match &cause.cells[..] {
         [cell] => format!("{cell}: {verdict}\n"),
-        cells => format!("{}: {verdict}, {} cells\n", cause.place(), cells.len()),
+        cells => format!("{}: {verdict}, {}\n", cause.place(), counted(cells.len(), "cell")),
     };
     let mut lines: Vec<String> = cause.message.lines().map(str::to_owned).collect();
     for explanation in Explanation::together(&cause.explanations) {
@@ -135,7 +136,7 @@ fn explained(cause: &Finding) -> String {
         let shown = if cause.cells.len() == CELLS + 1 { CELLS + 1 } else { CELLS };
         lines.extend(cause.cells.iter().take(shown).map(|cell| format!("cell {cell}")));
         if cause.cells.len() > shown {
-            lines.push(format!("and {} more cells", cause.cells.len() - shown));
+            lines.push(format!("and {}", counted(cause.cells.len() - shown, "more cell")));
         }
     }
     lines.extend(cause.diff.iter().flat_map(|diff| diff.lines()).map(str::to_owned));

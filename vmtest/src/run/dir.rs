@@ -2,16 +2,16 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Write as _},
-    os::unix::fs::symlink,
-    path::{Component, Path, PathBuf},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{OpenOptionsExt as _, symlink},
+    path::{Path, PathBuf},
 };
 
 use kernlab_core::dossier::Dossier;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::evidence::CellEvidence;
-use crate::report::{CellReport, Report, regression::EvidenceSource};
+use crate::report::{CellReport, Report, inside, regression::EvidenceSource};
 
 /// The environment variable that tells cells the directory of their run.
 pub const RUN_VARIABLE: &str = "KERNLAB_RUN";
@@ -106,42 +106,70 @@ impl RunDir {
         CellEvidence::create(self.0.join(Self::evidence(cell)))
     }
 
-    /// The evidence of a reported cell.
-    pub(crate) fn evidence_of(&self, cell: &CellReport) -> CellEvidence {
-        CellEvidence::at(self.0.join(&cell.evidence))
+    /// The evidence of a reported cell; none if the report does not name a directory of this run.
+    pub(crate) fn evidence_of(&self, cell: &CellReport) -> Option<CellEvidence> {
+        self.existing(&cell.evidence).map(CellEvidence::at)
+    }
+
+    /// A path that a report names, if it stays in this directory: links are not followed.
+    pub fn existing(&self, path: &str) -> Option<PathBuf> {
+        let mut place = self.0.clone();
+        for part in inside(path)?.components() {
+            place.push(part);
+            if fs::symlink_metadata(&place).is_ok_and(|found| found.is_symlink()) {
+                return None;
+            }
+        }
+        Some(place)
     }
 
     /// What the tracer of a user's suite wrote to standard output and to standard error.
     pub fn output_of(&self, cell: &CellReport) -> (Vec<u8>, Vec<u8>) {
-        self.evidence_of(cell).streams()
+        self.evidence_of(cell).map(|evidence| evidence.streams()).unwrap_or_default()
     }
 
     /// The files of a cell's evidence, by their paths in its directory, and their sizes in bytes.
     pub fn files_of(&self, cell: &CellReport) -> Vec<(PathBuf, u64)> {
-        match below(Path::new(&cell.evidence)) {
-            Some(_) => self.evidence_of(cell).files(),
-            None => Vec::new(),
-        }
+        self.evidence_of(cell).map(|evidence| evidence.files()).unwrap_or_default()
     }
 }
 
 impl EvidenceSource for RunDir {
     fn events(&self, cell: &CellReport) -> Option<String> {
-        let evidence = below(Path::new(&cell.evidence))?;
-        CellEvidence::at(self.0.join(evidence)).events().ok()?
+        self.evidence_of(cell)?.events().ok()?
     }
 
     fn dossier(&self, kernel: &str) -> Option<Dossier> {
-        below(Path::new(kernel))?;
-        Dossier::from_json(&fs::read(RunDir::dossier(self, kernel)).ok()?).ok()
+        inside(kernel)?;
+        let file = self.existing(&format!("dossiers/{kernel}.json"))?;
+        Dossier::from_json(&read_plain(&file).ok()?).ok()
+    }
+
+    fn output(&self, cell: &CellReport) -> String {
+        let (stdout, stderr) = self.output_of(cell);
+        format!("{}\n{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr))
     }
 }
 
-/// The path if it stays inside its directory: a report may come from another machine.
-fn below(path: &Path) -> Option<&Path> {
-    let mut components = path.components().peekable();
-    components.peek()?;
-    components.all(|component| matches!(component, Component::Normal(_))).then_some(path)
+/// The largest file of a run that is read at once, in bytes.
+const LARGEST: u64 = 64 << 20;
+
+/// The bytes of a regular file. A link is not followed: a run may come from another machine.
+pub(crate) fn read_plain(path: &Path) -> io::Result<Vec<u8>> {
+    let file = open_plain(path)?;
+    let mut bytes = Vec::new();
+    file.take(LARGEST).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Opens a regular file, and neither a link nor anything on which a reader could wait.
+pub(crate) fn open_plain(path: &Path) -> io::Result<File> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")),
+    }
 }
 
 /// Writes `value` as JSON in one step: a reader finds the whole file or none.
@@ -160,9 +188,12 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T
     }
 }
 
-/// The text of a file; none if it does not exist.
+/// The text of a regular file; none if it does not exist.
 pub(crate) fn read_text(path: &Path) -> io::Result<Option<String>> {
-    match fs::read_to_string(path) {
+    let text = read_plain(path).and_then(|bytes| {
+        String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    });
+    match text {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
@@ -191,6 +222,24 @@ mod tests {
         }
         cell.evidence = outside.path().display().to_string();
         assert_eq!(dir.events(&cell), None);
+    }
+
+    #[test]
+    fn links_in_a_run_are_not_followed() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = RunDir::create(root.path()).unwrap();
+        fs::create_dir(root.path().join("secret")).unwrap();
+        fs::write(root.path().join("secret/events.txt"), "secret").unwrap();
+        fs::create_dir_all(dir.path().join("cells/file")).unwrap();
+        symlink(root.path().join("secret"), dir.path().join("cells/dir")).unwrap();
+        let file = root.path().join("secret/events.txt");
+        symlink(&file, dir.path().join("cells/file/events.txt")).unwrap();
+        let mut cell = CellReport::of_verdict("k/masked/aya/t/s", Verdict::pass());
+        for evidence in ["cells/dir", "cells/file"] {
+            cell.evidence = evidence.to_owned();
+            assert_eq!(dir.events(&cell), None, "{evidence}");
+            assert_eq!(dir.files_of(&cell), [], "{evidence}");
+        }
     }
 
     #[test]

@@ -6,9 +6,9 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use kernlab_core::object_record::ObjectRecord;
+use kernlab_core::{object_record::ObjectRecord, outcome::Outcome};
 
-use super::dir::{read_json, read_text, write_json};
+use super::dir::{read_json, read_plain, read_text, write_json};
 use crate::{
     lab::{JobOutput, LabError},
     report::CellReport,
@@ -54,7 +54,7 @@ impl CellEvidence {
 
     /// What the console printed; empty if the file can't be read.
     pub(crate) fn console(&self) -> String {
-        let console = fs::read(self.console_file()).unwrap_or_default();
+        let console = read_plain(&self.console_file()).unwrap_or_default();
         String::from_utf8_lossy(&console).into_owned()
     }
 
@@ -91,7 +91,7 @@ impl CellEvidence {
 
     /// What a suite's tracer wrote to standard output and to standard error.
     pub(crate) fn streams(&self) -> (Vec<u8>, Vec<u8>) {
-        let read = |name| fs::read(self.0.join(name)).unwrap_or_default();
+        let read = |name| read_plain(&self.0.join(name)).unwrap_or_default();
         (read(Self::STDOUT), read(Self::STDERR))
     }
 
@@ -149,6 +149,23 @@ impl CellEvidence {
         read_json(&self.0.join(Self::REPORT))
     }
 
+    /// The files that a person reads about a cell with this outcome, which may not exist, and what each
+    /// of them is.
+    pub(crate) fn texts(&self, outcome: Outcome) -> Vec<(&'static str, PathBuf)> {
+        const ALL: [(&str, &str); 7] = [
+            ("events", CellEvidence::EVENTS),
+            ("standard output", CellEvidence::STDOUT),
+            ("standard error", CellEvidence::STDERR),
+            ("verifier", CellEvidence::VERIFIER_LOG),
+            ("lost guest", CellEvidence::LOST_GUEST),
+            ("kernel log", CellEvidence::KERNEL_LOG),
+            ("console", CellEvidence::CONSOLE),
+        ];
+        // Of a pass there is little to tell.
+        let count = if outcome == Outcome::Pass { 2 } else { ALL.len() };
+        ALL[..count].iter().map(|(label, name)| (*label, self.0.join(name))).collect()
+    }
+
     /// The events as text, if there are any.
     pub(crate) fn events(&self) -> io::Result<Option<String>> {
         read_text(&self.0.join(Self::EVENTS))
@@ -186,7 +203,7 @@ impl CellEvidence {
     }
 
     fn text(&self, name: &str) -> Option<String> {
-        fs::read_to_string(self.0.join(name)).ok()
+        read_text(&self.0.join(name)).ok()?
     }
 
     /// Keeps the events as they were compared.

@@ -215,7 +215,10 @@ pub fn run(
     let snapshot = |name: &str| golden::read(&golden::dir(kernels.root()), name);
     let findings = RunFindings {
         releases: plan.releases(),
-        events: &|cell| dir.evidence_of(cell).events(),
+        events: &|cell| match dir.evidence_of(cell) {
+            Some(evidence) => evidence.events(),
+            None => Ok(None),
+        },
         new_snapshots: if options.update_snapshots { Some(&snapshot) } else { None },
     };
     verdict::of_run(&mut cells, &findings)

@@ -192,7 +192,7 @@ pub fn merge(expected: &[Cell], dirs: &[PathBuf], into: &Path) -> Result<Report,
     Ok(report)
 }
 
-/// Copies a tree of plain files. A missing directory counts as empty.
+/// Copies a tree of regular files. Links are left out. A missing directory counts as empty.
 fn copy(from: &Path, to: &Path) -> Result<(), MergeError> {
     let failed = |action, path: &Path| {
         let path = path.to_owned();
@@ -206,9 +206,10 @@ fn copy(from: &Path, to: &Path) -> Result<(), MergeError> {
     for entry in entries {
         let entry = entry.map_err(failed("read", from))?;
         let (path, target) = (entry.path(), to.join(entry.file_name()));
-        if entry.file_type().map_err(failed("read", &path))?.is_dir() {
+        let file_type = entry.file_type().map_err(failed("read", &path))?;
+        if file_type.is_dir() {
             copy(&path, &target)?;
-        } else {
+        } else if file_type.is_file() {
             fs::copy(&path, &target).map_err(failed("copy", &path))?;
         }
     }

@@ -13,6 +13,11 @@ use crate::{
 /// `` `vfs_create` takes the dentry as 2nd argument from 6.19, was 3rd``. What decides most comes
 /// first. Empty if nothing did.
 pub fn explain(old: &Dossier, new: &Dossier, scenario: &Scenario) -> Vec<String> {
+    explain_ranked(old, new, scenario).into_iter().map(|(_, sentence)| sentence).collect()
+}
+
+/// The same sentences, each with its rank.
+pub fn explain_ranked(old: &Dossier, new: &Dossier, scenario: &Scenario) -> Vec<(Rank, String)> {
     let difference = Difference::between(old, new);
     let span = Span { old: Release::of(&old.release), new: Release::of(&new.release) };
     let dependencies =
@@ -21,22 +26,49 @@ pub fn explain(old: &Dossier, new: &Dossier, scenario: &Scenario) -> Vec<String>
     let changes = difference.tracers.get(&scenario.tracer).into_iter().flatten();
     let mut ranked: Vec<_> = changes
         .filter(concerns)
-        .flat_map(|change| sentences(change, &span))
+        .flat_map(|change| ranked(change, &span, &dependencies))
         .chain(difference.general.iter().filter_map(|change| without_btf(change, &span)))
         .collect();
     ranked.sort_by_key(|&(rank, _)| rank);
-    ranked.into_iter().map(|(_, sentence)| sentence).collect()
+    ranked
 }
 
 /// Sentences in the order in which they are worth reading.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Rank {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rank {
+    /// A function or object came or went.
     Symbol,
+    /// An argument is at another place.
     Argument,
+    /// The same of one that the scenario's programs don't look into.
+    OtherArgument,
+    /// There is no type information.
     Types,
+    /// A tracepoint came, went or changed.
     Tracepoint,
+    /// A field came, went or moved.
     Field,
+    /// A function is declared otherwise, and every argument is where it was.
     Prototype,
+}
+
+/// The sentences of a change, where arguments that point to what the scenario reads come first.
+fn ranked(change: &Change, span: &Span<'_>, dependencies: &Dependencies) -> Vec<(Rank, String)> {
+    let mut ranked = sentences(change, span);
+    if let Change::Prototype { moved, new, .. } = change {
+        for ((rank, _), Moved { parameter, .. }) in ranked.iter_mut().zip(moved) {
+            let is_read = dependencies.iter().any(|dependency| match dependency {
+                Dependency::Field(structure, _) => [',', ')']
+                    .iter()
+                    .any(|end| new.contains(&format!("struct {structure} *{parameter}{end}"))),
+                _ => false,
+            });
+            if !is_read {
+                *rank = Rank::OtherArgument;
+            }
+        }
+    }
+    ranked
 }
 
 fn concerns(change: &Change, dependencies: &Dependencies) -> bool {

@@ -103,7 +103,7 @@ pub(crate) fn read(run: Option<&str>) -> Result<(Report, RunDir), Failure> {
 }
 
 /// The file of the selected report.
-fn find(run: Option<&str>) -> Result<PathBuf, String> {
+pub(crate) fn find(run: Option<&str>) -> Result<PathBuf, String> {
     const FILE: &str = "report.json";
     if let Some(path) = run.map(Path::new)
         && path.exists()
@@ -143,7 +143,7 @@ fn render(report: &Report, run: &RunDir, format: Format) -> String {
         Format::Github => markdown::render(report, markdown::GITHUB_LIMIT),
         Format::Html => {
             let causes = Regression::causes(side);
-            html::render(report, &causes, &|cell| html::EvidenceLinks::read(run.path(), cell))
+            html::render(report, &causes, &|cell| html::EvidenceLinks::read(run, cell))
         }
         Format::Junit => junit::render(report),
         Format::Json => report.to_json(),

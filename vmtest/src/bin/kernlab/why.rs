@@ -57,7 +57,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let mut why = Why {
         report: &report,
         cell,
-        dir: run.path().join(&cell.evidence),
+        dir: run.existing(&cell.evidence).unwrap_or_else(|| run.path().to_owned()),
         files: run.files_of(cell),
         stderr,
         lacking: Vec::new(),

@@ -4,8 +4,11 @@ use kernlab_core::outcome::Severity;
 use maud::{Markup, html};
 
 use super::{
-    super::regression::{Category, Explanation, Finding},
-    page::{diff, message, part, sentence},
+    super::{
+        regression::{Category, Explanation, Finding},
+        table::counted,
+    },
+    page::{command, diff, message, name, part, sentence},
 };
 
 /// Longer lists of cells are folded.
@@ -13,7 +16,7 @@ const UNFOLDED: usize = 8;
 
 /// For the page of a run, with links to its cells.
 pub(in crate::report) fn of_run(finding: &Finding) -> Markup {
-    let link = |cell: &str| html! { a href={ "#" (cell) } { (cell) } };
+    let link = |cell: &str| html! { a href={ "#" (cell) } { (name(cell)) } };
     article(finding, &finding.head.join(" or "), "", link)
 }
 
@@ -25,7 +28,12 @@ pub(in crate::report) fn of_comparison(finding: &Finding) -> Markup {
         [base, head] if base == head => head.to_owned(),
         [base, head] => format!("was {base}, is {head}"),
     };
-    article(finding, finding.category.title(), &verdict, |cell| html! { (cell) })
+    article(finding, finding.category.title(), &verdict, |cell| html! { (name(cell)) })
+}
+
+/// For a page of a site, with links to its cells.
+pub(crate) fn of_site(finding: &Finding, link: impl Fn(&str) -> Markup) -> Markup {
+    article(finding, &finding.head.join(" or "), "", link)
 }
 
 fn article(finding: &Finding, what: &str, verdict: &str, show: impl Fn(&str) -> Markup) -> Markup {
@@ -34,7 +42,7 @@ fn article(finding: &Finding, what: &str, verdict: &str, show: impl Fn(&str) -> 
     let id = fingerprint.as_ref().map(|fingerprint| format!("{}-{fingerprint}", category.slug()));
     html! {
         article id=[id] class=(colour) {
-            h3 { span.cell.(colour) { (what) } " " (finding.place()) }
+            h3 { span.cell.(colour) { (what) } " " (name(&finding.place())) }
             (message(&finding.message))
             @if !verdict.is_empty() { p.verdict { (verdict) } }
             (explanation(finding))
@@ -42,7 +50,7 @@ fn article(finding: &Finding, what: &str, verdict: &str, show: impl Fn(&str) -> 
                 p.fingerprint { "fingerprint " (maud::display(fingerprint)) }
             }
             details.cells open[cells.len() <= UNFOLDED] {
-                summary { (cells.len()) @if cells.len() == 1 { " cell" } @else { " cells" } }
+                summary { (counted(cells.len(), "cell")) }
                 ul { @for cell in cells { li { (show(cell)) } } }
             }
         }
@@ -59,7 +67,7 @@ fn explanation(finding: &Finding) -> Markup {
         @if let Some(text) = &finding.diff { (part("expected and observed events", diff(text))) }
         @if let Some(text) = &finding.events { (part("events before and now", diff(text))) }
         @if finding.category.severity() != Severity::Expected {
-            (part("again", &finding.again))
+            (command("again", &finding.again))
         }
     }
 }

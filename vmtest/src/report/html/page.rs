@@ -4,10 +4,13 @@ use maud::{DOCTYPE, Markup, PreEscaped, Render, html};
 
 use super::super::{headline, printable};
 
-const STYLE: &str = include_str!("page.css");
+/// The style of all pages.
+pub(crate) const STYLE: &str = include_str!("page.css");
+/// The script that adds buttons to commands.
+pub(crate) const COPY: &str = include_str!("copy.js");
 
 /// A page with its title as the heading.
-pub(in crate::report) fn whole(title: &str, content: &Markup) -> String {
+pub(crate) fn whole(title: &str, content: &Markup) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -15,28 +18,38 @@ pub(in crate::report) fn whole(title: &str, content: &Markup) -> String {
             meta name="viewport" content="width=device-width";
             title { (title) }
             style { (PreEscaped(STYLE)) }
-            h1 { (title) }
-            (content)
+            main {
+                h1 { (sentence(title)) }
+                (content)
+            }
         }
     };
     printable(&page.into_string())
 }
 
 /// Preformatted text, which can be scrolled with the keyboard.
-pub(in crate::report) fn preformatted(content: impl Render) -> Markup {
+pub(crate) fn preformatted(content: impl Render) -> Markup {
     html! { pre tabindex="0" { (content) } }
 }
 
-/// Preformatted text with a heading.
-pub(in crate::report) fn part(title: &str, content: impl Render) -> Markup {
+/// Preformatted text with a label.
+pub(crate) fn part(title: &str, content: impl Render) -> Markup {
     html! {
-        h4 { (title) }
+        p.label { (title) }
         (preformatted(content))
     }
 }
 
+/// A command with a label. [`COPY`] adds a button that copies it.
+pub(crate) fn command(title: &str, command: &str) -> Markup {
+    html! {
+        p.label { (title) }
+        div.command { (preformatted(command)) }
+    }
+}
+
 /// A unified diff with its changed lines marked.
-pub(in crate::report) fn diff(text: &str) -> Markup {
+pub(crate) fn diff(text: &str) -> Markup {
     html! {
         @for (number, line) in text.lines().enumerate() {
             @if number > 0 { "\n" }
@@ -50,7 +63,7 @@ pub(in crate::report) fn diff(text: &str) -> Markup {
 }
 
 /// A message: its first line as a sentence, the others preformatted.
-pub(in crate::report) fn message(message: &str) -> Markup {
+pub(crate) fn message(message: &str) -> Markup {
     let (headline, lines) = headline(message);
     html! {
         @if !message.is_empty() { p { (sentence(headline)) } }
@@ -59,7 +72,7 @@ pub(in crate::report) fn message(message: &str) -> Markup {
 }
 
 /// A sentence, with text between backticks as code.
-pub(in crate::report) fn sentence(text: &str) -> Markup {
+pub(crate) fn sentence(text: &str) -> Markup {
     let parts: Vec<_> = text.split('`').collect();
     html! {
         @for (number, part) in parts.iter().enumerate() {
@@ -73,7 +86,7 @@ pub(in crate::report) fn sentence(text: &str) -> Markup {
 }
 
 /// A name, in which a line may break after `/` and `_`.
-pub(in crate::report) fn name(text: &str) -> Markup {
+pub(crate) fn name(text: &str) -> Markup {
     html! {
         @for part in text.split_inclusive(['/', '_']) {
             (part)

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use kernlab_core::outcome::{Outcome, Severity};
+use kernlab_core::outcome::{Outcome, Reason, Severity};
 use serde::Serialize;
 
 use super::super::CellReport;
@@ -42,18 +42,26 @@ pub enum Category {
 impl Category {
     /// The category of a cell that both sides have; none if its verdict is the same and expected.
     pub(super) fn of(old: &CellReport, new: &CellReport) -> Option<Self> {
-        match (old.outcome.severity(), new.outcome.severity()) {
+        Self::between((old.outcome, old.reason), (new.outcome, new.reason))
+    }
+
+    /// The same of outcomes and their reasons.
+    pub(crate) fn between(
+        old: (Outcome, Option<Reason>),
+        new: (Outcome, Option<Reason>),
+    ) -> Option<Self> {
+        match (old.0.severity(), new.0.severity()) {
             (_, Severity::Inconclusive) => Some(Category::Inconclusive),
             (Severity::Failure, Severity::Failure) => Some(Category::StillFailing),
             (_, Severity::Failure) => Some(Category::NewFailure),
             (Severity::Failure | Severity::Inconclusive, Severity::Expected) => {
                 Some(Category::Fixed)
             }
-            (Severity::Expected, Severity::Expected) => match (old.outcome, new.outcome) {
+            (Severity::Expected, Severity::Expected) => match (old.0, new.0) {
                 (Outcome::Pass, Outcome::Pass) => None,
                 (Outcome::Pass, _) => Some(Category::NoLongerSupported),
                 (_, Outcome::Pass) => Some(Category::NewlySupported),
-                _ if old.reason != new.reason => Some(Category::UnsupportedOtherwise),
+                _ if old.1 != new.1 => Some(Category::UnsupportedOtherwise),
                 _ => None,
             },
         }

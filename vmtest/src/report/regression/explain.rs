@@ -1,9 +1,16 @@
 //! Changes between kernels that may explain why a cell behaves differently.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
 use kernlab_core::{
-    dossier::{Dossier, diff::explain},
+    dossier::{
+        Dossier,
+        diff::{Rank, explain_named, explain_ranked},
+    },
     outcome::Outcome,
     scenario::Scenario,
 };
@@ -11,7 +18,7 @@ use serde::Serialize;
 
 use super::{
     super::{CellReport, Report},
-    Side, add_new, place,
+    Side, add_new, place, relevance,
 };
 
 /// Changes in a kernel that affect the scenarios of some cells.
@@ -120,13 +127,23 @@ impl<'a> Explainer<'a> {
             new.outcome,
             Outcome::Fail | Outcome::Unsupported | Outcome::KernelWarning | Outcome::KernelCrash
         );
-        let Some(scenario) = Scenario::by_id(&new.scenario).filter(|_| is_of_a_kernel) else {
-            return Vec::new();
+        let subject = match Scenario::by_id(&new.scenario) {
+            _ if !is_of_a_kernel => return Vec::new(),
+            _ if new.is_of_suite() => None,
+            None => return Vec::new(),
+            scenario => scenario,
         };
         let Some(dossier) = self.dossier(Which::Head, &new.kernel) else { return Vec::new() };
         let changed = |which, kernel: &str, beside: String| {
             let other = self.dossier(which, kernel)?;
-            let changes = explain(&other, &dossier, scenario);
+            let changes = match subject {
+                Some(scenario) => explain_ranked(&other, &dossier, scenario),
+                None => {
+                    let named = explain_named(&other, &dossier, &self.names(new));
+                    named.into_iter().map(|change| (Rank::Symbol, change)).collect()
+                }
+            };
+            let changes = relevance::order(changes, new);
             let kernel = new.kernel.clone();
             (!changes.is_empty()).then_some(Explanation { kernel, beside, changes })
         };
@@ -145,6 +162,12 @@ impl<'a> Explainer<'a> {
             changed(Which::Head, kernel, kernel.to_owned())
         };
         since.or_else(neighbour).into_iter().collect()
+    }
+
+    /// What the tracer of a suite names here, and where it passes.
+    fn names(&self, cell: &CellReport) -> BTreeSet<String> {
+        let beside = NearestPass::of(self.head.report, cell).map(|NearestPass(beside)| beside);
+        cell.names(beside, &self.head.evidence.output(cell))
     }
 
     /// The nearest kernel with a dossier.
@@ -203,7 +226,7 @@ fn nearest<'a>(
 }
 
 /// `[6, 19, 14]` of `6.19.14+deb13-cloud-amd64`.
-fn numbers(release: &str) -> Vec<u64> {
+pub(crate) fn numbers(release: &str) -> Vec<u64> {
     let end = release.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(release.len());
     release[..end].split('.').map_while(|number| number.parse().ok()).collect()
 }

@@ -17,7 +17,7 @@ pub struct Fingerprint(String);
 impl Fingerprint {
     /// Of a verdict: its outcome and reason, the constant parts of its message and diff, and the
     /// tracer if that may be at fault.
-    pub(super) fn of(cell: &CellReport) -> Self {
+    pub fn of(cell: &CellReport) -> Self {
         let tracer = match cell.outcome {
             // A guest that can't run and an error that the kernel itself reports are the same for
             // all tracers.
@@ -124,7 +124,7 @@ fn event(line: &str) -> String {
 }
 
 /// Splits a line into `key=value` pairs and words. Quoted values may contain spaces.
-fn tokens(line: &str) -> Vec<(&str, Option<&str>)> {
+pub(super) fn tokens(line: &str) -> Vec<(&str, Option<&str>)> {
     let mut tokens = Vec::new();
     let mut rest = line.trim_start();
     while !rest.is_empty() {

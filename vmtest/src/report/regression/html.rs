@@ -4,7 +4,10 @@ use kernlab_core::outcome::Severity;
 use maud::html;
 
 use super::{
-    super::html::{cause, page},
+    super::{
+        html::{cause, page},
+        table::counted,
+    },
     Category, Regression,
 };
 
@@ -56,10 +59,6 @@ fn lead(regression: &Regression) -> String {
         .filter(|finding| finding.category.severity() == Severity::Failure)
         .collect();
     let cells: usize = worse.iter().map(|finding| finding.cells.len()).sum();
-    let counted = |count: usize, what: &str| match count {
-        1 => format!("1 {what}"),
-        count => format!("{count} {what}s"),
-    };
     match (worse.len(), regression.severity()) {
         (0, Severity::Inconclusive) => "Nothing is known to be worse, but not all is known.".into(),
         (0, _) => "Nothing got worse.".into(),

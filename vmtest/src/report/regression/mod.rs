@@ -8,6 +8,7 @@ mod fingerprint;
 pub mod html;
 pub mod markdown;
 mod place;
+mod relevance;
 mod text;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use kernlab_core::{
 use serde::Serialize;
 use similar::TextDiff;
 
+pub(crate) use self::explain::numbers;
 pub use self::{
     category::Category,
     explain::{Explanation, NearestPass},
@@ -37,6 +39,10 @@ pub trait EvidenceSource {
     fn events(&self, cell: &CellReport) -> Option<String>;
     /// The dossier of a kernel, if there is one.
     fn dossier(&self, kernel: &str) -> Option<Dossier>;
+    /// What the tracer of a suite wrote, as far as it is available.
+    fn output(&self, _: &CellReport) -> String {
+        String::new()
+    }
 }
 
 /// The evidence of a run of which there is only a report.
@@ -143,7 +149,7 @@ impl Regression {
     }
 
     /// How the kernel of a cell differs from the nearest one of the same run on which its scenario
-    /// passes. Nothing for a cell of a suite: what that depends on is not known.
+    /// passes. Of a suite, only what its tracer names is known.
     pub fn explain(run: Side<'_>, cell: &CellReport) -> Vec<Explanation> {
         Explainer::new(run, run, None).explain(None, cell)
     }

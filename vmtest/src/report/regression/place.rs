@@ -9,7 +9,7 @@ const NAMES: usize = 4;
 impl Finding {
     /// `filelife/mknod on debian-6.19, debian-backports (embedded; libbpf, aya)`. Suites have no
     /// backend.
-    pub(in crate::report) fn place(&self) -> String {
+    pub(crate) fn place(&self) -> String {
         let part = |number: usize| {
             let parts = self.cells.iter().map(move |cell| cell.splitn(4, '/').nth(number));
             distinct(parts.map(Option::unwrap_or_default))

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Explanation, Finding, Regression, Subject};
+use super::{super::table::counted, Explanation, Finding, Regression, Subject};
 
 /// The maximum number of lines of a diff that are shown; the evidence has all of them.
 const DIFF_LINES: usize = 12;
@@ -35,7 +35,8 @@ impl Regression {
     /// The summary without the names of the sides.
     pub(super) fn tally(&self) -> String {
         let (same, compared) = (self.same, self.compared);
-        let mut text = format!("{same} of {compared} cells are the same");
+        let are = if compared == 1 { "is" } else { "are" };
+        let mut text = format!("{same} of {} {are} the same", counted(compared, "cell"));
         for (category, count) in self.counts() {
             text += &format!(", {category}: {count}");
         }
@@ -61,10 +62,7 @@ impl Finding {
         if let Some(fingerprint) = &self.fingerprint {
             title += &format!(" [{fingerprint}]");
         }
-        title += &match self.cells.len() {
-            1 => ", 1 cell".to_owned(),
-            count => format!(", {count} cells"),
-        };
+        title += &format!(", {}", counted(self.cells.len(), "cell"));
         let (base, head) = (self.base.join(" or "), self.head.join(" or "));
         title += &match (base.is_empty(), head.is_empty()) {
             (false, false) if base == head => format!(": {base}"),
@@ -110,7 +108,7 @@ impl fmt::Display for Finding {
                 writeln!(f, "    {line}")?;
             }
             if lines.len() > DIFF_LINES {
-                writeln!(f, "    and {} more lines", lines.len() - DIFF_LINES)?;
+                writeln!(f, "    and {}", counted(lines.len() - DIFF_LINES, "more line"))?;
             }
         }
         Ok(())
