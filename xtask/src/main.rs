@@ -49,6 +49,8 @@ enum Command {
     Report(tool::Arguments),
     /// Print the command that runs one cell of a run again, or a script for another machine.
     Repro(tool::Arguments),
+    /// Make static pages of any number of runs.
+    Site(tool::Arguments),
     /// Open a shell in a guest, on the kernel's console; `--gdb` lets a debugger connect.
     Shell(tool::Arguments),
     /// Explain how one cell of a run ended.
@@ -72,6 +74,7 @@ fn main() -> Exit {
         Command::Exec(arguments) => tool::run_with_guest("exec", &arguments),
         Command::Report(arguments) => tool::run("report", &arguments),
         Command::Repro(arguments) => tool::run("repro", &arguments),
+        Command::Site(arguments) => tool::run("site", &arguments),
         Command::Shell(arguments) => tool::run_with_guest("shell", &arguments),
         Command::Why(arguments) => tool::run("why", &arguments),
         Command::Splat(args) => splat::run(&args),

@@ -39,6 +39,7 @@ mod scenarios;
 mod selection;
 mod shell;
 mod show;
+mod site;
 mod test;
 mod why;
 
@@ -84,6 +85,7 @@ enum Command {
     Run(run::Arguments),
     /// Open a shell in a guest, on the kernel's console.
     Shell(shell::Arguments),
+    Site(site::Arguments),
     /// Run a project's own tracers on many kernels, or a command that tests itself.
     Test(test::Arguments),
     /// Explain how one cell of a run ended.
@@ -118,6 +120,7 @@ fn run() -> ExitCode {
             Ok(code) => return code,
             Err(failure) => Err(failure),
         },
+        Command::Site(arguments) => site::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Why(arguments) => why::run(&arguments),
     };

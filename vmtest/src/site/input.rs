@@ -1,0 +1,132 @@
+//! Reads the reports of runs, which may come from anywhere.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::file_names::digest;
+use crate::{
+    report::{Report, ReportError},
+    run::dir::RunDir,
+};
+
+/// The largest report that is read, in bytes.
+const LARGEST: u64 = 256 << 20;
+/// The most cells that a report may have.
+const CELLS: usize = 200_000;
+/// The longest name of a kernel, BTF mode, backend or scenario, in bytes.
+const NAME: usize = 200;
+
+/// A run that can't be part of a site.
+#[derive(Debug, thiserror::Error)]
+pub enum InputError {
+    /// It is not a report.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    /// When it began is not known, so that it has no place among other runs.
+    #[error("{path} has {started:?} as the time at which the run started")]
+    Time {
+        /// The report.
+        path: PathBuf,
+        /// What it says.
+        started: String,
+        /// Why that is no time.
+        source: jiff::Error,
+    },
+    /// It is larger than a report of any sensible run.
+    #[error("{path} is too large: {what}")]
+    TooLarge {
+        /// The report.
+        path: PathBuf,
+        /// What there is too much of.
+        what: String,
+    },
+    /// All runs together are.
+    #[error("{tools} tools on {kernels} kernels are too many for one site")]
+    TooMany {
+        /// Suites and tracers.
+        tools: usize,
+        /// Kernels.
+        kernels: usize,
+    },
+}
+
+/// A run.
+pub(super) struct Input {
+    pub(super) report: Report,
+    pub(super) started: Timestamp,
+    /// The architectures of kernels, where the report names them.
+    pub(super) arch: BTreeMap<String, String>,
+    /// Where its evidence is, if it was kept.
+    pub(super) dir: RunDir,
+    /// Of the whole report.
+    pub(super) digest: String,
+}
+
+/// What reports may say of kernels beyond the fields of this version.
+#[derive(Deserialize)]
+struct Architectures {
+    kernels: Vec<Architecture>,
+}
+
+#[derive(Deserialize)]
+struct Architecture {
+    id: String,
+    #[serde(default)]
+    arch: Option<String>,
+}
+
+impl Input {
+    /// Reads a directory with a `report.json`, or such a file.
+    pub(super) fn read(path: &Path) -> Result<Self, InputError> {
+        let path = if path.is_dir() { path.join("report.json") } else { path.to_owned() };
+        let text = bytes(&path)?;
+        let report = Report::parse(&path, &text)?;
+        let too_large = |what: String| InputError::TooLarge { path: path.clone(), what };
+        if report.cells.len() > CELLS {
+            return Err(too_large(format!("{} cells", report.cells.len())));
+        }
+        let names = report
+            .cells
+            .iter()
+            .flat_map(|cell| [&cell.kernel, &cell.btf, &cell.backend, &cell.scenario]);
+        let names = names.chain(report.kernels.iter().map(|kernel| &kernel.id));
+        if let Some(name) = names.chain([&report.run.id]).find(|name| name.len() > NAME) {
+            return Err(too_large(format!("a name has {} bytes", name.len())));
+        }
+        let started: Timestamp = report.run.started.parse().map_err(|source| InputError::Time {
+            path: path.clone(),
+            started: report.run.started.chars().take(NAME).collect(),
+            source,
+        })?;
+        let arch = serde_json::from_slice::<Architectures>(&text).map(|all| all.kernels);
+        let arch = arch.unwrap_or_default().into_iter();
+        let arch = arch.filter_map(|kernel| Some((kernel.id, kernel.arch?)));
+        let dir = path.parent().unwrap_or(Path::new("")).to_owned();
+        Ok(Input {
+            arch: arch.collect(),
+            digest: digest(&text),
+            dir: RunDir::open(dir),
+            report,
+            started,
+        })
+    }
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>, InputError> {
+    let failed = |source: io::Error| ReportError::Read { path: path.to_owned(), source };
+    let mut text = Vec::new();
+    let file = File::open(path).map_err(failed)?;
+    file.take(LARGEST + 1).read_to_end(&mut text).map_err(failed)?;
+    if text.len() as u64 > LARGEST {
+        let what = format!("more than {} MiB", LARGEST >> 20);
+        return Err(InputError::TooLarge { path: path.to_owned(), what });
+    }
+    Ok(text)
+}
