@@ -1,4 +1,6 @@
-//! `cargo xtask pages`: checks the HTML reports in a real browser.
+//! `cargo xtask pages`: checks the HTML reports and the site in a real browser.
+
+mod axe;
 
 use std::{
     env, fs, path,
@@ -22,8 +24,17 @@ const BROWSERS: [&str; 4] =
     ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 /// The script that uses a page and collects problems.
 const PROBE: &str = include_str!("pages/probe.js");
-/// A screen, and a telephone, in CSS pixels.
-const WIDTHS: [u32; 2] = [1400, 420];
+/// A screen, a telephone, and a screen in the dark, in CSS pixels.
+const VIEWS: [(u32, Scheme); 3] =
+    [(1400, Scheme::Light), (420, Scheme::Light), (1400, Scheme::Dark)];
+/// The pages of a site that are checked.
+const SITE_PAGES: [&str; 5] = [
+    "index.html",
+    "runs.html",
+    "tools/filelife.html",
+    "kernels/fedora-44.html",
+    "kernels/debian-6.1.html",
+];
 /// The run in the README's picture, in which one tracer is wrong on one kernel.
 const EXAMPLE: &str = "docs/images/report.json";
 /// Dossiers of that run's kernels, from which the page explains what changed.
@@ -33,7 +44,22 @@ const PICTURE_SIZE: &str = "--window-size=1120,1000";
 /// A browser starts in a second or two.
 const DEADLINE: Duration = Duration::from_secs(90);
 
-/// Open HTML reports in headless Chromium, wide and narrow, and check that they work.
+/// The colours that the reader prefers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scheme {
+    Light,
+    Dark,
+}
+
+/// A page to check.
+struct Page {
+    name: String,
+    /// Relative to the directory of all pages.
+    path: String,
+}
+
+/// Open HTML reports and the pages of a site in headless Chromium, wide and narrow, light and dark, and
+/// check that they work and are accessible.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Instead, write a picture (PNG) of the README's example of a report to this file.
@@ -58,14 +84,20 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
         take_picture(&browser, &page, &path::absolute(picture)?)?;
         return Ok(Exit::Success);
     }
+    write(dir.path(), "axe.js", &axe::script()?)?;
     let mut exit = Exit::Success;
-    for (name, page) in pages(&tool, dir.path())? {
-        write(dir.path(), "page.html", &with_probe(&page)?)?;
-        for width in WIDTHS {
-            let frame = write(dir.path(), "frame.html", &frame_of("page.html", width))?;
-            let found = open(&browser, &frame)?;
+    for Page { name, path } in pages(&tool, dir.path())? {
+        let place = dir.path().join(&path);
+        let page = fs::read_to_string(&place)
+            .with_context(|| format!("failed to read {}", place.display()))?;
+        let up = "../".repeat(path.matches('/').count());
+        write(dir.path(), &path, &with_probe(&page, &up)?)?;
+        for (width, scheme) in VIEWS {
+            let frame = write(dir.path(), "frame.html", &frame_of(&path, width))?;
+            let found = open(&browser, &frame, scheme)?;
             let told = problems(&found).unwrap_or("it did not get to the end of the probe");
-            println!("{name}, {width} pixels wide: {}", if told == "none" { "ok" } else { told });
+            let result = if told == "none" { "ok" } else { told };
+            println!("{name}, {width} pixels wide, {scheme:?}: {result}");
             if told != "none" {
                 exit = Exit::Failure;
             }
@@ -74,9 +106,11 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
     Ok(exit)
 }
 
-/// Says how to get Chromium, if it is missing.
+/// Says how to get Chromium or npm, if one of them is missing.
 pub(crate) fn missing() -> Option<String> {
-    browser().is_none().then(explain)
+    let no_npm = || !axe::is_here() && program(&["npm"]).is_none();
+    let npm = "no npm here; Debian has it as `apt-get install npm`";
+    browser().is_none().then(explain).or_else(|| no_npm().then(|| npm.to_owned()))
 }
 
 fn explain() -> String {
@@ -84,14 +118,19 @@ fn explain() -> String {
 }
 
 fn browser() -> Option<String> {
+    program(&BROWSERS)
+}
+
+fn program(names: &[&str]) -> Option<String> {
     let path = env::var_os("PATH").unwrap_or_default();
     let dirs: Vec<_> = env::split_paths(&path).collect();
-    let mut paths = BROWSERS.iter().flat_map(|name| dirs.iter().map(move |f| f.join(name)));
+    let mut paths = names.iter().flat_map(|name| dirs.iter().map(move |f| f.join(name)));
     paths.find(|path| path.is_file())?.into_os_string().into_string().ok()
 }
 
-/// The page of a run in which something is wrong, that of a comparison, and the README's example.
-fn pages(tool: &HostTool, dir: &Path) -> Result<[(&'static str, String); 3]> {
+/// The page of a run in which something is wrong, that of a comparison, the README's example, and pages
+/// of a site of these runs.
+fn pages(tool: &HostTool, dir: &Path) -> Result<Vec<Page>> {
     let mut report = report();
     let run = write(dir, "run.json", &report.to_string())?;
     // Comparing a report with itself shows its failures as known. `infra` cells would make it an error.
@@ -100,11 +139,26 @@ fn pages(tool: &HostTool, dir: &Path) -> Result<[(&'static str, String); 3]> {
     }
     let known = write(dir, "known.json", &report.to_string())?;
     let ask = |args: &[&str]| tool.ask(&args.iter().map(Into::into).collect::<Vec<_>>());
-    Ok([
-        ("a run", ask(&["report", "--format", "html", &run])?),
-        ("a comparison", ask(&["report", "diff", "--format", "html", &known, &known])?),
-        ("the example", example(tool, dir)?),
-    ])
+    let reports = [
+        ("a run", "run.html", ask(&["report", "--format", "html", &run])?),
+        (
+            "a comparison",
+            "comparison.html",
+            ask(&["report", "diff", "--format", "html", &known, &known])?,
+        ),
+        ("the example", "example.html", example(tool, dir)?),
+    ];
+    let mut pages = Vec::new();
+    for (name, path, page) in reports {
+        write(dir, path, &page)?;
+        pages.push(Page { name: name.to_owned(), path: path.to_owned() });
+    }
+    let site = dir.join("site").display().to_string();
+    let example = dir.join("example/report.json").display().to_string();
+    ask(&["site", "--into", &site, &example, &run])?;
+    let of_site = |page: &str| Page { name: format!("site: {page}"), path: format!("site/{page}") };
+    pages.extend(SITE_PAGES.map(of_site));
+    Ok(pages)
 }
 
 fn write(dir: &Path, name: &str, content: &str) -> Result<String> {
@@ -152,10 +206,12 @@ fn report() -> Value {
     })
 }
 
-/// Puts the probe before everything else, so that it sees every error.
-fn with_probe(page: &str) -> Result<String> {
+/// Puts the probe before everything else, so that it sees every error. `up` leads to the directory of all
+/// pages.
+fn with_probe(page: &str, up: &str) -> Result<String> {
     let (before, after) = page.split_once("<meta ").context("the page has no head")?;
-    Ok(format!("{before}<script>\n{PROBE}</script>\n<meta {after}"))
+    let axe = format!("<script src=\"{up}axe.js\"></script>");
+    Ok(format!("{before}<script>\n{PROBE}</script>\n{axe}\n<meta {after}"))
 }
 
 /// A page with a frame of this width around the page: no window is as narrow as a telephone's. It keeps
@@ -172,9 +228,13 @@ fn frame_of(page: &str, width: u32) -> String {
 }
 
 /// The document after the probe has run.
-fn open(browser: &str, page: &str) -> Result<String> {
+fn open(browser: &str, page: &str, scheme: Scheme) -> Result<String> {
+    let scheme = match scheme {
+        Scheme::Dark => "--blink-settings=preferredColorScheme=0",
+        Scheme::Light => "--blink-settings=preferredColorScheme=1",
+    };
     without_window(browser)
-        .args(["--window-size=1500,1000", "--virtual-time-budget=20000"])
+        .args(["--window-size=1500,1000", "--virtual-time-budget=20000", scheme])
         .args(["--dump-dom".to_owned(), format!("file://{page}")])
         .read(DEADLINE)
 }
@@ -252,12 +312,15 @@ mod tests {
     #[test]
     fn a_probe_goes_before_all_else() {
         let page =
-            with_probe("<html lang=\"en\">\n<meta charset=\"utf-8\">\n<script>x</script>").unwrap();
+            with_probe("<html lang=\"en\">\n<meta charset=\"utf-8\">\n<script>x</script>", "../")
+                .unwrap();
         assert!(page.starts_with("<html lang=\"en\">\n<script>\n// Put at"), "{page}");
         assert!(
-            page.ends_with("</script>\n<meta charset=\"utf-8\">\n<script>x</script>"),
+            page.ends_with(
+                "<script src=\"../axe.js\"></script>\n<meta charset=\"utf-8\">\n<script>x</script>"
+            ),
             "{page}"
         );
-        assert!(with_probe("nothing").is_err());
+        assert!(with_probe("nothing", "").is_err());
     }
 }
