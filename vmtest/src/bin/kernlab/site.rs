@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 use kernlab_cli::Exit;
 use kernlab_kernels::chain;
-use kernlab_vmtest::site::{Address, IntoError, Options, Site, Summary};
+use kernlab_vmtest::{
+    report::table::counted,
+    site::{Address, IntoError, Options, Site, Summary},
+};
 
 use crate::{
     failure::{self, Failure},
@@ -56,8 +59,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let Summary { runs, cells, files, bytes } = summary;
     let size = bytes as f64 / f64::from(1 << 20);
     failure::print(&format!(
-        "{}: {cells} cells of {runs} runs, {files} files, {size:.1} MiB\n",
-        into.join("index.html").display()
+        "{}: {} of {}, {}, {size:.1} MiB\n",
+        into.join("index.html").display(),
+        counted(cells, "cell"),
+        counted(runs, "run"),
+        counted(files, "file")
     ))?;
     Ok(Exit::Success)
 }

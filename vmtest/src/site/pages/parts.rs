@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use super::{
     super::{
         change::Change,
-        collection::{Collection, Observation},
+        collection::{Collection, Observation, PastRun},
         status::{Status, of_outcome},
     },
     Context,
@@ -18,6 +18,7 @@ use crate::report::{
     html::{cause, page},
     in_a_line,
     regression::Finding,
+    table::counted,
 };
 
 /// The most runs that a row of the history has.
@@ -90,9 +91,9 @@ pub(super) fn change(context: &Context<'_>, root: &str, change: &Change) -> Mark
         a href={ (root) (context.place.of_change(change)) } {
             (page::name(&change.tool)) " on " (page::name(&listed(&change.kernels(), "kernel")))
         }
-        ": "
+        " (" (counted(change.cells.len(), "cell")) "): "
         @if before.is_empty() || before == now { (now) } @else { "was " (before) ", is " (now) }
-        @if !change.message.is_empty() { ". " (message(&change.message)) }
+        @if !change.message.is_empty() { div.facts { (message(&change.message)) } }
     }
 }
 
@@ -103,9 +104,9 @@ pub(super) fn cause(context: &Context<'_>, root: &str, finding: &Finding) -> Mar
     })
 }
 
-/// The newest result of a cell, as far as it is older than the newest run.
+/// The day of a cell's newest result, if it is not that of the newest run.
 pub(super) fn age(collection: &Collection, cell: &CellReport) -> Option<String> {
     let newest: Option<&Observation> = collection.history.get(&cell.id()).and_then(|a| a.last());
-    let run = newest?.run;
-    (run + 1 < collection.runs.len()).then(|| collection.runs[run].day())
+    let day = collection.runs.get(newest?.run)?.day();
+    (Some(&day) != collection.runs.last().map(PastRun::day).as_ref()).then_some(day)
 }

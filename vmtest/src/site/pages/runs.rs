@@ -27,10 +27,7 @@ pub(super) fn render(context: &Context<'_>) -> Vec<u8> {
                 } @else {
                     ul.changes {
                         @for changed in changes.iter().take(SHOWN) {
-                            li {
-                                (change(context, "", changed))
-                                small.inline { " " (counted(changed.cells.len(), "cell")) }
-                            }
+                            li { (change(context, "", changed)) }
                         }
                         @if changes.len() > SHOWN {
                             li { "and " (counted(changes.len() - SHOWN, "more change")) }
