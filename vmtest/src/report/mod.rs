@@ -96,12 +96,17 @@ impl Report {
     /// Reads the content of a `report.json`; errors name its path.
     pub(crate) fn parse(path: &Path, text: &[u8]) -> Result<Self, ReportError> {
         let not_a_report = |source| ReportError::NotAReport { path: path.to_owned(), source };
-        let Version { schema } = serde_json::from_slice(text).map_err(not_a_report)?;
+        let read = serde_json::from_slice::<Report>(text);
+        let schema = match &read {
+            Ok(report) => report.schema,
+            // Another version may have other fields.
+            Err(_) => serde_json::from_slice::<Version>(text).map_err(not_a_report)?.schema,
+        };
         if schema != SCHEMA {
             let error = serde::de::Error::custom(format!("its schema is {schema}"));
             return Err(not_a_report(error));
         }
-        serde_json::from_slice(text).map_err(not_a_report)
+        read.map_err(not_a_report)
     }
 
     /// The text of a `report.json`.

@@ -16,8 +16,8 @@ pub(super) struct Change {
     /// The index of the run that has it first.
     pub(super) run: usize,
     pub(super) category: Category,
-    /// The tool's name.
-    pub(super) tool: String,
+    /// The tool's kind and name.
+    pub(super) tool: (tool::Kind, String),
     /// The verdicts before, each once; none if the cells are new.
     pub(super) before: Vec<String>,
     /// The verdicts now.
@@ -49,7 +49,8 @@ impl Change {
     /// All changes, those of the newest run first, the worst of a run first.
     pub(super) fn all(collection: &Collection) -> Vec<Self> {
         let first_runs = first_runs(collection);
-        let mut found: BTreeMap<(usize, Category, String, String), Self> = BTreeMap::new();
+        let mut found: BTreeMap<(usize, Category, (tool::Kind, String), String), Self> =
+            BTreeMap::new();
         for cell in &collection.current.cells {
             let id = cell.id();
             let (kind, tool) = tool::key(cell);
@@ -57,11 +58,12 @@ impl Change {
             for (before, now) in steps(collection.history.get(&id).map_or(&[], Vec::as_slice)) {
                 let Some(category) = category(before, now, first) else { continue };
                 let cause = now.fingerprint.as_deref().unwrap_or_default().to_owned();
-                let key = (now.run, category, tool.to_owned(), cause);
+                let tool = (kind, tool.to_owned());
+                let key = (now.run, category, tool.clone(), cause);
                 let change = found.entry(key).or_insert_with(|| Change {
                     run: now.run,
                     category,
-                    tool: tool.to_owned(),
+                    tool,
                     before: Vec::new(),
                     now: Vec::new(),
                     message: now.message.to_string(),

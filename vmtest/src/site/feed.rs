@@ -46,7 +46,7 @@ fn write(
         .with_attribute(("xmlns", "http://www.w3.org/2005/Atom"))
         .write_inner_content(|out| {
             text(out, "title", &format!("{}: regressions", options.title))?;
-            text(out, "id", &name(&["feed", &options.title]))?;
+            text(out, "id", &name(&["feed", &options.title, &address("")]))?;
             text(out, "updated", &updated)?;
             link(out, "self", &address("feed.xml"))?;
             link(out, "alternate", &address("index.html"))?;
@@ -69,7 +69,7 @@ fn entry(
     let cell = change.cells.first().map(String::as_str).unwrap_or_default();
     let title = format!(
         "{} on {}: {}",
-        change.tool,
+        change.tool.1,
         listed(&change.kernels(), "kernel"),
         change.now.join(" or ")
     );

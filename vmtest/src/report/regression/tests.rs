@@ -499,3 +499,23 @@ fn two_kernels_of_a_run() {
         "the run run has no cells of a kernel \"6.19\"; its kernels are debian-6.18, debian-6.19"
     );
 }
+
+#[test]
+fn a_suite_is_explained_by_what_its_tracer_names() {
+    let [good, bad] = ["debian-6.18", "debian-6.19"].map(|k| format!("{k}/embedded/suite/mine"));
+    let mut report = report("r", &[(&good, Pass), (&bad, Fail)]);
+    let run = |report: &Report, message: &str| {
+        let mut cell = report.cells[1].clone();
+        cell.message = message.to_owned();
+        let made = Made::default();
+        Regression::explain(Side { report, evidence: &made }, &cell)
+    };
+    report.cells.iter_mut().for_each(|cell| cell.release = Some(cell.kernel[7..].to_owned()));
+    let [explanation] = &run(&report, "can't read the dentry of vfs_create")[..] else {
+        panic!("it has one")
+    };
+    assert_eq!(explanation.beside, "debian-6.18");
+    let first = "`vfs_create` takes the dentry as 2nd argument from 6.19, was 3rd";
+    assert_eq!(explanation.changes[0], first);
+    assert_eq!(run(&report, "it names nothing"), []);
+}

@@ -20,6 +20,7 @@ use crate::report::{
     html::page,
     printable,
     regression::{Finding, Regression, Side},
+    table::counted,
 };
 
 const STYLE: &str = include_str!("site.css");
@@ -115,9 +116,13 @@ impl Context<'_> {
         let runs = &self.collection.runs;
         html! {
             p {
-                "Made by kernlab from " (crate::report::table::counted(runs.len(), "run"))
+                "Made by kernlab from " (counted(runs.len(), "run"))
                 @if let Some(newest) = runs.last() { ", the newest of " (newest.moment()) }
                 "."
+                @if self.evidence.left_out > 0 {
+                    " Evidence of " (counted(self.evidence.left_out, "cell"))
+                    " is left out, because all together would be too large."
+                }
             }
         }
     }

@@ -89,7 +89,7 @@ pub(super) fn change(context: &Context<'_>, root: &str, change: &Change) -> Mark
     html! {
         span.cell.(class) { (change.category.title()) } " "
         a href={ (root) (context.place.of_change(change)) } {
-            (page::name(&change.tool)) " on " (page::name(&listed(&change.kernels(), "kernel")))
+            (page::name(&change.tool.1)) " on " (page::name(&listed(&change.kernels(), "kernel")))
         }
         " (" (counted(change.cells.len(), "cell")) "): "
         @if before.is_empty() || before == now { (now) } @else { "was " (before) ", is " (now) }

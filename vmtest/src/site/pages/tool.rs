@@ -31,7 +31,10 @@ pub(super) fn render(context: &Context<'_>, tool: &Tool<'_>, badge: &Badge) -> V
     let causes = causes(context, tool);
     let runs: Vec<_> = runs_of(context.collection, &tool.cells).into_iter().collect();
     let runs = &runs[runs.len().saturating_sub(HISTORY)..];
-    let changes = context.changes.iter().filter(|change| change.tool == tool.name);
+    let changes = context
+        .changes
+        .iter()
+        .filter(|change| (change.tool.0, change.tool.1.as_str()) == (tool.kind, tool.name));
     let changes: Vec<_> = changes.take(SHOWN).collect();
     let content = html! {
         p.facts {
