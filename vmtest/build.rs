@@ -1,5 +1,6 @@
 //! Embeds the programs that run in guests into a release build, so that an installed `kernlab` works
-//! without a checkout. Everything else is in `src/guest_programs.rs`.
+//! without a checkout, and the commit that it was built from. Everything else is in
+//! `src/guest_programs.rs`.
 
 use std::{
     env, fs,
@@ -9,8 +10,21 @@ use std::{
 };
 
 const GUEST_VARIABLE: &str = "KERNLAB_GUEST";
+/// Names the commit where there is no checkout of git.
+const COMMIT_VARIABLE: &str = "KERNLAB_COMMIT";
 /// The file with the list of the embedded programs, an expression of Rust.
 const LIST: &str = "guest_programs.rs";
+
+/// What to do if the guest's programs can't be built.
+const NO_GUEST_PROGRAMS: &str = "
+
+The programs that run in guests are a part of a release build of kernlab, and can't be built here: the
+lines above say what is missing.
+- In a checkout, `cargo xtask install` installs what is missing, and then kernlab.
+- `KERNLAB_GUEST=DIR cargo install ...` takes the programs that are in DIR, such as those that `cargo
+  xtask guest` built on another machine.
+- A release has an archive and a Debian package, which need no build.
+";
 
 fn main() {
     println!("cargo::rerun-if-env-changed={GUEST_VARIABLE}");
@@ -21,9 +35,38 @@ fn main() {
         // Debug builds are for `cargo xtask`, which names the directory of the programs.
         _ => Vec::new(),
     };
+    println!("cargo::rustc-env=KERNLAB_COMMIT_IN_VERSION={}", commit_in_version());
     let entries = programs.iter().map(|program| embed(program, &out));
     let list = format!("&[{}]", entries.collect::<Vec<_>>().join(", "));
     write(&out.join(LIST), list.as_bytes());
+}
+
+/// ` (0123456789ab)`, or nothing if the commit is not known. Debug builds have none: they would be
+/// compiled again after every commit.
+fn commit_in_version() -> String {
+    println!("cargo::rerun-if-env-changed={COMMIT_VARIABLE}");
+    if variable("PROFILE") != "release" {
+        return String::new();
+    }
+    let commit = env::var(COMMIT_VARIABLE).ok().or_else(commit_of_checkout).unwrap_or_default();
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    match commit.chars().all(is_word) && !commit.is_empty() {
+        true => format!(" ({commit})"),
+        false => String::new(),
+    }
+}
+
+/// The commit of the checkout, if git knows it, with `-dirty` if files differ from it.
+fn commit_of_checkout() -> Option<String> {
+    let root = Path::new(&variable("CARGO_MANIFEST_DIR")).join("..");
+    // A package that was unpacked inside of somebody's repository is not of that repository.
+    if !root.join(".git").exists() {
+        return None;
+    }
+    let describe = ["describe", "--always", "--abbrev=12", "--dirty", "--exclude=*"];
+    let git = Command::new("git").args(describe).current_dir(&root).output().ok()?;
+    let commit = String::from_utf8(git.stdout).ok().filter(|_| git.status.success())?;
+    Some(commit.trim().to_owned())
 }
 
 fn variable(name: &str) -> String {
@@ -49,10 +92,7 @@ fn guest_dir(out: &Path) -> PathBuf {
         .stderr(Stdio::inherit())
         .output()
         .unwrap_or_else(|error| panic!("cargo does not start: {error}"));
-    assert!(
-        output.status.success(),
-        "the programs that run in guests can't be built: run `cargo xtask install` in the checkout"
-    );
+    assert!(output.status.success(), "{NO_GUEST_PROGRAMS}");
     let stdout = String::from_utf8(output.stdout).expect("the directory is in UTF-8");
     stdout.lines().last().expect("`cargo xtask guest` prints the directory").into()
 }

@@ -8,7 +8,7 @@
 mod memory;
 mod probe;
 
-use std::{env, path::Path};
+use std::{env, io, path::Path};
 
 use self::{
     memory::{Circumstances, Memory},
@@ -88,6 +88,16 @@ pub fn decide(
     Ok(AccelChoice { accelerator: finding.accelerator(), news: news_of(&finding) })
 }
 
+/// Opens the device of KVM, which every host with KVM lets its users do. Whether it runs a guest is
+/// known only after [`decide`].
+///
+/// # Errors
+///
+/// There is no such device, or this process may not open it.
+pub fn open_kvm() -> io::Result<()> {
+    probe::open_device(Path::new(KVM))
+}
+
 fn wished(wish: &str) -> Result<Option<Accelerator>, AccelError> {
     match wish {
         "" | "auto" => Ok(None),
@@ -97,9 +107,9 @@ fn wished(wish: &str) -> Result<Option<Accelerator>, AccelError> {
     }
 }
 
-fn without_device(error: &std::io::Error) -> Option<String> {
+fn without_device(error: &io::Error) -> Option<String> {
     // Without the device, the user expects no acceleration.
-    (error.kind() != std::io::ErrorKind::NotFound)
+    (error.kind() != io::ErrorKind::NotFound)
         .then(|| format!("{KVM} can't be opened ({error}): guests run without acceleration (TCG)"))
 }
 
@@ -125,7 +135,7 @@ fn news_of(finding: &Finding) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::{io, time::Duration};
+    use std::time::Duration;
 
     use rstest::rstest;
 

@@ -10,15 +10,15 @@
 mod cache;
 mod key;
 
-use std::path::PathBuf;
+use std::{io, path::PathBuf};
 
 use kernlab_core::outcome::Outcome;
 
 use crate::{
     lab::{BOOT_TIMEOUT, Bootable, Checkpoint, Guest, Job, LabError, Primed, Ready},
-    qemu::InjectedFile,
+    qemu::{Binary, InjectedFile},
 };
-use kernlab_kernels::{Observer, Store, chain};
+use kernlab_kernels::{Digest, Observer, Store, chain};
 
 use self::{
     cache::{CheckpointCache, Taken},
@@ -39,6 +39,16 @@ impl Checkpoints {
             store: store.clone(),
             cache: CheckpointCache::at(store.root().join("checkpoints")),
         }
+    }
+
+    /// Identifies what all checkpoints of this machine depend on beside their kernel: the processor,
+    /// the running kernel, and QEMU.
+    ///
+    /// # Errors
+    ///
+    /// QEMU can't be read.
+    pub fn circumstances(qemu: &Binary) -> io::Result<Digest> {
+        key::circumstances(qemu.path())
     }
 
     /// A guest that works: booted if `cold`, else as from [`Checkpoints::guest`].

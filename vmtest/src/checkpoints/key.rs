@@ -76,6 +76,12 @@ fn machine(bootable: &Bootable) -> io::Result<Digest> {
     Ok(Digest::of(text.as_bytes()))
 }
 
+/// Identifies the machine and its QEMU.
+pub(super) fn circumstances(qemu: &Path) -> io::Result<Digest> {
+    let text = format!("kernlab {FORMAT}\n{}\n{}", processor(), identity(qemu)?);
+    Ok(Digest::of(text.as_bytes()))
+}
+
 #[cfg(test)]
 impl Key {
     pub(super) fn for_test(name: &str, contents: &str) -> Self {

@@ -2,6 +2,7 @@
 //!
 //! `docs/report-schema.md` documents the JSON form.
 
+pub mod counts;
 mod find;
 pub(crate) mod grid;
 pub mod headline;
@@ -369,6 +370,11 @@ impl Tally {
             *counts.entry(cell.outcome).or_default() += 1;
         }
         Tally(counts)
+    }
+
+    /// The number of cells with each outcome that occurs.
+    pub fn counts(&self) -> impl Iterator<Item = (Outcome, usize)> {
+        self.0.iter().map(|(outcome, count)| (*outcome, *count))
     }
 
     /// The worst severity of all cells: a failure outranks an inconclusive cell. Without any cells

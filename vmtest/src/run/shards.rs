@@ -15,7 +15,10 @@ use kernlab_core::{
 use serde::Serialize;
 
 use super::dir::write_json;
-use crate::report::{self, CellReport, Report, ReportError, Run, SCHEMA, Tally};
+use crate::{
+    report::{self, CellReport, Kernel, Report, ReportError, Run, SCHEMA, Tally},
+    verdict,
+};
 
 /// One of several parts of a run, split by cell rather than by kernel: for machines that have all
 /// kernels.
@@ -132,7 +135,11 @@ pub enum MergeError {
 
 /// Merges the reports and the evidence of `dirs` into the directory `into`. A cell of `expected`
 /// that is in none of them becomes `not-run`.
-pub fn merge(expected: &[Cell], dirs: &[PathBuf], into: &Path) -> Result<Report, MergeError> {
+pub fn merge<Name: ToString>(
+    expected: &[Name],
+    dirs: &[PathBuf],
+    into: &Path,
+) -> Result<Report, MergeError> {
     let mut found: BTreeMap<String, (CellReport, &PathBuf)> = BTreeMap::new();
     let mut reports = Vec::new();
     let known: BTreeSet<_> = expected.iter().map(ToString::to_string).collect();
@@ -179,9 +186,9 @@ pub fn merge(expected: &[Cell], dirs: &[PathBuf], into: &Path) -> Result<Report,
             repeat: reports.iter().map(|r| r.run.repeat).min().unwrap_or(NonZeroU32::MIN),
             exit_code: report::exit_code(Tally::of(&cells).severity()),
         },
-        kernels: reports.into_iter().flat_map(|report| report.kernels).collect(),
+        kernels: kernels(reports.into_iter().flat_map(|report| report.kernels)),
+        remarks: verdict::alike::remarks(&cells),
         cells,
-        remarks: Vec::new(),
     };
     let path = into.join("report.json");
     write_json(&path, &report).map_err(|source| MergeError::Evidence {
@@ -190,6 +197,21 @@ pub fn merge(expected: &[Cell], dirs: &[PathBuf], into: &Path) -> Result<Report,
         source,
     })?;
     Ok(report)
+}
+
+/// Each kernel once. A part that ran cells on it knows more than one that did not.
+fn kernels(all: impl Iterator<Item = Kernel>) -> Vec<Kernel> {
+    let mut kernels: Vec<Kernel> = Vec::new();
+    for kernel in all {
+        match kernels.iter_mut().find(|known| known.id == kernel.id) {
+            None => kernels.push(kernel),
+            Some(known) => {
+                known.release = known.release.take().or(kernel.release);
+                known.unavailable = known.unavailable.take().or(kernel.unavailable);
+            }
+        }
+    }
+    kernels
 }
 
 /// Copies a tree of regular files. Links are left out. A missing directory counts as empty.
@@ -281,8 +303,18 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let all = cells(&[("a", 2), ("b", 1)]);
         let dirs = [ran(root.path(), "two", &all[2..]), ran(root.path(), "other", &all[..2])];
+        for dir in &dirs {
+            let path = dir.join("report.json");
+            let mut part = Report::read(&path).unwrap();
+            let release = (dir == &dirs[1]).then(|| "6.1.0".to_owned());
+            part.kernels.push(Kernel { id: "a".to_owned(), release, unavailable: None });
+            write_json(&path, &part).unwrap();
+        }
         let into = root.path().join("all");
         let report = merge(&all, &dirs, &into).unwrap();
+        let known =
+            Kernel { id: "a".to_owned(), release: Some("6.1.0".to_owned()), unavailable: None };
+        assert_eq!(report.kernels, [known], "both parts had the kernel");
         let order: Vec<_> = report.cells.iter().map(CellReport::id).collect();
         assert_eq!(order, all.iter().map(ToString::to_string).collect::<Vec<_>>());
         assert_eq!((report.run.duration_ms, report.run.exit_code), (5, 0));

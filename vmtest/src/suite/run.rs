@@ -14,7 +14,7 @@ use kernlab_core::{
     dossier::{Dossier, diff::Whole},
     outcome::{Outcome, Reason, Verdict},
 };
-use kernlab_kernels::{Entry, Kernels, SelectError, Unpacked, chain};
+use kernlab_kernels::{Entry, Kernels, Observer, SelectError, Unpacked, chain};
 
 use super::{
     cell::{self, PackError, Packed, Setting, SuiteCell},
@@ -93,6 +93,29 @@ pub struct Suites<'a> {
 
 /// Is told what a tracer writes: cell, stream, bytes.
 pub type OutputListener<'a> = &'a (dyn Fn(&str, Stream, &[u8]) + Sync);
+
+/// The kernels that the command line names, or else the project.
+pub fn entries(
+    kernels: &Kernels,
+    options: &TestOptions,
+    project: &[String],
+    observer: &dyn Observer,
+) -> Result<Vec<Entry>, SuiteRunError> {
+    selection::entries(kernels, options, project, observer)
+}
+
+/// The names of the cells that [`run`] would run.
+pub fn cells(
+    kernels: &Kernels,
+    options: &TestOptions,
+    suites: &Suites<'_>,
+    observer: &dyn Observer,
+) -> Result<Vec<String>, SuiteRunError> {
+    let chosen = selection::choose(suites.suites, options.suite.as_deref())?;
+    let entries = selection::entries(kernels, options, suites.kernels, observer)?;
+    let cells = selection::cells(suites.suites, &chosen, &entries, options)?;
+    Ok(cells.into_iter().map(|cell| cell.id).collect())
+}
 
 /// Runs the suites on the selected kernels, with the programs of the directory `guest`, and writes
 /// the report into the directory of the run.

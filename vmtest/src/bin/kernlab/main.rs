@@ -26,11 +26,13 @@ macro_rules! println {
 
 mod bench;
 mod building;
+mod ci;
 mod deps;
 mod exec;
 mod failure;
 mod init;
 mod kernels;
+mod manual;
 mod matrix;
 mod report;
 mod repro;
@@ -48,11 +50,14 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use kernlab_cli::Exit;
 
+/// The version, and the commit of a release build.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), env!("KERNLAB_COMMIT_IN_VERSION"));
+
 /// Runs eBPF tracers on many kernels and compares what they report.
 #[derive(Debug, Parser)]
 #[command(
     name = "kernlab",
-    version,
+    version = VERSION,
     after_help = "Examples:\n  kernlab exec --kernel 6.1 -- uname -r\n  kernlab test -- ./agent --self-test\n  \
                   kernlab kernels list"
 )]
@@ -66,6 +71,11 @@ enum Command {
     /// Measure what the lab's own steps cost on this machine.
     #[command(subcommand)]
     Bench(bench::Command),
+    /// Run suites in CI: caches, parts, comparisons, summaries.
+    #[command(subcommand)]
+    Ci(ci::Command),
+    /// Print the completions of a shell: bash, zsh, fish, elvish or powershell.
+    Completions(manual::Completions),
     /// Show what each tracer depends on, or a BPF object of yours, and whether each kernel has it.
     Deps(deps::Arguments),
     /// Run a program of this machine in each kernel.
@@ -75,6 +85,8 @@ enum Command {
     /// List, resolve and download kernels.
     #[command(subcommand)]
     Kernels(kernels::Command),
+    /// Write the manual pages of all commands into a directory.
+    Man(manual::Pages),
     /// Divide the matrix into shards, and merge their reports.
     Matrix(matrix::Arguments),
     /// Render the report of a finished run.
@@ -104,6 +116,8 @@ fn main() -> ExitCode {
 fn run() -> ExitCode {
     let done: Result<Exit, failure::Failure> = match Arguments::parse().command {
         Command::Bench(command) => bench::run(&command),
+        Command::Ci(command) => ci::run(&command),
+        Command::Completions(arguments) => manual::completions(&arguments),
         Command::Deps(arguments) => deps::run(&arguments),
         // The exit codes of these two may be those of a program.
         Command::Exec(arguments) => match exec::run(&arguments) {
@@ -112,6 +126,7 @@ fn run() -> ExitCode {
         },
         Command::Init(arguments) => init::run(&arguments),
         Command::Kernels(command) => kernels::run(&command),
+        Command::Man(arguments) => manual::pages(&arguments),
         Command::Matrix(arguments) => matrix::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
         Command::Repro(arguments) => repro::run(&arguments),
@@ -134,7 +149,7 @@ mod tests {
     use super::*;
 
     /// A command and all below it that `--help` lists, as they are typed.
-    fn all(command: &clap::Command, path: &str) -> Vec<(String, clap::Command)> {
+    pub(crate) fn all(command: &clap::Command, path: &str) -> Vec<(String, clap::Command)> {
         let path = format!("{path} {}", command.get_name()).trim_start().to_owned();
         let shown = command.get_subcommands().filter(|command| !command.is_hide_set());
         let below = shown.flat_map(|command| all(command, &path)).collect::<Vec<_>>();

@@ -50,31 +50,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let Arguments { options, guest, json, command, .. } = arguments;
     let terminal = Arc::new(Terminal::new());
     let show: Arc<dyn RunObserver> = Arc::clone(&terminal) as _;
-    let here = std::env::current_dir()?;
     let is_command = !command.is_empty();
-    let (project, at) = if is_command {
-        let suites = vec![Suite::command(command.clone())];
-        let project = Project { path: here.join(FILE_NAME), kernels: vec![], build: None, suites };
-        (project, Circumstances::of_process(&here, None))
-    } else {
-        let project = read(arguments.config.as_deref(), &here)?;
-        let at = Circumstances::of_project(&std::path::absolute(project.dir())?);
-        (project, at)
-    };
+    let tested = Tested::find(arguments.config.as_deref(), command)?;
     let kernels = selection::open(&options.selected.scope)?;
     let guest = guest.dir(&kernels)?;
     if let Some(copies) = &options.report {
         // Told now, and not after the run.
         check_dir(copies)?;
     }
-    build(&project)?;
-    let invocation = match is_command {
-        true => Invocation::Command { argv: command.clone() },
-        false => Invocation::Suites { config: arguments.config.clone() },
-    };
-    let suites = Suites { suites: &project.suites, kernels: &project.kernels, at, invocation };
+    build(&tested.project)?;
     let Outcomes { report, dir } =
-        run::run(&kernels, options, &suites, &guest, &show, &|_, _, _| {})?;
+        run::run(&kernels, options, &tested.suites(), &guest, &show, &|_, _, _| {})?;
     if let Some(copies) = &options.report {
         copy_report(dir.path(), copies)?;
     }
@@ -94,6 +80,40 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         ))?;
     }
     Ok(exit_of(Tally::of(&report.cells).severity()))
+}
+
+/// What is tested: the suites of a project, or a command.
+pub(crate) struct Tested {
+    pub(crate) project: Project,
+    at: Circumstances,
+    invocation: Invocation,
+}
+
+impl Tested {
+    /// The command, or else the suites of the file `config` or of the nearest one.
+    pub(crate) fn find(config: Option<&Path>, command: &[String]) -> Result<Self, Failure> {
+        let here = std::env::current_dir()?;
+        if command.is_empty() {
+            let project = read(config, &here)?;
+            let at = Circumstances::of_project(&std::path::absolute(project.dir())?);
+            let invocation = Invocation::Suites { config: config.map(Path::to_owned) };
+            return Ok(Tested { project, at, invocation });
+        }
+        let suites = vec![Suite::command(command.to_vec())];
+        let project = Project { path: here.join(FILE_NAME), kernels: vec![], build: None, suites };
+        let at = Circumstances::of_process(&here, None);
+        Ok(Tested { project, at, invocation: Invocation::Command { argv: command.to_vec() } })
+    }
+
+    /// For a run.
+    pub(crate) fn suites(&self) -> Suites<'_> {
+        Suites {
+            suites: &self.project.suites,
+            kernels: &self.project.kernels,
+            at: self.at.clone(),
+            invocation: self.invocation.clone(),
+        }
+    }
 }
 
 /// Reads the description of the suites.

@@ -79,6 +79,7 @@ fn colour(category: Category) -> &'static str {
         | Category::NoLongerSupported
         | Category::MoreInstructions
         | Category::Vanished
+        | Category::FailingNotRunBefore
         | Category::StillFailing => "fail",
         Category::Inconclusive => "infra",
         Category::Fixed | Category::NewlySupported => "pass",

@@ -19,6 +19,8 @@ pub enum Category {
     MoreInstructions,
     /// It no longer exists.
     Vanished,
+    /// It fails, and the base side does not know whether it did before.
+    FailingNotRunBefore,
     /// Its outcome is inconclusive.
     Inconclusive,
     /// It failed before and still does.
@@ -53,7 +55,8 @@ impl Category {
         match (old.0.severity(), new.0.severity()) {
             (_, Severity::Inconclusive) => Some(Category::Inconclusive),
             (Severity::Failure, Severity::Failure) => Some(Category::StillFailing),
-            (_, Severity::Failure) => Some(Category::NewFailure),
+            (Severity::Inconclusive, Severity::Failure) => Some(Category::FailingNotRunBefore),
+            (Severity::Expected, Severity::Failure) => Some(Category::NewFailure),
             (Severity::Failure | Severity::Inconclusive, Severity::Expected) => {
                 Some(Category::Fixed)
             }
@@ -79,7 +82,8 @@ impl Category {
 
     /// Whether to look for explanations.
     pub(super) fn is_new_trouble(self) -> bool {
-        matches!(self, Category::NewFailure | Category::NoLongerSupported)
+        use Category::{FailingNotRunBefore, NewFailure, NoLongerSupported};
+        matches!(self, NewFailure | NoLongerSupported | FailingNotRunBefore)
     }
 
     /// The severity for the exit code.
@@ -89,7 +93,7 @@ impl Category {
             | Category::NoLongerSupported
             | Category::MoreInstructions
             | Category::Vanished => Severity::Failure,
-            Category::Inconclusive => Severity::Inconclusive,
+            Category::FailingNotRunBefore | Category::Inconclusive => Severity::Inconclusive,
             Category::StillFailing
             | Category::EventsChanged
             | Category::Fixed
@@ -113,6 +117,7 @@ impl Category {
             Category::NoLongerSupported => "no longer supported",
             Category::MoreInstructions => "more instructions",
             Category::Vanished => "vanished",
+            Category::FailingNotRunBefore => "failing and not run before",
             Category::Inconclusive => "inconclusive",
             Category::StillFailing => "still failing",
             Category::EventsChanged => "events changed",

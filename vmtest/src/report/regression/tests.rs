@@ -110,6 +110,30 @@ pub(super) fn everything() -> Regression {
 }
 
 #[test]
+fn a_failure_is_only_new_if_the_base_knows_better() {
+    let cells = |outcome| [("k/embedded/suite/a", outcome), ("k/embedded/suite/b", Pass)];
+    let category = |old, new| compare(&cells(old), &cells(new)).findings[0].category;
+    assert_eq!(category(Pass, Fail), Category::NewFailure);
+    assert_eq!(category(Unsupported, Fail), Category::NewFailure);
+    assert_eq!(category(Fail, KernelCrash), Category::StillFailing);
+    let unknown = compare(&cells(Infra), &cells(Fail));
+    assert_eq!(unknown.findings[0].category, Category::FailingNotRunBefore);
+    assert_eq!(unknown.severity(), Severity::Inconclusive);
+    assert!(unknown.summary().contains("failing and not run before: 1"), "{unknown}");
+    // A cell that the base does not have at all is the head's own.
+    let new = compare(&cells(Pass)[1..], &cells(Fail));
+    assert_eq!(
+        (new.findings[0].category, new.severity()),
+        (Category::NewFailure, Severity::Failure)
+    );
+    let lost = compare(&cells(Fail), &cells(Pass)[1..]);
+    assert_eq!(
+        (lost.findings[0].category, lost.severity()),
+        (Category::Vanished, Severity::Failure)
+    );
+}
+
+#[test]
 fn everything_that_can_happen_between_two_runs() {
     let regression = everything();
     assert_eq!(regression.severity(), Severity::Failure);
@@ -253,7 +277,7 @@ fn everything_that_can_happen_between_two_runs() {
 #[case::fixed(&[Fail], &[Pass], Severity::Expected)]
 #[case::known_now(&[Infra], &[Unsupported], Severity::Expected)]
 #[case::broken(&[Pass], &[Fail], Severity::Failure)]
-#[case::not_known_before(&[Infra], &[Fail], Severity::Failure)]
+#[case::not_known_before(&[Infra], &[Fail], Severity::Inconclusive)]
 #[case::not_known_now(&[Fail], &[Infra], Severity::Inconclusive)]
 #[case::never_known(&[Infra], &[Infra], Severity::Inconclusive)]
 #[case::broken_and_not_known(&[Pass, Pass], &[Infra, KernelCrash], Severity::Failure)]

@@ -1,0 +1,70 @@
+//! `kernlab ci keys`: the names of caches.
+
+use clap::Args;
+use kernlab_cli::Exit;
+use kernlab_kernels::{Digest, Entry, Kernels, Silent, chain};
+use kernlab_vmtest::{accel, checkpoints::Checkpoints, qemu::Binary, suite};
+
+use super::{Choice, output};
+use crate::{failure::Failure, selection, test};
+
+/// Print the store's directory, what its caches are named after, and whether this machine has KVM.
+///
+/// Kernels are named after what the lock says of them. Saved guests are also named after the
+/// processor, the running kernel and QEMU: no other machine can use them.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  kernlab ci keys --kernels '5.10 6.1'")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    choice: Choice,
+}
+
+pub(super) fn run(Arguments { choice }: &Arguments) -> Result<Exit, Failure> {
+    let options = choice.options()?;
+    let kernels = selection::open(&options.selected.scope)?;
+    // A project that tests a command has no kernlab.toml.
+    let project = match test::Tested::find(choice.config(), &[]) {
+        Ok(tested) => tested.project.kernels,
+        Err(_) if choice.config().is_none() => Vec::new(),
+        Err(failure) => return Err(failure),
+    };
+    let entries = suite::run::entries(&kernels, &options, &project, &Silent)?;
+    let locked = Digest::of(describe(&kernels, &entries).as_bytes());
+    let qemu = Binary::find().map_err(|error| Failure::infrastructure(&error))?;
+    let machine = Checkpoints::circumstances(&qemu)
+        .map_err(|error| Failure::from(error).of("cannot read QEMU: "))?;
+    let saved =
+        Digest::of(format!("{locked}\n{machine}\n{}", env!("CARGO_PKG_VERSION")).as_bytes());
+    let accelerator = match accel::open_kvm() {
+        Ok(()) => "kvm",
+        Err(error) => {
+            let why = chain(&error);
+            output::notice(&format!(
+                "no KVM on this machine (/dev/kvm: {why}): guests are emulated (TCG), which is slower; \
+                 deadlines are four times as long"
+            ))?;
+            "tcg"
+        }
+    };
+    output::hand_over(&[
+        ("store", kernels.store().root().display().to_string()),
+        ("kernels-key", format!("kernlab-kernels-{locked}")),
+        ("checkpoints-key", format!("kernlab-checkpoints-{saved}")),
+        ("accelerator", accelerator.to_owned()),
+    ])?;
+    Ok(Exit::Success)
+}
+
+/// What decides which files of the store the entries need.
+fn describe(kernels: &Kernels, entries: &[Entry]) -> String {
+    let mut lines: Vec<String> = entries
+        .iter()
+        .map(|entry| match kernels.locked(entry) {
+            Some(locked) => format!("{locked:?}"),
+            None => format!("{} {:?}", entry.id, entry.source),
+        })
+        .collect();
+    // The order of the command line does not matter.
+    lines.sort();
+    lines.join("\n")
+}

@@ -1,0 +1,77 @@
+//! Where a CI system looks for results: GitHub's files, or standard output.
+
+use std::{env, fs::File, io::Write as _, path::Path};
+
+use crate::failure::{self, Failure};
+
+/// The environment variable with the file of a step's outputs on GitHub.
+const OUTPUT_VARIABLE: &str = "GITHUB_OUTPUT";
+/// The environment variable with the path of the job's summary on GitHub.
+const SUMMARY_VARIABLE: &str = "GITHUB_STEP_SUMMARY";
+/// Is set in GitHub's jobs.
+const GITHUB_VARIABLE: &str = "GITHUB_ACTIONS";
+
+/// Hands over named values: to GitHub if it says where, otherwise on standard output.
+pub(super) fn hand_over(values: &[(&str, String)]) -> Result<(), Failure> {
+    let text: String = values.iter().map(|(name, value)| line(name, value)).collect();
+    match append(OUTPUT_VARIABLE, &text)? {
+        true => Ok(()),
+        false => failure::print(&text),
+    }
+}
+
+/// Appends to the job's summary, where there is one.
+pub(super) fn summarise(text: &str) -> Result<(), Failure> {
+    append(SUMMARY_VARIABLE, text).map(drop)
+}
+
+/// Tells something that is worth a line where GitHub shows them.
+pub(super) fn notice(text: &str) -> Result<(), Failure> {
+    let is_github = env::var_os(GITHUB_VARIABLE).is_some_and(|value| value == "true");
+    match is_github {
+        true => failure::print(&format!("::notice title=kernlab::{text}\n")),
+        false => {
+            say!("{text}");
+            Ok(())
+        }
+    }
+}
+
+/// Appends to the file that the variable names, if it names one.
+fn append(variable: &str, text: &str) -> Result<bool, Failure> {
+    let Some(path) = env::var_os(variable).filter(|path| !path.is_empty()) else {
+        return Ok(false);
+    };
+    let path = Path::new(&path);
+    let file = File::options().create(true).append(true).open(path);
+    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|error| Failure::from(error).of(&format!("failed to write {variable}: ")))?;
+    Ok(true)
+}
+
+/// A value as GitHub reads it. One with several lines ends with a line that it does not have.
+fn line(name: &str, value: &str) -> String {
+    if !value.contains(['\n', '\r']) {
+        return format!("{name}={value}\n");
+    }
+    let mut end = "end".to_owned();
+    while value.contains(&end) {
+        end.push('-');
+    }
+    format!("{name}<<{end}\n{value}\n{end}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::plain("a b", "name=a b\n")]
+    #[case::looks_like_another("x\nother=1", "name<<end\nx\nother=1\nend\n")]
+    #[case::looks_like_the_end("x\nend\ny=1", "name<<end-\nx\nend\ny=1\nend-\n")]
+    fn a_value_is_one_value(#[case] value: &str, #[case] expected: &str) {
+        assert_eq!(line("name", value), expected);
+    }
+}
