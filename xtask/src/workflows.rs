@@ -1,11 +1,14 @@
-//! `cargo xtask workflows`: checks the workflows in `.github` and the shell scripts.
+//! `cargo xtask workflows`: checks the workflows in `.github`, the actions, the workflows that the
+//! documentation has as examples, and the shell scripts.
+
+mod derived;
 
 use std::{
-    env,
+    env, fs,
     path::{Path, PathBuf},
 };
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use xshell::{Shell, cmd};
 
 use kernlab_cli::Exit;
@@ -17,8 +20,11 @@ use crate::{invocation::Invocation, workspace};
 pub(crate) const PROGRAMS: [&str; 3] = ["actionlint", "shellcheck", "zizmor"];
 /// The Python environment that is searched first.
 const ENVIRONMENT: &str = "target/linters";
+/// Where workflows are written that are no files of their own.
+const DERIVED: &str = "target/workflows";
 
-/// Check the workflows in `.github` with actionlint and zizmor, and the shell scripts with shellcheck.
+/// Check the workflows in `.github`, the actions and the examples with actionlint and zizmor, and the
+/// shell scripts with shellcheck.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {}
 
@@ -42,14 +48,20 @@ pub(crate) fn run(_: &Args) -> Result<Exit> {
         }
     };
     let sh = Shell::new()?;
+    let Derived { examples, actions } = derive(&root)?;
     sh.change_dir(root);
     let scripts = sh.read_dir("scripts")?;
+    let derived = examples.iter().chain(&actions);
     let mut exit = Exit::Success;
     for command in [
         cmd!(sh, "{shellcheck} .ci/run {scripts...}"),
         cmd!(sh, "{actionlint} -shellcheck {shellcheck}"),
+        cmd!(sh, "{actionlint} -shellcheck {shellcheck} {derived...}"),
         // Offline: what zizmor learns from GitHub differs from day to day.
-        cmd!(sh, "{zizmor} --offline --no-progress --persona pedantic .github"),
+        cmd!(
+            sh,
+            "{zizmor} --offline --no-progress --persona pedantic .github action {examples...}"
+        ),
     ] {
         println!("==> {command}");
         if let Err(error) = command.quiet().run() {
@@ -58,6 +70,56 @@ pub(crate) fn run(_: &Args) -> Result<Exit> {
         }
     }
     Ok(exit)
+}
+
+/// The paths of workflows that were written to be checked.
+struct Derived {
+    examples: Vec<PathBuf>,
+    actions: Vec<PathBuf>,
+}
+
+/// Writes the examples of the documentation, and the actions as workflows.
+fn derive(root: &Path) -> Result<Derived> {
+    let dir = root.join(DERIVED);
+    // What an older example left there is no example any more.
+    if dir.exists() {
+        fs::remove_dir_all(&dir).with_context(|| format!("failed to remove {}", dir.display()))?;
+    }
+    fs::create_dir_all(&dir).with_context(|| format!("failed to make {}", dir.display()))?;
+    let read = |path: &Path| {
+        fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))
+    };
+    let write = |name: &str, text: &str| {
+        let path = dir.join(name);
+        fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))?;
+        Ok::<_, anyhow::Error>(path)
+    };
+    let mut derived = Derived { examples: Vec::new(), actions: Vec::new() };
+    for page in files(&root.join("docs"))? {
+        if page.extension().is_some_and(|extension| extension == "md") {
+            let stem = page.file_stem().unwrap_or_default().to_string_lossy();
+            for (number, example) in derived::examples(&read(&page)?).iter().enumerate() {
+                let name = format!("{stem}-{}.yml", number + 1);
+                derived.examples.push(write(&name, example)?);
+            }
+        }
+    }
+    for action in files(&root.join("action"))? {
+        let file = action.join("action.yml");
+        let name = action.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let workflow = derived::of_action(&read(&file)?)
+            .with_context(|| format!("{} is no composite action with inputs", file.display()))?;
+        derived.actions.push(write(&format!("action-{name}.yml"), &workflow)?);
+    }
+    Ok(derived)
+}
+
+/// The entries of a directory, ordered by name.
+fn files(dir: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(dir).with_context(|| format!("failed to read {}", dir.display()))?;
+    let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.sort();
+    Ok(paths)
 }
 
 /// The programs that are missing; `None` if all are there.

@@ -214,6 +214,15 @@ fn kernels(all: impl Iterator<Item = Kernel>) -> Vec<Kernel> {
     kernels
 }
 
+/// Copies the directory of a run.
+///
+/// # Errors
+///
+/// A file can't be read or written.
+pub fn copy_run(run: &Path, into: &Path) -> Result<(), MergeError> {
+    copy(run, into)
+}
+
 /// Copies a tree of regular files. Links are left out. A missing directory counts as empty.
 fn copy(from: &Path, to: &Path) -> Result<(), MergeError> {
     let failed = |action, path: &Path| {

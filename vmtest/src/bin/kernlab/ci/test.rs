@@ -58,6 +58,9 @@ pub(crate) struct Arguments {
     /// The run to compare with: its name, its directory, or the path of a report.json.
     #[arg(long, value_name = "RUN", default_value = "", hide_default_value = true)]
     base: String,
+    /// Copy the run to this directory, which must not exist or be empty.
+    #[arg(long, value_name = "DIR", default_value = "", hide_default_value = true)]
+    into: String,
     /// Which failures fail this command. Without a base, all are new.
     #[arg(long, value_enum, default_value_t = FailOn::New)]
     fail_on: FailOn,
@@ -87,6 +90,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
                 "--shard and {name} exclude each other: merge the parts first, and compare all of them"
             )));
         }
+    }
+    if let Some(into) = path(&arguments.into)
+        && fs::read_dir(&into).is_ok_and(|mut entries| entries.next().is_some())
+    {
+        let message = format!("--into: there are files in {} already", into.display());
+        return Err(Failure::usage(message));
     }
     // A base that can't be read is told before anything runs.
     let base = given(base).map(|base| report::read(Some(base))).transpose()?;
@@ -141,6 +150,11 @@ fn hand_over(
         fs::write(dir.path().join(name), content)
             .map_err(|error| Failure::from(error).of(&format!("failed to write {name}: ")))?;
     }
+    let mut place = dir.path().to_owned();
+    if let Some(into) = path(&arguments.into) {
+        shards::copy_run(&place, &into).map_err(|error| Failure::infrastructure(&error))?;
+        place = into;
+    }
     if arguments.summary {
         output::summarise(&summary)?;
     }
@@ -151,7 +165,7 @@ fn hand_over(
     let severity = counts::severity(report, comparison, fail_on);
     output::hand_over(&[
         ("outcome", Conclusion::from(severity).name().to_owned()),
-        ("report", std::path::absolute(dir.path())?.display().to_string()),
+        ("report", std::path::absolute(&place)?.display().to_string()),
         ("counts", Counts::of(report, comparison).to_json()),
     ])?;
     Ok(exit_of(severity))
