@@ -189,6 +189,14 @@ impl Btf {
         kinds.map(|info| info >> 24 & 0x1f).max().unwrap_or_default()
     }
 
+    /// Whether any function is described. A kernel's own BTF describes thousands; what `bpftool gen
+    /// min_core_btf` keeps of it is only the fields that an object's relocations need.
+    pub fn describes_functions(&self) -> bool {
+        (1..=self.types.len() as u32)
+            .filter_map(|id| self.type_by_id(id))
+            .any(|found| found.kind == Kind::Function)
+    }
+
     /// The prototype of a function, if BTF describes one of that name.
     pub fn prototype(&self, function: &str) -> Option<Prototype> {
         self.prototype_of(self.find(&[Kind::Function], function)?)

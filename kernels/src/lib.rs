@@ -39,8 +39,9 @@ pub use self::{
         lock::{Change, Lock, LockedFile, LockedKernel, Place, Role},
         lock_file::LockFileError,
         matrix::{
-            Arch, BuildSource, DebSource, Deviation, Entry, FileSource, Matrix, Origin, Release,
-            RpmDir, RpmSource, Source, Tier, Toolchain, TreeSource, UrlSource,
+            Arch, BtfArchive, BtfArchivePlace, BtfFile, BuildSource, DebSource, Deviation, Entry,
+            FileSource, Matrix, Origin, Release, RpmDir, RpmSource, Source, Tier, Toolchain,
+            TreeSource, UrlSource,
         },
         select::{Chosen, LeftOut, SelectError, Selection, Tiers, select},
     },

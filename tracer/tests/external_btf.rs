@@ -11,7 +11,7 @@ use kernlab_core::{
     outcome::{Outcome, Reason},
     scenario::Scenario,
 };
-use kernlab_kernels::{Entry, Kernels, Silent, Unpacked};
+use kernlab_kernels::{BtfFile, Entry, Kernels, Silent, Unpacked};
 use kernlab_vmtest::{
     report::CellReport,
     run::{cell::Runner, dir::RunDir, plan::RunPlan},
@@ -35,7 +35,7 @@ fn vmlinux(kernel: &Unpacked) -> PathBuf {
 /// Raw BTF of a kernel: nothing in the file tells the release.
 fn raw_btf(id: &str) -> PathBuf {
     let (kernels, mut entry, kernel) = kernel(id);
-    entry.btf_file = Some(vmlinux(&kernel));
+    entry.btf_file = Some(BtfFile::File(vmlinux(&kernel)));
     kernels.external_btf(&entry, &kernel).unwrap()
 }
 

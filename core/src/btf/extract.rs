@@ -30,6 +30,15 @@ impl Types {
         }
     }
 
+    /// Whether these types are those that some object's relocations need, and no others: what they lack
+    /// says nothing about the kernel.
+    pub fn are_minimal(&self) -> bool {
+        match self {
+            Types::Whole(btf) => !btf.describes_functions(),
+            Types::Extract(extract) => extract.minimal,
+        }
+    }
+
     /// The offset of a field in bytes; none if there is no such field, or if it is not byte-aligned.
     pub fn member_offset(&self, structure: &str, field: &str) -> Option<u32> {
         match self {
@@ -55,6 +64,9 @@ pub struct Extract {
     pub structures: BTreeMap<String, Option<Structure>>,
     /// Prototypes by the function's name.
     pub functions: BTreeMap<String, Option<Prototype>>,
+    /// Whether it was taken out of BTF that describes no function.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub minimal: bool,
 }
 
 /// Some fields of a structure.
@@ -131,6 +143,7 @@ impl Btf {
             Structure { size: found.target, fields: fields.collect() }
         };
         Extract {
+            minimal: !self.describes_functions(),
             structures: structures
                 .into_iter()
                 .map(|(name, found)| (name.to_owned(), found.map(|found| structure(name, found))))

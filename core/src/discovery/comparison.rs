@@ -70,14 +70,28 @@ impl ReportedPrototype {
 
 impl Discovered {
     /// Checks type information that did not come with the kernel: whatever memory tells, it must
-    /// say as well.
+    /// say as well. Of minimal type information only what it has is compared.
     pub fn check_btf(&self, btf: &Types) -> Result<(), Unsupported> {
         let foreign = |message| Err(Unsupported::new(Reason::ForeignBtf, message));
         if self.fields.is_empty() {
             let nothing = self.not_found("a field to check the BTF file with");
             return foreign(nothing.message);
         }
-        let report = LayoutReport::new("", Some(btf), self.clone(), 0);
+        let mut compared = self.clone();
+        if btf.are_minimal() {
+            let has = |field: &String| {
+                let (structure, field) = field.split_once('.')?;
+                btf.member_offset(structure, field)
+            };
+            compared.fields.retain(|field, _| has(field).is_some());
+            compared.prototypes.clear();
+            if compared.fields.is_empty() {
+                let message = "the BTF file has no field that was found in memory, so nothing shows that \
+                               it describes the running kernel";
+                return foreign(message.to_owned());
+            }
+        }
+        let report = LayoutReport::new("", Some(btf), compared, 0);
         let differ = report.contradictions();
         let Some(first) = differ.first() else { return Ok(()) };
         let field = report.fields.iter().find(|field| field.field == *first);

@@ -259,6 +259,36 @@ fn a_report_names_what_btf_contradicts() {
     );
 }
 
+/// What `bpftool gen min_core_btf` writes has only what some object needs.
+#[test]
+fn minimal_btf_is_believed_for_what_it_has() {
+    let finding = |offset| Finding { offset, how: String::new() };
+    let mut discovered = Discovered {
+        fields: [("qstr.name", 8), ("dentry.d_name", 32)]
+            .map(|(name, offset)| (name.to_owned(), finding(offset)))
+            .into(),
+        ..Discovered::default()
+    };
+    discovered.note_prototype("vfs_unlink", Ok(Prototype::known(&[("?", "")])));
+    let with = |structure: &str, fields: &[(&str, u32)]| {
+        let mut builder = Builder::new();
+        builder.structure(structure, fields);
+        Types::from(Btf::parse(builder.build()).unwrap())
+    };
+    assert_eq!(discovered.check_btf(&with("qstr", &[("name", 8)])), Ok(()));
+    let other = discovered.check_btf(&with("qstr", &[("name", 16)])).unwrap_err();
+    assert!(other.message.contains("qstr.name is at offset 16 there"), "{}", other.message);
+    let unrelated = discovered.check_btf(&with("file", &[("f_op", 8)])).unwrap_err();
+    assert_eq!(unrelated.reason, Reason::ForeignBtf);
+    assert!(unrelated.message.contains("has no field that was found"), "{}", unrelated.message);
+    // Of a whole kernel's BTF, what is missing counts.
+    let mut whole = Builder::new();
+    whole.structure("qstr", &[("name", 8)]);
+    whole.function("vfs_unlink", &[("struct inode *", "dir")]);
+    let whole = Types::from(Btf::parse(whole.build()).unwrap());
+    assert!(discovered.check_btf(&whole).unwrap_err().message.contains("no dentry.d_name"));
+}
+
 #[test]
 fn a_btf_file_is_believed_as_far_as_memory_agrees() {
     let mut builder = Builder::new();

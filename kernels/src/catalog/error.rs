@@ -62,7 +62,7 @@ pub enum ErrorKind {
     #[error(transparent)]
     Files(#[from] FilesError),
     /// A cell in the BTF mode `external` needs a BTF file, and the entry has none.
-    #[error("no BTF file: name one in `btf_file` of the entry in kernels.toml")]
+    #[error("no BTF file: name one in `btf_file` or `btf_archive` of the entry in kernels.toml")]
     NoBtfFile,
     /// The BTF mode contradicts the image: the image has BTF and the mode means none, or the
     /// reverse.

@@ -4,6 +4,8 @@
 //! serde can't, such as names that must be unique or known. Errors of both steps give the position
 //! in the file.
 
+mod btf_file;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -16,6 +18,7 @@ use kernlab_core::{
 use serde::Deserialize;
 use toml::Spanned;
 
+use self::btf_file::{BtfArchiveTable, btf_file};
 use crate::address::is_http;
 use crate::{
     catalog::{
@@ -77,6 +80,7 @@ struct KernelTable {
     source: Spanned<SourceTable>,
     btf: Spanned<Vec<BtfMode>>,
     btf_file: Option<Spanned<std::path::PathBuf>>,
+    btf_archive: Option<Spanned<BtfArchiveTable>>,
     memory_mib: Option<Spanned<u32>>,
     processors: Option<Spanned<u32>>,
     why: String,
@@ -269,17 +273,7 @@ fn entry(
         let message = "expected at least one BTF mode";
         return Err(document.invalid(table.btf.span(), message));
     }
-    match (table.btf.get_ref().contains(&BtfMode::External), &table.btf_file) {
-        (true, None) => {
-            let message = "the BTF mode `external` needs `btf_file`: a file with BTF";
-            return Err(document.invalid(table.btf.span(), message));
-        }
-        (false, Some(file)) => {
-            let message = "`btf_file` is for the BTF mode `external`, which `btf` does not list";
-            return Err(document.invalid(file.span(), message));
-        }
-        _ => {}
-    }
+    let btf_file = btf_file(document, dir, &table.btf, table.btf_file, table.btf_archive)?;
     let memory_mib = match table.memory_mib {
         None => MEMORY_MIB,
         Some(memory) if MEMORY_RANGE_MIB.contains(memory.get_ref()) => memory.into_inner(),
@@ -352,7 +346,7 @@ fn entry(
         tier: table.tier,
         source,
         btf: table.btf.into_inner(),
-        btf_file: table.btf_file.map(|file| dir.join(file.into_inner())),
+        btf_file,
         memory_mib,
         processors,
         why: table.why,

@@ -1,5 +1,6 @@
 //! The matrix: the kernels, and the source of each.
 
+mod btf_file;
 mod toolchain;
 
 use std::{collections::BTreeMap, fmt, ops::RangeInclusive, path::PathBuf, str::FromStr};
@@ -10,7 +11,11 @@ use kernlab_core::{
 };
 use serde::{Deserialize, Serialize};
 
-pub use self::toolchain::Toolchain;
+pub(crate) use self::btf_file::is_name;
+pub use self::{
+    btf_file::{BtfArchive, BtfArchivePlace, BtfFile},
+    toolchain::Toolchain,
+};
 use crate::{
     digest::Digest,
     repository::snapshot::{SnapshotDate, SnapshotUrl},
@@ -40,9 +45,8 @@ pub struct Entry {
     pub source: Source,
     /// The BTF modes of its cells.
     pub btf: Vec<BtfMode>,
-    /// BTF for the mode `external`: raw BTF, or an ELF file with a `.BTF` section, optionally
-    /// compressed.
-    pub btf_file: Option<PathBuf>,
+    /// BTF for the mode `external`.
+    pub btf_file: Option<BtfFile>,
     /// Memory of each guest, in MiB.
     pub memory_mib: u32,
     /// Number of processors of each guest.
@@ -122,6 +126,13 @@ impl Arch {
     pub fn debian(self) -> &'static str {
         match self {
             Arch::X86_64 => "amd64",
+        }
+    }
+
+    /// The name that BTFHub's archive uses: `x86_64`.
+    pub fn btfhub(self) -> &'static str {
+        match self {
+            Arch::X86_64 => "x86_64",
         }
     }
 

@@ -28,13 +28,13 @@ use self::{
     kernel::Unpacked,
     lock::LockedKernel,
     lock_file::LockFileError,
-    matrix::{BuildSource, Entry, Matrix, Source, TreeSource},
+    matrix::{BtfFile, BuildSource, Entry, Matrix, Source, TreeSource},
     select::{Chosen, SelectError, Selection, select},
 };
 use crate::{
     document::DocumentError,
     from_source::{BuildError, Recipe, Tree, build_tools},
-    image::{external_btf, local, unpack},
+    image::{btf_archive, external_btf, local, unpack},
     paths::{Location, PathError, matrix_dir, state_dir, store_dir},
     progress::{Event, Observer},
     repository::{
@@ -327,10 +327,17 @@ impl Kernels {
 
     /// Raw BTF for the mode `external`, from the BTF file of the entry.
     pub fn external_btf(&self, entry: &Entry, kernel: &Unpacked) -> Result<PathBuf, Error> {
-        let file = entry.btf_file.as_deref();
-        let btf = file.ok_or(ErrorKind::NoBtfFile);
-        btf.and_then(|file| Ok(external_btf::raw(&self.catalog.store, file, &kernel.release)?))
-            .map_err(|kind| kind.of(&entry.id))
+        let (store, release) = (&self.catalog.store, kernel.release.as_str());
+        let raw = || {
+            Ok(match entry.btf_file.as_ref().ok_or(ErrorKind::NoBtfFile)? {
+                BtfFile::File(path) => external_btf::raw(store, path, release)?,
+                BtfFile::Archive(archive) => {
+                    let architecture = entry.arch.btfhub();
+                    btf_archive::raw(store, &self.catalog.client, archive, architecture, release)?
+                }
+            })
+        };
+        raw().map_err(|kind: ErrorKind| kind.of(&entry.id))
     }
 
     /// Asks the repositories what these entries resolve to now. Writes no lock, but keeps in the

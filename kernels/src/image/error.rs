@@ -5,7 +5,9 @@ use std::{io, path::PathBuf};
 use kernlab_core::{btf::BtfError, outcome::Reason};
 
 use super::vmlinux::ImageError;
-use crate::{digest::Digest, package::PackageError, store::StoreError};
+use crate::{
+    digest::Digest, package::PackageError, repository::download::TransferError, store::StoreError,
+};
 
 /// Why a BTF file can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +24,14 @@ pub enum ExternalBtfError {
          CONFIG_DEBUG_INFO_BTF=y to the next build"
     )]
     NoSection,
+    /// The file is an archive of other files.
+    #[error("it is an archive without a file {expected}: it has {found}")]
+    OtherMembers {
+        /// The name that the file should have.
+        expected: String,
+        /// The names of those that there are.
+        found: String,
+    },
     /// The file is not BTF.
     #[error(
         "expected raw BTF, or an ELF file with a .BTF section, as it is or compressed with gzip, xz \
@@ -108,6 +118,17 @@ pub enum FilesError {
         /// Why.
         source: ExternalBtfError,
     },
+    /// An archive of BTF does not have the kernel's, or can't be asked.
+    #[error("the archive has no BTF of this kernel: no {path} in {archive}")]
+    NotInArchive {
+        /// The path in the archive.
+        path: String,
+        /// The archive's directory or address.
+        archive: String,
+    },
+    /// A file of an archive of BTF could not be downloaded.
+    #[error("cannot download {url}")]
+    Download { url: String, source: Box<TransferError> },
     /// A file on this machine can't be read.
     #[error("cannot read {path}{}", advice(.source))]
     Read { path: PathBuf, source: io::Error },
@@ -142,6 +163,11 @@ impl FilesError {
             FilesError::Package { .. } | FilesError::Module(_) => Reason::BadPackage,
             FilesError::Image { .. } => Reason::NotAKernel,
             FilesError::Btf { .. } => Reason::ForeignBtf,
+            FilesError::NotInArchive { .. } => Reason::MissingBtf,
+            FilesError::Download { source, .. } => match **source {
+                TransferError::WrongDigest => Reason::DigestMismatch,
+                _ => Reason::Unreachable,
+            },
             FilesError::Read { .. } | FilesError::NoHostKernel { .. } | FilesError::Store(_) => {
                 Reason::HostIo
             }

@@ -1,5 +1,6 @@
 //! What a guest boots: the image, its modules and its BTF.
 
+pub(crate) mod btf_archive;
 pub(crate) mod error;
 pub(crate) mod external_btf;
 pub(crate) mod local;

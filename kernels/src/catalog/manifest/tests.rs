@@ -1,6 +1,10 @@
 use rstest::rstest;
 
 use super::*;
+use crate::{
+    catalog::matrix::{BtfArchive, BtfArchivePlace, BtfFile},
+    digest::Digest,
+};
 
 const HEAD: &str = r#"schema = 1
 [repository.debian]
@@ -168,7 +172,46 @@ fn external_btf_is_a_file() {
     assert!(error.contains(":10:7: the BTF mode `external` needs `btf_file`"), "{error}");
     let entry = entry.replace("why =", "btf_file = \"a.btf\"\nwhy =");
     let matrix = matrix(&format!("{HEAD}{entry}"), None).unwrap();
-    assert_eq!(matrix.entries[0].btf_file.as_deref(), Some(Path::new("/lab/a.btf")));
+    assert_eq!(matrix.entries[0].btf_file, Some(BtfFile::File("/lab/a.btf".into())));
+}
+
+#[rstest]
+#[case::dir("archive = \"hub\"", Ok(BtfArchivePlace::Dir("/lab/hub".into())))]
+#[case::address(
+    &format!("archive = \"https://x/hub/\", sha256 = \"{EMPTY}\""),
+    Ok(BtfArchivePlace::Url { url: "https://x/hub".to_owned(), sha256: Digest::of(b"") })
+)]
+#[case::unproven("archive = \"https://x\"", Err("an archive at an address needs `sha256`"))]
+#[case::two_archives("archive = \"x\", arch = \"y\"", Err("unknown field `arch`"))]
+#[case::a_way_out("archive = \"x\", version = \"../..\"", Err("duplicate key"))]
+fn external_btf_may_be_of_an_archive(
+    #[case] place: &str,
+    #[case] expected: Result<BtfArchivePlace, &str>,
+) {
+    let table =
+        format!("btf_archive = {{ distribution = \"ubuntu\", version = \"18.04\", {place} }}");
+    let entry = kernel("a", DEB).replace("why =", &format!("{table}\nwhy ="));
+    let unwanted = matrix(&format!("{HEAD}{entry}"), None).unwrap_err().to_string();
+    let entry = entry.replace("\"embedded\"", "\"external\"");
+    let read = matrix(&format!("{HEAD}{entry}"), None);
+    match expected {
+        Ok(place) => {
+            assert!(unwanted.contains("`btf_archive` is for the BTF mode"), "{unwanted}");
+            let version = "18.04".to_owned();
+            let archive = BtfArchive { place, distribution: "ubuntu".to_owned(), version };
+            assert_eq!(read.unwrap().entries[0].btf_file, Some(BtfFile::Archive(archive)));
+            let both = entry.replace("why =", "btf_file = \"x\"\nwhy =");
+            let error = matrix(&format!("{HEAD}{both}"), None).unwrap_err().to_string();
+            assert!(error.contains("expected either `btf_file` or `btf_archive`"), "{error}");
+            let out = entry.replace("18.04", "..");
+            let error = matrix(&format!("{HEAD}{out}"), None).unwrap_err().to_string();
+            assert!(error.contains("\"..\" is not the name of a directory"), "{error}");
+        }
+        Err(expected) => {
+            let error = read.unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
 }
 
 #[test]
