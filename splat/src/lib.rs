@@ -8,6 +8,24 @@
 //! What programs print is not the kernel's word: a line counts when it *begins* like a splat behind
 //! what the kernel and collectors of logs put in front of messages, and, where its form alone doesn't
 //! prove it, when registers or a stack trace of the kernel follow.
+//!
+//! ```
+//! let console = "\
+//! [    1.000000] hello: WARNING: not the kernel's word
+//! [    4.201337] ------------[ cut here ]------------
+//! [    4.201338] WARNING: CPU: 0 PID: 71 at kernel/bpf/verifier.c:2456 bpf_check+0x1f/0x40
+//! [    4.201339] Call Trace:
+//! [    4.201340]  bpf_prog_load+0x2c/0x70
+//! [    4.201341] ---[ end trace 0000000000000000 ]---
+//! [    4.300000] done
+//! ";
+//! let splats = kernlab_splat::scan(console);
+//! assert_eq!(splats.len(), 1);
+//! assert_eq!(splats[0].title, "WARNING in bpf_check");
+//! assert_eq!((splats[0].line, splats[0].kind.is_crash()), (3, false));
+//! let evidence: Vec<_> = kernlab_splat::excerpt(console, &splats[0]).collect();
+//! assert!(evidence[0].contains("bpf_check+0x1f"));
+//! ```
 
 #![warn(missing_docs)]
 #![forbid(unsafe_code)]

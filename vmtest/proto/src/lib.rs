@@ -9,6 +9,21 @@
 //! Neither side trusts the other's bytes: sizes are checked before anything is allocated, every
 //! payload has a checksum, and invalid input gives an error, never a panic. There is no
 //! resynchronisation: an error ends the connection.
+//!
+//! Bytes arrive as they like, and are messages as soon as they are complete:
+//!
+//! ```
+//! use kernlab_proto::{Decoder, HostMessage, encode};
+//!
+//! let bytes = encode(&HostMessage::PowerOff)?;
+//! let mut decoder = Decoder::<HostMessage>::default();
+//! let (first, rest) = bytes.split_at(3);
+//! decoder.push(first);
+//! assert_eq!(decoder.next_message()?, None);
+//! decoder.push(rest);
+//! assert_eq!(decoder.next_message()?, Some(HostMessage::PowerOff));
+//! # Ok::<(), kernlab_proto::FrameError>(())
+//! ```
 
 #![warn(missing_docs)]
 
