@@ -6,7 +6,9 @@ use clap::{Parser, Subcommand};
 
 use kernlab_cli::Exit;
 
+mod book;
 mod build;
+mod dist;
 mod guest;
 mod install;
 mod invocation;
@@ -35,6 +37,8 @@ enum Command {
     Setup(setup::Args),
     Kernels(kernels::Args),
     Install(install::Args),
+    Dist(dist::Args),
+    Book(book::Args),
     Guest(guest::Args),
     /// Divide the matrix into shards, or merge their reports into one.
     Matrix(tool::Arguments),
@@ -67,6 +71,8 @@ fn main() -> Exit {
         Command::Setup(args) => setup::run(&args),
         Command::Kernels(args) => kernels::run(&args),
         Command::Install(args) => install::run(&args),
+        Command::Book(args) => book::run(&args),
+        Command::Dist(args) => dist::run(&args),
         Command::Guest(args) => guest::run(&args),
         Command::Matrix(arguments) => tool::run("matrix", &arguments),
         Command::Bench(arguments) => tool::run_with_guest("bench", &arguments),

@@ -210,6 +210,7 @@ fn agree(purpose: Purpose, consent: Consent) -> Result<()> {
     if !io::stdin().is_terminal() {
         let builds = match purpose {
             Purpose::Work | Purpose::Test => "",
+            Purpose::Release => " --only release",
             Purpose::Build | Purpose::BuildBtf => " --builds",
         };
         bail!("cannot ask without a terminal: run `cargo xtask setup --yes{builds}`");

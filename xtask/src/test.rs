@@ -98,6 +98,7 @@ fn stages(bpf_target_dir: &str) -> Vec<Stage> {
         ),
         stage("format", Invocation::cargo(["fmt", "--all", "--check"])),
         stage("workflows and scripts", Invocation::cargo(["xtask", "workflows"])),
+        stage("book", Invocation::cargo(["xtask", "book"])),
         stage(
             "licences",
             Invocation::cargo(["deny", "--all-features", "check", "--hide-inclusion-graph"])

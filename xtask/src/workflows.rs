@@ -17,9 +17,10 @@ use crate::{invocation::Invocation, workspace};
 
 /// actionlint checks syntax and types, and runs shellcheck on the scripts in workflows, which it skips
 /// silently where shellcheck is missing. zizmor looks for risks.
-pub(crate) const PROGRAMS: [&str; 3] = ["actionlint", "shellcheck", "zizmor"];
+/// mdBook, which is installed with them, builds the book and checks it.
+pub(crate) const PROGRAMS: [&str; 4] = ["actionlint", "mdbook", "shellcheck", "zizmor"];
 /// The Python environment that is searched first.
-const ENVIRONMENT: &str = "target/linters";
+pub(crate) const ENVIRONMENT: &str = "target/linters";
 /// Where workflows are written that are no files of their own.
 const DERIVED: &str = "target/workflows";
 
@@ -127,6 +128,15 @@ pub(crate) fn missing(workspace: &Path, path: &[PathBuf]) -> Option<Vec<&'static
     Linters::find(&dirs(workspace, path)).err()
 }
 
+/// The path of one of the programs, if it is there.
+pub(crate) fn find(program: &str) -> Option<String> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let path: Vec<_> = env::split_paths(&path).collect();
+    let dirs = dirs(&workspace::root(), &path);
+    let path = dirs.iter().map(|dir| dir.join(program)).find(|path| path.is_file());
+    path.and_then(|path| path.into_os_string().into_string().ok())
+}
+
 /// The command that installs all of them, in pinned versions, in [`ENVIRONMENT`].
 pub(crate) fn install() -> Invocation {
     // An environment whose creation was interrupted has no pip: `--clear` recreates it.
@@ -152,7 +162,7 @@ impl Linters {
                 .and_then(|path| path.into_os_string().into_string().ok())
         };
         match PROGRAMS.map(find) {
-            [Some(actionlint), Some(shellcheck), Some(zizmor)] => {
+            [Some(actionlint), Some(_), Some(shellcheck), Some(zizmor)] => {
                 Ok(Linters { actionlint, shellcheck, zizmor })
             }
             found => {
@@ -174,7 +184,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("zizmor"), "").unwrap();
         let path = [dir.path().to_owned()];
-        assert_eq!(missing(dir.path(), &path).unwrap(), ["actionlint", "shellcheck"]);
+        assert_eq!(missing(dir.path(), &path).unwrap(), ["actionlint", "mdbook", "shellcheck"]);
     }
 
     #[test]

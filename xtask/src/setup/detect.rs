@@ -20,7 +20,12 @@ pub(crate) enum Detection {
 /// A program that `cargo install` makes, in a suitable version.
 pub(crate) fn crate_program(machine: &Machine, wanted: &Crate) -> Detection {
     let Some(path) = machine.program(wanted.name) else { return absent(wanted.name) };
-    let answer = machine.answer(&path, &["--version"]).unwrap_or_default();
+    // Some commands of cargo answer only as cargo calls them: `cargo-deny deny --version`.
+    let subcommand = wanted.name.trim_start_matches("cargo-");
+    let answer = machine
+        .answer(&path, &["--version"])
+        .or_else(|| machine.answer(&path, &[subcommand, "--version"]))
+        .unwrap_or_default();
     judge_version(&path, &answer, wanted)
 }
 
@@ -197,9 +202,9 @@ mod tests {
     #[test]
     fn who_has_the_linters_needs_no_python() {
         let (_dir, bare) = machine(&["zizmor"]);
-        assert_eq!(name(linters(&bare)), "no actionlint, no shellcheck");
+        assert_eq!(name(linters(&bare)), "no actionlint, no mdbook, no shellcheck");
         assert_eq!(name(python_environments(&bare)), "no python3");
-        let (_dir, machine) = machine(&["actionlint", "shellcheck", "zizmor"]);
+        let (_dir, machine) = machine(&["actionlint", "mdbook", "shellcheck", "zizmor"]);
         for detection in [linters(&machine), python_environments(&machine)] {
             assert!(matches!(detection, Detection::Found(_)), "{detection:?}");
         }

@@ -44,6 +44,24 @@ const DENY: Crate = Crate {
     }),
 };
 
+/// Lists what a release consists of.
+const CYCLONEDX: Crate = Crate {
+    name: "cargo-cyclonedx",
+    version: "0.5.9",
+    minimum: (0, 5, 9),
+    options: &[],
+    archive: None,
+};
+/// Makes Debian packages.
+const DEB: Crate = Crate {
+    name: "cargo-deb",
+    version: "3.8.0",
+    minimum: (3, 8, 0),
+    // Without xz from a library of its own: dpkg's is there.
+    options: &["--no-default-features"],
+    archive: None,
+};
+
 /// One thing that a machine must have.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Requirement {
@@ -65,6 +83,8 @@ pub(crate) enum Purpose {
     Work,
     /// To test the project itself.
     Test,
+    /// To make a release.
+    Release,
     /// To build kernels from their source.
     Build,
     /// To build kernels with type information.
@@ -74,8 +94,8 @@ pub(crate) enum Purpose {
 impl Purpose {
     /// Whether this purpose also needs everything for the other one.
     pub(crate) fn includes(self, other: Purpose) -> bool {
-        use Purpose::{Build, BuildBtf, Test, Work};
-        self == other || matches!((self, other), (Test, Work) | (BuildBtf, Build))
+        use Purpose::{Build, BuildBtf, Release, Test, Work};
+        self == other || matches!((self, other), (Test | Release, Work) | (BuildBtf, Build))
     }
 }
 
@@ -276,10 +296,24 @@ pub(crate) const ALL: &[Requirement] = &[
     },
     Requirement {
         name: "linters",
-        why: "check the workflows in .github and the shell scripts",
+        why: "check the workflows in .github and the shell scripts, and build the book",
         purpose: Purpose::Test,
         origin: Origin::Linters,
         detect: detect::linters,
+    },
+    Requirement {
+        name: "cargo-cyclonedx",
+        why: "lists what a release consists of",
+        purpose: Purpose::Release,
+        origin: Origin::Crate(CYCLONEDX),
+        detect: |machine| detect::crate_program(machine, &CYCLONEDX),
+    },
+    Requirement {
+        name: "cargo-deb",
+        why: "makes the Debian package of a release",
+        purpose: Purpose::Release,
+        origin: Origin::Crate(DEB),
+        detect: |machine| detect::crate_program(machine, &DEB),
     },
     Requirement {
         name: "gcc and make",
