@@ -33,9 +33,15 @@ impl Key {
         let booted = Key::of(bootable)?;
         let mut text = format!("{program:?}\n");
         let mut contents = String::new();
-        for InjectedFile { guest, host } in &bootable.machine.injected {
-            text.push_str(&format!("{guest} {host:?}\n"));
+        for file in &bootable.machine.injected {
+            let InjectedFile { guest, host } = file;
             let state = fs::metadata(host)?;
+            if file.is_named_after_content() {
+                text.push_str(&format!("{guest}\n"));
+                contents.push_str(&format!("{host:?} {}\n", state.size()));
+                continue;
+            }
+            text.push_str(&format!("{guest} {host:?}\n"));
             let (seconds, nanoseconds) = (state.ctime(), state.ctime_nsec());
             contents.push_str(&format!("{} {} ", state.ino(), state.size()));
             contents.push_str(&format!("{seconds}.{nanoseconds}\n"));
@@ -162,6 +168,25 @@ mod tests {
         let second = key(&program);
         assert_eq!(second.to_string(), first.to_string(), "both have the same place");
         assert_ne!(second, first);
+    }
+
+    #[test]
+    fn an_archive_is_what_its_name_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut bootable = bootable(dir.path());
+        let program = Job::new(["/bin/conductor"]);
+        let mut key = |digit: char| {
+            let host = dir.path().join(format!("{}.tar", digit.to_string().repeat(64)));
+            fs::write(&host, "an archive").unwrap();
+            bootable.machine.injected =
+                vec![InjectedFile { guest: "/archive.tar".to_owned(), host }];
+            Key::of_primed(&bootable, &program).unwrap()
+        };
+        let first = key('1');
+        assert_eq!(key('1'), first, "only its time has changed");
+        let second = key('2');
+        assert_ne!(second, first);
+        assert_eq!(second.to_string(), first.to_string(), "of both, the last is kept");
     }
 
     #[test]

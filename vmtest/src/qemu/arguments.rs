@@ -104,6 +104,13 @@ impl InjectedFile {
         InjectedFile { guest: format!("/bin/{name}"), host }
     }
 
+    /// Whether the store has named the file after what is in it. It is never changed, but its time is
+    /// that of its last use.
+    pub(crate) fn is_named_after_content(&self) -> bool {
+        let name = self.host.file_stem().unwrap_or_default().as_encoded_bytes();
+        name.len() == 64 && name.iter().all(u8::is_ascii_hexdigit)
+    }
+
     /// The value of `-fw_cfg`.
     fn option(&self) -> OsString {
         format!("name=opt/kernlab{},file={}", self.guest, escaped(&self.host)).into()
