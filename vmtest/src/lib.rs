@@ -18,5 +18,5 @@ pub mod run;
 pub mod site;
 pub mod suite;
 pub mod terminal;
-mod unused;
+pub mod unused;
 pub mod verdict;

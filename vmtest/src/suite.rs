@@ -5,8 +5,10 @@
 
 pub mod after;
 pub mod assertion;
+pub mod cargo;
 pub(crate) mod cell;
 pub mod condition;
+pub mod data;
 pub mod events;
 mod expression;
 pub mod feature;
@@ -23,4 +25,5 @@ mod selection;
 pub mod separation;
 pub(crate) mod spelling;
 mod targets;
+pub mod test_program;
 pub(crate) mod unmatched;

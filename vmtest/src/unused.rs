@@ -1,4 +1,4 @@
-//! Removes files of the store that nobody has used for long.
+//! Removes files that nobody has used for long.
 
 use std::{
     fs, io,
@@ -19,4 +19,19 @@ pub(crate) fn remove(dir: &Path, kept_for: Duration, now: SystemTime) -> io::Res
         }
     }
     Ok(())
+}
+
+/// Runs of a runner are kept for this long.
+const RUNS_KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Removes the directories in a directory that were not changed for a day.
+pub fn remove_dirs(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let Ok(metadata) = entry.metadata() else { continue };
+        let age = metadata.modified().ok().and_then(|time| time.elapsed().ok());
+        if metadata.is_dir() && age.is_some_and(|age| age > RUNS_KEPT_FOR) {
+            // Another process may be cleaning up as well.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }

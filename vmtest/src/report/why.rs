@@ -10,7 +10,7 @@ use super::{
     table::counted,
 };
 use crate::{
-    suite::{invocation::is_of_project, run::SUITE, separation::Separation},
+    suite::{invocation::is_described, run::SUITE, separation::Separation},
     terminal::shown,
 };
 
@@ -95,7 +95,7 @@ impl fmt::Display for Why<'_> {
         });
         block(f, &format!("evidence in {}", self.dir.display()), files)?;
         writeln!(f, "\nagain: {}", cell.repro_command())?;
-        if cell.again.as_deref().is_some_and(is_of_project) {
+        if cell.again.as_deref().is_some_and(is_described) {
             writeln!(f, "look around: kernlab shell --after {}", cell.id())?;
         }
         Ok(())

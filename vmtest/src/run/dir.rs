@@ -76,8 +76,11 @@ impl RunDir {
     }
 
     /// The directory of a cell's evidence, relative to the run's directory.
+    ///
+    /// A colon, as in the name of a Rust test, is written as `%3A`: archives of CI services and other
+    /// file systems refuse it.
     pub fn evidence(cell: &str) -> PathBuf {
-        Path::new("cells").join(cell)
+        Path::new("cells").join(cell.replace(':', "%3A"))
     }
 
     /// The file with the outcome of preparing a kernel during the run.

@@ -102,7 +102,7 @@ pub fn run(
     kernel.check_mode(visit.kernel, btf)?;
     let store = kernels.store();
     let more = [InjectedFile {
-        guest: format!("{ARCHIVES}3-visitor.tar"),
+        guest: format!("{ARCHIVES}4-visitor.tar"),
         host: visit.files.archive(store)?,
     }];
     let cell = SuiteCell {

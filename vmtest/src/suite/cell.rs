@@ -25,7 +25,7 @@ use super::{
     job::{self, Circumstances},
     manifest::{Subject, Suite},
     observed::Observed,
-    payload::{Payload, PayloadError, absolute},
+    payload::{PayloadError, absolute},
     proposals::Proposals,
     targets,
     unmatched::SharedRules,
@@ -44,9 +44,17 @@ use crate::{
 /// The conductor in the guest.
 const CONDUCTOR: &str = "/bin/kernlab-conductor";
 
+/// Names in the environment of a conductor what its guest was saved for: of several builds of a
+/// program, only the guest with the last is kept.
+const SAVED_FOR: &str = "KERNLAB_SAVED_FOR";
+
 /// From this size on, in bytes, a guest is saved that has the files that the system provides.
 /// Unpacking them takes as long as saving and restoring such a guest.
 const LARGE: u64 = 16 << 20;
+
+/// From this size on, in bytes, a guest is saved that has the files of a test program that is used
+/// again. Each takes some 100 MB of the disk.
+const OWN_LARGE: u64 = 8 << 20;
 
 /// The time for the conductor's own work, on top of the suite's.
 const MARGIN: Duration = Duration::from_secs(15);
@@ -62,16 +70,34 @@ const OUTPUT: u64 = 512 << 20;
 pub(crate) struct Packed {
     /// What the system provides.
     system: PathBuf,
-    /// The suite's own files, without the job.
-    own: Payload,
+    /// The suite's own files, if it has any.
+    own: Option<PathBuf>,
+    /// Where this machine has the suite's own files.
+    own_files: Vec<PathBuf>,
+    /// Whether several guests get the suite's own files, in this run or before.
+    pub(crate) is_shared: bool,
     pub(crate) job: SuiteJob,
     /// The bytes of all files in the guest's memory.
     size: u64,
     /// The bytes of the files that the system provides.
     system_size: u64,
+    /// The bytes of the suite's own files.
+    own_size: u64,
     root: Option<RootImage>,
     /// What the suite's BPF object needs of a kernel, if it has one that can be read.
     needs: Option<Needs>,
+}
+
+impl Packed {
+    /// The same files, with the arguments of another suite with the same program.
+    pub(crate) fn with_arguments_of(&self, suite: &Suite) -> Self {
+        let mut packed = self.clone();
+        if let Subject::Run(command) = &suite.subject {
+            packed.job.tracer.truncate(1);
+            packed.job.tracer.extend(command.argv().into_iter().skip(1));
+        }
+        packed
+    }
 }
 
 /// Why a suite can't be given to a guest.
@@ -98,8 +124,8 @@ pub(crate) fn pack(
 ) -> Result<Packed, PackError> {
     let (payload, job) = job::prepare(suite, at, guest)?;
     let size = payload.size();
-    let (system, own) = payload.split(&at.directory);
-    let system_size = system.size();
+    let (system, own) = payload.split(&own_places(suite, at));
+    let (system_size, own_size) = (system.size(), own.size());
     let root = suite
         .root
         .as_ref()
@@ -112,7 +138,20 @@ pub(crate) fn pack(
         Subject::Run(_) | Subject::Bpftrace(_) => None,
     };
     let system = system.archive(kernels.store())?;
-    Ok(Packed { system, own, job, size, system_size, root, needs })
+    let own_files = own.files().map(Path::to_owned).collect();
+    let own = (!own.is_empty()).then(|| own.archived(kernels.store())).transpose()?;
+    let (own, is_shared) = own.map_or((None, false), |(own, is_known)| (Some(own), is_known));
+    Ok(Packed { system, own, own_files, is_shared, job, size, system_size, own_size, root, needs })
+}
+
+/// Where the files are that are not the system's: in the project, and the program of a test.
+fn own_places(suite: &Suite, at: &Circumstances) -> Vec<PathBuf> {
+    let mut places = vec![suite.directory.as_ref().unwrap_or(&at.directory).clone()];
+    if let (true, Subject::Run(command)) = (suite.is_test, &suite.subject) {
+        places.extend(command.argv().first().map(|program| absolute(&places[0].join(program))));
+    }
+    places.extend(suite.data.iter().cloned());
+    places
 }
 
 /// What a cell needs to know of its run.
@@ -156,8 +195,8 @@ pub(crate) struct SuiteCell<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct Planned {
     pub(crate) bootable: Bootable,
-    /// The archive with the suite's own files and its job.
-    own: PathBuf,
+    /// The archive with the conductor's job.
+    job: PathBuf,
     conductor: Job,
 }
 
@@ -289,7 +328,11 @@ fn attempt(
     // Of a suite that passes, nobody asks for them.
     let targets = match judgement.verdict.outcome {
         Outcome::Pass => Vec::new(),
-        _ => targets::of(cell.packed.own.files(), &cell.packed.job.tracer).into_iter().collect(),
+        _ => {
+            targets::of(cell.packed.own_files.iter().map(PathBuf::as_path), &cell.packed.job.tracer)
+                .into_iter()
+                .collect()
+        }
     };
     let tracer = match &object {
         Some((subject, record)) => TracerReport {
@@ -328,11 +371,9 @@ pub(crate) fn plan(
     if let Some(backend) = cell.backend {
         job.tracer.extend(["--backend".to_owned(), backend.to_string()]);
     }
-    let mut own = packed.own.clone();
-    job::add(&mut own, &job);
-    let own = own.archive(store)?;
+    let job = job::file(&job).archive(store)?;
     let conductor = conductor(cell, timeout + suite.stop.within + MARGIN);
-    Ok(Planned { bootable, own, conductor })
+    Ok(Planned { bootable, job, conductor })
 }
 
 /// What the kernel lacks of what the suite's BPF object needs, by its dossier.
@@ -406,14 +447,16 @@ impl Start {
     }
 }
 
-/// Starts a guest with the suite's files. Large files of the system are in the saved guest.
+/// Starts a guest with the suite's files. A guest is saved that has those of the system if they are
+/// large or many programs need the same, and the suite's own if many guests get them.
 pub(crate) fn start(
     cell: &SuiteCell<'_>,
     setting: &Setting<'_>,
     planned: &Planned,
     observer: &dyn Observer,
 ) -> Result<Start, LabError> {
-    let Planned { bootable, own, conductor } = planned;
+    let Planned { bootable, job, conductor } = planned;
+    let SuiteCell { suite, packed, .. } = *cell;
     let archive = |name: &str, host: &Path| InjectedFile {
         guest: format!("{ARCHIVES}{name}.tar"),
         host: host.to_owned(),
@@ -421,12 +464,23 @@ pub(crate) fn start(
     let mut bootable = bootable.clone();
     let program =
         InjectedFile { guest: CONDUCTOR.to_owned(), host: setting.guest.join("kernlab-conductor") };
-    bootable.machine.injected = vec![program, archive("1-system", &cell.packed.system)];
-    let files: Vec<_> = [archive("2-own", own)].into_iter().chain(cell.more.to_vec()).collect();
+    bootable.machine.injected = vec![program, archive("1-system", &packed.system)];
+    let mut files = vec![archive("3-job", job)];
+    files.extend(cell.more.iter().cloned());
+    let own = packed.own.as_deref().map(|own| archive("2-own", own));
+    let saves_own = suite.is_test && packed.is_shared && packed.own_size >= OWN_LARGE;
+    match own {
+        Some(own) if saves_own => bootable.machine.injected.push(own),
+        own => files.splice(0..0, own).for_each(drop),
+    }
     let checkpoints = Checkpoints::of(setting.kernels.store());
-    if cell.packed.system_size >= LARGE && !setting.cold {
+    if (packed.system_size >= LARGE || suite.is_test) && !setting.cold {
         // Its timeout is not a property of the saved guest.
-        let paused = conductor.clone().timeout(MARGIN);
+        let label = match (saves_own, packed.job.tracer.first()) {
+            (true, Some(program)) => program.clone(),
+            _ => packed.system.display().to_string(),
+        };
+        let paused = conductor.clone().timeout(MARGIN).env(SAVED_FOR, &label);
         checkpoints.prime(&bootable, &paused, observer)?;
         if let Some(guest) = checkpoints.primed(&bootable, &paused, &files, observer)? {
             return Ok(Start::Paused(guest, conductor.clone()));

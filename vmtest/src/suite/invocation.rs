@@ -17,6 +17,13 @@ pub enum Invocation {
         /// The program and its arguments.
         argv: Vec<String>,
     },
+    /// `kernlab test --cargo`.
+    Cargo {
+        /// What else was given: packages, features.
+        options: Vec<String>,
+        /// The arguments of the tests.
+        args: Vec<String>,
+    },
     /// `kernlab exec -- PROGRAM`.
     Exec {
         /// What else was given: files, memory, a root.
@@ -24,13 +31,26 @@ pub enum Invocation {
         /// The program and its arguments.
         argv: Vec<String>,
     },
+    /// `kernlab runner -- PROGRAM`.
+    Runner {
+        /// What else was given: files, memory, a root.
+        options: Vec<String>,
+        /// The program and its arguments.
+        argv: Vec<String>,
+    },
 }
 
-/// Whether a command that runs a cell again is of a suite of a `kernlab.toml`. Otherwise it names
-/// the program.
+/// Whether a command that runs a cell again is of one of several suites. Otherwise it names the
+/// program.
 pub(crate) fn is_of_project(again: &str) -> bool {
     let options = again.split(" -- ").next().unwrap_or_default();
     options.contains(" --suite ")
+}
+
+/// Whether a command that runs a cell again is of a suite that a `kernlab.toml` describes.
+pub(crate) fn is_described(again: &str) -> bool {
+    let options = again.split(" -- ").next().unwrap_or_default();
+    is_of_project(again) && !options.contains(" --cargo")
 }
 
 /// What chooses a cell on a command line.
@@ -51,8 +71,13 @@ impl Invocation {
     /// The command that runs the cell again, quoted for a shell.
     pub(super) fn again(&self, choice: &Choice<'_>) -> String {
         let Choice { kernel, btf, suite, repeat, timeout } = *choice;
-        let is_exec = matches!(self, Invocation::Exec { .. });
-        let command = if is_exec { "exec" } else { "test" };
+        let command = match self {
+            Invocation::Suites { .. } | Invocation::Command { .. } | Invocation::Cargo { .. } => {
+                "test"
+            }
+            Invocation::Exec { .. } => "exec",
+            Invocation::Runner { .. } => "runner",
+        };
         let mut words = ["kernlab", command, "--kernel", kernel].map(str::to_owned).to_vec();
         let mut option = |name: &str, value: String| words.extend([name.to_owned(), value]);
         if let Some(btf) = btf {
@@ -62,10 +87,12 @@ impl Invocation {
             if let Some(config) = config {
                 option("--config", config.display().to_string());
             }
+        }
+        if matches!(self, Invocation::Suites { .. } | Invocation::Cargo { .. }) {
             option("--suite", suite.to_owned());
         }
-        // The options of `exec` have its timeout.
-        if let Some(timeout) = timeout.filter(|_| !is_exec) {
+        // The options of the others have their timeout.
+        if let Some(timeout) = timeout.filter(|_| command == "test") {
             option("--timeout", timeout.to_string());
         }
         if let Some(repeat) = repeat {
@@ -75,7 +102,10 @@ impl Invocation {
         let (options, argv) = match self {
             Invocation::Suites { .. } => (&none, &none),
             Invocation::Command { argv } => (&none, argv),
-            Invocation::Exec { options, argv } => (options, argv),
+            Invocation::Cargo { options, args } => (options, args),
+            Invocation::Exec { options, argv } | Invocation::Runner { options, argv } => {
+                (options, argv)
+            }
         };
         words.extend(options.iter().cloned());
         if !argv.is_empty() {
@@ -112,6 +142,14 @@ mod tests {
         Invocation::Command { argv: vec!["sh".into(), "-c".into(), "a --suite b".into()] },
         "kernlab test --kernel debian-6.1 -- sh -c 'a --suite b'"
     )]
+    #[case::runner(
+        Invocation::Runner { options: words("--no-data"), argv: words("/t/deps/a-1 b::c --exact") },
+        "kernlab runner --kernel debian-6.1 --no-data -- /t/deps/a-1 b::c --exact"
+    )]
+    #[case::cargo(
+        Invocation::Cargo { options: words("--cargo --package demo"), args: words("maps") },
+        "kernlab test --kernel debian-6.1 --suite opens --cargo --package demo -- maps"
+    )]
     #[case::exec(
         Invocation::Exec { options: words("--memory 512"), argv: words("./tool --self-test") },
         "kernlab exec --kernel debian-6.1 --memory 512 -- ./tool --self-test"
@@ -120,8 +158,10 @@ mod tests {
         let choice =
             Choice { kernel: "debian-6.1", btf: None, suite: "opens", repeat: None, timeout: None };
         assert_eq!(invocation.again(&choice), expected);
-        let is_of_project = matches!(invocation, Invocation::Suites { .. });
+        let is_of_project =
+            matches!(invocation, Invocation::Suites { .. } | Invocation::Cargo { .. });
         assert_eq!(super::is_of_project(expected), is_of_project);
+        assert_eq!(is_described(expected), matches!(invocation, Invocation::Suites { .. }));
     }
 
     #[test]

@@ -17,6 +17,9 @@ const LOADER: &str = "/bin/kernlab-tracer";
 /// Where a guest finds the input of a command.
 const STDIN: &str = "/run/kernlab/stdin";
 
+/// The environment variable that tells a command of a user that it runs in a guest.
+pub const IN_GUEST: &str = "KERNLAB_IN_GUEST";
+
 /// Where programs of a suite run, and with what.
 #[derive(Clone, Debug, Default)]
 pub struct Circumstances {
@@ -51,13 +54,15 @@ impl Circumstances {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
         // Directories for temporary files of this machine do not exist in the guest.
-        let is_kept = |(name, _): &(String, String)| !matches!(&**name, "TMPDIR" | "LD_PRELOAD");
+        let is_kept =
+            |(name, _): &(String, String)| !matches!(&**name, "TMPDIR" | "LD_PRELOAD" | IN_GUEST);
         let mut environment: Vec<_> = env::vars_os().filter_map(text).filter(is_kept).collect();
         for (name, value) in &mut environment {
             if name == "PATH" {
                 value.push_str(":/usr/sbin:/usr/bin:/sbin:/bin");
             }
         }
+        environment.push((IN_GUEST.to_owned(), "1".to_owned()));
         Circumstances { directory: directory.to_owned(), environment, stdin }
     }
 }
@@ -78,7 +83,7 @@ pub fn prepare(
     environment.extend(suite.env.iter().map(|(name, value)| (name.clone(), value.clone())));
     let library_path = environment.iter().find(|(name, _)| name == "LD_LIBRARY_PATH");
     payload = payload.with_library_path(library_path.map(|(_, path)| path.clone()));
-    let directory = &at.directory;
+    let directory = suite.directory.as_ref().unwrap_or(&at.directory);
     let tracer = match &suite.subject {
         Subject::Run(command) => argv(command, directory, &mut payload)?,
         Subject::Bpftrace(script) => {
@@ -105,6 +110,9 @@ pub fn prepare(
     };
     for file in &suite.files {
         payload.tree(&directory.join(&file.host), file.guest.as_deref())?;
+    }
+    for file in suite.data.iter() {
+        payload.data(file)?;
     }
     if let Some(stdin) = &at.stdin {
         payload.placed(STDIN, stdin);
@@ -140,11 +148,13 @@ pub fn prepare(
     Ok((payload, job))
 }
 
-/// Adds the job to the files, where the conductor reads it.
-pub fn add(payload: &mut Payload, job: &SuiteJob) {
+/// The file with the job, where the conductor reads it.
+pub fn file(job: &SuiteJob) -> Payload {
     let text = serde_json::to_string(job)
         .unwrap_or_else(|error| unreachable!("a job is plain data: {error}"));
+    let mut payload = Payload::default();
     payload.text(JOB_FILE, text);
+    payload
 }
 
 /// A command's arguments, with its program in the payload. Arguments that name files below the

@@ -16,7 +16,7 @@ pub use self::{
     guest::{Cgroup, FileSpec, GuestSpec},
     matching::{Expectation, ExpectedOutcome, FieldRule, Lost, Normalise, Order, Replacement},
     project::{FILE_NAME, Project},
-    suite::{Command, ObjectSubject, Ready, Stop, Subject, Suite},
+    suite::{CargoSuite, CargoTests, Command, ObjectSubject, Ready, Stop, Subject, Suite},
 };
 pub use super::{
     assertion::Assertion,

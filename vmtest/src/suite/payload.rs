@@ -274,17 +274,7 @@ impl Payload {
                         target.to_str().ok_or_else(|| PayloadError::NotText(target.clone()))?;
                     self.insert(inside, Entry::Link(target.to_owned()));
                 } else if link.is_dir() || link.is_file() {
-                    match self.tree(&entry.path(), Some(&inside)) {
-                        // Not everything in a directory is meant to run.
-                        Err(
-                            PayloadError::NoInterpreter { .. }
-                            | PayloadError::NoLibrary { .. }
-                            | PayloadError::Linker { .. }
-                            | PayloadError::Foreign(_)
-                            | PayloadError::Elf { .. },
-                        ) => {}
-                        other => other?,
-                    }
+                    not_all_runs(self.tree(&entry.path(), Some(&inside)))?;
                 }
             }
             return Ok(());
@@ -312,6 +302,31 @@ impl Payload {
             Entry::File(host) => Some(host.as_path()),
             Entry::Text(_) | Entry::Link(_) | Entry::Dir => None,
         })
+    }
+
+    /// Adds a file, a link or an empty directory at its own path. Executable files bring what they
+    /// need, if that can be found.
+    pub fn data(&mut self, path: &Path) -> Result<(), PayloadError> {
+        let kind = fs::symlink_metadata(path).map_err(unreadable(path))?;
+        let guest = guest_path(path)?;
+        if kind.is_dir() {
+            self.insert(guest, Entry::Dir);
+        } else if kind.is_symlink() {
+            let target = fs::read_link(path).map_err(unreadable(path))?;
+            let target = target.to_str().ok_or_else(|| PayloadError::NotText(target.clone()))?;
+            self.insert(guest, Entry::Link(target.to_owned()));
+        } else {
+            self.insert(guest, Entry::File(path.to_owned()));
+            if kind.permissions().mode() & 0o111 != 0 {
+                not_all_runs(self.complete_file(path).map(drop))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     /// Adds a small file.
@@ -379,6 +394,20 @@ impl Payload {
             path = merged(&absolute(Path::new(&whole)).to_string_lossy());
         }
         path
+    }
+}
+
+/// Not everything in a directory is meant to run in a guest.
+fn not_all_runs(added: Result<(), PayloadError>) -> Result<(), PayloadError> {
+    match added {
+        Err(
+            PayloadError::NoInterpreter { .. }
+            | PayloadError::NoLibrary { .. }
+            | PayloadError::Linker { .. }
+            | PayloadError::Foreign(_)
+            | PayloadError::Elf { .. },
+        ) => Ok(()),
+        other => other,
     }
 }
 

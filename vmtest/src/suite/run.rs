@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -89,6 +89,10 @@ pub struct Suites<'a> {
     pub at: Circumstances,
     /// The command line that runs them.
     pub invocation: Invocation,
+    /// What users should know of the suites.
+    pub remarks: Vec<String>,
+    /// The directory of runs, instead of the project's.
+    pub runs: Option<PathBuf>,
 }
 
 /// Is told what a tracer writes: cell, stream, bytes.
@@ -137,14 +141,26 @@ pub fn run(
     let allow = allow_list::read(kernels.root()).map_err(RunError::from)?;
     let cells = selection::cells(suites.suites, &chosen_suites, &entries, options)?;
     // Files are packed before anything is downloaded: a missing one is told at once.
-    let mut packed = BTreeMap::new();
+    let mut packed: BTreeMap<usize, Packed> = BTreeMap::new();
+    let mut last: Option<usize> = None;
     for &suite in &chosen_suites {
         let described = &suites.suites[suite];
-        let files = cell::pack(described, &suites.at, kernels, guest, &**show)
-            .map_err(|source| SuiteRunError::Pack { suite: described.name.clone(), source })?;
+        let like = last.filter(|&last| suites.suites[last].shares_files_with(described));
+        let files = match like.and_then(|like| packed.get_mut(&like)) {
+            Some(like) => {
+                like.is_shared = true;
+                like.with_arguments_of(described)
+            }
+            None => {
+                last = Some(suite);
+                cell::pack(described, &suites.at, kernels, guest, &**show).map_err(|source| {
+                    SuiteRunError::Pack { suite: described.name.clone(), source }
+                })?
+            }
+        };
         packed.insert(suite, files);
     }
-    let runs = kernels.runs_dir();
+    let runs = suites.runs.clone().unwrap_or_else(|| kernels.runs_dir());
     let dir = RunDir::create(&runs)
         .map_err(|source| dir_error("create the run's directory", &runs, source))?;
     let at = |action, source| dir_error(action, dir.path(), source);
@@ -217,7 +233,8 @@ pub fn run(
         .map_err(|(snapshot, source)| dir_error("write the golden snapshot", &snapshot, source))?;
     verdict::release::check(&mut cells, &plan.releases());
     report::census(&plan.cells, &cells).map_err(RunError::from)?;
-    let mut remarks = verdict::alike::remarks(&cells);
+    let mut remarks = suites.remarks.clone();
+    remarks.extend(verdict::alike::remarks(&cells));
     remarks.extend(shared.remarks(chosen_suites.len() == suites.suites.len()));
     remarks.extend(chosen_suites.iter().flat_map(|&at| selection::due(&suites.suites[at])));
     let report = Report {
@@ -239,12 +256,25 @@ pub fn run(
         .map_err(|source| at("write the report", source))?;
     match suites.invocation {
         // Who looks around with it means the run before.
-        Invocation::Exec { .. } => {}
-        Invocation::Suites { .. } | Invocation::Command { .. } => {
+        Invocation::Exec { .. } | Invocation::Runner { .. } => {}
+        Invocation::Suites { .. } | Invocation::Command { .. } | Invocation::Cargo { .. } => {
             dir.make_latest().map_err(|source| at("point `latest` to the run", source))?;
         }
     }
     Ok(Outcomes { report, dir })
+}
+
+/// The names of the cells that a run would have.
+pub fn list(
+    kernels: &Kernels,
+    options: &TestOptions,
+    suites: &Suites<'_>,
+    show: &dyn RunObserver,
+) -> Result<Vec<String>, SuiteRunError> {
+    let chosen = selection::choose(suites.suites, options.suite.as_deref())?;
+    let entries = selection::entries(kernels, options, suites.kernels, show)?;
+    let cells = selection::cells(suites.suites, &chosen, &entries, options)?;
+    Ok(cells.into_iter().map(|cell| cell.id).collect())
 }
 
 fn dir_error(action: &'static str, dir: &Path, source: io::Error) -> RunError {

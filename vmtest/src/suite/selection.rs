@@ -38,10 +38,19 @@ pub(super) fn due(suite: &Suite) -> impl Iterator<Item = String> {
 pub(super) fn choose(suites: &[Suite], glob: Option<&str>) -> Result<Vec<usize>, SuiteRunError> {
     let Some(given) = glob else { return Ok((0..suites.len()).collect()) };
     let glob: GlobMatcher = Glob::new(given)?.compile_matcher();
+    // The name of a test begins with that of its suite.
+    let is_chosen = |name: &str| {
+        let parts = name.match_indices('/').map(|(at, _)| &name[..at]);
+        parts.chain([name]).any(|part| glob.is_match(part))
+    };
     let chosen: Vec<_> =
-        (0..suites.len()).filter(|&suite| glob.is_match(&suites[suite].name)).collect();
+        (0..suites.len()).filter(|&suite| is_chosen(&suites[suite].name)).collect();
     if chosen.is_empty() {
-        let names: Vec<_> = suites.iter().map(|suite| &*suite.name).collect();
+        const NAMED: usize = 20;
+        let mut names: Vec<_> = suites.iter().take(NAMED).map(|suite| &*suite.name).collect();
+        if suites.len() > NAMED {
+            names.push("...");
+        }
         let (given, known) = (given.to_owned(), names.join(", "));
         return Err(SuiteRunError::NoSuite { given, known });
     }

@@ -16,14 +16,12 @@ use kernlab_vmtest::{
     },
     machine,
     suite::{
-        invocation::Invocation,
-        job::Circumstances,
+        data::DataRule,
         payload::{Payload, in_path},
-        run::Suites,
     },
 };
 
-use crate::{failure::Failure, kernels::Progress, selection, test};
+use crate::{failure::Failure, kernels::Progress, selection, tested::Tested};
 
 /// What to measure.
 #[derive(Debug, Subcommand)]
@@ -149,20 +147,14 @@ fn matrix(arguments: &Several) -> Result<(), Failure> {
 }
 
 fn suites(subject: &Subject, config: Option<&Path>, suite: &Option<String>) -> Result<(), Failure> {
-    let project = test::read(config, &std::env::current_dir()?)?;
-    test::build(&project)?;
+    let mut tested = Tested::project(config)?;
+    tested.build(Some(&DataRule::default()))?;
     let kernels = Kernels::open()?;
-    let suites = Suites {
-        suites: &project.suites,
-        kernels: &project.kernels,
-        at: Circumstances::of_project(&std::path::absolute(project.dir())?),
-        invocation: Invocation::Suites { config: config.map(Path::to_owned) },
-    };
     let bench = SuitesBench {
         guest: subject.guest.dir(&kernels)?,
         kernels,
         kernel: subject.kernel.clone(),
-        suites,
+        suites: tested.suites(),
         suite: suite.clone(),
         rounds: subject.rounds,
     };

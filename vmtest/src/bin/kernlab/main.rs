@@ -30,25 +30,31 @@ mod ci;
 mod deps;
 mod exec;
 mod failure;
+mod guest_options;
 mod init;
+mod input;
 mod kernels;
 mod manual;
 mod matrix;
+mod passed_on;
 mod report;
 mod repro;
 mod run;
+mod runner;
 mod scenarios;
 mod selection;
 mod shell;
 mod show;
 mod site;
 mod test;
+mod tested;
 mod why;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use kernlab_cli::Exit;
+use kernlab_vmtest::suite::job::IN_GUEST;
 
 /// The version, and the commit of a release build.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), env!("KERNLAB_COMMIT_IN_VERSION"));
@@ -95,6 +101,8 @@ enum Command {
     Repro(repro::Arguments),
     /// Boot kernels, run every tracer in them, and compare its events with the golden snapshots.
     Run(run::Arguments),
+    /// Run a test program of cargo, nextest or Go in a kernel, as their runner.
+    Runner(runner::Arguments),
     /// Open a shell in a guest, on the kernel's console.
     Shell(shell::Arguments),
     Site(site::Arguments),
@@ -102,6 +110,14 @@ enum Command {
     Test(test::Arguments),
     /// Explain how one cell of a run ended.
     Why(why::Arguments),
+}
+
+impl Command {
+    /// Whether it boots guests.
+    fn needs_guests(&self) -> bool {
+        use Command::*;
+        matches!(self, Bench(_) | Ci(_) | Exec(_) | Run(_) | Runner(_) | Shell(_) | Test(_))
+    }
 }
 
 fn main() -> ExitCode {
@@ -114,12 +130,20 @@ fn main() -> ExitCode {
 }
 
 fn run() -> ExitCode {
-    let done: Result<Exit, failure::Failure> = match Arguments::parse().command {
+    let command = Arguments::parse().command;
+    if command.needs_guests() && std::env::var_os(IN_GUEST).is_some() {
+        let message = format!(
+            "this is a guest of kernlab, as {IN_GUEST} in the environment says, and a guest boots no \
+             guests. A runner runs what `cargo run` starts, too: set it only for tests"
+        );
+        return failure::Failure::usage(message).report().into();
+    }
+    let done: Result<Exit, failure::Failure> = match command {
         Command::Bench(command) => bench::run(&command),
         Command::Ci(command) => ci::run(&command),
         Command::Completions(arguments) => manual::completions(&arguments),
         Command::Deps(arguments) => deps::run(&arguments),
-        // The exit codes of these two may be those of a program.
+        // The exit codes of these may be those of a program.
         Command::Exec(arguments) => match exec::run(&arguments) {
             Ok(code) => return code,
             Err(failure) => Err(failure),
@@ -131,6 +155,10 @@ fn run() -> ExitCode {
         Command::Report(arguments) => report::run(&arguments),
         Command::Repro(arguments) => repro::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
+        Command::Runner(arguments) => match runner::run(&arguments) {
+            Ok(code) => return code,
+            Err(failure) => Err(failure),
+        },
         Command::Shell(arguments) => match shell::run(&arguments) {
             Ok(code) => return code,
             Err(failure) => Err(failure),

@@ -32,7 +32,7 @@ use kernlab_vmtest::{
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use tempfile::NamedTempFile;
 
-use crate::{exec::file_spec, failure::Failure, selection, show::Terminal};
+use crate::{failure::Failure, guest_options::file_spec, selection, show::Terminal};
 
 /// Open a shell in a guest, on the kernel's console, with the lab's own programs.
 #[derive(Args, Debug)]

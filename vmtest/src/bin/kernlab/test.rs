@@ -1,6 +1,10 @@
 //! `kernlab test`: runs a user's own tracers on many kernels.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use clap::Args;
 use kernlab_cli::{Exit, TestOptions};
@@ -9,25 +13,27 @@ use kernlab_vmtest::{
     report::{Tally, instructions, regression::Side, table},
     run::{Outcomes, RunObserver},
     suite::{
-        invocation::Invocation,
-        job::Circumstances,
-        manifest::{FILE_NAME, Project, Suite},
-        run::{self, Suites},
+        manifest::{CargoTests, FILE_NAME, Project},
+        run,
     },
 };
 
 use crate::{
     failure::{self, Failure, exit_of},
+    runner::DataOptions,
     selection,
     show::Terminal,
+    tested::Tested,
 };
 
-/// Run the suites of `kernlab.toml` on many kernels, or a command that tests itself.
+/// Run the suites of `kernlab.toml` on many kernels, a command that tests itself, or the tests of a
+/// cargo project.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   kernlab test
   kernlab test --kernel 6.1 --kernel 6.12 --suite opens
+  kernlab test --cargo --package my-tracer --kernel 5.10 --kernel 6.12 -- maps::
   kernlab test -- ./agent --self-test")]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -37,28 +43,83 @@ pub(crate) struct Arguments {
     /// The description of the suites, instead of the nearest kernlab.toml at or above this directory.
     #[arg(long, value_name = "FILE", conflicts_with = "command")]
     config: Option<std::path::PathBuf>,
+    /// Run the tests of the cargo project in this directory, each in guests of its own, instead of the
+    /// suites. What follows `--` goes to the tests, as with `cargo test`.
+    #[arg(long, conflicts_with = "config")]
+    cargo: bool,
+    #[command(flatten)]
+    tests: CargoOptions,
+    #[command(flatten)]
+    data: DataOptions,
+    /// List the cells, or those that other options select, instead of running them.
+    #[arg(long)]
+    list: bool,
     /// Print the report as JSON instead of tables.
     #[arg(long)]
     json: bool,
-    /// A command that exits with 0 if all is well, instead of the suites.
+    /// A command that exits with 0 if all is well, instead of the suites; or with --cargo, filters and
+    /// options of the tests.
     #[arg(trailing_var_arg = true, value_name = "PROGRAM")]
     command: Vec<String>,
 }
 
+/// Which tests of a cargo project run.
+#[derive(Args, Debug)]
+struct CargoOptions {
+    /// With --cargo, a package whose tests run. Repeatable; by default those that cargo would test.
+    #[arg(short, long, value_name = "PACKAGE", requires = "cargo")]
+    package: Vec<String>,
+    /// With --cargo, run only the integration tests of this name. Repeatable.
+    #[arg(long, value_name = "NAME", requires = "cargo")]
+    test: Vec<String>,
+    /// With --cargo, features to build the tests with.
+    #[arg(long, value_name = "FEATURES", requires = "cargo")]
+    features: Vec<String>,
+    /// With --cargo, build the tests with optimisations.
+    #[arg(long, requires = "cargo")]
+    release: bool,
+    /// With --cargo, the project's Cargo.toml, if it is not in this directory or above.
+    #[arg(long, value_name = "PATH", requires = "cargo")]
+    manifest_path: Option<PathBuf>,
+}
+
+impl CargoOptions {
+    fn tests(&self, args: &[String]) -> CargoTests {
+        CargoTests {
+            packages: self.package.clone(),
+            tests: self.test.clone(),
+            features: self.features.clone(),
+            release: self.release,
+            manifest: self.manifest_path.clone(),
+            args: args.to_vec(),
+        }
+    }
+}
+
 /// Runs suites, and prints the results on standard output.
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let Arguments { options, guest, json, command, .. } = arguments;
+    let Arguments { options, guest, json, command, cargo, .. } = arguments;
     let terminal = Arc::new(Terminal::new());
     let show: Arc<dyn RunObserver> = Arc::clone(&terminal) as _;
-    let is_command = !command.is_empty();
-    let tested = Tested::find(arguments.config.as_deref(), command)?;
+    let is_command = !command.is_empty() && !cargo;
+    let mut tested = match *cargo {
+        true => Tested::cargo(arguments.tests.tests(command))?,
+        false if is_command => Tested::command(command)?,
+        false => Tested::project(arguments.config.as_deref())?,
+    };
     let kernels = selection::open(&options.selected.scope)?;
     let guest = guest.dir(&kernels)?;
     if let Some(copies) = &options.report {
         // Told now, and not after the run.
         check_dir(copies)?;
     }
-    build(&tested.project)?;
+    tested.build(arguments.data.rule().as_ref())?;
+    if arguments.list {
+        let cells = run::cells(&kernels, options, &tested.suites(), &*show)?;
+        tested.remarks().iter().for_each(|remark| say!("{remark}"));
+        failure::print(&cells.iter().map(|cell| format!("{cell}\n")).collect::<String>())?;
+        return Ok(Exit::Success);
+    }
     let Outcomes { report, dir } =
         run::run(&kernels, options, &tested.suites(), &guest, &show, &|_, _, _| {})?;
     if let Some(copies) = &options.report {
@@ -80,40 +141,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         ))?;
     }
     Ok(exit_of(Tally::of(&report.cells).severity()))
-}
-
-/// What is tested: the suites of a project, or a command.
-pub(crate) struct Tested {
-    pub(crate) project: Project,
-    at: Circumstances,
-    invocation: Invocation,
-}
-
-impl Tested {
-    /// The command, or else the suites of the file `config` or of the nearest one.
-    pub(crate) fn find(config: Option<&Path>, command: &[String]) -> Result<Self, Failure> {
-        let here = std::env::current_dir()?;
-        if command.is_empty() {
-            let project = read(config, &here)?;
-            let at = Circumstances::of_project(&std::path::absolute(project.dir())?);
-            let invocation = Invocation::Suites { config: config.map(Path::to_owned) };
-            return Ok(Tested { project, at, invocation });
-        }
-        let suites = vec![Suite::command(command.to_vec())];
-        let project = Project { path: here.join(FILE_NAME), kernels: vec![], build: None, suites };
-        let at = Circumstances::of_process(&here, None);
-        Ok(Tested { project, at, invocation: Invocation::Command { argv: command.to_vec() } })
-    }
-
-    /// For a run.
-    pub(crate) fn suites(&self) -> Suites<'_> {
-        Suites {
-            suites: &self.project.suites,
-            kernels: &self.project.kernels,
-            at: self.at.clone(),
-            invocation: self.invocation.clone(),
-        }
-    }
 }
 
 /// Reads the description of the suites.

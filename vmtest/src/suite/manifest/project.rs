@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{ManifestError, Suite, read};
+use super::{CargoSuite, ManifestError, Suite, read};
 
 /// The name of the file.
 pub const FILE_NAME: &str = "kernlab.toml";
@@ -19,8 +19,10 @@ pub struct Project {
     pub kernels: Vec<String>,
     /// A line for `sh -c` that builds on this machine, once, before any suite runs.
     pub build: Option<String>,
-    /// In the order of the file.
+    /// In the order of the file, without those of cargo's tests.
     pub suites: Vec<Suite>,
+    /// Cargo's tests, in the order of the file.
+    pub cargo: Vec<CargoSuite>,
 }
 
 impl Project {

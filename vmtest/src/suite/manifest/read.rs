@@ -13,7 +13,7 @@ use std::{
 use kernlab_kernels::{Document, DocumentError};
 
 use self::field::{Field, Table};
-use super::{FieldRule, Project, Subject};
+use super::{CargoSuite, FieldRule, Project, Subject};
 use crate::suite::payload::absolute;
 
 /// The keys of each table, by the table's own key.
@@ -23,6 +23,7 @@ pub(super) const TABLES: &[(&str, &[&str])] = &[
     ("suite", suite::SUITE),
     ("suite.ready", suite::READY),
     ("suite.stop", suite::STOP),
+    ("suite.cargo-test", suite::CARGO),
     ("suite.insns", suite::INSTRUCTIONS),
     ("suite.guest", guest::GUEST),
     ("suite.lost", matching::LOST),
@@ -49,22 +50,27 @@ pub(super) fn project(path: &Path, text: &str) -> Result<Project, DocumentError>
     let fields: BTreeMap<String, FieldRule> =
         matching::field_rules(table.take("normalise"), BTreeMap::new())?;
     let mut names = Vec::new();
-    let mut suites = table.need("suite", |field| {
+    let described = table.need("suite", |field| {
         field.list("`[[suite]]` tables", |field| suite::suite(field, &fields, &mut names))
     })?;
-    if suites.is_empty() {
+    if described.is_empty() {
         return Err(table.invalid("expected at least one [[suite]]"));
     }
     let dir = path.parent().unwrap_or(Path::new(""));
-    for suite in &mut suites {
-        if suite.root.is_none() && matches!(suite.subject, Subject::Run(_)) {
-            suite.root.clone_from(&root);
+    let (mut suites, mut cargo) = (Vec::new(), Vec::new());
+    for (mut template, tests) in described {
+        if template.root.is_none() && matches!(template.subject, Subject::Run(_)) {
+            template.root.clone_from(&root);
         }
-        let golden = suite.golden.as_ref();
+        let golden = template.golden.as_ref();
         if golden.is_some_and(|golden| absolute(&dir.join(golden)) == absolute(path)) {
-            let name = &suite.name;
+            let name = &template.name;
             let message = format!("the golden snapshot of the suite {name:?} can't be this file");
             return Err(table.invalid(message));
+        }
+        match tests {
+            Some(tests) => cargo.push(CargoSuite { template, tests }),
+            None => suites.push(template),
         }
     }
     Ok(Project {
@@ -72,5 +78,6 @@ pub(super) fn project(path: &Path, text: &str) -> Result<Project, DocumentError>
         kernels: kernels.unwrap_or_else(|| vec!["default".to_owned()]),
         build,
         suites,
+        cargo,
     })
 }

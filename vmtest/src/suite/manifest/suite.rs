@@ -1,6 +1,6 @@
 //! What a suite runs.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use nix::sys::signal::Signal;
 
@@ -34,6 +34,12 @@ pub struct Suite {
     pub env: BTreeMap<String, String>,
     /// What the guest gets.
     pub files: Vec<FileSpec>,
+    /// What the guest gets at the same path, by absolute paths: files, links and empty directories.
+    pub data: Arc<[PathBuf]>,
+    /// Whether its program is that of a test harness, which belongs to the project wherever it is.
+    pub is_test: bool,
+    /// The working directory of its programs, instead of the project's.
+    pub directory: Option<PathBuf>,
     /// Files in the guest that come back.
     pub collect: Vec<String>,
     /// Files and directories of the guest that programs see as empty.
@@ -70,6 +76,25 @@ impl Suite {
         Suite { exit: Some(0), ..suite }
     }
 
+    /// The suite with this program and these arguments.
+    pub(crate) fn with_argv(self, argv: Vec<String>) -> Suite {
+        Suite { subject: Subject::Run(Command::Argv(argv)), ..self }
+    }
+
+    /// Whether the guests of two suites get the same files: those of one test program.
+    pub(crate) fn shares_files_with(&self, other: &Suite) -> bool {
+        let program = |suite: &Suite| match &suite.subject {
+            Subject::Run(Command::Argv(argv)) if suite.is_test => argv.first().cloned(),
+            _ => None,
+        };
+        let own = program(self);
+        own.is_some()
+            && own == program(other)
+            && self.directory == other.directory
+            && self.env == other.env
+            && (&self.data, &self.files, &self.root) == (&other.data, &other.files, &other.root)
+    }
+
     /// A suite with nothing but a subject.
     pub(super) fn of(name: String, subject: Subject) -> Suite {
         Suite {
@@ -84,6 +109,9 @@ impl Suite {
             user: None,
             env: BTreeMap::new(),
             files: Vec::new(),
+            data: Arc::default(),
+            is_test: false,
+            directory: None,
             collect: Vec::new(),
             hide: Vec::new(),
             root: None,
@@ -98,6 +126,33 @@ impl Suite {
             expect: Vec::new(),
         }
     }
+}
+
+/// The tests of a cargo project, each of which becomes a suite.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CargoSuite {
+    /// What all of them have in common: its name is the beginning of theirs, and its subject is
+    /// replaced.
+    pub template: Suite,
+    /// The tests.
+    pub tests: CargoTests,
+}
+
+/// Which tests of a cargo project run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CargoTests {
+    /// These packages of the workspace; those that cargo takes by default if there is none.
+    pub packages: Vec<String>,
+    /// Only these files of integration tests.
+    pub tests: Vec<String>,
+    /// Features to build with.
+    pub features: Vec<String>,
+    /// Whether to build with optimisations.
+    pub release: bool,
+    /// The project's `Cargo.toml`, if it is elsewhere.
+    pub manifest: Option<PathBuf>,
+    /// What follows `--` of `cargo test`: filters, and options of the harness.
+    pub args: Vec<String>,
 }
 
 /// What is tested.

@@ -198,7 +198,7 @@ fn a_snapshot_never_replaces_the_file_itself() {
     "2:8: `suite.name`: \"a b\" is not the name of a suite: expected at most 100 letters"
 )]
 #[case("name = '..'\nrun = 'a'", "2:8: `suite.name`: \"..\" is not the name of a suite")]
-#[case("name = 's'", "1:1: `suite`: expected `run`, `bpftrace` or `object`")]
+#[case("name = 's'", "1:1: `suite`: expected `run`, `bpftrace`, `object` or `cargo-test`")]
 #[case(
     "name = 's'\nrun = 'a'\nobject = 'b'",
     "4:10: `suite.object`: `run` is there already: expected one of them"
@@ -217,7 +217,39 @@ fn errors_in_a_suite_say_where(#[case] text: &str, #[case] message: &str) {
     assert!(error.starts_with(&format!("kernlab.toml:{message}")), "{error}");
 }
 
+#[test]
+fn the_tests_of_cargo_are_no_suite_yet() {
+    let text = "[[suite]]\nname = 's'\ntimeout = 9\n\
+                cargo-test = { package = 'a', test = ['b', 'c'], args = ['--skip', 'd'] }\n\
+                [[suite]]\nname = 'all'\ncargo-test = {}\n";
+    let project = read(text).unwrap();
+    assert_eq!(project.suites, []);
+    let [some, all] = &project.cargo[..] else { panic!("{:?}", project.cargo) };
+    let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+    let expected = CargoTests {
+        packages: texts(&["a"]),
+        tests: texts(&["b", "c"]),
+        args: texts(&["--skip", "d"]),
+        ..CargoTests::default()
+    };
+    assert_eq!((some.template.name.as_str(), &some.tests), ("s", &expected));
+    assert_eq!(some.template.timeout, Duration::from_secs(9));
+    assert_eq!(all.tests, CargoTests::default());
+}
+
 #[rstest]
+#[case(
+    "cargo-test = { packages = 'a' }",
+    "`cargo-test`: unknown key `packages`: did you mean `package`?"
+)]
+#[case("cargo-test = 'a'", "`cargo-test`: expected a table, found a text")]
+#[case(
+    "cargo-test = { args = 3 }",
+    "`cargo-test.args`: expected a list of texts, found an integer"
+)]
+#[case("cargo-test = {}\nworkload = 'a'", "`workload`: a test of `cargo-test` judges itself")]
+#[case("cargo-test = {}\nexit = 1", "`exit`: a test of `cargo-test` judges itself")]
+#[case("run = 'a'\ncargo-test = {}", "`cargo-test`: `run` is there already")]
 #[case("run = []", "`run`: expected a program and its arguments, found an empty list")]
 #[case("run = ['']", "`run`: the name of the program is empty")]
 #[case("run = ' '", "`run`: expected a text, found an empty one")]

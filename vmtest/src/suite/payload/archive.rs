@@ -1,6 +1,7 @@
 //! Payloads as archives in the store.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io::{self, BufWriter, Write as _},
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
@@ -33,13 +34,15 @@ fn failed(what: &Path) -> impl Fn(io::Error) -> ArchiveError {
 
 impl Payload {
     /// The payload in two parts: what the system provides, which rarely changes, and the rest: small
-    /// files, and what is below `own`.
-    pub fn split(self, own: &Path) -> (Payload, Payload) {
+    /// files, and what is at or below one of the places `own`.
+    pub fn split(self, own: &[PathBuf]) -> (Payload, Payload) {
         let (complete, has_root) = (Vec::new(), self.has_root);
+        let own: BTreeSet<&Path> = own.iter().map(PathBuf::as_path).collect();
+        let is_own = |path: &Path| path.ancestors().any(|place| own.contains(place));
         let (system, rest) = self.entries.into_iter().partition(|(guest, entry)| match entry {
             Entry::Text(_) => guest.starts_with("/etc/"),
-            Entry::File(host) => !host.starts_with(own),
-            Entry::Link(_) | Entry::Dir => !Path::new(guest).starts_with(own),
+            Entry::File(host) => !is_own(host),
+            Entry::Link(_) | Entry::Dir => !is_own(Path::new(guest)),
         });
         let library_path = self.library_path;
         let of = |entries| Payload {
@@ -64,19 +67,24 @@ impl Payload {
 
     /// The path of the payload as an archive in the store, which is written if need be.
     pub fn archive(&self, store: &Store) -> Result<PathBuf, ArchiveError> {
+        self.archived(store).map(|(path, _)| path)
+    }
+
+    /// The path of the payload as an archive in the store, and whether it was there before.
+    pub(crate) fn archived(&self, store: &Store) -> Result<(PathBuf, bool), ArchiveError> {
         let dir = store.root().join("archives");
         let path = dir.join(format!("{}.tar", self.identity()?));
         if let Ok(file) = File::options().append(true).open(&path) {
             // The time of the last use decides what is removed.
             let _ = file.set_modified(SystemTime::now());
-            return Ok(path);
+            return Ok((path, true));
         }
         fs::create_dir_all(&dir).map_err(failed(&dir))?;
         unused::remove(&dir, KEPT_FOR, SystemTime::now()).map_err(failed(&dir))?;
         let file = tempfile::NamedTempFile::new_in(&dir).map_err(failed(&dir))?;
         self.write(&file)?;
         file.persist(&path).map_err(|error| failed(&path)(error.error))?;
-        Ok(path)
+        Ok((path, false))
     }
 
     /// Identifies every file by what changes when it is written, as make(1) does.

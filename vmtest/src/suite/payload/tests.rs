@@ -75,7 +75,7 @@ fn an_archive_holds_everything_and_is_found_again() {
     let mut payload = Payload::new().unwrap();
     payload.program(&program.display().to_string(), Path::new("/")).unwrap();
     payload.text("/run/kernlab/job.json", "{}");
-    let (system, rest) = payload.split(&own);
+    let (system, rest) = payload.split(std::slice::from_ref(&own));
     assert!(system.size() > 100_000 && rest.size() < 100_000);
     let archive = rest.archive(&store).unwrap();
     assert_eq!(rest.archive(&store).unwrap(), archive);

@@ -6,7 +6,7 @@ use kernlab_kernels::{Digest, Entry, Kernels, Silent, chain};
 use kernlab_vmtest::{accel, checkpoints::Checkpoints, qemu::Binary, suite};
 
 use super::{Choice, output};
-use crate::{failure::Failure, selection, test};
+use crate::{failure::Failure, selection, tested::Tested};
 
 /// Print the store's directory, what its caches are named after, and whether this machine has KVM.
 ///
@@ -23,7 +23,7 @@ pub(super) fn run(Arguments { choice }: &Arguments) -> Result<Exit, Failure> {
     let options = choice.options()?;
     let kernels = selection::open(&options.selected.scope)?;
     // A project that tests a command has no kernlab.toml.
-    let project = match test::Tested::find(choice.config(), &[]) {
+    let project = match Tested::project(choice.config()) {
         Ok(tested) => tested.project.kernels,
         Err(_) if choice.config().is_none() => Vec::new(),
         Err(failure) => return Err(failure),

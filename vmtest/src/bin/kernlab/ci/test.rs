@@ -14,7 +14,7 @@ use kernlab_vmtest::{
         table,
     },
     run::{Outcomes, RunObserver, dir::RunDir, shards},
-    suite,
+    suite::{self, data::DataRule},
 };
 
 use super::{Choice, given, output, parts, path};
@@ -22,7 +22,7 @@ use crate::{
     failure::{self, Failure, exit_of},
     report, selection,
     show::Terminal,
-    test::{self, Tested},
+    tested::Tested,
 };
 
 /// GitHub's limit of a comment is 65,536 characters.
@@ -99,14 +99,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     }
     // A base that can't be read is told before anything runs.
     let base = given(base).map(|base| report::read(Some(base))).transpose()?;
-    let mut tested = Tested::find(choice.config(), &[])?;
+    let mut tested = Tested::project(choice.config())?;
     if let Some(line) = given(&arguments.build) {
         tested.project.build = Some(line.to_owned());
     }
     let terminal = Arc::new(Terminal::new());
     let outcomes = match path(merge) {
-        Some(dir) => merge_parts(dir, &tested, &options, &terminal)?,
-        None => run_suites(arguments, &tested, &options, &terminal)?,
+        Some(dir) => merge_parts(dir, &mut tested, &options, &terminal)?,
+        None => run_suites(arguments, &mut tested, &options, &terminal)?,
     };
     let Outcomes { report, dir } = &outcomes;
     let head = Side { report, evidence: dir };
@@ -139,7 +139,7 @@ fn hand_over(
 ) -> Result<Exit, Failure> {
     let side = Side { report, evidence: dir };
     let causes = Regression::causes(side);
-    let page = html::render(report, &causes, &|cell| html::EvidenceLinks::read(dir.path(), cell));
+    let page = html::render(report, &causes, &|cell| html::EvidenceLinks::read(dir, cell));
     let summary = markdown(report, comparison, GITHUB_LIMIT);
     for (name, content) in [
         ("index.html", page),
@@ -181,13 +181,13 @@ fn markdown(report: &Report, comparison: Option<&Regression>, limit: usize) -> S
 
 fn run_suites(
     arguments: &Arguments,
-    tested: &Tested,
+    tested: &mut Tested,
     options: &TestOptions,
     terminal: &Arc<Terminal>,
 ) -> Result<Outcomes, Failure> {
     let kernels = selection::open(&options.selected.scope)?;
     let guest = arguments.guest.dir(&kernels)?;
-    test::build(&tested.project)?;
+    tested.build(Some(&DataRule::default()))?;
     let show: Arc<dyn RunObserver> = Arc::clone(terminal) as _;
     let suites = tested.suites();
     Ok(suite::run::run(&kernels, options, &suites, &guest, &show, &|_, _, _| {})?)
@@ -196,7 +196,7 @@ fn run_suites(
 /// Makes one run of the parts below a directory. What no part has is `not-run`.
 fn merge_parts(
     dir: PathBuf,
-    tested: &Tested,
+    tested: &mut Tested,
     options: &TestOptions,
     terminal: &Arc<Terminal>,
 ) -> Result<Outcomes, Failure> {
@@ -204,6 +204,10 @@ fn merge_parts(
         Failure::usage(format!("cannot read the parts in {}: {error}", dir.display()))
     })?;
     let kernels = selection::open(&options.selected.scope)?;
+    if !tested.project.cargo.is_empty() {
+        // Only a build knows the tests.
+        tested.build(Some(&DataRule::default()))?;
+    }
     let asked = suite::run::cells(&kernels, options, &tested.suites(), &**terminal)?;
     let runs = kernels.runs_dir();
     let created = RunDir::create(&runs).map_err(|error| {

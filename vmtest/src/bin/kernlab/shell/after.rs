@@ -9,6 +9,7 @@ use kernlab_vmtest::{
     run::RunObserver as _,
     suite::{
         after::{self, AfterError, Visit},
+        data::DataRule,
         job::Circumstances,
         manifest::{FILE_NAME, Project},
         payload::Payload,
@@ -18,7 +19,7 @@ use kernlab_vmtest::{
 use tempfile::NamedTempFile;
 
 use super::{Arguments, Shell, at_terminal, entry, piped};
-use crate::{exec::write_to, failure::Failure, report, show::Terminal, test, why};
+use crate::{failure::Failure, passed_on::write_to, report, show::Terminal, test, tested, why};
 
 /// A cell of a suite, by the parts of its name.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,19 +42,29 @@ pub(super) fn run(kernels: &Kernels, arguments: &Arguments) -> Result<ExitCode, 
     let CellName { kernel, btf, suite } = parse(&id).map_err(Failure::usage)?;
     let here = std::env::current_dir()?;
     let project = test::read(arguments.config.as_deref(), &here)?;
-    let suite = project.suites.iter().find(|known| known.name == suite).ok_or_else(|| {
-        let message = no_suite(&id, &suite, &project);
-        Failure::usage(message)
-    })?;
+    let is_test = |name: &str| suite.strip_prefix(name).is_some_and(|rest| rest.starts_with('/'));
+    let tests = project.cargo.iter().map(|tests| &tests.template);
+    let tests = tests.filter(|template| is_test(&template.name));
+    let described = project.suites.iter().filter(|known| known.name == suite).chain(tests).next();
+    let no_suite = || Failure::usage(no_suite(&id, &suite, &project));
+    let described = described.ok_or_else(no_suite)?;
     let entry = entry(kernels, &arguments.scope, &kernel)?;
     let script = piped()?;
-    let files = if suite.root.is_some() { Payload::for_root() } else { Payload::default() };
+    let files = if described.root.is_some() { Payload::for_root() } else { Payload::default() };
     let script = script.as_ref().map(NamedTempFile::path);
     let shell =
         Shell::prepare(arguments, script, files).map_err(|error| Failure::usage(chain(&error)))?;
     let programs = arguments.guest.dir(kernels)?;
     test::build(&project)?;
     let at = Circumstances::of_project(&std::path::absolute(project.dir())?);
+    let suites = match described.name == suite {
+        // What is not needed is not built.
+        true => vec![described.clone()],
+        false => {
+            tested::with_cargo_tests(&project, &at.directory, Some(&DataRule::default()))?.suites
+        }
+    };
+    let suite = suites.iter().find(|known| known.name == suite).ok_or_else(no_suite)?;
     let visit = Visit {
         kernel: &entry,
         btf,
@@ -83,7 +94,9 @@ pub(super) fn run(kernels: &Kernels, arguments: &Arguments) -> Result<ExitCode, 
 
 /// The parts of a cell's name.
 fn parse(id: &str) -> Result<CellName, String> {
-    let parts: Vec<_> = id.split('/').collect();
+    // The name of a test of cargo has slashes.
+    let has_slashes = id.split('/').nth(2) == Some(SUITE);
+    let parts: Vec<_> = id.splitn(if has_slashes { 4 } else { 6 }, '/').collect();
     match parts[..] {
         [kernel, btf, SUITE | "libbpf" | "aya", suite] => Ok(CellName {
             kernel: kernel.to_owned(),
@@ -101,7 +114,9 @@ fn parse(id: &str) -> Result<CellName, String> {
 /// Why the project has no such suite.
 fn no_suite(id: &str, suite: &str, project: &Project) -> String {
     let file = project.path.display();
-    let known: Vec<_> = project.suites.iter().map(|known| known.name.as_str()).collect();
+    let cargo = project.cargo.iter().map(|cargo| &cargo.template);
+    let known: Vec<_> =
+        project.suites.iter().chain(cargo).map(|known| known.name.as_str()).collect();
     let known = known.join(", ");
     // The name that all commands have.
     match suite {

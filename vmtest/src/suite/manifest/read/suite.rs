@@ -16,8 +16,8 @@ use super::{
 use crate::suite::{
     condition::{Condition, Stream},
     manifest::{
-        Assertion, Command, FieldRule, Normalise, ObjectSubject, Pattern, Ready, Stop, Subject,
-        Suite, suite::signal_of,
+        Assertion, CargoTests, Command, FieldRule, Normalise, ObjectSubject, Pattern, Ready, Stop,
+        Subject, Suite, suite::signal_of,
     },
     spelling::nearest,
 };
@@ -27,6 +27,7 @@ pub(super) const SUITE: &[&str] = &[
     "run",
     "bpftrace",
     "object",
+    "cargo-test",
     "attach",
     "insns",
     "setup",
@@ -53,6 +54,7 @@ pub(super) const SUITE: &[&str] = &[
 ];
 pub(super) const READY: &[&str] = &["stdout", "stderr", "programs"];
 pub(super) const STOP: &[&str] = &["signal", "within"];
+pub(super) const CARGO: &[&str] = &["package", "test", "features", "release", "manifest", "args"];
 pub(super) const INSTRUCTIONS: &[&str] = &["max", "growth"];
 
 /// The name of a suite is also that of a directory.
@@ -60,12 +62,13 @@ const LONGEST_NAME: usize = 100;
 /// Nobody waits longer for a suite, in seconds.
 const LONGEST: u32 = 24 * 60 * 60;
 
-/// Reads a suite, whose name must not be among `names`.
+/// Reads a suite, whose name must not be among `names`. With cargo's tests, it is what they have in
+/// common.
 pub(super) fn suite(
     field: Field<'_>,
     rules: &BTreeMap<String, FieldRule>,
     names: &mut Vec<String>,
-) -> Result<Suite, DocumentError> {
+) -> Result<(Suite, Option<CargoTests>), DocumentError> {
     let mut table = field.table(SUITE)?;
     let name = table.need("name", |field| {
         let name = field.clone().text()?;
@@ -81,8 +84,11 @@ pub(super) fn suite(
         Ok(name)
     })?;
     names.push(name.clone());
-    let subject = subject(&mut table)?;
-    check_that_keys_fit(&subject, &table)?;
+    let (subject, tests) = subject(&mut table)?;
+    match tests {
+        Some(_) => check_that_keys_fit_tests(&table)?,
+        None => check_that_keys_fit(&subject, &table)?,
+    }
     let mut suite = Suite::of(name, subject);
     suite.setup = table.read("setup", Field::texts)?.unwrap_or_default();
     suite.ready = table.read("ready", ready)?;
@@ -122,7 +128,7 @@ pub(super) fn suite(
     suite.expect = table
         .read("expect", |field| field.list("`[[suite.expect]]` tables", matching::expectation))?
         .unwrap_or_default();
-    Ok(suite)
+    Ok((suite, tests))
 }
 
 /// A path below the directory of the file: `--update-snapshots` writes there.
@@ -147,11 +153,16 @@ fn golden(field: Field<'_>) -> Result<PathBuf, DocumentError> {
     Ok(path)
 }
 
-fn subject(table: &mut Table<'_>) -> Result<Subject, DocumentError> {
-    let (name, field) = table.one_of(&["run", "bpftrace", "object"])?;
-    match name {
+/// What is tested. With cargo's tests, nothing yet.
+fn subject(table: &mut Table<'_>) -> Result<(Subject, Option<CargoTests>), DocumentError> {
+    let (name, field) = table.one_of(&["run", "bpftrace", "object", "cargo-test"])?;
+    let subject = match name {
         "run" => command(field).map(Subject::Run),
         "bpftrace" => Ok(Subject::Bpftrace(field.text()?.into())),
+        "cargo-test" => {
+            let nothing = Subject::Run(Command::Argv(Vec::new()));
+            return Ok((nothing, Some(cargo_tests(field)?)));
+        }
         _ => {
             let (max_instructions, max_growth_percent) =
                 table.read("insns", instructions)?.unwrap_or_default();
@@ -162,7 +173,56 @@ fn subject(table: &mut Table<'_>) -> Result<Subject, DocumentError> {
                 max_growth_percent,
             }))
         }
+    };
+    Ok((subject?, None))
+}
+
+fn cargo_tests(field: Field<'_>) -> Result<CargoTests, DocumentError> {
+    let mut table = field.table(CARGO)?;
+    let mut texts = |name| table.read(name, texts).map(Option::unwrap_or_default);
+    Ok(CargoTests {
+        packages: texts("package")?,
+        tests: texts("test")?,
+        features: texts("features")?,
+        args: texts("args")?,
+        release: table.read("release", Field::boolean)?.unwrap_or(false),
+        manifest: table.read("manifest", Field::text)?.map(Into::into),
+    })
+}
+
+/// One text or a list of texts.
+fn texts(field: Field<'_>) -> Result<Vec<String>, DocumentError> {
+    match field.is_text() {
+        true => field.text().map(|text| vec![text]),
+        false => field.texts(),
     }
+}
+
+/// Refuses keys that would have no effect on cargo's tests.
+fn check_that_keys_fit_tests(table: &Table<'_>) -> Result<(), DocumentError> {
+    const TRACER: [&str; 11] = [
+        "ready",
+        "workload",
+        "stop",
+        "exit",
+        "normalise",
+        "replace",
+        "events",
+        "golden",
+        "order",
+        "lost",
+        "assert",
+    ];
+    for key in TRACER {
+        table.refuse(
+            key,
+            "a test of `cargo-test` judges itself: its exit code and its harness say so",
+        )?;
+    }
+    for key in ["attach", "insns"] {
+        table.refuse(key, "this is for an `object`, and the suite has none")?;
+    }
+    Ok(())
 }
 
 /// Refuses keys that would have no effect.
