@@ -24,6 +24,7 @@ pub mod run;
 mod selection;
 pub mod separation;
 pub(crate) mod spelling;
+mod start;
 mod targets;
 pub mod test_program;
 pub(crate) mod unmatched;

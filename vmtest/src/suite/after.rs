@@ -13,6 +13,7 @@ use super::{
     manifest::Suite,
     observed::Observed,
     payload::{ArchiveError, Payload},
+    start,
     unmatched::SharedRules,
 };
 use crate::{
@@ -132,7 +133,7 @@ pub fn run(
     planned.bootable.machine.memory_mib += mebibytes * 3 / 2;
     planned.bootable.machine.debugger = visit.debugger.map(str::to_owned);
     let lost = |error| AfterError::Guest(Box::new(error));
-    let started = cell::start(&cell, &setting, &planned, observer).map_err(lost)?;
+    let started = start::start(&cell, &setting, &planned, observer).map_err(lost)?;
     let mut reports = Vec::new();
     let ran = started.run(&mut |stream, bytes| match stream {
         Stream::Result => reports.extend_from_slice(bytes),

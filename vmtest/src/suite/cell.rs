@@ -18,7 +18,7 @@ use kernlab_core::{
     outcome::{Outcome, Reason, Verdict},
 };
 use kernlab_kernels::{Kernels, Observer, Unpacked, chain};
-use kernlab_proto::suite::{ARCHIVES, SuiteJob};
+use kernlab_proto::suite::SuiteJob;
 use kernlab_splat::AllowList;
 
 use super::{
@@ -27,13 +27,13 @@ use super::{
     observed::Observed,
     payload::{PayloadError, absolute},
     proposals::Proposals,
+    start::{CONDUCTOR, start},
     targets,
     unmatched::SharedRules,
 };
 use crate::{
-    checkpoints::Checkpoints,
     image::root::{RootError, RootImage, RootStore},
-    lab::{Bootable, Guest, Job, JobOutput, LabError, Limits, Primed, Ready, Stream},
+    lab::{Bootable, Job, Limits, Stream},
     machine::{self, MachineError, Wanted},
     qemu::InjectedFile,
     report::{CellReport, TracerReport},
@@ -41,23 +41,8 @@ use crate::{
     verdict::{SplatPolicy, Trace, suite as judge},
 };
 
-/// The conductor in the guest.
-const CONDUCTOR: &str = "/bin/kernlab-conductor";
-
-/// Names in the environment of a conductor what its guest was saved for: of several builds of a
-/// program, only the guest with the last is kept.
-const SAVED_FOR: &str = "KERNLAB_SAVED_FOR";
-
-/// From this size on, in bytes, a guest is saved that has the files that the system provides.
-/// Unpacking them takes as long as saving and restoring such a guest.
-const LARGE: u64 = 16 << 20;
-
-/// From this size on, in bytes, a guest is saved that has the files of a test program that is used
-/// again. Each takes some 100 MB of the disk.
-const OWN_LARGE: u64 = 8 << 20;
-
 /// The time for the conductor's own work, on top of the suite's.
-const MARGIN: Duration = Duration::from_secs(15);
+pub(super) const MARGIN: Duration = Duration::from_secs(15);
 
 /// The time in which files are brought back, without KVM four times that.
 const COLLECT: Duration = Duration::from_secs(5);
@@ -69,9 +54,9 @@ const OUTPUT: u64 = 512 << 20;
 #[derive(Clone, Debug)]
 pub(crate) struct Packed {
     /// What the system provides.
-    system: PathBuf,
+    pub(super) system: PathBuf,
     /// The suite's own files, if it has any.
-    own: Option<PathBuf>,
+    pub(super) own: Option<PathBuf>,
     /// Where this machine has the suite's own files.
     own_files: Vec<PathBuf>,
     /// Whether several guests get the suite's own files, in this run or before.
@@ -80,9 +65,9 @@ pub(crate) struct Packed {
     /// The bytes of all files in the guest's memory.
     size: u64,
     /// The bytes of the files that the system provides.
-    system_size: u64,
+    pub(super) system_size: u64,
     /// The bytes of the suite's own files.
-    own_size: u64,
+    pub(super) own_size: u64,
     root: Option<RootImage>,
     /// What the suite's BPF object needs of a kernel, if it has one that can be read.
     needs: Option<Needs>,
@@ -196,8 +181,8 @@ pub(crate) struct SuiteCell<'a> {
 pub(crate) struct Planned {
     pub(crate) bootable: Bootable,
     /// The archive with the conductor's job.
-    job: PathBuf,
-    conductor: Job,
+    pub(super) job: PathBuf,
+    pub(super) conductor: Job,
 }
 
 /// Why a cell has no machine.
@@ -420,75 +405,6 @@ pub(crate) fn hidden(cell: &SuiteCell<'_>) -> Vec<String> {
         BtfMode::Embedded | BtfMode::Absent => None,
     };
     cell.suite.hide.iter().cloned().chain(btf).collect()
-}
-
-/// A guest that is about to run its suite.
-pub(crate) enum Start {
-    Ready(Guest<Ready>, Job),
-    Paused(Guest<Primed>, Job),
-}
-
-impl Start {
-    fn release(&self) -> &str {
-        match self {
-            Start::Ready(guest, _) => &guest.hello().release,
-            Start::Paused(guest, _) => &guest.hello().release,
-        }
-    }
-
-    pub(crate) fn run(self, heard: Heard<'_>) -> Result<(Guest<Ready>, JobOutput), LabError> {
-        match self {
-            Start::Ready(mut guest, job) => {
-                let output = guest.run_heard(&job, heard)?;
-                Ok((guest, output))
-            }
-            Start::Paused(guest, job) => guest.proceed_heard("", &job, heard),
-        }
-    }
-}
-
-/// Starts a guest with the suite's files. A guest is saved that has those of the system if they are
-/// large or many programs need the same, and the suite's own if many guests get them.
-pub(crate) fn start(
-    cell: &SuiteCell<'_>,
-    setting: &Setting<'_>,
-    planned: &Planned,
-    observer: &dyn Observer,
-) -> Result<Start, LabError> {
-    let Planned { bootable, job, conductor } = planned;
-    let SuiteCell { suite, packed, .. } = *cell;
-    let archive = |name: &str, host: &Path| InjectedFile {
-        guest: format!("{ARCHIVES}{name}.tar"),
-        host: host.to_owned(),
-    };
-    let mut bootable = bootable.clone();
-    let program =
-        InjectedFile { guest: CONDUCTOR.to_owned(), host: setting.guest.join("kernlab-conductor") };
-    bootable.machine.injected = vec![program, archive("1-system", &packed.system)];
-    let mut files = vec![archive("3-job", job)];
-    files.extend(cell.more.iter().cloned());
-    let own = packed.own.as_deref().map(|own| archive("2-own", own));
-    let saves_own = suite.is_test && packed.is_shared && packed.own_size >= OWN_LARGE;
-    match own {
-        Some(own) if saves_own => bootable.machine.injected.push(own),
-        own => files.splice(0..0, own).for_each(drop),
-    }
-    let checkpoints = Checkpoints::of(setting.kernels.store());
-    if (packed.system_size >= LARGE || suite.is_test) && !setting.cold {
-        // Its timeout is not a property of the saved guest.
-        let label = match (saves_own, packed.job.tracer.first()) {
-            (true, Some(program)) => program.clone(),
-            _ => packed.system.display().to_string(),
-        };
-        let paused = conductor.clone().timeout(MARGIN).env(SAVED_FOR, &label);
-        checkpoints.prime(&bootable, &paused, observer)?;
-        if let Some(guest) = checkpoints.primed(&bootable, &paused, &files, observer)? {
-            return Ok(Start::Paused(guest, conductor.clone()));
-        }
-    }
-    bootable.machine.injected.extend(files);
-    let guest = checkpoints.start(&bootable, setting.cold, observer)?;
-    Ok(Start::Ready(guest, conductor.clone().without_argument("--pause")))
 }
 
 /// How many files that were not brought back are named.

@@ -83,10 +83,8 @@ impl Invocation {
         if let Some(btf) = btf {
             option("--btf", btf.to_string());
         }
-        if let Invocation::Suites { config } = self {
-            if let Some(config) = config {
-                option("--config", config.display().to_string());
-            }
+        if let Invocation::Suites { config: Some(config) } = self {
+            option("--config", config.display().to_string());
         }
         if matches!(self, Invocation::Suites { .. } | Invocation::Cargo { .. }) {
             option("--suite", suite.to_owned());

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use kernlab_vmtest::suite::manifest::{FileSpec, GuestSpec, Suite};
+use kernlab_vmtest::suite::manifest::{Cgroup, FileSpec, GuestSpec, Suite};
 
 /// What a program's guest has.
 #[derive(Args, Debug)]
@@ -33,6 +33,9 @@ pub(crate) struct GuestOptions {
     /// Load a module of the kernel's package, and those that it needs.
     #[arg(long = "module", value_name = "NAME")]
     modules: Vec<String>,
+    /// Mount control groups of this version at `/sys/fs/cgroup`. Without it, none are mounted.
+    #[arg(long, value_name = "VERSION", value_parser = ["v1", "v2"])]
+    cgroup: Option<String>,
     /// Turn on a security module, beside those that the kernel turns on.
     #[arg(long, value_name = "NAME")]
     lsm: Option<String>,
@@ -67,6 +70,10 @@ impl GuestOptions {
                 memory_mib: self.memory,
                 modules: self.modules.clone(),
                 lsm: self.lsm.clone(),
+                cgroup: self.cgroup.as_deref().map(|version| match version {
+                    "v1" => Cgroup::V1,
+                    _ => Cgroup::V2,
+                }),
                 ..GuestSpec::default()
             },
             ..Suite::command(argv)
@@ -90,6 +97,7 @@ impl GuestOptions {
             ("--memory", self.memory.map(|mib| mib.to_string())),
             ("--cpus", self.cpus.map(|count| count.to_string())),
             ("--root", self.root.as_ref().map(|root| root.display().to_string())),
+            ("--cgroup", self.cgroup.clone()),
             ("--lsm", self.lsm.clone()),
         ] {
             if let Some(value) = value {

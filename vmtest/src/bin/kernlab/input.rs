@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    io::{self, Read as _, Seek as _, Write as _},
     os::{
         fd::{AsFd as _, OwnedFd},
         unix::fs::{FileExt as _, FileTypeExt as _},
@@ -39,7 +39,7 @@ fn read(from: OwnedFd, silence: Duration) -> io::Result<(Option<NamedTempFile>, 
     }
     let mut chunk = vec![0; 64 << 10];
     if kind.is_file() {
-        let mut at = from.seek(SeekFrom::Current(0))?;
+        let mut at = from.stream_position()?;
         loop {
             let count = from.read_at(&mut chunk, at)?;
             if count == 0 {
@@ -81,6 +81,8 @@ impl Copy {
 
 #[cfg(test)]
 mod tests {
+    use std::io::SeekFrom;
+
     use super::*;
 
     fn text(input: Option<NamedTempFile>) -> Option<String> {

@@ -11,7 +11,7 @@ use std::{
 use clap::Args;
 use kernlab_cli::{Scope, Selected, TestOptions};
 use kernlab_core::outcome::Outcome;
-use kernlab_kernels::{Entry, Kernels, chain};
+use kernlab_kernels::{Entry, Kernels, Store, chain};
 use kernlab_vmtest::{
     lab::Stream,
     run::{Outcomes, RunObserver},
@@ -154,7 +154,7 @@ fn in_guest(arguments: &Arguments) -> Result<ExitCode, Failure> {
         is_test: true,
         ..arguments.machine.suite(arguments.command.clone())
     };
-    let runs = runs_dir(&surroundings, &here);
+    let runs = runs_dir(&surroundings, kernels.store());
     let invocation =
         Invocation::Runner { options: given_options(arguments), argv: arguments.command.clone() };
     let suites = Suites {
@@ -207,11 +207,11 @@ fn only_entry(kernels: &Kernels, arguments: &Arguments) -> Result<Entry, Failure
 }
 
 /// Where runs are kept: with what is built, which is no data of tests.
-fn runs_dir(surroundings: &Surroundings, here: &Path) -> PathBuf {
+fn runs_dir(surroundings: &Surroundings, store: &Store) -> PathBuf {
     match (&surroundings.build, &surroundings.project) {
         (Some(build), _) => build.join("kernlab-runner"),
         (None, Some(project)) => project.join(".kernlab/runner"),
-        (None, None) => here.join(".kernlab/runner"),
+        (None, None) => store.root().join("runner"),
     }
 }
 
