@@ -61,6 +61,23 @@ mod tests {
     fn ends_its_harness() {
         std::process::exit(0);
     }
+
+    /// Fails in a guest in which another test has run.
+    fn is_alone() {
+        std::fs::File::create_new("/tmp/mark").unwrap();
+    }
+
+    #[test]
+    #[ignore]
+    fn is_alone_1() {
+        is_alone();
+    }
+
+    #[test]
+    #[ignore]
+    fn is_alone_2() {
+        is_alone();
+    }
 }
 "#;
 
@@ -200,6 +217,21 @@ fn cargo_runs_whole_programs_in_a_guest() {
 
 const WORDS: &str = r#"for word; do echo "<$word>"; done; cat "tests/data/a file""#;
 
+#[test]
+fn each_test_of_nextest_has_a_kernel_of_its_own() {
+    let project = Project::new();
+    let runner = format!("{} runner --kernel {KERNEL} --", env!("CARGO_BIN_EXE_kernlab"));
+    let arguments =
+        ["nextest", "run", "--offline", "--no-fail-fast", "--lib", "--run-ignored", "all"];
+    let output = project
+        .command("cargo", &arguments)
+        .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", runner)
+        .output()
+        .unwrap();
+    let summary = "6 tests run: 5 passed, 1 failed, 0 skipped";
+    assert!(stderr(&output).contains(summary), "{}", stderr(&output));
+}
+
 #[rstest]
 #[case::of_a_success(WORDS, 0, "<two words>\n<>\n<ü>\ncontent")]
 #[case::of_the_program("exit 77", 77, "")]
@@ -288,7 +320,8 @@ fn each_test_is_a_cell() {
         ("small/test/own-harness", pass),
     ];
     assert_eq!(outcomes(&report), expected.into(), "{report:#?}");
-    let ignored = "1 ignored test was not run, `-- --include-ignored` runs them: \
+    let ignored = "3 ignored tests were not run, `-- --include-ignored` runs them: \
+                   small/lib/tests::is_alone_1, small/lib/tests::is_alone_2, \
                    small/lib/tests::is_ignored";
     assert!(report.remarks.iter().any(|remark| remark == ignored), "{:?}", report.remarks);
     let failed = report.cells.iter().find(|cell| cell.scenario.ends_with("::fails")).unwrap();
@@ -320,7 +353,7 @@ fn a_suite_of_tests_is_listed_and_filtered() {
     let cell = |name: &str| format!("{KERNEL}/embedded/suite/{name}\n");
     assert!(listed.starts_with(&cell("other")), "{listed}");
     assert!(listed.contains(&cell("tests/small/lib/tests::is_ignored")), "{listed}");
-    assert_eq!(listed.lines().count(), 8, "{listed}");
+    assert_eq!(listed.lines().count(), 10, "{listed}");
     let (code, report, stderr) = test(&project, &["--suite", "tests/*::is_ignored"]);
     assert_eq!(code, 0, "{stderr}");
     let expected = [("tests/small/lib/tests::is_ignored", (Outcome::Pass, None))];

@@ -133,7 +133,9 @@ pub(crate) fn pack(
 fn own_places(suite: &Suite, at: &Circumstances) -> Vec<PathBuf> {
     let mut places = vec![suite.directory.as_ref().unwrap_or(&at.directory).clone()];
     if let (true, Subject::Run(command)) = (suite.is_test, &suite.subject) {
-        places.extend(command.argv().first().map(|program| absolute(&places[0].join(program))));
+        let program = command.argv().first().map(|program| absolute(&places[0].join(program)));
+        places.extend(program.iter().filter_map(|program| program.canonicalize().ok()));
+        places.extend(program);
     }
     places.extend(suite.data.iter().cloned());
     places

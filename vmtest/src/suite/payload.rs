@@ -307,7 +307,11 @@ impl Payload {
     /// Adds a file, a link or an empty directory at its own path. Executable files bring what they
     /// need, if that can be found.
     pub fn data(&mut self, path: &Path) -> Result<(), PayloadError> {
-        let kind = fs::symlink_metadata(path).map_err(unreadable(path))?;
+        // A file that is gone by now, or that this user can't read, is missed by what needs it.
+        let Ok(kind) = fs::symlink_metadata(path) else { return Ok(()) };
+        if kind.is_file() && fs::File::open(path).is_err() {
+            return Ok(());
+        }
         let guest = guest_path(path)?;
         if kind.is_dir() {
             self.insert(guest, Entry::Dir);
