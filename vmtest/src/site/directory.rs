@@ -52,6 +52,9 @@ struct Marker {
 }
 
 pub(super) fn write(files: &BTreeMap<String, Vec<u8>>, into: &Path) -> Result<(), IntoError> {
+    if into.exists() && !into.is_dir() {
+        return Err(IntoError::NotASite(into.to_owned()));
+    }
     fs::create_dir_all(into).map_err(failed("create", into))?;
     let known = known(into)?;
     let dir = RunDir::open(into.to_owned());
@@ -173,6 +176,8 @@ mod tests {
         let error = write(&site(&[("index.html", "")]), root.path()).unwrap_err();
         assert!(error.to_string().contains("is neither empty nor a site of kernlab"), "{error}");
         assert_eq!(all(root.path()).len(), 1);
+        let file = root.path().join("thesis.txt");
+        assert!(matches!(write(&site(&[]), &file), Err(IntoError::NotASite(_))));
     }
 
     #[test]
