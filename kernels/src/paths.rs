@@ -27,6 +27,12 @@ pub enum PathError {
     /// The environment names neither a store nor a home directory.
     #[error("no directory for the kernel store: set {STORE_VARIABLE}, XDG_CACHE_HOME or HOME")]
     NoStore,
+    /// The environment names a store with an empty path.
+    #[error(
+        "{STORE_VARIABLE} is empty: set it to the directory of the kernel store, or unset it for the \
+         one in your cache directory"
+    )]
+    EmptyStore,
     /// The current directory was deleted.
     #[error("the current directory no longer exists")]
     NoCurrentDir(#[source] io::Error),
@@ -96,15 +102,23 @@ pub fn matrix_dir() -> Option<PathBuf> {
 /// The directory of the store: `$KERNLAB_STORE`, else `$XDG_CACHE_HOME/kernlab`, else
 /// `$HOME/.cache/kernlab`.
 pub fn store_dir() -> Result<PathBuf, PathError> {
-    store_dir_from(|name| env::var_os(name).map(PathBuf::from)).ok_or(PathError::NoStore)
+    store_dir_from(|name| env::var_os(name).map(PathBuf::from))
 }
 
-fn store_dir_from(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
+fn store_dir_from(variable: impl Fn(&str) -> Option<PathBuf>) -> Result<PathBuf, PathError> {
     let set = |name: &str| variable(name).filter(|value| !value.as_os_str().is_empty());
-    set(STORE_VARIABLE)
+    match variable(STORE_VARIABLE) {
+        // A variable that a script failed to set: the user meant another directory than the default.
+        Some(dir) if dir.as_os_str().is_empty() => return Err(PathError::EmptyStore),
+        Some(dir) => return Ok(dir),
+        None => {}
+    }
+    set("XDG_CACHE_HOME")
         // The XDG base directory specification: a relative path is invalid and ignored.
-        .or_else(|| set("XDG_CACHE_HOME").filter(|p| p.is_absolute()).map(|p| p.join("kernlab")))
+        .filter(|path| path.is_absolute())
+        .map(|path| path.join("kernlab"))
         .or_else(|| set("HOME").map(|home| home.join(".cache/kernlab")))
+        .ok_or(PathError::NoStore)
 }
 
 /// The directory of the lock of commands that run outside of any project: `$XDG_STATE_HOME/kernlab`,
@@ -170,14 +184,19 @@ mod tests {
     }
 
     #[rstest]
-    #[case(&[("KERNLAB_STORE", "/s"), ("XDG_CACHE_HOME", "/c"), ("HOME", "/h")], Some("/s"))]
-    #[case(&[("KERNLAB_STORE", ""), ("XDG_CACHE_HOME", "/c")], Some("/c/kernlab"))]
-    #[case(&[("XDG_CACHE_HOME", "relative"), ("HOME", "/h")], Some("/h/.cache/kernlab"))]
-    #[case(&[], None)]
+    #[case(&[("KERNLAB_STORE", "/s"), ("XDG_CACHE_HOME", "/c"), ("HOME", "/h")], "/s")]
+    #[case(&[("XDG_CACHE_HOME", "/c"), ("HOME", "/h")], "/c/kernlab")]
+    #[case(&[("XDG_CACHE_HOME", "relative"), ("HOME", "/h")], "/h/.cache/kernlab")]
+    #[case::set_to_nothing(&[("KERNLAB_STORE", ""), ("HOME", "/h")], "KERNLAB_STORE is empty")]
+    #[case(&[], "no directory for the kernel store")]
     fn the_store_follows_the_environment(
         #[case] environment: &[(&str, &str)],
-        #[case] expected: Option<&str>,
+        #[case] expected: &str,
     ) {
-        assert_eq!(store_dir_from(variables(environment)), expected.map(PathBuf::from));
+        let found = match store_dir_from(variables(environment)) {
+            Ok(dir) => dir.display().to_string(),
+            Err(error) => error.to_string(),
+        };
+        assert!(found.starts_with(expected), "{found}");
     }
 }

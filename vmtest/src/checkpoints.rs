@@ -18,7 +18,7 @@ use crate::{
     lab::{BOOT_TIMEOUT, Bootable, Checkpoint, Guest, Job, LabError, Primed, Ready},
     qemu::{Binary, InjectedFile},
 };
-use kernlab_kernels::{Digest, Observer, Store, chain};
+use kernlab_kernels::{Digest, Observer, Part, Store, chain};
 
 use self::{
     cache::{CheckpointCache, Taken},
@@ -37,7 +37,7 @@ impl Checkpoints {
     pub fn of(store: &Store) -> Self {
         Checkpoints {
             store: store.clone(),
-            cache: CheckpointCache::at(store.root().join("checkpoints")),
+            cache: CheckpointCache::at(store.root().join(Part::Checkpoints.name())),
         }
     }
 

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use kernlab_kernels::{Digest, Store};
+use kernlab_kernels::{Digest, Part, Store};
 
 /// Each program's name, and its content: compressed with LZ4, after its length.
 const EMBEDDED: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/guest_programs.rs"));
@@ -45,7 +45,7 @@ pub fn dir(given: Option<&Path>, store: &Store) -> Result<PathBuf, GuestPrograms
     match given {
         Some(dir) => Ok(dir.to_owned()),
         None if EMBEDDED.is_empty() => Err(GuestProgramsError::None),
-        None => unpacked(EMBEDDED, &store.root().join("guest")),
+        None => unpacked(EMBEDDED, &store.root().join(Part::Guest.name())),
     }
 }
 
@@ -97,6 +97,9 @@ fn write(dir: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
 fn remove_old(all: &Path, now: SystemTime) -> io::Result<()> {
     for entry in fs::read_dir(all)? {
         let entry = entry?;
+        if !entry.file_name().to_str().is_some_and(|name| Part::Guest.makes(name)) {
+            continue;
+        }
         let used = entry.metadata().and_then(|dir| dir.modified()).ok();
         let age = used.and_then(|used| now.duration_since(used).ok());
         if age.is_some_and(|age| age > KEPT_FOR) {

@@ -203,7 +203,7 @@ fn the_store_is_swept_when_nobody_uses_it() {
     let checkout = Checkout::new();
     let store = checkout.0.path().join("store");
     fs::create_dir_all(store.join("objects/12")).unwrap();
-    let object = store.join("objects/12/unnamed");
+    let object = store.join(format!("objects/12/{}", "12".repeat(32)));
     fs::write(&object, vec![1; 1 << 16]).unwrap();
     let (code, stdout, _) = checkout.kernels(&["gc", "--keep", "1G"]);
     assert_eq!((code, stdout.as_str()), (Some(0), "the store has 64.00 KiB\n"));

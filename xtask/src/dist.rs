@@ -34,7 +34,8 @@ const DEADLINE: Duration = Duration::from_secs(10 * 60);
 /// completions, lists of what they consist of (CycloneDX), and checksums.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Write the release to this directory, which is emptied first.
+    /// Write the release to this directory. The files of an earlier release are removed from it;
+    /// a directory with anything else is refused.
     #[arg(long, value_name = "DIR", default_value = "target/dist/release")]
     into: PathBuf,
     /// Fail unless the version is that of this tag, such as v0.1.0, and the changelog describes it.
@@ -55,7 +56,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
     setup::ensure(Consent::Ask, Purpose::Release)?;
     // Cargo runs in another directory than the user.
     let into = std::path::absolute(&args.into).context("there is no current directory")?;
-    empty(&into)?;
+    remove_release(&into)?;
     let guest = build::guest_programs()?.dir_name()?;
     let release = Invocation::cargo(["build", "--release", "--locked"]);
     let release = release.args(["--package", PACKAGE, "--bin", "kernlab"]);
@@ -101,7 +102,33 @@ fn check_tag(tag: &str, version: &str, changelog: &str) -> Result<()> {
     Ok(())
 }
 
-/// Makes the directory, without anything in it.
+/// Makes a directory that the user named, without an earlier release in it. Nothing is removed if it has
+/// anything else.
+fn remove_release(dir: &Path) -> Result<()> {
+    fs::create_dir_all(dir).with_context(|| format!("failed to make {}", dir.display()))?;
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).with_context(|| format!("failed to read {}", dir.display()))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let is_ours = name.to_str().is_some_and(|name| {
+            let endings = [".tar", ".tar.gz", ".deb", ".cdx.json"];
+            let is_release = name.starts_with("kernlab-") || name.starts_with("kernlab_");
+            name == "SHA256SUMS" || is_release && endings.iter().any(|end| name.ends_with(end))
+        });
+        ensure!(
+            is_ours && entry.file_type()?.is_file(),
+            "{} has {name:?}, which is of no release: name another directory",
+            dir.display()
+        );
+        files.push(entry.path());
+    }
+    for file in files {
+        fs::remove_file(&file).with_context(|| format!("failed to remove {}", file.display()))?;
+    }
+    Ok(())
+}
+
+/// Makes a directory below `target`, without anything in it.
 fn empty(dir: &Path) -> Result<()> {
     if dir.exists() {
         fs::remove_dir_all(dir).with_context(|| format!("failed to empty {}", dir.display()))?;
@@ -191,6 +218,24 @@ mod tests {
 
     const CHANGELOG: &str =
         "# Changelog\n\n## [Unreleased]\n\n## [0.2.0] - 2026-12-01\n\n### Added\n";
+
+    #[test]
+    fn only_an_earlier_release_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let into = dir.path().join("release");
+        remove_release(&into).unwrap();
+        for name in ["SHA256SUMS", "kernlab_0.2.0_amd64.deb", "kernlab-0.2.0-x86_64.tar.gz"] {
+            fs::write(into.join(name), "").unwrap();
+        }
+        remove_release(&into).unwrap();
+        assert_eq!(fs::read_dir(&into).unwrap().count(), 0);
+        for name in ["SHA256SUMS", "thesis.tex"] {
+            fs::write(into.join(name), "").unwrap();
+        }
+        let error = remove_release(&into).unwrap_err().to_string();
+        assert!(error.contains("\"thesis.tex\", which is of no release"), "{error}");
+        assert_eq!(fs::read_dir(&into).unwrap().count(), 2);
+    }
 
     #[rstest]
     #[case::released("v0.2.0", "0.2.0", CHANGELOG, None)]

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    Store, StoreError,
+    Part, Store, StoreError,
     artifact::{BUILT, UNPACKED},
 };
 use crate::digest::Digest;
@@ -20,6 +20,25 @@ pub(crate) struct Wanted {
     pub(crate) objects: BTreeSet<Digest>,
     /// By artifact key.
     pub(crate) artifacts: BTreeSet<String>,
+}
+
+impl Wanted {
+    fn has_object(&self, path: &Path) -> bool {
+        self.objects.iter().any(|digest| is_named(path, digest))
+    }
+
+    fn kind_of_artifact(&self, path: &Path) -> Kind {
+        let has = |description: &str| path.join(description).exists();
+        if self.artifacts.iter().any(|key| is_named(path, key)) {
+            Kind::Named
+        } else if has(UNPACKED) {
+            Kind::Unnamed
+        } else if has(BUILT) {
+            Kind::Built
+        } else {
+            Kind::Derived
+        }
+    }
 }
 
 /// The kinds of items in a store, in the order in which they are removed.
@@ -81,48 +100,52 @@ impl Store {
     /// Determines what can be removed; see [`Store::remove`].
     pub(crate) fn sweep(&self, wanted: &Wanted, bound: Option<u64>) -> Result<Sweep, StoreError> {
         let mut items = Vec::new();
-        for dir in entries(&self.root.join("objects"))? {
-            for path in entries(&dir)? {
-                let is_wanted = wanted.objects.iter().any(|digest| is_named(&path, digest));
-                let kind = if is_wanted { Kind::Named } else { Kind::Unnamed };
-                items.push(Item::new(path, kind)?);
-            }
-        }
-        for path in entries(&self.root.join("partial"))? {
-            let is_wanted = wanted.objects.iter().any(|digest| is_named(&path, digest));
-            let kind = if is_wanted { Kind::Named } else { Kind::Leftover };
-            items.push(Item::new(path, kind)?);
-        }
-        for path in entries(&self.root.join("artifacts"))? {
-            let is_wanted = wanted.artifacts.iter().any(|key| is_named(&path, key));
-            let has = |description: &str| path.join(description).exists();
-            let kind = if is_wanted {
-                Kind::Named
-            } else if has(UNPACKED) {
-                Kind::Unnamed
-            } else if has(BUILT) {
-                Kind::Built
-            } else {
-                Kind::Derived
-            };
-            items.push(Item::new(path, kind)?);
-        }
-        for path in entries(&self.root.join("scratch"))? {
-            items.push(Item::new(path, Kind::Leftover)?);
-        }
-        for path in entries(&self.root.join("locks"))? {
-            items.push(Item::new(path, Kind::Leftover)?);
-        }
-        // Other parts of the lab keep their files next to the kernels.
-        for path in entries(&self.root)? {
-            let is_ours = super::PARTS.iter().any(|part| is_named(&path, part));
-            if !is_ours && path.is_dir() {
-                for path in entries(&path)? {
-                    items.push(Item::new(path, Kind::Derived)?);
+        for part in Part::ALL {
+            for path in self.made(part)? {
+                match part {
+                    Part::Objects => {
+                        let files = entries(&path)?.into_iter();
+                        for path in files.filter(|path| is_made(path, Part::Partial)) {
+                            let is_wanted = wanted.has_object(&path);
+                            let kind = if is_wanted { Kind::Named } else { Kind::Unnamed };
+                            items.push(Item::new(path, kind)?);
+                        }
+                    }
+                    Part::Partial => {
+                        let is_wanted = wanted.has_object(&path);
+                        let kind = if is_wanted { Kind::Named } else { Kind::Leftover };
+                        items.push(Item::new(path, kind)?);
+                    }
+                    Part::Artifacts => {
+                        let kind = wanted.kind_of_artifact(&path);
+                        items.push(Item::new(path, kind)?);
+                    }
+                    Part::Scratch => items.push(Item::new(path, Kind::Leftover)?),
+                    Part::Locks => {
+                        // A lock is an empty file.
+                        let found = fs::symlink_metadata(&path);
+                        if found.is_ok_and(|found| found.is_file() && found.len() == 0) {
+                            items.push(Item::new(path, Kind::Leftover)?);
+                        }
+                    }
+                    Part::Logs
+                    | Part::Archives
+                    | Part::Checkpoints
+                    | Part::Guest
+                    | Part::Images
+                    | Part::Roots
+                    | Part::Runner
+                    | Part::Warm => items.push(Item::new(path, Kind::Derived)?),
                 }
             }
         }
         Ok(Sweep::of(items, bound))
+    }
+
+    /// The entries of a part that the lab made.
+    fn made(&self, part: Part) -> Result<Vec<PathBuf>, StoreError> {
+        let all = entries(&self.root.join(part.name()))?;
+        Ok(all.into_iter().filter(|path| is_made(path, part)).collect())
     }
 
     /// Removes what a sweep lists. Requires exclusive use of the store.
@@ -152,6 +175,10 @@ impl Item {
         let size = size(&path).map_err(|error| StoreError::io("examine", &path, error))?;
         Ok(Item { path, kind, size, used })
     }
+}
+
+fn is_made(path: &Path, part: Part) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| part.makes(name))
 }
 
 fn is_named(path: &Path, name: impl ToString) -> bool {
@@ -237,32 +264,33 @@ mod tests {
             dir.path().join("partial").join(Digest::of(content).to_string())
         };
         let (wanted_part, unwanted_part) = (begun(b"wanted too"), begun(b"unwanted too"));
-        let artifact = |key: &str, file: &str| {
+        let named_key = Digest::of(b"named").to_string();
+        let artifact = |name: &str, file: &str| {
+            let key = Digest::of(name.as_bytes()).to_string();
             let make = |scratch: &Path| {
                 let path = scratch.join(file);
                 fs::write(&path, "x").map_err(|error| StoreError::io("write", &path, error))
             };
             let whole = |path: &Path| path.join(file).exists().then_some(());
-            store.artifact(key, whole, make).unwrap().0
+            store.artifact(&key, whole, make).unwrap().0
         };
         let description = UNPACKED;
         let (named, unnamed) = (artifact("named", description), artifact("unnamed", description));
         let derived = artifact("derived", "module.ko");
         let built = artifact("built", BUILT);
-        fs::create_dir_all(dir.path().join("scratch/left/behind")).unwrap();
-        fs::create_dir_all(dir.path().join("checkpoints/guest")).unwrap();
+        let left = dir.path().join("scratch").join(Digest::of(b"left").to_string());
+        fs::create_dir_all(left.join("behind")).unwrap();
+        let guest = dir.path().join("checkpoints").join(Digest::of(b"guest").to_string());
+        fs::create_dir_all(&guest).unwrap();
 
         let digests = [wanted.digest(), Digest::of(b"wanted too")];
-        let wanted_things =
-            Wanted { objects: digests.into(), artifacts: ["named".to_owned()].into() };
+        let wanted_things = Wanted { objects: digests.into(), artifacts: [named_key].into() };
         let sweep = store.sweep(&wanted_things, None).unwrap();
         assert!(unwanted.path().exists(), "a sweep alone removes nothing");
         store.remove(&sweep).unwrap();
-        let guest = dir.path().join("checkpoints/guest");
         for path in [wanted.path(), &wanted_part, &named, &derived, &built, &guest] {
             assert!(path.exists(), "{}", path.display());
         }
-        let left = dir.path().join("scratch/left");
         for path in [unwanted.path(), &unwanted_part, &unnamed, &left] {
             assert!(!path.exists(), "{}", path.display());
         }
@@ -272,5 +300,43 @@ mod tests {
         store.remove(&sweep).unwrap();
         assert!(!wanted.path().exists());
         assert_eq!(store.sweep(&wanted_things, None).unwrap(), Sweep::default());
+    }
+
+    #[test]
+    fn what_the_lab_does_not_make_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open_exclusive(dir.path()).unwrap();
+        // Everything that came into a store after it was one.
+        let files = [
+            ".ssh/id_ed25519",
+            "photos/cat.jpg",
+            "images/cat.jpg",
+            "archives/backup.tar",
+            "objects/notes.txt",
+            "objects/ab/notes.txt",
+            "artifacts/thesis/all.tex",
+            "partial/download.iso",
+            "scratch/ideas.md",
+            "locks/key",
+            "logs/syslog",
+            "runner/results/all.csv",
+        ];
+        for file in files {
+            let path = dir.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "mine").unwrap();
+        }
+        // A lock that has content is none.
+        let no_lock = dir.path().join("locks/first-draft");
+        fs::write(&no_lock, "mine").unwrap();
+        let ours = dir.path().join("images").join(format!("{}.cpio", Digest::of(b"x")));
+        fs::write(&ours, "ours").unwrap();
+        let sweep = store.sweep(&Wanted::default(), Some(0)).unwrap();
+        store.remove(&sweep).unwrap();
+        for file in files {
+            assert_eq!(fs::read(dir.path().join(file)).unwrap(), b"mine", "{file}");
+        }
+        assert!(no_lock.exists());
+        assert!(!ours.exists(), "what the lab makes goes");
     }
 }

@@ -8,6 +8,10 @@
 //! - `scratch/`: artifacts that are being built.
 //! - `locks/`: empty files that processes lock.
 //! - `in-use`: an empty file that is locked by every process that uses the store.
+//! - `.kernlab-store`: marks the directory as a store.
+//!
+//! Other parts of the lab have directories beside these: see [`Part`]. Nothing is removed whose name
+//! the lab does not make, and no directory becomes a store that has something else in it.
 //!
 //! A process may be killed at any time. Downloads that it leaves in `partial` are resumed, and
 //! verified as a whole. Files that it leaves in `scratch` are never read.
@@ -16,6 +20,7 @@ mod artifact;
 mod garbage;
 mod lock;
 mod object;
+mod part;
 mod usage;
 
 use std::{
@@ -32,9 +37,17 @@ pub use garbage::{Item, Kind, Sweep};
 pub use lock::{StoreLock, lock_within};
 pub use object::Object;
 pub(crate) use object::Partial;
+pub use part::{Part, is_run};
 use usage::Usage;
 
-const PARTS: [&str; 5] = ["objects", "partial", "artifacts", "scratch", "locks"];
+/// The file that marks a directory as a store.
+const MARKER: &str = ".kernlab-store";
+
+const MARKER_TEXT: &str = "This directory is a store of kernlab, which removes files from it.\n";
+
+/// The parts that every store has.
+const PARTS: [Part; 5] =
+    [Part::Objects, Part::Partial, Part::Artifacts, Part::Scratch, Part::Locks];
 
 /// How precisely the time of an item's last use is recorded.
 const USE_RESOLUTION: Duration = Duration::from_secs(60 * 60);
@@ -69,6 +82,17 @@ pub enum StoreError {
     /// Other processes use the store.
     #[error("other processes use {path}: run this command again when they have ended")]
     InUse { path: PathBuf },
+    /// The directory has something else in it.
+    #[error(
+        "{path} is not a store of kernlab: {found} in it is not kernlab's, and there is no {MARKER}: \
+         name an empty directory with KERNLAB_STORE"
+    )]
+    NotAStore {
+        /// The directory.
+        path: PathBuf,
+        /// The name of one entry that the lab does not make.
+        found: String,
+    },
     /// Any other I/O error.
     #[error("cannot {action} {path}")]
     Io {
@@ -94,7 +118,8 @@ impl StoreError {
 }
 
 impl Store {
-    /// Opens the store in a directory, which is created if it does not exist.
+    /// Opens the store in a directory, which is created if it does not exist. A directory becomes a
+    /// store if it is empty, or has only what earlier versions of the lab made, without a marker.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
         Store::with(root.into(), Usage::shared)
     }
@@ -109,8 +134,9 @@ impl Store {
         root: PathBuf,
         usage: impl Fn(&Path) -> Result<Usage, StoreError>,
     ) -> Result<Self, StoreError> {
+        mark(&root)?;
         for part in PARTS {
-            let path = root.join(part);
+            let path = root.join(part.name());
             fs::create_dir_all(&path).map_err(|e| StoreError::io("create", &path, e))?;
         }
         let usage = Arc::new(usage(&root)?);
@@ -120,6 +146,25 @@ impl Store {
     pub fn root(&self) -> &Path {
         &self.root
     }
+}
+
+/// Marks a directory as a store, unless it is one, or something else.
+fn mark(root: &Path) -> Result<(), StoreError> {
+    let marker = root.join(MARKER);
+    if fs::symlink_metadata(&marker).is_ok_and(|found| found.is_file()) {
+        return Ok(());
+    }
+    fs::create_dir_all(root).map_err(|source| StoreError::io("create", root, source))?;
+    let entries = fs::read_dir(root).map_err(|source| StoreError::io("read", root, source))?;
+    for entry in entries {
+        let entry = entry.map_err(|source| StoreError::io("read", root, source))?;
+        let name = entry.file_name();
+        if !name.to_str().is_some_and(part::is_of_a_store) {
+            let found = format!("{name:?}");
+            return Err(StoreError::NotAStore { path: root.to_owned(), found });
+        }
+    }
+    fs::write(&marker, MARKER_TEXT).map_err(|source| StoreError::io("create", &marker, source))
 }
 
 /// Records that an item is used now. If that fails, the item is only removed a little earlier.
@@ -157,6 +202,30 @@ mod tests {
         let error = StoreError::io("write", path, full.write_all(b"x").unwrap_err());
         assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
         assert!(error.to_string().contains("KERNLAB_STORE"), "{error}");
+    }
+
+    #[test]
+    fn a_directory_with_something_else_never_becomes_a_store() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["objects", "images", ".ssh"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        let error = Store::open(dir.path()).unwrap_err();
+        assert!(matches!(error, StoreError::NotAStore { .. }), "{error}");
+        assert!(error.to_string().contains("\".ssh\" in it is not kernlab's"), "{error}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3, "nothing is made in it");
+    }
+
+    #[test]
+    fn a_store_without_a_marker_is_adopted() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("checkpoints")).unwrap();
+        fs::write(dir.path().join("in-use"), "").unwrap();
+        drop(Store::open(dir.path()).unwrap());
+        assert!(dir.path().join(MARKER).is_file());
+        // What came later is somebody's, but it is a store.
+        fs::create_dir(dir.path().join("photos")).unwrap();
+        Store::open(dir.path()).unwrap();
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::{
     time::SystemTime,
 };
 
+use kernlab_kernels::Part;
 use kernlab_proto::Hello;
 use serde::{Deserialize, Serialize};
 
@@ -119,6 +120,10 @@ impl CheckpointCache {
         let mut places = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
             let path = entry?.path();
+            let name = path.file_name().and_then(|name| name.to_str());
+            if !name.is_some_and(|name| Part::Checkpoints.makes(name)) {
+                continue;
+            }
             let used = fs::metadata(path.join(NOTE)).and_then(|note| note.modified());
             // Another process may be cleaning up or storing a checkpoint right now.
             let Ok(used) = used.or_else(|_| fs::metadata(&path)?.modified()) else { continue };

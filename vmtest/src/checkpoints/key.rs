@@ -91,7 +91,10 @@ pub(super) fn circumstances(qemu: &Path) -> io::Result<Digest> {
 #[cfg(test)]
 impl Key {
     pub(super) fn for_test(name: &str, contents: &str) -> Self {
-        Key { place: name.to_owned(), contents: contents.to_owned() }
+        // As the digests that a real key consists of.
+        let parts: Vec<_> =
+            name.split('.').map(|part| Digest::of(part.as_bytes()).to_string()).collect();
+        Key { place: parts.join("."), contents: contents.to_owned() }
     }
 }
 

@@ -19,7 +19,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use kernlab_kernels::{Digest, Observer, Store, StoreError};
+use kernlab_kernels::{Digest, Observer, Part, Store, StoreError};
 use serde::{Deserialize, Serialize};
 
 use self::tree::Tree;
@@ -120,7 +120,7 @@ pub struct RootStore {
 impl RootStore {
     /// The images beside the kernels in this store.
     pub fn of(store: &Store) -> Self {
-        RootStore { dir: store.root().join("roots"), store: store.clone() }
+        RootStore { dir: store.root().join(Part::Roots.name()), store: store.clone() }
     }
 
     /// The image of a tar archive or of a directory: made now, or found if that did not change.
@@ -182,7 +182,7 @@ impl RootStore {
                 let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
                 io::Write::write_all(&mut file, &text)?;
                 file.persist(note)?;
-                unused::remove(&self.dir, KEPT_FOR, SystemTime::now())
+                unused::remove(&self.dir, Part::Roots, KEPT_FOR, SystemTime::now())
             })
             .map_err(|error| self.write_error(error))?;
         Ok(image)

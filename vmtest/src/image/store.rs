@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Base, ImageError};
 use crate::unused;
-use kernlab_kernels::{Digest, Module, Store};
+use kernlab_kernels::{Digest, Module, Part, Store};
 
 /// An image that was unused for this long is removed.
 const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -77,7 +77,7 @@ impl ImageStore {
 
     /// The images of this machine, beside its kernels.
     pub fn of(store: &Store) -> Self {
-        ImageStore::new(store.root().join("images"))
+        ImageStore::new(store.root().join(Part::Images.name()))
     }
 
     /// The image with these contents: made now, or found if the files did not change.
@@ -111,7 +111,7 @@ impl ImageStore {
         let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
         file.write_all(image)?;
         file.persist(path)?;
-        unused::remove(&self.dir, KEPT_FOR, SystemTime::now())
+        unused::remove(&self.dir, Part::Images, KEPT_FOR, SystemTime::now())
     }
 }
 
@@ -185,9 +185,9 @@ mod tests {
         let store = ImageStore::new(dir.path());
         let kept = store.keep(b"an image").unwrap();
         let soon = SystemTime::now() + Duration::from_secs(60);
-        unused::remove(&store.dir, KEPT_FOR, soon).unwrap();
+        unused::remove(&store.dir, Part::Images, KEPT_FOR, soon).unwrap();
         assert!(kept.path.exists());
-        unused::remove(&store.dir, KEPT_FOR, soon + KEPT_FOR).unwrap();
+        unused::remove(&store.dir, Part::Images, KEPT_FOR, soon + KEPT_FOR).unwrap();
         assert!(!kept.path.exists());
     }
 }

@@ -61,7 +61,9 @@ impl fmt::Display for Failure {
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         let exit = match error {
-            OpenError::Place(_) | OpenError::Document(_) => Exit::Usage,
+            OpenError::Place(_)
+            | OpenError::Document(_)
+            | OpenError::Store(StoreError::NotAStore { .. }) => Exit::Usage,
             OpenError::Store(_) => Exit::Infrastructure,
         };
         Failure { exit, message: chain(&error) }

@@ -11,7 +11,7 @@ use std::{
 use clap::Args;
 use kernlab_cli::{Scope, Selected, TestOptions};
 use kernlab_core::outcome::Outcome;
-use kernlab_kernels::{Entry, Kernels, Store, chain};
+use kernlab_kernels::{Entry, Kernels, Part, Store, chain};
 use kernlab_vmtest::{
     lab::Stream,
     run::{Outcomes, RunObserver},
@@ -185,7 +185,7 @@ fn in_guest(arguments: &Arguments) -> Result<ExitCode, Failure> {
         say!("evidence: {}", dir.path().display());
     }
     // What is left of tests that failed long ago.
-    unused::remove_dirs(&runs);
+    unused::remove_runs(&runs);
     Ok(exit_code(cell))
 }
 
@@ -211,7 +211,7 @@ fn runs_dir(surroundings: &Surroundings, store: &Store) -> PathBuf {
     match (&surroundings.build, &surroundings.project) {
         (Some(build), _) => build.join("kernlab-runner"),
         (None, Some(project)) => project.join(".kernlab/runner"),
-        (None, None) => store.root().join("runner"),
+        (None, None) => store.root().join(Part::Runner.name()),
     }
 }
 

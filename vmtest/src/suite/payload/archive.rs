@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use kernlab_kernels::{Digest, Store};
+use kernlab_kernels::{Digest, Part, Store};
 use tar::{Builder, EntryType, Header};
 
 use super::{Entry, Payload};
@@ -72,7 +72,7 @@ impl Payload {
 
     /// The path of the payload as an archive in the store, and whether it was there before.
     pub(crate) fn archived(&self, store: &Store) -> Result<(PathBuf, bool), ArchiveError> {
-        let dir = store.root().join("archives");
+        let dir = store.root().join(Part::Archives.name());
         let path = dir.join(format!("{}.tar", self.identity()?));
         if let Ok(file) = File::options().append(true).open(&path) {
             // The time of the last use decides what is removed.
@@ -80,7 +80,7 @@ impl Payload {
             return Ok((path, true));
         }
         fs::create_dir_all(&dir).map_err(failed(&dir))?;
-        unused::remove(&dir, KEPT_FOR, SystemTime::now()).map_err(failed(&dir))?;
+        unused::remove(&dir, Part::Archives, KEPT_FOR, SystemTime::now()).map_err(failed(&dir))?;
         let file = tempfile::NamedTempFile::new_in(&dir).map_err(failed(&dir))?;
         self.write(&file)?;
         file.persist(&path).map_err(|error| failed(&path)(error.error))?;
