@@ -74,7 +74,10 @@ pub use self::{
         },
     },
     signature::SignedBy,
-    store::{Item, Kind, Object, Part, Store, StoreError, StoreLock, Sweep, is_run, lock_within},
+    store::{
+        ContentDigests, Item, Kind, Object, Part, Store, StoreError, StoreLock, Sweep, is_run,
+        lock_within,
+    },
 };
 
 /// Whether an environment variable is set to anything other than an empty string, `0`, `no`,

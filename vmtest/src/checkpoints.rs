@@ -15,7 +15,7 @@ use std::{io, path::PathBuf};
 use kernlab_core::outcome::Outcome;
 
 use crate::{
-    lab::{BOOT_TIMEOUT, Bootable, Checkpoint, Guest, Job, LabError, Primed, Ready},
+    lab::{BOOT_TIMEOUT, Bootable, Checkpoint, Guest, Job, LabError, LabErrorKind, Primed, Ready},
     qemu::{Binary, InjectedFile},
 };
 use kernlab_kernels::{Digest, Observer, Part, Store, chain};
@@ -176,6 +176,15 @@ impl Checkpoints {
         if let Some(state) = self.take(&key, bootable, observer) {
             return Ok(Some(state));
         }
+        // Every guest that is restored from this one has this kernel in its memory.
+        let kernel = &bootable.machine.kernel;
+        let damaged = || io::Error::other(format!("{} has another content", kernel.display()));
+        let whole = match self.store.is_damaged(kernel) {
+            Ok(true) => Err(damaged()),
+            read => read.map(drop),
+        };
+        let what = "the kernel in the store is damaged: run again, and it is made again";
+        whole.map_err(|source| LabErrorKind::Host { what, source })?;
         // The debugger's connection belongs to one guest, not to the checkpoint.
         let mut plain = bootable.clone();
         plain.machine.debugger = None;

@@ -110,7 +110,7 @@ pub fn with(
     let kernel_words = kernel_words(kernel, wanted)?;
     let contents =
         Contents { agent: guest.join("kernlab-agent"), modules: modules(kernel, wanted)? };
-    let image = ImageStore::of(store).image_of(&contents)?;
+    let image = ImageStore::of(store).image_of(&contents, observer)?;
     let qemu = Binary::find()?;
     let decision = accel::decide(store, &qemu, kernel, &image)?;
     if let Some(news) = decision.news {

@@ -176,8 +176,8 @@ source = {{ kind = "url", url = "{url}", sha256 = "{digest}" }}
         for path in &images {
             assert!(fs::read(path).unwrap() == image, "{} is damaged", path.display());
         }
-        // The image, twenty modules, and their metadata.
-        assert_eq!(artifacts.len(), images.len() * 22, "an artifact is incomplete");
+        // The image, twenty modules, their metadata, and the digests of all of them.
+        assert_eq!(artifacts.len(), images.len() * 23, "an artifact is incomplete");
     }
 }
 

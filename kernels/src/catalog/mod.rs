@@ -308,6 +308,12 @@ impl Kernels {
             }
             (_, None) => unreachable!("an entry that is locked was fetched with its packages"),
             (_, Some((kernel, packages))) => {
+                let digests = packages.iter().map(|package| package.object.digest());
+                let key = unpack::key(&kernel.release, digests);
+                if let Some(file) = self.catalog.store.damage(&key) {
+                    observer
+                        .notice(&format!("{id}: {file} in the store is damaged, making it again"));
+                }
                 let mut announce = || observer.observe(id, Event::Unpack);
                 unpack::unpack(&self.catalog.store, id, &kernel.release, packages, &mut announce)
                     .map_err(ErrorKind::from)

@@ -132,7 +132,7 @@ fn a_kernel_is_built_once() {
     let kept = fs::read_dir(unpacked.image.fastest().parent().unwrap()).unwrap();
     let mut kept: Vec<_> = kept.map(|entry| entry.unwrap().file_name()).collect();
     kept.sort();
-    assert_eq!(kept, ["build.json", "bzImage", "config", "vmlinux"]);
+    assert_eq!(kept, [".content.json", "build.json", "bzImage", "config", "vmlinux"]);
 }
 
 #[test]

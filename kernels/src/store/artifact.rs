@@ -13,8 +13,8 @@ pub(crate) const BUILT: &str = "build.json";
 pub(crate) const UNPACKED: &str = "kernel.json";
 
 impl Store {
-    /// The artifact of this key. If it does not exist, or `whole` finds that it is damaged, `build`
-    /// makes it in an empty directory.
+    /// The artifact of this key. If it does not exist, if `whole` finds that it is damaged, or if a file
+    /// of it has another content than it was made with, `build` makes it in an empty directory.
     ///
     /// The key must name everything that the result depends on. Among processes that want the same
     /// artifact, only one builds it, and the others wait.
@@ -36,8 +36,16 @@ impl Store {
         build: impl FnOnce(&Path) -> Result<(), E>,
     ) -> Result<(PathBuf, T), E> {
         let path = self.artifact_path(key);
+        let whole = |path: &Path| match self.damage(key) {
+            None => whole(path),
+            Some(_) => None,
+        };
         if let Some(content) = whole(&path) {
             touch(&path);
+            if Store::has_no_list(&path) {
+                // An earlier version made it. What happens to it from now on is noticed.
+                drop(self.list_content(&path));
+            }
             return Ok((path, content));
         }
         let _lock = self.lock_announced(key, wait)?;
@@ -55,6 +63,7 @@ impl Store {
             drop(remove_dir(&scratch));
             return Err(error);
         }
+        self.list_content(&scratch)?;
         sync_tree(&scratch)?;
         fs::rename(&scratch, &path).map_err(|e| StoreError::io("rename", &scratch, e))?;
         sync_dir(parent(&path))?;
@@ -145,7 +154,7 @@ mod tests {
         // As if a process had been killed during a build.
         fs::create_dir_all(dir.path().join("scratch/key/left")).unwrap();
         let (path, _) = store.artifact("key", file, write).unwrap();
-        assert_eq!(fs::read_dir(path).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(path).unwrap().count(), 2, "the file, and the list of files");
     }
 
     #[test]

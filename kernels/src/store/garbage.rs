@@ -134,6 +134,7 @@ impl Store {
                     | Part::Guest
                     | Part::Images
                     | Part::Roots
+                    | Part::Digests
                     | Part::Runner
                     | Part::Warm => items.push(Item::new(path, Kind::Derived)?),
                 }

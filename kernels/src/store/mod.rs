@@ -17,6 +17,7 @@
 //! verified as a whole. Files that it leaves in `scratch` are never read.
 
 mod artifact;
+mod content;
 mod garbage;
 mod lock;
 mod object;
@@ -32,6 +33,7 @@ use std::{
 };
 
 pub(crate) use artifact::{BUILT, UNPACKED};
+pub use content::ContentDigests;
 pub(crate) use garbage::Wanted;
 pub use garbage::{Item, Kind, Sweep};
 pub use lock::{StoreLock, lock_within};

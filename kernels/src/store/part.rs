@@ -25,6 +25,8 @@ pub enum Part {
     Images,
     /// Disks of root file systems.
     Roots,
+    /// Remembered digests of files.
+    Digests,
     /// Runs of a runner outside of any project.
     Runner,
     /// Saved guests of earlier versions.
@@ -32,7 +34,7 @@ pub enum Part {
 }
 
 impl Part {
-    pub(super) const ALL: [Part; 13] = [
+    pub(super) const ALL: [Part; 14] = [
         Part::Objects,
         Part::Partial,
         Part::Artifacts,
@@ -44,6 +46,7 @@ impl Part {
         Part::Guest,
         Part::Images,
         Part::Roots,
+        Part::Digests,
         Part::Runner,
         Part::Warm,
     ];
@@ -62,6 +65,7 @@ impl Part {
             Part::Guest => "guest",
             Part::Images => "images",
             Part::Roots => "roots",
+            Part::Digests => "digests",
             Part::Runner => "runner",
             Part::Warm => "warm",
         }
@@ -87,6 +91,7 @@ impl Part {
                 name == "build-tools.log" || digits.is_some_and(|digits| is_hex(digits, 12))
             }
             Part::Archives => digest_and(&[".tar"]) || is_temporary(name, ".tmp"),
+            Part::Digests => digest_and(&[".json"]) || is_temporary(name, ".tmp"),
             Part::Images => digest_and(&[".cpio", ".json"]) || is_temporary(name, ".tmp"),
             Part::Roots => {
                 let stem = name.strip_suffix(".squashfs").and_then(|stem| stem.rsplit_once('.'));

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Base, ImageError};
 use crate::unused;
-use kernlab_kernels::{Digest, Module, Part, Store};
+use kernlab_kernels::{ContentDigests, Digest, Module, Observer, Part, Store};
 
 /// An image that was unused for this long is removed.
 const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -67,24 +67,37 @@ struct Note {
 #[derive(Clone, Debug)]
 pub struct ImageStore {
     dir: PathBuf,
+    digests: ContentDigests,
 }
 
 impl ImageStore {
     /// A store in this directory, which is created when it is needed.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        ImageStore { dir: dir.into() }
+        let dir = dir.into();
+        ImageStore { digests: ContentDigests::at(dir.join("digests")), dir }
     }
 
     /// The images of this machine, beside its kernels.
     pub fn of(store: &Store) -> Self {
-        ImageStore::new(store.root().join(Part::Images.name()))
+        let dir = store.root().join(Part::Images.name());
+        ImageStore { dir, digests: store.content_digests() }
     }
 
     /// The image with these contents: made now, or found if the files did not change.
-    pub fn image_of(&self, contents: &Contents) -> Result<Initramfs, ImageError> {
+    /// An image with another content than it was made with is made again.
+    pub fn image_of(
+        &self,
+        contents: &Contents,
+        observer: &dyn Observer,
+    ) -> Result<Initramfs, ImageError> {
         let note = self.dir.join(format!("{}.json", contents.identity()?));
-        if let Some(image) = recall(&note) {
-            return Ok(image);
+        match self.recall(&note) {
+            Recalled::Whole(image) => return Ok(image),
+            Recalled::Nothing => {}
+            Recalled::Damaged(path) => {
+                let path = path.display();
+                observer.notice(&format!("the initramfs {path} is damaged, making it again"));
+            }
         }
         let bytes = contents.build()?;
         let image = self.keep(&bytes)?;
@@ -106,6 +119,24 @@ impl ImageStore {
         Ok(Initramfs { path, digest })
     }
 
+    /// The image that a note names, if it is still intact. Updates the times of both.
+    fn recall(&self, note: &Path) -> Recalled {
+        let read = fs::read(note).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        let Some(Note { image, length }) = read else { return Recalled::Nothing };
+        if !fs::metadata(&image.path).is_ok_and(|file| file.len() == length)
+            || !self.digests.of(&image.path).is_ok_and(|digest| digest == image.digest)
+        {
+            return match image.path.exists() {
+                true => Recalled::Damaged(image.path),
+                false => Recalled::Nothing,
+            };
+        }
+        match touch(&image.path).and_then(|()| touch(note)) {
+            Ok(()) => Recalled::Whole(image),
+            Err(_) => Recalled::Nothing,
+        }
+    }
+
     fn write(&self, path: &Path, image: &[u8]) -> io::Result<()> {
         fs::create_dir_all(&self.dir)?;
         let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
@@ -115,19 +146,31 @@ impl ImageStore {
     }
 }
 
-/// The image that a note names, if it is still intact. Updates the times of both.
-fn recall(note: &Path) -> Option<Initramfs> {
-    let Note { image, length } = serde_json::from_slice(&fs::read(note).ok()?).ok()?;
-    let is_whole = fs::metadata(&image.path).is_ok_and(|file| file.len() == length);
-    (is_whole && touch(&image.path).is_ok() && touch(note).is_ok()).then_some(image)
+enum Recalled {
+    Whole(Initramfs),
+    Nothing,
+    Damaged(PathBuf),
 }
 
+/// How precisely the time of the last use is recorded. A file whose time is set is read again to learn
+/// that its content is the same.
+const USE_RESOLUTION: Duration = Duration::from_secs(60 * 60);
+
+/// Notes that a file is used now.
 fn touch(path: &Path) -> io::Result<()> {
-    fs::File::options().append(true).open(path)?.set_modified(SystemTime::now())
+    let now = SystemTime::now();
+    let file = fs::File::options().append(true).open(path)?;
+    let age = now.duration_since(file.metadata()?.modified()?);
+    if age.is_ok_and(|age| age < USE_RESOLUTION) {
+        return Ok(());
+    }
+    file.set_modified(now)
 }
 
 #[cfg(test)]
 mod tests {
+    use kernlab_kernels::Silent;
+
     use super::*;
 
     fn contents(dir: &Path) -> Contents {
@@ -141,11 +184,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = ImageStore::new(dir.path().join("images"));
         let contents = contents(dir.path());
-        let first = store.image_of(&contents).unwrap();
-        assert_eq!(store.image_of(&contents).unwrap(), first);
+        let first = store.image_of(&contents, &Silent).unwrap();
+        assert_eq!(store.image_of(&contents, &Silent).unwrap(), first);
         assert_eq!(fs::read(&first.path).unwrap(), contents.build().unwrap());
         let elsewhere = ImageStore::new(dir.path().join("elsewhere"));
-        assert_eq!(elsewhere.image_of(&contents).unwrap().digest, first.digest);
+        assert_eq!(elsewhere.image_of(&contents, &Silent).unwrap().digest, first.digest);
     }
 
     #[test]
@@ -153,9 +196,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = ImageStore::new(dir.path().join("images"));
         let contents = contents(dir.path());
-        let first = store.image_of(&contents).unwrap();
+        let first = store.image_of(&contents, &Silent).unwrap();
         fs::write(&contents.agent, b"\x7fELF other").unwrap();
-        assert_ne!(store.image_of(&contents).unwrap().digest, first.digest);
+        assert_ne!(store.image_of(&contents, &Silent).unwrap().digest, first.digest);
     }
 
     #[test]
@@ -163,10 +206,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = ImageStore::new(dir.path().join("images"));
         let contents = contents(dir.path());
-        let image = store.image_of(&contents).unwrap();
-        fs::write(&image.path, b"torn").unwrap();
-        assert_eq!(store.image_of(&contents).unwrap(), image);
-        assert_eq!(fs::read(&image.path).unwrap(), contents.build().unwrap());
+        let image = store.image_of(&contents, &Silent).unwrap();
+        let whole = contents.build().unwrap();
+        let mut flipped = whole.clone();
+        flipped[whole.len() / 2] ^= 1;
+        for damaged in [&b"torn"[..], &flipped] {
+            fs::write(&image.path, damaged).unwrap();
+            assert_eq!(store.image_of(&contents, &Silent).unwrap(), image);
+            assert_eq!(fs::read(&image.path).unwrap(), whole);
+        }
     }
 
     #[test]
