@@ -47,8 +47,8 @@ impl Checkpoints {
     /// # Errors
     ///
     /// QEMU can't be read.
-    pub fn circumstances(qemu: &Binary) -> io::Result<Digest> {
-        key::circumstances(qemu.path())
+    pub fn circumstances(&self, qemu: &Binary) -> io::Result<Digest> {
+        key::circumstances(qemu.path(), &self.store.content_digests())
     }
 
     /// A guest that works: booted if `cold`, else as from [`Checkpoints::guest`].
@@ -97,7 +97,9 @@ impl Checkpoints {
         files: &[InjectedFile],
         observer: &dyn Observer,
     ) -> Result<Option<Guest<Primed>>, LabError> {
-        let Ok(key) = Key::of_primed(bootable, program) else { return Ok(None) };
+        let Ok(key) = Key::of_primed(bootable, program, &self.store.content_digests()) else {
+            return Ok(None);
+        };
         let Some(state) = self.take(&key, bootable, observer) else { return Ok(None) };
         // The guest was saved with the other files.
         let mut bootable = bootable.clone();
@@ -123,7 +125,9 @@ impl Checkpoints {
         program: &Job,
         observer: &dyn Observer,
     ) -> Result<(), LabError> {
-        let Ok(key) = Key::of_primed(bootable, program) else { return Ok(()) };
+        let Ok(key) = Key::of_primed(bootable, program, &self.store.content_digests()) else {
+            return Ok(());
+        };
         if self.take(&key, bootable, observer).is_some() {
             return Ok(());
         }
@@ -145,12 +149,12 @@ impl Checkpoints {
 
     /// The directory of a kernel's checkpoint; none if this machine can't have one.
     pub fn dir(&self, bootable: &Bootable) -> Option<PathBuf> {
-        Key::of(bootable).ok().map(|key| self.cache.place(&key))
+        Key::of(bootable, &self.store.content_digests()).ok().map(|key| self.cache.place(&key))
     }
 
     /// Removes the checkpoint of a kernel, if there is one.
     pub(crate) fn forget(&self, bootable: &Bootable) {
-        if let Ok(key) = Key::of(bootable) {
+        if let Ok(key) = Key::of(bootable, &self.store.content_digests()) {
             self.cache.discard(&key);
         }
     }
@@ -167,7 +171,7 @@ impl Checkpoints {
         bootable: &Bootable,
         observer: &dyn Observer,
     ) -> Result<Option<Checkpoint>, LabError> {
-        let Ok(key) = Key::of(bootable) else { return Ok(None) };
+        let Ok(key) = Key::of(bootable, &self.store.content_digests()) else { return Ok(None) };
         if let Some(state) = self.take(&key, bootable, observer) {
             return Ok(Some(state));
         }

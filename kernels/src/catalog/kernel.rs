@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::matrix::Entry;
-use crate::image::modules::Modules;
+use crate::{digest::Digest, image::modules::Modules};
 
 /// The release of an image that does not state its release.
 pub const UNKNOWN_RELEASE: &str = "unknown";
@@ -17,6 +17,12 @@ pub struct Unpacked {
     pub id: String,
     /// What `uname -r` prints in it, or [`UNKNOWN_RELEASE`].
     pub release: String,
+    /// What `uname -v` prints in it, if its image states that.
+    #[serde(default)]
+    pub version: Option<String>,
+    /// The digest of the file that boots.
+    #[serde(default)]
+    pub sha256: Option<Digest>,
     /// The files that QEMU can boot.
     pub image: Image,
     /// The configuration the kernel was built with, if known.
@@ -49,6 +55,8 @@ impl Unpacked {
         Unpacked {
             id: id.to_owned(),
             release: release.to_owned(),
+            version: None,
+            sha256: None,
             image: Image { bzimage: None, vmlinux: Some("/store/vmlinux".into()) },
             config: None,
             has_btf: Some(true),

@@ -34,7 +34,7 @@ use self::{
 use crate::{
     document::DocumentError,
     from_source::{BuildError, Recipe, Tree, build_tools},
-    image::{btf_archive, external_btf, local, unpack},
+    image::{FilesError, btf_archive, external_btf, identity, local, unpack},
     paths::{Location, PathError, matrix_dir, state_dir, store_dir},
     progress::{Event, Observer},
     repository::{
@@ -319,7 +319,12 @@ impl Kernels {
                     .map_err(ErrorKind::from)
             }
         };
-        unpacked.map_err(|kind| kind.of(id))
+        let identified = unpacked.and_then(|kernel| {
+            let path = kernel.image.fastest().to_owned();
+            let read = identity::identified(&self.catalog.store, kernel);
+            Ok(read.map_err(|source| FilesError::Read { path, source })?)
+        });
+        identified.map_err(|kind| kind.of(id))
     }
 
     /// Runs all phases from an entry to a bootable kernel.

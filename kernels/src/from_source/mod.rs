@@ -287,6 +287,8 @@ impl Recipe<'_> {
         Unpacked {
             id: self.id.to_owned(),
             release: description.release.clone(),
+            version: None,
+            sha256: None,
             image: Image { bzimage: file("bzImage"), vmlinux: file("vmlinux") },
             config: file("config"),
             has_btf: description.has_btf,

@@ -55,6 +55,8 @@ pub(crate) fn file(store: &Store, id: &str, source: &FileSource) -> Result<Unpac
     Ok(Unpacked {
         id: id.to_owned(),
         release: release.unwrap_or_else(|| UNKNOWN_RELEASE.to_owned()),
+        version: None,
+        sha256: None,
         image,
         config: source.config.clone(),
         has_btf,
@@ -85,6 +87,8 @@ pub(crate) fn host(store: &Store, id: &str, root: &Path) -> Result<Unpacked, Fil
     Ok(Unpacked {
         id: id.to_owned(),
         release: release.to_owned(),
+        version: None,
+        sha256: None,
         image,
         config: configs.into_iter().find(|path| path.is_file()),
         has_btf,

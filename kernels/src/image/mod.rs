@@ -3,6 +3,7 @@
 pub(crate) mod btf_archive;
 pub(crate) mod error;
 pub(crate) mod external_btf;
+pub(crate) mod identity;
 pub(crate) mod local;
 pub(crate) mod members;
 mod module_file;

@@ -72,6 +72,8 @@ pub(crate) fn unpack(
     Ok(Unpacked {
         id: id.to_owned(),
         release: release.to_owned(),
+        version: None,
+        sha256: None,
         memory_mib: MEMORY_MIB,
         processors: PROCESSORS,
         image: Image {

@@ -16,7 +16,7 @@ use object::{
 use crate::compression::Compression;
 
 /// Far more than any kernel needs.
-const MAX_KERNEL: u64 = 1 << 30;
+pub(crate) const MAX_KERNEL: u64 = 1 << 30;
 
 /// The type of the note that contains the PVH entry point: `XEN_ELFNOTE_PHYS32_ENTRY` of
 /// `include/xen/interface/elfnote.h`.
@@ -203,6 +203,31 @@ pub(crate) fn banner_release(bytes: &[u8]) -> Option<String> {
         .find(|release| release.starts_with(|c: char| c.is_ascii_digit()))
 }
 
+/// What `uname -v` will print in this kernel, such as `#1 SMP Debian 6.1.182-1 (2026-09-01)`. A vmlinux
+/// has it at the end of `linux_banner`, a bzImage at the end of the text that its header points to.
+pub(crate) fn version_of(bytes: &[u8]) -> Option<String> {
+    const BANNER: &[u8] = b"Linux version ";
+    let line = |text: &[u8]| {
+        let end = text.iter().take(1024).position(|byte| matches!(byte, 0 | b'\n'))?;
+        let text = std::str::from_utf8(&text[..end]).ok()?;
+        let (_, version) = text.rsplit_once(") #")?;
+        // Since 6.1, a vmlinux also has a banner without a number, which is linked but never shown:
+        // the weak one of init/version.c.
+        if version.starts_with(' ') {
+            return None;
+        }
+        // The field of uname(2) has 64 characters: __NEW_UTS_LEN of include/uapi/linux/utsname.h.
+        Some(format!("#{version}").chars().take(64).collect())
+    };
+    if is_elf(bytes) || bytes.get(0x202..0x206) != Some(b"HdrS") {
+        return memchr::memmem::find_iter(bytes, BANNER)
+            .filter(|at| bytes.get(at + BANNER.len()).is_some_and(u8::is_ascii_digit))
+            .find_map(|at| line(&bytes[at..]));
+    }
+    let pointer = u16_at(bytes, 0x20e).filter(|pointer| *pointer != 0)?;
+    line(bytes.get(0x200 + usize::from(pointer)..)?)
+}
+
 /// The text up to the first space or end of string, if it is plausible.
 fn first_word(text: &[u8]) -> Option<String> {
     let end = text.iter().take(128).position(|byte| matches!(byte, 0 | b' '))?;
@@ -273,6 +298,33 @@ mod tests {
         assert_eq!(ElfKernel::parse(&kernel).unwrap().has_btf, is_loaded);
         assert_eq!(newest_btf_kind(&kernel), is_loaded.then_some(16));
         assert_eq!(newest_btf_kind(&vmlinux(RELEASE, true)), None);
+    }
+
+    #[rstest]
+    #[case::vmlinux(
+        b"\x7fELF Linux version %s\0Linux version 6.1.0-56 (deb@x) (gcc (Debian) 12 #7, ld) #1 SMP PREEMPT Debian\n\0",
+        Some("#1 SMP PREEMPT Debian")
+    )]
+    #[case::as_of_6_1(
+        b"\x7fELFLinux version 6.1.0 (d@x) (gcc) # SMP Debian\n\0Linux version 6.1.0 (d@x) (gcc) #1 SMP Debian\n\0",
+        Some("#1 SMP Debian")
+    )]
+    #[case::without(b"\x7fELF Linux version 6.1.0 (deb@x)\0", None)]
+    #[case::other(b"no kernel", None)]
+    fn a_kernel_tells_its_version(#[case] bytes: &[u8], #[case] expected: Option<&str>) {
+        assert_eq!(version_of(bytes).as_deref(), expected);
+    }
+
+    #[test]
+    fn a_bzimage_tells_its_version_in_its_header() {
+        let mut image = edited(|_| {});
+        let text = b"6.1.0-56 (deb@x) #3 SMP PREEMPT_DYNAMIC Debian 6.1.182-1 (2026-09-01) and a long rest\0";
+        let place = image.len();
+        image[0x20e..0x210].copy_from_slice(&u16::try_from(place - 0x200).unwrap().to_le_bytes());
+        image.extend(text);
+        let version = version_of(&image).unwrap();
+        assert!(version.starts_with("#3 SMP PREEMPT_DYNAMIC Debian 6.1.182-1"), "{version}");
+        assert_eq!(version.len(), 64);
     }
 
     #[test]

@@ -6,11 +6,11 @@ use crate::{
     lab::{Bootable, Job},
     qemu::{InjectedFile, Memory, is_measured},
 };
-use kernlab_kernels::Digest;
+use kernlab_kernels::{ContentDigests, Digest};
 
 /// The version of the files in the cache, and of the messages between the agent and the host before
 /// a guest is saved.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// Identifies a checkpoint. Keys differ if anything differs that could matter to a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,13 +24,17 @@ pub(super) struct Key {
 
 impl Key {
     /// The key of a booted guest.
-    pub(super) fn of(bootable: &Bootable) -> io::Result<Self> {
-        Ok(Key { place: machine(bootable)?.to_string(), contents: String::new() })
+    pub(super) fn of(bootable: &Bootable, digests: &ContentDigests) -> io::Result<Self> {
+        Ok(Key { place: machine(bootable, digests)?.to_string(), contents: String::new() })
     }
 
     /// The key of a guest with a primed program, including all files that the guest was given.
-    pub(super) fn of_primed(bootable: &Bootable, program: &Job) -> io::Result<Self> {
-        let booted = Key::of(bootable)?;
+    pub(super) fn of_primed(
+        bootable: &Bootable,
+        program: &Job,
+        digests: &ContentDigests,
+    ) -> io::Result<Self> {
+        let booted = Key::of(bootable, digests)?;
         let mut text = format!("{program:?}\n");
         let mut contents = String::new();
         for file in &bootable.machine.injected {
@@ -59,13 +63,12 @@ impl Key {
     }
 }
 
-fn machine(bootable: &Bootable) -> io::Result<Digest> {
+fn machine(bootable: &Bootable, digests: &ContentDigests) -> io::Result<Digest> {
     let machine = &bootable.machine;
     let mut text = format!("kernlab {FORMAT}\n{}\n", processor());
-    // QEMU and the kernel are identified by what changes when they are written, as make(1) does:
-    // reading them would cost every cell a tenth of a second.
+    // Their digests are remembered: reading them would cost every cell a tenth of a second.
     for file in [bootable.qemu.path(), &machine.kernel] {
-        text.push_str(&identity(file)?);
+        text.push_str(&identity(file, digests)?);
     }
     // An initramfs is named after its content, and its time is updated on every use.
     text.push_str(&format!("{}\n", fs::metadata(&machine.initramfs)?.size()));
@@ -83,8 +86,8 @@ fn machine(bootable: &Bootable) -> io::Result<Digest> {
 }
 
 /// Identifies the machine and its QEMU.
-pub(super) fn circumstances(qemu: &Path) -> io::Result<Digest> {
-    let text = format!("kernlab {FORMAT}\n{}\n{}", processor(), identity(qemu)?);
+pub(super) fn circumstances(qemu: &Path, digests: &ContentDigests) -> io::Result<Digest> {
+    let text = format!("kernlab {FORMAT}\n{}\n{}", processor(), identity(qemu, digests)?);
     Ok(Digest::of(text.as_bytes()))
 }
 
@@ -104,10 +107,9 @@ impl fmt::Display for Key {
     }
 }
 
-fn identity(file: &Path) -> io::Result<String> {
+fn identity(file: &Path, digests: &ContentDigests) -> io::Result<String> {
     let real = fs::canonicalize(file)?;
-    let state = fs::metadata(&real)?;
-    Ok(format!("{real:?} {} {}.{}\n", state.size(), state.mtime(), state.mtime_nsec()))
+    Ok(format!("{real:?} {}\n", digests.of(&real)?))
 }
 
 /// The host's processor and kernel: guests see their counters and features.
@@ -143,6 +145,31 @@ mod tests {
         Bootable::new(Binary::at(file("qemu")), machine)
     }
 
+    fn digests(bootable: &Bootable) -> ContentDigests {
+        ContentDigests::at(bootable.qemu.path().with_file_name("digests"))
+    }
+
+    fn of(bootable: &Bootable) -> io::Result<Key> {
+        Key::of(bootable, &digests(bootable))
+    }
+
+    #[test]
+    fn a_kernel_that_is_built_again_is_another_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let plain = bootable(dir.path());
+        let time = std::time::SystemTime::now() - std::time::Duration::from_secs(1000);
+        let key_of = |content: &str| {
+            fs::write(&plain.machine.kernel, content).unwrap();
+            let file = fs::File::options().write(true).open(&plain.machine.kernel).unwrap();
+            file.set_modified(time).unwrap();
+            of(&plain).unwrap()
+        };
+        // As `make` does that is given a time for all files: the size is the same as well.
+        let first = key_of("build 1");
+        assert_ne!(key_of("build 2"), first);
+        assert_eq!(key_of("build 1"), first);
+    }
+
     #[test]
     fn what_is_handed_over_later_does_not_matter() {
         let dir = tempfile::tempdir().unwrap();
@@ -150,7 +177,7 @@ mod tests {
         let mut other = plain.clone();
         other.machine.injected = vec![InjectedFile::program("/nonexistent")];
         other.console_file = Some("/tmp/console".into());
-        assert_eq!(Key::of(&plain).unwrap(), Key::of(&other).unwrap());
+        assert_eq!(of(&plain).unwrap(), of(&other).unwrap());
     }
 
     #[test]
@@ -161,12 +188,12 @@ mod tests {
         fs::write(&file, "one").unwrap();
         bootable.machine.injected = vec![InjectedFile::program(&file)];
         let program = Job::new(["/bin/tracer", "prime"]);
-        let key = |program: &Job| Key::of_primed(&bootable, program).unwrap();
+        let key = |program: &Job| Key::of_primed(&bootable, program, &digests(&bootable)).unwrap();
         let first = key(&program);
         assert_eq!(first, key(&program));
         let hidden = key(&program.clone().hide("/sys/kernel/btf"));
         assert_ne!(hidden.to_string(), first.to_string());
-        assert_ne!(Key::of(&bootable).unwrap().to_string(), first.to_string());
+        assert_ne!(of(&bootable).unwrap().to_string(), first.to_string());
         fs::write(&file, "two").unwrap();
         let second = key(&program);
         assert_eq!(second.to_string(), first.to_string(), "both have the same place");
@@ -183,7 +210,7 @@ mod tests {
             fs::write(&host, "an archive").unwrap();
             bootable.machine.injected =
                 vec![InjectedFile { guest: "/archive.tar".to_owned(), host }];
-            Key::of_primed(&bootable, &program).unwrap()
+            Key::of_primed(&bootable, &program, &digests(&bootable)).unwrap()
         };
         let first = key('1');
         assert_eq!(key('1'), first, "only its time has changed");
@@ -196,7 +223,7 @@ mod tests {
     fn everything_else_does() {
         let dir = tempfile::tempdir().unwrap();
         let plain = bootable(dir.path());
-        let key = Key::of(&plain).unwrap();
+        let key = of(&plain).unwrap();
         let mut larger = plain.clone();
         larger.machine.memory_mib += 1;
         let mut worded = plain.clone();
@@ -207,14 +234,14 @@ mod tests {
         with_disk.machine.disk = Some(dir.path().join("kernel"));
         let mut with_another = plain.clone();
         with_another.machine.disk = Some(dir.path().join("qemu"));
-        assert_ne!(Key::of(&with_disk).unwrap(), Key::of(&with_another).unwrap());
+        assert_ne!(of(&with_disk).unwrap(), of(&with_another).unwrap());
         for other in [larger, worded, accelerated, with_disk] {
-            assert_ne!(Key::of(&other).unwrap(), key);
+            assert_ne!(of(&other).unwrap(), key);
         }
         for name in ["kernel", "initramfs", "qemu"] {
-            let key = Key::of(&plain).unwrap();
+            let key = of(&plain).unwrap();
             fs::write(dir.path().join(name), format!("another {name}")).unwrap();
-            assert_ne!(Key::of(&plain).unwrap(), key, "{name}");
+            assert_ne!(of(&plain).unwrap(), key, "{name}");
         }
     }
 }

@@ -33,6 +33,7 @@ use kernlab_core::{
     outcome::{Outcome, Reason, Severity, Verdict},
     record::Decision,
 };
+use kernlab_kernels::Digest;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
@@ -186,6 +187,9 @@ pub struct Kernel {
     pub release: Option<String>,
     /// Why the kernel is not available.
     pub unavailable: Option<String>,
+    /// The digest of the file that its cells booted; none if it was never ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Digest>,
 }
 
 /// One cell and its verdict.

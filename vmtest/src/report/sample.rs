@@ -23,6 +23,7 @@ pub(crate) fn report() -> Report {
         id: id.to_owned(),
         release: release.map(str::to_owned),
         unavailable: unavailable.map(str::to_owned),
+        sha256: None,
     };
     Report {
         schema: 1,

@@ -165,7 +165,8 @@ impl Runner {
         };
         clock.lap("guest");
         reporter.report(ProgressEvent::Tracing);
-        let release = Some(start.release().to_owned());
+        verdict::release::of_guest(start.hello(), &kernel).map_err(Early)?;
+        let release = Some(start.hello().release.clone());
         let worked = start
             .run()
             .inspect(|_| clock.lap("trace"))

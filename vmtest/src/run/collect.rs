@@ -44,6 +44,7 @@ pub fn kernels(plan: &RunPlan, cells: &[CellReport]) -> Vec<Kernel> {
                     .unavailable
                     .get(&cell.kernel)
                     .map(|verdict| verdict.message.clone()),
+                sha256: plan.kernels.get(&cell.kernel).and_then(|kernel| kernel.sha256),
             }),
         }
     }

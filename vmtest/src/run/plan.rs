@@ -191,6 +191,8 @@ mod tests {
         let kernel = Unpacked {
             id: "k".to_owned(),
             release: "6.1.0".to_owned(),
+            version: None,
+            sha256: None,
             image: Image { bzimage: None, vmlinux: Some("/store/vmlinux".into()) },
             config: None,
             has_btf: Some(true),

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 
 use kernlab_core::cell::{BtfMode, Cell};
 
+use kernlab_proto::Hello;
+
 use super::plan::RunPlan;
 use crate::lab::{Guest, Job, JobOutput, LabError, Primed, Ready};
 
@@ -24,12 +26,11 @@ pub(super) enum Start {
 }
 
 impl Start {
-    pub(super) fn release(&self) -> &str {
-        let hello = match self {
+    pub(super) fn hello(&self) -> &Hello {
+        match self {
             Start::Ready(guest, _) => guest.hello(),
             Start::Primed(guest, ..) => guest.hello(),
-        };
-        &hello.release
+        }
     }
 
     /// Runs the cell's tracer, and returns the guest and the tracer's output.

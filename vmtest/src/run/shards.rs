@@ -207,6 +207,7 @@ fn kernels(all: impl Iterator<Item = Kernel>) -> Vec<Kernel> {
             None => kernels.push(kernel),
             Some(known) => {
                 known.release = known.release.take().or(kernel.release);
+                known.sha256 = known.sha256.or(kernel.sha256);
                 known.unavailable = known.unavailable.take().or(kernel.unavailable);
             }
         }
@@ -316,13 +317,22 @@ mod tests {
             let path = dir.join("report.json");
             let mut part = Report::read(&path).unwrap();
             let release = (dir == &dirs[1]).then(|| "6.1.0".to_owned());
-            part.kernels.push(Kernel { id: "a".to_owned(), release, unavailable: None });
+            part.kernels.push(Kernel {
+                id: "a".to_owned(),
+                release,
+                unavailable: None,
+                sha256: None,
+            });
             write_json(&path, &part).unwrap();
         }
         let into = root.path().join("all");
         let report = merge(&all, &dirs, &into).unwrap();
-        let known =
-            Kernel { id: "a".to_owned(), release: Some("6.1.0".to_owned()), unavailable: None };
+        let known = Kernel {
+            id: "a".to_owned(),
+            release: Some("6.1.0".to_owned()),
+            unavailable: None,
+            sha256: None,
+        };
         assert_eq!(report.kernels, [known], "both parts had the kernel");
         let order: Vec<_> = report.cells.iter().map(CellReport::id).collect();
         assert_eq!(order, all.iter().map(ToString::to_string).collect::<Vec<_>>());

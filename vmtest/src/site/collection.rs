@@ -191,7 +191,12 @@ impl Collection {
             all.insert(kernel.id.clone(), kernel);
         }
         for (_, cell) in cells {
-            let unknown = || Kernel { id: cell.kernel.clone(), release: None, unavailable: None };
+            let unknown = || Kernel {
+                id: cell.kernel.clone(),
+                release: None,
+                unavailable: None,
+                sha256: None,
+            };
             let kernel = all.entry(cell.kernel.clone()).or_insert_with(unknown);
             kernel.release = kernel.release.take().or_else(|| cell.release.clone());
         }

@@ -248,7 +248,8 @@ fn attempt(
     let mut trace = match started {
         Err(error) => Trace::NotStarted(error),
         Ok(start) => {
-            release = Some(start.release().to_owned());
+            crate::verdict::release::of_guest(start.hello(), cell.kernel)?;
+            release = Some(start.hello().release.clone());
             let ran = start.run(&mut |stream, bytes| {
                 collected.add(stream, bytes);
                 heard(stream, bytes);

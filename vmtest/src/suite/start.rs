@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use kernlab_kernels::Observer;
-use kernlab_proto::suite::ARCHIVES;
+use kernlab_proto::{Hello, suite::ARCHIVES};
 
 use super::cell::{Heard, MARGIN, Planned, Setting, SuiteCell};
 use crate::{
@@ -35,10 +35,10 @@ pub(super) enum Start {
 }
 
 impl Start {
-    pub(super) fn release(&self) -> &str {
+    pub(super) fn hello(&self) -> &Hello {
         match self {
-            Start::Ready(guest, _) => &guest.hello().release,
-            Start::Paused(guest, _) => &guest.hello().release,
+            Start::Ready(guest, _) => guest.hello(),
+            Start::Paused(guest, _) => guest.hello(),
         }
     }
 

@@ -48,7 +48,7 @@ fn report(run: &str, cells: &[(&str, Outcome)]) -> Report {
     let cells: Vec<_> = cells.iter().map(|(id, outcome)| cell(id, *outcome)).collect();
     let mut ids: Vec<_> = cells.iter().map(|cell| cell.kernel.clone()).collect();
     ids.dedup();
-    let kernel = |id| Kernel { id, release: None, unavailable: None };
+    let kernel = |id| Kernel { id, release: None, unavailable: None, sha256: None };
     Report {
         schema: 1,
         run: Run {

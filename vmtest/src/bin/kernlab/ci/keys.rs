@@ -31,7 +31,8 @@ pub(super) fn run(Arguments { choice }: &Arguments) -> Result<Exit, Failure> {
     let entries = suite::run::entries(&kernels, &options, &project, &Silent)?;
     let locked = Digest::of(describe(&kernels, &entries).as_bytes());
     let qemu = Binary::find().map_err(|error| Failure::infrastructure(&error))?;
-    let machine = Checkpoints::circumstances(&qemu)
+    let machine = Checkpoints::of(kernels.store())
+        .circumstances(&qemu)
         .map_err(|error| Failure::from(error).of("cannot read QEMU: "))?;
     let saved =
         Digest::of(format!("{locked}\n{machine}\n{}", env!("CARGO_PKG_VERSION")).as_bytes());
