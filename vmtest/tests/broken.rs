@@ -93,8 +93,12 @@ impl Broken {
 
     /// Asserts that a report with this cell matches `docs/report.schema.json`.
     fn expect_documented(&self, cell: &CellReport) {
-        let kernel =
-            Kernel { id: cell.kernel.clone(), release: cell.release.clone(), unavailable: None };
+        let kernel = Kernel {
+            id: cell.kernel.clone(),
+            release: cell.release.clone(),
+            unavailable: None,
+            sha256: None,
+        };
         let run = Run {
             id: "broken".to_owned(),
             started: "2026-01-01T00:00:00Z".to_owned(),
@@ -103,6 +107,7 @@ impl Broken {
             jobs: 1,
             repeat: self.plan.options.repeats(),
             exit_code: 1,
+            identity: Default::default(),
         };
         let report = Report {
             schema: SCHEMA,

@@ -24,8 +24,10 @@ pub mod why;
 use std::{
     cmp::Reverse,
     collections::BTreeMap,
-    fs, io,
+    fs::File,
+    io::{self, Read as _},
     num::NonZeroU32,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -90,8 +92,8 @@ impl Report {
     ///
     /// The file can't be read, or is not a report of this schema version.
     pub fn read(path: &Path) -> Result<Self, ReportError> {
-        let text =
-            fs::read(path).map_err(|source| ReportError::Read { path: path.to_owned(), source })?;
+        let text = read_file(path)
+            .map_err(|source| ReportError::Read { path: path.to_owned(), source })?;
         Self::parse(path, &text)
     }
 
@@ -137,6 +139,23 @@ impl Report {
     }
 }
 
+/// The largest report that is read, in bytes.
+const LARGEST: u64 = 1 << 30;
+
+/// Reads a regular file: a pipe might never end, and a device never does.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    let mut text = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut text)?;
+    match text.len() as u64 > LARGEST {
+        true => Err(io::Error::new(io::ErrorKind::InvalidData, "it is larger than 1 GiB")),
+        false => Ok(text),
+    }
+}
+
 /// What every version of a report has.
 #[derive(Deserialize)]
 struct Version {
@@ -161,6 +180,9 @@ pub struct Run {
     pub repeat: NonZeroU32,
     /// The exit code of the run: see `docs/exit-codes.md`.
     pub exit_code: u8,
+    /// What the run depends on: the parts of one run have the same.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub identity: BTreeMap<String, String>,
 }
 
 impl Default for Run {
@@ -174,6 +196,7 @@ impl Default for Run {
             jobs: 0,
             repeat: once(),
             exit_code: 0,
+            identity: BTreeMap::new(),
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod cell;
 pub mod collect;
 pub mod dir;
 pub(crate) mod evidence;
+pub mod identity;
 mod nextest;
 mod order;
 pub mod plan;
@@ -158,6 +159,12 @@ pub fn run(
     if cells.is_empty() {
         return Err(RunError::NoCells);
     }
+    let RunOptions { backend, scenario, btf, repeat, timeout, .. } = options;
+    let selected = format!(
+        "backend {backend:?}, scenario {scenario:?}, btf {btf:?}, repeat {repeat:?}, timeout {timeout:?}"
+    );
+    let identity = identity::of_run(kernels, &entries, guest, &selected)
+        .map_err(|source| failed("read the programs for guests in", guest, source))?;
     let runs = kernels.runs_dir();
     let before = RunDir::latest_report(&runs);
     let dir = RunDir::create(&runs)
@@ -235,6 +242,7 @@ pub fn run(
             jobs,
             repeat: plan.options.repeats(),
             exit_code: report::exit_code(Tally::of(&cells).severity()),
+            identity,
         },
         kernels: collect::kernels(&plan, &cells),
         cells,

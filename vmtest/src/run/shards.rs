@@ -14,7 +14,10 @@ use kernlab_core::{
 };
 use serde::Serialize;
 
-use super::dir::write_json;
+use super::{
+    dir::write_json,
+    identity::{self, Identity},
+};
 use crate::{
     report::{self, CellReport, Kernel, Report, ReportError, Run, SCHEMA, Tally},
     verdict,
@@ -121,6 +124,24 @@ pub enum MergeError {
         /// The directory of the shard.
         dir: PathBuf,
     },
+    /// A report does not say what its run depends on.
+    #[error(
+        "{0} was made by an earlier version, which does not say what its run depends on: run it again"
+    )]
+    Unidentified(PathBuf),
+    /// Two reports are not parts of one run.
+    #[error("{first} and {second} are not parts of one run: they differ in {difference}")]
+    OtherRun {
+        /// The directory of one report, or what this command would run.
+        first: String,
+        /// The directory of the other.
+        second: PathBuf,
+        /// What differs.
+        difference: String,
+    },
+    /// The merged report would be written over something.
+    #[error("there are files in {0} already: name a directory that does not exist or is empty")]
+    NotEmpty(PathBuf),
     /// The evidence can't be copied.
     #[error("failed to {action} {path}")]
     Evidence {
@@ -133,18 +154,36 @@ pub enum MergeError {
     },
 }
 
-/// Merges the reports and the evidence of `dirs` into the directory `into`. A cell of `expected`
-/// that is in none of them becomes `not-run`.
+/// Merges the reports and the evidence of `dirs` into the directory `into`, which has no files yet. A
+/// cell of `expected` that is in none of them becomes `not-run`. What is no part of the run that
+/// `identity` describes, or of the same run as the other parts, is refused.
 pub fn merge<Name: ToString>(
     expected: &[Name],
     dirs: &[PathBuf],
     into: &Path,
+    identity: &Identity,
 ) -> Result<Report, MergeError> {
+    if fs::read_dir(into).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(MergeError::NotEmpty(into.to_owned()));
+    }
     let mut found: BTreeMap<String, (CellReport, &PathBuf)> = BTreeMap::new();
     let mut reports = Vec::new();
     let known: BTreeSet<_> = expected.iter().map(ToString::to_string).collect();
     for dir in dirs {
         let mut report = Report::read(&dir.join("report.json"))?;
+        if report.run.identity.is_empty() {
+            return Err(MergeError::Unidentified(dir.clone()));
+        }
+        let others = dirs
+            .iter()
+            .zip(&reports)
+            .map(|(dir, report): (_, &Report)| (dir.display().to_string(), identity_of(report)));
+        let this = ("the run that is asked for".to_owned(), identity.clone());
+        for (first, other) in std::iter::once(this).chain(others) {
+            if let Some(difference) = identity::difference(&other, &identity_of(&report)) {
+                return Err(MergeError::OtherRun { first, second: dir.clone(), difference });
+            }
+        }
         for cell in std::mem::take(&mut report.cells) {
             let id = cell.id();
             if !known.contains(&id) {
@@ -185,6 +224,7 @@ pub fn merge<Name: ToString>(
             jobs: reports.iter().map(|r| r.run.jobs).sum(),
             repeat: reports.iter().map(|r| r.run.repeat).min().unwrap_or(NonZeroU32::MIN),
             exit_code: report::exit_code(Tally::of(&cells).severity()),
+            identity: reports.iter().flat_map(|r| r.run.identity.clone()).collect(),
         },
         kernels: kernels(reports.into_iter().flat_map(|report| report.kernels)),
         remarks: verdict::alike::remarks(&cells),
@@ -197,6 +237,16 @@ pub fn merge<Name: ToString>(
         source,
     })?;
     Ok(report)
+}
+
+/// What a report depends on, with the kernels that its cells booted.
+fn identity_of(report: &Report) -> Identity {
+    let booted = |kernel: &Kernel| {
+        Some((format!("kernel {}", kernel.id), kernel.sha256.as_ref()?.to_string()))
+    };
+    let mut identity = report.run.identity.clone();
+    identity.extend(report.kernels.iter().filter_map(booted));
+    identity
 }
 
 /// Each kernel once. A part that ran cells on it knows more than one that did not.
@@ -281,6 +331,16 @@ mod tests {
         assert!(shards[0].arguments.starts_with("--kernel a"));
     }
 
+    fn sample() -> Identity {
+        let pairs = [("program", "kernlab 1"), ("tracers", "a digest")];
+        pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+    }
+
+    fn make_fifo(path: &Path) {
+        let made = std::process::Command::new("mkfifo").arg(path).status().unwrap();
+        assert!(made.success());
+    }
+
     /// Makes the directory of a shard that ran these cells.
     fn ran(root: &Path, name: &str, cells: &[Cell]) -> PathBuf {
         let dir = root.join(name);
@@ -301,6 +361,7 @@ mod tests {
             jobs: 2,
             repeat: NonZeroU32::MIN,
             exit_code: 0,
+            identity: sample(),
         };
         let report =
             Report { schema: SCHEMA, run, kernels: vec![], cells: reports, remarks: vec![] };
@@ -326,7 +387,7 @@ mod tests {
             write_json(&path, &part).unwrap();
         }
         let into = root.path().join("all");
-        let report = merge(&all, &dirs, &into).unwrap();
+        let report = merge(&all, &dirs, &into, &sample()).unwrap();
         let known = Kernel {
             id: "a".to_owned(),
             release: Some("6.1.0".to_owned()),
@@ -367,9 +428,77 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let all = cells(&[("a", 2)]);
         let dirs = [ran(root.path(), "part", &all[..1])];
-        let report = merge(&all, &dirs, &root.path().join("all")).unwrap();
+        let report = merge(&all, &dirs, &root.path().join("all"), &sample()).unwrap();
         assert_eq!(report.cells[1].outcome, Outcome::NotRun);
         assert_eq!(report.run.exit_code, 3);
+    }
+
+    #[test]
+    fn parts_of_other_runs_are_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let all = cells(&[("a", 2)]);
+        let dirs = [ran(root.path(), "one", &all[..1]), ran(root.path(), "two", &all[1..])];
+        let path = dirs[1].join("report.json");
+        let whole = Report::read(&path).unwrap();
+        let merged = |into: &str, edit: &dyn Fn(&mut Report)| {
+            let mut edited = whole.clone();
+            edit(&mut edited);
+            write_json(&path, &edited).unwrap();
+            let into = root.path().join(into);
+            merge(&all, &dirs, &into, &sample()).map_err(|error| {
+                assert!(!into.exists(), "nothing is written");
+                error.to_string()
+            })
+        };
+        let other = |name: &'static str| {
+            move |report: &mut Report| {
+                report.run.identity.insert(name.to_owned(), "other".to_owned());
+            }
+        };
+        for name in ["program", "tracers"] {
+            let error = merged("all", &other(name)).unwrap_err();
+            let expected = format!("they differ in {name}: ");
+            assert!(error.contains(&expected), "{error}");
+        }
+        let error = merged("all", &|report| report.run.identity.clear()).unwrap_err();
+        assert!(error.contains("was made by an earlier version"), "{error}");
+        merged("all", &|_| {}).unwrap();
+    }
+
+    #[test]
+    fn a_part_is_never_written_over() {
+        let root = tempfile::tempdir().unwrap();
+        let all = cells(&[("a", 2)]);
+        let dirs = [ran(root.path(), "one", &all)];
+        let before = fs::read(dirs[0].join("report.json")).unwrap();
+        let evidence = dirs[0].join("cells").join(all[0].to_string()).join("events.txt");
+        for into in [dirs[0].clone(), dirs[0].join("."), dirs[0].join("cells")] {
+            let error = merge(&all, &dirs, &into, &sample()).unwrap_err();
+            assert!(matches!(error, MergeError::NotEmpty(_)), "{error}");
+        }
+        assert_eq!(fs::read(dirs[0].join("report.json")).unwrap(), before);
+        assert_eq!(fs::read_to_string(evidence).unwrap(), all[0].to_string());
+    }
+
+    #[test]
+    fn nothing_in_a_part_is_waited_for_or_followed() {
+        let root = tempfile::tempdir().unwrap();
+        let all = cells(&[("a", 1)]);
+        let dirs = [ran(root.path(), "one", &all)];
+        let evidence = dirs[0].join("cells").join(all[0].to_string());
+        make_fifo(&evidence.join("pipe"));
+        std::os::unix::fs::symlink("/etc/passwd", evidence.join("link")).unwrap();
+        let into = root.path().join("all");
+        merge(&all, &dirs, &into, &sample()).unwrap();
+        let merged = into.join("cells").join(all[0].to_string());
+        assert!(fs::symlink_metadata(merged.join("link")).is_err());
+        assert!(fs::symlink_metadata(merged.join("pipe")).is_err());
+        // A report that nobody writes.
+        let report = dirs[0].join("report.json");
+        fs::remove_file(&report).unwrap();
+        make_fifo(&report);
+        let error = merge(&all, &dirs, &root.path().join("again"), &sample()).unwrap_err();
+        assert!(matches!(error, MergeError::Report(_)), "{error}");
     }
 
     #[test]
@@ -378,11 +507,11 @@ mod tests {
         let all = cells(&[("a", 2)]);
         let dirs = [ran(root.path(), "one", &all), ran(root.path(), "again", &all[..1])];
         let into = root.path().join("all");
-        let twice = merge(&all, &dirs, &into).unwrap_err();
+        let twice = merge(&all, &dirs, &into, &sample()).unwrap_err();
         assert!(matches!(twice, MergeError::Twice { .. }), "{twice}");
-        let stray = merge(&all[..1], &dirs[..1], &into).unwrap_err();
+        let stray = merge(&all[..1], &dirs[..1], &into, &sample()).unwrap_err();
         assert!(matches!(stray, MergeError::Stray { .. }), "{stray}");
-        let missing = merge(&all, &[root.path().join("nowhere")], &into).unwrap_err();
+        let missing = merge(&all, &[root.path().join("nowhere")], &into, &sample()).unwrap_err();
         assert!(matches!(missing, MergeError::Report(_)), "{missing}");
     }
 }

@@ -58,7 +58,7 @@ pub(crate) struct Packed {
     /// The suite's own files, if it has any.
     pub(super) own: Option<PathBuf>,
     /// Where this machine has the suite's own files.
-    own_files: Vec<PathBuf>,
+    pub(super) own_files: Vec<PathBuf>,
     /// Whether several guests get the suite's own files, in this run or before.
     pub(crate) is_shared: bool,
     pub(crate) job: SuiteJob,

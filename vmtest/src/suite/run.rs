@@ -32,7 +32,7 @@ use crate::{
     run::{
         Outcomes, RunError, RunObserver, allow_list, capacity, collect,
         dir::{RunDir, write_json},
-        milliseconds,
+        identity, milliseconds,
         plan::RunPlan,
         progress::ProgressEvent,
     },
@@ -121,6 +121,12 @@ pub fn cells(
     Ok(cells.into_iter().map(|cell| cell.id).collect())
 }
 
+/// What is selected beside kernels and a part of the cells.
+fn identity_selection(options: &TestOptions) -> String {
+    let TestOptions { suite, btf, repeat, timeout, .. } = options;
+    format!("suite {suite:?}, btf {btf:?}, repeat {repeat:?}, timeout {timeout:?}")
+}
+
 /// Runs the suites on the selected kernels, with the programs of the directory `guest`, and writes
 /// the report into the directory of the run.
 pub fn run(
@@ -159,6 +165,19 @@ pub fn run(
             }
         };
         packed.insert(suite, files);
+    }
+    let mut identity = identity::of_run(kernels, &entries, guest, &identity_selection(options))
+        .map_err(|source| dir_error("read the programs for guests in", guest, source))?;
+    // What runs one program for its user has no parts.
+    let has_parts =
+        !matches!(suites.invocation, Invocation::Exec { .. } | Invocation::Runner { .. });
+    if has_parts {
+        let own = packed.values().flat_map(|files| files.own_files.iter().map(PathBuf::as_path));
+        let tracers = identity::of_files(kernels, own.filter(|file| file.is_file()));
+        let tracers = tracers.map_err(|source| {
+            dir_error("read the files of the suites in", &suites.at.directory, source)
+        })?;
+        identity.insert("tracers".to_owned(), tracers);
     }
     let runs = suites.runs.clone().unwrap_or_else(|| kernels.runs_dir());
     let dir = RunDir::create(&runs)
@@ -247,6 +266,7 @@ pub fn run(
             jobs,
             repeat: options.repeat.unwrap_or(std::num::NonZero::<u32>::MIN),
             exit_code: report::exit_code(Tally::of(&cells).severity()),
+            identity,
         },
         kernels: collect::kernels(&plan, &cells),
         cells,

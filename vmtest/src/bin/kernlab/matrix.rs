@@ -7,7 +7,12 @@ use kernlab_cli::{Exit, Selected};
 use kernlab_kernels::chain;
 use kernlab_vmtest::{
     report::{Tally, regression::Side, table},
-    run::{dir::RunDir, plan::Filter, shards},
+    run::{
+        dir::RunDir,
+        identity,
+        plan::Filter,
+        shards::{self, MergeError},
+    },
 };
 use serde::Serialize;
 
@@ -31,7 +36,7 @@ pub(crate) struct Arguments {
     /// Merge the reports in these directories into one.
     #[arg(long, value_name = "DIR", num_args = 1.., requires = "into")]
     merge: Vec<PathBuf>,
-    /// Write the merged report and all evidence to this directory.
+    /// Write the merged report and all evidence to this directory, which must not exist or be empty.
     #[arg(long, value_name = "DIR", requires = "merge")]
     into: Option<PathBuf>,
 }
@@ -40,6 +45,16 @@ pub(crate) struct Arguments {
 #[derive(Serialize)]
 struct Include {
     include: Vec<shards::Shard>,
+}
+
+/// What is no part of the run was named by mistake.
+pub(crate) fn merge_failed(error: MergeError) -> Failure {
+    match error {
+        MergeError::NotEmpty(_) | MergeError::OtherRun { .. } | MergeError::Unidentified(_) => {
+            Failure::usage(chain(&error))
+        }
+        error => Failure::infrastructure(&error),
+    }
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
@@ -63,8 +78,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
             Err(error) => unreachable!("shards are plain data: {error}"),
         };
     };
-    let report = shards::merge(&cells, &arguments.merge, into)
-        .map_err(|error| Failure::infrastructure(&error))?;
+    let identity = identity::of_kernels(&kernels, &entries);
+    let report = shards::merge(&cells, &arguments.merge, into, &identity).map_err(merge_failed)?;
     println!("{}", table::matrix(&report, 100));
     let dir = RunDir::open(into.clone());
     print!("{}", table::findings(Side { report: &report, evidence: &dir }));

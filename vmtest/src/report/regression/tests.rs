@@ -59,6 +59,7 @@ fn report(run: &str, cells: &[(&str, Outcome)]) -> Report {
             jobs: 1,
             repeat: std::num::NonZeroU32::MIN,
             exit_code: 0,
+            identity: Default::default(),
         },
         kernels: ids.into_iter().map(kernel).collect(),
         cells,

@@ -13,7 +13,7 @@ use kernlab_vmtest::{
         regression::{self, Regression, Side},
         table,
     },
-    run::{Outcomes, RunObserver, dir::RunDir, shards},
+    run::{Outcomes, RunObserver, dir::RunDir, identity, shards},
     suite::{self, data::DataRule},
 };
 
@@ -213,7 +213,9 @@ fn merge_parts(
     let created = RunDir::create(&runs).map_err(|error| {
         Failure::from(error).of(&format!("failed to make a directory in {}: ", runs.display()))
     })?;
-    let report = shards::merge(&asked, &found, created.path())
-        .map_err(|error| Failure::infrastructure(&error))?;
+    let entries = suite::run::entries(&kernels, options, &tested.project.kernels, &**terminal)?;
+    let identity = identity::of_kernels(&kernels, &entries);
+    let report = shards::merge(&asked, &found, created.path(), &identity)
+        .map_err(crate::matrix::merge_failed)?;
     Ok(Outcomes { report, dir: created })
 }
