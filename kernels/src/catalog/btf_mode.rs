@@ -73,6 +73,7 @@ mod tests {
 
     fn entry(modes: &[BtfMode]) -> Entry {
         let image = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(image.path(), b"\x7fELF").unwrap();
         let selector = image.path().display().to_string();
         let chosen = select(&Matrix::default(), &Selection::of(&[selector])).unwrap();
         Entry { btf: modes.to_vec(), ..chosen.entries[0].clone() }

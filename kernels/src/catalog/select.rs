@@ -4,6 +4,8 @@ use crate::paths::program;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    fs::File,
+    io::Read as _,
     path::Path,
 };
 
@@ -12,7 +14,7 @@ use globset::Glob;
 use crate::catalog::matrix::{
     Arch, Entry, FileSource, MEMORY_MIB, Matrix, Origin, PROCESSORS, Release, Source, Tier,
 };
-use crate::similar::similar;
+use crate::{image::vmlinux::is_elf, similar::similar};
 use kernlab_core::cell::BtfMode;
 
 /// A selection that names no kernel.
@@ -34,6 +36,9 @@ pub enum SelectError {
     /// A path where there is no file.
     #[error("there is no kernel image {0:?}: a name with a slash is the path of an image")]
     NoSuchFile(String),
+    /// A path of a file that is something else.
+    #[error("{0:?} is not a kernel image: it is neither a bzImage nor an ELF file")]
+    NotAnImage(String),
     /// The matrix has no entry of the tier.
     #[error("no kernel is in the {0} tier: name one with --kernel")]
     NothingOfTier(&'static str),
@@ -227,6 +232,9 @@ fn one(matrix: &Matrix, selector: &str) -> Result<Selected, SelectError> {
     }
     let path = Path::new(selector);
     if path.is_file() {
+        if is_something_else(path) {
+            return Err(SelectError::NotAnImage(selector.to_owned()));
+        }
         return Ok(Selected::Added(Box::new(image_file(path))));
     }
     if selector.contains('/') {
@@ -244,6 +252,20 @@ impl Entry {
         }
     }
 }
+
+/// Whether a file begins neither like a vmlinux nor like a bzImage. What can't be read is told with its
+/// reason when the image is used.
+fn is_something_else(path: &Path) -> bool {
+    let mut beginning = Vec::new();
+    let read = File::open(path)
+        .and_then(|file| file.take(BOOT_HEADER.end as u64).read_to_end(&mut beginning));
+    read.is_ok()
+        && !is_elf(&beginning)
+        && beginning.get(BOOT_HEADER).is_none_or(|magic| magic != b"HdrS")
+}
+
+/// Where a bzImage has `HdrS`: `Documentation/arch/x86/boot.rst`.
+const BOOT_HEADER: std::ops::Range<usize> = 0x202..0x206;
 
 /// An entry for an image given by its path.
 fn image_file(path: &Path) -> Entry {
@@ -390,12 +412,27 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_something_else_is_no_kernel() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        let mut bzimage = vec![0; 0x300];
+        bzimage[BOOT_HEADER].copy_from_slice(b"HdrS");
+        for (content, expected) in
+            [(&b"root:x:0:0"[..], true), (b"", true), (b"\x7fELF", false), (&bzimage, false)]
+        {
+            std::fs::write(&file, content).unwrap();
+            assert_eq!(is_something_else(&file), expected);
+        }
+        assert!(!is_something_else(&dir.path().join("absent")), "it is told elsewhere");
+    }
+
+    #[test]
     fn paths_get_ids_of_their_own() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| {
             let path = dir.path().join(name).join("My Image");
             std::fs::create_dir(path.parent().unwrap()).unwrap();
-            std::fs::write(&path, "").unwrap();
+            std::fs::write(&path, "\x7fELF").unwrap();
             path.to_string_lossy().into_owned()
         };
         let (a, b) = (path("a"), path("b"));

@@ -61,6 +61,9 @@ pub enum PackageError {
     /// The package decompresses to more than the limit for packages.
     #[error("a decompression bomb: it unpacks to more than {limit} bytes")]
     Bomb { limit: u64 },
+    /// The name or the attributes of a member exceed the limit for them.
+    #[error("the name or the attributes of a member have more than {limit} bytes")]
+    LongName { limit: u64 },
     /// The package lacks what it was downloaded for.
     #[error("the package has no {0}")]
     Lacks(&'static str),

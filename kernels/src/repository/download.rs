@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use ureq::http::{Response, StatusCode, header};
@@ -15,6 +15,10 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// How long one response may take: 70 MB take that long at 40 KB/s. The bytes received by then are
 /// kept.
 const ANSWER: Duration = Duration::from_secs(30 * 60);
+/// A server that sends less than this in each second of [`WINDOW`] is given up.
+const SLOWEST: u64 = 2 << 10;
+/// The time over which the speed of a download is measured.
+const WINDOW: Duration = Duration::from_secs(60);
 /// How many times the download of a file from one URL is started or resumed, as long as every
 /// attempt receives some bytes.
 const ATTEMPTS: usize = 8;
@@ -110,7 +114,7 @@ impl Client {
             return Err(TransferError::Status(response.status()));
         }
         let mut document = Vec::new();
-        let mut body = response.into_body().into_reader().take(limit + 1);
+        let mut body = paced(response).take(limit + 1);
         body.read_to_end(&mut document).map_err(|source| TransferError::BrokenOff {
             received: document.len() as u64,
             source,
@@ -129,7 +133,7 @@ impl Client {
     ) -> Result<impl Read + use<>, TransferError> {
         let response = self.request(url, 0)?;
         match response.status() {
-            StatusCode::OK => Ok(response.into_body().into_reader().take(limit)),
+            StatusCode::OK => Ok(paced(response).take(limit)),
             status => Err(TransferError::Status(status)),
         }
     }
@@ -169,7 +173,10 @@ impl Client {
                     break;
                 }
                 // The bytes of an earlier attempt may be wrong: start again from the beginning.
-            } else if matches!(outcome, Err(TransferError::Store(_))) || partial.len() <= before {
+            } else if matches!(outcome, Err(TransferError::Store(_)))
+                || outcome.as_ref().is_err_and(is_too_slow)
+                || partial.len() <= before
+            {
                 break;
             }
         }
@@ -197,7 +204,7 @@ impl Client {
             }
             status => return Err(TransferError::Status(status)),
         }
-        let mut body = response.into_body().into_reader().take(partial.size() - partial.len());
+        let mut body = paced(response).take(partial.size() - partial.len());
         let mut buffer = vec![0; 1 << 16];
         loop {
             let received = partial.len();
@@ -223,6 +230,62 @@ impl Client {
             request = request.header(header::RANGE, format!("bytes={from}-"));
         }
         request.call().map_err(|error| TransferError::Transport(Box::new(error)))
+    }
+}
+
+/// The server sends too little.
+#[derive(Debug, thiserror::Error)]
+#[error("the server sent {received} bytes in {} s, which is too slow", window.as_secs())]
+struct TooSlow {
+    received: u64,
+    window: Duration,
+}
+
+fn is_too_slow(error: &TransferError) -> bool {
+    let TransferError::BrokenOff { source, .. } = error else { return false };
+    source.get_ref().is_some_and(|inner| inner.is::<TooSlow>())
+}
+
+/// Measures the speed of a download, window by window.
+struct Pace {
+    since: Instant,
+    received: u64,
+}
+
+impl Pace {
+    /// Counts bytes that arrived now. An error if a window has passed in which too few did.
+    fn count(&mut self, bytes: usize, now: Instant) -> Result<(), TooSlow> {
+        self.received += bytes as u64;
+        let window = now.duration_since(self.since);
+        if window < WINDOW {
+            return Ok(());
+        }
+        let Pace { received, .. } = std::mem::replace(self, Pace { since: now, received: 0 });
+        match received < SLOWEST * window.as_secs() {
+            true => Err(TooSlow { received, window }),
+            false => Ok(()),
+        }
+    }
+}
+
+/// A body that ends with an error if it arrives too slowly.
+struct Paced<R> {
+    body: R,
+    pace: Pace,
+}
+
+fn paced(response: Response<ureq::Body>) -> Paced<impl Read + use<>> {
+    let pace = Pace { since: Instant::now(), received: 0 };
+    Paced { body: response.into_body().into_reader(), pace }
+}
+
+impl<R: Read> Read for Paced<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.body.read(buffer)?;
+        if length > 0 {
+            self.pace.count(length, Instant::now()).map_err(io::Error::other)?;
+        }
+        Ok(length)
     }
 }
 
@@ -254,6 +317,27 @@ mod tests {
         store::Store,
         test_support::server::{Manner, Server},
     };
+
+    #[test]
+    fn a_byte_a_second_is_too_slow() {
+        let start = Instant::now();
+        let mut pace = Pace { since: start, received: 0 };
+        let at = |seconds| start + Duration::from_secs(seconds);
+        for second in 1..60 {
+            pace.count(1, at(second)).unwrap();
+        }
+        let error = pace.count(1, at(60)).unwrap_err();
+        let text = error.to_string();
+        assert_eq!(text, "the server sent 60 bytes in 60 s, which is too slow");
+        let received = 60;
+        let error = TransferError::BrokenOff { received, source: io::Error::other(error) };
+        assert!(is_too_slow(&error), "another attempt would be as slow");
+        // A line of 4 KB a second is slow, but works.
+        let mut pace = Pace { since: start, received: 0 };
+        for second in 1..600 {
+            pace.count(4 << 10, at(second)).unwrap();
+        }
+    }
 
     const CONTENT: &[u8] = b"the content of a kernel package";
 

@@ -96,6 +96,14 @@ pub struct Selected {
     pub scope: Scope,
 }
 
+/// More than anybody waits for. Every attempt has a place in the plan.
+const MOST_REPEATS: u32 = 10_000;
+
+fn repeats(text: &str) -> Result<NonZeroU32, String> {
+    let number = text.parse().ok().filter(|number: &NonZeroU32| number.get() <= MOST_REPEATS);
+    number.ok_or_else(|| format!("expected a number from 1 to {MOST_REPEATS}"))
+}
+
 /// What to run.
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize)]
 pub struct RunOptions {
@@ -124,7 +132,7 @@ pub struct RunOptions {
     #[arg(long, value_name = "N")]
     pub jobs: Option<NonZeroUsize>,
     /// Repeat each cell N times. A cell whose outcome varies is `flaky`, which counts as a failure.
-    #[arg(long, value_name = "N", conflicts_with = "update_snapshots")]
+    #[arg(long, value_name = "N", value_parser = repeats, conflicts_with = "update_snapshots")]
     pub repeat: Option<NonZeroU32>,
     /// Stop a cell after this many seconds (default 15; four times that without KVM).
     #[arg(long, value_name = "SECONDS")]
@@ -170,7 +178,7 @@ pub struct TestOptions {
     #[arg(long, value_name = "N")]
     pub jobs: Option<NonZeroUsize>,
     /// Repeat each cell N times. A cell whose outcome varies is `flaky`, which counts as a failure.
-    #[arg(long, value_name = "N", conflicts_with = "update_snapshots")]
+    #[arg(long, value_name = "N", value_parser = repeats, conflicts_with = "update_snapshots")]
     pub repeat: Option<NonZeroU32>,
     /// Stop a cell after this many seconds instead of after the suite's `timeout`; four times that
     /// without KVM.
@@ -187,6 +195,14 @@ pub struct TestOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn repeats_are_bounded() {
+        assert_eq!(repeats("10000").unwrap().get(), MOST_REPEATS);
+        for text in ["0", "10001", "4294967295", "-1", "many"] {
+            assert!(repeats(text).unwrap_err().contains("from 1 to 10000"), "{text}");
+        }
+    }
 
     #[test]
     fn a_failure_outranks_everything() {

@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     selected: Selected,
     /// Divide the matrix into N shards, and print them as the `matrix` of a GitHub workflow.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = shard_count)]
     shards: Option<NonZeroUsize>,
     /// Merge the reports in these directories into one.
     #[arg(long, value_name = "DIR", num_args = 1.., requires = "into")]
@@ -39,6 +39,14 @@ pub(crate) struct Arguments {
     /// Write the merged report and all evidence to this directory, which must not exist or be empty.
     #[arg(long, value_name = "DIR", requires = "merge")]
     into: Option<PathBuf>,
+}
+
+/// More than any service runs jobs.
+const MOST_SHARDS: usize = 10_000;
+
+fn shard_count(text: &str) -> Result<NonZeroUsize, String> {
+    let number = text.parse().ok().filter(|number: &NonZeroUsize| number.get() <= MOST_SHARDS);
+    number.ok_or_else(|| format!("expected a number from 1 to {MOST_SHARDS}"))
 }
 
 /// `strategy.matrix` of a workflow.
@@ -85,4 +93,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     print!("{}", table::findings(Side { report: &report, evidence: &dir }));
     println!("{}", table::summary(&report));
     Ok(exit_of(Tally::of(&report.cells).severity()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_are_bounded() {
+        assert_eq!(shard_count("8").unwrap().get(), 8);
+        for text in ["0", "10001", "4294967295", "-1"] {
+            assert!(shard_count(text).unwrap_err().contains("from 1 to 10000"), "{text}");
+        }
+    }
 }
