@@ -88,6 +88,18 @@ pub fn decide(
     Ok(AccelChoice { accelerator: finding.accelerator(), news: news_of(&finding) })
 }
 
+/// Whether to do without KVM after it failed to run a guest. The decision for KVM is forgotten, so that the
+/// next process tries it anew; not if the user wishes for KVM.
+pub(crate) fn doubt(store: &Store, accelerator: Accelerator) -> bool {
+    let wish = env::var_os(ACCEL_VARIABLE).unwrap_or_default();
+    let is_doubted =
+        accelerator == Accelerator::Kvm && matches!(wished(&wish.to_string_lossy()), Ok(None));
+    if is_doubted {
+        Memory::at(store.root().join("accelerator.json")).forget();
+    }
+    is_doubted
+}
+
 /// Opens the device of KVM, which every host with KVM lets its users do. Whether it runs a guest is
 /// known only after [`decide`].
 ///

@@ -15,8 +15,9 @@ use std::{io, path::PathBuf};
 use kernlab_core::outcome::Outcome;
 
 use crate::{
+    accel,
     lab::{BOOT_TIMEOUT, Bootable, Checkpoint, Guest, Job, LabError, LabErrorKind, Primed, Ready},
-    qemu::{Binary, InjectedFile},
+    qemu::{Accelerator, Binary, InjectedFile},
 };
 use kernlab_kernels::{Digest, Observer, Part, Store, chain};
 
@@ -58,10 +59,22 @@ impl Checkpoints {
         cold: bool,
         observer: &dyn Observer,
     ) -> Result<Guest<Ready>, LabError> {
-        match cold {
+        let start = |bootable: &Bootable| match cold {
             true => Guest::boot(bootable, BOOT_TIMEOUT),
             false => self.guest(bootable, observer),
+        };
+        let error = match start(bootable) {
+            Err(error) if error.is_about_starting() => error,
+            started => return started,
+        };
+        if !accel::doubt(&self.store, bootable.machine.accelerator) {
+            return Err(error);
         }
+        let (name, why) = (name(bootable), chain(&error));
+        observer.notice(&format!("{name}: KVM does not run it, starting it without (TCG): {why}"));
+        let mut emulated = bootable.clone();
+        emulated.machine.accelerator = Accelerator::Tcg;
+        start(&emulated)
     }
 
     /// Makes a guest ready by restoring it from the kernel's checkpoint, which is saved first if

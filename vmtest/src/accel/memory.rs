@@ -77,6 +77,12 @@ impl Memory {
         let _ = self.write(&record);
     }
 
+    /// Forgets the decision.
+    pub(super) fn forget(&self) {
+        // Another process may have forgotten it already.
+        let _ = fs::remove_file(&self.file);
+    }
+
     fn write(&self, record: &Record) -> io::Result<()> {
         let dir = self.file.parent().unwrap_or(Path::new("."));
         let mut file = tempfile::NamedTempFile::new_in(dir)?;
@@ -107,6 +113,10 @@ mod tests {
         assert_eq!(memory.recall(&now), None);
         memory.remember(&now, Accelerator::Tcg);
         assert_eq!(memory.recall(&now), Some(Accelerator::Tcg));
+        memory.forget();
+        memory.forget();
+        assert_eq!(memory.recall(&now), None, "it is asked again");
+        memory.remember(&now, Accelerator::Tcg);
         for changed in [
             Circumstances { boot: "3e4f".to_owned(), ..circumstances() },
             Circumstances { processor: "model name : B".to_owned(), ..circumstances() },

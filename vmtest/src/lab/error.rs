@@ -186,6 +186,11 @@ impl LabError {
         matches!(*self.kind, LabErrorKind::NotSaved(_))
     }
 
+    /// Did QEMU end, or the guest never begin? Then the accelerator may be at fault.
+    pub(crate) fn is_about_starting(&self) -> bool {
+        matches!(*self.kind, LabErrorKind::QemuFailed { .. } | LabErrorKind::NeverReady { .. })
+    }
+
     /// Did QEMU fail to restore the guest?
     pub(crate) fn is_about_restoring(&self) -> bool {
         matches!(*self.kind, LabErrorKind::NotRestored { .. })

@@ -113,7 +113,8 @@ impl InjectedFile {
 
     /// The value of `-fw_cfg`.
     fn option(&self) -> OsString {
-        format!("name=opt/kernlab{},file={}", self.guest, escaped(&self.host)).into()
+        format!("name=opt/kernlab{},file={}", escaped(Path::new(&self.guest)), escaped(&self.host))
+            .into()
     }
 }
 
@@ -367,6 +368,8 @@ mod tests {
             .arguments(Wiring::Inherited, Memory::Fresh);
         let expected = "name=opt/kernlab/bin/tracer,file=/a,,b/tracer";
         assert_eq!(value_of(&arguments, "-fw_cfg"), expected);
+        let named = InjectedFile { guest: "/bin/a,b".to_owned(), host: "/c".into() };
+        assert_eq!(named.option(), "name=opt/kernlab/bin/a,,b,file=/c");
     }
 
     #[test]

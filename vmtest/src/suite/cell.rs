@@ -1,7 +1,7 @@
 //! One cell of a suite: a guest, the suite's programs in it, and the verdict.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -284,7 +284,7 @@ fn attempt(
     let golden_file = suite.golden.as_ref().map(|golden| setting.directory.join(golden));
     let golden = match &golden_file {
         Some(file) => {
-            crate::run::dir::read_text(file).map_err(|error| infra(Reason::HostIo, &error))?
+            crate::run::dir::read_text(file).map_err(|error| unreadable_snapshot(file, &error))?
         }
         None => None,
     };
@@ -341,6 +341,12 @@ fn attempt(
         tracer: Some(tracer).filter(|_| observed.started),
         ..CellReport::of_verdict(cell.id, judgement.verdict)
     })
+}
+
+/// The verdict on a cell whose golden snapshot can't be read, or is no text.
+fn unreadable_snapshot(file: &Path, error: &io::Error) -> Box<Verdict> {
+    let message = format!("cannot read the golden snapshot {}: {error}", file.display());
+    Box::new(Verdict::because(Outcome::Infra, Reason::HostIo, message))
 }
 
 /// Packs what a cell needs, and sets up its machine.

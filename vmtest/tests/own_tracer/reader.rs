@@ -68,6 +68,8 @@ impl Reader {
             .env("PATH", &self.path)
             .env("KERNLAB_GUEST", &self.guest)
             .env("KERNLAB_STORE", &self.store)
+            // A reader is no CI system.
+            .env_remove("CI")
             .env_remove("KERNLAB_MATRIX")
             .env_remove("XDG_STATE_HOME")
             .stdin(Stdio::null())

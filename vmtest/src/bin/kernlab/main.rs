@@ -46,6 +46,7 @@ mod selection;
 mod shell;
 mod show;
 mod site;
+mod snapshots;
 mod test;
 mod tested;
 mod why;

@@ -29,6 +29,7 @@ pub(crate) struct Arguments {
 /// Runs the matrix and prints the results on standard output.
 pub(crate) fn run(Arguments { options, guest }: &Arguments) -> Result<Exit, Failure> {
     scenarios::check(options.scenario.as_deref())?;
+    crate::snapshots::check(options.update_snapshots)?;
     if options.list {
         failure::print(&scenarios::list(options.scenario.as_deref()))?;
         return Ok(Exit::Success);

@@ -99,6 +99,7 @@ impl CargoOptions {
 /// Runs suites, and prints the results on standard output.
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let Arguments { options, guest, json, command, cargo, .. } = arguments;
+    crate::snapshots::check(options.update_snapshots)?;
     let terminal = Arc::new(Terminal::new());
     let show: Arc<dyn RunObserver> = Arc::clone(&terminal) as _;
     let is_command = !command.is_empty() && !cargo;
