@@ -99,7 +99,8 @@ impl<'a> Reader<'a> {
         let body = Body { last_line: headline.line, ..Body::default() };
         let caller = headline.caller;
         let (trace, pending_instruction) = (None, None);
-        let (all_processors, lock_wanted, foreign, taken) = (false, false, false, 0);
+        let (all_processors, lock_wanted, taken) = (false, false, 0);
+        let foreign = is_of_starved_thread(headline.text);
         Reader {
             caller,
             all_processors,
@@ -133,7 +134,7 @@ impl<'a> Reader<'a> {
             self.all_processors = true;
         }
         self.body.confirmed |= self.taken <= PROOF && confirms(text);
-        self.foreign |= text.starts_with("FAULT_INJECTION: ");
+        self.foreign |= text.starts_with("FAULT_INJECTION: ") || is_of_starved_thread(text);
         if ends_a_trace(text) {
             self.close_trace();
         }
@@ -260,6 +261,12 @@ fn is_heading(text: &str) -> bool {
         || text.starts_with("page last allocated ")
         || text.contains("which became ") && text.ends_with(" at:")
         || text.ends_with("Call Trace:")
+}
+
+/// Whether a line announces the stack of RCU's own thread, which waits for a processor:
+/// kernel/rcu/tree_stall.h, rcu_check_gp_kthread_starvation().
+pub(crate) fn is_of_starved_thread(text: &str) -> bool {
+    text.contains(" kthread starved for ") || text.contains("RCU grace-period kthread stack dump")
 }
 
 /// Whether a line stands below a trace: what follows is of another processor, or of a program.

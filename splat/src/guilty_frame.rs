@@ -100,6 +100,10 @@ fn stalled<'a>(headline: &Headline<'a>, body: &Body<'a>) -> Option<&'a str> {
     let of_trace = |trace: &Trace<'a>| {
         let interrupted = interrupted(trace).unwrap_or(0);
         let registers = trace.instruction.filter(|_| interrupted == 0);
+        // A console that is slow holds up whatever prints.
+        if let Some(console) = registers.filter(|function| function.starts_with("console_")) {
+            return Some(console);
+        }
         let functions = registers.into_iter().chain(trusted(&trace.frames[interrupted..]));
         let functions = functions
             .map(without_call_prefix)

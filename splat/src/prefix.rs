@@ -4,6 +4,10 @@ use memchr::{memchr, memmem::Finder};
 
 use crate::part::Part;
 
+mod date;
+
+use date::{after_date, bracketed_time};
+
 /// Whose words a message is made of, as far as its prefix tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
@@ -43,7 +47,11 @@ pub(crate) fn split<'a>(piece: &'a str, mut found: impl FnMut(Prefixed<'a>)) {
     let lead = &piece[..first.start];
     let origin = origin_of(lead);
     if lead.len() > 4 {
-        found(unstamped(lead));
+        let lead = unstamped(lead);
+        // What a collector put there, behind its own time, is no message: `stderr F`.
+        if lead.text.len() > 10 {
+            found(lead);
+        }
     }
     let mut stamp = first;
     loop {
@@ -152,21 +160,19 @@ fn unstamped(text: &str) -> Prefixed<'_> {
     // Mails quote with `>`.
     let text = text.trim_start_matches(['>', ' ']).trim_end();
     match text.as_bytes().first() {
-        Some(b'<') => {
-            let Some((level, rest)) = level(text) else {
-                return Prefixed::unknown(text);
-            };
-            message(origin_of_level(level), None, rest)
-        }
-        Some(b'[') => match bracketed_date(text) {
-            Some((time, rest)) => message(Origin::Kernel, Some(time), rest),
-            None => match text[1..].split_once(']').filter(|(clock, _)| is_clock(clock)) {
-                Some((_, rest)) => collected(rest.trim()),
-                None => {
-                    let (caller, rest) = caller_of(text);
-                    Prefixed { caller, ..Prefixed::unknown(rest.trim()) }
-                }
-            },
+        Some(b'<') => match level(text) {
+            Some((level, rest)) => behind_level(origin_of_level(level), rest),
+            None => Prefixed::unknown(text),
+        },
+        Some(b'[') => match bracketed_time(text) {
+            Some(found) if found.is_of_dmesg => {
+                message(Origin::Kernel, Some(found.time), after_more_times(found.rest))
+            }
+            Some(found) => collected(found.rest.trim()),
+            None => {
+                let (caller, rest) = caller_of(text);
+                Prefixed { caller, ..Prefixed::unknown(rest.trim()) }
+            }
         },
         Some(byte) if byte.is_ascii_digit() => match record(text) {
             Some(found) => found,
@@ -181,6 +187,31 @@ fn unstamped(text: &str) -> Prefixed<'_> {
 fn message<'a>(origin: Origin, time: Option<&'a str>, text: &'a str) -> Prefixed<'a> {
     let (caller, text) = caller_of(text);
     Prefixed { origin, time, caller, text: text.trim() }
+}
+
+/// A message behind the time that is in front of it, if any: `dmesg --time-format` can be given more
+/// than once.
+fn after_more_times(text: &str) -> &str {
+    let text = text.trim_start();
+    match bracketed_time(text) {
+        Some(found) => found.rest.trim_start(),
+        None => text,
+    }
+}
+
+/// What is behind a level: a message, or what syslog sends: RFC 3164 and RFC 5424.
+fn behind_level(origin: Origin, rest: &str) -> Prefixed<'_> {
+    let plain = rest.trim_start();
+    let dated = plain.strip_prefix("1 ").unwrap_or(plain);
+    if after_date(dated).is_some() {
+        let found = collected(dated);
+        let origin = if found.origin == Origin::Unknown { origin } else { found.origin };
+        return Prefixed { origin, ..found };
+    }
+    match bracketed_time(plain) {
+        Some(found) => message(origin, Some(found.time), after_more_times(found.rest)),
+        None => message(origin, None, rest),
+    }
 }
 
 /// `<4>text`: printk's level and syslog's facility.
@@ -208,21 +239,6 @@ fn record(text: &str) -> Option<Prefixed<'_>> {
     Some(Prefixed { origin: origin_of_level(level), time: Some(time), caller, text: text.trim() })
 }
 
-/// `[Mon Mar  3 12:34:56 2025] text` of dmesg --ctime and `[Mar 3 12:34] text` of dmesg --human.
-fn bracketed_date(text: &str) -> Option<(&str, &str)> {
-    let (date, rest) = text.strip_prefix('[')?.split_once(']')?;
-    let words = date.split_whitespace().collect::<Vec<_>>();
-    let dated = match words.as_slice() {
-        [_day, month, day, time, year] => {
-            is_month(month) && is_number(day) && is_time(time) && is_number(year)
-        }
-        [month, day, time] => is_month(month) && is_number(day) && is_time(time),
-        [delta] => delta.strip_prefix('+').is_some_and(|delta| delta.parse::<f64>().is_ok()),
-        _ => false,
-    };
-    dated.then_some((date, rest))
-}
-
 /// A line of syslog, of the journal, or with the time of whoever recorded the console.
 fn collected(text: &str) -> Prefixed<'_> {
     let Some(rest) = after_date(text) else {
@@ -231,14 +247,16 @@ fn collected(text: &str) -> Prefixed<'_> {
             None => decoded_level(text).unwrap_or_else(|| Prefixed::unknown(after_login(text))),
         };
     };
+    if let Some(found) = structured(rest) {
+        return found;
+    }
     let mut left = rest;
-    for _host_facility_tag in 0..4 {
+    for _zone_host_facility_tag in 0..5 {
         let left_trimmed = left.trim_start();
         let end = left_trimmed.find(' ').unwrap_or(left_trimmed.len());
         let (word, after) = left_trimmed.split_at(end);
         if word.eq_ignore_ascii_case("kernel:") {
-            let (caller, text) = caller_of(after);
-            return Prefixed { origin: Origin::Kernel, time: None, caller, text: text.trim() };
+            return message(Origin::Kernel, None, after);
         }
         if word.ends_with(':') && word.contains('[') {
             return Prefixed { origin: Origin::User, ..Prefixed::unknown(after.trim()) };
@@ -248,14 +266,43 @@ fn collected(text: &str) -> Prefixed<'_> {
     Prefixed::unknown(rest.trim())
 }
 
-/// `kern  :warn  : text` of dmesg --decode.
+/// What is behind the time in RFC 5424: `host kernel - - - text`, with the program's number, the
+/// sort of message and structured data in the place of the dashes.
+fn structured(rest: &str) -> Option<Prefixed<'_>> {
+    let (_host, rest) = rest.split_once(' ')?;
+    let (program, rest) = rest.split_once(' ')?;
+    let (number, rest) = rest.split_once(' ')?;
+    let (_sort, rest) = rest.split_once(' ')?;
+    let numbered = number == "-" || number.bytes().all(|byte| byte.is_ascii_digit());
+    (numbered && !number.is_empty() && !program.contains(':')).then_some(())?;
+    let text = match rest.strip_prefix('-') {
+        Some(text) => text.strip_prefix(' ').unwrap_or(text),
+        None => rest.strip_prefix('[')?.split_once("] ")?.1,
+    };
+    let text = text.trim_start_matches('\u{feff}');
+    let origin = if program == "kernel" { Origin::Kernel } else { Origin::User };
+    Some(message(origin, None, text))
+}
+
+/// `kern  :warn  : text` of dmesg --decode, `node: kern: warning: [time]: text` of talosctl.
 fn decoded_level(text: &str) -> Option<Prefixed<'_>> {
-    let (facility, rest) = text.split_once(':')?;
-    let (level, rest) = rest.split_once(':')?;
-    const LEVELS: [&str; 8] = ["emerg", "alert", "crit", "err", "warn", "notice", "info", "debug"];
-    LEVELS.contains(&level.trim()).then_some(())?;
-    let origin = if facility.trim() == "kern" { Origin::Kernel } else { Origin::User };
-    Some(Prefixed { origin, ..Prefixed::unknown(rest.trim()) })
+    const LEVELS: [&str; 11] = [
+        "emerg", "alert", "crit", "err", "error", "warn", "warning", "notice", "info", "debug",
+        "unknown",
+    ];
+    let decoded = |text: &'_ str| {
+        let (facility, rest) = text.split_once(':')?;
+        let (level, _) = rest.split_once(':')?;
+        LEVELS.contains(&level.trim()).then_some((facility.len(), level.len()))
+    };
+    let of_node = || text.split_once(": ").filter(|(node, _)| !node.contains(' '));
+    let (text, (facility, level)) = match decoded(text) {
+        Some(lengths) => (text, lengths),
+        None => of_node().and_then(|(_, text)| Some((text, decoded(text)?)))?,
+    };
+    let origin = if text[..facility].trim() == "kern" { Origin::Kernel } else { Origin::User };
+    let rest = text[facility + level + 2..].trim_start();
+    Some(behind_level(origin, rest))
 }
 
 /// What the kernel printed behind a prompt for a name: `host login: text`.
@@ -264,80 +311,6 @@ fn after_login(text: &str) -> &str {
         Some((host, rest)) if !host.contains(' ') => rest.trim(),
         _ => text,
     }
-}
-
-/// A text behind its date and time.
-fn after_date(text: &str) -> Option<&str> {
-    let mut words = text.splitn(2, [' ', '\t']);
-    let (first, rest) = (words.next()?, words.next()?);
-    let digit = first.as_bytes().first()?.is_ascii_digit();
-    if digit && first.len() >= 19 && is_iso(first) {
-        return Some(rest);
-    }
-    if digit && is_day(first) {
-        let (time, rest) = rest.split_once(' ')?;
-        return is_time(time).then_some(rest);
-    }
-    if digit && is_time(first) {
-        return Some(rest);
-    }
-    if first.chars().count() <= 5 && first.chars().all(|char| char.is_alphabetic() || char == '.') {
-        let found = || {
-            let (day, rest) = rest.trim_start().split_once(' ')?;
-            let (time, rest) = rest.trim_start().split_once(' ')?;
-            (is_number(day) && is_time(time)).then_some(rest)
-        };
-        if let Some(rest) = found() {
-            return Some(rest);
-        }
-    }
-    // The journal's --output=short-full: `Mon 2025-03-03 12:34:56 UTC host kernel: text`.
-    let (day, rest) = rest.split_once(' ')?;
-    if first.len() == 3 && is_day(day) {
-        let (time, rest) = rest.split_once(' ')?;
-        return is_time(time).then_some(rest);
-    }
-    None
-}
-
-fn is_month(word: &str) -> bool {
-    const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    word.len() == 3 && word.is_ascii() && {
-        let mut chars = word.chars();
-        let first = chars.next().map(|first| first.to_ascii_uppercase());
-        let rest = chars.as_str().to_ascii_lowercase();
-        first.is_some_and(|first| MONTHS.contains(&format!("{first}{rest}")))
-    }
-}
-
-fn is_number(word: &str) -> bool {
-    !word.is_empty() && word.len() <= 4 && word.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-/// `12:34:56` or `2025-03-03 12:34:56`, as terminals and test systems put in front of lines.
-fn is_clock(text: &str) -> bool {
-    let (day, time) = text.rsplit_once(' ').unwrap_or(("", text));
-    is_iso(text) || (day.is_empty() || is_day(day)) && is_time(time)
-}
-
-/// `12:34`, `12:34:56`, `12:34:56.789`.
-fn is_time(word: &str) -> bool {
-    let colons = word.bytes().filter(|byte| *byte == b':').count();
-    (1..=2).contains(&colons)
-        && word.bytes().all(|byte| byte.is_ascii_digit() || b":.,".contains(&byte))
-}
-
-/// `2025-03-03` or `2025/03/03`.
-fn is_day(word: &str) -> bool {
-    let separators = word.bytes().filter(|byte| b"-/".contains(byte)).count();
-    separators == 2
-        && word.len() == 10
-        && word.bytes().all(|byte| byte.is_ascii_digit() || b"-/".contains(&byte))
-}
-
-/// `2025-03-03T12:34:56.789012+01:00`.
-fn is_iso(word: &str) -> bool {
-    word.get(..10).is_some_and(is_day) && word.as_bytes().get(10) == Some(&b'T')
 }
 
 /// Whose message it is that has the kernel's time behind such a text.

@@ -9,8 +9,10 @@ use crate::{
     frame::{could_begin_a_frame, frame, instruction_pointer},
     guilty_frame,
     headline::{Headline, Role, Title, could_begin, headline},
+    learned::without_learned_prefixes,
     message::{Message, Position, lines, of_line},
     prefix::Origin,
+    records,
     title::canonical,
 };
 
@@ -30,6 +32,20 @@ const MOST_TORN: usize = 20_000;
 /// a warning) is part of that splat. A log that begins in the middle of one has what is left of it.
 pub fn scan(log: impl AsRef<[u8]>) -> Vec<Splat> {
     let log = clean(log.as_ref());
+    if let Some(records) = records::messages(&log) {
+        let of_recording = |splat: Splat| Splat {
+            line: records.line(splat.line),
+            last_line: records.line(splat.last_line),
+            ..splat
+        };
+        return splats(Cow::Borrowed(&records.text)).into_iter().map(of_recording).collect();
+    }
+    splats(log)
+}
+
+/// The splats of a log with a message on each line.
+fn splats(log: Cow<'_, str>) -> Vec<Splat> {
+    let log = without_learned_prefixes(log);
     let mut survey = Survey::of(&log);
     let mended = mend(&log, &survey.torn);
     if let Cow::Owned(mended) = &mended {
@@ -116,6 +132,12 @@ impl<'a> Survey<'a> {
                 }
                 Role::Begins | Role::BeginsIfConfirmed => {}
             }
+            if let Some(before) = splats.last_mut()
+                && before.warns_of_itself(message, headline)
+            {
+                before.splat.last_line = body::read(log, message, ends_the_one_before).last_line;
+                continue;
+            }
             let body = body::read(log, message, ends_the_one_before);
             let needs_proof = matches!(
                 headline.role,
@@ -127,7 +149,8 @@ impl<'a> Survey<'a> {
             let told = Told::new(message, headline, &body);
             // The same message can be recorded twice: by the console, and by a program that reads
             // the kernel's log.
-            if message.time.is_none_or(|time| known.insert((told.splat.title.clone(), time))) {
+            let time = message.time.filter(|time| is_exact(time));
+            if time.is_none_or(|time| known.insert((told.splat.title.clone(), time))) {
                 splats.push(told);
             }
         }
@@ -151,6 +174,11 @@ impl<'a> Survey<'a> {
             .take_while(|(message, _)| message.line <= announcement.line + within);
         near.into_iter().any(|(message, _)| may_be_of_one(announcement.caller, message.caller))
     }
+}
+
+/// Whether a time is the kernel's own, so that no two messages of one task have the same.
+fn is_exact(time: &str) -> bool {
+    time.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
 }
 
 /// Whether two messages can have been printed by the same task or processor.
@@ -185,6 +213,17 @@ impl<'a> Told<'a> {
             last_line: body.last_line,
         };
         Told { splat, caller: message.caller }
+    }
+
+    /// Whether a warning is the kernel's own about a splat just above it: a failure of CFI that it
+    /// was told to survive; kernel/cfi.c, report_cfi_failure().
+    fn warns_of_itself(&self, message: &Message, headline: &Headline) -> bool {
+        self.splat.title.starts_with("CFI failure")
+            && headline.kind == Kind::Warning
+            && headline
+                .function
+                .is_none_or(|function| self.splat.frame.as_deref() == Some(function))
+            && self.continues_in(message, headline.kind, 4)
     }
 
     /// Whether a message `within` so many lines belongs to this splat.

@@ -42,9 +42,10 @@ const REPORTERS: &str = "\
     stack_trace_save stack_trace_consume_entry arch_stack_walk warn_slowpath __warn warn_alloc \
     warn_bogus report_bug fixup_bug assertfail __fortify_report fortify_panic debug_object \
     debug_check_no ref_tracker imbalance_bug seqprop_assert __might_resched __might_sleep \
-    might_sleep might_fault perf_trace trace_event_raw trace_hardirq trace_softirq \
+    might_sleep ^cond_resched ^_cond_resched ^__cond_resched ^dynamic_cond_resched \
+    ^__SCT__cond_resched might_fault perf_trace trace_event_raw trace_hardirq trace_softirq \
     lockdep_hardirq lockdep_softirq timer_is_static_object work_is_static_object __phys_addr \
-    __virt_to_phys cleanup_srcu_struct";
+    __virt_to_phys cleanup_srcu_struct cfi_failure cfi_slowpath cfi_check";
 
 /// How the processor gets from the trouble to its report.
 const TRAPS: &str = "\
@@ -80,8 +81,10 @@ const MEMORY: &str = "\
 
 /// Operations on a word.
 const ATOMICS: &str = "\
-    atomic_ atomic64_ _bit$ \
-    ^refcount_ ^kref_ ^drop_nlink$";
+    ^atomic_read ^atomic_set ^atomic_add ^atomic_sub ^atomic_inc ^atomic_dec ^atomic_and ^atomic_or \
+    ^atomic_xor ^atomic_fetch ^atomic_xchg ^atomic_cmpxchg ^atomic_try_cmpxchg ^atomic_cond_read \
+    ^atomic_long_ ^atomic64_ ^arch_atomic ^raw_atomic ^instrument_atomic ^__atomic ^___atomic \
+    ^__lse_atomic ^__ll_sc_atomic _bit$ ^refcount_ ^kref_ ^drop_nlink$";
 
 /// What makes and prints text.
 const PRINTING: &str = "\

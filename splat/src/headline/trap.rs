@@ -12,11 +12,16 @@ pub(super) fn headline(text: &str) -> Option<Headline<'_>> {
         b'U' if starts("UBSAN: ") => return undefined(text),
         b'U' if starts("Unable to handle kernel ") => return unable(text),
         b'U' if starts("Unhandled fault: ") || starts("Unhandled prefetch abort: ") => {
-            return Some(Headline::within(Kind::Oops, "Unhandled fault").role(Role::Begins));
+            // Of a program, unless the kernel dies of it: arch/arm/mm/fault.c, do_DataAbort().
+            return Some(
+                Headline::within(Kind::Oops, "Unhandled fault").role(Role::BeginsIfConfirmed),
+            );
         }
         b'I' if starts("Internal error: ") => return internal(text),
         b'A' if starts("Alignment trap: ") => {
-            return Some(Headline::within(Kind::Oops, "Alignment trap"));
+            return Some(
+                Headline::within(Kind::Oops, "Alignment trap").role(Role::BeginsIfConfirmed),
+            );
         }
         b'P' if starts("PANIC: double fault") => {
             return Some(Headline::within(Kind::Oops, "PANIC: double fault"));
