@@ -53,16 +53,32 @@ pub(crate) struct Trace<'a> {
     pub(crate) interrupted: Option<usize>,
 }
 
+/// How much of a log all its splats together may read: one made of headlines must not take long.
+const BYTES: usize = 32 << 20;
+
+/// What is left of it.
+#[derive(Debug)]
+pub(crate) struct Budget(usize);
+
+impl Budget {
+    pub(crate) const WHOLE: Budget = Budget(BYTES);
+}
+
 /// Reads the splat whose headline is at `headline`, up to whatever `ends` recognises.
 pub(crate) fn read<'a>(
     log: &'a str,
     headline: &Message<'a>,
+    budget: &mut Budget,
     mut ends: impl FnMut(&Message<'a>) -> bool,
 ) -> Body<'a> {
     let mut reader = Reader::new(headline);
     let from = Position { offset: headline.offset, line: headline.line };
     for (position, line) in lines(log, from).take(REACH) {
         let mut over = false;
+        match budget.0.checked_sub(line.len() + 1) {
+            Some(left) => budget.0 = left,
+            None => break,
+        }
         of_line(position, line, |message| {
             let behind = message.line > headline.line || follows(&message, headline);
             if behind && !over && reader.concerns(&message) {

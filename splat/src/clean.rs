@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use memchr::{memchr, memchr3_iter};
+use memchr::memchr3_iter;
 
 /// Stands where a carriage return sent the cursor back: what follows is another piece of text on
 /// the same line. No console prints it.
@@ -18,41 +18,56 @@ pub(crate) fn clean(log: &[u8]) -> Cow<'_, str> {
         };
     }
     let mut clean = Vec::with_capacity(log.len());
-    let mut rest = log;
-    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'\r' | 0 | 0x1b)) {
-        clean.extend_from_slice(&rest[..at]);
-        let after = &rest[at + 1..];
-        rest = match rest[at] {
-            b'\r' => {
-                let mut ahead = after.iter().skip_while(|byte| matches!(byte, b'\r' | 0));
-                let ends_the_line = matches!(ahead.next(), None | Some(b'\n'));
-                if !ends_the_line && !matches!(clean.last(), None | Some(b'\n')) {
-                    clean.push(PIECE_END as u8);
-                }
-                after
-            }
-            0x1b => &after[escape_length(after)..],
-            _ => after,
-        };
+    let mut from = 0;
+    let mut sent_back = false;
+    for at in memchr3_iter(b'\r', 0, 0x1b, log) {
+        if at < from {
+            continue;
+        }
+        copy(&mut clean, &log[from..at], &mut sent_back);
+        from = at + 1;
+        match log[at] {
+            b'\r' => sent_back = true,
+            0x1b => from += escape_length(&log[from..]),
+            _ => {}
+        }
     }
-    clean.extend_from_slice(rest);
+    copy(&mut clean, &log[from..], &mut sent_back);
     Cow::Owned(
         String::from_utf8(clean)
             .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
     )
 }
 
+/// Appends a text, behind the mark of a carriage return if one was in front of it on its line.
+fn copy(clean: &mut Vec<u8>, text: &[u8], sent_back: &mut bool) {
+    let Some(first) = text.first() else { return };
+    if std::mem::take(sent_back) && *first != b'\n' && !matches!(clean.last(), None | Some(b'\n')) {
+        clean.push(PIECE_END as u8);
+    }
+    clean.extend_from_slice(text);
+}
+
 /// How long an escape sequence is behind its first byte: ECMA-48, 5.4, and the operating system
 /// commands of terminals. One that the line cuts short is as long as the line.
 fn escape_length(rest: &[u8]) -> usize {
-    let line = &rest[..memchr(b'\n', rest).unwrap_or(rest.len())];
-    let past = |end: Option<usize>| end.map_or(line.len(), |end| end + 2);
-    match line.first() {
-        Some(b'[') => past(line[1..].iter().position(|byte| (0x40..=0x7e).contains(byte))),
-        Some(b']') => past(line[1..].iter().position(|byte| matches!(byte, 7 | b'\\'))),
-        Some(b'(' | b')' | b'#') => line.len().min(2),
+    // Never looks further than what it then skips, so that no text takes long.
+    let until = |ends: fn(&u8) -> bool| {
+        let end = rest[1..].iter().position(|byte| *byte == b'\n' || ends(byte));
+        end.map_or(rest.len(), |end| end + if rest[end + 1] == b'\n' { 1 } else { 2 })
+    };
+    match rest.first() {
+        Some(b'[') => until(|byte| (0x40..=0x7e).contains(byte)),
+        Some(b']') => until(|byte| matches!(byte, 7 | b'\\')),
+        Some(b'(' | b')' | b'#') => {
+            if matches!(rest.get(1), None | Some(b'\n')) {
+                1
+            } else {
+                2
+            }
+        }
+        Some(b'\n') | None => 0,
         Some(_) => 1,
-        None => 0,
     }
 }
 

@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::HashSet};
 
 use crate::{
     Kind, Splat,
-    body::{self, Body, access},
+    body::{self, Body, Budget, access},
     clean::clean,
     frame::{could_begin_a_frame, frame, instruction_pointer},
     guilty_frame,
@@ -107,6 +107,7 @@ impl<'a> Survey<'a> {
     fn splats(&self, log: &'a str) -> Vec<Splat> {
         let mut splats: Vec<Told> = Vec::new();
         let mut known = HashSet::new();
+        let mut budget = Budget::WHOLE;
         for (index, (message, headline)) in self.found.iter().enumerate() {
             if splats.len() == MOST {
                 break;
@@ -116,7 +117,9 @@ impl<'a> Survey<'a> {
             }
             match headline.role {
                 Role::Follows { within } => {
-                    let mut before = splats.iter_mut().rev();
+                    // Splats are in the order of the log: none further up is nearer.
+                    let near = |before: &&mut Told| message.line - before.splat.line <= within;
+                    let mut before = splats.iter_mut().rev().take_while(near);
                     if let Some(before) =
                         before.find(|before| before.continues_in(message, headline.kind, within))
                     {
@@ -135,10 +138,11 @@ impl<'a> Survey<'a> {
             if let Some(before) = splats.last_mut()
                 && before.warns_of_itself(message, headline)
             {
-                before.splat.last_line = body::read(log, message, ends_the_one_before).last_line;
+                before.splat.last_line =
+                    body::read(log, message, &mut budget, ends_the_one_before).last_line;
                 continue;
             }
-            let body = body::read(log, message, ends_the_one_before);
+            let body = body::read(log, message, &mut budget, ends_the_one_before);
             let needs_proof = matches!(
                 headline.role,
                 Role::BeginsIfConfirmed | Role::AnnouncesIfConfirmed { .. }
