@@ -199,6 +199,8 @@ pub enum Reason {
     BuildFailed,
     /// The run ended before the cell's turn came.
     Interrupted,
+    /// The lab could not judge what the guest reported.
+    JudgingFailed,
 }
 
 impl Reason {

@@ -3,8 +3,10 @@
 use std::time::Instant;
 
 /// What a boot prints, and a splat: lines as most logs have them.
-const PARTS: [&str; 2] =
-    [include_str!("../tests/cases/none/boot.txt"), include_str!("../tests/cases/warning/bpf_check.txt")];
+const PARTS: [&str; 2] = [
+    include_str!("../tests/cases/none/boot.txt"),
+    include_str!("../tests/cases/warning/bpf_check.txt"),
+];
 
 fn main() {
     let ordinary = PARTS[0].repeat(10_000_000 / PARTS[0].len());

@@ -4,7 +4,7 @@ use super::Reason;
 
 impl Reason {
     /// All reasons, in the order of their declaration.
-    pub const ALL: [Reason; 50] = [
+    pub const ALL: [Reason; 51] = [
         Reason::MissingSymbol,
         Reason::MissingBtf,
         Reason::WrongBtfMode,
@@ -55,6 +55,7 @@ impl Reason {
         Reason::ToolsMissing,
         Reason::BuildFailed,
         Reason::Interrupted,
+        Reason::JudgingFailed,
     ];
 
     /// What it means, as a part of a sentence.
@@ -154,6 +155,7 @@ impl Reason {
             }
             Reason::BuildFailed => "the kernel could not be built",
             Reason::Interrupted => "the run ended before the cell's turn came",
+            Reason::JudgingFailed => "the lab could not judge what the guest reported",
         }
     }
 }

@@ -53,7 +53,7 @@ fn suite(
     let element = counts(cells)
         .iter()
         .fold(element, |element, (name, count)| element.with_attribute((*name, count.as_str())));
-    let time = seconds(cells.iter().map(|cell| cell.duration_ms).sum());
+    let time = seconds(cells.iter().map(|cell| cell.duration_ms).fold(0, u64::saturating_add));
     let element = element.with_attribute(("time", time.as_str()));
     element
         .with_attribute(("timestamp", started))

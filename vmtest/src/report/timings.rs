@@ -29,7 +29,7 @@ pub fn profile(report: &Report) -> String {
         "{:24} {:>9} {:>9} {:>9} {:>10} {:>6}\n",
         "stage of a cell", "median", "min", "max", "sum", "part"
     );
-    let all: u64 = report.cells.iter().map(|cell| cell.duration_ms).sum();
+    let all: u64 = report.cells.iter().map(|cell| cell.duration_ms).fold(0, u64::saturating_add);
     let stage = |name: &str| {
         report.cells.iter().filter_map(|cell| cell.stages_ms.get(name).copied()).collect()
     };
@@ -39,7 +39,7 @@ pub fn profile(report: &Report) -> String {
         let mut times: Vec<u64> = times;
         times.sort_unstable();
         let (Some(min), Some(max)) = (times.first(), times.last()) else { continue };
-        let sum: u64 = times.iter().sum();
+        let sum: u64 = times.iter().copied().fold(0, u64::saturating_add);
         let label = name.replace("trace/", "  ");
         let _ = writeln!(
             text,

@@ -16,7 +16,7 @@ use kernlab_core::{
 use super::{
     dir::RunDir,
     evidence::CellEvidence,
-    milliseconds,
+    judging, milliseconds,
     plan::{CellAttempt, RunPlan},
     prediction, preparation,
     primed::{self, BTF, Start},
@@ -109,7 +109,7 @@ impl Runner {
         let evidence = self.dir.create_evidence(&attempt)?;
 
         let gathered = self.gather(cell, &evidence, &reporter);
-        let judged = gathered.and_then(|gathered| self.judge(cell, gathered, &evidence));
+        let judged = gathered.and_then(|gathered| self.judge_in_time(cell, gathered, &evidence));
         let mut report = match judged {
             Ok(report) => report,
             Err(Early(verdict)) => CellReport::of_verdict(&id, verdict),
@@ -185,6 +185,19 @@ impl Runner {
         drop(guest);
         let trace = Trace::Ended { output, kernel_log, console: evidence.console() };
         Ok(Gathered { entry, release, trace, clock, not_kept: None })
+    }
+
+    /// Judges what was gathered, whatever the guest reported, within a deadline.
+    fn judge_in_time(
+        &self,
+        cell: &Cell,
+        gathered: Gathered,
+        evidence: &CellEvidence,
+    ) -> Result<CellReport, Early> {
+        let (runner, cell, evidence) = (self.clone(), cell.clone(), evidence.clone());
+        let judge = move || runner.judge(&cell, gathered, &evidence);
+        judging::within(judging::DEADLINE, judge)
+            .unwrap_or_else(|error| Err(Early(error.verdict())))
     }
 
     /// Judges what was gathered, keeps what the verdict rests on, and reports.

@@ -10,6 +10,7 @@ pub mod collect;
 pub mod dir;
 pub(crate) mod evidence;
 pub mod identity;
+pub(crate) mod judging;
 mod nextest;
 mod order;
 pub mod plan;

@@ -37,7 +37,7 @@ use crate::{
     machine::{self, MachineError, Wanted},
     qemu::InjectedFile,
     report::{CellReport, TracerReport},
-    run::{cell::Clock, evidence::CellEvidence, milliseconds},
+    run::{cell::Clock, evidence::CellEvidence, judging, milliseconds},
     verdict::{SplatPolicy, Trace, suite as judge},
 };
 
@@ -219,7 +219,9 @@ pub(crate) fn run(
     heard: Heard<'_>,
 ) -> CellReport {
     let began = Instant::now();
-    let mut report = attempt(cell, setting, evidence, observer, heard)
+    let attempted = judging::caught(|| attempt(cell, setting, evidence, observer, heard));
+    let mut report = attempted
+        .unwrap_or_else(|error| Err(Box::new(error.verdict())))
         .unwrap_or_else(|verdict| CellReport::of_verdict(cell.id, *verdict));
     report.duration_ms = milliseconds(began.elapsed());
     report

@@ -28,7 +28,8 @@ pub(crate) fn combine(mut attempts: Vec<CellReport>) -> CellReport {
         let message = format!("{}; the worst: {}", summary(&reports), cell.message);
         cell.set_verdict(Verdict::because(Outcome::Flaky, Reason::VerdictsDiffer, message));
     }
-    cell.duration_ms = reports.iter().map(|attempt| attempt.duration_ms).sum();
+    cell.duration_ms =
+        reports.iter().map(|attempt| attempt.duration_ms).fold(0, u64::saturating_add);
     cell.attempts = reports;
     cell
 }

@@ -55,7 +55,7 @@ pub(crate) fn exit_code(cell: &CellReport) -> ExitCode {
             ExitCode::from(u8::try_from(code).unwrap_or(1))
         }
         (Outcome::Fail, Some(Reason::UnexpectedExit), _, Some(signal)) => {
-            ExitCode::from(u8::try_from(128 + signal).unwrap_or(1))
+            ExitCode::from(u8::try_from(signal.saturating_add(128)).unwrap_or(1))
         }
         (Outcome::Infra | Outcome::Unavailable | Outcome::NotRun, ..) => ExitCode::from(NOT_RUN),
         _ => Exit::Failure.into(),

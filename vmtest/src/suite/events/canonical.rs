@@ -174,7 +174,7 @@ impl Graph {
             all if all <= *budget / 2 => alike.len(),
             _ => 1,
         };
-        let Some(left) = budget.checked_sub(cost * trials) else {
+        let Some(left) = budget.checked_sub(cost.saturating_mul(trials)) else {
             let keys: Vec<_> = colours.iter().zip(0..).collect();
             return ranks(&keys);
         };
