@@ -6,6 +6,9 @@ use clap::{Parser, Subcommand};
 
 use kernlab_cli::Exit;
 
+#[macro_use]
+mod output;
+
 mod book;
 mod build;
 mod dist;
@@ -65,6 +68,14 @@ enum Command {
 }
 
 fn main() -> Exit {
+    match run() {
+        // A result that nobody could read is none.
+        Exit::Success if output::is_lost() => Exit::Infrastructure,
+        exit => exit,
+    }
+}
+
+fn run() -> Exit {
     let result = match Cli::parse().command {
         Command::Vmtest(args) => vmtest::run(&args),
         Command::Test(args) => test::run(&args),

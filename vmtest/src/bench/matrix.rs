@@ -1,6 +1,7 @@
 //! Measures runs of the matrix, as a user starts them.
 
 use std::{
+    io::{self, Write as _},
     num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::Arc,
@@ -138,7 +139,8 @@ impl Observer for Notices {
     fn observe(&self, _: &str, _: Event<'_>) {}
 
     fn notice(&self, line: &str) {
-        eprintln!("note: {line}");
+        // Nobody has to read it.
+        let _ = writeln!(io::stderr(), "note: {line}");
     }
 }
 
