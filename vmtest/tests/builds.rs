@@ -168,7 +168,7 @@ fn a_kernel_is_built_once() {
 fn what_took_minutes_to_build_goes_last() {
     let checkout = Checkout::new();
     assert_eq!(checkout.kernels(&["build", "mine"]).0, Some(0));
-    let saved = checkout.path("store/checkpoints/guest");
+    let saved = checkout.path(&format!("store/checkpoints/{}", "12".repeat(32)));
     fs::create_dir_all(saved.parent().unwrap()).unwrap();
     fs::write(&saved, vec![1; 1 << 20]).unwrap();
     let (code, _, stderr) = checkout.kernels(&["gc", "--keep", "500K"]);
@@ -350,13 +350,17 @@ fn a_killed_build_leaves_neither_a_result_nor_a_compiler() {
 #[test]
 fn a_kernel_is_checked() {
     let checkout = Checkout::new();
-    let lab = include_str!("../../kernels/kconfig/lab.config");
+    // A whole configuration names the architecture.
+    let fragment = include_str!("../../kernels/kconfig/lab.config");
+    let lab = &format!("CONFIG_X86_64=y\n{fragment}");
+    checkout.write("fragment", fragment);
     checkout.write("good", lab);
     checkout.write("poor", &lab.replace("CONFIG_UPROBES=y\n", ""));
     checkout.write("bad", &lab.replace("CONFIG_BPF_SYSCALL=y\n", "CONFIG_BPF_SYSCALL=n\n"));
     checkout.write("text", "Dear kernel,\n");
     for (subject, code, expected) in [
-        ("good", 0, "good: release unknown\n  suits the lab: all "),
+        ("good", 0, "  suits the lab: all "),
+        ("fragment", 3, "a fragment of a configuration: what it leaves out is unknown"),
         (
             "poor",
             0,
@@ -364,7 +368,7 @@ fn a_kernel_is_checked() {
         ),
         ("bad", 1, "CONFIG_BPF_SYSCALL is n, should be y; needed by every tracer: BPF programs"),
         ("bzImage", 3, "its configuration is not in the image (CONFIG_IKCONFIG): check its"),
-        ("ready", 3, "ready: unknown\n  boots through its bzImage, whose payload has"),
+        ("ready", 3, "  whether it has BTF is unknown\n  boots through its bzImage, whose payload has"),
         ("text", 2, "error: text is neither a kernel image nor a kernel's configuration: line 1"),
         ("mien", 2, "error: no kernel matches \"mien\": did you mean mine?"),
         ("no/such/file", 2, "error: there is no kernel image \"no/such/file\""),

@@ -50,6 +50,13 @@ pub enum CheckError {
     /// The file is an image that can't be used.
     #[error("cannot use {path}")]
     Image { path: PathBuf, source: ImageError },
+    /// The file is a configuration for another architecture.
+    #[error("{path} is a configuration for {architecture}, and the lab boots kernels for x86-64")]
+    OtherArchitecture {
+        path: PathBuf,
+        /// As Kconfig names it: `ARM64`.
+        architecture: &'static str,
+    },
     /// The file is neither an image nor a configuration.
     #[error("{path} is neither a kernel image nor a kernel's configuration")]
     Config {
@@ -78,10 +85,29 @@ pub fn examine(path: &Path) -> Result<Examined, CheckError> {
         true => Compression::Gzip.decompress(&bytes, MAX_CONFIG).map_err(unreadable)?,
         false => bytes,
     };
+    if is_arm64_image(&text) {
+        let source = ImageError::OtherArchitecture;
+        return Err(CheckError::Image { path: path.to_owned(), source });
+    }
     let config = Config::parse(&String::from_utf8_lossy(&text))
         .map_err(|source| CheckError::Config { path: path.to_owned(), source })?;
+    if let Some(architecture) = config.architecture().filter(|name| *name != "X86_64") {
+        return Err(CheckError::OtherArchitecture { path: path.to_owned(), architecture });
+    }
     let release = config.release.as_ref().map(ToString::to_string);
     Ok(Examined { release, image: None, config: Some(config) })
+}
+
+/// An image of arm64, also packed for EFI: Documentation/arch/arm64/booting.rst and
+/// drivers/firmware/efi/libstub/zboot-header.S, whose machine is in the header of the PE file.
+fn is_arm64_image(bytes: &[u8]) -> bool {
+    const MACHINE: [u8; 2] = 0xaa64_u16.to_le_bytes();
+    let machine = || {
+        let at = bytes.get(0x3c..0x40)?.try_into().map(u32::from_le_bytes).ok()? as usize;
+        bytes.get(at.checked_add(4)?..at.checked_add(6)?)
+    };
+    bytes.get(0x38..0x3c) == Some(b"ARM\x64")
+        || bytes.get(4..8) == Some(b"zimg") && machine() == Some(&MACHINE)
 }
 
 fn image(bytes: &[u8]) -> Result<Examined, ImageError> {
@@ -205,6 +231,39 @@ mod tests {
         let suitability = Suitability::of(&examined.config.unwrap());
         assert!(suitability.suits() && suitability.unsatisfied.is_empty(), "{suitability:?}");
         assert!(suitability.met > 30);
+    }
+
+    #[rstest]
+    #[case::plain(Compression::None)]
+    #[case::gzip(Compression::Gzip)]
+    fn an_image_of_arm64_is_told_as_such(#[case] compression: Compression) {
+        let mut image = vec![0; 0x1000];
+        image[0x38..0x3c].copy_from_slice(b"ARM\x64");
+        let error = examine_bytes(&compress(compression, &image)).unwrap_err();
+        let other = ImageError::OtherArchitecture;
+        assert!(
+            matches!(error, CheckError::Image { source, .. } if source.to_string() == other.to_string())
+        );
+    }
+
+    #[test]
+    fn a_configuration_of_arm64_is_told_as_such() {
+        let text = config().replace("x86", "arm64") + "CONFIG_ARM64=y\n";
+        let error = examine_bytes(text.as_bytes()).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with("is a configuration for ARM64, and the lab boots kernels for x86-64")
+        );
+    }
+
+    #[rstest]
+    #[case::fragment("CONFIG_BPF=y\n", true)]
+    #[case::with_a_head("# Linux/x86 6.1.5 Kernel Configuration\nCONFIG_BPF=y\n", false)]
+    #[case::with_an_architecture("CONFIG_X86_64=y\nCONFIG_BPF=y\n", false)]
+    fn a_fragment_is_known(#[case] text: &str, #[case] expected: bool) {
+        let config = examine_bytes(text.as_bytes()).unwrap().config.unwrap();
+        assert_eq!(config.is_fragment(), expected);
     }
 
     #[test]

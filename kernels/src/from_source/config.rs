@@ -80,6 +80,32 @@ impl Config {
         self.options.get(option)
     }
 
+    /// Whether it is only a part of a configuration: Kconfig writes the architecture and the release
+    /// into a whole one.
+    pub fn is_fragment(&self) -> bool {
+        self.release.is_none() && self.architecture().is_none()
+    }
+
+    /// The architecture that it is for, as Kconfig names it; `None` if it doesn't say.
+    pub fn architecture(&self) -> Option<&'static str> {
+        const ARCHITECTURES: [&str; 12] = [
+            "X86_64",
+            "X86_32",
+            "ARM64",
+            "ARM",
+            "RISCV",
+            "PPC64",
+            "PPC32",
+            "S390",
+            "LOONGARCH",
+            "MIPS",
+            "SPARC",
+            "UML",
+        ];
+        let is_set = |name: &&str| self.has(&format!("CONFIG_{name}"), &Value::BuiltIn);
+        ARCHITECTURES.into_iter().find(is_set)
+    }
+
     /// Every option that is mentioned.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.options.iter().map(|(option, value)| (option.as_str(), value))

@@ -5,7 +5,7 @@ use std::{fmt::Write as _, path::Path};
 use clap::Args;
 use kernlab_cli::{Exit, Scope};
 use kernlab_kernels::{
-    Config, Examined, ImageTraits, Kernels, Suitability, Unsatisfied, chain, examine,
+    Config, Examined, ImageTraits, Kernels, Suitability, Unsatisfied, Value, chain, examine,
 };
 
 use super::progress::Progress;
@@ -91,11 +91,25 @@ fn render(name: &str, examined: &Examined) -> (String, Exit) {
             None => "boots through its bzImage, whose payload has an unknown compression",
         };
         let types = match btf {
-            Some(true) => "BTF modes embedded and masked",
+            Some(true) => "has BTF: modes embedded and masked",
             Some(false) => "no BTF: modes absent and external",
             None => "whether it has BTF is unknown",
         };
-        let _ = writeln!(text, "  {starts}; {types}");
+        let _ = writeln!(text, "  {types}\n  {starts}");
+    } else if let Some(config) = &examined.config {
+        let types = match (config.get("CONFIG_DEBUG_INFO_BTF"), config.is_fragment()) {
+            (Some(Value::BuiltIn), _) => "will have BTF (CONFIG_DEBUG_INFO_BTF=y)",
+            (None, true) => {
+                "whether it will have BTF is unknown: CONFIG_DEBUG_INFO_BTF is not in it"
+            }
+            _ => "will have no BTF: CONFIG_DEBUG_INFO_BTF is not set",
+        };
+        let _ = writeln!(text, "  {types}");
+    }
+    if examined.config.as_ref().is_some_and(Config::is_fragment) {
+        text += "  a fragment of a configuration: what it leaves out is unknown. Check the .config that \
+                 `make olddefconfig` makes of it\n";
+        return (text, Exit::Infrastructure);
     }
     let Some(config) = &examined.config else {
         text += "  its configuration is not in the image (CONFIG_IKCONFIG): check its config file too\n";
@@ -140,9 +154,22 @@ mod tests {
 
     fn examined(config: Option<&str>) -> Examined {
         let lines = include_str!("../../../../../kernels/kconfig/lab.config");
+        let lines = format!("CONFIG_X86_64=y\n{lines}");
         let config = config.map(|gone| Config::parse(&lines.replace(gone, "")).unwrap());
         let image = Some(ImageTraits { pvh: Some(false), btf: Some(false) });
         Examined { release: Some("5.4.273".to_owned()), image, config }
+    }
+
+    #[test]
+    fn a_fragment_is_told_as_one() {
+        let config = Some(Config::parse("CONFIG_KPROBES=y\nCONFIG_DEBUG_INFO_BTF=y\n").unwrap());
+        let (text, exit) = render("part", &Examined { config, ..Examined::default() });
+        insta::assert_snapshot!(format!("{text}-> {exit:?}"), @r"
+        part: release unknown
+          will have BTF (CONFIG_DEBUG_INFO_BTF=y)
+          a fragment of a configuration: what it leaves out is unknown. Check the .config that `make olddefconfig` makes of it
+        -> Infrastructure
+        ");
     }
 
     #[test]
@@ -159,24 +186,28 @@ mod tests {
         });
         insta::assert_snapshot!(texts.join("\n"), @r"
         all: 5.4.273
-          boots through its bzImage, a second slower than through a PVH entry point; no BTF: modes absent and external
+          no BTF: modes absent and external
+          boots through its bzImage, a second slower than through a PVH entry point
           suits the lab: all 38 options are as needed
         -> Success
 
         few: 5.4.273
-          boots through its bzImage, a second slower than through a PVH entry point; no BTF: modes absent and external
+          no BTF: modes absent and external
+          boots through its bzImage, a second slower than through a PVH entry point
           CONFIG_KEYS is missing, should be y; needed by many_args/key_alloc: add_key(2), and the function behind it that has eight arguments.
           suits the lab, except for these unsupported scenarios: many_args/key_alloc
         -> Success
 
         useless: 5.4.273
-          boots through its bzImage, a second slower than through a PVH entry point; no BTF: modes absent and external
+          no BTF: modes absent and external
+          boots through its bzImage, a second slower than through a PVH entry point
           CONFIG_KPROBES is missing, should be y; needed by every tracer: Probes at the entry and return of kernel functions, and the symbol table that says which there are.
           does not suit the lab: 37 options are as needed, 1 not
         -> Failure
 
         silent: 5.4.273
-          boots through its bzImage, a second slower than through a PVH entry point; no BTF: modes absent and external
+          no BTF: modes absent and external
+          boots through its bzImage, a second slower than through a PVH entry point
           its configuration is not in the image (CONFIG_IKCONFIG): check its config file too
         -> Infrastructure
         ");
