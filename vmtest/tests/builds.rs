@@ -368,7 +368,11 @@ fn a_kernel_is_checked() {
         ),
         ("bad", 1, "CONFIG_BPF_SYSCALL is n, should be y; needed by every tracer: BPF programs"),
         ("bzImage", 3, "its configuration is not in the image (CONFIG_IKCONFIG): check its"),
-        ("ready", 3, "  whether it has BTF is unknown\n  boots through its bzImage, whose payload has"),
+        (
+            "ready",
+            3,
+            "  whether it has BTF is unknown\n  boots through its bzImage, whose payload has",
+        ),
         ("text", 2, "error: text is neither a kernel image nor a kernel's configuration: line 1"),
         ("mien", 2, "error: no kernel matches \"mien\": did you mean mine?"),
         ("no/such/file", 2, "error: there is no kernel image \"no/such/file\""),

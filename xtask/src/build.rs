@@ -132,6 +132,15 @@ impl HostTool {
         self
     }
 
+    /// A command of the tool.
+    pub(crate) fn invocation(&self, command: &str) -> Result<Invocation> {
+        let program = self.program.to_str().context("the checkout's path is not in UTF-8")?;
+        let invocation = Invocation::new(program).args([command]);
+        let set =
+            |invocation: Invocation, (name, value): &(&str, String)| invocation.env(name, value);
+        Ok(self.environment.iter().fold(invocation, set))
+    }
+
     /// Runs the tool and returns what it prints.
     pub(crate) fn ask(&self, args: &[OsString]) -> Result<String> {
         let HostTool { program, .. } = self;

@@ -12,6 +12,7 @@ mod output;
 mod book;
 mod build;
 mod dist;
+mod findings;
 mod guest;
 mod install;
 mod invocation;
@@ -65,6 +66,7 @@ enum Command {
     Splat(splat::Args),
     Workflows(workflows::Args),
     Pages(pages::Args),
+    Findings(findings::Args),
 }
 
 fn main() -> Exit {
@@ -97,6 +99,7 @@ fn run() -> Exit {
         Command::Splat(args) => splat::run(&args),
         Command::Workflows(args) => workflows::run(&args),
         Command::Pages(args) => pages::run(&args),
+        Command::Findings(args) => findings::run(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -11,6 +11,7 @@ use kernlab_cli::Exit;
 
 use crate::{
     build::{self, BPF_PACKAGE, GUEST_VARIABLE},
+    findings,
     invocation::Invocation,
     pages,
     setup::{self, Consent, Purpose},
@@ -132,6 +133,13 @@ fn stages(bpf_target_dir: &str) -> Vec<Stage> {
         Stage { boots_kernels: true, ..stage("tests", on_host(&["nextest", "run"])) },
         stage("tests in documentation", on_host(&["test", "--doc"])),
         Stage { lack: pages::missing, ..stage("pages", Invocation::cargo(["xtask", "pages"])) },
+        Stage {
+            lack: findings::missing,
+            ..stage(
+                "findings",
+                Invocation::cargo(["xtask", "findings", "--check", "--release", findings::CHECKED]),
+            )
+        },
         stage("small matrix", Invocation::cargo(["xtask", "vmtest"]).args(matrix)),
     ]
 }

@@ -277,6 +277,17 @@ pub(crate) const ALL: &[Requirement] = &[
         detect: |machine| detect::program(machine, "bpftrace"),
     },
     Requirement {
+        name: "mmdebstrap",
+        why: "makes root file systems with Debian's tracing tools",
+        purpose: Purpose::Test,
+        origin: Origin::Packages(Packages {
+            apt: &["mmdebstrap"],
+            dnf: &["mmdebstrap"],
+            pacman: &["mmdebstrap"],
+        }),
+        detect: |machine| detect::program(machine, "mmdebstrap"),
+    },
+    Requirement {
         name: "cargo-deny",
         why: "checks licences and advisories of dependencies",
         purpose: Purpose::Test,
