@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    io::{self, IsTerminal as _},
     num::{NonZeroU32, NonZeroUsize},
     process::ExitCode,
     sync::Arc,
@@ -21,13 +20,13 @@ use kernlab_vmtest::{
         run::{self, Suites},
     },
 };
-use tempfile::NamedTempFile;
 
 use crate::{
     failure::{self, Failure, exit_of},
     guest_options::GuestOptions,
     passed_on::{exit_code, explain, not_run, write_to},
     selection,
+    shell::piped,
     show::Terminal,
 };
 
@@ -131,16 +130,6 @@ fn given_options(arguments: &Arguments) -> Vec<String> {
         words.extend(["--timeout".to_owned(), arguments.timeout.to_string()]);
     }
     words
-}
-
-/// What is piped into this command. A terminal stays with the user.
-fn piped() -> io::Result<Option<NamedTempFile>> {
-    if io::stdin().is_terminal() {
-        return Ok(None);
-    }
-    let mut file = NamedTempFile::new()?;
-    io::copy(&mut io::stdin(), &mut file)?;
-    Ok(Some(file))
 }
 
 /// Each kernel's output under a heading, so that a file with it says which is which.

@@ -214,7 +214,7 @@ fn at_terminal(mut guest: Guest<Ready>, job: Job) -> Result<ExitCode, Box<dyn Er
 
 /// Standard input as a file, unless it is a terminal. Through the guest's terminal, a long script
 /// would lose bytes, and some bytes would act as control keys.
-fn piped() -> io::Result<Option<NamedTempFile>> {
+pub(crate) fn piped() -> io::Result<Option<NamedTempFile>> {
     if io::stdin().is_terminal() {
         return Ok(None);
     }
