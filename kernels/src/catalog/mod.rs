@@ -315,7 +315,8 @@ impl Kernels {
                         .notice(&format!("{id}: {file} in the store is damaged, making it again"));
                 }
                 let mut announce = || observer.observe(id, Event::Unpack);
-                unpack::unpack(&self.catalog.store, id, &kernel.release, packages, &mut announce)
+                let (store, missing) = (&self.catalog.store, &kernel.missing[..]);
+                unpack::unpack(store, id, &kernel.release, packages, missing, &mut announce)
                     .map_err(ErrorKind::from)
             }
         };

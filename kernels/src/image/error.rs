@@ -65,11 +65,17 @@ pub enum ModuleError {
         dependency: String,
     },
     /// The kernel has no module of this name, and none is built in.
-    #[error("the kernel has no module {name}, and it is not built in{}", suggest(.similar))]
+    #[error(
+        "the kernel has no module {name}, and it is not built in{}{}",
+        suggest(.similar),
+        not_published(.missing)
+    )]
     Unknown {
         name: String,
         /// Similar names of modules that the kernel has.
         similar: Vec<String>,
+        /// Packages of the kernel that its archive does not have.
+        missing: Vec<String>,
     },
     /// Nobody said where the kernel's modules are.
     #[error(
@@ -83,6 +89,16 @@ fn suggest(similar: &[String]) -> String {
     match similar {
         [] => String::new(),
         names => format!("; similar names: {}", names.join(", ")),
+    }
+}
+
+fn not_published(packages: &[String]) -> String {
+    match packages {
+        [] => String::new(),
+        names => format!(
+            "; kernels.lock has no {}, which the archive lacked: `kernels update` asks it again",
+            names.join(", ")
+        ),
     }
 }
 

@@ -20,6 +20,8 @@ use crate::similar::similar;
 pub struct Modules {
     pub(crate) builtin: BTreeSet<String>,
     pub(crate) supply: Supply,
+    /// Packages of the kernel that its archive does not have.
+    pub(crate) missing: Vec<String>,
 }
 
 /// Where the modules are.
@@ -69,7 +71,7 @@ struct Read {
 impl Modules {
     /// No modules are known for the kernel.
     pub(crate) fn unknown() -> Self {
-        Modules { builtin: BTreeSet::new(), supply: Supply::None }
+        Modules::default()
     }
 
     /// The modules of a directory such as `/lib/modules/RELEASE`.
@@ -92,7 +94,7 @@ impl Modules {
                 }
             }
         }
-        Ok(Modules { builtin, supply: Supply::Tree(files) })
+        Ok(Modules { builtin, supply: Supply::Tree(files), missing: Vec::new() })
     }
 
     /// Finds modules and all their dependencies.
@@ -131,7 +133,8 @@ impl Modules {
             false => ModuleError::NoneKnown { name },
             true => {
                 let known = self.supply.names().chain(self.builtin.iter().cloned());
-                ModuleError::Unknown { similar: similar(&name, known), name }
+                let missing = self.missing.clone();
+                ModuleError::Unknown { similar: similar(&name, known), name, missing }
             }
         }
         .into())
@@ -304,6 +307,9 @@ mod tests {
             error.ends_with("the kernel has no module btrfs, and it is not built in"),
             "{error}"
         );
+        let error =
+            message(&Modules { missing: vec!["modules-6.19".to_owned()], ..modules }, "btrfs");
+        assert!(error.contains("has no modules-6.19, which the archive lacked"), "{error}");
         let error = message(&Modules::unknown(), "btrfs");
         assert!(error.contains("nothing is known about the modules of this kernel"), "{error}");
     }

@@ -55,12 +55,14 @@ struct Description {
     sizes: BTreeMap<String, u64>,
 }
 
-/// Unpacks a kernel unless that was done before. Calls `announce` before it starts.
+/// Unpacks a kernel unless that was done before. `missing` are packages of it that can't be had. Calls
+/// `announce` before it starts.
 pub(crate) fn unpack(
     store: &Store,
     id: &str,
     release: &str,
     packages: &[StoredPackage],
+    missing: &[String],
     announce: &mut dyn FnMut(),
 ) -> Result<Unpacked, FilesError> {
     let key = key(release, packages.iter().map(|package| package.object.digest()));
@@ -92,6 +94,7 @@ pub(crate) fn unpack(
                 packages: packages.to_vec(),
                 store: store.clone(),
             }),
+            missing: missing.to_vec(),
         },
     })
 }
