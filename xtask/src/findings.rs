@@ -107,10 +107,11 @@ fn observe(lab: &Lab, claims: &Claims, args: &Args) -> Result<Exit> {
             let suites = Suites { file: root.dir.join(file), suite: args.suite.clone(), btf };
             if let Some(report) = lab.test(&suites, kernels)? {
                 results.add(release, root.versions.clone(), &report)?;
+                // All of them take hours: what is interrupted keeps what it has seen.
+                results.write(&results_file())?;
             }
         }
     }
-    results.write(&results_file())?;
     publish(claims, &results)
 }
 
