@@ -6,25 +6,13 @@ use kernlab_core::{
     record::Record,
 };
 
+use super::said::last_lines;
 use crate::lab::{Exit, JobOutput};
-
-/// How many lines of standard error a verdict shows.
-const STDERR_LINES: usize = 20;
-
-/// The last lines that the tracer, or the workload, wrote to standard error.
-pub(super) fn stderr_tail(output: &JobOutput) -> String {
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    let lines: Vec<_> = stderr.trim_end().lines().collect();
-    match &lines[lines.len().saturating_sub(STDERR_LINES)..] {
-        [] => String::new(),
-        last => format!("; stderr: {}", last.join("\n")),
-    }
-}
 
 /// The record that the tracer left of a cell, or the verdict if there is none to trust.
 pub(super) fn record(output: &JobOutput, cell: &Cell) -> Result<Record, Verdict> {
     let died = |message: String| {
-        let message = message + &stderr_tail(output);
+        let message = message + &last_lines(&output.stderr);
         Verdict::because(Outcome::Fail, Reason::TracerDied, message)
     };
     match output.exit {
@@ -183,7 +171,7 @@ mod tests {
         Exit::Signal(11),
         b"",
         Reason::TracerDied,
-        "the tracer was killed by signal 11; stderr: thread main panicked"
+        "the tracer was killed by signal 11; stderr:\nthread main panicked"
     )]
     #[case::failed(Exit::Code(101), b"", Reason::TracerDied, "the tracer exited with code 101")]
     #[case::silent(Exit::Code(0), b"", Reason::TracerDied, "the tracer's record can't be read")]

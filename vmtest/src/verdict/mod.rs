@@ -13,6 +13,7 @@ mod object;
 mod prediction;
 pub(crate) mod release;
 mod repeats;
+mod said;
 mod splat_policy;
 pub(crate) mod suite;
 #[cfg(test)]
@@ -124,7 +125,7 @@ pub(crate) fn of_cell(findings: &Findings<'_>) -> Judgement {
         Ok(record) => {
             let mut judgement = events::judge(cell.scenario, &record, golden);
             if judgement.verdict.reason == Some(Reason::WorkloadFailed) {
-                judgement.verdict.message.push_str(&job_output::stderr_tail(output));
+                judgement.verdict.message.push_str(&said::last_lines(&output.stderr));
             }
             let verdict = prediction.with_types_checked(judgement.verdict);
             judgement.verdict = prediction.checked(verdict, &record.decision);

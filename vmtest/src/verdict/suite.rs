@@ -10,7 +10,10 @@ use kernlab_core::{
 use kernlab_proto::suite::{Cause, End, Part};
 use strsim::osa_distance;
 
-use super::{GuestSplats, PolicyOutcome, SplatPolicy, Trace, lost_guest, object, want_of_memory};
+use super::{
+    GuestSplats, PolicyOutcome, SplatPolicy, Trace, lost_guest, object, said::last_lines,
+    want_of_memory,
+};
 use crate::{
     lab::{Exit, JobOutput, LabError},
     report::AllowedSplat,
@@ -23,8 +26,6 @@ use crate::{
     },
 };
 
-/// How many lines of a program's output a verdict shows.
-const LINES: usize = 20;
 /// The longest output, in bytes, of which events are kept if no golden snapshot needs them: the text of
 /// events is several times as long as some output.
 const LARGEST: usize = 16 << 20;
@@ -505,16 +506,6 @@ fn described(end: End) -> String {
             Ok(name) => format!("{name} killed it"),
             Err(_) => format!("signal {signal} killed it"),
         },
-    }
-}
-
-/// The last lines of standard error.
-fn last_lines(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(text);
-    let lines: Vec<_> = text.trim_end().lines().collect();
-    match &lines[lines.len().saturating_sub(LINES)..] {
-        [] => String::new(),
-        last => format!("; stderr:\n{}", last.join("\n")),
     }
 }
 
