@@ -8,6 +8,8 @@ mod boot;
 mod hostile;
 #[path = "lab/jobs.rs"]
 mod jobs;
+#[path = "lab/killed.rs"]
+mod killed;
 #[path = "lab/primed.rs"]
 mod primed;
 #[path = "lab/root.rs"]

@@ -321,7 +321,7 @@ impl Machine {
                 let status = self.process.wait(Instant::now() + ENDING);
                 let diagnostics = self.process.diagnostics();
                 self.fail_or_crash(phase, |log| match status {
-                    Some(status) if !status.success() => {
+                    Some(status) if !status.success() || was_terminated(&diagnostics) => {
                         LabErrorKind::QemuFailed { status, diagnostics }
                     }
                     _ => LabErrorKind::Died { phase, last_words: last_words(log) },
@@ -395,6 +395,12 @@ impl Machine {
         };
         (log, evidence)
     }
+}
+
+/// Whether a signal told QEMU to end. It then exits with 0, as if its guest had powered off:
+/// qemu_system_shutdown in QEMU's system/runstate.c prints this.
+fn was_terminated(diagnostics: &str) -> bool {
+    diagnostics.lines().any(|line| line.contains(": terminating on signal "))
 }
 
 fn nanoseconds_since_1970() -> u64 {

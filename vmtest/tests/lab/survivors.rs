@@ -16,7 +16,7 @@ use crate::workbench::{guest, machine};
 const VICTIM: &str = "KERNLAB_TEST_VICTIM";
 
 /// The QEMUs whose parent is this process.
-fn qemus_of(parent: u32) -> Vec<u32> {
+pub(crate) fn qemus_of(parent: u32) -> Vec<u32> {
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let is_ours = |pid: &u32| {
