@@ -8,6 +8,10 @@ use std::{
 
 use kernlab_kernels::{Part, is_run};
 
+/// What is written changes more often than this: an unfinished file that did not was left by a killed
+/// process.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Removes every file that the lab made in the directory of this part whose last use, the time of its
 /// last change, was longer ago than `kept_for`.
 pub(crate) fn remove(
@@ -21,6 +25,8 @@ pub(crate) fn remove(
         if !entry.file_name().to_str().is_some_and(|name| part.makes(name)) {
             continue;
         }
+        let is_unfinished = entry.file_name().to_str().is_some_and(|it| part.makes_unfinished(it));
+        let kept_for = if is_unfinished { kept_for.min(WRITTEN_WITHIN) } else { kept_for };
         let age = entry.metadata().and_then(|file| file.modified()).ok();
         let age = age.and_then(|modified| now.duration_since(modified).ok());
         if age.is_some_and(|age| age > kept_for) {
@@ -29,6 +35,17 @@ pub(crate) fn remove(
         }
     }
     Ok(())
+}
+
+/// Notes that a file is used now, unless that was noted less than `resolution` ago.
+pub(crate) fn touch(path: &Path, resolution: Duration) -> io::Result<()> {
+    let now = SystemTime::now();
+    let file = fs::File::options().append(true).open(path)?;
+    let age = now.duration_since(file.metadata()?.modified()?);
+    if age.is_ok_and(|age| age < resolution) {
+        return Ok(());
+    }
+    file.set_modified(now)
 }
 
 /// Runs of a runner are kept for this long.

@@ -16,6 +16,9 @@ use crate::digest::Digest;
 /// Lists the digests of an artifact's files, in the artifact.
 const LIST: &str = ".content.json";
 
+/// The length of a digest in hexadecimal digits, which follows each note.
+const DIGEST: usize = 64;
+
 /// A file that was changed this recently may change again without another time: file systems count
 /// time in ticks of some milliseconds.
 const SETTLED: Duration = Duration::from_secs(1);
@@ -66,6 +69,16 @@ struct Note {
     digest: Digest,
 }
 
+/// The content that a file was made with.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Made {
+    digest: Digest,
+}
+
+fn name_of_made(file: &Path) -> Digest {
+    Digest::of([b"made ", file.as_os_str().as_encoded_bytes()].concat().as_slice())
+}
+
 impl ContentDigests {
     /// Digests that are remembered in this directory, which is made when it is needed.
     pub fn at(dir: impl Into<PathBuf>) -> Self {
@@ -112,9 +125,33 @@ impl ContentDigests {
         self.of(file)
     }
 
+    /// Notes the content of a file that was just made, for [`ContentDigests::is_as_made`].
+    pub fn note_made(&self, file: &Path) {
+        if let Ok(digest) = self.of(file) {
+            self.remember(name_of_made(file), &Made { digest });
+        }
+    }
+
+    /// Whether a file has the content that it was made with. A file that nothing was noted of, as
+    /// earlier versions made them, is believed once, and noted.
+    pub fn is_as_made(&self, file: &Path) -> bool {
+        let Ok(digest) = self.of(file) else { return false };
+        match self.recall(name_of_made(file)) {
+            Some(Made { digest: made }) => made == digest,
+            None => {
+                self.remember(name_of_made(file), &Made { digest });
+                true
+            }
+        }
+    }
+
     /// What was noted under this name.
     pub(crate) fn recall<T: DeserializeOwned>(&self, name: Digest) -> Option<T> {
-        serde_json::from_slice(&fs::read(self.dir.join(format!("{name}.json"))).ok()?).ok()
+        let bytes = fs::read(self.dir.join(format!("{name}.json"))).ok()?;
+        let (note, digest) = bytes.split_at_checked(bytes.len().checked_sub(DIGEST)?)?;
+        // A note that was damaged would make what is whole seem damaged, for good.
+        (Digest::of(note).to_string().as_bytes() == digest).then_some(())?;
+        serde_json::from_slice(note).ok()
     }
 
     /// Notes something. If that fails, the file is only read once more.
@@ -122,7 +159,9 @@ impl ContentDigests {
         let write = || {
             fs::create_dir_all(&self.dir)?;
             let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
-            file.write_all(&serde_json::to_vec(note)?)?;
+            let note = serde_json::to_vec(note)?;
+            file.write_all(&note)?;
+            file.write_all(Digest::of(&note).to_string().as_bytes())?;
             file.persist(self.dir.join(format!("{name}.json")))?;
             io::Result::Ok(())
         };
@@ -276,6 +315,49 @@ mod tests {
             .artifact("key", has_size, |_| panic!("it is whole"))
             .unwrap_or_else(|error: StoreError| panic!("{error}"));
         assert!(path.join(LIST).exists(), "it is protected from now on");
+    }
+
+    #[test]
+    fn a_damaged_note_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let digests = ContentDigests::at(dir.path());
+        let name = Digest::of(b"name");
+        digests.remember(name, &"Debian 6.1");
+        assert_eq!(digests.recall::<String>(name).as_deref(), Some("Debian 6.1"));
+        let path = dir.path().join(format!("{name}.json"));
+        let whole = fs::read(&path).unwrap();
+        for at in [0, 3, whole.len() - 1] {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1;
+            fs::write(&path, damaged).unwrap();
+            assert_eq!(digests.recall::<String>(name), None, "{at}");
+        }
+        for length in [0, 10, whole.len() - 1] {
+            fs::write(&path, &whole[..length]).unwrap();
+            assert_eq!(digests.recall::<String>(name), None, "{length}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_as_it_was_made_until_it_is_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        let digests = ContentDigests::at(dir.path().join("digests"));
+        let file = dir.path().join("archive");
+        fs::write(&file, "content").unwrap();
+        digests.note_made(&file);
+        assert!(digests.is_as_made(&file));
+        fs::write(&file, "cOntent").unwrap();
+        assert!(!digests.is_as_made(&file));
+        fs::write(&file, "content").unwrap();
+        assert!(digests.is_as_made(&file), "only the content counts");
+        fs::remove_file(&file).unwrap();
+        assert!(!digests.is_as_made(&file));
+        // As earlier versions made it.
+        let old = dir.path().join("old");
+        fs::write(&old, "content").unwrap();
+        assert!(digests.is_as_made(&old));
+        fs::write(&old, "cOntent").unwrap();
+        assert!(!digests.is_as_made(&old), "it is protected from now on");
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl Wanted {
 /// The kinds of items in a store, in the order in which they are removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// Left by a killed process, and of no use to later ones.
+    /// Left by a killed process, and of no use to later ones: what it did not finish, and locks.
     Leftover,
     /// A download that no lock names, or a kernel unpacked from such a download.
     Unnamed,
@@ -136,7 +136,13 @@ impl Store {
                     | Part::Roots
                     | Part::Digests
                     | Part::Runner
-                    | Part::Warm => items.push(Item::new(path, Kind::Derived)?),
+                    | Part::Warm => {
+                        // Nobody else uses the store, so nobody writes it any more.
+                        let name = path.file_name().and_then(|name| name.to_str());
+                        let is_unfinished = name.is_some_and(|name| part.makes_unfinished(name));
+                        let kind = if is_unfinished { Kind::Leftover } else { Kind::Derived };
+                        items.push(Item::new(path, kind)?);
+                    }
                 }
             }
         }
@@ -283,6 +289,12 @@ mod tests {
         fs::create_dir_all(left.join("behind")).unwrap();
         let guest = dir.path().join("checkpoints").join(Digest::of(b"guest").to_string());
         fs::create_dir_all(&guest).unwrap();
+        let unfinished =
+            ["checkpoints/.new-aB3xyz", "roots/.tmpaB3xyz"].map(|name| dir.path().join(name));
+        for path in &unfinished {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "begun").unwrap();
+        }
 
         let digests = [wanted.digest(), Digest::of(b"wanted too")];
         let wanted_things = Wanted { objects: digests.into(), artifacts: [named_key].into() };
@@ -292,7 +304,8 @@ mod tests {
         for path in [wanted.path(), &wanted_part, &named, &derived, &built, &guest] {
             assert!(path.exists(), "{}", path.display());
         }
-        for path in [unwanted.path(), &unwanted_part, &unnamed, &left] {
+        let [guest, root] = &unfinished;
+        for path in [unwanted.path(), &unwanted_part, &unnamed, &left, guest, root] {
             assert!(!path.exists(), "{}", path.display());
         }
         let sweep = store.sweep(&wanted_things, Some(0)).unwrap();

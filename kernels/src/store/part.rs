@@ -71,6 +71,12 @@ impl Part {
         }
     }
 
+    /// Whether the lab gives this name to what a process writes and renames when it is complete. What
+    /// has it for long was left by a killed process.
+    pub fn makes_unfinished(self, name: &str) -> bool {
+        self.makes(name) && (is_temporary(name, ".tmp") || is_temporary(name, ".new-"))
+    }
+
     /// Whether the lab gives this name to an entry of the directory.
     pub fn makes(self, name: &str) -> bool {
         let digest_and = |endings: &[&str]| {
@@ -160,6 +166,16 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+
+    #[test]
+    fn unfinished_files_have_names_of_their_own() {
+        assert!(Part::Roots.makes_unfinished(".tmpaB3xyz"));
+        assert!(Part::Checkpoints.makes_unfinished(".new-aB3xyz"));
+        for (part, name) in [(Part::Checkpoints, ".tmpaB3xyz"), (Part::Roots, ".tmp")] {
+            assert!(!part.makes_unfinished(name), "{name}");
+        }
+        assert!(!Part::Checkpoints.makes_unfinished(&"0f".repeat(32)));
+    }
 
     #[rstest]
     #[case(Part::Objects, &["0a"], &["0A", "abc", "..", "lib"])]

@@ -19,6 +19,12 @@ use crate::lab::{Checkpoint, for_each_page};
 /// the longest time are removed first.
 const ROOM: u64 = 8 << 30;
 
+/// What the name of a checkpoint that is being written begins with.
+const UNFINISHED: &str = ".new-";
+
+/// How often a directory is made until nobody takes it for a leftover.
+const ATTEMPTS: u32 = 16;
+
 const NOTE: &str = "state.json";
 const DEVICES: &str = "devices";
 const MEMORY: &str = "memory";
@@ -95,11 +101,40 @@ impl CheckpointCache {
     /// Stores a checkpoint, replacing any other of the same key, and makes room for it.
     pub(super) fn put(&self, key: &Key, state: &Checkpoint) -> io::Result<()> {
         fs::create_dir_all(&self.dir)?;
-        let scratch = tempfile::Builder::new().prefix(".new-").tempdir_in(&self.dir)?;
+        self.remove_unfinished();
+        let (scratch, _lock) = self.scratch()?;
         write(scratch.path(), key.contents(), state)?;
         self.discard(key);
         fs::rename(scratch.keep(), self.place(key))?;
         self.make_room(ROOM)
+    }
+
+    /// A directory to write a checkpoint in. It is locked: without the lock, it is a leftover.
+    fn scratch(&self) -> io::Result<(tempfile::TempDir, File)> {
+        for _ in 0..ATTEMPTS {
+            let scratch = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(&self.dir)?;
+            // Another process may take it for a leftover before it is locked.
+            let Ok(lock) = File::open(scratch.path()) else { continue };
+            if lock.try_lock().is_ok() && scratch.path().exists() {
+                return Ok((scratch, lock));
+            }
+        }
+        Err(io::Error::other("other processes remove every new directory"))
+    }
+
+    /// Removes what killed processes did not finish: it has tens of megabytes.
+    fn remove_unfinished(&self) {
+        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            if !name.to_str().is_some_and(|name| Part::Checkpoints.makes_unfinished(name)) {
+                continue;
+            }
+            // The kernel has released the lock of a process that is gone.
+            let lock = File::open(entry.path()).and_then(|dir| Ok(dir.try_lock().map(|()| dir)?));
+            if lock.is_ok() {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
     }
 
     /// Removes a checkpoint, and those of guests that were restored from it. Running guests are not
@@ -307,6 +342,22 @@ mod tests {
             fs::remove_file(cache.place(&key("one")).join(name)).unwrap();
             assert!(matches!(cache.take(&key("one")), Taken::Damaged(_)), "{name}");
         }
+    }
+
+    #[test]
+    fn what_a_killed_process_did_not_finish_is_removed() {
+        let (_dir, cache) = cache_with(&[]);
+        let left = cache.dir.join(".new-aB3xyz");
+        fs::create_dir_all(&left).unwrap();
+        fs::write(left.join("memory"), "begun").unwrap();
+        let (written, lock) = cache.scratch().unwrap();
+        cache.put(&key("one"), &state()).unwrap();
+        assert!(!left.exists());
+        assert!(written.path().exists(), "another process still writes it");
+        drop(lock);
+        cache.put(&key("one"), &state()).unwrap();
+        assert!(!written.path().exists());
+        assert!(matches!(cache.take(&key("one")), Taken::Whole(_)));
     }
 
     #[test]

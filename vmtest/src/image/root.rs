@@ -19,7 +19,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use kernlab_kernels::{Digest, Observer, Part, Store, StoreError};
+use kernlab_kernels::{ContentDigests, Digest, Observer, Part, Store, StoreError};
 use serde::{Deserialize, Serialize};
 
 use self::tree::Tree;
@@ -139,12 +139,13 @@ impl RootStore {
             false => Found { identity: identity(&real, &metadata), tree: None },
         };
         let note = self.dir.join(format!("{}.json", found.identity));
-        if let Some(image) = recall(&note) {
+        let digests = self.store.content_digests();
+        if let Some(image) = recall(&note, &digests) {
             return Ok(image);
         }
         // If several processes want an image, one makes it and the others wait.
         let _lock = self.store.lock(&format!("root-{}", found.identity))?;
-        if let Some(image) = recall(&note) {
+        if let Some(image) = recall(&note, &digests) {
             return Ok(image);
         }
         let name = source.display();
@@ -167,7 +168,7 @@ impl RootStore {
                 let (digest, _) = Digest::of_reader(&mut BufReader::with_capacity(1 << 20, &file))
                     .map_err(read)?;
                 let image = self.place(digest);
-                if !image.path.is_file() {
+                if !image.path.is_file() || !self.store.content_digests().is_as_made(&image.path) {
                     let plain = archive::uncompressed(source, file, &self.dir)?;
                     let tree = archive::read(source, &plain)?;
                     self.write(source, &tree, Some(&plain), &image)?;
@@ -208,6 +209,7 @@ impl RootStore {
         squashfs::write(tree, archive, file.as_file_mut())
             .map_err(|error| RootError::Layout { path: source.to_owned(), source: error })?;
         file.persist(&image.path).map_err(|error| self.write_error(error.error))?;
+        self.store.content_digests().note_made(&image.path);
         Ok(())
     }
 
@@ -234,15 +236,19 @@ fn identity(path: &Path, file: &fs::Metadata) -> Digest {
     Digest::of(format!("root {VERSION} {path:?} {place:?} {state:?}").as_bytes())
 }
 
-/// The image that a note names, if it is still whole. Updates the times of both.
-fn recall(note: &Path) -> Option<RootImage> {
-    let Note { image, length } = serde_json::from_slice(&fs::read(note).ok()?).ok()?;
-    let is_whole = fs::metadata(&image.path).is_ok_and(|file| file.len() == length);
-    (is_whole && touch(&image.path).is_ok() && touch(note).is_ok()).then_some(image)
-}
+/// How precisely the time of the last use is recorded. An image whose time is set is read again to
+/// learn that its content is the same, which takes seconds.
+const USE_RESOLUTION: Duration = Duration::from_secs(24 * 60 * 60);
 
-fn touch(path: &Path) -> io::Result<()> {
-    fs::File::options().append(true).open(path)?.set_modified(SystemTime::now())
+/// The image that a note names, if it is still as it was made. Updates the times of both.
+fn recall(note: &Path, digests: &ContentDigests) -> Option<RootImage> {
+    let Note { image, length } = serde_json::from_slice(&fs::read(note).ok()?).ok()?;
+    // A store that was copied has images of its own.
+    let is_whole = image.path.parent() == note.parent()
+        && fs::metadata(&image.path).is_ok_and(|file| file.len() == length)
+        && digests.is_as_made(&image.path);
+    let touch = |path: &Path| unused::touch(path, USE_RESOLUTION).is_ok();
+    (is_whole && touch(&image.path) && touch(note)).then_some(image)
 }
 
 #[cfg(test)]

@@ -123,6 +123,10 @@ impl ImageStore {
     fn recall(&self, note: &Path) -> Recalled {
         let read = fs::read(note).ok().and_then(|text| serde_json::from_slice(&text).ok());
         let Some(Note { image, length }) = read else { return Recalled::Nothing };
+        // A store that was copied has images of its own.
+        if image.path.parent() != Some(&self.dir) {
+            return Recalled::Nothing;
+        }
         if !fs::metadata(&image.path).is_ok_and(|file| file.len() == length)
             || !self.digests.of(&image.path).is_ok_and(|digest| digest == image.digest)
         {
@@ -156,15 +160,8 @@ enum Recalled {
 /// that its content is the same.
 const USE_RESOLUTION: Duration = Duration::from_secs(60 * 60);
 
-/// Notes that a file is used now.
 fn touch(path: &Path) -> io::Result<()> {
-    let now = SystemTime::now();
-    let file = fs::File::options().append(true).open(path)?;
-    let age = now.duration_since(file.metadata()?.modified()?);
-    if age.is_ok_and(|age| age < USE_RESOLUTION) {
-        return Ok(());
-    }
-    file.set_modified(now)
+    unused::touch(path, USE_RESOLUTION)
 }
 
 #[cfg(test)]
@@ -215,6 +212,23 @@ mod tests {
             assert_eq!(store.image_of(&contents, &Silent).unwrap(), image);
             assert_eq!(fs::read(&image.path).unwrap(), whole);
         }
+    }
+
+    #[test]
+    fn a_copy_of_a_store_does_not_use_the_images_of_the_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let contents = contents(dir.path());
+        let first = dir.path().join("first");
+        let image = ImageStore::new(&first).image_of(&contents, &Silent).unwrap();
+        let second = dir.path().join("second");
+        fs::create_dir(&second).unwrap();
+        for file in fs::read_dir(&first).unwrap().flatten() {
+            if file.path().is_file() {
+                fs::copy(file.path(), second.join(file.file_name())).unwrap();
+            }
+        }
+        let copied = ImageStore::new(&second).image_of(&contents, &Silent).unwrap();
+        assert_eq!((copied.digest, copied.path.parent()), (image.digest, Some(&*second)));
     }
 
     #[test]

@@ -138,11 +138,28 @@ fn an_image_is_made_once() {
     // Another file of the same content.
     assert_eq!(fixture.image(&fixture.file("copy.tar", &archive())).unwrap(), first);
     assert_eq!(inode(&first), made);
-    // A damaged image is made again.
-    fs::write(&first.path, "cut").unwrap();
     fs::remove_file(&first.path).unwrap();
     assert_eq!(fixture.image(&path).unwrap(), first);
     assert!(listed(&first.path).contains_key("/usr/first"));
+}
+
+#[test]
+fn a_damaged_image_is_made_again() {
+    let fixture = Fixture::new();
+    let root = fixture.dir.path().join("root");
+    fs::create_dir(&root).unwrap();
+    fs::write(root.join("file"), "content").unwrap();
+    for source in [fixture.file("root.tar", &archive()), root] {
+        let image = fixture.image(&source).unwrap();
+        let whole = fs::read(&image.path).unwrap();
+        let mut flipped = whole.clone();
+        flipped[whole.len() / 2] ^= 1;
+        for damaged in [&b"cut"[..], &flipped] {
+            fs::write(&image.path, damaged).unwrap();
+            assert_eq!(fixture.image(&source).unwrap(), image);
+            assert!(fs::read(&image.path).unwrap() == whole);
+        }
+    }
 }
 
 #[test]

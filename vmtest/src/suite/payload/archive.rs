@@ -18,6 +18,10 @@ use crate::unused;
 /// An archive that was unused for this long is removed.
 const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How precisely the time of the last use is recorded. An archive whose time is set is read again to
+/// learn that its content is the same.
+const USE_RESOLUTION: Duration = Duration::from_secs(60 * 60);
+
 /// An archive could not be written.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to pack {what} for the guest")]
@@ -74,17 +78,37 @@ impl Payload {
     pub(crate) fn archived(&self, store: &Store) -> Result<(PathBuf, bool), ArchiveError> {
         let dir = store.root().join(Part::Archives.name());
         let path = dir.join(format!("{}.tar", self.identity()?));
-        if let Ok(file) = File::options().append(true).open(&path) {
-            // The time of the last use decides what is removed.
-            let _ = file.set_modified(SystemTime::now());
-            return Ok((path, true));
+        let digests = store.content_digests();
+        let is_damaged = || self.is_another(&path).unwrap_or(!digests.is_as_made(&path));
+        if path.exists() {
+            if !is_damaged() {
+                // If that fails, the archive is only removed a little earlier.
+                let _ = unused::touch(&path, USE_RESOLUTION);
+                return Ok((path, true));
+            }
+            // Guests that have it open keep it.
+            fs::remove_file(&path).map_err(failed(&path))?;
         }
         fs::create_dir_all(&dir).map_err(failed(&dir))?;
         unused::remove(&dir, Part::Archives, KEPT_FOR, SystemTime::now()).map_err(failed(&dir))?;
         let file = tempfile::NamedTempFile::new_in(&dir).map_err(failed(&dir))?;
         self.write(&file)?;
         file.persist(&path).map_err(|error| failed(&path)(error.error))?;
+        if self.files().next().is_some() {
+            digests.note_made(&path);
+        }
         Ok((path, false))
+    }
+
+    /// Whether an archive has another content than this payload of texts, of which nothing is noted:
+    /// there is one for each cell. None if there are files, which take long to read.
+    fn is_another(&self, path: &Path) -> Option<bool> {
+        if self.files().next().is_some() {
+            return None;
+        }
+        let mut expected = Vec::new();
+        let written = self.write(&mut expected).is_ok();
+        Some(!written || !fs::read(path).is_ok_and(|found| found == expected))
     }
 
     /// Identifies every file by what changes when it is written, as make(1) does.

@@ -98,6 +98,30 @@ fn an_archive_holds_everything_and_is_found_again() {
     assert_ne!(rest.archive(&store).unwrap(), archive);
 }
 
+#[test]
+fn a_damaged_archive_is_packed_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = kernlab_kernels::Store::open(dir.path().join("store")).unwrap();
+    let program = script(dir.path(), "program", "#!/bin/sh\n");
+    let mut with_a_file = Payload::default();
+    with_a_file.insert("/program".to_owned(), Entry::File(program));
+    let mut of_texts = Payload::default();
+    of_texts.text("/run/kernlab/job.json", "{}");
+    for payload in [with_a_file, of_texts] {
+        let (path, is_known) = payload.archived(&store).unwrap();
+        assert!(!is_known);
+        let whole = fs::read(&path).unwrap();
+        let mut flipped = whole.clone();
+        flipped[520] ^= 4;
+        for damaged in [&flipped, &whole[..700], &[]] {
+            fs::write(&path, damaged).unwrap();
+            assert_eq!(payload.archived(&store).unwrap(), (path.clone(), false));
+            assert!(fs::read(&path).unwrap() == whole);
+            assert_eq!(payload.archived(&store).unwrap(), (path.clone(), true));
+        }
+    }
+}
+
 #[rstest::rstest]
 #[case::the_conductor("/bin/kernlab-conductor", "the lab's own")]
 #[case::by_the_other_name("/usr/bin/kernlab-tracer", "the lab's own")]
