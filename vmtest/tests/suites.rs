@@ -9,10 +9,7 @@ use kernlab_core::outcome::{Outcome, Reason};
 use kernlab_vmtest::report::{CellReport, Report};
 use rstest::rstest;
 
-const SNAPSHOT: &str = "\
-{\"event\": \"first\", \"pid\": \"<pid1>\"}
-{\"event\": \"second\", \"pid\": \"<pid2>\"}
-";
+const SNAPSHOT: &str = include_str!("suites/well.snap");
 
 /// A directory with suites.
 struct Project(tempfile::TempDir);

@@ -3,9 +3,10 @@
 use std::{
     env,
     ffi::{OsStr, OsString},
+    fs,
     io::{self, IsTerminal as _},
     os::unix::process::CommandExt as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
@@ -41,6 +42,12 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct GuestPrograms(PathBuf);
 
 impl GuestPrograms {
+    /// Those that the environment names, if it does.
+    pub(crate) fn given() -> Option<Self> {
+        let dir = env::var_os(GUEST_VARIABLE).filter(|dir| !dir.is_empty())?;
+        Some(GuestPrograms(dir.into()))
+    }
+
     /// The directory as text, for the environment of a command that is also printed.
     pub(crate) fn dir_name(&self) -> Result<String> {
         let GuestPrograms(dir) = self;
@@ -146,6 +153,45 @@ impl HostTool {
         let HostTool { program, .. } = self;
         let sh = Shell::new()?;
         Ok(cmd!(sh, "{program} {args...}").quiet().read()?)
+    }
+
+    /// Like [`HostTool::ask`], with a variable in its environment.
+    pub(crate) fn ask_with(
+        &self,
+        variable: &str,
+        value: impl AsRef<OsStr>,
+        args: &[OsString],
+    ) -> Result<String> {
+        let HostTool { program, .. } = self;
+        let sh = Shell::new()?;
+        Ok(cmd!(sh, "{program} {args...}").env(variable, value).quiet().read()?)
+    }
+
+    /// A copy of its programs in a directory: a build meanwhile does not change them.
+    pub(crate) fn copied_to(&self, dir: &Path) -> Result<Self> {
+        fs::create_dir_all(dir).with_context(|| format!("failed to make {}", dir.display()))?;
+        let copied = |program: &Path| {
+            let to = dir.join(program.file_name().context("a program has no name")?);
+            // Another process may run what is there.
+            let fresh = to.with_extension("new");
+            let done = fs::copy(program, &fresh).and_then(|_| fs::rename(&fresh, &to));
+            done.with_context(|| format!("failed to copy {}", program.display()))?;
+            Ok::<_, anyhow::Error>(to)
+        };
+        let environment = self.environment.iter().map(|(name, value)| match *name {
+            CELLS_VARIABLE => {
+                let cells = copied(Path::new(value))?.into_os_string().into_string();
+                Ok((*name, cells.ok().context("the checkout's path is not in UTF-8")?))
+            }
+            name => Ok((name, value.clone())),
+        });
+        let environment = environment.collect::<Result<_>>()?;
+        Ok(HostTool { program: copied(&self.program)?, environment })
+    }
+
+    /// The path of its program, and the variables of its environment.
+    pub(crate) fn program(&self) -> (&Path, &[(&'static str, String)]) {
+        (&self.program, &self.environment)
     }
 
     /// Replaces this process by the tool, which then owns the terminal, signals and exit code. Returns

@@ -19,6 +19,7 @@ mod invocation;
 mod kernels;
 mod pages;
 mod setup;
+mod soak;
 mod splat;
 mod test;
 mod tool;
@@ -63,6 +64,7 @@ enum Command {
     Shell(tool::Arguments),
     /// Explain how one cell of a run ended.
     Why(tool::Arguments),
+    Soak(soak::Args),
     Splat(splat::Args),
     Workflows(workflows::Args),
     Pages(pages::Args),
@@ -96,6 +98,7 @@ fn run() -> Exit {
         Command::Site(arguments) => tool::run("site", &arguments),
         Command::Shell(arguments) => tool::run_with_guest("shell", &arguments),
         Command::Why(arguments) => tool::run("why", &arguments),
+        Command::Soak(args) => soak::run(&args),
         Command::Splat(args) => splat::run(&args),
         Command::Workflows(args) => workflows::run(&args),
         Command::Pages(args) => pages::run(&args),

@@ -141,6 +141,10 @@ fn stages(bpf_target_dir: &str) -> Vec<Stage> {
             )
         },
         stage("small matrix", Invocation::cargo(["xtask", "vmtest"]).args(matrix)),
+        stage(
+            "kills",
+            Invocation::cargo(["xtask", "soak", "--kills", "12", "--kernel", SMALL_MATRIX[1]]),
+        ),
     ]
 }
 
