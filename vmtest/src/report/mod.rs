@@ -43,6 +43,7 @@ pub use self::{
     inside::{inside, link},
     tracer::{LoadedObject, TracerReport},
 };
+use crate::terminal;
 
 /// The version of `report.json`. New fields don't change it; a new meaning of a field does.
 pub const SCHEMA: u32 = 1;
@@ -142,12 +143,17 @@ impl Report {
 /// The largest report that is read, in bytes.
 const LARGEST: u64 = 1 << 30;
 
-/// Reads a regular file: a pipe might never end, and a device never does.
-fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+/// Opens a regular file: a pipe might never end, and a device never does.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")),
     }
+}
+
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let file = open_regular(path)?;
     let mut text = Vec::new();
     file.take(LARGEST + 1).read_to_end(&mut text)?;
     match text.len() as u64 > LARGEST {
@@ -312,10 +318,10 @@ fn headline(message: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Text without control characters, which no document may contain.
+/// Text without control characters, which no document may contain, and without those that set the direction
+/// of text: what a page says must not depend on what it quotes.
 pub(crate) fn printable(text: &str) -> String {
-    let is_shown = |c: &char| !c.is_control() || matches!(c, '\n' | '\t');
-    text.chars().map(|c| if is_shown(&c) { c } else { '\u{fffd}' }).collect()
+    text.chars().map(|c| if terminal::acts(c) { '\u{fffd}' } else { c }).collect()
 }
 
 fn once() -> NonZeroU32 {

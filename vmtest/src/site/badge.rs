@@ -6,7 +6,7 @@ use maud::{PreEscaped, html};
 use serde::Serialize;
 
 use super::{collection::version, status::Status, tool::Tool};
-use crate::report::{Kernel, printable};
+use crate::report::{Kernel, junit::legal, printable};
 
 /// Longer labels are cut, in characters.
 const LABEL: usize = 40;
@@ -43,8 +43,8 @@ impl Badge {
             }
             (known, works, _) => (format!("works on {works} of {known} kernels"), "yellowgreen"),
         };
-        let label = printable(tool.name).chars().take(LABEL).collect();
-        Badge { schema_version: 1, label, message: printable(&message), color }
+        let label = shown(tool.name).chars().take(LABEL).collect();
+        Badge { schema_version: 1, label, message: shown(&message), color }
     }
 
     /// As shields.io reads it.
@@ -98,6 +98,11 @@ impl Badge {
     pub(super) fn text(&self) -> String {
         format!("{}: {}", self.label, self.message)
     }
+}
+
+/// Text as XML can have it.
+pub(super) fn shown(text: &str) -> String {
+    legal(&printable(text))
 }
 
 /// The oldest and the newest release, `5.10 to 6.12`.

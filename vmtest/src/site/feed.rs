@@ -6,8 +6,10 @@ use quick_xml::{
     events::{BytesDecl, BytesText, Event},
 };
 
-use super::{Options, change::Change, collection::Collection, file_names::digest, pages::Place};
-use crate::report::{headline::listed, junit::legal};
+use super::{
+    Options, badge::shown, change::Change, collection::Collection, file_names::digest, pages::Place,
+};
+use crate::report::headline::listed;
 
 /// Older entries are left out.
 const ENTRIES: usize = 50;
@@ -86,14 +88,14 @@ fn entry(
         link(out, "alternate", address)?;
         out.create_element("content")
             .with_attribute(("type", "html"))
-            .write_text_content(BytesText::new(&legal(&content.into_string())))?;
+            .write_text_content(BytesText::new(&shown(&content.into_string())))?;
         Ok(())
     })?;
     Ok(())
 }
 
 fn text(out: &mut Out, element: &str, content: &str) -> std::io::Result<()> {
-    out.create_element(element).write_text_content(BytesText::new(&legal(content))).map(drop)
+    out.create_element(element).write_text_content(BytesText::new(&shown(content))).map(drop)
 }
 
 fn link(out: &mut Out, relation: &str, address: &str) -> std::io::Result<()> {

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
     io::{self, Read as _},
     path::{Path, PathBuf},
 };
@@ -12,7 +11,7 @@ use serde::Deserialize;
 
 use super::file_names::digest;
 use crate::{
-    report::{Report, ReportError},
+    report::{Report, ReportError, open_regular},
     run::dir::RunDir,
 };
 
@@ -122,7 +121,7 @@ impl Input {
 fn bytes(path: &Path) -> Result<Vec<u8>, InputError> {
     let failed = |source: io::Error| ReportError::Read { path: path.to_owned(), source };
     let mut text = Vec::new();
-    let file = File::open(path).map_err(failed)?;
+    let file = open_regular(path).map_err(failed)?;
     file.take(LARGEST + 1).read_to_end(&mut text).map_err(failed)?;
     if text.len() as u64 > LARGEST {
         let what = format!("more than {} MiB", LARGEST >> 20);

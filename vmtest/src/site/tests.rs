@@ -8,7 +8,7 @@ use rstest::rstest;
 use tempfile::TempDir;
 
 use super::*;
-use crate::report::{CellReport, Report, sample};
+use crate::report::{CellReport, Report, junit::legal, sample};
 
 fn options() -> Options {
     Options {
@@ -175,7 +175,7 @@ fn a_kernel_that_is_new_and_broken_is_a_regression() {
 }
 
 const HOSTILE: &str =
-    "\"><script>alert(1)</script><a href='javascript:x' onload=\"y\"> ../../\u{1b}\u{fffe}";
+    "\"><script>alert(1)</script><a href='javascript:x' onload=\"y\"> ../../\u{1b}\u{202e}\u{fffe}";
 
 /// All that a report can name is hostile.
 #[test]
@@ -207,7 +207,7 @@ fn nothing_that_a_report_says_becomes_part_of_a_page() {
             assert!(!page.contains("onload=\""), "{file}");
             assert!(!page.contains("href=\"javascript:"), "{file}");
         }
-        assert!(!page.contains('\u{1b}'), "{file}");
+        assert!(!page.contains(['\u{1b}', '\u{202e}']), "{file}");
         let is_plain = |part: &str| !part.starts_with('.') && !part.contains(['"', '<', ' ']);
         assert!(file.split('/').all(is_plain), "{file}");
     }
@@ -217,8 +217,19 @@ fn nothing_that_a_report_says_becomes_part_of_a_page() {
     }
 }
 
+#[test]
+fn a_report_that_is_a_pipe_is_refused() {
+    let mut runs = Runs::new();
+    let dir = runs.add(1, one(Outcome::Pass));
+    fs::remove_file(dir.join("report.json")).unwrap();
+    nix::unistd::mkfifo(&dir.join("report.json"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert!(runs.error().ends_with("it is not a regular file"), "{}", runs.error());
+}
+
 /// Reads XML, and counts the entries of a feed.
 fn events_of(xml: &str) -> usize {
+    // The reader does not look for characters that XML forbids.
+    assert_eq!(xml, legal(xml));
     let mut reader = Reader::from_str(xml);
     let mut entries = 0;
     loop {

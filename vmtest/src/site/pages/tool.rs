@@ -148,6 +148,7 @@ fn summary(context: &Context<'_>, tool: &Tool<'_>, by_kernel: &[(&Kernel, Status
                         @for (number, kernel) in kernels.iter().enumerate() {
                             @if number > 0 { ", " }
                             a href={ "../" (context.place.tool_on(tool, kernel)) } { (page::name(kernel)) }
+                            @if let Some(modes) = some_modes(tool, kernel, status) { " (" (modes) ")" }
                         }
                         @for (why, count) in reasons(tool, &kernels, status) {
                             p { "because " (message(&why)) " " small.inline { (counted(count, "cell")) } }
@@ -157,6 +158,16 @@ fn summary(context: &Context<'_>, tool: &Tool<'_>, by_kernel: &[(&Kernel, Status
             }
         }
     }
+}
+
+/// The BTF modes in which a tool has this status on a kernel, unless it has it in all.
+fn some_modes(tool: &Tool<'_>, kernel: &str, status: Status) -> Option<String> {
+    let cells = tool.on(kernel);
+    let all = distinct(cells.iter().map(|cell| cell.btf.as_str()));
+    let has_it =
+        |mode: &&str| Status::of(cells.iter().copied().filter(|cell| cell.btf == **mode)) == status;
+    let with: Vec<_> = all.iter().copied().filter(has_it).collect();
+    (!with.is_empty() && with.len() < all.len()).then(|| with.join(", "))
 }
 
 /// What the cells say that are no pass, each once, the most frequent first.
