@@ -90,7 +90,11 @@ fn code(content: &str) -> String {
     if content.trim().is_empty() { String::new() } else { format!("`{content}`") }
 }
 
-/// Escapes text and puts it on one line.
+/// What GitHub does not show, and takes for the end of a word.
+const BREAK: &str = "<!-- -->";
+
+/// Escapes text and puts it on one line. `@name` and `#12` are no words that GitHub would take for a user,
+/// who gets a message, or an issue: maps of bpftrace are named like users.
 pub(super) fn escaped(text: &str) -> String {
     let mut escaped = String::new();
     for character in printable(text).chars() {
@@ -99,7 +103,9 @@ pub(super) fn escaped(text: &str) -> String {
             '>' => escaped += "&gt;",
             '&' => escaped += "&amp;",
             '\n' => escaped.push(' '),
-            '|' | '*' | '_' | '`' | '[' | ']' | '#' | '\\' | '~' => {
+            '@' => escaped += &format!("@{BREAK}"),
+            '#' => escaped += &format!("\\#{BREAK}"),
+            '|' | '*' | '_' | '`' | '[' | ']' | '\\' | '~' => {
                 escaped.push('\\');
                 escaped.push(character);
             }
@@ -142,5 +148,13 @@ mod tests {
     fn a_fence_is_longer_than_what_it_holds() {
         assert_eq!(fenced("diff", "a ```` b"), "`````diff\na ```` b\n`````\n\n");
         assert_eq!(escaped("<a|b>\n_c_\u{1b}"), "&lt;a\\|b&gt; \\_c\\_\u{fffd}");
+    }
+
+    #[test]
+    fn nobody_is_mentioned() {
+        assert_eq!(
+            escaped("undefined map: @start, you/repo#12"),
+            "undefined map: @<!-- -->start, you/repo\\#<!-- -->12"
+        );
     }
 }
