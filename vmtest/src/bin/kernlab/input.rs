@@ -16,6 +16,9 @@ use tempfile::NamedTempFile;
 /// How long a pipe may be silent. Tools that start tests often leave theirs open for ever.
 const SILENCE: Duration = Duration::from_secs(1);
 
+/// The most that is passed on, in bytes. It has to fit into a guest's memory.
+const LARGEST: u64 = 64 << 20;
+
 /// The input of a test program: none from a terminal or a device. A file is read from its position,
 /// which does not move, because most tests read nothing. A pipe is read until it ends, or is silent.
 pub(crate) fn for_runner() -> io::Result<Option<NamedTempFile>> {
@@ -67,10 +70,15 @@ fn read(from: OwnedFd, silence: Duration) -> io::Result<(Option<NamedTempFile>, 
 
 /// A file that is made when there is something to write.
 #[derive(Default)]
-struct Copy(Option<NamedTempFile>);
+struct Copy(Option<NamedTempFile>, u64);
 
 impl Copy {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.1 += bytes.len() as u64;
+        if self.1 > LARGEST {
+            let message = format!("standard input has more than {} MiB", LARGEST >> 20);
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+        }
         let file = match &mut self.0 {
             Some(file) => file,
             none => none.insert(NamedTempFile::new()?),
@@ -110,6 +118,14 @@ mod tests {
         drop(writer);
         let (input, ended) = read(reader.into(), SILENCE).unwrap();
         assert_eq!((text(input).as_deref(), ended), (Some("more"), true));
+    }
+
+    #[test]
+    fn input_without_an_end_is_refused() {
+        let zeros = tempfile::tempfile().unwrap();
+        zeros.set_len(LARGEST + 1).unwrap();
+        let error = read(zeros.into(), SILENCE).unwrap_err();
+        assert_eq!(error.to_string(), "standard input has more than 64 MiB");
     }
 
     #[test]
