@@ -1,6 +1,12 @@
 //! Where a CI system looks for results: GitHub's files, or standard output.
 
-use std::{env, fs::File, io::Write as _, path::Path};
+use std::{
+    env,
+    fs::File,
+    hash::{BuildHasher as _, RandomState},
+    io::Write as _,
+    path::Path,
+};
 
 use crate::failure::{self, Failure};
 
@@ -27,14 +33,71 @@ pub(super) fn summarise(text: &str) -> Result<(), Failure> {
 
 /// Tells something that is worth a line where GitHub shows them.
 pub(super) fn notice(text: &str) -> Result<(), Failure> {
-    let is_github = env::var_os(GITHUB_VARIABLE).is_some_and(|value| value == "true");
-    match is_github {
-        true => failure::print(&format!("::notice title=kernlab::{text}\n")),
+    match is_github() {
+        true => failure::print(&command("notice title=kernlab", text)),
         false => {
             say!("{text}");
             Ok(())
         }
     }
+}
+
+/// A log that shows what other programs wrote. GitHub takes a line such as `::error::` for a command,
+/// whoever wrote it, and so is told to take none until this is dropped.
+pub(super) struct Log {
+    /// Ends that. No program could know it.
+    end: Option<String>,
+}
+
+impl Log {
+    /// Begins it, if this is a job of GitHub's.
+    pub(super) fn begin() -> Result<Self, Failure> {
+        let log = Log { end: is_github().then(secret) };
+        log.stop()?;
+        Ok(log)
+    }
+
+    /// Like [`notice()`].
+    pub(super) fn notice(&self, text: &str) -> Result<(), Failure> {
+        self.resume()?;
+        notice(text)?;
+        self.stop()
+    }
+
+    fn stop(&self) -> Result<(), Failure> {
+        let Some(end) = &self.end else { return Ok(()) };
+        failure::print(&command("stop-commands", end))
+    }
+
+    fn resume(&self) -> Result<(), Failure> {
+        let Some(end) = &self.end else { return Ok(()) };
+        failure::print(&command(end, ""))
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        if let Err(failure) = self.resume() {
+            failure::note_lost_output(&failure);
+        }
+    }
+}
+
+fn is_github() -> bool {
+    env::var_os(GITHUB_VARIABLE).is_some_and(|value| value == "true")
+}
+
+/// A command of GitHub's: a line.
+fn command(name: &str, text: &str) -> String {
+    let text = text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+    format!("::{name}::{text}\n")
+}
+
+/// A word that differs each time.
+fn secret() -> String {
+    // The standard library's maps have random keys.
+    let part = || RandomState::new().hash_one(std::process::id());
+    format!("kernlab-{:016x}{:016x}", part(), part())
 }
 
 /// Appends to the file that the variable names, if it names one.
@@ -73,5 +136,11 @@ mod tests {
     #[case::looks_like_the_end("x\nend\ny=1", "name<<end-\nx\nend\ny=1\nend-\n")]
     fn a_value_is_one_value(#[case] value: &str, #[case] expected: &str) {
         assert_eq!(line("name", value), expected);
+    }
+
+    #[test]
+    fn a_command_is_one_line() {
+        assert_eq!(command("notice", "50 %\r\n::error::x"), "::notice::50 %25%0D%0A::error::x\n");
+        assert_ne!(secret(), secret());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf, sync::Arc};
 
-use clap::{ArgAction, Args, ValueEnum};
+use clap::{Args, ValueEnum};
 use kernlab_cli::{Exit, TestOptions};
 use kernlab_vmtest::{
     report::{
@@ -17,7 +17,11 @@ use kernlab_vmtest::{
     suite::{self, data::DataRule},
 };
 
-use super::{Choice, given, output, parts, path};
+use super::{
+    Choice, given,
+    output::{self, Log},
+    parts, path,
+};
 use crate::{
     failure::{self, Failure, exit_of},
     report, selection,
@@ -65,16 +69,25 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum, default_value_t = FailOn::New)]
     fail_on: FailOn,
     /// Whether to write the job's summary.
-    #[arg(long, value_name = "BOOL", action = ArgAction::Set, default_value_t = true)]
-    summary: bool,
+    #[arg(long, value_enum, default_value_t = Summary::True)]
+    summary: Summary,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum FailOn {
     /// Those that the base does not have, and cells that vanished.
+    #[value(alias = "")]
     New,
     /// All of them, and cells that vanished.
     Any,
+}
+
+/// As a CI system has it: a text, which may be empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Summary {
+    #[value(alias = "")]
+    True,
+    False,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
@@ -97,6 +110,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         let message = format!("--into: there are files in {} already", into.display());
         return Err(Failure::usage(message));
     }
+    let log = Log::begin()?;
     // A base that can't be read is told before anything runs.
     let base = given(base).map(|base| report::read(Some(base))).transpose()?;
     let mut tested = Tested::project(choice.config())?;
@@ -122,9 +136,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     match (&comparison, arguments.fail_on) {
         (Some(comparison), _) => failure::print(&format!("\n{comparison}"))?,
         (None, FailOn::New) if options.partition.is_none() => {
-            output::notice(
-                "there is no run of the base to compare with: every failure counts as new",
-            )?;
+            log.notice("there is no run of the base to compare with: every failure counts as new")?;
         }
         (None, _) => {}
     }
@@ -155,7 +167,7 @@ fn hand_over(
         shards::copy_run(&place, &into).map_err(|error| Failure::infrastructure(&error))?;
         place = into;
     }
-    if arguments.summary {
+    if arguments.summary == Summary::True {
         output::summarise(&summary)?;
     }
     let fail_on = match arguments.fail_on {
