@@ -212,13 +212,17 @@ fn only_new_failures_fail_a_pull_request() {
     }
 
     let mut head = Job::new();
-    // It is told which run, and copies what was uploaded; or writes down the comment.
+    // It is told which run, and copies what was uploaded; or writes down the comment, and the next time
+    // changes it.
     head.program(
         "gh",
         "case \"$1 $2\" in\n\
          'run list') [ \"$8\" = main ] && echo 42 ;;\n\
          'run download') [ \"$3\" = 42 ] && cp -r \"$KERNLAB_TEST_DIR/base/.\" \"${9}\" ;;\n\
-         'pr comment') [ \"$3\" = 7 ] && cp \"${9}\" \"$KERNLAB_TEST_DIR/comment\" ;;\n\
+         'pr comment') [ \"$3\" = 7 ] && cp \"${7}\" \"$KERNLAB_TEST_DIR/comment\" ;;\n\
+         'api --paginate') [ ! -f \"$KERNLAB_TEST_DIR/comment\" ] || echo 12 ;;\n\
+         'api --method') [ \"$4\" = repos/you/tracer/issues/comments/12 ] && \
+             cp \"${6#body=@}\" \"$KERNLAB_TEST_DIR/changed\" ;;\n\
          esac",
     );
     std::os::unix::fs::symlink(&report, head.path("base")).unwrap();
@@ -228,7 +232,8 @@ fn only_new_failures_fail_a_pull_request() {
     assert_eq!(outputs["outcome"], "pass");
     assert_eq!(counts(&outputs)["changes"], serde_json::json!({"still-failing": 1}));
     assert!(summary.contains("| still failing | 1 |"), "{summary}");
-    assert_eq!(fs::read_to_string(head.path("comment")).unwrap(), summary);
+    let comment = |name: &str| fs::read_to_string(head.path(name)).unwrap();
+    assert_eq!(comment("comment"), format!("<!-- kernlab kernlab -->\n{summary}"));
 
     let worse = SUITES.replace("run = \"true\"", "run = \"exit 3\"");
     fs::write(head.path("project/kernlab.toml"), worse).unwrap();
@@ -236,6 +241,8 @@ fn only_new_failures_fail_a_pull_request() {
     assert!(failed);
     let changes = serde_json::json!({"new-failure": 1, "still-failing": 1});
     assert_eq!(counts(&outputs)["changes"], changes);
+    let changed = fs::read_to_string(head.path("changed")).unwrap();
+    assert!(changed.contains("| new failure | 1 |"), "{changed}");
 
     // A suite that is gone is told, and fails.
     let gone = SUITES.rsplit_once("[[suite]]").unwrap().0;
@@ -270,6 +277,38 @@ fn parts_make_one_report_and_a_lost_one_is_missed() {
     assert!(summary.contains("no shard has a report of this cell"), "{summary}");
 }
 
+/// The log shows what a tracer wrote, and GitHub looks for its commands in it.
+#[test]
+fn what_a_tracer_writes_is_never_a_command() {
+    let mut job = Job::new();
+    let evil =
+        "[[suite]]\nname = \"evil\"\nrun = \"echo ::error::x >&2; echo '##[debug]' >&2; false\"\n";
+    fs::write(job.path("project/kernlab.toml"), evil).unwrap();
+    // Empty is "not given", for all inputs.
+    let inputs = [("kernels", "debian-6.1"), ("fail-on", ""), ("summary", "")];
+    let (failed, outputs, summary) = job.run(&inputs);
+    assert!(failed);
+    assert_eq!(outputs["outcome"], "fail");
+    assert!(summary.contains("::error::x"), "{summary}");
+    let said = fs::read_to_string(job.path("said")).unwrap();
+    let mut end = None;
+    let mut commands = Vec::new();
+    for line in said.lines().map(str::trim_start) {
+        match &end {
+            Some(known) if line == known => end = None,
+            Some(_) => {}
+            None if line.starts_with("::stop-commands::") => {
+                end = Some(format!("::{}::", line.trim_start_matches("::stop-commands::")));
+            }
+            None if line.starts_with("::") || line.contains("##[") => commands.push(line),
+            None => {}
+        }
+    }
+    assert!(said.contains("::error::x") && end.is_none(), "{said}");
+    let [notice] = commands[..] else { panic!("{commands:?}") };
+    assert!(notice.starts_with("::notice title=kernlab::there is no run"), "{notice}");
+}
+
 /// What a stranger's pull request can write into the inputs of a workflow is data.
 #[test]
 fn inputs_are_never_commands() {
@@ -285,12 +324,17 @@ fn inputs_are_never_commands() {
     }
 }
 
-#[test]
-fn a_base_that_is_gone_is_told_and_all_failures_count() {
+/// A branch without a run has no base, nor has a run whose artifact has expired. gh downloads another
+/// run's artifact if it is given no run.
+#[rstest::rstest]
+#[case::no_run("[ \"$1 $2\" = 'run list' ] || touch \"$KERNLAB_TEST_DIR/downloaded\"")]
+#[case::no_artifact("[ \"$1 $2\" != 'run download' ] && echo 42")]
+fn a_base_that_is_gone_is_told_and_all_failures_count(#[case] gh: &str) {
     let mut job = Job::new();
-    job.program("gh", "[ \"$1 $2\" != 'run download' ]");
+    job.program("gh", gh);
     let (failed, outputs, _) = job.run(&[("base", "main"), ("build", "true")]);
     assert!(failed);
+    assert!(!job.path("downloaded").exists());
     assert_eq!(outputs["outcome"], "fail");
     let said = fs::read_to_string(job.path("said")).unwrap();
     let notice = "::notice title=kernlab::there is no run of the base to compare with";
