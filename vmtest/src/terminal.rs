@@ -22,7 +22,7 @@ pub fn shown(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Whether [`shown`] escapes a character.
+/// Whether a character does something to a terminal or to the order of what it shows.
 pub(crate) fn acts(character: char) -> bool {
     let directs = matches!(
         character,

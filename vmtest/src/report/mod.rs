@@ -324,6 +324,19 @@ pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if terminal::acts(c) { '\u{fffd}' } else { c }).collect()
 }
 
+/// The longest message of a cell, in bytes. The text of programs in it may be a single endless line.
+const LONGEST_MESSAGE: usize = 64 << 10;
+
+/// A message of a length that a person may read.
+fn bounded(mut message: String) -> String {
+    if message.len() > LONGEST_MESSAGE {
+        message.truncate(message.floor_char_boundary(LONGEST_MESSAGE));
+        message.push('…');
+        message.shrink_to_fit();
+    }
+    message
+}
+
 fn once() -> NonZeroU32 {
     NonZeroU32::MIN
 }
@@ -366,7 +379,7 @@ impl CellReport {
             scenario: next(),
             outcome: verdict.outcome,
             reason: verdict.reason,
-            message: verdict.message,
+            message: bounded(verdict.message),
             duration_ms: 0,
             stages_ms: BTreeMap::new(),
             release: None,
@@ -387,7 +400,7 @@ impl CellReport {
     pub fn set_verdict(&mut self, verdict: Verdict) {
         self.outcome = verdict.outcome;
         self.reason = verdict.reason;
-        self.message = verdict.message;
+        self.message = bounded(verdict.message);
     }
 }
 
@@ -493,6 +506,17 @@ mod tests {
             tally(&[Outcome::Pass, Outcome::Infra, Outcome::Pass]).to_string(),
             "2 pass, 1 infra"
         );
+    }
+
+    #[test]
+    fn an_endless_message_is_cut() {
+        let verdict =
+            || Verdict::because(Outcome::Fail, Reason::TracerDied, "ä".repeat(LONGEST_MESSAGE));
+        let mut cell = CellReport::of_verdict("k/masked/aya/t/s", verdict());
+        assert_eq!(cell.message.len(), LONGEST_MESSAGE + '…'.len_utf8());
+        cell.message.clear();
+        cell.set_verdict(verdict());
+        assert!(cell.message.ends_with("ä…"));
     }
 
     #[test]

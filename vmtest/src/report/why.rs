@@ -16,6 +16,8 @@ use crate::{
 
 /// How many of the last lines of standard error are shown.
 const STDERR_LINES: usize = 20;
+/// How many files are named: a guest may send thousands.
+const FILES: usize = 100;
 
 /// What is known about a cell.
 #[derive(Clone, Debug)]
@@ -89,11 +91,14 @@ impl fmt::Display for Why<'_> {
             block(f, "the program", tracer_lines(tracer))?;
         }
         self.kernels(f)?;
-        let width = self.files.iter().map(|(path, _)| path.as_os_str().len()).max().unwrap_or(0);
-        let files = self.files.iter().map(|(path, size)| {
+        let shown = &self.files[..self.files.len().min(FILES)];
+        let width = shown.iter().map(|(path, _)| path.as_os_str().len()).max().unwrap_or(0);
+        let files = shown.iter().map(|(path, size)| {
             format!("{:width$}  {}", path.display(), counted(usize_of(*size), "byte"))
         });
-        block(f, &format!("evidence in {}", self.dir.display()), files)?;
+        let more = self.files.len() - shown.len();
+        let more = (more > 0).then(|| format!("and {}", counted(more, "more file")));
+        block(f, &format!("evidence in {}", self.dir.display()), files.chain(more))?;
         writeln!(f, "\nagain: {}", cell.repro_command())?;
         if cell.again.as_deref().is_some_and(is_described) {
             writeln!(f, "look around: kernlab shell --after {}", cell.id())?;

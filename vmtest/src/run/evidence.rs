@@ -2,7 +2,9 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fmt::Write as _,
+    fs::{self, File},
+    io::{self, Write as _},
     path::{Component, Path, PathBuf},
 };
 
@@ -12,6 +14,7 @@ use super::dir::{read_json, read_plain, read_text, write_json};
 use crate::{
     lab::{JobOutput, LabError},
     report::CellReport,
+    terminal,
     verdict::Judgement,
 };
 
@@ -75,18 +78,22 @@ impl CellEvidence {
     }
 
     /// Keeps the files that were brought back from a guest. Their paths are the guest's, so nothing
-    /// but names is taken from them.
-    pub(crate) fn keep_collected(&self, files: &BTreeMap<String, Vec<u8>>) {
-        for (path, bytes) in files {
-            let names: PathBuf = Path::new(path)
-                .components()
-                .filter(|part| matches!(part, Component::Normal(_)))
-                .collect();
-            let place = self.0.join(Self::COLLECTED).join(names);
-            if let Some(dir) = place.parent() {
-                let _ = fs::create_dir_all(dir).and_then(|()| fs::write(&place, bytes));
-            }
-        }
+    /// but names is taken from them. Returns those that this machine can't keep, and why.
+    pub(crate) fn keep_collected(
+        &self,
+        files: &BTreeMap<String, Vec<u8>>,
+    ) -> BTreeMap<String, String> {
+        let kept = files.iter().map(|(path, bytes)| {
+            let place = self.0.join(Self::COLLECTED).join(collected_name(path)?);
+            fs::create_dir_all(place.parent().unwrap_or(&self.0))?;
+            // Two paths of the guest may be one here.
+            File::create_new(place)?.write_all(bytes)
+        });
+        let failed = files.keys().zip(kept).filter_map(|(path, kept)| {
+            let error = kept.err()?;
+            Some((path.clone(), error.to_string()))
+        });
+        failed.collect()
     }
 
     /// What a suite's tracer wrote to standard output and to standard error.
@@ -216,5 +223,63 @@ impl CellEvidence {
     #[cfg(test)]
     pub(crate) fn path(&self) -> &Path {
         &self.0
+    }
+}
+
+/// Where a file of a guest is kept, below the directory of collected files. Line ends, and characters
+/// that act on a terminal, are written as `%1b`: not every tool that is given a name is careful.
+fn collected_name(path: &str) -> io::Result<PathBuf> {
+    let names = Path::new(path).components().filter_map(|part| match part {
+        Component::Normal(name) => Some(name.to_string_lossy()),
+        _ => None,
+    });
+    let mut place = PathBuf::new();
+    for name in names {
+        let mut kept = String::with_capacity(name.len());
+        for character in name.chars() {
+            if character.is_control() || terminal::acts(character) {
+                let _ = write!(kept, "%{:02x}", u32::from(character));
+            } else {
+                kept.push(character);
+            }
+        }
+        place.push(kept);
+    }
+    match place.as_os_str().is_empty() {
+        true => Err(io::Error::new(io::ErrorKind::InvalidFilename, "it has no name")),
+        false => Ok(place),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::absolute("/etc/passwd", "etc/passwd")]
+    #[case::above("../../../x", "x")]
+    #[case::above_in_the_middle("a/../../b/./c", "a/b/c")]
+    #[case::with_an_escape("/tmp/\u{1b}[2J\n\u{202e}\u{9b}", "tmp/%1b[2J%0a%202e%9b")]
+    #[case::with_a_zero("/a\0b", "a%00b")]
+    #[case::plain("/tmp/a:b c ä", "tmp/a:b c ä")]
+    fn names_of_a_guest_stay_below_its_directory(#[case] path: &str, #[case] expected: &str) {
+        assert_eq!(collected_name(path).unwrap(), Path::new(expected));
+    }
+
+    #[test]
+    fn what_can_not_be_kept_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let evidence = CellEvidence::create(dir.path().join("cell")).unwrap();
+        let long = format!("/{}", "n".repeat(300));
+        let paths = ["/", "..", "/a", "/a/b", "/../a", "/well", &long];
+        let files = paths.map(|path| (path.to_owned(), path.as_bytes().to_vec())).into();
+        let failed = evidence.keep_collected(&files);
+        let expected = ["..", "/", "/a", "/a/b", &long];
+        assert_eq!(failed.keys().collect::<Vec<_>>(), expected);
+        let names: Vec<_> = evidence.files().into_iter().map(|(path, _)| path).collect();
+        assert_eq!(names, [Path::new("collected/a"), Path::new("collected/well")]);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }

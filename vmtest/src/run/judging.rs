@@ -17,6 +17,14 @@ use kernlab_core::outcome::{Outcome, Reason, Verdict};
 /// How long the verdict on one cell may take: what is usual takes milliseconds.
 pub(super) const DEADLINE: Duration = Duration::from_secs(60);
 
+/// As many bytes of output are judged in a second by the slowest build, if not more.
+const SLOWEST: u64 = 1 << 20;
+
+/// How long the verdict on this many bytes of output may take.
+pub(crate) fn deadline_for(bytes: usize) -> Duration {
+    DEADLINE + Duration::from_secs(bytes as u64 / SLOWEST)
+}
+
 /// Why there is no verdict.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum JudgingError {
@@ -41,7 +49,7 @@ impl JudgingError {
 }
 
 /// Judges in a thread of its own, which is left behind if it doesn't end in time.
-pub(super) fn within<T: Send + 'static>(
+pub(crate) fn within<T: Send + 'static>(
     deadline: Duration,
     judge: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, JudgingError> {

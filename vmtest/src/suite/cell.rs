@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -38,7 +39,10 @@ use crate::{
     qemu::InjectedFile,
     report::{CellReport, TracerReport},
     run::{cell::Clock, evidence::CellEvidence, judging, milliseconds},
-    verdict::{SplatPolicy, Trace, suite as judge},
+    verdict::{
+        SplatPolicy, Trace,
+        suite::{self as judge, SuiteFindings, SuiteJudgement},
+    },
 };
 
 /// The time for the conductor's own work, on top of the suite's.
@@ -173,7 +177,7 @@ pub(crate) struct SuiteCell<'a> {
     pub(crate) dossier: Option<&'a Dossier>,
     /// Everything that the kernel has, if a prediction is to be made for a BPF object, or a suite names
     /// any function in an expectation.
-    pub(crate) whole: Option<&'a Whole>,
+    pub(crate) whole: Option<&'a Arc<Whole>>,
     /// Archives that the guest gets beside those of the suite.
     pub(crate) more: &'a [InjectedFile],
 }
@@ -247,7 +251,7 @@ fn attempt(
     let started = start(cell, setting, &planned, observer);
     clock.lap("guest");
     let mut release = None;
-    let mut trace = match started {
+    let trace = match started {
         Err(error) => Trace::NotStarted(error),
         Ok(start) => {
             crate::verdict::release::of_guest(start.hello(), cell.kernel)?;
@@ -270,19 +274,6 @@ fn attempt(
     };
     collected.keep(evidence, &trace);
     clock.lap("kernel log");
-    let observed = Observed::read(&collected.reports);
-    evidence.keep_collected(&observed.collected);
-
-    let object = match &suite.subject {
-        Subject::Object(subject) => serde_json::from_slice::<ObjectRecord>(&collected.stdout)
-            .ok()
-            .map(|record| (subject, record)),
-        Subject::Run(_) | Subject::Bpftrace(_) => None,
-    };
-    if let Trace::Ended { output, .. } = &mut trace {
-        output.stdout = std::mem::take(&mut collected.stdout);
-        output.stderr = std::mem::take(&mut collected.stderr);
-    }
     let golden_file = suite.golden.as_ref().map(|golden| setting.directory.join(golden));
     let golden = match &golden_file {
         Some(file) => {
@@ -290,31 +281,33 @@ fn attempt(
         }
         None => None,
     };
-    let findings = judge::SuiteFindings {
-        suite,
-        trace: &trace,
-        observed: &observed,
-        object: object.as_ref().map(|(_, record)| record),
-        golden: golden.as_deref(),
-        kernel: cell.dossier.map(|dossier| Asked { dossier, whole: cell.whole }),
-        policy: SplatPolicy { expected: None, allow: setting.allow },
+    let gathered = Gathered {
+        suite: suite.clone(),
+        trace,
+        collected,
+        golden,
+        dossier: cell.dossier.cloned(),
+        whole: cell.whole.cloned(),
+        allow: setting.allow.clone(),
         memory_mib: planned.bootable.machine.memory_mib,
+        proposes: setting.proposals.is_some(),
     };
-    let mut judgement = judge::of_suite(&findings);
-    if let (Some(proposals), true, Some(file), Some(events)) =
-        (setting.proposals, judgement.acceptable, &golden_file, &judgement.events)
+    let Judged { judgement, proposed, observed, object, tracer } =
+        judging::within(judging::deadline_for(gathered.size()), || gathered.judged())
+            .map_err(|error| Box::new(error.verdict()))?;
+    let not_kept = evidence.keep_collected(&observed.collected);
+    if let (Some(proposals), Some(file), Some(events)) =
+        (setting.proposals, &golden_file, &proposed)
     {
-        let events = events.clone();
-        proposals.add(absolute(file), cell.id, &events);
-        judgement = judge::of_suite(&judge::SuiteFindings { golden: Some(&events), ..findings });
+        proposals.add(absolute(file), cell.id, events);
     }
     evidence.keep_events(judgement.events.as_deref());
-    if let Some((_, record)) = &object {
+    if let Some(record) = &object {
         evidence.keep_verifier_logs(record);
     }
     setting.shared.add(judgement.shared);
     let mut remarks = judgement.remarks;
-    remarks.extend(not_collected(&observed));
+    remarks.extend(not_collected(observed.not_collected.into_iter().chain(not_kept)));
     // Of a suite that passes, nobody asks for them.
     let targets = match judgement.verdict.outcome {
         Outcome::Pass => Vec::new(),
@@ -324,14 +317,7 @@ fn attempt(
                 .collect()
         }
     };
-    let tracer = match &object {
-        Some((subject, record)) => TracerReport {
-            predicted_missing: predicted_missing(cell),
-            targets,
-            ..TracerReport::of_object(&observed, subject, record)
-        },
-        None => TracerReport { targets, ..TracerReport::of(&observed) },
-    };
+    let predicted_missing = if object.is_some() { predicted_missing(cell) } else { Vec::new() };
     clock.lap("judge");
     Ok(CellReport {
         release,
@@ -340,9 +326,80 @@ fn attempt(
         snapshot: suite.golden.as_ref().map(|golden| golden.display().to_string()),
         allowed: judgement.allowed,
         remarks,
-        tracer: Some(tracer).filter(|_| observed.started),
+        tracer: Some(TracerReport { targets, predicted_missing, ..tracer })
+            .filter(|_| observed.started),
         ..CellReport::of_verdict(cell.id, judgement.verdict)
     })
+}
+
+/// All that a verdict rests on. It outlives its cell, because a verdict that takes too long is left
+/// behind.
+struct Gathered {
+    suite: Suite,
+    trace: Trace,
+    collected: Heardings,
+    golden: Option<String>,
+    dossier: Option<Dossier>,
+    whole: Option<Arc<Whole>>,
+    allow: AllowList,
+    memory_mib: u32,
+    /// Whether the events may become the golden snapshot.
+    proposes: bool,
+}
+
+/// A verdict, and what was read on the way to it.
+struct Judged {
+    judgement: SuiteJudgement,
+    /// The events that are to become the golden snapshot.
+    proposed: Option<String>,
+    observed: Observed,
+    /// What became of the suite's BPF object, if it has one and its loader has told.
+    object: Option<ObjectRecord>,
+    tracer: TracerReport,
+}
+
+impl Gathered {
+    /// How many bytes the guest has sent.
+    fn size(&self) -> usize {
+        let Heardings { stdout, stderr, reports } = &self.collected;
+        stdout.len() + stderr.len() + reports.len()
+    }
+
+    fn judged(mut self) -> Judged {
+        let observed = Observed::read(&self.collected.reports);
+        let object = match &self.suite.subject {
+            Subject::Object(_) => serde_json::from_slice(&self.collected.stdout).ok(),
+            Subject::Run(_) | Subject::Bpftrace(_) => None,
+        };
+        if let Trace::Ended { output, .. } = &mut self.trace {
+            output.stdout = std::mem::take(&mut self.collected.stdout);
+            output.stderr = std::mem::take(&mut self.collected.stderr);
+        }
+        let whole = self.whole.as_deref();
+        let findings = SuiteFindings {
+            suite: &self.suite,
+            trace: &self.trace,
+            observed: &observed,
+            object: object.as_ref(),
+            golden: self.golden.as_deref(),
+            kernel: self.dossier.as_ref().map(|dossier| Asked { dossier, whole }),
+            policy: SplatPolicy { expected: None, allow: &self.allow },
+            memory_mib: self.memory_mib,
+        };
+        let mut judgement = judge::of_suite(&findings);
+        let is_proposed = self.proposes && judgement.acceptable && self.suite.golden.is_some();
+        let proposed = judgement.events.clone().filter(|_| is_proposed);
+        if let Some(events) = &proposed {
+            judgement = judge::of_suite(&SuiteFindings { golden: Some(events), ..findings });
+        }
+        let tracer = match (&self.suite.subject, &object) {
+            (Subject::Object(subject), Some(record)) => {
+                TracerReport::of_object(&observed, subject, record)
+            }
+            _ => TracerReport::of(&observed),
+        };
+        Judged { judgement, proposed, observed, object, tracer }
+    }
 }
 
 /// The verdict on a cell whose golden snapshot can't be read, or is no text.
@@ -377,7 +434,8 @@ fn predicted_missing(cell: &SuiteCell<'_>) -> Vec<String> {
     let (Some(needs), Some(dossier)) = (&cell.packed.needs, cell.dossier) else {
         return Vec::new();
     };
-    let missing = missing(needs, Asked { dossier, whole: cell.whole });
+    let whole = cell.whole.map(|whole| &**whole);
+    let missing = missing(needs, Asked { dossier, whole });
     missing.into_iter().map(|missing| format!("{}: {}", missing.need, missing.why)).collect()
 }
 
@@ -421,14 +479,13 @@ pub(crate) fn hidden(cell: &SuiteCell<'_>) -> Vec<String> {
 /// How many files that were not brought back are named.
 const NAMED: usize = 5;
 
-/// Remarks on files that were not brought back.
-fn not_collected(observed: &Observed) -> Vec<String> {
-    let all = &observed.not_collected;
-    let named = all.iter().take(NAMED);
+/// Remarks on files that were not brought back, or that can't be kept.
+fn not_collected(files: impl Iterator<Item = (String, String)>) -> Vec<String> {
     let mut remarks: Vec<_> =
-        named.map(|(path, why)| format!("{path} was not brought back: {why}")).collect();
-    if all.len() > NAMED {
-        let more = all.len() - NAMED;
+        files.map(|(path, why)| format!("{path} was not brought back: {why}")).collect();
+    if remarks.len() > NAMED {
+        let more = remarks.len() - NAMED;
+        remarks.truncate(NAMED);
         remarks.push(format!("{more} more files were not brought back: see record.jsonl"));
     }
     remarks

@@ -9,6 +9,16 @@ use kernlab_proto::suite::{
 
 /// The most bytes of all collected files. The guest keeps to it as well, but is not trusted.
 const COLLECTED: usize = COLLECT_BYTES as usize;
+/// The most collected files: each is a file on the host, however small it is.
+const FILES: usize = 10_000;
+/// The longest path of a collected file in bytes, as in include/uapi/linux/limits.h.
+const LONGEST_PATH: usize = 4096;
+/// The most entries of a list: programs, maps, processes, files that are missing.
+const ENTRIES: usize = 10_000;
+/// The longest name in a list, in bytes. The kernel's own have at most 16.
+const NAME: usize = 256;
+/// The longest text, in bytes: a message, or the beginning of a workload's output.
+const TEXT: usize = 64 << 10;
 
 /// What a guest reported. Everything is as far as the guest came.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,7 +46,7 @@ pub struct Observed {
     /// Files that were brought back, by their paths in the guest.
     pub collected: BTreeMap<String, Vec<u8>>,
     /// Files that were asked for and could not be read, and why.
-    pub not_collected: Vec<(String, String)>,
+    pub not_collected: BTreeMap<String, String>,
     /// Whether the conductor did everything.
     pub done: bool,
 }
@@ -78,22 +88,30 @@ impl Observed {
 
     fn add(&mut self, report: SuiteReport, room: &mut usize) {
         match report {
-            SuiteReport::SetupFailed { what } => self.setup_failed = Some(what),
-            SuiteReport::NotStarted { part, why } => self.not_started = Some((part, why)),
+            SuiteReport::SetupFailed { what } => self.setup_failed = Some(cut(what, TEXT)),
+            SuiteReport::NotStarted { part, why } => {
+                self.not_started = Some((part, cut(why, TEXT)));
+            }
             SuiteReport::Started => self.started = true,
             SuiteReport::Ready { after_ms } => self.ready_after_ms = Some(after_ms),
             SuiteReport::WorkloadEnded { end, output, .. } => {
-                self.workload = Some(WorkloadEnd { end, output });
+                self.workload = Some(WorkloadEnd { end, output: cut(output, TEXT) });
             }
             SuiteReport::Loaded { programs, maps } => {
-                (self.programs, self.maps) = (programs, maps);
+                (self.programs, self.maps) = (bounded(programs), bounded(maps));
             }
             SuiteReport::TracerEnded { end, cause, duration_ms } => {
                 self.tracer = Some(TracerEnd { end, cause, duration_ms });
             }
-            SuiteReport::LeftRunning { processes } => self.left_running = processes,
-            SuiteReport::LeftLoaded { programs } => self.left_loaded = programs,
+            SuiteReport::LeftRunning { processes } => self.left_running = bounded(processes),
+            SuiteReport::LeftLoaded { programs } => self.left_loaded = bounded(programs),
             SuiteReport::Collected { path, bytes } => match STANDARD.decode(bytes) {
+                _ if path.len() > LONGEST_PATH => {
+                    self.not_collected(path, "its path is too long".to_owned(), room);
+                }
+                _ if self.collected.len() >= FILES && !self.collected.contains_key(&path) => {
+                    self.not_collected(path, format!("there are more than {FILES} files"), room);
+                }
                 Ok(bytes) if bytes.len() <= *room => {
                     *room -= bytes.len();
                     self.collected.entry(path).or_default().extend(bytes);
@@ -109,8 +127,9 @@ impl Observed {
     /// What has arrived of such a file would look like a whole one.
     fn not_collected(&mut self, path: String, why: String, room: &mut usize) {
         *room += self.collected.remove(&path).map_or(0, |part| part.len());
-        if self.not_collected.iter().all(|(known, _)| *known != path) {
-            self.not_collected.push((path, why));
+        if self.not_collected.len() < ENTRIES {
+            let path = cut(path, LONGEST_PATH);
+            self.not_collected.entry(path).or_insert_with(|| cut(why, NAME));
         }
     }
 
@@ -118,9 +137,52 @@ impl Observed {
     pub fn status(end: End) -> i32 {
         match end {
             End::Code(code) => code,
-            End::Signal(signal) => 128 + signal,
+            End::Signal(signal) => 128_i32.saturating_add(signal),
         }
     }
+}
+
+/// What a guest names in a list.
+trait Named {
+    fn name(&mut self) -> &mut String;
+}
+
+impl Named for String {
+    fn name(&mut self) -> &mut String {
+        self
+    }
+}
+
+impl Named for LoadedProgram {
+    fn name(&mut self) -> &mut String {
+        &mut self.name
+    }
+}
+
+impl Named for LoadedMap {
+    fn name(&mut self) -> &mut String {
+        &mut self.name
+    }
+}
+
+/// A list that is no longer than an honest guest's, and whose names are not either.
+fn bounded<T: Named>(mut list: Vec<T>) -> Vec<T> {
+    list.truncate(ENTRIES);
+    for entry in &mut list {
+        let name = std::mem::take(entry.name());
+        *entry.name() = cut(name, NAME);
+    }
+    list
+}
+
+/// A text of at most `longest` bytes, with a mark where more was.
+fn cut(mut text: String, longest: usize) -> String {
+    if text.len() > longest {
+        text.truncate(text.floor_char_boundary(longest));
+        text.push('…');
+        text.shrink_to_fit();
+    }
+    text
 }
 
 #[cfg(test)]
@@ -153,7 +215,48 @@ mod tests {
         ];
         let observed = Observed::read(&lines(&reports));
         assert_eq!(observed.collected.len(), 0);
-        assert_eq!(observed.not_collected, [(path(), "it is too large".to_owned())]);
+        let expected = BTreeMap::from([(path(), "it is too large".to_owned())]);
+        assert_eq!(observed.not_collected, expected);
+    }
+
+    #[test]
+    fn what_has_no_end_is_cut() {
+        let long = || "ä".repeat(TEXT);
+        let mut reports: Vec<_> = (0..FILES + 2)
+            .map(|number| SuiteReport::Collected {
+                path: format!("/tmp/{number:05}"),
+                bytes: String::new(),
+            })
+            .collect();
+        let missing = (0..ENTRIES + 2).map(|number| SuiteReport::NotCollected {
+            path: format!("/mnt/{number}"),
+            why: "w".repeat(NAME + 10),
+        });
+        reports.extend(missing);
+        reports.extend([
+            SuiteReport::Collected { path: long(), bytes: String::new() },
+            SuiteReport::LeftRunning { processes: vec![long(); 3] },
+            SuiteReport::SetupFailed { what: long() },
+        ]);
+        let observed = Observed::read(&lines(&reports));
+        assert_eq!(observed.collected.len(), FILES);
+        let missing = &observed.not_collected;
+        assert_eq!(missing[&format!("/tmp/{FILES}")], "there are more than 10000 files");
+        assert_eq!(missing.len(), ENTRIES);
+        assert!(missing.values().all(|why| why.len() <= NAME + 3));
+        assert!(observed.left_running.iter().all(|name| name.len() <= NAME + 3));
+        assert_eq!(observed.setup_failed.unwrap().len(), TEXT + '…'.len_utf8());
+    }
+
+    #[test]
+    fn numbers_of_any_size_have_a_status() {
+        for (end, status) in [
+            (End::Code(i32::MIN), i32::MIN),
+            (End::Signal(9), 137),
+            (End::Signal(i32::MAX), i32::MAX),
+        ] {
+            assert_eq!(Observed::status(end), status);
+        }
     }
 
     #[test]

@@ -477,7 +477,7 @@ impl Work<'_> {
             btf: planned.btf,
             backend: planned.backend,
             dossier: ready.dossier.as_ref(),
-            whole: ready.whole.as_deref(),
+            whole: ready.whole.as_ref(),
             more: &[],
         };
         let mut first = true;

@@ -268,7 +268,7 @@ fn of_tracer(suite: &Suite, observed: &Observed, output: &JobOutput) -> Option<V
     let TracerEnd { end, cause, duration_ms } = observed.tracer?;
     let said = last_lines(&output.stderr);
     let subject = subject(suite);
-    let seconds = (duration_ms + 500) / 1000;
+    let seconds = duration_ms.saturating_add(500) / 1000;
     let because =
         |outcome, reason, message: String| Some(Verdict::because(outcome, reason, message + &said));
     let has_workload = suite.workload.is_some();
