@@ -66,6 +66,14 @@ pub enum RootError {
     /// It is a device, a pipe or a socket, which may have no end.
     #[error("{0} is neither a directory nor a file with a tar archive")]
     NotAFile(PathBuf),
+    /// The archive would fill the disk or the memory.
+    #[error("{path} has more than {what}")]
+    TooLarge {
+        /// The archive.
+        path: PathBuf,
+        /// Of what it has too much.
+        what: &'static str,
+    },
     /// The archive is cut off.
     #[error("{0} is cut off: the mark at the end of a tar archive is missing")]
     CutOff(PathBuf),

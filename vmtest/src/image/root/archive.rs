@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufReader, Seek as _, SeekFrom},
+    io::{self, BufReader, Read as _, Seek as _, SeekFrom},
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
 };
@@ -16,6 +16,12 @@ use super::{
 
 /// The unit of archives, in bytes.
 const BLOCK: u64 = 512;
+/// The most bytes of an archive without its compression: images of whole distributions have some.
+const MOST: u64 = 32 << 30;
+/// The most entries, which are all in memory: large distributions have some hundred thousand.
+const ENTRIES: usize = 4_000_000;
+/// The most bytes of a name, or of the extended attributes of a file, which precede its entry.
+const LONGEST_NAME: u64 = 64 << 10;
 
 /// The archive without its compression: the file itself, or a copy in `dir` that has no name.
 pub(super) fn uncompressed(path: &Path, file: File, dir: &Path) -> Result<File, RootError> {
@@ -30,7 +36,10 @@ pub(super) fn uncompressed(path: &Path, file: File, dir: &Path) -> Result<File, 
     };
     let mut copy = tempfile::tempfile_in(dir)
         .map_err(|source| RootError::Write { path: dir.to_owned(), source })?;
-    io::copy(&mut content, &mut copy).map_err(not_an_archive)?;
+    let unpacked = io::copy(&mut (&mut content).take(MOST + 1), &mut copy);
+    if unpacked.map_err(not_an_archive)? > MOST {
+        return Err(RootError::TooLarge { path: path.to_owned(), what: "32 GiB" });
+    }
     rewind(&copy).map_err(not_an_archive)?;
     Ok(copy)
 }
@@ -38,6 +47,7 @@ pub(super) fn uncompressed(path: &Path, file: File, dir: &Path) -> Result<File, 
 /// Reads everything but the content of files. Extended attributes are ignored.
 pub(super) fn read(path: &Path, archive: &File) -> Result<Tree, RootError> {
     let not_an_archive = |source| RootError::NotAnArchive { path: path.to_owned(), source };
+    check_sizes(path, archive)?;
     let mut tree = Tree::default();
     let mut hard_links = Vec::new();
     // Where the last entry ends.
@@ -66,6 +76,33 @@ pub(super) fn read(path: &Path, archive: &File) -> Result<Tree, RootError> {
         why,
     })?;
     Ok(tree)
+}
+
+/// Refuses an archive whose names or whose number of entries would fill memory. The headers are read
+/// alone: what comes before an entry, such as its long name, is otherwise read as a whole.
+fn check_sizes(path: &Path, archive: &File) -> Result<(), RootError> {
+    let not_an_archive = |source| RootError::NotAnArchive { path: path.to_owned(), source };
+    let too_large = |what| RootError::TooLarge { path: path.to_owned(), what };
+    let mut headers = Archive::new(archive);
+    let entries = headers.entries_with_seek().map_err(not_an_archive)?.raw(true);
+    for (number, entry) in entries.enumerate() {
+        let header = entry.map_err(not_an_archive)?;
+        let header = header.header();
+        let kind = header.entry_type();
+        let names_another = kind.is_gnu_longname()
+            || kind.is_gnu_longlink()
+            || kind.is_pax_local_extensions()
+            || kind.is_pax_global_extensions();
+        if names_another && header.entry_size().map_err(not_an_archive)? > LONGEST_NAME {
+            return Err(too_large("64 KiB of a name or of attributes"));
+        }
+        if number >= ENTRIES {
+            return Err(too_large("4 million entries"));
+        }
+    }
+    let mut reader = archive;
+    reader.seek(SeekFrom::Start(0)).map_err(not_an_archive)?;
+    Ok(())
 }
 
 /// Whether an archive whose last entry ends at this position has a block of zeros there: tar(5). An

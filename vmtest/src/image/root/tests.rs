@@ -231,3 +231,21 @@ fn other_files_are_refused() {
     let error = fixture.image(Path::new("/nonexistent")).unwrap_err();
     assert!(error.to_string().contains("could not read /nonexistent"), "{error}");
 }
+
+#[test]
+fn a_name_that_fills_memory_is_refused() {
+    let fixture = Fixture::new();
+    let mut builder = Builder::new(Vec::new());
+    let mut name = header(EntryType::GNULongName, 0o644);
+    name.set_size(LONG as u64);
+    name.set_cksum();
+    builder.append(&name, io::repeat(b'n').take(LONG as u64)).unwrap();
+    let mut file = header(EntryType::Regular, 0o644);
+    builder.append_data(&mut file, "file", &[][..]).unwrap();
+    let error = fixture.image(&fixture.file("names.tar", &builder.into_inner().unwrap()));
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.ends_with("names.tar has more than 64 KiB of a name or of attributes"),
+        "{error}"
+    );
+}
