@@ -1,4 +1,4 @@
-//! The store after processes that used it were killed.
+//! The store after processes that used it were killed, and a run whose nextest was.
 
 mod checkout;
 
@@ -6,6 +6,7 @@ use std::{
     fs,
     io::{self, BufRead, BufReader, Write},
     net::{TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::{Arc, Mutex},
@@ -13,7 +14,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use kernlab_core::outcome::{Outcome, Reason};
 use kernlab_kernels::Digest;
+use kernlab_vmtest::report::Report;
 use rand::Rng as _;
 
 const RELEASE: &str = "6.1.0-killed";
@@ -269,4 +272,49 @@ fn a_download_goes_on_where_it_was_killed() {
     assert!(!partial.exists());
     let expected: Vec<_> = [0].into_iter().chain(ends).collect();
     assert_eq!(server.plan.lock().unwrap().asked_from, expected);
+}
+
+/// In the place of cargo: starts a cell, which ends when its run does, and is then killed.
+const NEXTEST: &str = r#"#!/bin/bash
+(cat <&"$KERNLAB_LIFE"; echo ended > "$KERNLAB_RUN/cell") &
+kill -KILL $$
+"#;
+
+#[test]
+fn a_run_whose_nextest_is_killed_ends_its_cells_and_says_so() {
+    let image = image();
+    let archive = archive(&image);
+    let server = Server::start(archive.clone());
+    let checkout = Checkout::new(&server.url, &archive);
+    expect_success(checkout.kernels("fetch").spawn().unwrap());
+    let guest = checkout.0.path().join("guest");
+    fs::create_dir(&guest).unwrap();
+    fs::write(guest.join("kernlab-agent"), "never booted").unwrap();
+    let nextest = checkout.0.path().join("nextest");
+    fs::write(&nextest, NEXTEST).unwrap();
+    fs::set_permissions(&nextest, fs::Permissions::from_mode(0o755)).unwrap();
+    let began = Instant::now();
+    let Output { status, stdout, stderr } = Command::new(env!("CARGO_BIN_EXE_kernlab"))
+        .args(["run", "--kernel", "killed", "--scenario", "sys_write/threads"])
+        .current_dir(checkout.0.path())
+        .env("KERNLAB_STORE", checkout.store())
+        .env("KERNLAB_GUEST", guest)
+        .env("CARGO", nextest)
+        .output()
+        .unwrap();
+    let (stdout, stderr) = (String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap());
+    assert_eq!(status.code(), Some(3), "{stdout}{stderr}");
+    let told = "the run was interrupted: SIGKILL killed nextest, and its cells were ended";
+    assert!(stdout.contains(told), "{stdout}{stderr}");
+    let run = checkout.0.path().join("target/kernlab/latest");
+    assert_eq!(fs::read_to_string(run.join("cell")).unwrap(), "ended\n");
+    let report = Report::read(&run.join("report.json")).unwrap();
+    assert_eq!(report.remarks, [told]);
+    assert!(!report.cells.is_empty());
+    for cell in &report.cells {
+        let verdict = (cell.outcome, cell.reason);
+        assert_eq!(verdict, (Outcome::NotRun, Some(Reason::Interrupted)), "{}", cell.message);
+    }
+    // Nobody waited for the deadline of cells that stay.
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }

@@ -11,12 +11,17 @@ use kernlab_kernels::Kernels;
 use kernlab_vmtest::run::{
     cell::Runner,
     dir::{RUN_VARIABLE, RunDir},
+    life,
     plan::{CellAttempt, RunPlan},
 };
 use libtest_mimic::{Arguments, Failed, Trial};
 
 /// The main function of the test target.
 pub fn main() -> ExitCode {
+    if let Err(error) = life::follow() {
+        eprintln!("cannot follow the run: {error}");
+        return ExitCode::from(2);
+    }
     let arguments = Arguments::from_args();
     // nextest asks for one cell, so the thousands of others need no test.
     let only = arguments.filter.as_deref().filter(|_| arguments.exact);

@@ -11,6 +11,7 @@ pub mod dir;
 pub(crate) mod evidence;
 pub mod identity;
 pub(crate) mod judging;
+pub mod life;
 mod nextest;
 mod order;
 pub mod plan;
@@ -215,9 +216,11 @@ pub fn run(
     let mut cells =
         collect::cells(&dir, &plan).map_err(|source| at("read the cells' reports", source))?;
     if cells.iter().all(|cell| cell.outcome == Outcome::NotRun) {
-        match ended {
-            Ok(Ended { interrupted: true, .. }) => {}
-            Ok(Ended { summary, .. }) | Err(summary) => return Err(RunError::Nextest(summary)),
+        match &ended {
+            Ok(Ended { interrupted: true, .. } | Ended { killed: Some(_), .. }) => {}
+            Ok(Ended { summary, .. }) | Err(summary) => {
+                return Err(RunError::Nextest(summary.clone()));
+            }
         }
     }
     let snapshot = |name: &str| golden::read(&golden::dir(kernels.root()), name);
@@ -247,7 +250,7 @@ pub fn run(
         },
         kernels: collect::kernels(&plan, &cells),
         cells,
-        remarks: Vec::new(),
+        remarks: ended.ok().and_then(|ended| ended.killed).into_iter().collect(),
     };
     write_json(&dir.path().join("report.json"), &report)
         .map_err(|source| at("write the report", source))?;

@@ -5,10 +5,11 @@ use std::{
     ffi::OsString,
     fs::{self, File},
     io,
-    os::unix::process::CommandExt,
+    os::unix::process::{CommandExt as _, ExitStatusExt as _},
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     thread,
+    time::Duration,
 };
 
 use nix::{
@@ -23,7 +24,7 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use super::{dir::RUN_VARIABLE, order, prebuilt, progress::SOCKET_VARIABLE};
+use super::{dir::RUN_VARIABLE, life::Life, order, prebuilt, progress::SOCKET_VARIABLE};
 use kernlab_kernels::paths::MATRIX_VARIABLE;
 
 /// One invocation of nextest.
@@ -48,7 +49,12 @@ pub(super) struct Ended {
     pub(super) summary: String,
     /// Whether a signal asked for an early end.
     pub(super) interrupted: bool,
+    /// What users should know, if nextest was killed.
+    pub(super) killed: Option<String>,
 }
+
+/// How long cells may take to end when nextest is gone.
+const LEFT: Duration = Duration::from_secs(10);
 
 /// The file in the run's directory with nextest's output.
 const LOG: &str = "nextest.log";
@@ -85,6 +91,9 @@ impl Nextest<'_> {
             // However this process ends, its cells end too: nextest forwards the signal to them.
             command.pre_exec(|| Ok(prctl::set_pdeathsig(Signal::SIGTERM)?));
         }
+        let life = Life::begin()
+            .and_then(|life| life.give(&mut command).map(|()| life))
+            .map_err(|error| format!("cannot make a connection to the cells: {error}"))?;
         let interruptions = Interruptions::catch()
             .map_err(|error| format!("cannot listen for signals: {error}"))?;
         let mut nextest = command
@@ -93,12 +102,24 @@ impl Nextest<'_> {
         let (status, interrupted) = interruptions
             .wait(&mut nextest)
             .map_err(|error| format!("cannot wait for {}: {error}", cargo.display()))?;
+        // The command has the cells' end as well.
+        drop(command);
+        let all_ended =
+            life.end(LEFT).map_err(|error| format!("cannot wait for the cells to end: {error}"))?;
         let last = fs::read_to_string(&path)
             .ok()
             .and_then(|text| text.lines().rfind(|line| !line.trim().is_empty()).map(str::to_owned))
             .unwrap_or_default();
         let summary = format!("{status}, {last:?}; the full output is in {}", path.display());
-        Ok(Ended { summary, interrupted })
+        let killed = status.signal().filter(|_| !interrupted).map(|signal| {
+            let name = Signal::try_from(signal).map_or("a signal", Signal::as_str);
+            let rest = match all_ended {
+                true => "its cells were ended",
+                false => "some of its cells have not ended",
+            };
+            format!("the run was interrupted: {name} killed nextest, and {rest}")
+        });
+        Ok(Ended { summary, interrupted, killed })
     }
 }
 
@@ -135,8 +156,6 @@ impl Interruptions {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::process::ExitStatusExt;
-
     use nix::sys::signal::raise;
 
     use super::*;
