@@ -157,6 +157,18 @@ mod tests {
     }
 
     #[test]
+    fn an_endless_console_has_a_file_of_a_bounded_size() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("console.log");
+        let (mut guest, ours) = UnixStream::pair().unwrap();
+        let console = Console::capture(ours, Some(&file)).unwrap();
+        guest.write_all(&vec![b'x'; FILE_LIMIT as usize + 10_000]).unwrap();
+        drop(guest);
+        console.finish(soon());
+        assert_eq!(std::fs::metadata(&file).unwrap().len(), FILE_LIMIT);
+    }
+
+    #[test]
     fn a_silent_console_ends_the_wait_for_its_first_byte() {
         let (guest, ours) = UnixStream::pair().unwrap();
         let console = Console::capture(ours, None).unwrap();

@@ -126,9 +126,16 @@ pub struct JobOutput {
     pub guest_duration: Duration,
 }
 
+/// The slowest guest that counts as sending, in bytes per second: a serial port of a busy host.
+const SLOWEST: u64 = 4 << 10;
+/// The longest time for which output may arrive after a deadline.
+const LATEST: Duration = Duration::from_secs(600);
+
 /// Output that is still arriving. The guest enforces the limits, but the host does not trust it.
 #[derive(Debug)]
 pub(super) struct Collected {
+    /// How many bytes have arrived.
+    arrived: u64,
     /// What may still arrive.
     room: Limits,
     is_kept: bool,
@@ -140,7 +147,14 @@ pub(super) struct Collected {
 impl Collected {
     pub(super) fn new(job: &Job) -> Self {
         let (stdout, stderr, result) = Default::default();
-        Collected { room: job.limits, is_kept: !job.is_heard_only, stdout, stderr, result }
+        let is_kept = !job.is_heard_only;
+        Collected { arrived: 0, room: job.limits, is_kept, stdout, stderr, result }
+    }
+
+    /// The time after its deadline for which a guest may still send. Only what it sends earns it: a
+    /// guest that sends next to nothing would otherwise never end.
+    pub(super) fn earned(&self) -> Duration {
+        Duration::from_millis(self.arrived.saturating_mul(1000) / SLOWEST).min(LATEST)
     }
 
     /// Adds a chunk; `false` if it exceeds the limits.
@@ -153,6 +167,7 @@ impl Collected {
         };
         let Some(left) = room.checked_sub(bytes.len() as u64) else { return false };
         *room = left;
+        self.arrived = self.arrived.saturating_add(bytes.len() as u64);
         if self.is_kept {
             kept.extend_from_slice(bytes);
         }
@@ -197,5 +212,17 @@ mod tests {
         assert!(passed_on.add(Stream::Stdout, b"four"));
         assert!(!passed_on.add(Stream::Stdout, b"!"));
         assert_eq!(passed_on.stdout, b"");
+    }
+
+    #[test]
+    fn only_what_is_sent_earns_time() {
+        let limits = Limits { stdout: u64::MAX, stderr: 0, result: 0 };
+        let mut collected = Collected::new(&Job::new(["x"]).limits(limits).heard_only());
+        assert!(collected.add(Stream::Stdout, b""));
+        assert_eq!(collected.earned(), Duration::ZERO);
+        assert!(collected.add(Stream::Stdout, &vec![0; 8 << 10]));
+        assert_eq!(collected.earned(), Duration::from_secs(2));
+        collected.arrived = u64::MAX;
+        assert_eq!(collected.earned(), LATEST);
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     io::{self, Read},
+    ops::Range,
     os::unix::net::UnixStream,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -31,6 +32,8 @@ const KERNEL_LOG: usize = 8 << 20;
 const EARLY_OUTPUT: usize = 64 << 10;
 /// Lines of the console in a report.
 const LAST_LINES: usize = 40;
+/// The most pieces of output that waits: one for each page.
+const MOST_PIECES: usize = WAITING / 4096;
 
 #[derive(Debug)]
 pub(super) struct Machine {
@@ -44,6 +47,8 @@ pub(super) struct Machine {
     pub(super) started: Instant,
     /// The files that QEMU offers to the guest.
     injected: Vec<InjectedFile>,
+    /// The physical addresses of the guest's memory.
+    memory: [Range<u64>; 2],
     /// When the last program was started, and how much CPU time QEMU had used by then.
     at_work: Option<(Instant, Duration)>,
 }
@@ -105,6 +110,7 @@ impl Machine {
             .map_err(host("could not set up the connection to the guest"))?;
         let accelerator = bootable.accelerator();
         let (at_work, injected) = (None, bootable.machine.injected.clone());
+        let memory = bootable.machine.memory_ranges();
         Ok(Machine {
             process,
             console,
@@ -114,6 +120,7 @@ impl Machine {
             accelerator,
             started,
             injected,
+            memory,
             at_work,
         })
     }
@@ -168,9 +175,10 @@ impl Machine {
                 GuestMessage::Output { stream, bytes } if collected.add(stream, &bytes) => {
                     heard(stream, &bytes);
                     // The agent has ended the program at its deadline, but its output may still be
-                    // arriving. The limits bound it.
+                    // arriving.
                     let grace = self.accelerator.scale_timeout(job.grace);
-                    request.deadline = request.deadline.max(Instant::now() + grace);
+                    let last = work.request.deadline + collected.earned();
+                    request.deadline = request.deadline.max((Instant::now() + grace).min(last));
                 }
                 GuestMessage::Exited(report) => {
                     let cpu_time = self.cpu_time();
@@ -300,8 +308,7 @@ impl Machine {
 
     /// Output that waits in the guest's memory. None if it can't be read, or is not what the guest meant.
     fn waiting(&mut self, pieces: &[Piece], checksum: u32, request: Request) -> Option<Vec<u8>> {
-        let length = pieces.iter().try_fold(0_u32, |sum, piece| sum.checked_add(piece.length))?;
-        if length as usize > WAITING {
+        if !are_readable(pieces, &self.memory) {
             return None;
         }
         let bytes = self.monitor.read_memory(pieces, request.deadline).ok()?;
@@ -408,6 +415,22 @@ fn nanoseconds_since_1970() -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or_default()
 }
 
+/// Whether QEMU may be asked for all of this: it is not too much, and in the guest's memory. At other
+/// addresses are registers of devices, or nothing.
+fn are_readable(pieces: &[Piece], memory: &[Range<u64>]) -> bool {
+    let is_in_memory = |piece: &Piece| {
+        let end = piece.address.checked_add(piece.length.into());
+        let holds = |range: &Range<u64>| {
+            range.start <= piece.address && end.is_some_and(|end| end <= range.end)
+        };
+        memory.iter().any(holds)
+    };
+    let length = pieces.iter().try_fold(0_u32, |sum, piece| sum.checked_add(piece.length));
+    pieces.len() <= MOST_PIECES
+        && length.is_some_and(|length| length as usize <= WAITING)
+        && pieces.iter().all(is_in_memory)
+}
+
 /// A kernel's log without the line that the agent wrote to it. None if that line is missing: then
 /// the log is incomplete.
 fn without_mark(log: &str, mark: &str) -> Option<String> {
@@ -436,5 +459,24 @@ mod tests {
     #[case::another("<14>[    1.0] M2\n", None)]
     fn a_log_ends_with_its_mark(#[case] log: &str, #[case] expected: Option<&str>) {
         assert_eq!(without_mark(log, "M").as_deref(), expected);
+    }
+
+    #[rstest]
+    #[case::usual(vec![(0x1000, 4096), (0x8000_0000 - 10, 10)], true)]
+    #[case::above_the_hole(vec![(0x1_0000_0000, 4096), (0x1_0000_0000, 4096)], true)]
+    #[case::at_the_limit(vec![(0, 256 << 10)], true)]
+    #[case::too_long(vec![(0, 256 << 10), (0, 1)], false)]
+    #[case::longer_than_counts(vec![(0, u32::MAX), (0, u32::MAX)], false)]
+    #[case::over_the_end(vec![(0x8000_0000 - 10, 11)], false)]
+    #[case::of_a_device(vec![(0xfee0_0000, 8)], false)]
+    #[case::behind_memory(vec![(0x1_0000_1000, 1)], false)]
+    #[case::over_the_last_address(vec![(u64::MAX, 2)], false)]
+    #[case::nothing_somewhere(vec![(0xfee0_0000, 0)], false)]
+    #[case::crumbs((0..65).map(|at| (at, 0)).collect(), false)]
+    fn only_memory_is_read(#[case] pieces: Vec<(u64, u32)>, #[case] expected: bool) {
+        let piece = |(address, length)| Piece { address, length };
+        let pieces: Vec<_> = pieces.into_iter().map(piece).collect();
+        let memory = [0..0x8000_0000, 0x1_0000_0000..0x1_0000_1000];
+        assert_eq!(are_readable(&pieces, &memory), expected);
     }
 }

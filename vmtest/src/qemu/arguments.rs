@@ -4,6 +4,7 @@ use std::{
     ffi::OsString,
     fmt,
     fs::File,
+    ops::Range,
     os::fd::RawFd,
     path::{Path, PathBuf},
     time::Duration,
@@ -231,11 +232,21 @@ impl MachineSpec {
         }
     }
 
+    /// The physical addresses of the guest's memory.
+    pub(crate) fn memory_ranges(&self) -> [Range<u64>; 2] {
+        x86_64::memory_ranges(
+            u64::from(self.memory_mib) << 20,
+            self.processors,
+            self.disk.is_some(),
+        )
+    }
+
     /// QEMU's arguments. They disable everything that isn't named: no default devices, no
     /// configuration files, no network, no access to the host's file system.
     pub fn arguments(&self, wiring: Wiring, memory: Memory<'_>) -> Vec<OsString> {
         let mut arguments = self.guest_arguments(memory);
-        arguments.extend(["-name", "kernlab", "-display", "none"].map(OsString::from));
+        arguments
+            .extend(["-name", "kernlab", "-display", "none", "-nic", "none"].map(OsString::from));
         let mut option = |name: &str, value: OsString| arguments.extend([name.into(), value]);
         for (index, port) in Port::ALL.into_iter().enumerate() {
             option("-chardev", wiring.chardev(port).into());

@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io,
+    ops::Range,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::OnceLock,
@@ -47,6 +48,18 @@ pub(super) fn board(processors: u32, has_disk: bool) -> &'static str {
         }
         _ => "q35,usb=off,sata=off,smbus=off,vmport=off",
     }
+}
+
+/// The physical addresses of a machine's memory: what devices leave below 4 GiB, and the rest above.
+/// hw/i386/microvm.c and hw/i386/pc_q35.c in QEMU's sources.
+pub(super) fn memory_ranges(memory: u64, processors: u32, has_disk: bool) -> [Range<u64>; 2] {
+    const GIB: u64 = 1 << 30;
+    let low = match processors {
+        0..=1 if !has_disk => 3 * GIB,
+        _ if memory >= 0xb000_0000 => 2 * GIB,
+        _ => 0xb000_0000,
+    };
+    [0..memory.min(low), 4 * GIB..4 * GIB + memory.saturating_sub(low)]
 }
 
 /// The simplest model is the fastest under TCG: with more features the kernel does more.
@@ -188,7 +201,22 @@ pub fn check_kernel_image(path: &Path) -> Result<KernelImage, KernelImageError> 
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
+
     use super::*;
+
+    #[rstest]
+    #[case::small(256 << 20, 1, [0..0x1000_0000, 0x1_0000_0000..0x1_0000_0000])]
+    #[case::large(4 << 30, 1, [0..0xc000_0000, 0x1_0000_0000..0x1_4000_0000])]
+    #[case::small_with_slots(2 << 30, 2, [0..0x8000_0000, 0x1_0000_0000..0x1_0000_0000])]
+    #[case::large_with_slots(4 << 30, 2, [0..0x8000_0000, 0x1_0000_0000..0x1_8000_0000])]
+    fn memory_leaves_room_for_devices(
+        #[case] memory: u64,
+        #[case] processors: u32,
+        #[case] expected: [Range<u64>; 2],
+    ) {
+        assert_eq!(memory_ranges(memory, processors, false), expected);
+    }
 
     #[test]
     fn images_are_told_by_their_headers() {

@@ -223,7 +223,14 @@ impl Runner {
             None => Golden { shared: shared.as_deref(), deviation: None },
             Some(special) => Golden::of_deviation(shared.as_deref(), special.as_deref()),
         };
-        let findings = Findings { cell, trace: &trace, golden, prediction: &prediction, policy };
+        let findings = Findings {
+            cell,
+            trace: &trace,
+            golden,
+            prediction: &prediction,
+            policy,
+            release: release.as_deref(),
+        };
         let mut judgement = verdict::of_cell(&findings);
         let snapshot = judgement.events.as_ref().map(|_| deviation_name.unwrap_or(shared_name));
         if let (true, Some(events), Some(name)) = (

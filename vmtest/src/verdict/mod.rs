@@ -65,6 +65,8 @@ pub(crate) struct Findings<'a> {
     pub(crate) golden: Golden<'a>,
     pub(crate) prediction: &'a Prediction,
     pub(crate) policy: SplatPolicy<'a>,
+    /// The release that the guest reported when it was ready, if it was.
+    pub(crate) release: Option<&'a str>,
 }
 
 /// A verdict with what explains it.
@@ -111,7 +113,7 @@ impl Judgement {
 /// 8. a plan that differs from the prediction;
 /// 9. a warning that a deviation expects and that is missing, or appears more than once.
 pub(crate) fn of_cell(findings: &Findings<'_>) -> Judgement {
-    let Findings { cell, trace, golden, prediction, policy } = *findings;
+    let Findings { cell, trace, golden, prediction, policy, release } = *findings;
     let (output, kernel_log, console) = match trace {
         Trace::NotStarted(error) => {
             return Judgement::of(PolicyOutcome::unchanged(error.verdict()));
@@ -119,7 +121,9 @@ pub(crate) fn of_cell(findings: &Findings<'_>) -> Judgement {
         Trace::Lost(error) => return Judgement::of(lost_guest::verdict(error, policy)),
         Trace::Ended { output, kernel_log, console } => (output, kernel_log, console),
     };
-    let mut judgement = match job_output::record(output, cell) {
+    let record = job_output::record(output, cell)
+        .and_then(|record| release::of_record(&record, release).map(|()| record));
+    let mut judgement = match record {
         // If the tracer has no result, the kernel's splats may explain why.
         Err(verdict) => Judgement::of(PolicyOutcome::unchanged(verdict)),
         Ok(record) => {
@@ -363,6 +367,7 @@ mod tests {
             golden: Golden { shared: Some(GOLDEN), deviation: None },
             prediction: &prediction,
             policy: SplatPolicy { expected: expected_warning, allow: &AllowList::default() },
+            release: None,
         };
         let Judgement { verdict, .. } = of_cell(&findings);
         assert_eq!(verdict.reason, expected, "{}", verdict.message);

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use kernlab_core::outcome::{Outcome, Reason, Verdict};
+use kernlab_core::{
+    outcome::{Outcome, Reason, Verdict},
+    record::Record,
+};
 
 use kernlab_kernels::{UNKNOWN_RELEASE, Unpacked};
 use kernlab_proto::Hello;
@@ -24,6 +27,19 @@ pub(crate) fn of_guest(hello: &Hello, kernel: &Unpacked) -> Result<(), Verdict> 
             &format!("{} {}", hello.release, hello.version),
             &format!("{} {version}", kernel.release),
         ),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a record that names another kernel than the guest did when it was ready.
+pub(super) fn of_record(record: &Record, release: Option<&str>) -> Result<(), Verdict> {
+    match release {
+        Some(expected) if record.release != expected => {
+            let observed = &record.release;
+            let message =
+                format!("the tracer's record is of kernel {observed} instead of {expected}");
+            Err(Verdict::because(Outcome::Infra, Reason::WrongKernel, message))
+        }
         _ => Ok(()),
     }
 }

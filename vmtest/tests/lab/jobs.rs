@@ -136,7 +136,7 @@ fn a_crash_is_reported_with_its_evidence() {
 fn a_guest_that_answers_no_more_is_given_up() {
     let mut guest = guest();
     let error =
-        guest.run(&fault_agent(&["wedge"]).timeout(Duration::from_millis(100))).unwrap_err();
+        guest.run(&fault_agent(&["wedge"]).timeout(Duration::from_millis(500))).unwrap_err();
     assert!(matches!(error.kind(), LabErrorKind::Silent { .. }), "{error}");
     assert_eq!((error.outcome(), error.reason()), (Outcome::Timeout, Reason::DeadlineExceeded));
 }

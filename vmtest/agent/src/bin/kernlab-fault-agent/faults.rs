@@ -23,6 +23,8 @@ mod ports;
 
 use ports::Ports;
 
+use crate::grace_period::GracePeriods;
+
 /// The system call that is overwritten. The agent has already made it, and nothing else does.
 const VICTIM: &str = "__x64_sys_sethostname";
 /// Marks a target of indirect jumps, for processors that check them.
@@ -61,21 +63,23 @@ pub(crate) fn inject(fault: &Fault) -> io::Result<()> {
     };
     let physical = victim - address(&symbols, "_text")? + physical_text()?;
     Device::open()?.write(physical, &[&ENDBR64, &code[..]].concat())?;
-    let meanwhile = matches!(fault, Fault::Stall(_)).then(|| thread::spawn(close_files));
+    let meanwhile = match fault {
+        Fault::Stall(_) => {
+            let periods = GracePeriods::watch(libc::SYS_sethostname)?;
+            Some(thread::spawn(move || keep_waiting(periods)))
+        }
+        Fault::Warn | Fault::Oops | Fault::Hang => None,
+    };
     // The result is whatever the new code left in a register.
     let _ = nix::unistd::sethostname("overwritten");
     let panicked = |_| Err(io::Error::other("a thread panicked"));
     meanwhile.map_or(Ok(()), |thread| thread.join().unwrap_or_else(panicked))
 }
 
-/// Makes RCU begin a grace period: it frees every closed file. Marks in the log when it must have
+/// Makes RCU begin a grace period while the victim holds its lock, and marks in the log when it has
 /// begun.
-fn close_files() -> io::Result<()> {
-    for _ in 0..2000 {
-        drop(File::open("/dev/null"));
-    }
-    // A grace period begins a few clock ticks after it is requested.
-    thread::sleep(Duration::from_millis(300));
+fn keep_waiting(mut periods: GracePeriods) -> io::Result<()> {
+    periods.begin()?;
     fs::write("/dev/kmsg", "<2>RCU is kept waiting\n")
 }
 

@@ -3,6 +3,10 @@
 
 #[cfg(target_arch = "x86_64")]
 mod faults;
+#[cfg(target_arch = "x86_64")]
+mod grace_period;
+mod hostile;
+mod takeover;
 
 use std::{
     env,
@@ -27,6 +31,11 @@ fn main() -> io::Result<()> {
         arguments.drain(..arguments.len().saturating_sub(1));
     }
     let behaviour = appended_behaviour()?;
+    if let Some(behaviour) = &behaviour
+        && process::id() == 1
+    {
+        return hostile::init(behaviour);
+    }
     if let Some(behaviour) = &behaviour {
         behave(&behaviour.split(' ').collect::<Vec<_>>())?;
         // Then become the workload: the test injected it under this name.
@@ -41,10 +50,8 @@ const MARK: &str = "\nbehaviour: ";
 /// Reads the behaviour that was appended to this program's file. A program that runs in place of a
 /// workload gets the workload's arguments, so it can't get its behaviour from them.
 fn appended_behaviour() -> io::Result<Option<String>> {
-    let program = fs::read("/proc/self/exe").or_else(|error| {
-        // As PID 1 there is no /proc, and no appended behaviour.
-        if process::id() == 1 { Ok(Vec::new()) } else { Err(error) }
-    })?;
+    // As PID 1 there is no /proc.
+    let program = fs::read(if process::id() == 1 { "/init" } else { "/proc/self/exe" })?;
     let tail = String::from_utf8_lossy(&program[program.len().saturating_sub(100)..]).into_owned();
     Ok(tail.split_once(MARK).map(|(_, words)| words.to_owned()))
 }
@@ -84,8 +91,10 @@ fn behave(words: &[&str]) -> io::Result<()> {
         ["stall", milliseconds @ ..] => stall(milliseconds),
         #[cfg(target_arch = "x86_64")]
         ["hang"] => faults::inject(&faults::Fault::Hang),
+        // Ways to lie to the host, and to flood it.
+        ["hostile", way] => hostile::program(way),
         // Ways to misbehave as PID 1.
-        ["silent"] => sleep_for_ever(),
+        ["silent"] => takeover::sleep_for_ever(),
         ["garbage"] => garbage(),
         ["leave"] => exit(0),
         other => panic!("unknown behaviour {other:?}"),
@@ -161,7 +170,7 @@ fn stubborn() -> io::Result<()> {
     // SAFETY: ignoring a signal installs no handler.
     unsafe { signal(Signal::SIGTERM, SigHandler::SigIgn) }?;
     println!("here to stay");
-    sleep_for_ever()
+    takeover::sleep_for_ever()
 }
 
 /// Leaves children in sessions of their own, which keep this program's output open.
@@ -170,7 +179,7 @@ fn daemons(count: u64) -> io::Result<()> {
         // SAFETY: this program has a single thread.
         if let ForkResult::Child = unsafe { fork() }? {
             setsid()?;
-            sleep_for_ever()?;
+            takeover::sleep_for_ever()?;
         }
     }
     println!("left {count}");
@@ -201,11 +210,5 @@ fn stall(milliseconds: &[&str]) -> io::Result<()> {
 fn garbage() -> io::Result<()> {
     mount(Some("dev"), "/dev", Some("devtmpfs"), MsFlags::empty(), None::<&str>)?;
     fs::write("/dev/ttyS1", "klab? no: just text\n")?;
-    sleep_for_ever()
-}
-
-fn sleep_for_ever() -> io::Result<()> {
-    loop {
-        thread::park();
-    }
+    takeover::sleep_for_ever()
 }
