@@ -5,10 +5,12 @@
 //! console stays silent, guests are translated (TCG). The answer is remembered until the host
 //! reboots or something relevant changes.
 
-mod memory;
+pub(crate) mod memory;
 mod probe;
 
 use std::{env, io, path::Path};
+
+use serde::{Deserialize, Serialize};
 
 use self::{
     memory::{Circumstances, Memory},
@@ -35,6 +37,12 @@ pub struct AccelChoice {
     pub accelerator: Accelerator,
     /// One line for the user, if the choice is new and is not KVM.
     pub news: Option<String>,
+}
+
+/// What is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Decision {
+    accelerator: Accelerator,
 }
 
 /// Why there is no decision.
@@ -72,18 +80,18 @@ pub fn decide(
     }
     let memory = Memory::at(store.root().join("accelerator.json"));
     let circumstances = Circumstances::of_host(qemu, Path::new(KVM));
-    if let Some(accelerator) = memory.recall(&circumstances) {
+    if let Some(Decision { accelerator }) = memory.recall(&circumstances) {
         return Ok(AccelChoice { accelerator, news: None });
     }
     let _lock = store.lock("accelerator").map_err(AccelError::StoreLock)?;
     // Another process may have decided in the meantime.
-    if let Some(accelerator) = memory.recall(&circumstances) {
+    if let Some(Decision { accelerator }) = memory.recall(&circumstances) {
         return Ok(AccelChoice { accelerator, news: None });
     }
     let finding =
         probe::boot(qemu, kernel.image.fastest(), &image.path).map_err(AccelError::Probe)?;
     if finding != Finding::Mute {
-        memory.remember(&circumstances, finding.accelerator());
+        memory.remember(&circumstances, Decision { accelerator: finding.accelerator() });
     }
     Ok(AccelChoice { accelerator: finding.accelerator(), news: news_of(&finding) })
 }
@@ -95,7 +103,7 @@ pub(crate) fn doubt(store: &Store, accelerator: Accelerator) -> bool {
     let is_doubted =
         accelerator == Accelerator::Kvm && matches!(wished(&wish.to_string_lossy()), Ok(None));
     if is_doubted {
-        Memory::at(store.root().join("accelerator.json")).forget();
+        Memory::<Decision>::at(store.root().join("accelerator.json")).forget();
     }
     is_doubted
 }

@@ -15,6 +15,7 @@ pub mod machine;
 pub mod qemu;
 pub mod report;
 pub mod run;
+mod sandbox;
 pub mod site;
 pub mod suite;
 pub mod terminal;

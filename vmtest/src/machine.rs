@@ -11,6 +11,7 @@ use crate::{
     image::{Contents, ImageError, ImageStore, root::RootImage},
     lab::Bootable,
     qemu::{Binary, BinaryError, InjectedFile, MachineSpec},
+    sandbox,
 };
 use kernlab_kernels::{FilesError, Module, Observer, Store, Unpacked};
 
@@ -113,8 +114,9 @@ pub fn with(
     let image = ImageStore::of(store).image_of(&contents, observer)?;
     let qemu = Binary::find()?;
     let decision = accel::decide(store, &qemu, kernel, &image)?;
-    if let Some(news) = decision.news {
-        observer.notice(&news);
+    let (qemu, unconfined) = sandbox::decide(store, qemu);
+    for news in decision.news.iter().chain(&unconfined) {
+        observer.notice(news);
     }
     let mut machine = MachineSpec::new(decision.accelerator, kernel.image.fastest(), &image.path);
     machine.memory_mib = wanted.memory_mib.unwrap_or(kernel.memory_mib);

@@ -4,6 +4,8 @@
 mod accel;
 #[path = "lab/boot.rs"]
 mod boot;
+#[path = "lab/confined.rs"]
+mod confined;
 #[path = "lab/hostile.rs"]
 mod hostile;
 #[path = "lab/jobs.rs"]

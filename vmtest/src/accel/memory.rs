@@ -1,19 +1,20 @@
-//! Remembers the decision about this host.
+//! Remembers decisions about this host.
 
 use std::{
     fs,
     io::{self, Write},
+    marker::PhantomData,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::qemu::{Accelerator, Binary};
+use crate::qemu::Binary;
 
-/// Everything that could change the decision.
+/// Everything that could change a decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Circumstances {
+pub(crate) struct Circumstances {
     /// The host's boot: its kernel, its modules and their parameters.
     boot: String,
     processor: String,
@@ -24,7 +25,7 @@ pub(super) struct Circumstances {
 }
 
 impl Circumstances {
-    pub(super) fn of_host(qemu: &Binary, device: &Path) -> Self {
+    pub(crate) fn of_host(qemu: &Binary, device: &Path) -> Self {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let processor = read("/proc/cpuinfo");
         let processor = processor.lines().find(|line| line.starts_with("model name"));
@@ -48,42 +49,45 @@ impl Circumstances {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Record {
+struct Record<T> {
     circumstances: Circumstances,
-    accelerator: Accelerator,
+    /// Its fields.
+    #[serde(flatten)]
+    decision: T,
 }
 
 /// A file with the last decision.
 #[derive(Debug)]
-pub(super) struct Memory {
+pub(crate) struct Memory<T> {
     file: PathBuf,
+    decision: PhantomData<fn() -> T>,
 }
 
-impl Memory {
-    pub(super) fn at(file: PathBuf) -> Self {
-        Memory { file }
+impl<T: Serialize + DeserializeOwned> Memory<T> {
+    pub(crate) fn at(file: PathBuf) -> Self {
+        Memory { file, decision: PhantomData }
     }
 
     /// The decision, if the circumstances are the same. An unreadable file counts as no decision,
     /// because deciding again is cheap.
-    pub(super) fn recall(&self, circumstances: &Circumstances) -> Option<Accelerator> {
-        let record: Record = serde_json::from_slice(&fs::read(&self.file).ok()?).ok()?;
-        (record.circumstances == *circumstances).then_some(record.accelerator)
+    pub(crate) fn recall(&self, circumstances: &Circumstances) -> Option<T> {
+        let record: Record<T> = serde_json::from_slice(&fs::read(&self.file).ok()?).ok()?;
+        (record.circumstances == *circumstances).then_some(record.decision)
     }
 
     /// Stores the decision. If the disk prevents that, the next process decides again.
-    pub(super) fn remember(&self, circumstances: &Circumstances, accelerator: Accelerator) {
-        let record = Record { circumstances: circumstances.clone(), accelerator };
+    pub(crate) fn remember(&self, circumstances: &Circumstances, decision: T) {
+        let record = Record { circumstances: circumstances.clone(), decision };
         let _ = self.write(&record);
     }
 
     /// Forgets the decision.
-    pub(super) fn forget(&self) {
+    pub(crate) fn forget(&self) {
         // Another process may have forgotten it already.
         let _ = fs::remove_file(&self.file);
     }
 
-    fn write(&self, record: &Record) -> io::Result<()> {
+    fn write(&self, record: &Record<T>) -> io::Result<()> {
         let dir = self.file.parent().unwrap_or(Path::new("."));
         let mut file = tempfile::NamedTempFile::new_in(dir)?;
         file.write_all(&serde_json::to_vec_pretty(record)?)?;
@@ -95,6 +99,9 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{accel::Decision, qemu::Accelerator};
+
+    const TCG: Decision = Decision { accelerator: Accelerator::Tcg };
 
     fn circumstances() -> Circumstances {
         Circumstances {
@@ -111,12 +118,12 @@ mod tests {
         let memory = Memory::at(dir.path().join("accelerator.json"));
         let now = circumstances();
         assert_eq!(memory.recall(&now), None);
-        memory.remember(&now, Accelerator::Tcg);
-        assert_eq!(memory.recall(&now), Some(Accelerator::Tcg));
+        memory.remember(&now, TCG);
+        assert_eq!(memory.recall(&now), Some(TCG));
         memory.forget();
         memory.forget();
         assert_eq!(memory.recall(&now), None, "it is asked again");
-        memory.remember(&now, Accelerator::Tcg);
+        memory.remember(&now, TCG);
         for changed in [
             Circumstances { boot: "3e4f".to_owned(), ..circumstances() },
             Circumstances { processor: "model name : B".to_owned(), ..circumstances() },
@@ -132,7 +139,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("accelerator.json");
         fs::write(&file, b"{\"accelerator\": \"kvm\"").unwrap();
-        assert_eq!(Memory::at(file).recall(&circumstances()), None);
+        assert_eq!(Memory::<Decision>::at(file).recall(&circumstances()), None);
     }
 
     #[test]

@@ -3,22 +3,33 @@
 use std::{
     env,
     ffi::OsStr,
-    io,
+    io::{self, Write as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use nix::unistd::{AccessFlags, access};
+use wait_timeout::ChildExt as _;
 
 use super::x86_64;
 
 /// The environment variable that names the QEMU to use instead of the one in `PATH`.
 pub const QEMU_VARIABLE: &str = "KERNLAB_QEMU";
 
+/// Confines QEMU to the system calls that it needs for a guest: it can't start programs, gain rights
+/// or change its priority, whatever makes it try.
+const SANDBOX: [&str; 2] =
+    ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"];
+/// The time for the trial of the sandbox; it takes a tenth of a second.
+const SANDBOX_TRIAL: Duration = Duration::from_secs(10);
+
 /// An installed QEMU.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binary {
     path: PathBuf,
+    /// Whether its guests run in its sandbox.
+    sandbox: bool,
 }
 
 /// No usable QEMU was found.
@@ -58,7 +69,7 @@ impl Binary {
         if let Some(named) = named.filter(|named| !named.is_empty()) {
             let path = PathBuf::from(named);
             return if is_executable(&path) {
-                Ok(Binary { path })
+                Ok(Binary { path, sandbox: true })
             } else {
                 Err(BinaryError::NotExecutable { path })
             };
@@ -66,13 +77,61 @@ impl Binary {
         env::split_paths(search.unwrap_or_default())
             .map(|dir| dir.join(x86_64::QEMU))
             .find(|path| is_executable(path))
-            .map(|path| Binary { path })
+            .map(|path| Binary { path, sandbox: true })
             .ok_or(BinaryError::Missing { name: x86_64::QEMU })
     }
 
     /// A QEMU at this path, without a check.
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Binary { path: path.into() }
+        Binary { path: path.into(), sandbox: true }
+    }
+
+    /// The same QEMU, whose guests run without its sandbox.
+    #[must_use]
+    pub fn without_sandbox(self) -> Self {
+        Binary { sandbox: false, ..self }
+    }
+
+    /// The arguments that confine it to the system calls that it needs for a guest.
+    pub(super) fn confinement(&self) -> &'static [&'static str] {
+        if self.sandbox { &SANDBOX } else { &[] }
+    }
+
+    /// Starts it without a guest in its sandbox, and ends it. Returns what it says if it can't: it
+    /// was built without a sandbox, or its host's kernel has none.
+    pub(crate) fn try_sandbox(&self) -> Result<(), String> {
+        const SMALLEST: [&str; 8] = [
+            "-nodefaults",
+            "-no-user-config",
+            "-machine",
+            "none",
+            "-display",
+            "none",
+            "-monitor",
+            "stdio",
+        ];
+        let spawned = Command::new(&self.path)
+            .args(SMALLEST)
+            .args(SANDBOX)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut child = spawned.map_err(|error| error.to_string())?;
+        let asked = child.stdin.take().map_or(Ok(()), |mut input| input.write_all(b"quit\n"));
+        let ended = child.wait_timeout(SANDBOX_TRIAL);
+        // It does not outlive the trial.
+        let _ = child.kill();
+        let output = child.wait_with_output().map_err(|error| error.to_string())?;
+        match (asked, ended) {
+            (Ok(()), Ok(Some(status))) if status.success() => Ok(()),
+            (_, Ok(None)) => Err(format!("it did not end within {} s", SANDBOX_TRIAL.as_secs())),
+            (_, Ok(Some(_))) | (_, Err(_)) => {
+                let said = String::from_utf8_lossy(&output.stderr);
+                let last = said.lines().rfind(|line| !line.trim().is_empty());
+                Err(last.map_or_else(|| output.status.to_string(), str::to_owned))
+            }
+        }
     }
 
     /// The path of the executable.
@@ -111,6 +170,16 @@ mod tests {
         assert_eq!(named, "KERNLAB_QEMU names /nonexistent, which is not an executable file");
         let searched = Binary::find_in(None, Some("/nonexistent".as_ref())).unwrap_err();
         assert!(searched.to_string().starts_with("qemu-system-x86_64 is not in PATH"));
+    }
+
+    #[test]
+    fn a_program_that_is_no_qemu_has_no_sandbox() {
+        // It does not know the options, and says so.
+        let refused = Binary::at("/bin/ls").try_sandbox().unwrap_err();
+        assert!(refused.contains("ls"), "{refused}");
+        let missing = Binary::at("/nonexistent").try_sandbox().unwrap_err();
+        assert!(missing.contains("No such file"), "{missing}");
+        assert_eq!(Binary::at("/bin/ls").without_sandbox().confinement(), [""; 0]);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use nix::{
     sys::{
         memfd::{MFdFlags, memfd_create},
         prctl,
+        resource::{Resource, setrlimit},
         signal::{Signal, killpg},
     },
     time::clock_getcpuclockid,
@@ -36,6 +37,9 @@ use super::{
 
 /// How much of QEMU's standard error is kept, in bytes.
 const DIAGNOSTICS: u64 = 16 * 1024;
+/// The largest file that QEMU may write, in bytes: its messages, and parts of its guest's memory. The
+/// guest's memory itself is mapped.
+const LARGEST_FILE: u64 = 64 << 20;
 /// The descriptor at which QEMU inherits its end of [`Process::life`], beside those of the ports.
 const LIFE: RawFd = 7;
 /// The descriptor at which QEMU inherits a placeholder for the kernel.
@@ -116,6 +120,7 @@ impl Process {
         let mut command = Command::new(binary.path());
         command
             .args(arguments)
+            .args(binary.confinement())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(stderr)
@@ -141,10 +146,15 @@ impl Process {
         let execute = |source| SpawnError::Execute { path: binary.path().to_owned(), source };
         command.fd_mappings(inherited).map_err(|error| execute(io::Error::other(error)))?;
         let us = Pid::this();
-        // SAFETY: prctl, getppid and _exit are async-signal-safe, and nothing is allocated.
+        // SAFETY: prctl, setrlimit, getppid and _exit are async-signal-safe, and nothing is allocated.
         unsafe {
             command.pre_exec(move || {
                 prctl::set_pdeathsig(Signal::SIGKILL)?;
+                // Nothing that it executes gains rights, as a set-user-ID program would.
+                prctl::set_no_new_privs()?;
+                // The memory of a guest is no core file.
+                setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+                setrlimit(Resource::RLIMIT_FSIZE, LARGEST_FILE, LARGEST_FILE)?;
                 // This process may have died before the signal was set up.
                 if getppid() == us { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
             });
