@@ -151,6 +151,69 @@ fn a_new_snapshot_is_only_written_if_nothing_else_is_wrong() {
     assert_eq!(project.test(&["--repeat", "2"]).0, 0);
 }
 
+const CRASH: &str =
+    "kernel-crash (kernel-panicked): kernel panic: sysrq triggered crash [panic], line ";
+
+/// Asserts that a crash left its trace, and what the program wrote just before it.
+fn expect_evidence_of_crash(evidence: &Path) {
+    let read = |name: &str| fs::read_to_string(evidence.join(name)).unwrap_or_default();
+    assert!(read("console.log").contains("sysrq_handle_crash+0x"), "{}", read("console.log"));
+    assert!(read("guest.txt").contains("boot it again with: "), "{}", read("guest.txt"));
+    assert_eq!(read("stdout.txt"), "{\"event\": \"last\"}\n");
+    assert_eq!(read("stderr.txt"), "last words\n");
+}
+
+#[rstest]
+#[case("debian-5.10")]
+#[case("debian-6.1")]
+#[case("debian-6.12")]
+fn a_program_that_crashes_its_kernel_has_said_its_last_words(#[case] kernel: &str) {
+    let project = Project::new("");
+    let compiled = Command::new("cc")
+        .args(["-O1", "-static", "-o", "tracer", "tracer.c"])
+        .current_dir(project.path())
+        .status();
+    assert!(compiled.unwrap().success());
+    let output = Command::new(env!("CARGO_BIN_EXE_kernlab"))
+        .args(["exec", "--kernel", kernel, "--", "./tracer", "crashes"])
+        .current_dir(project.path())
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "{\"event\": \"last\"}\n");
+    assert!(stderr.starts_with("last words\n"), "{stderr}");
+    for part in [CRASH, " of console.log:\n", "Call Trace:"] {
+        assert!(stderr.contains(part), "{part} in {stderr}");
+    }
+    let evidence = stderr.lines().find_map(|line| line.strip_prefix("evidence: "));
+    expect_evidence_of_crash(Path::new(evidence.unwrap()));
+}
+
+#[test]
+fn a_crash_outranks_a_snapshot_and_changes_none() {
+    let project = Project::new(
+        r#"
+kernels = ["debian-6.1", "debian-5.10"]
+build = "cc -O1 -static -o tracer tracer.c"
+[[suite]]
+name = "crashes"
+run = ["./tracer", "crashes"]
+workload = ["true"]
+golden = "well.snap"
+"#,
+    );
+    let (code, report) = project.test(&["--update-snapshots"]);
+    assert_eq!((code, report.cells.len()), (1, 2));
+    assert_eq!(fs::read_to_string(project.path().join("well.snap")).unwrap(), SNAPSHOT);
+    for cell in &report.cells {
+        let verdict = format!("{}: {}", cell.verdict(), cell.message);
+        assert!(verdict.starts_with(CRASH), "{verdict}");
+        assert!(verdict.contains("Call Trace:"), "{verdict}");
+        expect_evidence_of_crash(&project.path().join(".kernlab/latest").join(&cell.evidence));
+    }
+}
+
 /// Runs a shell's line in a guest, with an input.
 fn exec(input: &[u8], arguments: &[&str]) -> (i32, Vec<u8>, String) {
     let dir = tempfile::tempdir().unwrap();

@@ -45,5 +45,6 @@ fn run() -> Result<(), String> {
     // Daemons of the tracer become children of this program, so that it can tell when all are gone.
     prctl::set_child_subreaper(true)
         .map_err(|error| format!("cannot become a subreaper: {error}"))?;
+    process::run_before_programs();
     conduct::conduct(&job, &Reports::open())
 }

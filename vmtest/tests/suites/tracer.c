@@ -52,6 +52,13 @@ int main(int argc, char **argv)
 		perror("load");
 		return 1;
 	}
+	if (!strcmp(does, "crashes")) {
+		int trigger = open("/proc/sysrq-trigger", O_WRONLY);
+
+		/* The kernel is gone as soon as this was written. */
+		return write(1, "{\"event\": \"last\"}\n", 18) != 18 ||
+		       write(2, "last words\n", 11) != 11 || write(trigger, "c", 1) != 1;
+	}
 	if (!strcmp(does, "pins") && pin(program, "/sys/fs/bpf/left")) {
 		perror("pin");
 		return 1;

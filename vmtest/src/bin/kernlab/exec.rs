@@ -9,10 +9,11 @@ use std::{
 
 use clap::Args;
 use kernlab_cli::{Selected, TestOptions};
+use kernlab_core::outcome::Outcome;
 use kernlab_kernels::Entry;
 use kernlab_vmtest::{
     lab::Stream,
-    report::{Report, Tally},
+    report::{CellReport, Report, Tally},
     run::{Outcomes, RunObserver, dir::RunDir},
     suite::{
         invocation::Invocation,
@@ -113,6 +114,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     } else if one {
         for cell in &report.cells {
             explain(cell, "");
+            name_evidence(cell, &dir);
         }
     } else {
         show_all(&report, &dir)?;
@@ -144,8 +146,17 @@ fn show_all(report: &Report, dir: &RunDir) -> Result<(), Failure> {
         }
         write_to(Stream::Stderr, &stderr);
         explain(cell, &format!("{}: ", cell.kernel));
+        name_evidence(cell, dir);
     }
     Ok(())
+}
+
+/// Says where the files are that the message about a guest names, or that explain it: what the program
+/// itself says is shown.
+fn name_evidence(cell: &CellReport, dir: &RunDir) {
+    if !matches!(cell.outcome, Outcome::Pass | Outcome::Fail) && !dir.files_of(cell).is_empty() {
+        say!("evidence: {}", dir.path().join(&cell.evidence).display());
+    }
 }
 
 /// The report, with the output in each cell.
