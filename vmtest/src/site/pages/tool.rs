@@ -1,5 +1,7 @@
 //! The page of a tool: on which kernels it works, and why not on others.
 
+use std::collections::BTreeMap;
+
 use kernlab_core::outcome::{Outcome, Severity};
 use maud::{Markup, html};
 
@@ -44,7 +46,7 @@ pub(super) fn render(context: &Context<'_>, tool: &Tool<'_>, badge: &Badge) -> V
         (summary(context, tool, &by_kernel))
         @if !causes.is_empty() {
             h2 { "Why it fails" }
-            @for finding in causes.iter().take(SHOWN) { (cause(context, "../", finding)) }
+            @for finding in &causes { (cause(context, "../", finding)) }
         }
         h2 { "Every result" }
         p.facts {
@@ -82,10 +84,20 @@ fn kind(kind: Kind) -> &'static str {
     }
 }
 
-fn causes<'a>(context: &'a Context<'_>, tool: &Tool<'_>) -> Vec<&'a Finding> {
-    let ids: std::collections::BTreeSet<_> = tool.cells.iter().map(|cell| cell.id()).collect();
-    let of_tool = |finding: &&Finding| finding.cells.iter().any(|cell| ids.contains(cell));
-    context.causes.iter().filter(of_tool).collect()
+/// The causes of its failures, each with its own cells only: what a thousand tools have in common would
+/// otherwise list all cells on all of their pages.
+fn causes(context: &Context<'_>, tool: &Tool<'_>) -> Vec<Finding> {
+    let own: BTreeMap<_, _> = tool.cells.iter().map(|cell| (cell.id(), *cell)).collect();
+    let of_tool = |finding: &Finding| {
+        let cells: Vec<_> = finding.cells.iter().filter_map(|id| own.get_key_value(id)).collect();
+        let (_, first) = cells.first()?;
+        Some(Finding {
+            again: first.repro_command(),
+            cells: cells.iter().map(|(id, _)| (*id).clone()).collect(),
+            ..finding.clone()
+        })
+    };
+    context.causes.iter().filter_map(of_tool).take(SHOWN).collect()
 }
 
 fn with(by_kernel: &[(&Kernel, Status)], status: Status) -> Vec<String> {
