@@ -23,6 +23,16 @@ const HEADER_LEN: usize = 24;
 /// Types nest at most this deep when they are spelled out or searched.
 const MAX_DEPTH: u32 = 32;
 
+/// Members of one structure that are looked at: far more than any has, so that a made-up one whose
+/// members contain it ends.
+const MAX_MEMBERS: usize = 100_000;
+
+/// The longest name, in bytes. The kernel takes none longer than `KSYM_NAME_LEN`, 512: include/linux/kallsyms.h.
+const MAX_NAME: usize = 1024;
+
+/// Parameters of one function: far more than any has.
+const MAX_PARAMETERS: u32 = 256;
+
 /// Parsed BTF.
 #[derive(Clone)]
 pub struct Btf {
@@ -204,7 +214,7 @@ impl Btf {
 
     fn prototype_of(&self, function: Type) -> Option<Prototype> {
         let proto = self.type_by_id(function.target)?;
-        if proto.kind != Kind::FunctionProto {
+        if proto.kind != Kind::FunctionProto || proto.vlen > MAX_PARAMETERS {
             return None;
         }
         let parameters = (0..proto.vlen as usize)
@@ -223,14 +233,27 @@ impl Btf {
     /// such structure or field, or if the field is not byte-aligned.
     pub fn member_offset(&self, structure: &str, field: &str) -> Option<u32> {
         let structure = self.find(&[Kind::Struct, Kind::Union], structure)?;
-        let (bits, _) = self.member(structure, field, MAX_DEPTH)?;
+        let (bits, _) = self.member(structure, field)?;
         (bits % 8 == 0).then_some(bits / 8)
     }
 
     /// Where a field is, in bits, and the id of its type.
-    fn member(&self, structure: Type, field: &str, depth: u32) -> Option<(u32, u32)> {
+    fn member(&self, structure: Type, field: &str) -> Option<(u32, u32)> {
+        let mut left = MAX_MEMBERS;
+        self.member_within(structure, field, MAX_DEPTH, &mut left)
+    }
+
+    /// The same, at most this deep, and looking at no more members than are left.
+    fn member_within(
+        &self,
+        structure: Type,
+        field: &str,
+        depth: u32,
+        left: &mut usize,
+    ) -> Option<(u32, u32)> {
         let depth = depth.checked_sub(1)?;
         (0..structure.vlen as usize).find_map(|index| {
+            *left = left.checked_sub(1)?;
             let at = structure.tail + 12 * index;
             let name = self.string(self.u32(at)?)?;
             // With the kind flag the upper 8 bits are a bit field's width.
@@ -247,7 +270,7 @@ impl Btf {
             if !matches!(inner.kind, Kind::Struct | Kind::Union) {
                 return None;
             }
-            let (bits, type_id) = self.member(inner, field, depth)?;
+            let (bits, type_id) = self.member_within(inner, field, depth, left)?;
             Some((bits.checked_add(offset_bits)?, type_id))
         })
     }
@@ -338,7 +361,7 @@ impl Btf {
 
     fn string(&self, offset: u32) -> Option<&str> {
         let rest = self.string_bytes(offset)?;
-        let end = rest.iter().position(|&byte| byte == 0)?;
+        let end = rest.iter().take(MAX_NAME + 1).position(|&byte| byte == 0)?;
         std::str::from_utf8(&rest[..end]).ok()
     }
 

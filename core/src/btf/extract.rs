@@ -158,7 +158,7 @@ impl Btf {
     }
 
     fn field_of(&self, structure: Type, field: &str) -> Option<Field> {
-        let (bits, type_id) = self.member(structure, field, MAX_DEPTH)?;
+        let (bits, type_id) = self.member(structure, field)?;
         let type_name = self.spell(type_id, MAX_DEPTH)?;
         Some(Field { offset: bits / 8, bit: bits % 8, type_name })
     }

@@ -2,11 +2,27 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Btf, Kind, MAX_DEPTH, Type};
+use super::{Btf, Kind, MAX_DEPTH, MAX_MEMBERS, Type};
 
-/// Members of one structure that are looked at: far more than any has, so that a made-up one whose
-/// members contain it ends.
-const MAX_MEMBERS: usize = 100_000;
+/// How much text is made of each byte of type information: kernels' own becomes about as much as it is
+/// long. Made-up type information is as short as the names that it repeats without end.
+const TEXT_PER_BYTE: usize = 64;
+
+/// What a listing may still become.
+struct Room {
+    /// Members of the structure that is being listed.
+    members: usize,
+    /// Bytes of text.
+    text: usize,
+}
+
+impl Room {
+    /// Makes room for a text; `None` if there is none left.
+    fn take(&mut self, text: &str) -> Option<()> {
+        self.text = self.text.checked_sub(text.len())?;
+        Some(())
+    }
+}
 
 /// All functions and structures. Several may have one name: static functions of different files, say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,9 +35,10 @@ pub struct Listing {
 }
 
 impl Btf {
-    /// Lists everything that has a name.
+    /// Lists everything that has a name. What is made up to become endless is cut off.
     pub fn listing(&self) -> Listing {
         let mut listing = Listing::default();
+        let mut room = Room { members: 0, text: self.bytes.len().saturating_mul(TEXT_PER_BYTE) };
         for id in 1..=self.types.len() as u32 {
             let Some(found) = self.type_by_id(id) else { continue };
             let Some(name) = self.string(found.name).filter(|name| !name.is_empty()) else {
@@ -30,14 +47,17 @@ impl Btf {
             match found.kind {
                 Kind::Function => {
                     if let Some(prototype) = self.prototype_of(found) {
-                        let all = listing.functions.entry(name.to_owned()).or_default();
-                        all.insert(prototype.declare(name));
+                        let declaration = prototype.declare(name);
+                        if room.take(&declaration).is_none() {
+                            return listing;
+                        }
+                        listing.functions.entry(name.to_owned()).or_default().insert(declaration);
                     }
                 }
                 Kind::Struct | Kind::Union => {
                     let mut lines = vec![format!("{} bytes", found.target)];
-                    let mut left = MAX_MEMBERS;
-                    self.list_members(found, 0, MAX_DEPTH, &mut left, &mut lines);
+                    room.members = MAX_MEMBERS;
+                    self.list_members(found, 0, MAX_DEPTH, &mut room, &mut lines);
                     listing.structures.entry(name.to_owned()).or_default().insert(lines);
                 }
                 _ => {}
@@ -52,13 +72,13 @@ impl Btf {
         structure: Type,
         base_bits: u32,
         depth: u32,
-        left: &mut usize,
+        room: &mut Room,
         lines: &mut Vec<String>,
     ) {
         let Some(depth) = depth.checked_sub(1) else { return };
         for index in 0..structure.vlen as usize {
-            let Some(fewer) = left.checked_sub(1) else { return };
-            *left = fewer;
+            let Some(fewer) = room.members.checked_sub(1) else { return };
+            room.members = fewer;
             let at = structure.tail + 12 * index;
             let (Some(name), Some(type_id), Some(offset)) = (
                 self.u32(at).and_then(|name| self.string(name)),
@@ -72,13 +92,17 @@ impl Btf {
             let inner = self.strip(type_id);
             match inner.filter(|inner| matches!(inner.kind, Kind::Struct | Kind::Union)) {
                 Some(inner) if name.is_empty() => {
-                    self.list_members(inner, bits, depth, left, lines);
+                    self.list_members(inner, bits, depth, room, lines);
                 }
                 _ => {
                     let type_name = self.spell(type_id, MAX_DEPTH).unwrap_or_else(|| "?".into());
                     let space = if type_name.ends_with('*') { "" } else { " " };
                     let bit = if bits % 8 == 0 { String::new() } else { format!(":{}", bits % 8) };
-                    lines.push(format!("{}{bit} {type_name}{space}{name}", bits / 8));
+                    let line = format!("{}{bit} {type_name}{space}{name}", bits / 8);
+                    if room.take(&line).is_none() {
+                        return;
+                    }
+                    lines.push(line);
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! What the BTF of a compiled object says of its maps and relocations.
 
-use super::{Btf, Kind, Type};
+use super::{Btf, Kind, MAX_DEPTH, Type};
 
 impl Btf {
     /// The types of the maps in `.maps`: of each its field `type`, a pointer to an array of so many
@@ -13,13 +13,14 @@ impl Btf {
         maps.flat_map(|section| {
             (0..section.vlen as usize).filter_map(move |index| {
                 let variable = self.type_by_id(self.u32(section.tail + 12 * index)?)?;
-                self.map_type(self.strip(variable.target)?)
+                self.map_type(self.strip(variable.target)?, MAX_DEPTH)
             })
         })
         .collect()
     }
 
-    fn map_type(&self, definition: Type) -> Option<u32> {
+    fn map_type(&self, definition: Type, depth: u32) -> Option<u32> {
+        let depth = depth.checked_sub(1)?;
         if definition.kind != Kind::Struct {
             return None;
         }
@@ -27,7 +28,7 @@ impl Btf {
             let at = definition.tail + 12 * index;
             if !self.string_is(self.u32(at)?, "type") {
                 // Aya nests the definition in its own types.
-                return self.map_type(self.strip(self.u32(at + 4)?)?);
+                return self.map_type(self.strip(self.u32(at + 4)?)?, depth);
             }
             let pointer = self.strip(self.u32(at + 4)?)?;
             let array = self.strip(pointer.target)?;

@@ -85,6 +85,55 @@ fn a_type_that_contains_itself_ends() {
     assert_eq!(btf.member_offset("outer", "x"), None);
 }
 
+/// A structure with forty members of its own type, and one with a long name.
+fn wide() -> Btf {
+    let mut b = Builder::new();
+    let long = b.string(&"n".repeat(MAX_NAME));
+    let members: Vec<u32> = [0, 1, 0].repeat(40).into_iter().chain([long, 0, 0]).collect();
+    b.add(4, "wide", 41, 8, &members);
+    Btf::parse(b.build()).unwrap()
+}
+
+#[test]
+fn a_type_that_contains_itself_many_times_ends() {
+    assert_eq!(wide().member_offset("wide", "x"), None);
+    assert_eq!(wide().member_offset("wide", &"n".repeat(MAX_NAME)), Some(0));
+}
+
+#[test]
+fn a_listing_is_no_longer_than_its_types_can_make_it() {
+    let btf = wide();
+    let listing = btf.listing();
+    let text: usize = listing.structures.values().flatten().flatten().map(String::len).sum();
+    assert!((1000..=65 * btf.bytes.len()).contains(&text), "{text} bytes");
+}
+
+#[test]
+fn no_kernel_has_longer_names_or_more_parameters() {
+    let mut b = Builder::new();
+    let name = b.string(&"n".repeat(MAX_NAME + 1));
+    b.add(4, "s", 1, 8, &[name, 0, 0]);
+    let parameters = |count: u32| [0, 0].repeat(count as usize);
+    let many = b.add(13, "", MAX_PARAMETERS + 1, 0, &parameters(MAX_PARAMETERS + 1));
+    let enough = b.add(13, "", MAX_PARAMETERS, 0, &parameters(MAX_PARAMETERS));
+    b.add(12, "many", 1, many, &[]);
+    b.add(12, "enough", 1, enough, &[]);
+    let btf = Btf::parse(b.build()).unwrap();
+    assert_eq!(btf.member_offset("s", &"n".repeat(MAX_NAME + 1)), None);
+    assert_eq!(btf.prototype("many"), None);
+    assert_eq!(btf.prototype("enough").unwrap().parameters.len(), MAX_PARAMETERS as usize);
+}
+
+#[test]
+fn a_map_whose_type_contains_itself_has_none() {
+    let mut b = Builder::new();
+    let inner = b.string("inner");
+    b.add(4, "endless", 1, 8, &[inner, 1, 0]);
+    let map = b.add(14, "map", 0, 1, &[1]);
+    b.add(15, ".maps", 1, 8, &[map, 0, 8]);
+    assert!(Btf::parse(b.build()).unwrap().map_types().is_empty());
+}
+
 proptest::proptest! {
     #[test]
     fn no_bytes_make_it_panic(at in 0usize..400, byte: u8) {
