@@ -134,7 +134,9 @@ fn image(bytes: &[u8]) -> Result<Examined, ImageError> {
 /// The configuration embedded in a kernel with `CONFIG_IKCONFIG`.
 fn embedded_config(vmlinux: &[u8]) -> Option<Config> {
     let [start, end] = IKCONFIG;
-    memchr::memmem::find_iter(vmlinux, start).find_map(|at| {
+    // Behind the last end, no start is looked at: each would be looked through to the end of the image.
+    let last = memchr::memmem::rfind(vmlinux, end)?;
+    memchr::memmem::find_iter(&vmlinux[..last], start).find_map(|at| {
         let rest = &vmlinux[at + start.len()..];
         let length = memchr::memmem::find(rest, end)?;
         let text = Compression::Gzip.decompress(&rest[..length], MAX_CONFIG).ok()?;

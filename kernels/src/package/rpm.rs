@@ -93,7 +93,7 @@ pub(super) fn for_each_member<E: From<PackageError>>(
         if magic == *stripped_cpio::MAGIC {
             let file = stripped_cpio::next(&mut payload, &files)?;
             let mut content = (&mut payload).take(file.size);
-            show(&file.path, file.mode, &mut content, visit)?;
+            show(&file.path()?, file.mode, &mut content, visit)?;
             io::copy(&mut content, &mut io::sink()).map_err(PackageError::from)?;
             if content.limit() > 0 {
                 return Err(PackageError::Truncated.into());
@@ -307,6 +307,27 @@ mod tests {
             let cut = for_each_member(&mut &package[..length], Limits::default(), &mut visit);
             assert!(cut.is_err(), "{length}");
         }
+    }
+
+    #[test]
+    fn an_absurd_directory_is_not_written_out_for_every_file() {
+        const FILES: u32 = 1000;
+        let dir = format!("/{}/\0", "d".repeat(1 << 20));
+        let (names, zeros) = ("f\0".repeat(FILES as usize), vec![0; 8 * FILES as usize]);
+        let inodes: Vec<u8> = (0..FILES).flat_map(u32::to_be_bytes).collect();
+        let described = header(&[
+            (tag::PAYLOAD_COMPRESSOR, STRING, 1, &b"none\0"[..]),
+            (tag::FILE_MODES, 3, FILES, &zeros),
+            (tag::FILE_INODES, 4, FILES, &inodes),
+            (tag::DIR_INDEXES, 4, FILES, &zeros),
+            (tag::FILE_NAMES, 8, FILES, names.as_bytes()),
+            (tag::DIR_NAMES, 8, 1, dir.as_bytes()),
+            (tag::LONG_FILE_SIZES, 5, FILES, &zeros),
+        ]);
+        let mut payload = b"07070X00000001\0\0".to_vec();
+        payload.extend(cpio(&[]));
+        let error = members(&package(&header(&[]), &described, &payload)).unwrap_err();
+        assert!(matches!(error, PackageError::LongName { .. }), "{error:?}");
     }
 
     #[test]

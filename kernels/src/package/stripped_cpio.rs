@@ -15,18 +15,32 @@ pub(super) const MAGIC: &[u8] = b"07070X";
 const NUMBER: usize = 8;
 const FILLED: usize = 10;
 
+/// The longest path, in bytes: far more than any file has.
+const MAX_PATH: usize = 1 << 16;
+
 /// A file in the package's file list.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Listed {
-    /// With a leading `./`.
-    pub(super) path: String,
+pub(super) struct Listed<'a> {
+    dir: &'a str,
+    name: &'a str,
     pub(super) mode: u32,
     /// How many bytes of it are in the archive.
     pub(super) size: u64,
 }
 
+impl Listed<'_> {
+    /// With a leading `./`. Made when it is needed: a list can name one long directory for every file.
+    pub(super) fn path(&self) -> Result<String, PackageError> {
+        let dir = self.dir.trim_start_matches('/');
+        match dir.len() + self.name.len() <= MAX_PATH {
+            true => Ok(format!("./{dir}{}", self.name)),
+            false => Err(PackageError::LongName { limit: MAX_PATH as u64 }),
+        }
+    }
+}
+
 /// All files of the list; empty if the list is malformed.
-pub(super) fn list(header: &Header) -> Vec<Listed> {
+pub(super) fn list(header: &Header) -> Vec<Listed<'_>> {
     let dirs = header.strings(tag::DIR_NAMES);
     let names = header.strings(tag::FILE_NAMES);
     let indexes = header.numbers(tag::DIR_INDEXES);
@@ -38,23 +52,24 @@ pub(super) fn list(header: &Header) -> Vec<Listed> {
     };
     // Among hard links to one file, the last has the content.
     let last: HashMap<_, _> = inodes.iter().enumerate().map(|(at, inode)| (*inode, at)).collect();
-    let listed = |(at, name): (usize, &&str)| {
+    let listed = |(at, name)| {
         let dir = dirs.get(usize::try_from(*indexes.get(at)?).ok()?)?;
         let has_content = inodes.get(at).and_then(|inode| last.get(inode)).is_none_or(|l| *l == at);
         Some(Listed {
-            path: format!("./{}{name}", dir.trim_start_matches('/')),
+            dir,
+            name,
             mode: u32::try_from(*modes.get(at)?).ok()?,
             size: if has_content { *sizes.get(at)? } else { 0 },
         })
     };
-    names.iter().enumerate().map_while(listed).collect()
+    names.into_iter().enumerate().map_while(listed).collect()
 }
 
 /// Reads which file comes next, after the magic number.
 pub(super) fn next<'a>(
     archive: &mut dyn Read,
-    files: &'a [Listed],
-) -> Result<&'a Listed, PackageError> {
+    files: &'a [Listed<'a>],
+) -> Result<&'a Listed<'a>, PackageError> {
     let mut number = [0; FILLED];
     archive.read_exact(&mut number)?;
     let number = std::str::from_utf8(&number[..NUMBER]).ok();
