@@ -30,8 +30,10 @@ fn main() {
     println!("cargo::rerun-if-env-changed={GUEST_VARIABLE}");
     println!("cargo::rerun-if-changed=build.rs");
     let out = PathBuf::from(variable("OUT_DIR"));
+    // Fuzz targets run no guest.
+    let is_fuzzed = env::var_os("CARGO_CFG_FUZZING").is_some();
     let programs = match variable("PROFILE").as_str() {
-        "release" => programs(&guest_dir(&out)),
+        "release" if !is_fuzzed => programs(&guest_dir(&out)),
         // Debug builds are for `cargo xtask`, which names the directory of the programs.
         _ => Vec::new(),
     };

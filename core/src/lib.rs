@@ -43,6 +43,8 @@ pub mod dossier;
 pub mod elf;
 pub mod event;
 pub mod facts;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod ground_truth;
 pub mod names;
 pub mod needs;

@@ -15,6 +15,8 @@ mod digest;
 mod document;
 mod error_chain;
 mod from_source;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod image;
 pub mod interruption;
 mod package;

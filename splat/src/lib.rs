@@ -36,6 +36,8 @@ mod allow;
 mod body;
 mod clean;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod guilty_frame;
 mod headline;
 mod kind;

@@ -7,6 +7,8 @@ pub mod bench;
 pub mod checkpoints;
 pub mod console;
 pub mod dossier;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod golden;
 pub mod guest_programs;
 pub mod image;

@@ -13,6 +13,7 @@ mod book;
 mod build;
 mod dist;
 mod findings;
+mod fuzz;
 mod guest;
 mod install;
 mod invocation;
@@ -69,6 +70,7 @@ enum Command {
     Workflows(workflows::Args),
     Pages(pages::Args),
     Findings(findings::Args),
+    Fuzz(fuzz::Args),
 }
 
 fn main() -> Exit {
@@ -103,6 +105,7 @@ fn run() -> Exit {
         Command::Workflows(args) => workflows::run(&args),
         Command::Pages(args) => pages::run(&args),
         Command::Findings(args) => findings::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -211,6 +211,7 @@ fn agree(purpose: Purpose, consent: Consent) -> Result<()> {
         let builds = match purpose {
             Purpose::Work | Purpose::Test => "",
             Purpose::Release => " --only release",
+            Purpose::Fuzz => " --only fuzz",
             Purpose::Build | Purpose::BuildBtf => " --builds",
         };
         bail!("cannot ask without a terminal: run `cargo xtask setup --yes{builds}`");

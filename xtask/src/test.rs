@@ -145,6 +145,7 @@ fn stages(bpf_target_dir: &str) -> Vec<Stage> {
             "kills",
             Invocation::cargo(["xtask", "soak", "--kills", "12", "--kernel", SMALL_MATRIX[1]]),
         ),
+        stage("fuzz", Invocation::cargo(["xtask", "fuzz", "--seconds", "60", "--jobs", "2"])),
     ]
 }
 

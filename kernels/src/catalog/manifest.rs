@@ -176,7 +176,11 @@ pub(crate) fn read_matrix(
 }
 
 /// Merges a file into the matrix. Its entries replace those of other files with the same id.
-fn merge(matrix: &mut Matrix, document: &Document, origin: Origin) -> Result<(), DocumentError> {
+pub(crate) fn merge(
+    matrix: &mut Matrix,
+    document: &Document,
+    origin: Origin,
+) -> Result<(), DocumentError> {
     let manifest: Manifest = document.parse()?;
     if *manifest.schema.get_ref() != SCHEMA {
         let found = manifest.schema.get_ref();

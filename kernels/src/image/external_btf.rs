@@ -58,7 +58,8 @@ pub(super) fn stored(
     Ok(dir.join(RAW))
 }
 
-fn extract(bytes: &[u8], release: &str) -> Result<Vec<u8>, ExternalBtfError> {
+/// The raw BTF in the content of a file.
+pub(crate) fn extract(bytes: &[u8], release: &str) -> Result<Vec<u8>, ExternalBtfError> {
     let bytes = Compression::of_content(bytes)
         .decompress(bytes, MAX_FILE)
         .map_err(ExternalBtfError::Compression)?;

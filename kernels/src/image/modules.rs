@@ -202,7 +202,7 @@ impl Supply {
 }
 
 /// The dependencies of a module: the `depends=` of its `.modinfo`, which modpost(1) writes.
-fn depends(name: &str, content: &[u8]) -> Result<Vec<String>, ModuleError> {
+pub(crate) fn depends(name: &str, content: &[u8]) -> Result<Vec<String>, ModuleError> {
     let not_a_module = || ModuleError::NotAModule { name: name.to_owned() };
     let elf = object::File::parse(content).map_err(|_| not_a_module())?;
     let section = elf.section_by_name(".modinfo").ok_or_else(not_a_module)?;

@@ -82,16 +82,22 @@ impl<'a> BzImage<'a> {
         Ok(BzImage { release, payload })
     }
 
+    /// How many bytes a compressed payload says that it has without its compression.
+    ///
+    /// The kernel's build appends the size (scripts/Makefile.lib, size_append). gzip's own trailer has it
+    /// in the same place.
+    pub(crate) fn size(&self) -> u64 {
+        let size = self.payload.len().checked_sub(4).and_then(|at| u32_at(self.payload, at));
+        u64::from(size.unwrap_or(0))
+    }
+
     /// The ELF file; `None` if its compression is not supported.
     pub(crate) fn extract(&self) -> Result<Option<Vec<u8>>, ImageError> {
         let payload = self.payload;
         if is_elf(payload) {
             return Ok(Some(payload.to_vec()));
         }
-        // The kernel's build appends the uncompressed size (scripts/Makefile.lib, size_append).
-        // gzip's own trailer has it in the same place.
-        let size = payload.len().checked_sub(4).and_then(|at| u32_at(payload, at));
-        let size = u64::from(size.unwrap_or(0));
+        let size = self.size();
         if size > MAX_KERNEL {
             return Err(ImageError::NotAKernel("its payload claims an absurd size"));
         }

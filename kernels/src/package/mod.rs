@@ -185,13 +185,21 @@ impl Format {
 /// A bare image is passed as the single member `boot/vmlinuz-RELEASE`, as a package would have it.
 pub(crate) fn for_each_member<E: From<PackageError>>(
     package: &mut dyn Read,
+    visit: impl FnMut(&mut Member<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    for_each_member_within(package, Limits::default(), visit)
+}
+
+/// The same, within limits of the caller's.
+pub(crate) fn for_each_member_within<E: From<PackageError>>(
+    package: &mut dyn Read,
+    limits: Limits,
     mut visit: impl FnMut(&mut Member<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut head = Vec::new();
     package.take(HEAD).read_to_end(&mut head).map_err(PackageError::from)?;
     let format = Format::of(&head)?;
     let mut package = head.chain(package);
-    let limits = Limits::default();
     match format {
         Format::Deb => deb::for_each_member(&mut package, limits, &mut visit),
         Format::Rpm => rpm::for_each_member(&mut package, limits, &mut visit),

@@ -28,6 +28,8 @@
 #![warn(missing_docs)]
 
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod message;
 mod packed;
 pub mod suite;

@@ -6,10 +6,10 @@
 //! blocks are not compressed: a translated guest would spend more time on decompressing them than
 //! reading takes.
 
-mod archive;
+pub(crate) mod archive;
 mod directory;
-mod squashfs;
-mod tree;
+pub(crate) mod squashfs;
+pub(crate) mod tree;
 
 use std::{
     fs,

@@ -85,9 +85,13 @@ impl Input {
     /// Reads a directory with a `report.json`, or such a file.
     pub(super) fn read(path: &Path) -> Result<Self, InputError> {
         let path = if path.is_dir() { path.join("report.json") } else { path.to_owned() };
-        let text = bytes(&path)?;
-        let report = Report::parse(&path, &text)?;
-        let too_large = |what: String| InputError::TooLarge { path: path.clone(), what };
+        Input::parse(&path, &bytes(&path)?)
+    }
+
+    /// Reads the content of a `report.json`; errors name its path.
+    pub(super) fn parse(path: &Path, text: &[u8]) -> Result<Self, InputError> {
+        let report = Report::parse(path, text)?;
+        let too_large = |what: String| InputError::TooLarge { path: path.to_owned(), what };
         if report.cells.len() > CELLS {
             return Err(too_large(format!("{} cells", report.cells.len())));
         }
@@ -100,17 +104,17 @@ impl Input {
             return Err(too_large(format!("a name has {} bytes", name.len())));
         }
         let started: Timestamp = report.run.started.parse().map_err(|source| InputError::Time {
-            path: path.clone(),
+            path: path.to_owned(),
             started: report.run.started.chars().take(NAME).collect(),
             source,
         })?;
-        let arch = serde_json::from_slice::<Architectures>(&text).map(|all| all.kernels);
+        let arch = serde_json::from_slice::<Architectures>(text).map(|all| all.kernels);
         let arch = arch.unwrap_or_default().into_iter();
         let arch = arch.filter_map(|kernel| Some((kernel.id, kernel.arch?)));
         let dir = path.parent().unwrap_or(Path::new("")).to_owned();
         Ok(Input {
             arch: arch.collect(),
-            digest: digest(&text),
+            digest: digest(text),
             dir: RunDir::open(dir),
             report,
             started,

@@ -70,6 +70,19 @@ impl Address {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Site(BTreeMap<String, Vec<u8>>);
 
+/// The pages of one run, by the content of its report; none if that is no report.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn of_report(text: &[u8]) -> Option<BTreeMap<String, Vec<u8>>> {
+    let mut collection = Collection::default();
+    collection.add(Input::parse(Path::new("report.json"), text).ok()?).ok()?;
+    let options = Options {
+        title: "A title".to_owned(),
+        url: Some(Address("https://example.org/".to_owned())),
+        evidence: false,
+    };
+    Some(pages::all(&collection.finish().ok()?, &options))
+}
+
 /// What is in a site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {

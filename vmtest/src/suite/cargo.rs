@@ -2,9 +2,9 @@
 //! guests of its own.
 
 mod arguments;
-mod listing;
-mod messages;
-mod name;
+pub(crate) mod listing;
+pub(crate) mod messages;
+pub(crate) mod name;
 
 use std::{
     collections::BTreeSet,

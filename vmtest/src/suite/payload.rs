@@ -6,8 +6,8 @@
 //! `/usr/sbin`, `/lib` and `/usr/lib`.
 
 mod archive;
-mod elf;
-mod script;
+pub(crate) mod elf;
+pub(crate) mod script;
 mod tools;
 
 use std::{

@@ -44,6 +44,14 @@ const DENY: Crate = Crate {
     }),
 };
 
+/// Builds the fuzz targets with what libFuzzer needs.
+const FUZZ: Crate = Crate {
+    name: "cargo-fuzz",
+    version: "0.13.2",
+    minimum: (0, 13, 2),
+    options: &[],
+    archive: None,
+};
 /// Lists what a release consists of.
 const CYCLONEDX: Crate = Crate {
     name: "cargo-cyclonedx",
@@ -83,6 +91,8 @@ pub(crate) enum Purpose {
     Work,
     /// To test the project itself.
     Test,
+    /// To fuzz what reads foreign bytes.
+    Fuzz,
     /// To make a release.
     Release,
     /// To build kernels from their source.
@@ -94,8 +104,9 @@ pub(crate) enum Purpose {
 impl Purpose {
     /// Whether this purpose also needs everything for the other one.
     pub(crate) fn includes(self, other: Purpose) -> bool {
-        use Purpose::{Build, BuildBtf, Release, Test, Work};
-        self == other || matches!((self, other), (Test | Release, Work) | (BuildBtf, Build))
+        use Purpose::{Build, BuildBtf, Fuzz, Release, Test, Work};
+        let needs = (self, other);
+        self == other || matches!(needs, (Test | Release, Work) | (Test, Fuzz) | (BuildBtf, Build))
     }
 }
 
@@ -311,6 +322,20 @@ pub(crate) const ALL: &[Requirement] = &[
         purpose: Purpose::Test,
         origin: Origin::Linters,
         detect: detect::linters,
+    },
+    Requirement {
+        name: "C++ compiler",
+        why: "compiles libFuzzer",
+        purpose: Purpose::Fuzz,
+        origin: Origin::Packages(Packages { apt: &["g++"], dnf: &["gcc-c++"], pacman: &["gcc"] }),
+        detect: |machine| detect::program(machine, "c++"),
+    },
+    Requirement {
+        name: "cargo-fuzz",
+        why: "builds the fuzz targets",
+        purpose: Purpose::Fuzz,
+        origin: Origin::Crate(FUZZ),
+        detect: |machine| detect::crate_program(machine, &FUZZ),
     },
     Requirement {
         name: "cargo-cyclonedx",

@@ -45,7 +45,7 @@ pub(super) fn uncompressed(path: &Path, file: File, dir: &Path) -> Result<File, 
 }
 
 /// Reads everything but the content of files. Extended attributes are ignored.
-pub(super) fn read(path: &Path, archive: &File) -> Result<Tree, RootError> {
+pub(crate) fn read(path: &Path, archive: &File) -> Result<Tree, RootError> {
     let not_an_archive = |source| RootError::NotAnArchive { path: path.to_owned(), source };
     check_sizes(path, archive)?;
     let mut tree = Tree::default();
@@ -54,7 +54,8 @@ pub(super) fn read(path: &Path, archive: &File) -> Result<Tree, RootError> {
     let mut end = 0;
     for entry in Archive::new(archive).entries_with_seek().map_err(not_an_archive)? {
         let mut entry = entry.map_err(not_an_archive)?;
-        end = entry.raw_file_position().saturating_add(entry.size()).next_multiple_of(BLOCK);
+        end = entry.raw_file_position().saturating_add(entry.size());
+        end = end.checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX);
         let name = entry.path().map_err(not_an_archive)?.into_owned();
         let refuse = |why| RootError::Entry { path: path.to_owned(), name: name.clone(), why };
         let place = absolute(&name).ok_or_else(|| refuse("leads out of the root"))?;

@@ -15,7 +15,7 @@ use backhand::{
 use super::tree::{Attributes, Content, Kind, Node, Tree};
 
 /// Why a file system can't be laid out, or written.
-pub(super) type LayoutError = BackhandError;
+pub(crate) type LayoutError = BackhandError;
 
 static STORED: Stored = Stored;
 
@@ -52,7 +52,7 @@ impl CompressionAction for Stored {
 }
 
 /// Writes the file system. Content that is not in files of its own comes from `archive`.
-pub(super) fn write(
+pub(crate) fn write(
     tree: &Tree,
     archive: Option<&File>,
     image: &mut File,

@@ -7,25 +7,25 @@ use std::{
 
 /// What is in a root file system: nodes by their absolute paths, directories before their content.
 #[derive(Debug, Default)]
-pub(super) struct Tree {
-    pub(super) nodes: BTreeMap<PathBuf, Node>,
+pub(crate) struct Tree {
+    pub(crate) nodes: BTreeMap<PathBuf, Node>,
 }
 
 /// A file of any kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Node {
-    pub(super) attributes: Attributes,
-    pub(super) kind: Kind,
+pub(crate) struct Node {
+    pub(crate) attributes: Attributes,
+    pub(crate) kind: Kind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Attributes {
+pub(crate) struct Attributes {
     /// The permissions, with set-user-id and the like.
-    pub(super) mode: u16,
-    pub(super) user: u32,
-    pub(super) group: u32,
+    pub(crate) mode: u16,
+    pub(crate) user: u32,
+    pub(crate) group: u32,
     /// Seconds since 1970.
-    pub(super) time: u32,
+    pub(crate) time: u32,
 }
 
 impl Attributes {
@@ -34,7 +34,7 @@ impl Attributes {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Directory,
     File(Content),
     SymbolicLink(PathBuf),
@@ -45,7 +45,7 @@ pub(super) enum Kind {
 
 /// Where a file's bytes are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Content {
+pub(crate) enum Content {
     /// In an archive, at this position.
     Archived { position: u64, length: u64 },
     /// In a file of this machine.
@@ -58,13 +58,13 @@ const LONGEST_NAME: usize = 255;
 const LONGEST_TARGET: usize = 4095;
 
 impl Tree {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.nodes.keys().all(|path| path == Path::new("/"))
     }
 
     /// Adds a node, which takes the place of an earlier one of this path. The error completes "the
     /// entry ...".
-    pub(super) fn add(&mut self, path: &Path, node: Node) -> Result<(), &'static str> {
+    pub(crate) fn add(&mut self, path: &Path, node: Node) -> Result<(), &'static str> {
         if path.file_name().is_some_and(|name| name.len() > LONGEST_NAME) {
             return Err(
                 "has a name of more than 255 bytes, which no file system of Linux can hold",
@@ -100,7 +100,7 @@ impl Tree {
 }
 
 /// The absolute path of a name such as `./usr/bin` or `usr/bin/`; none if it leads out of the root.
-pub(super) fn absolute(name: &Path) -> Option<PathBuf> {
+pub(crate) fn absolute(name: &Path) -> Option<PathBuf> {
     let mut path = PathBuf::from("/");
     for component in name.components() {
         match component {
@@ -113,7 +113,7 @@ pub(super) fn absolute(name: &Path) -> Option<PathBuf> {
 }
 
 /// The number of a device, as Linux encodes it since 2.6 (`new_encode_dev`, include/linux/kdev_t.h).
-pub(super) fn device_number(major: u32, minor: u32) -> u32 {
+pub(crate) fn device_number(major: u32, minor: u32) -> u32 {
     (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12)
 }
 

@@ -6,7 +6,7 @@
 pub struct NoListing(String);
 
 /// The names of tests and benchmarks.
-pub(super) fn names(text: &str) -> Result<Vec<String>, NoListing> {
+pub(crate) fn names(text: &str) -> Result<Vec<String>, NoListing> {
     let lines = text.lines().filter(|line| !line.trim().is_empty());
     lines
         .map(|line| match line.rsplit_once(": ") {

@@ -93,7 +93,7 @@ pub struct TestProgram {
 
 /// The programs with tests, in the order of their packages and kinds. Lines that are not cargo's
 /// messages are ignored: a build script's are among them.
-pub(super) fn test_programs(text: &str) -> Vec<TestProgram> {
+pub(crate) fn test_programs(text: &str) -> Vec<TestProgram> {
     let mut artifacts = Vec::new();
     let mut scripts: BTreeMap<String, BuildScript> = BTreeMap::new();
     for line in text.lines().filter(|line| line.starts_with('{')) {

@@ -10,7 +10,7 @@ const LONGEST: usize = 180;
 const DIGITS: usize = 16;
 
 /// `PACKAGE/lib` or `PACKAGE/test/NAME`.
-pub(super) fn of_program(program: &TestProgram) -> String {
+pub(crate) fn of_program(program: &TestProgram) -> String {
     let package = safe(&program.package);
     let kind = match program.kind {
         Kind::Lib => return format!("{package}/lib"),
@@ -23,7 +23,7 @@ pub(super) fn of_program(program: &TestProgram) -> String {
 }
 
 /// `PACKAGE/lib/module::test`.
-pub(super) fn of_test(program: &TestProgram, test: &str) -> String {
+pub(crate) fn of_test(program: &TestProgram, test: &str) -> String {
     format!("{}/{}", of_program(program), safe(test))
 }
 

@@ -42,7 +42,7 @@ pub(super) fn needs(
 }
 
 /// The dynamic linker that a program names; none for a static program.
-fn linker(bytes: &[u8]) -> object::read::Result<Option<PathBuf>> {
+pub(crate) fn linker(bytes: &[u8]) -> object::read::Result<Option<PathBuf>> {
     let header = FileHeader64::<LittleEndian>::parse(bytes)?;
     let endian = header.endian()?;
     for segment in header.program_headers(endian, bytes)? {
@@ -87,7 +87,7 @@ fn libraries(
 /// Parses lines of `name => path (address)`, or `path (address)` for a library that is needed by
 /// its path. What the kernel provides has no file. The error is the name of a library that was not
 /// found.
-fn listed(text: &str) -> Result<Vec<PathBuf>, String> {
+pub(crate) fn listed(text: &str) -> Result<Vec<PathBuf>, String> {
     let mut files = Vec::new();
     for line in text.lines().map(str::trim) {
         let (name, rest) = line.split_once(" => ").unwrap_or((line, line));

@@ -13,9 +13,9 @@ const FIRST_LINE: u64 = 256;
 
 /// What runs a script.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Interpreter {
+pub(crate) struct Interpreter {
     /// The interpreter. For env(1), also the program that it looks up.
-    pub(super) programs: Vec<String>,
+    pub(crate) programs: Vec<String>,
 }
 
 /// The interpreter of a script; none if the file does not begin with `#!`.
@@ -26,7 +26,8 @@ pub(super) fn interpreter(path: &Path) -> Result<Option<Interpreter>, PayloadErr
     Ok(parse(&line))
 }
 
-fn parse(line: &[u8]) -> Option<Interpreter> {
+/// The interpreter that a first line names.
+pub(crate) fn parse(line: &[u8]) -> Option<Interpreter> {
     let rest = str::from_utf8(line.strip_prefix(b"#!")?).ok()?;
     let mut words = rest.split_whitespace();
     let program = words.next()?.to_owned();
