@@ -218,7 +218,8 @@ fn programs(elf: &ElfFile64<'_>) -> Result<Vec<ProgramNeeds>, NeedsError> {
     for symbol in elf.symbols().filter(functions) {
         let Some(index) = symbol.section_index() else { continue };
         let section = elf.section_by_index(index)?;
-        if section.name()? == SHARED {
+        // What is not executable is no program, whatever a symbol says.
+        if section.kind() != SectionKind::Text || section.name()? == SHARED {
             continue;
         }
         let data = section.data()?;
@@ -301,6 +302,20 @@ mod tests {
         assert!(matches!(check(b""), Err(NeedsError::Elf(_))));
         let this_test = std::fs::read(std::env::current_exe().unwrap()).unwrap();
         assert!(matches!(check(&this_test), Err(NeedsError::OtherMachine)));
+    }
+
+    #[test]
+    fn what_is_not_executable_is_no_program() {
+        const FLAGS: usize = 8;
+        const EXECUTABLE: u8 = 4;
+        let mut object = include_bytes!("../../fuzz/seeds/object/ring.bpf.o").to_vec();
+        assert_eq!(of_object(&object).unwrap().programs.len(), 1);
+        let headers = word(&object, 40).unwrap() as usize;
+        for header in (headers..object.len()).step_by(64) {
+            object[header + FLAGS] &= !EXECUTABLE;
+        }
+        let needs = of_object(&object).unwrap();
+        assert_eq!((needs.programs, needs.helpers), (Vec::new(), BTreeSet::new()));
     }
 
     proptest::proptest! {
