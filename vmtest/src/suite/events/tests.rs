@@ -269,6 +269,13 @@ fn printed(events: &[Event], rename: impl Fn(u8) -> u32) -> String {
     events.iter().map(print).collect()
 }
 
+#[test]
+fn control_characters_are_escaped_in_events_too() {
+    let stdout = "{\"a\u{7f}\": \"\u{9b}31m\\u001b\"}\n".as_bytes();
+    let text = normalise(stdout, &suite(Order::Strict)).unwrap();
+    assert_eq!(text, "{\"a\\u007f\": \"\\u009b31m\\u001b\"}\n");
+}
+
 proptest! {
     /// Neither the order of events nor the values of names matter.
     #[test]

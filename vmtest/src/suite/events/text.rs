@@ -157,7 +157,13 @@ fn is_rounded(value: &Value) -> bool {
 }
 
 fn push_json(text: &mut String, value: &Value) {
-    let _ = write!(text, "{value}");
+    // JSON leaves some control characters as they are: U+007F to U+009F.
+    for character in value.to_string().chars() {
+        match character.is_control() {
+            true => drop(write!(text, "\\u{:04x}", u32::from(character))),
+            false => text.push(character),
+        }
+    }
 }
 
 /// The text of a line that is no event.
