@@ -42,7 +42,7 @@ pub(crate) fn map<'obj>(object: &'obj Object, name: &str) -> Result<MapImpl<'obj
 }
 
 pub(crate) fn bytes_of_config(config: &ProgramConfig) -> &[u8] {
-    // SAFETY: ProgramConfig is repr(C) without padding (a test in kernlab-abi counts its bytes), so
+    // SAFETY: ProgramConfig is repr(C) without padding (`layout.rs` of kernlab-abi refuses it), so
     // all of them are initialised, and the slice borrows it.
     unsafe {
         std::slice::from_raw_parts(

@@ -112,21 +112,3 @@ pub struct PendingOpen {
     /// Zero.
     pub reserved: u32,
 }
-
-#[cfg(test)]
-mod tests {
-    use core::mem::size_of;
-
-    use super::*;
-
-    #[test]
-    fn no_event_has_implicit_padding() {
-        assert_eq!(size_of::<FileKey>(), 8 + 8 + 4 + 4);
-        assert_eq!(size_of::<FileTotals>(), size_of::<EventHeader>() + 4 * 8 + 4 + 4 + NAME_LEN);
-        assert_eq!(size_of::<PendingTransfer>(), size_of::<FileKey>() + size_of::<FileTotals>());
-        assert_eq!(size_of::<FileLifeEvent>(), size_of::<EventHeader>() + 8 + NAME_LEN);
-        assert_eq!(size_of::<PendingUnlink>(), 8 + 8);
-        assert_eq!(size_of::<OpenEvent>(), size_of::<EventHeader>() + 4 + 4 + NAME_LEN);
-        assert_eq!(size_of::<PendingOpen>(), 8 + 4 + 4);
-    }
-}

@@ -1,15 +1,17 @@
 //! What the BPF programs and their loaders share: the events that cross the buffer and the
 //! configuration that crosses the `CONFIG` map.
 //!
-//! Everything is `repr(C)`, without implicit padding, and the same for the C programs (a header is
+//! Everything is `repr(C)`, without implicit padding (`layout.rs`), and the same for the C programs (a header is
 //! generated from this file when they are built) and the Rust programs.
 
 #![warn(missing_docs)]
 #![no_std]
 
 mod file;
+mod layout;
 
 pub use file::*;
+pub use layout::{LAYOUTS, MemberLayout, StructLayout};
 
 /// Bytes of a task's name, terminator included: `TASK_COMM_LEN`, include/linux/sched.h.
 pub const COMM_LEN: usize = 16;
@@ -347,32 +349,4 @@ pub struct ReadEvent {
     pub outcome: u32,
     /// Zero.
     pub reserved: u32,
-}
-
-#[cfg(test)]
-mod tests {
-    use core::mem::size_of;
-
-    use super::*;
-
-    #[test]
-    fn no_event_has_implicit_padding() {
-        assert_eq!(size_of::<EventHeader>(), 8 + 4 + 4 + COMM_LEN);
-        assert_eq!(size_of::<SysWriteEvent>(), size_of::<EventHeader>() + 8 + 8 + 4 + 4);
-        assert_eq!(size_of::<PendingWrite>(), 8 + 4 + 4);
-        assert_eq!(size_of::<InotifyEvent>(), size_of::<EventHeader>() + 4 + 4 + NAME_LEN);
-        assert_eq!(size_of::<CallEvent>(), size_of::<EventHeader>() + 8 * MAX_ARGUMENTS + TEXT_LEN);
-        assert_eq!(size_of::<SyncEvent>(), size_of::<EventHeader>() + 4 + 4);
-        assert_eq!(size_of::<SockAllocEvent>(), size_of::<EventHeader>() + 2 + 2 + 4);
-        assert_eq!(
-            size_of::<SocketWriteEvent>(),
-            size_of::<EventHeader>() + 8 + 2 * 4 * ADDRESS_WORDS + 4 + 4 * 2 + 4
-        );
-        assert_eq!(size_of::<PendingSocketWrite>(), 8 + 4 + 4);
-        assert_eq!(size_of::<UserCallEvent>(), size_of::<EventHeader>() + 8 * (USER_ARGUMENTS + 1));
-        assert_eq!(size_of::<PendingCall>(), 8 * USER_ARGUMENTS);
-        assert_eq!(size_of::<ReadEvent>(), size_of::<EventHeader>() + 8 + READ_LEN + 4 + 4);
-        assert_eq!(size_of::<Layout>(), 30 * 4);
-        assert_eq!(size_of::<ProgramConfig>(), 3 * 8 + 10 * 4 + size_of::<Layout>());
-    }
 }
