@@ -204,7 +204,7 @@ pub fn run(
         });
         let ended = nextest.run();
         // All cells have ended, so this is the last message.
-        let hung_up = Listener::hang_up(&listener.path());
+        let hung_up = listener.hang_up();
         ended.and_then(|ended| hung_up.map(|()| ended).map_err(|error| error.to_string()))
     });
     show.end();

@@ -5,8 +5,9 @@
 
 use std::{
     env, io,
+    net::Shutdown,
     os::unix::net::UnixDatagram,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use kernlab_core::outcome::{Outcome, Reason};
@@ -114,9 +115,12 @@ impl Listener {
         }
     }
 
-    /// Ends the wait of the listener at `path`.
-    pub fn hang_up(path: &Path) -> io::Result<()> {
-        UnixDatagram::unbound()?.send_to(&[], path).map(drop)
+    /// Ends the wait, once all messages that were sent before have been received.
+    ///
+    /// This does not depend on the socket's path: the directory for temporary files may have been
+    /// cleaned up meanwhile.
+    pub fn hang_up(&self) -> io::Result<()> {
+        self.socket.shutdown(Shutdown::Read)
     }
 }
 
@@ -140,12 +144,23 @@ mod tests {
         socket.connect(listener.path()).unwrap();
         let reporter = Reporter { socket: Some(socket), cell: "k/embedded/aya/t/s".into() };
         reporter.report(ProgressEvent::Booting);
-        Listener::hang_up(&listener.path()).unwrap();
+        listener.hang_up().unwrap();
         assert_eq!(
             listener.next(),
             Some(Progress { cell: "k/embedded/aya/t/s".into(), event: ProgressEvent::Booting })
         );
         assert_eq!(listener.next(), None);
+    }
+
+    #[test]
+    fn a_wait_ends_without_the_sockets_path() {
+        let listener = Listener::bind().unwrap();
+        std::fs::remove_dir_all(listener.dir.path()).unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| listener.next());
+            listener.hang_up().unwrap();
+            assert_eq!(waiting.join().unwrap(), None);
+        });
     }
 
     #[test]
