@@ -44,10 +44,13 @@ pub(super) fn verdict(
     Verdict::because(Outcome::Fail, Reason::OutOfMemory, message)
 }
 
-/// A verdict whose message speaks of want of memory, with how much there was.
+/// A verdict whose message speaks of want of memory in the guest, with how much there was.
 pub(super) fn with_advice(mut verdict: Verdict, memory_mib: u32) -> Verdict {
     let speaks = OF_PROGRAMS.iter().any(|words| verdict.message.contains(words));
-    if speaks && verdict.outcome != Outcome::Pass && verdict.reason != Some(Reason::OutOfMemory) {
+    // It is the host that ran out of memory or disk, or the advice is already there.
+    let is_none =
+        matches!(verdict.reason, Some(Reason::QemuFailed | Reason::HostIo | Reason::OutOfMemory));
+    if speaks && verdict.outcome != Outcome::Pass && !is_none {
         let advice = advice(memory_mib);
         verdict.message.push_str(&format!("\nif that was for want of memory: {advice}"));
     }
@@ -102,5 +105,12 @@ mod tests {
         );
         let other = Verdict::because(Outcome::Fail, Reason::UnexpectedExit, "exit code 1");
         assert_eq!(with_advice(other.clone(), 128), other);
+        for (reason, of_the_host) in [
+            (Reason::HostIo, "its evidence can't be written: No space left on device"),
+            (Reason::QemuFailed, "QEMU ended with exit status: 1: Cannot allocate memory"),
+        ] {
+            let verdict = Verdict::because(Outcome::Infra, reason, of_the_host);
+            assert_eq!(with_advice(verdict.clone(), 128), verdict);
+        }
     }
 }
