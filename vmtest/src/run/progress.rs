@@ -3,12 +3,7 @@
 //! Cells are separate processes, started by nextest, so they send datagrams to a socket. They never
 //! wait for the listener: a message that can't be sent at once is dropped.
 
-use std::{
-    env, io,
-    net::Shutdown,
-    os::unix::net::UnixDatagram,
-    path::PathBuf,
-};
+use std::{env, io, net::Shutdown, os::unix::net::UnixDatagram, path::PathBuf};
 
 use kernlab_core::outcome::{Outcome, Reason};
 use kernlab_kernels::{Event, Observer};

@@ -103,6 +103,19 @@ pub enum PackError {
     Root(#[from] RootError),
 }
 
+impl PackError {
+    /// Whether the store could not be written: then nothing is wrong with the suite.
+    pub fn is_about_the_store(&self) -> bool {
+        match self {
+            PackError::Archive(error) => error.is_about_the_store(),
+            PackError::Root(error) => {
+                matches!(error, RootError::Write { .. } | RootError::Store(_))
+            }
+            _ => false,
+        }
+    }
+}
+
 /// Collects and packs the files of a suite.
 pub(crate) fn pack(
     suite: &Suite,

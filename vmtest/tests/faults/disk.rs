@@ -162,6 +162,20 @@ fn a_full_project_is_named(#[case] options: &str) {
     }
 }
 
+/// Each limit is below the length of another file: a payload, an initramfs, a guest's memory.
+#[test]
+fn a_limit_of_file_sizes_is_no_fault_of_the_user() {
+    let bench = Bench::with_package();
+    for blocks in [0, 100, 3_000, 200_000] {
+        let line = format!("ulimit -f {blocks}; trap '' XFSZ; exec \"$0\" \"$@\"");
+        let told = run(&mut bench.exec_by(&["sh", "-c", &line]));
+        assert!(matches!(told.code, Some(3 | 125)), "{blocks}: {told:?}");
+        assert!(!told.stderr.contains("panicked"), "{told:?}");
+        bench.expect_nothing_left();
+    }
+    bench.expect_right();
+}
+
 #[test]
 fn a_store_that_is_read_only_is_named() {
     let bench = Bench::new();

@@ -102,6 +102,9 @@ impl From<SuiteRunError> for Failure {
         match error {
             SuiteRunError::Run(error) => error.into(),
             SuiteRunError::EmptyPart(_) => Failure { exit: Exit::Success, message: chain(&error) },
+            SuiteRunError::Pack { ref source, .. } if source.is_about_the_store() => {
+                Failure::infrastructure(&error)
+            }
             SuiteRunError::Pack { .. } | SuiteRunError::NoSuite { .. } | SuiteRunError::Glob(_) => {
                 Failure::usage(chain(&error))
             }

@@ -31,6 +31,17 @@ pub struct ArchiveError {
     source: io::Error,
 }
 
+impl ArchiveError {
+    /// Whether the store has no room for the archive, or can't be written.
+    pub(crate) fn is_about_the_store(&self) -> bool {
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        matches!(
+            self.source.kind(),
+            FileTooLarge | QuotaExceeded | ReadOnlyFilesystem | StorageFull
+        )
+    }
+}
+
 fn failed(what: &Path) -> impl Fn(io::Error) -> ArchiveError {
     let what = what.display().to_string();
     move |source| ArchiveError { what: what.clone(), source }
