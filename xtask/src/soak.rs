@@ -81,8 +81,8 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
         true => KERNELS.map(str::to_owned).to_vec(),
         false => args.kernels.clone(),
     };
-    let tracers = work::tracers(&tool.ask(&["run".into(), "--list".into()])?);
-    ensure!(!tracers.is_empty(), "the host tool lists no scenario");
+    let scenarios = work::scenarios(&tool.ask(&["run".into(), "--list".into()])?);
+    ensure!(!scenarios.is_empty(), "the host tool lists no scenario");
     let place = Place::make(&kernels, &tool)?;
     let seed = args.seed.unwrap_or_else(|| fastrand::u32(..).into());
     let lab = Lab { tool: &tool, guest: &guest, place: &place };
@@ -90,7 +90,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
         lab,
         args,
         kernels,
-        tracers,
+        scenarios,
         judge: Judge::default(),
         usual: BTreeMap::new(),
         summary: Summary { seed, ..Summary::default() },
@@ -109,7 +109,7 @@ struct Soak<'a> {
     lab: Lab<'a>,
     args: &'a Args,
     kernels: Vec<String>,
-    tracers: Vec<String>,
+    scenarios: Vec<String>,
     judge: Judge,
     /// How long the last run of each kind took.
     usual: BTreeMap<&'static str, Duration>,
@@ -159,7 +159,7 @@ impl Soak<'_> {
     /// A run with a fault, and one without that shows that nothing is left of it.
     fn round(&mut self, number: u64) -> Result<()> {
         let mut random = Rng::with_seed(self.summary.seed.wrapping_mul(1_000_003) ^ number);
-        let work = Work::any(&mut random, &self.kernels, &self.tracers);
+        let work = Work::any(&mut random, &self.kernels, &self.scenarios);
         let fault = match self.args.kills {
             Some(_) => Fault::any_signal(&mut random, &work),
             None => Fault::any(&mut random, &work),

@@ -210,8 +210,10 @@ impl Lab<'_> {
             };
             let last: Vec<_> = stderr.lines().rev().take(3).collect();
             let told = format!("no report, {ended}: {}", last.join(" | "));
-            let says_success = status.success() || !(*struck && fault.may_lose_the_report());
-            match says_success {
+            // Neither is there a result, nor has the user done anything wrong.
+            let says_otherwise = matches!(status.code(), Some(0 | 2));
+            let is_lost_for_nothing = !(*struck && fault.may_lose_the_report());
+            match says_otherwise || is_lost_for_nothing {
                 true => outcome.wrong.push(told),
                 false => outcome.told.push(told),
             }

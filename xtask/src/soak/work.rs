@@ -37,10 +37,10 @@ pub(super) const SUITES: [Suite; 12] = [
 /// One run.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Work {
-    /// The scenarios of one tracer.
+    /// A scenario, or all of one tracer.
     Matrix {
         kernel: String,
-        tracer: String,
+        scenarios: String,
         backend: Option<&'static str>,
         btf: Option<&'static str>,
         cold: bool,
@@ -53,13 +53,13 @@ pub(super) enum Work {
 
 impl Work {
     /// A random run.
-    pub(super) fn any(random: &mut Rng, kernels: &[String], tracers: &[String]) -> Self {
+    pub(super) fn any(random: &mut Rng, kernels: &[String], scenarios: &[String]) -> Self {
         let kernel = kernels[random.usize(..kernels.len())].clone();
         let cold = random.u8(..8) == 0;
         match random.u8(..10) {
             0..3 => Work::Matrix {
                 kernel,
-                tracer: tracers[random.usize(..tracers.len())].clone(),
+                scenarios: scenarios[random.usize(..scenarios.len())].clone(),
                 backend: [None, Some("aya"), Some("libbpf")][random.usize(..3)],
                 btf: [None, Some("embedded"), Some("masked")][random.usize(..3)],
                 cold,
@@ -92,9 +92,9 @@ impl Work {
     /// The arguments of the host tool. Its report goes to standard output, or into this directory.
     pub(super) fn arguments(&self, report: &Path, timeout: Option<u32>) -> Vec<String> {
         let mut words: Vec<String> = match self {
-            Work::Matrix { tracer, backend, btf, .. } => {
+            Work::Matrix { scenarios, backend, btf, .. } => {
                 let mut words = vec!["run".to_owned(), "--scenario".to_owned()];
-                words.extend([format!("{tracer}/*"), "--report".to_owned()]);
+                words.extend([scenarios.clone(), "--report".to_owned()]);
                 words.push(report.display().to_string());
                 for (option, value) in [("--backend", backend), ("--btf", btf)] {
                     words.extend(value.iter().flat_map(|it| [option.to_owned(), (*it).to_owned()]));
@@ -150,9 +150,9 @@ impl Work {
     pub(super) fn described(&self) -> String {
         let kernel = self.kernel();
         match self {
-            Work::Matrix { tracer, backend, btf, .. } => {
+            Work::Matrix { scenarios, backend, btf, .. } => {
                 let (backend, btf) = (backend.unwrap_or("both"), btf.unwrap_or("all"));
-                format!("{tracer}/* with {backend} and {btf} on {kernel}")
+                format!("{scenarios} with {backend} and {btf} on {kernel}")
             }
             Work::Suite { suite, .. } => format!("suite {} on {kernel}", suite.name),
             Work::Exec { code, .. } => format!("exec with exit code {code} on {kernel}"),
@@ -160,13 +160,15 @@ impl Work {
     }
 }
 
-/// The tracers that a list of scenarios has.
-pub(super) fn tracers(list: &str) -> Vec<String> {
-    let mut tracers: Vec<_> =
-        list.lines().filter_map(|line| Some(line.split_once('/')?.0.to_owned())).collect();
-    tracers.sort();
-    tracers.dedup();
-    tracers
+/// The scenarios of a list, and for each tracer a glob of all that it has.
+pub(super) fn scenarios(list: &str) -> Vec<String> {
+    let ids = list.lines().filter_map(|line| line.split_whitespace().next());
+    let ids: Vec<_> = ids.filter(|id| id.contains('/')).collect();
+    let all = ids.iter().filter_map(|id| Some(format!("{}/*", id.split_once('/')?.0)));
+    let mut scenarios: Vec<_> = all.chain(ids.iter().map(|&id| id.to_owned())).collect();
+    scenarios.sort();
+    scenarios.dedup();
+    scenarios
 }
 
 #[cfg(test)]
@@ -183,9 +185,11 @@ mod tests {
     }
 
     #[test]
-    fn tracers_of_a_list() {
-        let list = "filelife/rename  Files that...\nfilelife/sockets  about\nfiletop/all  about\n";
-        assert_eq!(tracers(list), ["filelife", "filetop"]);
+    fn scenarios_of_a_list() {
+        let list = "filelife/rename  Files...\nfilelife/sockets  about\nfiletop/all  and/or\n";
+        let expected =
+            ["filelife/*", "filelife/rename", "filelife/sockets", "filetop/*", "filetop/all"];
+        assert_eq!(scenarios(list), expected);
     }
 
     #[test]
@@ -197,8 +201,8 @@ mod tests {
             line(&exec),
             "exec --json --kernel debian-6.1 --timeout 2 --cold -- sh -c echo here; exit 7"
         );
-        let (tracer, backend) = ("filelife".to_owned(), Some("aya"));
-        let matrix = Work::Matrix { kernel, tracer, backend, btf: None, cold: false };
+        let (scenarios, backend) = ("filelife/*".to_owned(), Some("aya"));
+        let matrix = Work::Matrix { kernel, scenarios, backend, btf: None, cold: false };
         assert_eq!(
             line(&matrix),
             "run --scenario filelife/* --report /r --backend aya --kernel debian-6.1 --timeout 2"
