@@ -11,7 +11,7 @@ use aya_obj::Object;
 use kernlab_abi::{LAYOUTS, MemberLayout, StructLayout};
 use kernlab_core::{plan::BufferKind, tracer::Tracer};
 use libbpf_rs::{
-    ObjectBuilder,
+    HasSize as _, ObjectBuilder,
     btf::{Btf, BtfType, types},
 };
 use rstest::rstest;
@@ -28,8 +28,11 @@ fn size_of(found: BtfType<'_>) -> Option<usize> {
         .ok()
 }
 
-/// A structure of an object, as [`LAYOUTS`] has it: its size, and each member's name, offset and size.
-fn layout(btf: &Btf<'_>, name: &str) -> Option<(usize, Vec<(String, usize, usize)>)> {
+/// The size of a structure, and each member's name, offset and size.
+type Layout = (usize, Vec<(String, usize, usize)>);
+
+/// A structure of an object, as [`LAYOUTS`] has it.
+fn layout(btf: &Btf<'_>, name: &str) -> Option<Layout> {
     let found: types::Struct<'_> = btf.type_by_name(name)?;
     let members = found.iter().map(|member| {
         let types::MemberAttr::Normal { offset } = member.attr else {
@@ -43,7 +46,7 @@ fn layout(btf: &Btf<'_>, name: &str) -> Option<(usize, Vec<(String, usize, usize
     Some((found.size(), members.collect()))
 }
 
-fn expected(layout: &StructLayout) -> (usize, Vec<(String, usize, usize)>) {
+fn expected(layout: &StructLayout) -> Layout {
     let member = |member: &MemberLayout| (member.name.to_owned(), member.offset, member.size);
     (layout.size, layout.members.iter().map(member).collect())
 }

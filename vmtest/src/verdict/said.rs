@@ -56,7 +56,7 @@ impl Stack {
                         !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
                     });
                 let is_note = line.starts_with("note: Some details are omitted");
-                !is_note && !(is_frame && line.starts_with(' '))
+                !(is_note || is_frame && line.starts_with(' '))
             }
             Stack::Go => {
                 let is_frame = line.ends_with(')') || line.starts_with("created by ");
