@@ -51,6 +51,17 @@ fn expected(layout: &StructLayout) -> Layout {
     (layout.size, layout.members.iter().map(member).collect())
 }
 
+/// The structures that only variables of functions point to: clang writes no types of those. Their size is
+/// that of the header that `kernlab_abi` makes for the C programs.
+const WITHOUT_TYPE: [&str; 6] = [
+    "ReadEvent",
+    "SockAllocEvent",
+    "SocketWriteEvent",
+    "SyncEvent",
+    "SysWriteEvent",
+    "UserCallEvent",
+];
+
 #[test]
 fn c_programs_have_the_structures_of_the_abi() {
     let mut seen = BTreeSet::new();
@@ -63,8 +74,9 @@ fn c_programs_have_the_structures_of_the_abi() {
             }
         }
     }
-    let all: BTreeSet<_> = LAYOUTS.iter().map(|structure| structure.name).collect();
-    assert_eq!(seen, all, "structures that no C program has can't be compared");
+    let missing =
+        LAYOUTS.iter().map(|structure| structure.name).filter(|name| !seen.contains(name));
+    assert_eq!(missing.collect::<BTreeSet<_>>(), WITHOUT_TYPE.into(), "they can't be compared");
 }
 
 /// The sizes of a map's keys and values, by the map's name.
