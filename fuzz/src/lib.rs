@@ -11,9 +11,9 @@ use nix::{
 };
 
 /// What any input may cost, in processor time of an instrumented build.
-const ONCE: Duration = Duration::from_millis(400);
+const ONCE: Duration = Duration::from_secs(1);
 /// What each of its bytes may cost on top: what is quadratic in some kilobytes costs more.
-const PER_BYTE: Duration = Duration::from_micros(40);
+const PER_BYTE: Duration = Duration::from_micros(100);
 
 /// Gives handlers of signals a stack of their own, or no input would be kept that overflows the stack:
 /// libFuzzer adds its handlers in the way that it finds here.

@@ -6,7 +6,7 @@ mod target;
 use std::{
     collections::VecDeque,
     fs,
-    num::NonZeroUsize,
+    num::{NonZeroU32, NonZeroUsize},
     path::{self, Path, PathBuf},
     sync::{Mutex, PoisonError},
     thread,
@@ -50,8 +50,11 @@ pub(crate) struct Args {
     /// How many targets run at a time; without it, as many as there are processors.
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
+    /// Make the random decisions of this seed, instead of others each time.
+    #[arg(long, value_name = "N")]
+    seed: Option<NonZeroU32>,
     /// Run the target once, on this input, instead.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["seconds", "jobs"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seconds", "jobs", "seed"])]
     input: Option<PathBuf>,
 }
 
@@ -125,7 +128,7 @@ fn fuzz(place: &Place, targets: &[&Target], args: &Args) -> Result<Exit> {
     let work = || {
         let mut exit = Exit::Success;
         while let Some(target) = next() {
-            exit = exit.and(tell(target, place.fuzz(target, args.seconds)));
+            exit = exit.and(tell(target, place.fuzz(target, args.seconds, args.seed)));
         }
         exit
     };

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -70,7 +71,12 @@ impl Place {
     }
 
     /// Runs a target for so many seconds, unless it finds something earlier.
-    pub(super) fn fuzz(&self, target: &Target, seconds: u32) -> Result<Fuzzed> {
+    pub(super) fn fuzz(
+        &self,
+        target: &Target,
+        seconds: u32,
+        seed: Option<NonZeroU32>,
+    ) -> Result<Fuzzed> {
         let make = |kind: &str| {
             let dir = self.dir.join(kind).join(target.name);
             fs::create_dir_all(&dir)
@@ -83,6 +89,8 @@ impl Place {
         let before = finds(&kept)?;
         let arguments = [
             format!("-max_total_time={seconds}"),
+            // With 0, libFuzzer chooses one.
+            format!("-seed={}", seed.map_or(0, NonZeroU32::get)),
             format!("-max_len={}", target.longest),
             format!("-timeout={TIMEOUT_SECONDS}"),
             format!("-rss_limit_mb={MEMORY_MIB}"),
