@@ -8,10 +8,11 @@ use kernlab_proto::suite::ARCHIVES;
 use kernlab_splat::AllowList;
 
 use super::{
-    cell::{self, PackError, PlanError, Setting, SuiteCell},
+    cell::{self, PlanError, Setting, SuiteCell},
     job::Circumstances,
     manifest::Suite,
     observed::Observed,
+    packed::{self, PackError},
     payload::{ArchiveError, Payload},
     start,
     unmatched::SharedRules,
@@ -98,7 +99,7 @@ pub fn run(
     heard: &mut dyn FnMut(Stream, &[u8]),
 ) -> Result<Left, AfterError> {
     let Visit { suite, at, btf, .. } = *visit;
-    let packed = cell::pack(suite, at, kernels, visit.programs, observer)?;
+    let packed = packed::pack(suite, at, kernels, visit.programs, observer)?;
     let kernel = kernels.prepare(visit.kernel, observer)?;
     kernel.check_mode(visit.kernel, btf)?;
     let store = kernels.store();

@@ -1,7 +1,7 @@
 //! One cell of a suite: a guest, the suite's programs in it, and the verdict.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -14,35 +14,29 @@ use kernlab_core::{
         diff::Whole,
         missing::{Asked, missing},
     },
-    needs::{self, Needs},
-    object_record::ObjectRecord,
     outcome::{Outcome, Reason, Verdict},
 };
 use kernlab_kernels::{Kernels, Observer, Unpacked, chain};
-use kernlab_proto::suite::SuiteJob;
 use kernlab_splat::AllowList;
 
 use super::{
-    job::{self, Circumstances},
-    manifest::{Subject, Suite},
-    observed::Observed,
-    payload::{PayloadError, absolute},
+    gathered::{Gathered, Heardings, Judged},
+    job,
+    manifest::Suite,
+    packed::Packed,
+    payload::{ArchiveError, absolute},
     proposals::Proposals,
     start::{CONDUCTOR, start},
     targets,
     unmatched::SharedRules,
 };
 use crate::{
-    image::root::{RootError, RootImage, RootStore},
     lab::{Bootable, Job, Limits, Stream},
     machine::{self, MachineError, Wanted},
     qemu::InjectedFile,
     report::{CellReport, TracerReport},
     run::{cell::Clock, evidence::CellEvidence, judging, milliseconds},
-    verdict::{
-        SplatPolicy, Trace,
-        suite::{self as judge, SuiteFindings, SuiteJudgement},
-    },
+    verdict::Trace,
 };
 
 /// The time for the conductor's own work, on top of the suite's.
@@ -53,110 +47,6 @@ const COLLECT: Duration = Duration::from_secs(5);
 
 /// The most bytes of a stream that are kept.
 const OUTPUT: u64 = 512 << 20;
-
-/// A suite whose files are packed.
-#[derive(Clone, Debug)]
-pub(crate) struct Packed {
-    /// What the system provides.
-    pub(super) system: PathBuf,
-    /// The suite's own files, if it has any.
-    pub(super) own: Option<PathBuf>,
-    /// Where this machine has the suite's own files.
-    pub(super) own_files: Vec<PathBuf>,
-    /// Whether several guests get the suite's own files, in this run or before.
-    pub(crate) is_shared: bool,
-    pub(crate) job: SuiteJob,
-    /// The bytes of all files in the guest's memory.
-    size: u64,
-    /// The bytes of the files that the system provides.
-    pub(super) system_size: u64,
-    /// The bytes of the suite's own files.
-    pub(super) own_size: u64,
-    root: Option<RootImage>,
-    /// What the suite's BPF object needs of a kernel, if it has one that can be read.
-    needs: Option<Needs>,
-}
-
-impl Packed {
-    /// The same files, with the arguments of another suite with the same program.
-    pub(crate) fn with_arguments_of(&self, suite: &Suite) -> Self {
-        let mut packed = self.clone();
-        if let Subject::Run(command) = &suite.subject {
-            packed.job.tracer.truncate(1);
-            packed.job.tracer.extend(command.argv().into_iter().skip(1));
-        }
-        packed
-    }
-}
-
-/// Why a suite can't be given to a guest.
-#[derive(Debug, thiserror::Error)]
-pub enum PackError {
-    /// A file is missing, or can't run in a guest.
-    #[error(transparent)]
-    Payload(#[from] PayloadError),
-    /// The files can't be packed.
-    #[error(transparent)]
-    Archive(#[from] super::payload::ArchiveError),
-    /// The root file system can't be made into a disk.
-    #[error(transparent)]
-    Root(#[from] RootError),
-}
-
-impl PackError {
-    /// Whether the store could not be written: then nothing is wrong with the suite.
-    pub fn is_about_the_store(&self) -> bool {
-        match self {
-            PackError::Archive(error) => error.is_about_the_store(),
-            PackError::Root(error) => {
-                matches!(error, RootError::Write { .. } | RootError::Store(_))
-            }
-            _ => false,
-        }
-    }
-}
-
-/// Collects and packs the files of a suite.
-pub(crate) fn pack(
-    suite: &Suite,
-    at: &Circumstances,
-    kernels: &Kernels,
-    guest: &Path,
-    observer: &dyn Observer,
-) -> Result<Packed, PackError> {
-    let (payload, job) = job::prepare(suite, at, guest)?;
-    let size = payload.size();
-    let (system, own) = payload.split(&own_places(suite, at));
-    let (system_size, own_size) = (system.size(), own.size());
-    let root = suite
-        .root
-        .as_ref()
-        .map(|root| RootStore::of(kernels.store()).image_of(&at.directory.join(root), observer));
-    let root = root.transpose()?;
-    let needs = match &suite.subject {
-        Subject::Object(object) => fs::read(at.directory.join(&object.path))
-            .ok()
-            .and_then(|bytes| needs::of_object(&bytes).ok()),
-        Subject::Run(_) | Subject::Bpftrace(_) => None,
-    };
-    let system = system.archive(kernels.store())?;
-    let own_files = own.files().map(Path::to_owned).collect();
-    let own = (!own.is_empty()).then(|| own.archived(kernels.store())).transpose()?;
-    let (own, is_shared) = own.map_or((None, false), |(own, is_known)| (Some(own), is_known));
-    Ok(Packed { system, own, own_files, is_shared, job, size, system_size, own_size, root, needs })
-}
-
-/// Where the files are that are not the system's: in the project, and the program of a test.
-fn own_places(suite: &Suite, at: &Circumstances) -> Vec<PathBuf> {
-    let mut places = vec![suite.directory.as_ref().unwrap_or(&at.directory).clone()];
-    if let (true, Subject::Run(command)) = (suite.is_test, &suite.subject) {
-        let program = command.argv().first().map(|program| absolute(&places[0].join(program)));
-        places.extend(program.iter().filter_map(|program| program.canonicalize().ok()));
-        places.extend(program);
-    }
-    places.extend(suite.data.iter().cloned());
-    places
-}
 
 /// What a cell needs to know of its run.
 #[derive(Clone, Copy, Debug)]
@@ -212,7 +102,7 @@ pub enum PlanError {
     Machine(#[from] MachineError),
     /// The files can't be packed.
     #[error(transparent)]
-    Archive(#[from] super::payload::ArchiveError),
+    Archive(#[from] ArchiveError),
 }
 
 impl PlanError {
@@ -345,76 +235,6 @@ fn attempt(
     })
 }
 
-/// All that a verdict rests on. It outlives its cell, because a verdict that takes too long is left
-/// behind.
-struct Gathered {
-    suite: Suite,
-    trace: Trace,
-    collected: Heardings,
-    golden: Option<String>,
-    dossier: Option<Dossier>,
-    whole: Option<Arc<Whole>>,
-    allow: AllowList,
-    memory_mib: u32,
-    /// Whether the events may become the golden snapshot.
-    proposes: bool,
-}
-
-/// A verdict, and what was read on the way to it.
-struct Judged {
-    judgement: SuiteJudgement,
-    /// The events that are to become the golden snapshot.
-    proposed: Option<String>,
-    observed: Observed,
-    /// What became of the suite's BPF object, if it has one and its loader has told.
-    object: Option<ObjectRecord>,
-    tracer: TracerReport,
-}
-
-impl Gathered {
-    /// How many bytes the guest has sent.
-    fn size(&self) -> usize {
-        let Heardings { stdout, stderr, reports } = &self.collected;
-        stdout.len() + stderr.len() + reports.len()
-    }
-
-    fn judged(mut self) -> Judged {
-        let observed = Observed::read(&self.collected.reports);
-        let object = match &self.suite.subject {
-            Subject::Object(_) => serde_json::from_slice(&self.collected.stdout).ok(),
-            Subject::Run(_) | Subject::Bpftrace(_) => None,
-        };
-        if let Trace::Ended { output, .. } = &mut self.trace {
-            output.stdout = std::mem::take(&mut self.collected.stdout);
-            output.stderr = std::mem::take(&mut self.collected.stderr);
-        }
-        let whole = self.whole.as_deref();
-        let findings = SuiteFindings {
-            suite: &self.suite,
-            trace: &self.trace,
-            observed: &observed,
-            object: object.as_ref(),
-            golden: self.golden.as_deref(),
-            kernel: self.dossier.as_ref().map(|dossier| Asked { dossier, whole }),
-            policy: SplatPolicy { expected: None, allow: &self.allow },
-            memory_mib: self.memory_mib,
-        };
-        let mut judgement = judge::of_suite(&findings);
-        let is_proposed = self.proposes && judgement.acceptable && self.suite.golden.is_some();
-        let proposed = judgement.events.clone().filter(|_| is_proposed);
-        if let Some(events) = &proposed {
-            judgement = judge::of_suite(&SuiteFindings { golden: Some(events), ..findings });
-        }
-        let tracer = match (&self.suite.subject, &object) {
-            (Subject::Object(subject), Some(record)) => {
-                TracerReport::of_object(&observed, subject, record)
-            }
-            _ => TracerReport::of(&observed),
-        };
-        Judged { judgement, proposed, observed, object, tracer }
-    }
-}
-
 /// The verdict on a cell whose golden snapshot can't be read, or is no text.
 fn unreadable_snapshot(file: &Path, error: &io::Error) -> Box<Verdict> {
     let message = format!("cannot read the golden snapshot {}: {error}", file.display());
@@ -502,35 +322,4 @@ fn not_collected(files: impl Iterator<Item = (String, String)>) -> Vec<String> {
         remarks.push(format!("{more} more files were not brought back: see record.jsonl"));
     }
     remarks
-}
-
-/// What arrived, also from a guest that was lost.
-#[derive(Debug, Default)]
-struct Heardings {
-    stdout: Vec<u8>,
-    stderr: Vec<u8>,
-    reports: Vec<u8>,
-}
-
-impl Heardings {
-    fn add(&mut self, stream: Stream, bytes: &[u8]) {
-        match stream {
-            Stream::Stdout => self.stdout.extend_from_slice(bytes),
-            Stream::Stderr => self.stderr.extend_from_slice(bytes),
-            Stream::Result => self.reports.extend_from_slice(bytes),
-            Stream::KernelLog => {}
-        }
-    }
-
-    fn keep(&self, evidence: &CellEvidence, trace: &Trace) {
-        evidence.keep_streams(&self.stdout, &self.stderr, &self.reports);
-        match trace {
-            Trace::NotStarted(error) | Trace::Lost(error) => {
-                let _ = evidence.keep_lost_guest(error);
-            }
-            Trace::Ended { kernel_log, .. } => {
-                let _ = evidence.keep_kernel_log(kernel_log);
-            }
-        }
-    }
 }

@@ -1,40 +1,35 @@
 //! Runs suites on kernels: cells side by side, each in its own guest, then one report.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use kernlab_cli::{RunOptions, TestOptions};
-use kernlab_core::{
-    dossier::{Dossier, diff::Whole},
-    outcome::{Outcome, Reason, Verdict},
-};
-use kernlab_kernels::{Entry, Kernels, Observer, SelectError, Unpacked, chain};
+use kernlab_kernels::{Entry, Kernels, Observer, SelectError};
 
 use super::{
-    cell::{self, PackError, Packed, Setting, SuiteCell},
-    invocation::{Choice, Invocation},
+    cell::Setting,
+    invocation::Invocation,
     job::Circumstances,
-    manifest::{Subject, Suite},
+    manifest::Suite,
+    packed::{self, PackError, Packed},
     proposals::Proposals,
-    selection::{self, Planned},
+    selection,
     unmatched::SharedRules,
+    work::{self, Task},
 };
 use crate::{
-    dossier::{self, DossierError, How},
     lab::Stream,
-    report::{self, CellReport, Report, Run, SCHEMA, Tally},
+    report::{self, Report, Run, SCHEMA, Tally},
     run::{
         Outcomes, RunError, RunObserver, allow_list, capacity, collect,
         dir::{RunDir, write_json},
         identity, milliseconds,
         plan::RunPlan,
-        progress::ProgressEvent,
     },
     verdict,
 };
@@ -121,12 +116,6 @@ pub fn cells(
     Ok(cells.into_iter().map(|cell| cell.id).collect())
 }
 
-/// What is selected beside kernels and a part of the cells.
-fn identity_selection(options: &TestOptions) -> String {
-    let TestOptions { suite, btf, repeat, timeout, .. } = options;
-    format!("suite {suite:?}, btf {btf:?}, repeat {repeat:?}, timeout {timeout:?}")
-}
-
 /// Runs the suites on the selected kernels, with the programs of the directory `guest`, and writes
 /// the report into the directory of the run.
 pub fn run(
@@ -147,38 +136,8 @@ pub fn run(
     let allow = allow_list::read(kernels.root()).map_err(RunError::from)?;
     let cells = selection::cells(suites.suites, &chosen_suites, &entries, options)?;
     // Files are packed before anything is downloaded: a missing one is told at once.
-    let mut packed: BTreeMap<usize, Packed> = BTreeMap::new();
-    let mut last: Option<usize> = None;
-    for &suite in &chosen_suites {
-        let described = &suites.suites[suite];
-        let like = last.filter(|&last| suites.suites[last].shares_files_with(described));
-        let files = match like.and_then(|like| packed.get_mut(&like)) {
-            Some(like) => {
-                like.is_shared = true;
-                like.with_arguments_of(described)
-            }
-            None => {
-                last = Some(suite);
-                cell::pack(described, &suites.at, kernels, guest, &**show).map_err(|source| {
-                    SuiteRunError::Pack { suite: described.name.clone(), source }
-                })?
-            }
-        };
-        packed.insert(suite, files);
-    }
-    let mut identity = identity::of_run(kernels, &entries, guest, &identity_selection(options))
-        .map_err(|source| dir_error("read the programs for guests in", guest, source))?;
-    // What runs one program for its user has no parts.
-    let has_parts =
-        !matches!(suites.invocation, Invocation::Exec { .. } | Invocation::Runner { .. });
-    if has_parts {
-        let own = packed.values().flat_map(|files| files.own_files.iter().map(PathBuf::as_path));
-        let tracers = identity::of_files(kernels, own.filter(|file| file.is_file()));
-        let tracers = tracers.map_err(|source| {
-            dir_error("read the files of the suites in", &suites.at.directory, source)
-        })?;
-        identity.insert("tracers".to_owned(), tracers);
-    }
+    let packed = pack(suites, &chosen_suites, kernels, guest, &**show)?;
+    let identity = identity_of(kernels, options, suites, &entries, &packed, guest)?;
     let runs = suites.runs.clone().unwrap_or_else(|| kernels.runs_dir());
     let dir = RunDir::create(&runs)
         .map_err(|source| dir_error("create the run's directory", &runs, source))?;
@@ -198,9 +157,8 @@ pub fn run(
     let memory = entries.iter().map(|entry| entry.memory_mib).max().unwrap_or_default();
     let jobs = options.jobs.map_or_else(|| capacity::guests(memory), std::num::NonZero::get);
     let jobs = jobs.min(cells.len());
-    let (state, proposals, shared) =
-        (State::default(), Proposals::default(), SharedRules::default());
-    let work = Work {
+    let (proposals, shared) = (Proposals::default(), SharedRules::default());
+    let task = Task {
         setting: Setting {
             kernels,
             guest,
@@ -221,25 +179,16 @@ pub fn run(
         heard,
         options,
         invocation: &suites.invocation,
-        state: &state,
-        changed: Condvar::new(),
-        queue: Mutex::new(cells.iter().enumerate().map(|(at, _)| at).collect()),
     };
-    thread::scope(|scope| {
-        scope.spawn(|| work.prepare_kernels());
-        for _ in 0..jobs {
-            scope.spawn(|| work.run_cells());
-        }
-    });
+    let prepared = work::run(task, jobs);
     show.end();
-    let prepared = work.prepared();
-    for (entry, prepared) in entries.iter().zip(&prepared) {
+    for (entry, prepared) in entries.iter().zip(prepared) {
         match prepared {
             Some(Ok(ready)) => {
-                plan.kernels.insert(entry.id.clone(), ready.kernel.clone());
+                plan.kernels.insert(entry.id.clone(), ready.kernel);
             }
             Some(Err(verdict)) => {
-                plan.unavailable.insert(entry.id.clone(), verdict.clone());
+                plan.unavailable.insert(entry.id.clone(), verdict);
             }
             None => {}
         }
@@ -284,219 +233,64 @@ pub fn run(
     Ok(Outcomes { report, dir })
 }
 
-/// The names of the cells that a run would have.
-pub fn list(
+/// Packs the files of the chosen suites, those once that several have.
+fn pack(
+    suites: &Suites<'_>,
+    chosen: &[usize],
+    kernels: &Kernels,
+    guest: &Path,
+    observer: &dyn Observer,
+) -> Result<BTreeMap<usize, Packed>, SuiteRunError> {
+    let mut packed: BTreeMap<usize, Packed> = BTreeMap::new();
+    let mut last: Option<usize> = None;
+    for &suite in chosen {
+        let described = &suites.suites[suite];
+        let like = last.filter(|&last| suites.suites[last].shares_files_with(described));
+        let files = match like.and_then(|like| packed.get_mut(&like)) {
+            Some(like) => {
+                like.is_shared = true;
+                like.with_arguments_of(described)
+            }
+            None => {
+                last = Some(suite);
+                packed::pack(described, &suites.at, kernels, guest, observer).map_err(|source| {
+                    SuiteRunError::Pack { suite: described.name.clone(), source }
+                })?
+            }
+        };
+        packed.insert(suite, files);
+    }
+    Ok(packed)
+}
+
+/// What tells this run from one whose parts must not be merged with its own.
+fn identity_of(
     kernels: &Kernels,
     options: &TestOptions,
     suites: &Suites<'_>,
-    show: &dyn RunObserver,
-) -> Result<Vec<String>, SuiteRunError> {
-    let chosen = selection::choose(suites.suites, options.suite.as_deref())?;
-    let entries = selection::entries(kernels, options, suites.kernels, show)?;
-    let cells = selection::cells(suites.suites, &chosen, &entries, options)?;
-    Ok(cells.into_iter().map(|cell| cell.id).collect())
+    entries: &[Entry],
+    packed: &BTreeMap<usize, Packed>,
+    guest: &Path,
+) -> Result<BTreeMap<String, String>, RunError> {
+    // What is selected beside kernels and a part of the cells.
+    let TestOptions { suite, btf, repeat, timeout, .. } = options;
+    let selection = format!("suite {suite:?}, btf {btf:?}, repeat {repeat:?}, timeout {timeout:?}");
+    let mut identity = identity::of_run(kernels, entries, guest, &selection)
+        .map_err(|source| dir_error("read the programs for guests in", guest, source))?;
+    // What runs one program for its user has no parts.
+    let has_parts =
+        !matches!(suites.invocation, Invocation::Exec { .. } | Invocation::Runner { .. });
+    if has_parts {
+        let own = packed.values().flat_map(|files| files.own_files.iter().map(PathBuf::as_path));
+        let tracers = identity::of_files(kernels, own.filter(|file| file.is_file()));
+        let tracers = tracers.map_err(|source| {
+            dir_error("read the files of the suites in", &suites.at.directory, source)
+        })?;
+        identity.insert("tracers".to_owned(), tracers);
+    }
+    Ok(identity)
 }
 
 fn dir_error(action: &'static str, dir: &Path, source: io::Error) -> RunError {
     RunError::Dir { action, dir: dir.display().to_string(), source }
-}
-
-/// A kernel that cells can run on.
-#[derive(Clone, Debug)]
-struct ReadyKernel {
-    kernel: Unpacked,
-    dossier: Option<Dossier>,
-    whole: Option<Arc<Whole>>,
-}
-
-/// How far the kernels are, in the order of the entries.
-#[derive(Debug, Default)]
-struct State(Mutex<Vec<Option<Result<ReadyKernel, Verdict>>>>);
-
-/// What the threads of a run share.
-struct Work<'a> {
-    setting: Setting<'a>,
-    suites: &'a [Suite],
-    packed: &'a BTreeMap<usize, Packed>,
-    entries: &'a [Entry],
-    cells: &'a [Planned],
-    plan: &'a RunPlan,
-    dir: &'a RunDir,
-    show: &'a dyn RunObserver,
-    heard: OutputListener<'a>,
-    options: &'a TestOptions,
-    invocation: &'a Invocation,
-    state: &'a State,
-    changed: Condvar,
-    queue: Mutex<VecDeque<usize>>,
-}
-
-impl Work<'_> {
-    fn kernels(&self) -> MutexGuard<'_, Vec<Option<Result<ReadyKernel, Verdict>>>> {
-        let mut kernels = self.state.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kernels.resize(self.entries.len(), None);
-        kernels
-    }
-
-    fn prepared(&self) -> Vec<Option<Result<ReadyKernel, Verdict>>> {
-        self.kernels().clone()
-    }
-
-    /// Makes the kernels ready, those first that need the least for it.
-    fn prepare_kernels(&self) {
-        use kernlab_kernels::State as Kept;
-
-        let kernels = self.setting.kernels;
-        let wanted: BTreeSet<usize> = self.cells.iter().map(|cell| cell.entry).collect();
-        let mut order: Vec<usize> = wanted.into_iter().collect();
-        order.sort_by_key(|&at| match kernels.state(&self.entries[at]) {
-            Kept::Stored | Kept::Local => 0,
-            Kept::Locked | Kept::Unresolved => 1,
-            Kept::Unbuilt => 2,
-        });
-        for at in order {
-            let entry = &self.entries[at];
-            let prepared = kernels.prepare(entry, self.show).map_err(|error| {
-                Verdict::because(Outcome::Unavailable, error.reason(), chain(&error))
-            });
-            let ready = prepared.map(|kernel| {
-                let (dossier, whole) = self.dossier(at, &kernel);
-                ReadyKernel { kernel, dossier, whole }
-            });
-            self.kernels()[at] = Some(ready);
-            self.changed.notify_all();
-        }
-    }
-
-    /// The kernel's dossier, if a suite on it asks for its features, and everything that the kernel has,
-    /// if a prediction is to be made for a BPF object, or a suite asks for any function.
-    fn dossier(&self, at: usize, kernel: &Unpacked) -> (Option<Dossier>, Option<Arc<Whole>>) {
-        let here = self.cells.iter().filter(|cell| cell.entry == at);
-        let suites: Vec<_> = here.map(|cell| &self.suites[cell.suite]).collect();
-        let asks = |suite: &&Suite| {
-            suite.expect.iter().any(|expect| !expect.when.other_functions().is_empty())
-        };
-        let needs_whole =
-            |suite: &&Suite| matches!(suite.subject, Subject::Object(_)) || asks(suite);
-        let predicts = suites.iter().copied().any(|suite| needs_whole(&suite));
-        if !predicts && suites.iter().all(|suite| suite.expect.is_empty()) {
-            return (None, None);
-        }
-        let entry = &self.entries[at];
-        let Setting { kernels, guest, cold, .. } = self.setting;
-        let how = How { guest, cold, refresh: false };
-        let failed = |error: DossierError| {
-            self.show.notice(&format!("{}: no dossier: {}", entry.id, chain(&error)));
-        };
-        match dossier::of_kernel(kernels, kernel.clone(), how, self.show) {
-            Ok(archive) => {
-                let whole = predicts.then(|| archive.whole(kernels, how, self.show));
-                let whole = whole.and_then(|whole| whole.map_err(failed).ok());
-                (Some(archive.dossier), whole.map(Arc::new))
-            }
-            Err(error) => {
-                failed(error);
-                (None, None)
-            }
-        }
-    }
-
-    /// Runs cells until none is left. Cells of kernels that are ready come first.
-    fn run_cells(&self) {
-        while let Some(at) = self.next() {
-            let planned = &self.cells[at];
-            for attempt in self.plan.attempts_at(&planned.id) {
-                self.run_cell(planned, &attempt.to_string());
-            }
-        }
-    }
-
-    fn next(&self) -> Option<usize> {
-        let mut kernels = self.kernels();
-        loop {
-            {
-                let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-                if queue.is_empty() {
-                    return None;
-                }
-                let ready = queue.iter().position(|&at| kernels[self.cells[at].entry].is_some());
-                if let Some(position) = ready {
-                    return queue.remove(position);
-                }
-            }
-            kernels = self.changed.wait(kernels).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    fn run_cell(&self, planned: &Planned, attempt: &str) {
-        self.show.cell(attempt, &ProgressEvent::Booting);
-        let mut report = match self.kernels()[planned.entry].clone() {
-            Some(Ok(ready)) => self.run_on(planned, attempt, &ready),
-            Some(Err(verdict)) => CellReport::of_verdict(&planned.id, verdict),
-            None => unreachable!("a cell is taken when its kernel is ready"),
-        };
-        report.again = Some(self.again(planned));
-        let kept = self.dir.create_evidence(attempt).and_then(|evidence| {
-            let evidence_dir = RunDir::evidence(attempt).display().to_string();
-            evidence.keep_report(&CellReport { evidence: evidence_dir, ..report.clone() })
-        });
-        if let Err(error) = kept {
-            self.show.notice(&format!("{attempt}: its report could not be written: {error}"));
-        }
-        let (outcome, reason) = (report.outcome, report.reason);
-        self.show.cell(attempt, &ProgressEvent::Finished { outcome, reason });
-    }
-
-    /// The command that runs the cell again.
-    fn again(&self, planned: &Planned) -> String {
-        let entry = &self.entries[planned.entry];
-        let own_mode = entry.btf.first().copied();
-        self.invocation.again(&Choice {
-            kernel: &entry.selector(),
-            btf: Some(planned.btf).filter(|btf| Some(*btf) != own_mode),
-            suite: &self.suites[planned.suite].name,
-            repeat: self.options.repeat.filter(|repeat| repeat.get() > 1),
-            timeout: self.options.timeout,
-        })
-    }
-
-    fn run_on(&self, planned: &Planned, attempt: &str, ready: &ReadyKernel) -> CellReport {
-        let evidence = match self.dir.create_evidence(attempt) {
-            Ok(evidence) => evidence,
-            Err(error) => {
-                let message = format!("its evidence can't be written: {error}");
-                let verdict = Verdict::because(Outcome::Infra, Reason::HostIo, message);
-                return CellReport::of_verdict(&planned.id, verdict);
-            }
-        };
-        let cell = SuiteCell {
-            id: &planned.id,
-            suite: &self.suites[planned.suite],
-            packed: &self.packed[&planned.suite],
-            kernel: &ready.kernel,
-            btf: planned.btf,
-            backend: planned.backend,
-            dossier: ready.dossier.as_ref(),
-            whole: ready.whole.as_ref(),
-            more: &[],
-        };
-        let mut first = true;
-        let mut heard = |stream: Stream, bytes: &[u8]| {
-            if std::mem::take(&mut first) {
-                self.show.cell(attempt, &ProgressEvent::Tracing);
-            }
-            (self.heard)(&planned.id, stream, bytes);
-        };
-        let setting = &self.setting;
-        let run = || cell::run(&cell, setting, &evidence, self.show, &mut heard);
-        // A fault of the lab's own must not take the other cells with it.
-        match std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
-            Ok(report) => report,
-            Err(_) => {
-                let message = "the lab failed while it ran this cell";
-                let verdict = Verdict::because(Outcome::Infra, Reason::HostIo, message);
-                CellReport::of_verdict(&planned.id, verdict)
-            }
-        }
-    }
 }

@@ -1,0 +1,121 @@
+//! The files of a suite, packed for its guests.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use kernlab_core::needs::{self, Needs};
+use kernlab_kernels::{Kernels, Observer};
+use kernlab_proto::suite::SuiteJob;
+
+use super::{
+    job::{self, Circumstances},
+    manifest::{Subject, Suite},
+    payload::{ArchiveError, PayloadError, absolute},
+};
+use crate::image::root::{RootError, RootImage, RootStore};
+
+/// A suite whose files are packed.
+#[derive(Clone, Debug)]
+pub(crate) struct Packed {
+    /// What the system provides.
+    pub(super) system: PathBuf,
+    /// The suite's own files, if it has any.
+    pub(super) own: Option<PathBuf>,
+    /// Where this machine has the suite's own files.
+    pub(super) own_files: Vec<PathBuf>,
+    /// Whether several guests get the suite's own files, in this run or before.
+    pub(crate) is_shared: bool,
+    pub(crate) job: SuiteJob,
+    /// The bytes of all files in the guest's memory.
+    pub(super) size: u64,
+    /// The bytes of the files that the system provides.
+    pub(super) system_size: u64,
+    /// The bytes of the suite's own files.
+    pub(super) own_size: u64,
+    pub(super) root: Option<RootImage>,
+    /// What the suite's BPF object needs of a kernel, if it has one that can be read.
+    pub(super) needs: Option<Needs>,
+}
+
+impl Packed {
+    /// The same files, with the arguments of another suite with the same program.
+    pub(crate) fn with_arguments_of(&self, suite: &Suite) -> Self {
+        let mut packed = self.clone();
+        if let Subject::Run(command) = &suite.subject {
+            packed.job.tracer.truncate(1);
+            packed.job.tracer.extend(command.argv().into_iter().skip(1));
+        }
+        packed
+    }
+}
+
+/// Why a suite can't be given to a guest.
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    /// A file is missing, or can't run in a guest.
+    #[error(transparent)]
+    Payload(#[from] PayloadError),
+    /// The files can't be packed.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The root file system can't be made into a disk.
+    #[error(transparent)]
+    Root(#[from] RootError),
+}
+
+impl PackError {
+    /// Whether the store could not be written: then nothing is wrong with the suite.
+    pub fn is_about_the_store(&self) -> bool {
+        match self {
+            PackError::Archive(error) => error.is_about_the_store(),
+            PackError::Root(error) => {
+                matches!(error, RootError::Write { .. } | RootError::Store(_))
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Collects and packs the files of a suite.
+pub(crate) fn pack(
+    suite: &Suite,
+    at: &Circumstances,
+    kernels: &Kernels,
+    guest: &Path,
+    observer: &dyn Observer,
+) -> Result<Packed, PackError> {
+    let (payload, job) = job::prepare(suite, at, guest)?;
+    let size = payload.size();
+    let (system, own) = payload.split(&own_places(suite, at));
+    let (system_size, own_size) = (system.size(), own.size());
+    let root = suite
+        .root
+        .as_ref()
+        .map(|root| RootStore::of(kernels.store()).image_of(&at.directory.join(root), observer));
+    let root = root.transpose()?;
+    let needs = match &suite.subject {
+        Subject::Object(object) => fs::read(at.directory.join(&object.path))
+            .ok()
+            .and_then(|bytes| needs::of_object(&bytes).ok()),
+        Subject::Run(_) | Subject::Bpftrace(_) => None,
+    };
+    let system = system.archive(kernels.store())?;
+    let own_files = own.files().map(Path::to_owned).collect();
+    let own = (!own.is_empty()).then(|| own.archived(kernels.store())).transpose()?;
+    let (own, is_shared) = own.map_or((None, false), |(own, is_known)| (Some(own), is_known));
+    Ok(Packed { system, own, own_files, is_shared, job, size, system_size, own_size, root, needs })
+}
+
+/// Where the files are that are not the system's: in the project, and the program of a test.
+fn own_places(suite: &Suite, at: &Circumstances) -> Vec<PathBuf> {
+    let mut places = vec![suite.directory.as_ref().unwrap_or(&at.directory).clone()];
+    if let (true, Subject::Run(command)) = (suite.is_test, &suite.subject) {
+        let program = command.argv().first().map(|program| absolute(&places[0].join(program)));
+        places.extend(program.iter().filter_map(|program| program.canonicalize().ok()));
+        places.extend(program);
+    }
+    places.extend(suite.data.iter().cloned());
+    places
+}

@@ -1,0 +1,246 @@
+//! The threads of a run: one that makes kernels ready, and those that run cells.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+};
+
+use kernlab_cli::TestOptions;
+use kernlab_core::{
+    dossier::{Dossier, diff::Whole},
+    outcome::{Outcome, Reason, Verdict},
+};
+use kernlab_kernels::{Entry, State as Kept, Unpacked, chain};
+
+use super::{
+    cell::{self, Setting, SuiteCell},
+    invocation::{Choice, Invocation},
+    manifest::{Subject, Suite},
+    packed::Packed,
+    run::OutputListener,
+    selection::Planned,
+};
+use crate::{
+    dossier::{self, DossierError, How},
+    lab::Stream,
+    report::CellReport,
+    run::{RunObserver, dir::RunDir, plan::RunPlan, progress::ProgressEvent},
+};
+
+/// A kernel that cells can run on.
+#[derive(Clone, Debug)]
+pub(super) struct ReadyKernel {
+    pub(super) kernel: Unpacked,
+    dossier: Option<Dossier>,
+    whole: Option<Arc<Whole>>,
+}
+
+/// A kernel, or why there is none. `None`: it is not known yet.
+pub(super) type Prepared = Option<Result<ReadyKernel, Verdict>>;
+
+/// What the threads of a run read.
+#[derive(Clone, Copy)]
+pub(super) struct Task<'a> {
+    pub(super) setting: Setting<'a>,
+    pub(super) suites: &'a [Suite],
+    /// The files of each suite, by its place in `suites`.
+    pub(super) packed: &'a BTreeMap<usize, Packed>,
+    pub(super) entries: &'a [Entry],
+    pub(super) cells: &'a [Planned],
+    pub(super) plan: &'a RunPlan,
+    pub(super) dir: &'a RunDir,
+    pub(super) show: &'a dyn RunObserver,
+    pub(super) heard: OutputListener<'a>,
+    pub(super) options: &'a TestOptions,
+    pub(super) invocation: &'a Invocation,
+}
+
+/// Runs all cells, at most `jobs` side by side, and tells what became of the kernels, in the order of
+/// the entries.
+pub(super) fn run(task: Task<'_>, jobs: usize) -> Vec<Prepared> {
+    let work = Work {
+        task,
+        kernels: Mutex::new(vec![None; task.entries.len()]),
+        changed: Condvar::new(),
+        queue: Mutex::new((0..task.cells.len()).collect()),
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| work.prepare_kernels());
+        for _ in 0..jobs {
+            scope.spawn(|| work.run_cells());
+        }
+    });
+    work.kernels.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the threads share.
+struct Work<'a> {
+    task: Task<'a>,
+    kernels: Mutex<Vec<Prepared>>,
+    changed: Condvar,
+    queue: Mutex<VecDeque<usize>>,
+}
+
+impl Work<'_> {
+    fn kernels(&self) -> MutexGuard<'_, Vec<Prepared>> {
+        self.kernels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the kernels ready, those first that need the least for it.
+    fn prepare_kernels(&self) {
+        let kernels = self.task.setting.kernels;
+        let wanted: BTreeSet<usize> = self.task.cells.iter().map(|cell| cell.entry).collect();
+        let mut order: Vec<usize> = wanted.into_iter().collect();
+        order.sort_by_key(|&at| match kernels.state(&self.task.entries[at]) {
+            Kept::Stored | Kept::Local => 0,
+            Kept::Locked | Kept::Unresolved => 1,
+            Kept::Unbuilt => 2,
+        });
+        for at in order {
+            let entry = &self.task.entries[at];
+            let prepared = kernels.prepare(entry, self.task.show).map_err(|error| {
+                Verdict::because(Outcome::Unavailable, error.reason(), chain(&error))
+            });
+            let ready = prepared.map(|kernel| {
+                let (dossier, whole) = self.dossier(at, &kernel);
+                ReadyKernel { kernel, dossier, whole }
+            });
+            self.kernels()[at] = Some(ready);
+            self.changed.notify_all();
+        }
+    }
+
+    /// The kernel's dossier, if a suite on it asks for its features, and everything that the kernel has,
+    /// if a prediction is to be made for a BPF object, or a suite asks for any function.
+    fn dossier(&self, at: usize, kernel: &Unpacked) -> (Option<Dossier>, Option<Arc<Whole>>) {
+        let here = self.task.cells.iter().filter(|cell| cell.entry == at);
+        let suites: Vec<_> = here.map(|cell| &self.task.suites[cell.suite]).collect();
+        let asks = |suite: &&Suite| {
+            suite.expect.iter().any(|expect| !expect.when.other_functions().is_empty())
+        };
+        let needs_whole =
+            |suite: &&Suite| matches!(suite.subject, Subject::Object(_)) || asks(suite);
+        let predicts = suites.iter().copied().any(|suite| needs_whole(&suite));
+        if !predicts && suites.iter().all(|suite| suite.expect.is_empty()) {
+            return (None, None);
+        }
+        let entry = &self.task.entries[at];
+        let Setting { kernels, guest, cold, .. } = self.task.setting;
+        let how = How { guest, cold, refresh: false };
+        let failed = |error: DossierError| {
+            self.task.show.notice(&format!("{}: no dossier: {}", entry.id, chain(&error)));
+        };
+        match dossier::of_kernel(kernels, kernel.clone(), how, self.task.show) {
+            Ok(archive) => {
+                let whole = predicts.then(|| archive.whole(kernels, how, self.task.show));
+                let whole = whole.and_then(|whole| whole.map_err(failed).ok());
+                (Some(archive.dossier), whole.map(Arc::new))
+            }
+            Err(error) => {
+                failed(error);
+                (None, None)
+            }
+        }
+    }
+
+    /// Runs cells until none is left. Cells of kernels that are ready come first.
+    fn run_cells(&self) {
+        while let Some(at) = self.next() {
+            let planned = &self.task.cells[at];
+            for attempt in self.task.plan.attempts_at(&planned.id) {
+                self.run_cell(planned, &attempt.to_string());
+            }
+        }
+    }
+
+    fn next(&self) -> Option<usize> {
+        let mut kernels = self.kernels();
+        loop {
+            {
+                let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+                if queue.is_empty() {
+                    return None;
+                }
+                let ready =
+                    queue.iter().position(|&at| kernels[self.task.cells[at].entry].is_some());
+                if let Some(position) = ready {
+                    return queue.remove(position);
+                }
+            }
+            kernels = self.changed.wait(kernels).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn run_cell(&self, planned: &Planned, attempt: &str) {
+        self.task.show.cell(attempt, &ProgressEvent::Booting);
+        let mut report = match self.kernels()[planned.entry].clone() {
+            Some(Ok(ready)) => self.run_on(planned, attempt, &ready),
+            Some(Err(verdict)) => CellReport::of_verdict(&planned.id, verdict),
+            None => unreachable!("a cell is taken when its kernel is ready"),
+        };
+        report.again = Some(self.again(planned));
+        let kept = self.task.dir.create_evidence(attempt).and_then(|evidence| {
+            let evidence_dir = RunDir::evidence(attempt).display().to_string();
+            evidence.keep_report(&CellReport { evidence: evidence_dir, ..report.clone() })
+        });
+        if let Err(error) = kept {
+            self.task.show.notice(&format!("{attempt}: its report could not be written: {error}"));
+        }
+        let (outcome, reason) = (report.outcome, report.reason);
+        self.task.show.cell(attempt, &ProgressEvent::Finished { outcome, reason });
+    }
+
+    /// The command that runs the cell again.
+    fn again(&self, planned: &Planned) -> String {
+        let entry = &self.task.entries[planned.entry];
+        let own_mode = entry.btf.first().copied();
+        self.task.invocation.again(&Choice {
+            kernel: &entry.selector(),
+            btf: Some(planned.btf).filter(|btf| Some(*btf) != own_mode),
+            suite: &self.task.suites[planned.suite].name,
+            repeat: self.task.options.repeat.filter(|repeat| repeat.get() > 1),
+            timeout: self.task.options.timeout,
+        })
+    }
+
+    fn run_on(&self, planned: &Planned, attempt: &str, ready: &ReadyKernel) -> CellReport {
+        let evidence = match self.task.dir.create_evidence(attempt) {
+            Ok(evidence) => evidence,
+            Err(error) => {
+                let message = format!("its evidence can't be written: {error}");
+                let verdict = Verdict::because(Outcome::Infra, Reason::HostIo, message);
+                return CellReport::of_verdict(&planned.id, verdict);
+            }
+        };
+        let cell = SuiteCell {
+            id: &planned.id,
+            suite: &self.task.suites[planned.suite],
+            packed: &self.task.packed[&planned.suite],
+            kernel: &ready.kernel,
+            btf: planned.btf,
+            backend: planned.backend,
+            dossier: ready.dossier.as_ref(),
+            whole: ready.whole.as_ref(),
+            more: &[],
+        };
+        let mut first = true;
+        let mut heard = |stream: Stream, bytes: &[u8]| {
+            if std::mem::take(&mut first) {
+                self.task.show.cell(attempt, &ProgressEvent::Tracing);
+            }
+            (self.task.heard)(&planned.id, stream, bytes);
+        };
+        let setting = &self.task.setting;
+        let run = || cell::run(&cell, setting, &evidence, self.task.show, &mut heard);
+        // A fault of the lab's own must not take the other cells with it.
+        match std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
+            Ok(report) => report,
+            Err(_) => {
+                let message = "the lab failed while it ran this cell";
+                let verdict = Verdict::because(Outcome::Infra, Reason::HostIo, message);
+                CellReport::of_verdict(&planned.id, verdict)
+            }
+        }
+    }
+}
