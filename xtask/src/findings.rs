@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
 
 /// Why this machine can't make the root that [`CHECKED`] needs, if so.
 pub(crate) fn missing() -> Option<String> {
-    root::of(CHECKED, root::SMALL).err().map(|error| format!("{error:#}"))
+    root::of(CHECKED, root::SMALL, None).err().map(|error| format!("{error:#}"))
 }
 
 /// The release whose tools `cargo xtask test` checks.
@@ -90,13 +90,30 @@ fn chosen<'a>(claims: &'a Claims, given: &'a [String]) -> impl Iterator<Item = &
     claims.releases.keys().filter(move |release| given.is_empty() || given.contains(release))
 }
 
+/// What `uname -r` says on the kernel that the lock has for an entry.
+fn locked_release(entry: &str) -> Result<String> {
+    #[derive(serde::Deserialize)]
+    struct Lock {
+        kernel: Vec<Kernel>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Kernel {
+        id: String,
+        release: String,
+    }
+    let text = fs::read_to_string(workspace::root().join("kernels.lock"))?;
+    let lock: Lock = toml::from_str(&text).context("kernels.lock is damaged")?;
+    let kernel = lock.kernel.into_iter().find(|kernel| kernel.id == entry);
+    Ok(kernel.with_context(|| format!("kernels.lock has no {entry}"))?.release)
+}
+
 /// Runs the suites, and keeps what they show.
 fn observe(lab: &Lab, claims: &Claims, args: &Args) -> Result<Exit> {
     let mut results = Results::read_or_none(&results_file())?;
     for release in chosen(claims, &args.releases) {
-        let root = root::of(release, root::ALL)?;
-        // bcc compiles with the headers of the release's own kernel.
+        // bcc compiles with the headers of one kernel.
         let own = [claims.releases[release].clone()];
+        let root = root::of(release, root::ALL, Some(&locked_release(&own[0])?))?;
         let given = &args.kernels[..];
         for (file, kernels, btf) in [
             ("libbpf-tools.toml", given, None),
@@ -139,7 +156,7 @@ fn check(lab: &Lab, claims: &Claims, releases: &[String]) -> Result<Exit> {
         if marked.is_empty() {
             continue;
         }
-        let root = root::of(release, root::SMALL)?;
+        let root = root::of(release, root::SMALL, None)?;
         for claim in marked {
             let kernels: BTreeSet<&String> = claim.fails.iter().chain(&claim.passes).collect();
             let kernels: Vec<String> = kernels.into_iter().cloned().collect();
