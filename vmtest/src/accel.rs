@@ -108,14 +108,38 @@ pub(crate) fn doubt(store: &Store, accelerator: Accelerator) -> bool {
     is_doubted
 }
 
-/// Opens the device of KVM, which every host with KVM lets its users do. Whether it runs a guest is
-/// known only after [`decide`].
+/// What this host's guests will probably run with, without booting one: what the user wishes for, what
+/// is remembered, or KVM if its device can be opened.
 ///
 /// # Errors
 ///
-/// There is no such device, or this process may not open it.
-pub fn open_kvm() -> io::Result<()> {
-    probe::open_device(Path::new(KVM))
+/// The environment variable has an unknown value.
+pub fn expected(store: &Store, qemu: &Binary) -> Result<Expected, AccelError> {
+    let wish = env::var_os(ACCEL_VARIABLE).unwrap_or_default();
+    if let Some(accelerator) = wished(&wish.to_string_lossy())? {
+        return Ok(Expected { accelerator, why: format!("{ACCEL_VARIABLE} says so") });
+    }
+    if let Err(error) = probe::open_device(Path::new(KVM)) {
+        return Ok(Expected { accelerator: Accelerator::Tcg, why: format!("{KVM}: {error}") });
+    }
+    let circumstances = Circumstances::of_host(qemu, Path::new(KVM));
+    let remembered: Option<Decision> =
+        Memory::at(store.root().join("accelerator.json")).recall(&circumstances);
+    Ok(match remembered {
+        Some(Decision { accelerator: Accelerator::Tcg }) => {
+            Expected { accelerator: Accelerator::Tcg, why: format!("{KVM} ran no kernel before") }
+        }
+        _ => Expected { accelerator: Accelerator::Kvm, why: format!("{KVM} can be opened") },
+    })
+}
+
+/// See [`expected`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// What will probably execute guests.
+    pub accelerator: Accelerator,
+    /// Why, in a few words.
+    pub why: String,
 }
 
 fn wished(wish: &str) -> Result<Option<Accelerator>, AccelError> {

@@ -348,6 +348,7 @@ fn caches_are_named_after_what_is_in_them() {
     let keys = |kernels: &str| {
         let output = Command::new(env!("CARGO_BIN_EXE_kernlab"))
             .args(["ci", "keys", "--kernels", kernels])
+            .env("KERNLAB_ACCEL", "tcg")
             .current_dir(job.path("project"))
             .env_remove("GITHUB_OUTPUT")
             .output()
@@ -360,6 +361,7 @@ fn caches_are_named_after_what_is_in_them() {
     let both = keys("debian-6.1 debian-5.10");
     let names: Vec<_> = both.keys().map(String::as_str).collect();
     assert_eq!(names, ["accelerator", "checkpoints-key", "kernels-key", "store"]);
+    assert_eq!(both["accelerator"], "tcg");
     assert_eq!(both, keys("debian-5.10,\ndebian-6.1"));
     let one = keys("");
     for key in ["kernels-key", "checkpoints-key"] {

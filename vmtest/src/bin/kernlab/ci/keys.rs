@@ -2,8 +2,13 @@
 
 use clap::Args;
 use kernlab_cli::Exit;
-use kernlab_kernels::{Digest, Entry, Kernels, Silent, chain};
-use kernlab_vmtest::{accel, checkpoints::Checkpoints, qemu::Binary, suite};
+use kernlab_kernels::{Digest, Entry, Kernels, Silent};
+use kernlab_vmtest::{
+    accel::{self, Expected},
+    checkpoints::Checkpoints,
+    qemu::{Accelerator, Binary},
+    suite,
+};
 
 use super::{Choice, output};
 use crate::{failure::Failure, selection, tested::Tested};
@@ -36,22 +41,19 @@ pub(super) fn run(Arguments { choice }: &Arguments) -> Result<Exit, Failure> {
         .map_err(|error| Failure::from(error).of("cannot read QEMU: "))?;
     let saved =
         Digest::of(format!("{locked}\n{machine}\n{}", env!("CARGO_PKG_VERSION")).as_bytes());
-    let accelerator = match accel::open_kvm() {
-        Ok(()) => "kvm",
-        Err(error) => {
-            let why = chain(&error);
-            output::notice(&format!(
-                "no KVM on this machine (/dev/kvm: {why}): guests are emulated (TCG), which is slower; \
-                 deadlines are four times as long"
-            ))?;
-            "tcg"
-        }
-    };
+    let Expected { accelerator, why } =
+        accel::expected(kernels.store(), &qemu).map_err(|error| Failure::usage(error.to_string()))?;
+    if accelerator == Accelerator::Tcg {
+        output::notice(&format!(
+            "no KVM on this machine ({why}): guests are emulated (TCG), which is slower; deadlines are \
+             four times as long"
+        ))?;
+    }
     output::hand_over(&[
         ("store", kernels.store().root().display().to_string()),
         ("kernels-key", format!("kernlab-kernels-{locked}")),
         ("checkpoints-key", format!("kernlab-checkpoints-{saved}")),
-        ("accelerator", accelerator.to_owned()),
+        ("accelerator", accelerator.name().to_owned()),
     ])?;
     Ok(Exit::Success)
 }
