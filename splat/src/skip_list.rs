@@ -52,7 +52,7 @@ const TRAPS: &str = "\
     invalid_op do_error _trap$ do_trap program_check_exception program_check_common \
     do_kernel_fault do_translation_fault do_mem_abort el1_abort ^el1h_64_sync ^el1_dbg$ \
     ^el1_sync ^die$ ^__die$ ^oops_end$ ^oops_begin$ ^no_context$ ^bad_area ^__bad_area \
-    ^page_fault_oops$ ^exc_invalid_op ^handle_bug$ ^asm_exc_ ^exc_";
+    ^__switch_to$ ^page_fault_oops$ ^exc_invalid_op ^handle_bug$ ^asm_exc_ ^exc_";
 
 /// Locks.
 const LOCKS: &str = "\

@@ -1,6 +1,6 @@
 //! `Kernel panic - not syncing: ...`: kernel/panic.c.
 
-use super::{ANYWHERE, Headline, Role, SOON, Search, bug, info};
+use super::{ANYWHERE, Headline, NEAR, Role, SOON, Search, bug, info};
 use crate::kind::Kind;
 
 /// Reads a line that begins with a K.
@@ -28,14 +28,12 @@ pub(super) fn headline(text: &str) -> Option<Headline<'_>> {
                 .skipping(&["stack_chk"]),
         );
     }
-    let stack = |subject: &'static str, skip| {
-        Some(Headline::within(Kind::Panic, subject).searched(Search::Stalled).skipping(skip))
-    };
     if reason.starts_with("corrupted stack end detected") {
-        return stack("kernel panic: corrupted stack end", &["schedule", "retint_kernel"]);
+        let headline = Headline::within(Kind::Panic, "kernel panic: corrupted stack end");
+        return Some(headline.searched(Search::Stalled).skipping(&["schedule", "retint_kernel"]));
     }
     if reason.starts_with("kernel stack overflow") {
-        return stack("kernel stack overflow", &["bad_stack"]);
+        return Some(stack_overflow().role(Role::Follows { within: NEAR }));
     }
     const MEMORY: [&str; 3] = ["Out of memory", "System is deadlocked on memory", "out of memory"];
     if MEMORY.iter().any(|start| reason.starts_with(start)) {
@@ -54,6 +52,13 @@ pub(super) fn headline(text: &str) -> Option<Headline<'_>> {
     Some(
         Headline::whole(Kind::Panic, title.trim_end_matches([':', '.', ' ']).to_owned()).role(role),
     )
+}
+
+/// A stack that has no room left for the registers of an exception.
+pub(super) fn stack_overflow() -> Headline<'static> {
+    Headline::within(Kind::Panic, "kernel stack overflow")
+        .searched(Search::Stalled)
+        .skipping(&["bad_stack"])
 }
 
 /// Whether a panic is what became of another splat.

@@ -18,6 +18,10 @@ pub(super) fn headline(text: &str) -> Option<Headline<'_>> {
             );
         }
         b'I' if starts("Internal error: ") => return internal(text),
+        // arch/arm64/kernel/traps.c, panic_bad_stack().
+        b'I' if starts("Insufficient stack space to handle exception!") => {
+            return Some(super::panic::stack_overflow());
+        }
         b'A' if starts("Alignment trap: ") => {
             return Some(
                 Headline::within(Kind::Oops, "Alignment trap").role(Role::BeginsIfConfirmed),
