@@ -11,7 +11,9 @@ mod inside;
 pub mod instructions;
 pub mod junit;
 pub mod markdown;
+mod message;
 pub mod predictions;
+mod read;
 pub mod regression;
 pub mod repro;
 #[cfg(test)]
@@ -21,15 +23,7 @@ pub mod timings;
 mod tracer;
 pub mod why;
 
-use std::{
-    cmp::Reverse,
-    collections::BTreeMap,
-    fs::File,
-    io::{self, Read as _},
-    num::NonZeroU32,
-    os::unix::fs::OpenOptionsExt as _,
-    path::{Path, PathBuf},
-};
+use std::{cmp::Reverse, collections::BTreeMap, num::NonZeroU32};
 
 use kernlab_core::{
     outcome::{Outcome, Reason, Severity, Verdict},
@@ -38,12 +32,17 @@ use kernlab_core::{
 use kernlab_kernels::Digest;
 use serde::{Deserialize, Serialize};
 
+use self::message::{bounded, headline};
 pub use self::{
     find::FindError,
     inside::{inside, link},
+    read::ReportError,
     tracer::{LoadedObject, TracerReport},
 };
-use crate::terminal;
+pub(crate) use self::{
+    message::{in_a_line, printable},
+    read::open_regular,
+};
 
 /// The version of `report.json`. New fields don't change it; a new meaning of a field does.
 pub const SCHEMA: u32 = 1;
@@ -65,55 +64,7 @@ pub struct Report {
     pub remarks: Vec<String>,
 }
 
-/// A file that is not a report.
-#[derive(Debug, thiserror::Error)]
-pub enum ReportError {
-    /// The file can't be read.
-    #[error("cannot read {path}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// It is something else, or has another schema version.
-    #[error("{path} is not a report of schema {SCHEMA}")]
-    NotAReport {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: serde_json::Error,
-    },
-}
-
 impl Report {
-    /// Reads a `report.json`.
-    ///
-    /// # Errors
-    ///
-    /// The file can't be read, or is not a report of this schema version.
-    pub fn read(path: &Path) -> Result<Self, ReportError> {
-        let text = read_file(path)
-            .map_err(|source| ReportError::Read { path: path.to_owned(), source })?;
-        Self::parse(path, &text)
-    }
-
-    /// Reads the content of a `report.json`; errors name its path.
-    pub(crate) fn parse(path: &Path, text: &[u8]) -> Result<Self, ReportError> {
-        let not_a_report = |source| ReportError::NotAReport { path: path.to_owned(), source };
-        let read = serde_json::from_slice::<Report>(text);
-        let schema = match &read {
-            Ok(report) => report.schema,
-            // Another version may have other fields.
-            Err(_) => serde_json::from_slice::<Version>(text).map_err(not_a_report)?.schema,
-        };
-        if schema != SCHEMA {
-            let error = serde::de::Error::custom(format!("its schema is {schema}"));
-            return Err(not_a_report(error));
-        }
-        read.map_err(not_a_report)
-    }
-
     /// The text of a `report.json`.
     pub fn to_json(&self) -> String {
         match serde_json::to_string_pretty(self) {
@@ -138,34 +89,6 @@ impl Report {
         found.sort_by_key(|cell| Reverse(cell.outcome.severity()));
         found
     }
-}
-
-/// The largest report that is read, in bytes.
-const LARGEST: u64 = 1 << 30;
-
-/// Opens a regular file: a pipe might never end, and a device never does.
-pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")),
-    }
-}
-
-fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    let file = open_regular(path)?;
-    let mut text = Vec::new();
-    file.take(LARGEST + 1).read_to_end(&mut text)?;
-    match text.len() as u64 > LARGEST {
-        true => Err(io::Error::new(io::ErrorKind::InvalidData, "it is larger than 1 GiB")),
-        false => Ok(text),
-    }
-}
-
-/// What every version of a report has.
-#[derive(Deserialize)]
-struct Version {
-    schema: u32,
 }
 
 /// The circumstances of a run.
@@ -296,45 +219,6 @@ pub struct AttemptReport {
     pub duration_ms: u64,
     /// The directory of its evidence, relative to the run's.
     pub evidence: String,
-}
-
-/// A message in one line: its headline and, if that only introduces what follows, the next line.
-pub(crate) fn in_a_line(message: &str) -> String {
-    let (headline, lines) = headline(message);
-    // The lines of a kernel's log say no more than the title of their splat.
-    let is_shown = |line: &&str| !line.trim().is_empty() && !line.starts_with('[');
-    let next = lines.and_then(|lines| lines.lines().next()).filter(is_shown);
-    match (headline.ends_with(':'), next) {
-        (true, Some(next)) => format!("{headline} {}", next.trim()),
-        _ => headline.trim_end_matches(':').to_owned(),
-    }
-}
-
-/// Splits a message into its headline and the lines that follow, as after the title of a splat.
-fn headline(message: &str) -> (&str, Option<&str>) {
-    match message.split_once('\n') {
-        Some((headline, lines)) => (headline, Some(lines)),
-        None => (message, None),
-    }
-}
-
-/// Text without control characters, which no document may contain, and without those that set the direction
-/// of text: what a page says must not depend on what it quotes.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if terminal::acts(c) { '\u{fffd}' } else { c }).collect()
-}
-
-/// The longest message of a cell, in bytes. The text of programs in it may be a single endless line.
-const LONGEST_MESSAGE: usize = 64 << 10;
-
-/// A message of a length that a person may read.
-fn bounded(mut message: String) -> String {
-    if message.len() > LONGEST_MESSAGE {
-        message.truncate(message.floor_char_boundary(LONGEST_MESSAGE));
-        message.push('…');
-        message.shrink_to_fit();
-    }
-    message
 }
 
 fn once() -> NonZeroU32 {
@@ -506,17 +390,6 @@ mod tests {
             tally(&[Outcome::Pass, Outcome::Infra, Outcome::Pass]).to_string(),
             "2 pass, 1 infra"
         );
-    }
-
-    #[test]
-    fn an_endless_message_is_cut() {
-        let verdict =
-            || Verdict::because(Outcome::Fail, Reason::TracerDied, "ä".repeat(LONGEST_MESSAGE));
-        let mut cell = CellReport::of_verdict("k/masked/aya/t/s", verdict());
-        assert_eq!(cell.message.len(), LONGEST_MESSAGE + '…'.len_utf8());
-        cell.message.clear();
-        cell.set_verdict(verdict());
-        assert!(cell.message.ends_with("ä…"));
     }
 
     #[test]

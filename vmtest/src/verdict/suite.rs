@@ -1,5 +1,8 @@
 //! The verdict on a cell of a user's suite.
 
+mod course;
+mod expectations;
+
 use std::collections::BTreeMap;
 
 use kernlab_core::{
@@ -7,21 +10,20 @@ use kernlab_core::{
     object_record::ObjectRecord,
     outcome::{Outcome, Reason, Verdict},
 };
-use kernlab_proto::suite::{Cause, End, Part};
-use strsim::osa_distance;
+use kernlab_proto::suite::End;
 
-use super::{
-    GuestSplats, PolicyOutcome, SplatPolicy, Trace, lost_guest, object, said::last_lines,
-    want_of_memory,
+use self::{
+    course::{of_conductor, of_remains, of_start, of_tracer, subject},
+    expectations::{named_functions, of_expectations},
 };
+use super::{GuestSplats, PolicyOutcome, SplatPolicy, Trace, lost_guest, object, want_of_memory};
 use crate::{
-    lab::{Exit, JobOutput, LabError},
+    lab::{JobOutput, LabError},
     report::AllowedSplat,
     suite::{
         events,
-        manifest::{Expectation, Subject, Suite},
-        observed::{Observed, TracerEnd},
-        spelling::nearest,
+        manifest::{Subject, Suite},
+        observed::Observed,
         unmatched::Unmatched,
     },
 };
@@ -29,8 +31,6 @@ use crate::{
 /// The longest output, in bytes, of which events are kept if no golden snapshot needs them: the text of
 /// events is several times as long as some output.
 const LARGEST: usize = 16 << 20;
-/// How many letters of a name a slip of the pen changes at most.
-const SLIP: usize = 2;
 
 /// The findings of one attempt at a cell of a suite, and what they are compared with.
 #[derive(Clone, Copy, Debug)]
@@ -167,31 +167,6 @@ pub(crate) fn of_suite(findings: &SuiteFindings<'_>) -> SuiteJudgement {
     judgement
 }
 
-/// The functions that expectations name, each with a remark if the kernel lacks it and has one of
-/// almost that name. Only if all kernels do, it is a slip of the pen.
-fn named_functions(findings: &SuiteFindings<'_>) -> BTreeMap<String, Option<String>> {
-    let Some(whole) = findings.kernel.and_then(|kernel| kernel.whole) else {
-        return BTreeMap::new();
-    };
-    let suite = &findings.suite;
-    let names = suite.expect.iter().flat_map(|expectation| expectation.when.other_functions());
-    let told = |name: &str| {
-        let rule = format!("symbol.{name}");
-        if whole.function_names.contains(name) {
-            return Some((rule, None));
-        }
-        let known = whole.function_names.iter().map(String::as_str);
-        let other = nearest(name, known.filter(|known| osa_distance(name, known) <= SLIP))?;
-        let suite = &suite.name;
-        let remark = format!(
-            "{suite}: no kernel of this run has `{rule}`, which `expect` names: did you mean \
-             `symbol.{other}`?"
-        );
-        Some((rule, Some(remark)))
-    };
-    names.filter_map(told).collect()
-}
-
 /// The verdict on a lost guest whose kernel complains of nothing but want of memory, and of the time
 /// that this took.
 fn lost_for_memory(error: &LabError, memory_mib: u32) -> Option<PolicyOutcome> {
@@ -211,147 +186,6 @@ fn shut_down(console: &str) -> Option<&str> {
         .iter()
         .any(|known| said.starts_with(known))
         .then_some(said)
-}
-
-/// The conductor itself failed, or what it wrote is not complete.
-fn of_conductor(output: &JobOutput, observed: &Observed) -> Option<Verdict> {
-    let infra =
-        |message: String| Some(Verdict::because(Outcome::Infra, Reason::ConnectionLost, message));
-    if output.stuck {
-        let message = "the guest's kernel holds a process that can't be killed";
-        return Some(Verdict::because(Outcome::Timeout, Reason::DeadlineExceeded, message));
-    }
-    match output.exit {
-        Exit::Code(0) if observed.done && observed.started && observed.tracer.is_none() => {
-            infra("how the tracer ended was not reported".to_owned())
-        }
-        Exit::Code(0) if observed.done && output.dropped == 0 => None,
-        Exit::Code(0) if output.dropped > 0 => {
-            let dropped = output.dropped;
-            let message = format!("{dropped} bytes of output exceeded the limit and were dropped");
-            Some(Verdict::because(Outcome::Fail, Reason::EventsLost, message))
-        }
-        Exit::Deadline => infra("the guest's conductor did not end in time".to_owned()),
-        exit => {
-            let text = last_lines(&output.stderr);
-            infra(format!("the guest's conductor ended with {exit:?}{text}"))
-        }
-    }
-}
-
-/// What a message calls the suite's subject. Without a workload it is a command, such as a program
-/// that tests itself.
-fn subject(suite: &Suite) -> &'static str {
-    if suite.workload.is_some() { "the tracer" } else { "the program" }
-}
-
-fn of_start(suite: &Suite, observed: &Observed) -> Option<Verdict> {
-    if let Some(what) = &observed.setup_failed {
-        let message = format!("the guest could not {what}");
-        return Some(Verdict::because(Outcome::Infra, Reason::SetupFailed, message));
-    }
-    match &observed.not_started {
-        Some((Part::Tracer, why)) => {
-            let message = format!("{} could not be started: {why}", subject(suite));
-            Some(Verdict::because(Outcome::Infra, Reason::SetupFailed, message))
-        }
-        Some((Part::Workload, why)) => {
-            let message = format!("the workload could not be started: {why}");
-            Some(Verdict::because(Outcome::Infra, Reason::WorkloadFailed, message))
-        }
-        None => None,
-    }
-}
-
-/// Whether the tracer and the workload ran as they should.
-fn of_tracer(suite: &Suite, observed: &Observed, output: &JobOutput) -> Option<Verdict> {
-    let TracerEnd { end, cause, duration_ms } = observed.tracer?;
-    let said = last_lines(&output.stderr);
-    let subject = subject(suite);
-    let seconds = duration_ms.saturating_add(500) / 1000;
-    let because =
-        |outcome, reason, message: String| Some(Verdict::because(outcome, reason, message + &said));
-    let has_workload = suite.workload.is_some();
-    match cause {
-        Cause::NeverReady => {
-            let loaded = match &observed.programs[..] {
-                [] => "no BPF program was loaded".to_owned(),
-                programs => format!("{} BPF programs were loaded", programs.len()),
-            };
-            let message = format!("{subject} was not ready after {seconds} s; {loaded}");
-            return because(Outcome::Timeout, Reason::NotReady, message);
-        }
-        Cause::Itself if has_workload && observed.ready_after_ms.is_none() => {
-            let message = format!("{subject} ended before it was ready: {}", described(end));
-            return because(Outcome::Fail, Reason::TracerDied, message);
-        }
-        Cause::Itself | Cause::Stopped | Cause::Killed | Cause::Deadline => {}
-    }
-    if let Some(workload) = &observed.workload
-        && workload.end != Some(End::Code(0))
-    {
-        let text = last_lines(workload.output.as_bytes()).replace("stderr", "output");
-        let Some(end) = workload.end else {
-            let message = format!("the workload did not end within {seconds} s{text}");
-            return Some(Verdict::because(Outcome::Timeout, Reason::DeadlineExceeded, message));
-        };
-        let message = format!("the workload failed: {}{text}", described(end));
-        return Some(Verdict::because(Outcome::Infra, Reason::WorkloadFailed, message));
-    }
-    match cause {
-        Cause::Deadline => {
-            let message = format!(
-                "it was stopped after {seconds} s; the host ran the guest for {}",
-                output.cpu_time
-            );
-            return because(Outcome::Timeout, Reason::DeadlineExceeded, message);
-        }
-        Cause::Killed => {
-            let (signal, within) = (&suite.stop.signal, suite.stop.within.as_secs_f32());
-            let message =
-                format!("{subject} did not end within {within} s of SIG{signal}, and was killed");
-            return because(Outcome::Fail, Reason::StopIgnored, message);
-        }
-        Cause::Itself if has_workload && suite.exit != Some(Observed::status(end)) => {
-            let message = format!("{subject} ended while the workload ran: {}", described(end));
-            return because(Outcome::Fail, Reason::TracerDied, message);
-        }
-        Cause::Itself | Cause::Stopped | Cause::NeverReady => {}
-    }
-    let is_expected = match suite.exit {
-        Some(code) => end == End::Code(code),
-        None if cause == Cause::Stopped => {
-            let signal = suite.stop.number();
-            // Shells and interpreters report the signal that ended them by a code.
-            [End::Code(0), End::Signal(signal), End::Code(128 + signal)].contains(&end)
-        }
-        None => end == End::Code(0),
-    };
-    if is_expected {
-        return None;
-    }
-    let expected = match suite.exit {
-        Some(code) if code != 0 => format!(", expected code {code}"),
-        _ => String::new(),
-    };
-    let message = format!("{subject} ended: {}{expected}", described(end));
-    because(Outcome::Fail, Reason::UnexpectedExit, message)
-}
-
-fn of_remains(suite: &Suite, observed: &Observed) -> Option<Verdict> {
-    let because =
-        |message: String| Some(Verdict::because(Outcome::Fail, Reason::StateLeftBehind, message));
-    if !observed.left_running.is_empty() {
-        let names = observed.left_running.join(", ");
-        return because(format!("processes were left running, and were killed: {names}"));
-    }
-    if !observed.left_loaded.is_empty() {
-        let names: Vec<_> = observed.left_loaded.iter().map(|program| &*program.name).collect();
-        let names = names.join(", ");
-        let subject = subject(suite);
-        return because(format!("BPF programs stayed loaded after {subject} had ended: {names}"));
-    }
-    None
 }
 
 fn of_events(suite: &Suite, output: &JobOutput, golden: Option<&str>) -> SuiteJudgement {
@@ -451,62 +285,6 @@ fn with_lost_output(
         ));
     }
     judgement
-}
-
-/// Compares the verdict with what the suite expects of kernels such as this one.
-fn of_expectations(findings: &SuiteFindings<'_>, verdict: Verdict) -> Verdict {
-    let SuiteFindings { suite, kernel, .. } = *findings;
-    // Nothing can be said about such a cell, so nothing can be expected.
-    if matches!(verdict.outcome, Outcome::Infra | Outcome::Unavailable | Outcome::NotRun)
-        && verdict.reason != Some(Reason::SetupFailed)
-    {
-        return verdict;
-    }
-    for expectation in &suite.expect {
-        let holds = match kernel {
-            Some(kernel) => expectation.when.holds(kernel).map_err(|error| error.to_string()),
-            None => Err("the kernel has no dossier".to_owned()),
-        };
-        match holds {
-            Ok(false) => {}
-            Ok(true) => return of_expectation(expectation, verdict),
-            Err(why) => {
-                let when = expectation.when.text();
-                let message = format!("whether `{when}` holds on this kernel is unknown: {why}");
-                return Verdict::because(Outcome::Infra, Reason::ExpectationUndecided, message);
-            }
-        }
-    }
-    verdict
-}
-
-fn of_expectation(expectation: &Expectation, verdict: Verdict) -> Verdict {
-    let Expectation { when, outcome, code, reason, .. } = expectation;
-    let when = when.text();
-    if verdict.outcome == Outcome::Pass {
-        let message = format!(
-            "it passes, but is expected to end with `{}` where `{when}` holds ({reason}): remove the \
-             expectation",
-            outcome.outcome()
-        );
-        return Verdict::because(Outcome::Fail, Reason::ExpectationStale, message);
-    }
-    if verdict.outcome != outcome.outcome() || code.is_some_and(|code| verdict.reason != Some(code))
-    {
-        return verdict;
-    }
-    let message = format!("{reason} (`{when}`); it ended with: {}", verdict.message);
-    Verdict::because(Outcome::Unsupported, Reason::ExpectedFailure, message)
-}
-
-fn described(end: End) -> String {
-    match end {
-        End::Code(code) => format!("exit code {code}"),
-        End::Signal(signal) => match nix::sys::signal::Signal::try_from(signal) {
-            Ok(name) => format!("{name} killed it"),
-            Err(_) => format!("signal {signal} killed it"),
-        },
-    }
 }
 
 #[cfg(test)]

@@ -41,8 +41,8 @@ pub(super) fn run(Arguments { choice }: &Arguments) -> Result<Exit, Failure> {
         .map_err(|error| Failure::from(error).of("cannot read QEMU: "))?;
     let saved =
         Digest::of(format!("{locked}\n{machine}\n{}", env!("CARGO_PKG_VERSION")).as_bytes());
-    let Expected { accelerator, why } =
-        accel::expected(kernels.store(), &qemu).map_err(|error| Failure::usage(error.to_string()))?;
+    let Expected { accelerator, why } = accel::expected(kernels.store(), &qemu)
+        .map_err(|error| Failure::usage(error.to_string()))?;
     if accelerator == Accelerator::Tcg {
         output::notice(&format!(
             "no KVM on this machine ({why}): guests are emulated (TCG), which is slower; deadlines are \

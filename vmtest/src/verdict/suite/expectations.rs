@@ -1,0 +1,83 @@
+//! What a suite expects of kernels, compared with what it did.
+
+use std::collections::BTreeMap;
+
+use kernlab_core::outcome::{Outcome, Reason, Verdict};
+use strsim::osa_distance;
+
+use super::SuiteFindings;
+use crate::suite::{manifest::Expectation, spelling::nearest};
+
+/// How many letters of a name a slip of the pen changes at most.
+const SLIP: usize = 2;
+
+/// Compares the verdict with what the suite expects of kernels such as this one.
+pub(super) fn of_expectations(findings: &SuiteFindings<'_>, verdict: Verdict) -> Verdict {
+    let SuiteFindings { suite, kernel, .. } = *findings;
+    // Nothing can be said about such a cell, so nothing can be expected.
+    if matches!(verdict.outcome, Outcome::Infra | Outcome::Unavailable | Outcome::NotRun)
+        && verdict.reason != Some(Reason::SetupFailed)
+    {
+        return verdict;
+    }
+    for expectation in &suite.expect {
+        let holds = match kernel {
+            Some(kernel) => expectation.when.holds(kernel).map_err(|error| error.to_string()),
+            None => Err("the kernel has no dossier".to_owned()),
+        };
+        match holds {
+            Ok(false) => {}
+            Ok(true) => return of_expectation(expectation, verdict),
+            Err(why) => {
+                let when = expectation.when.text();
+                let message = format!("whether `{when}` holds on this kernel is unknown: {why}");
+                return Verdict::because(Outcome::Infra, Reason::ExpectationUndecided, message);
+            }
+        }
+    }
+    verdict
+}
+
+fn of_expectation(expectation: &Expectation, verdict: Verdict) -> Verdict {
+    let Expectation { when, outcome, code, reason, .. } = expectation;
+    let when = when.text();
+    if verdict.outcome == Outcome::Pass {
+        let message = format!(
+            "it passes, but is expected to end with `{}` where `{when}` holds ({reason}): remove the \
+             expectation",
+            outcome.outcome()
+        );
+        return Verdict::because(Outcome::Fail, Reason::ExpectationStale, message);
+    }
+    if verdict.outcome != outcome.outcome() || code.is_some_and(|code| verdict.reason != Some(code))
+    {
+        return verdict;
+    }
+    let message = format!("{reason} (`{when}`); it ended with: {}", verdict.message);
+    Verdict::because(Outcome::Unsupported, Reason::ExpectedFailure, message)
+}
+
+/// The functions that expectations name, each with a remark if the kernel lacks it and has one of
+/// almost that name. Only if all kernels do, it is a slip of the pen.
+pub(super) fn named_functions(findings: &SuiteFindings<'_>) -> BTreeMap<String, Option<String>> {
+    let Some(whole) = findings.kernel.and_then(|kernel| kernel.whole) else {
+        return BTreeMap::new();
+    };
+    let suite = &findings.suite;
+    let names = suite.expect.iter().flat_map(|expectation| expectation.when.other_functions());
+    let told = |name: &str| {
+        let rule = format!("symbol.{name}");
+        if whole.function_names.contains(name) {
+            return Some((rule, None));
+        }
+        let known = whole.function_names.iter().map(String::as_str);
+        let other = nearest(name, known.filter(|known| osa_distance(name, known) <= SLIP))?;
+        let suite = &suite.name;
+        let remark = format!(
+            "{suite}: no kernel of this run has `{rule}`, which `expect` names: did you mean \
+             `symbol.{other}`?"
+        );
+        Some((rule, Some(remark)))
+    };
+    names.filter_map(told).collect()
+}
