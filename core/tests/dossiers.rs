@@ -10,6 +10,7 @@ use std::{
 
 use kernlab_core::{
     cell::BackendKind,
+    discovery::{FileAction, QUESTIONS},
     dossier::{
         Dossier, GivenTypes,
         availability::availabilities,
@@ -73,6 +74,26 @@ fn a_dossier_has_whatever_plans_ask(#[files("tests/dossiers/*.json")] path: Path
                 covered,
                 "{tracer} asks about {dependency:?}: add it to core/src/tracer/{tracer}.rs"
             );
+        }
+    }
+}
+
+/// What calls are searched for is among the arguments that are looked at, and each of those is one: beyond
+/// them is whatever the caller left.
+#[rstest]
+fn a_search_looks_at_arguments_only(#[files("tests/dossiers/*.json")] path: PathBuf) {
+    let dossier = read(&path);
+    for question in &QUESTIONS {
+        let Some(prototype) = dossier.prototype(question.function) else { continue };
+        let (has, looked_at) = (prototype.parameters.len(), question.arguments);
+        assert!(looked_at <= has, "{}: {prototype}", question.function);
+        let wanted: &[&[&str]] = match question.action {
+            FileAction::Rename => &[&["mask"], &["cookie"], &["name", "file_name"]],
+            FileAction::Create | FileAction::Unlink => &[&["dentry"]],
+        };
+        for names in wanted {
+            let (number, _) = prototype.position(names).unwrap();
+            assert!(number as usize <= looked_at, "{}: {prototype}", question.function);
         }
     }
 }
