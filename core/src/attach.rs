@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::facts::Dependency;
+
 /// A program and where it goes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttachPoint {
@@ -83,6 +85,20 @@ pub(crate) fn kprobe(program: &str, symbol: &str) -> AttachPoint {
 pub(crate) fn kretprobe(program: &str, symbol: &str) -> AttachPoint {
     let target = Target::Kretprobe { symbol: symbol.to_owned() };
     AttachPoint { program: program.to_owned(), target }
+}
+
+impl Target {
+    /// What a plan relies on that attaches a program here. The arguments of what is probed are relied on,
+    /// whether or not the plan asks for them.
+    pub(crate) fn dependencies(&self) -> Vec<Dependency> {
+        match self {
+            Target::Kprobe { symbol } | Target::Kretprobe { symbol } => {
+                vec![Dependency::Symbol(symbol.clone()), Dependency::Prototype(symbol.clone())]
+            }
+            Target::Tracepoint { name, .. } => vec![Dependency::Tracepoint(name.clone())],
+            Target::Uprobe(_) | Target::Uretprobe(_) => vec![],
+        }
+    }
 }
 
 impl fmt::Display for Target {

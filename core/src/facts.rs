@@ -61,6 +61,17 @@ pub enum Dependency {
     Field(String, String),
 }
 
+impl fmt::Display for Dependency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Dependency::Symbol(name) => write!(f, "the symbol {name}"),
+            Dependency::Tracepoint(name) => write!(f, "the tracepoint {name}"),
+            Dependency::Prototype(function) => write!(f, "the parameters of {function}"),
+            Dependency::Field(structure, field) => write!(f, "the field {structure}.{field}"),
+        }
+    }
+}
+
 /// Remembers every question. It changes no answer.
 #[derive(Clone, Debug, Default)]
 pub struct QueryLog(RefCell<BTreeSet<Dependency>>);
@@ -68,6 +79,15 @@ pub struct QueryLog(RefCell<BTreeSet<Dependency>>);
 impl QueryLog {
     fn note(&self, dependency: Dependency) {
         self.0.borrow_mut().insert(dependency);
+    }
+
+    /// What `questions` returns, with what it asked.
+    pub(crate) fn during<T>(&self, questions: impl FnOnce() -> T) -> (T, BTreeSet<Dependency>) {
+        let before = self.0.take();
+        let answer = questions();
+        let asked = self.0.borrow().clone();
+        self.0.borrow_mut().extend(before);
+        (answer, asked)
     }
 
     /// All questions, each once.

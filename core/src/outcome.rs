@@ -115,6 +115,8 @@ pub enum Reason {
     SignatureChanged,
     /// The kernel was built without an option that the tracer needs.
     MissingConfig,
+    /// The plan depends on something of the kernel that the tracer did not look for.
+    FactNotGathered,
     /// The verifier refused a program.
     VerifierRejected,
     /// The kernel lacks a BPF helper, map type or program type.

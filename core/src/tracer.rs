@@ -87,7 +87,7 @@ impl Tracer {
         facts: &KernelFacts,
         config: &mut ProgramConfig,
     ) -> Result<Vec<AttachPoint>, Unsupported> {
-        (self.definition().attach)(scenario, facts, config)
+        self.definition().attach_points(scenario, facts, config)
     }
 
     pub(crate) fn decode(self, decoder: &Decoder<'_>, record: &[u8]) -> Decoded {

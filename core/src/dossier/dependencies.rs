@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Dossier, GivenTypes};
-use crate::{facts::Dependency, plan::Target, scenario::Scenario, tracer::Tracer};
+use crate::{facts::Dependency, scenario::Scenario, tracer::Tracer};
 
 /// What a tracer depends on.
 pub type Dependencies = BTreeSet<Dependency>;
@@ -33,13 +33,6 @@ fn dependencies(dossier: &Dossier, scenario: &Scenario, types: GivenTypes<'_>) -
     let (planned, facts) = dossier.plan(scenario, types);
     let mut dependencies = facts.asked.into_dependencies();
     let attached = planned.into_iter().flat_map(|plan| plan.attach);
-    dependencies.extend(attached.flat_map(|point| match point.target {
-        // The arguments of what is probed are relied on, whether or not the plan asks for them.
-        Target::Kprobe { symbol } | Target::Kretprobe { symbol } => {
-            vec![Dependency::Symbol(symbol.clone()), Dependency::Prototype(symbol)]
-        }
-        Target::Tracepoint { name, .. } => vec![Dependency::Tracepoint(name)],
-        Target::Uprobe(_) | Target::Uretprobe(_) => vec![],
-    }));
+    dependencies.extend(attached.flat_map(|point| point.target.dependencies()));
     dependencies
 }

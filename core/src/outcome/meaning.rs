@@ -4,7 +4,7 @@ use super::Reason;
 
 impl Reason {
     /// All reasons, in the order of their declaration.
-    pub const ALL: [Reason; 51] = [
+    pub const ALL: [Reason; 52] = [
         Reason::MissingSymbol,
         Reason::MissingBtf,
         Reason::WrongBtfMode,
@@ -13,6 +13,7 @@ impl Reason {
         Reason::LayoutNotFound,
         Reason::SignatureChanged,
         Reason::MissingConfig,
+        Reason::FactNotGathered,
         Reason::VerifierRejected,
         Reason::HelperUnavailable,
         Reason::AttachRefused,
@@ -80,6 +81,10 @@ impl Reason {
                 "a function exists with other parameters than the tracer can read"
             }
             Reason::MissingConfig => "the kernel was built without an option that the tracer needs",
+            Reason::FactNotGathered => {
+                "the tracer's plan depends on something of the kernel that nobody looked for: a \
+                 mistake of the lab"
+            }
             Reason::VerifierRejected => "the verifier refused a program",
             Reason::HelperUnavailable => "the kernel lacks a BPF helper, map type or program type",
             Reason::AttachRefused => "a program was loaded and could not be attached",

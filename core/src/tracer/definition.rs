@@ -6,7 +6,8 @@ use crate::{
     attach::AttachPoint,
     decoder::{DecodeError, Decoder},
     event::{Action, Event, escape},
-    facts::KernelFacts,
+    facts::{Dependency, KernelFacts},
+    outcome::Reason,
     scenario::Scenario,
     unsupported::Unsupported,
 };
@@ -39,6 +40,48 @@ pub(crate) struct Wants {
     pub(crate) tracepoints: Vec<&'static str>,
     /// Structures with one field each.
     pub(crate) fields: Vec<(&'static str, &'static str)>,
+}
+
+impl Wants {
+    /// Is this gathered for the tracer?
+    fn include(&self, dependency: &Dependency) -> bool {
+        match dependency {
+            Dependency::Symbol(name) => {
+                self.functions.iter().chain(&self.symbols).any(|wanted| wanted == name)
+            }
+            Dependency::Tracepoint(name) => self.tracepoints.iter().any(|wanted| wanted == name),
+            Dependency::Prototype(name) => self.functions.iter().any(|wanted| wanted == name),
+            Dependency::Field(structure, field) => {
+                self.fields.iter().any(|wanted| *wanted == (structure.as_str(), field.as_str()))
+            }
+        }
+    }
+}
+
+impl Definition {
+    /// Where its programs go. A plan that depends on a fact that nobody gathers is refused: what was not
+    /// looked for is not missing.
+    pub(super) fn attach_points(
+        &self,
+        scenario: &Scenario,
+        facts: &KernelFacts,
+        config: &mut ProgramConfig,
+    ) -> Result<Vec<AttachPoint>, Unsupported> {
+        let (planned, mut asked) = facts.asked.during(|| (self.attach)(scenario, facts, config));
+        asked.extend(planned.iter().flatten().flat_map(|point| point.target.dependencies()));
+        let wants = (self.wants)();
+        match asked.iter().find(|dependency| !wants.include(dependency)) {
+            Some(forgotten) => Err(Unsupported::new(
+                Reason::FactNotGathered,
+                format!(
+                    "the plan of {name} depends on {forgotten}, which was not looked for: \
+                     `wants` in core/src/tracer/{name}.rs has to name it",
+                    name = self.name
+                ),
+            )),
+            None => planned,
+        }
+    }
 }
 
 /// An event with the time that orders it.
@@ -106,3 +149,93 @@ pub(super) fn lay_out(
 /// (kernel/trace/bpf_trace.c, from 7.2 on). While a thread is preempted inside one, other threads on its
 /// CPU go untraced for whole time slices, so entries and exits are paired wrongly.
 pub(super) const FAULTABLE: &str = "trace_call_bpf_faultable";
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::{
+        attach::{kprobe, tracepoint},
+        plan::tests::{facts, scenario},
+    };
+
+    type Planned = Result<Vec<AttachPoint>, Unsupported>;
+
+    /// A tracer that looks for one function, one tracepoint and one field.
+    fn tracer(attach: fn(&Scenario, &KernelFacts, &mut ProgramConfig) -> Planned) -> Definition {
+        Definition {
+            name: "newsnoop",
+            scenarios: &[],
+            wants: || Wants {
+                functions: vec!["vfs_read"],
+                symbols: vec!["socket_file_ops"],
+                tracepoints: vec!["sys_enter_read"],
+                fields: vec![("file", "f_op")],
+                ..Wants::default()
+            },
+            attach,
+            event: EventType::of::<kernlab_abi::SysWriteEvent>(),
+        }
+    }
+
+    /// A plan that asks this.
+    fn asked(question: &str, facts: &KernelFacts) -> Planned {
+        assert!(!facts.has_symbol("vfs_read"));
+        match question.split_once(' ') {
+            Some(("tracepoint", name)) if facts.has_tracepoint(name) => Ok(vec![]),
+            Some(("tracepoint", _)) => {
+                Err(Unsupported::new(Reason::MissingConfig, "no tracepoint"))
+            }
+            Some(("parameters", name)) => facts.prototype(name).map(|_| vec![]),
+            Some(("field", name)) => facts.offset("file", name).map(|_| vec![]),
+            Some(("attach", name)) => Ok(vec![tracepoint("program", name)]),
+            Some(("probe", name)) => Ok(vec![kprobe("program", name)]),
+            _ => unreachable!("no case asks {question}"),
+        }
+    }
+
+    /// Each of these is a plan of its own, because a tracer is a function without a state.
+    macro_rules! asks {
+        ($question:literal) => {
+            tracer(|_, facts, _| asked($question, facts))
+        };
+    }
+
+    #[rstest]
+    #[case::gathered(asks!("tracepoint sys_enter_read"), Reason::MissingConfig, "no")]
+    #[case::forgotten(
+        asks!("tracepoint sys_exit_read"),
+        Reason::FactNotGathered,
+        "the plan of newsnoop depends on the tracepoint sys_exit_read, which was not looked for"
+    )]
+    #[case::attached(
+        asks!("attach sys_exit_read"),
+        Reason::FactNotGathered,
+        "depends on the tracepoint sys_exit_read"
+    )]
+    #[case::probed(asks!("probe vfs_write"), Reason::FactNotGathered, "the symbol vfs_write")]
+    #[case::a_symbol_has_no_parameters(
+        asks!("parameters socket_file_ops"),
+        Reason::FactNotGathered,
+        "depends on the parameters of socket_file_ops"
+    )]
+    #[case::field(asks!("field f_mode"), Reason::FactNotGathered, "the field file.f_mode")]
+    #[case::gathered_field(asks!("field f_op"), Reason::LayoutNotFound, "there is no BTF")]
+    fn what_was_not_looked_for_is_not_missing(
+        #[case] tracer: Definition,
+        #[case] reason: Reason,
+        #[case] message: &str,
+    ) {
+        let facts = facts(&[], None);
+        // What another tracer asked is no matter of this one.
+        assert!(!facts.has_symbol("key_alloc"));
+        let scenario = scenario("sys_write/threads");
+        let planned = tracer.attach_points(scenario, &facts, &mut ProgramConfig::default());
+        let refused = planned.unwrap_err();
+        assert_eq!(refused.reason, reason);
+        assert!(refused.message.contains(message), "{refused}");
+        let asked = facts.asked.into_dependencies();
+        assert!(asked.contains(&Dependency::Symbol("key_alloc".to_owned())), "it is kept");
+    }
+}

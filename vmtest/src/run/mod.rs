@@ -235,6 +235,7 @@ pub fn run(
     verdict::of_run(&mut cells, &findings)
         .map_err(|source| at("read the cells' events", source))?;
     report::census(&plan.cells, &cells)?;
+    let killed = ended.ok().and_then(|ended| ended.killed);
 
     let report = Report {
         schema: SCHEMA,
@@ -249,8 +250,8 @@ pub fn run(
             identity,
         },
         kernels: collect::kernels(&plan, &cells),
+        remarks: killed.into_iter().chain(verdict::unconfirmed::remarks(&cells)).collect(),
         cells,
-        remarks: ended.ok().and_then(|ended| ended.killed).into_iter().collect(),
     };
     write_json(&dir.path().join("report.json"), &report)
         .map_err(|source| at("write the report", source))?;

@@ -227,7 +227,7 @@ pub fn merge<Name: ToString>(
             identity: reports.iter().flat_map(|r| r.run.identity.clone()).collect(),
         },
         kernels: kernels(reports.into_iter().flat_map(|report| report.kernels)),
-        remarks: verdict::alike::remarks(&cells),
+        remarks: [verdict::alike::remarks(&cells), verdict::unconfirmed::remarks(&cells)].concat(),
         cells,
     };
     let path = into.join("report.json");

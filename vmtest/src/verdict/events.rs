@@ -40,10 +40,12 @@ impl<'a> Golden<'a> {
 pub(super) fn judge(scenario: &Scenario, record: &Record, golden: Golden<'_>) -> Judgement {
     match (&record.decision, &record.observation) {
         (Decision::Unsupported(Unsupported { reason, message }), None) => {
-            // The given BTF file is not usable with this kernel, so this cell's kernel is not
-            // available.
             let outcome = match reason {
+                // The given BTF file is not usable with this kernel, so this cell's kernel is not
+                // available.
                 Reason::ForeignBtf => Outcome::Unavailable,
+                // The kernel may have it: that is our mistake.
+                Reason::FactNotGathered => Outcome::Infra,
                 _ => Outcome::Unsupported,
             };
             judgement(Verdict::because(outcome, *reason, message.clone()))
@@ -336,6 +338,15 @@ mod tests {
             (verdict.outcome, verdict.reason),
             (Outcome::Infra, Some(Reason::WorkloadFailed))
         );
+    }
+
+    #[test]
+    fn a_fact_that_nobody_looked_for_is_not_missing() {
+        let message = "the plan of newsnoop depends on the tracepoint sys_exit_read".to_owned();
+        let refused = Unsupported { reason: Reason::FactNotGathered, message };
+        let record = record(Decision::Unsupported(refused), None);
+        let verdict = judge(scenario(), &record, Golden::default()).verdict;
+        assert_eq!(verdict.outcome, Outcome::Infra, "{}", verdict.message);
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod splat_policy;
 pub(crate) mod suite;
 #[cfg(test)]
 mod test_support;
+pub(crate) mod unconfirmed;
 mod want_of_memory;
 
 use std::{collections::BTreeMap, io};
