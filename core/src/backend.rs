@@ -2,7 +2,7 @@
 
 use std::os::fd::BorrowedFd;
 
-use crate::{cell::BackendKind, outcome::Reason, plan::ProbePlan};
+use crate::{cell::BackendKind, losses::Losses, outcome::Reason, plan::ProbePlan};
 
 /// An implementation of all tracers.
 pub trait Backend {
@@ -50,6 +50,8 @@ pub struct Tally {
     /// Events that found no room in the buffer or in a map, and calls that began and whose end went
     /// unseen.
     pub lost: u64,
+    /// Why, as far as that happened before the buffer.
+    pub losses: Losses,
     /// Entries in maps that must be empty when no call is under way.
     pub left_behind: u64,
 }

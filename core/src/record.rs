@@ -10,6 +10,7 @@ use crate::{
     event::Event,
     facts::{KernelFacts, LayoutSource, ProbeResult},
     ground_truth::GroundTruth,
+    losses::Losses,
     outcome::Reason,
     plan::{AttachPoint, BufferKind, ProbePlan, ReadHelper, TypeSource, Unsupported},
 };
@@ -122,6 +123,9 @@ pub enum Observation {
         events: Vec<Event>,
         /// Events that found no room in the buffer, and calls whose end went unseen.
         lost: u64,
+        /// Why, as far as that happened before the buffer.
+        #[serde(default, skip_serializing_if = "Losses::is_none")]
+        losses: Losses,
         /// Runs of programs that the kernel left out.
         skipped: u64,
         /// Entries left in maps that must be empty at the end.

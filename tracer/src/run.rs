@@ -222,6 +222,7 @@ fn trace(
     Ok(Observation::Traced {
         events: if burst.is_some() { condense(events) } else { events },
         lost: tally.lost,
+        losses: tally.losses,
         skipped,
         left_behind: tally.left_behind,
         still_loaded,

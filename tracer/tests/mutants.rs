@@ -96,7 +96,7 @@ fn run(scenario: &str, mutation: Option<(&str, &str, &str)>) -> CellReport {
 )]
 #[case::losses_not_counted(
     "sys_write/overflow_ring",
-    ("tracer.h", "bpf_map_lookup_elem(&emitted, &zero)", "0"),
+    ("tracer.h", "bpf_map_lookup_elem(&emitted, &slot)", "0"),
     Reason::EventsDiffer,
     "lost 0"
 )]

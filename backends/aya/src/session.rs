@@ -3,8 +3,10 @@
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use aya::maps::{MapData, MapError, PerCpuArray};
+use kernlab_abi::EMITTED;
 use kernlab_core::{
     backend::{BackendError, Session, Tally},
+    losses::{Losses, Slots},
     outcome::Reason,
 };
 use nix::errno::Errno;
@@ -24,9 +26,13 @@ pub(crate) struct AyaSession {
 }
 
 impl AyaSession {
-    /// Events that the programs meant for us. Only exact when the programs are detached.
-    fn emitted(&self) -> Result<u64, MapError> {
-        Ok(self.emitted.get(&0, 0)?.iter().sum())
+    /// What the programs counted. Only exact when they are detached.
+    fn emitted(&self) -> Result<Slots, MapError> {
+        let mut slots = Slots::default();
+        for (slot, sum) in (0u32..).zip(&mut slots) {
+            *sum = self.emitted.get(&slot, 0)?.iter().sum();
+        }
+        Ok(slots)
     }
 
     fn left_behind(&self) -> Result<u64, Errno> {
@@ -58,8 +64,10 @@ impl Session for AyaSession {
         let counted = self.totals.as_ref().map_or(Ok(0), |totals| totals.hand_over(sink));
         let received = self.events.received() + counted.map_err(unread)?;
         let left_behind = self.left_behind();
+        let slots = self.emitted().map_err(unread)?;
         Ok(Tally {
-            lost: self.emitted().map_err(unread)?.saturating_sub(received),
+            lost: slots[EMITTED as usize].saturating_sub(received),
+            losses: Losses::of(&slots),
             left_behind: left_behind
                 .map_err(|errno| failed("counting calls", Reason::LoadFailed, errno))?,
         })

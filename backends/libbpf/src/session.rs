@@ -6,9 +6,10 @@ use std::{
     rc::Rc,
 };
 
-use kernlab_abi::PERF_PAGES;
+use kernlab_abi::{EMITTED, PERF_PAGES};
 use kernlab_core::{
     backend::{BackendError, Session, Tally},
+    losses::{Losses, Slots},
     outcome::Reason,
     plan::{BufferKind, ProbePlan},
 };
@@ -89,17 +90,22 @@ impl LibbpfSession {
         self
     }
 
-    /// Events that the programs handed to the buffer, over all CPUs.
-    fn emitted(&self) -> Result<u64, BackendError> {
+    /// What the programs counted, over all CPUs.
+    fn emitted(&self) -> Result<Slots, BackendError> {
         let emitted = object::map(&self.object, "emitted")?;
-        let per_cpu = emitted
-            .lookup_percpu(&0u32.to_ne_bytes(), MapFlags::ANY)
-            .map_err(|source| failure("counting events".to_owned(), Reason::LoadFailed, source))?;
-        Ok(per_cpu
-            .into_iter()
-            .flatten()
-            .filter_map(|value| Some(u64::from_ne_bytes(value.try_into().ok()?)))
-            .sum())
+        let mut slots = Slots::default();
+        for (slot, sum) in (0u32..).zip(&mut slots) {
+            let per_cpu =
+                emitted.lookup_percpu(&slot.to_ne_bytes(), MapFlags::ANY).map_err(|error| {
+                    failure("counting events".to_owned(), Reason::LoadFailed, error)
+                })?;
+            *sum = per_cpu
+                .into_iter()
+                .flatten()
+                .filter_map(|value| Some(u64::from_ne_bytes(value.try_into().ok()?)))
+                .sum();
+        }
+        Ok(slots)
     }
 
     /// Hands over what the programs counted, and returns how many records that were. A tracer that
@@ -161,7 +167,8 @@ impl Session for LibbpfSession {
         self.links.clear();
         self.consume(sink)?;
         let received = self.received.borrow().count + self.hand_over_totals(sink)?;
-        let lost = self.emitted()?.saturating_sub(received);
-        Ok(Tally { lost, left_behind: self.left_behind() })
+        let slots = self.emitted()?;
+        let lost = slots[EMITTED as usize].saturating_sub(received);
+        Ok(Tally { lost, losses: Losses::of(&slots), left_behind: self.left_behind() })
     }
 }

@@ -68,6 +68,37 @@
 #define MAX_PENDING 1024
 
 /**
+ * The slot of the map `emitted` that counts all events which the loader should receive. The other slots
+ * say why some of them never reached the buffer.
+ */
+#define EMITTED 0
+
+/**
+ * Slot of `emitted`: a call's entry was still in the map `pending` when its thread made the next one.
+ */
+#define LOST_UNSEEN 1
+
+/**
+ * Slot of `emitted`: the map `pending` had no room for a call.
+ */
+#define LOST_PENDING 2
+
+/**
+ * Slot of `emitted`: the map `births` had no room for a file.
+ */
+#define LOST_BIRTHS 3
+
+/**
+ * Slot of `emitted`: the map `totals` had no room for a file.
+ */
+#define LOST_TOTALS 4
+
+/**
+ * How many slots there are.
+ */
+#define EMITTED_SLOTS 5
+
+/**
  * Bytes of the ring buffer: a power of two and a multiple of the page size.
  */
 #define RING_BYTES (1 << 20)

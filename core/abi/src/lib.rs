@@ -49,6 +49,20 @@ pub const READ_REFUSED_BY_KERNEL: u32 = 2;
 /// Threads that can be between entry and exit of a call at the same time.
 pub const MAX_PENDING: u32 = 1024;
 
+/// The slot of the map `emitted` that counts all events which the loader should receive. The other slots
+/// say why some of them never reached the buffer.
+pub const EMITTED: u32 = 0;
+/// Slot of `emitted`: a call's entry was still in the map `pending` when its thread made the next one.
+pub const LOST_UNSEEN: u32 = 1;
+/// Slot of `emitted`: the map `pending` had no room for a call.
+pub const LOST_PENDING: u32 = 2;
+/// Slot of `emitted`: the map `births` had no room for a file.
+pub const LOST_BIRTHS: u32 = 3;
+/// Slot of `emitted`: the map `totals` had no room for a file.
+pub const LOST_TOTALS: u32 = 4;
+/// How many slots there are.
+pub const EMITTED_SLOTS: u32 = 5;
+
 /// Bytes of the ring buffer: a power of two and a multiple of the page size.
 pub const RING_BYTES: u32 = 1 << 20;
 

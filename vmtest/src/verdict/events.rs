@@ -5,9 +5,10 @@ use std::io;
 
 use kernlab_core::{
     burst::Burst,
+    losses::Losses,
     normalise::normalise,
     outcome::{Outcome, Reason, Verdict},
-    plan::Unsupported,
+    plan::{BufferKind, Unsupported},
     record::{Decision, Observation, Record},
     scenario::Scenario,
 };
@@ -73,6 +74,7 @@ pub(super) fn judge(scenario: &Scenario, record: &Record, golden: Golden<'_>) ->
             Some(Observation::Traced {
                 events,
                 lost,
+                losses,
                 skipped,
                 left_behind,
                 still_loaded,
@@ -99,6 +101,8 @@ pub(super) fn judge(scenario: &Scenario, record: &Record, golden: Golden<'_>) ->
             };
             let missed = Missed {
                 lost,
+                losses: *losses,
+                buffer: buffer_of(&record.decision),
                 skipped: *skipped,
                 left_behind: *left_behind,
                 still_loaded: *still_loaded,
@@ -114,15 +118,26 @@ pub(super) fn judge(scenario: &Scenario, record: &Record, golden: Golden<'_>) ->
 #[derive(Clone, Copy)]
 struct Missed {
     lost: u64,
+    /// Why, as far as that happened before the buffer.
+    losses: Losses,
+    buffer: BufferKind,
     skipped: u64,
     left_behind: u64,
     still_loaded: u64,
 }
 
+/// The buffer of a plan.
+fn buffer_of(decision: &Decision) -> BufferKind {
+    match decision {
+        Decision::Plan { buffer, .. } => *buffer,
+        Decision::Unsupported(_) => BufferKind::Ring,
+    }
+}
+
 fn compare(
     observed: &str,
     done: &str,
-    Missed { lost, skipped, left_behind, still_loaded }: Missed,
+    Missed { lost, losses, buffer, skipped, left_behind, still_loaded }: Missed,
     golden: Golden<'_>,
 ) -> (Verdict, Option<String>) {
     let fail = |reason, message: String| Verdict::because(Outcome::Fail, reason, message);
@@ -130,8 +145,8 @@ fn compare(
     let missing = || (done != observed).then(|| unified_diff(done, observed));
     if lost > 0 {
         let message = format!(
-            "{lost} events that the programs meant to send are missing: the buffer or a map had no \
-             room for them, the loader did not read them, or the end of a call went unseen"
+            "{lost} events that the programs meant to send are missing: {}",
+            losses.describe(lost, buffer)
         );
         return (fail(Reason::EventsLost, message), missing());
     }
@@ -226,10 +241,11 @@ mod tests {
 
     fn traced(events: Vec<Event>, expected: Vec<Event>, missed: Missed) -> Record {
         let mut observation = test_support::traced(events, expected);
-        if let Observation::Traced { lost, skipped, left_behind, still_loaded, .. } =
+        if let Observation::Traced { lost, losses, skipped, left_behind, still_loaded, .. } =
             &mut observation
         {
             *lost = missed.lost;
+            *losses = missed.losses;
             *skipped = missed.skipped;
             *left_behind = missed.left_behind;
             *still_loaded = missed.still_loaded;
@@ -241,7 +257,14 @@ mod tests {
         Scenario::by_id(SCENARIO).unwrap()
     }
 
-    const NOTHING: Missed = Missed { lost: 0, skipped: 0, left_behind: 0, still_loaded: 0 };
+    const NOTHING: Missed = Missed {
+        lost: 0,
+        losses: Losses { unseen: 0, pending: 0, births: 0, totals: 0 },
+        buffer: BufferKind::Ring,
+        skipped: 0,
+        left_behind: 0,
+        still_loaded: 0,
+    };
 
     const GOLDEN: &str = "pid=<workload> tid=<workload> comm=workload write fd=3 count=5 ret=5\n";
 
@@ -277,6 +300,20 @@ mod tests {
         let judgement = judge(scenario(), &record, Golden { shared, deviation: None });
         assert_eq!(judgement.verdict.reason, expected, "{judgement:?}");
         assert_eq!(judgement.diff.is_some(), expected == Some(Reason::EventsDiffer));
+    }
+
+    #[test]
+    fn a_loss_names_its_place_and_shows_what_is_missing() {
+        let losses = Losses { pending: 1, ..Losses::default() };
+        let missed = Missed { lost: 3, losses, ..NOTHING };
+        let record = traced(vec![write(3)], vec![write(3), write(4)], missed);
+        let judgement =
+            judge(scenario(), &record, Golden { shared: Some(GOLDEN), deviation: None });
+        let message = judgement.verdict.message;
+        assert!(message.contains("2 found no room in the ring buffer `events`"), "{message}");
+        assert!(message.contains("1 found no room in the map `pending`"), "{message}");
+        let diff = judgement.diff.unwrap();
+        assert!(diff.contains("-pid=<workload> tid=<workload> comm=workload write fd=4"), "{diff}");
     }
 
     #[rstest]

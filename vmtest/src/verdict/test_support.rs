@@ -7,6 +7,7 @@ use kernlab_core::{
     event::{Action, Event},
     facts::{LayoutSource, ProbeResult},
     ground_truth::{GroundTruth, NameClass},
+    losses::Losses,
     plan::{BufferKind, ReadHelper, TypeSource},
     record::{Decision, Observation, Record},
 };
@@ -39,6 +40,7 @@ pub(super) fn traced(events: Vec<Event>, expected: Vec<Event>) -> Observation {
     Observation::Traced {
         events,
         lost: 0,
+        losses: Losses::default(),
         skipped: 0,
         left_behind: 0,
         still_loaded: 0,

@@ -18,7 +18,7 @@ mod thread;
 pub use context::read_context;
 pub use file::FileReader;
 pub use memory::{KernelMemory, KernelValue, StackMemory, UserMemory};
-pub use output::{count_emitted, emit};
+pub use output::{count_emitted, count_in, count_lost, emit};
 pub use thread::TracedThread;
 
 /// Only programs with one of the strings in `license_is_gpl_compatible` (include/linux/license.h)

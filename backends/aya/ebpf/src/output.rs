@@ -1,6 +1,7 @@
 //! The way of events to user space.
 
 use aya_ebpf::{EbpfContext, macros::map, maps::PerCpuArray};
+use kernlab_abi::{EMITTED, EMITTED_SLOTS};
 
 /// Events that the loader should receive, whether there was room for them or not: what did not arrive
 /// there was lost.
@@ -12,15 +13,28 @@ use aya_ebpf::{EbpfContext, macros::map, maps::PerCpuArray};
 /// From 7.2 on, programs on syscall tracepoints can be preempted by others on the same CPU
 /// (`trace_call_bpf_faultable`), so the addition is atomic.
 #[map(name = "emitted")]
-static EMITTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(EMITTED_SLOTS, 0);
+
+/// Counts in one slot of `emitted`.
+#[inline(always)]
+pub fn count_in(slot: u32) {
+    if let Some(count) = COUNTS.get_ptr_mut(slot) {
+        // SAFETY: this CPU's value in the map.
+        unsafe { increment(count) };
+    }
+}
 
 /// Counts an event that the loader should receive.
 #[inline(always)]
 pub fn count_emitted() {
-    if let Some(emitted) = EMITTED.get_ptr_mut(0) {
-        // SAFETY: this CPU's slot of the map.
-        unsafe { increment(emitted) };
-    }
+    count_in(EMITTED);
+}
+
+/// Counts an event that the loader should receive, and why it won't: `LOST_...`.
+#[inline(always)]
+pub fn count_lost(cause: u32) {
+    count_in(EMITTED);
+    count_in(cause);
 }
 
 /// Hands an event to user space.

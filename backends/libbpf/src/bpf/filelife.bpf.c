@@ -37,7 +37,7 @@ static __always_inline void born(__u64 dentry)
 		return;
 	/* Where there is no room, the file's end will go unreported. */
 	if (bpf_map_update_elem(&births, &dentry, &now, BPF_ANY))
-		count_emitted();
+		count_lost(LOST_BIRTHS);
 }
 
 /* The inode of the directory that a dentry is in. */
@@ -150,9 +150,9 @@ int unlink_enter(void *ctx)
 	unlink.born = *birth;
 	/* The return of the thread's last unlink was not seen, so that is lost. */
 	if (bpf_map_lookup_elem(&pending, &thread))
-		count_emitted();
+		count_lost(LOST_UNSEEN);
 	if (bpf_map_update_elem(&pending, &thread, &unlink, BPF_ANY))
-		count_emitted();
+		count_lost(LOST_PENDING);
 	return 0;
 }
 

@@ -54,7 +54,7 @@ int transfer_enter(void *ctx)
 		return 0;
 	/* The end of the thread's last call was not seen, so that is lost. */
 	if (bpf_map_lookup_elem(&pending, &thread))
-		count_emitted();
+		count_lost(LOST_UNSEEN);
 
 	file = argument(config, ctx, 1);
 	inode = pointer_at(config, file + FIELD_OFFSET(config, file, f_inode));
@@ -73,7 +73,7 @@ int transfer_enter(void *ctx)
 	fill_header(&transfer->totals.header);
 	/* Where there is no room, the call is lost. */
 	if (bpf_map_update_elem(&pending, &thread, transfer, BPF_ANY))
-		count_emitted();
+		count_lost(LOST_PENDING);
 	return 0;
 }
 
@@ -97,6 +97,8 @@ static __always_inline struct FileTotals *ended_transfer(__s64 ret)
 			count_emitted();
 			bpf_map_update_elem(&totals, &key, &transfer->totals, BPF_NOEXIST);
 			found = bpf_map_lookup_elem(&totals, &key);
+			if (!found)
+				count_in(LOST_TOTALS);
 		}
 	}
 	bpf_map_delete_elem(&pending, &thread);

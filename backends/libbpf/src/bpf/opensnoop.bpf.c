@@ -29,9 +29,9 @@ static __always_inline int enter(__u64 name, __u32 flags)
 
 	/* A call of this thread ended unseen, or this one will: user space is told of one event too few. */
 	if (bpf_map_lookup_elem(&pending, &thread))
-		count_emitted();
+		count_lost(LOST_UNSEEN);
 	if (bpf_map_update_elem(&pending, &thread, &call, BPF_ANY))
-		count_emitted();
+		count_lost(LOST_PENDING);
 	return 0;
 }
 

@@ -35,7 +35,7 @@ struct {
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, EMITTED_SLOTS);
 	__type(key, __u32);
 	__type(value, __u64);
 } emitted SEC(".maps");
@@ -114,14 +114,25 @@ static __always_inline void fill_header(struct EventHeader *header)
 	bpf_get_current_comm(header->comm, sizeof(header->comm));
 }
 
-static __always_inline void count_emitted(void)
+static __always_inline void count_in(__u32 slot)
 {
-	__u32 zero = 0;
-	__u64 *count = bpf_map_lookup_elem(&emitted, &zero);
+	__u64 *count = bpf_map_lookup_elem(&emitted, &slot);
 
 	if (count)
 		/* From 7.2 on another program may interrupt one on a syscall tracepoint. */
 		__sync_fetch_and_add(count, 1);
+}
+
+static __always_inline void count_emitted(void)
+{
+	count_in(EMITTED);
+}
+
+/* An event that user space should receive, and why it won't: LOST_... */
+static __always_inline void count_lost(__u32 cause)
+{
+	count_in(EMITTED);
+	count_in(cause);
 }
 
 static __always_inline void emit(void *ctx, void *event, __u64 size)

@@ -12,12 +12,13 @@ use aya_ebpf::{
     programs::{ProbeContext, RetProbeContext},
 };
 use kernlab_abi::{
-    FMODE_CREATED, FileLifeEvent, KIND_DIRECTORY, KIND_MASK, MAX_BIRTHS, MAX_PENDING, PendingUnlink,
+    FMODE_CREATED, FileLifeEvent, KIND_DIRECTORY, KIND_MASK, LOST_BIRTHS, LOST_PENDING,
+    LOST_UNSEEN, MAX_BIRTHS, MAX_PENDING, PendingUnlink,
 };
 use kernlab_aya_ebpf::{
     FileReader, TracedThread,
     arch::{Arguments, return_value},
-    count_emitted, emit,
+    count_lost, emit,
 };
 
 /// When each file was created, by its dentry. One whose creation fails in the end stays here, and is
@@ -42,7 +43,7 @@ fn born(dentry: u64) {
     let now = unsafe { bpf_ktime_get_ns() };
     // Where there is no room, the file's end will go unreported.
     if BIRTHS.insert(dentry, now, 0).is_err() {
-        count_emitted();
+        count_lost(LOST_BIRTHS);
     }
 }
 
@@ -128,10 +129,10 @@ fn unlink_enter(context: ProbeContext) -> Option<()> {
     let born = unsafe { *BIRTHS.get_ptr(dentry)? };
     // The return of the thread's last unlink was not seen, so that is lost.
     if PENDING.get_ptr(thread.pid_tgid).is_some() {
-        count_emitted();
+        count_lost(LOST_UNSEEN);
     }
     if PENDING.insert(thread.pid_tgid, PendingUnlink { dentry, born }, 0).is_err() {
-        count_emitted();
+        count_lost(LOST_PENDING);
     }
     Some(())
 }

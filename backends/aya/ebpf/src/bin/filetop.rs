@@ -17,11 +17,14 @@ use aya_ebpf::{
     maps::{HashMap, PerCpuArray},
     programs::{ProbeContext, RetProbeContext, TracePointContext},
 };
-use kernlab_abi::{FileKey, FileTotals, MAX_PENDING, MAX_TOTALS, PendingTransfer};
+use kernlab_abi::{
+    FileKey, FileTotals, LOST_PENDING, LOST_TOTALS, LOST_UNSEEN, MAX_PENDING, MAX_TOTALS,
+    PendingTransfer,
+};
 use kernlab_aya_ebpf::{
     FileReader, TracedThread,
     arch::{Arguments, return_value},
-    count_emitted, read_context, syscall,
+    count_emitted, count_in, count_lost, read_context, syscall,
 };
 
 /// The transfer is too large for the stack. A kprobe isn't preempted, so the slot is ours.
@@ -50,7 +53,7 @@ fn transfer_enter(context: ProbeContext) -> Option<()> {
     let transfer = SCRATCH.get_ptr_mut(0)?;
     // The end of the thread's last call was not seen, so that is lost.
     if PENDING.get_ptr(thread.pid_tgid).is_some() {
-        count_emitted();
+        count_lost(LOST_UNSEEN);
     }
 
     let file = arguments.get(1);
@@ -75,7 +78,7 @@ fn transfer_enter(context: ProbeContext) -> Option<()> {
     };
     // Where there is no room, the call is lost.
     if added.is_err() {
-        count_emitted();
+        count_lost(LOST_PENDING);
     }
     Some(())
 }
@@ -113,7 +116,11 @@ unsafe fn totals_of(thread: u64, transfer: *const PendingTransfer) -> Option<*mu
     // SAFETY: valid by this function's contract.
     let first: &FileTotals = unsafe { &(*transfer).totals };
     _ = TOTALS.insert(key, first, BPF_NOEXIST.into());
-    TOTALS.get_ptr_mut(key)
+    let added = TOTALS.get_ptr_mut(key);
+    if added.is_none() {
+        count_in(LOST_TOTALS);
+    }
+    added
 }
 
 #[inline(always)]

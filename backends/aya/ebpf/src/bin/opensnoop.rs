@@ -11,11 +11,11 @@ use aya_ebpf::{
     maps::{HashMap, PerCpuArray},
     programs::{ProbeContext, RetProbeContext, TracePointContext},
 };
-use kernlab_abi::{MAX_PENDING, OpenEvent, PendingOpen};
+use kernlab_abi::{LOST_PENDING, LOST_UNSEEN, MAX_PENDING, OpenEvent, PendingOpen};
 use kernlab_aya_ebpf::{
     KernelMemory, TracedThread, UserMemory,
     arch::{return_value, syscall_argument},
-    count_emitted, emit, read_context, syscall,
+    count_lost, emit, read_context, syscall,
 };
 
 const NAME: usize = syscall::ARGUMENTS + 8;
@@ -64,10 +64,10 @@ fn enter(thread: TracedThread, name: u64, flags: u32) -> Option<()> {
     let call = PendingOpen { name, flags, reserved: 0 };
     // A call of this thread ended unseen, or this one will: the loader is told of one event too few.
     if PENDING.get_ptr(thread.pid_tgid).is_some() {
-        count_emitted();
+        count_lost(LOST_UNSEEN);
     }
     if PENDING.insert(thread.pid_tgid, call, 0).is_err() {
-        count_emitted();
+        count_lost(LOST_PENDING);
     }
     Some(())
 }

@@ -11,11 +11,11 @@ use aya_ebpf::{
     maps::HashMap,
     programs::{ProbeContext, RetProbeContext, TracePointContext},
 };
-use kernlab_abi::{MAX_PENDING, PendingWrite, SysWriteEvent};
+use kernlab_abi::{LOST_PENDING, LOST_UNSEEN, MAX_PENDING, PendingWrite, SysWriteEvent};
 use kernlab_aya_ebpf::{
     KernelMemory, TracedThread,
     arch::{Arguments, return_value},
-    count_emitted, emit, read_context, syscall,
+    count_lost, emit, read_context, syscall,
 };
 
 const FD: usize = syscall::ARGUMENTS;
@@ -59,10 +59,10 @@ fn enter(fd: i32, count: u64) -> Option<()> {
     let write = PendingWrite { count, fd, reserved: 0 };
     // A call of this thread ended unseen, or this one will: the loader is told of one event too few.
     if PENDING.get_ptr(thread.pid_tgid).is_some() {
-        count_emitted();
+        count_lost(LOST_UNSEEN);
     }
     if PENDING.insert(thread.pid_tgid, write, 0).is_err() {
-        count_emitted();
+        count_lost(LOST_PENDING);
     }
     Some(())
 }
