@@ -79,11 +79,13 @@ impl Burst {
         } else {
             format!("captured {captured} + lost {lost} is not {done}\n")
         };
-        let strays: Vec<Event> = events
-            .iter()
-            .filter(|event| !ground_truth.events.iter().any(|did| part_of(event, did)))
-            .cloned()
-            .collect();
+        // What came twice is no part of what was done once, even if the sum is right.
+        let mut matched = vec![false; ground_truth.events.len()];
+        let mut is_stray = |event: &&Event| {
+            let of = ground_truth.events.iter().position(|did| part_of(event, did));
+            of.is_none_or(|of| std::mem::replace(&mut matched[of], true))
+        };
+        let strays: Vec<Event> = events.iter().filter(|event| is_stray(event)).cloned().collect();
         if !strays.is_empty() {
             let _ = write!(text, "never done:\n{}", normalise(&strays, &ground_truth.names));
         }
@@ -108,7 +110,7 @@ fn writes(events: &[Event]) -> u64 {
 /// Are these writes among those of `did`?
 fn part_of(event: &Event, did: &Event) -> bool {
     let (
-        Action::Writes { fd, calls: _, shortest, longest },
+        Action::Writes { fd, calls, shortest, longest },
         Action::Writes { fd: did_fd, calls: _, shortest: first, longest: last },
     ) = (&event.action, &did.action)
     else {
@@ -117,6 +119,8 @@ fn part_of(event: &Event, did: &Event) -> bool {
     (event.pid, event.tid, &event.comm, fd) == (did.pid, did.tid, &did.comm, did_fd)
         && first <= shortest
         && longest <= last
+        // Each is longer than the one before.
+        && longest.checked_sub(*shortest).is_some_and(|more| *calls <= more.saturating_add(1))
 }
 
 /// Each thread's writes to one place as one event, as long as each is whole and longer than the one

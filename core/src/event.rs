@@ -137,6 +137,11 @@ pub enum Action {
         /// What it returned.
         ret: i32,
     },
+    /// A record whose thread is known, and whose content is none that a program may report.
+    Undecodable {
+        /// What is wrong with it.
+        why: String,
+    },
     /// An attempt to read kernel memory.
     Read {
         /// Where.
@@ -193,6 +198,7 @@ impl Action {
                 let arguments: Vec<_> = arguments.iter().map(i32::to_string).collect();
                 format!("{function}({}) = {ret}", arguments.join(", "))
             }
+            Action::Undecodable { why } => format!("undecodable: {why}"),
             Action::Read { address, outcome } => {
                 format!("read({}) = {outcome}", names.show(NameClass::Address, *address))
             }

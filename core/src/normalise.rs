@@ -7,20 +7,16 @@ use crate::{
     names::{NameClass, Names},
 };
 
-/// One line per event. Each thread's events are in their order; threads are in the order of their
-/// names, because nothing orders them against each other. A thread's totals are in the order of their
+/// One line per event. Each thread's events are in their order, whatever it was called when; threads are
+/// in the order of their names, because nothing orders them against each other. A thread's totals are in the order of their
 /// text: they are of the whole session, and come in no order from the map that they were kept in.
 pub fn normalise(events: &[Event], names: &Names) -> String {
     let mut lines: Vec<(String, String)> = events
         .iter()
         .map(|event| {
-            let task = format!(
-                "pid={} tid={} comm={}",
-                names.show(NameClass::Task, event.pid.into()),
-                names.show(NameClass::Task, event.tid.into()),
-                event.comm
-            );
-            (task, event.action.text(names))
+            let task = |id: u32| names.show(NameClass::Task, id.into());
+            let thread = format!("pid={} tid={}", task(event.pid), task(event.tid));
+            (thread, format!("comm={} {}", event.comm, event.action.text(names)))
         })
         .collect();
     match events.iter().all(|event| matches!(event.action, Action::Transferred { .. })) {
@@ -30,8 +26,8 @@ pub fn normalise(events: &[Event], names: &Names) -> String {
     if lines.is_empty() {
         return "(no events)\n".to_owned();
     }
-    lines.into_iter().fold(String::new(), |mut text, (task, action)| {
-        let _ = writeln!(text, "{task} {action}");
+    lines.into_iter().fold(String::new(), |mut text, (thread, action)| {
+        let _ = writeln!(text, "{thread} {action}");
         text
     })
 }
@@ -60,6 +56,15 @@ mod tests {
              pid=<workload> tid=<second> comm=w write fd=3 count=9 ret=9\n\
              pid=<workload> tid=<second> comm=w write fd=3 count=1 ret=1\n"
         );
+    }
+
+    #[test]
+    fn a_thread_that_takes_another_name_keeps_its_order() {
+        let names = Names::default();
+        let events = [write(11, "z", 1), write(11, "a", 2), write(11, "z", 3)];
+        let text = normalise(&events, &names);
+        let counts: Vec<_> = text.lines().map(|line| line.rsplit('=').next().unwrap()).collect();
+        assert_eq!(counts, ["1", "2", "3"]);
     }
 
     #[test]

@@ -235,6 +235,20 @@ mod tests {
     }
 
     #[test]
+    fn what_no_program_reports_is_an_event_of_its_thread() {
+        let raw = kernlab_abi::SyncEvent { header: header(), call: 77, reserved: 0 };
+        let symbols = BTreeMap::new();
+        let tracer = Tracer::by_name("syncsnoop").unwrap();
+        let decoder = Decoder::new(tracer.scenarios().next().unwrap(), &symbols, 0);
+        // SAFETY: the ABI's structures have no padding, so all their bytes are initialised.
+        let record =
+            unsafe { std::slice::from_raw_parts((&raw const raw).cast::<u8>(), size_of_val(&raw)) };
+        let (_, event) = decoder.decode(record).unwrap();
+        let why = "77 is not the number of a sync call".to_owned();
+        assert_eq!((event.tid, event.action), (2, Action::Undecodable { why }));
+    }
+
+    #[test]
     fn a_tracer_is_its_name_in_json() {
         for tracer in Tracer::all() {
             let json = serde_json::to_string(&tracer).unwrap();

@@ -121,7 +121,9 @@ pub(super) fn decode<T: RawEvent>(decoder: &Decoder<'_>, record: &[u8]) -> Decod
     // SAFETY: the record has T's size, and any bytes are a valid T.
     let raw = unsafe { record.as_ptr().cast::<T>().read_unaligned() };
     let &EventHeader { time, tgid, tid, comm } = raw.header();
-    let action = raw.action(decoder)?;
+    // It is an event of its thread all the same: the judge shows it among the others.
+    let undecodable = |error: DecodeError| Action::Undecodable { why: error.to_string() };
+    let action = raw.action(decoder).unwrap_or_else(undecodable);
     Ok((time, Event { pid: tgid, tid, comm: escape(&comm), action }))
 }
 

@@ -230,6 +230,9 @@ fn unified_diff(expected: &str, observed: &str) -> String {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use kernlab_core::event::{Action, Event};
     use rstest::rstest;
@@ -300,6 +303,46 @@ mod tests {
         let judgement = judge(scenario(), &record, Golden { shared, deviation: None });
         assert_eq!(judgement.verdict.reason, expected, "{judgement:?}");
         assert_eq!(judgement.diff.is_some(), expected == Some(Reason::EventsDiffer));
+    }
+
+    /// The descriptors of the writes: what a tracer may make of 3, 4, 5.
+    #[rstest]
+    #[case::the_same(&[3, 4, 5], None)]
+    #[case::one_more_at_the_end(&[3, 4, 5, 6], Some("+pid=<workload> tid=<workload> comm=workload write fd=6"))]
+    #[case::the_last_one_twice(&[3, 4, 5, 5], Some("+pid=<workload> tid=<workload> comm=workload write fd=5"))]
+    #[case::one_more_at_the_beginning(&[6, 3, 4, 5], Some("+pid=<workload> tid=<workload> comm=workload write fd=6"))]
+    #[case::the_last_one_missing(&[3, 4], Some("-pid=<workload> tid=<workload> comm=workload write fd=5"))]
+    #[case::the_first_one_missing(&[4, 5], Some("-pid=<workload> tid=<workload> comm=workload write fd=3"))]
+    #[case::swapped(&[4, 3, 5], Some("-pid=<workload> tid=<workload> comm=workload write fd=4"))]
+    #[case::another_one(&[3, 7, 5], Some("+pid=<workload> tid=<workload> comm=workload write fd=7"))]
+    #[case::none(&[], Some("+(no events)"))]
+    fn every_difference_is_shown(#[case] observed: &[i32], #[case] shows: Option<&str>) {
+        let writes = |fds: &[i32]| fds.iter().map(|&fd| write(fd)).collect();
+        let record = traced(writes(observed), writes(&[3, 4, 5]), NOTHING);
+        let golden: String =
+            [3, 4, 5].map(|fd| GOLDEN.replace("fd=3", &format!("fd={fd}"))).concat();
+        let judgement =
+            judge(scenario(), &record, Golden { shared: Some(&golden), deviation: None });
+        let expected = shows.map(|_| Reason::EventsDiffer);
+        assert_eq!(judgement.verdict.reason, expected, "{judgement:?}");
+        let diff = judgement.diff.unwrap_or_default();
+        assert!(diff.contains(shows.unwrap_or_default()), "{diff}");
+    }
+
+    #[test]
+    fn a_record_that_no_program_writes_differs_from_what_was_done() {
+        let why = "mask 0xc0 is not one half of a rename".to_owned();
+        let undecodable = Event { action: Action::Undecodable { why }, ..write(3) };
+        let record = traced(vec![undecodable], vec![write(3)], NOTHING);
+        let judgement =
+            judge(scenario(), &record, Golden { shared: Some(GOLDEN), deviation: None });
+        assert_eq!(judgement.verdict.reason, Some(Reason::EventsDiffer));
+        assert!(
+            judgement
+                .diff
+                .unwrap()
+                .contains("+pid=<workload> tid=<workload> comm=workload undecodable: mask 0xc0")
+        );
     }
 
     #[test]

@@ -1,0 +1,408 @@
+//! A verdict on events is `pass` exactly if tracer, workload and snapshot mean the same.
+//!
+//! Events are made up in terms of the workload ("the second thread renames, with the first cookie"), and
+//! told three times: as the workload's ground truth, as the tracer's events, both with the numbers of one
+//! run, and as a snapshot, which this file writes itself. What each of them means is compared before
+//! there are any numbers.
+
+use kernlab_core::{
+    burst::Burst,
+    event::{Action, Event, RenameHalf},
+    ground_truth::{GroundTruth, NameClass},
+    losses::Losses,
+    outcome::{Outcome, Reason},
+    record::{Observation, Record},
+    scenario::Scenario,
+};
+use proptest::{prelude::*, sample::Index};
+
+use super::{
+    super::test_support::{plan, record},
+    Golden, judge,
+};
+
+const THREADS: [&str; 3] = ["workload", "writer-1", "writer-2"];
+const COMMS: [&str; 3] = ["workload", "w", "a b"];
+const NAMES: [&str; 3] = ["a", "b", "a\\\"b"];
+
+/// What a thread does, before anything has a number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Step {
+    /// In [`THREADS`]; a stranger, if it is behind them.
+    thread: usize,
+    /// In [`COMMS`].
+    comm: usize,
+    what: What,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum What {
+    Write { fd: i32, count: u64 },
+    Rename { half: bool, directory: bool, cookie: usize, name: usize },
+    Unlinked { name: usize, lifetime: usize },
+    Open { name: usize, flags: u32, ret: i32 },
+}
+
+/// The numbers of one run.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    first_task: u32,
+    first_cookie: u32,
+    first_time: u64,
+    /// Where within the range of a lifetime the tracer is.
+    within: u64,
+}
+
+impl Run {
+    fn task(self, thread: usize) -> u32 {
+        self.first_task + 3 * thread as u32
+    }
+
+    fn cookie(self, cookie: usize) -> u32 {
+        self.first_cookie.wrapping_add(cookie as u32)
+    }
+
+    fn lifetime(self, lifetime: usize) -> u64 {
+        self.first_time + 100 * lifetime as u64
+    }
+
+    fn names(self) -> GroundTruth {
+        let mut truth = GroundTruth::default();
+        let mut add = |class, value, name: &str| truth.names.add(class, value, name).unwrap();
+        for (thread, name) in THREADS.iter().enumerate() {
+            add(NameClass::Task, self.task(thread).into(), name);
+        }
+        for cookie in 0..2 {
+            add(NameClass::Cookie, self.cookie(cookie).into(), &format!("cookie-{cookie}"));
+        }
+        for lifetime in 0..2 {
+            let first = self.lifetime(lifetime);
+            let name = format!("lifetime-{lifetime}");
+            truth.names.add_range(NameClass::Lifetime, first..=first + 99, &name).unwrap();
+        }
+        truth
+    }
+
+    fn events(self, steps: &[Step]) -> Vec<Event> {
+        let event = |step: &Step| {
+            let action = match step.what {
+                What::Write { fd, count } => Action::Write { fd, count, ret: count as i64 },
+                What::Rename { half, directory, cookie, name } => Action::Rename {
+                    half: if half { RenameHalf::MovedFrom } else { RenameHalf::MovedTo },
+                    directory,
+                    cookie: self.cookie(cookie),
+                    name: NAMES[name].to_owned(),
+                },
+                What::Unlinked { name, lifetime } => Action::Unlinked {
+                    name: NAMES[name].to_owned(),
+                    lifetime: self.lifetime(lifetime) + self.within,
+                },
+                What::Open { name, flags, ret } => {
+                    Action::Open { name: NAMES[name].to_owned(), flags, ret }
+                }
+            };
+            let comm = COMMS[step.comm].to_owned();
+            Event { pid: self.task(0), tid: self.task(step.thread), comm, action }
+        };
+        steps.iter().map(event).collect()
+    }
+}
+
+/// What a person would have agreed to. A stranger has no name, so that no snapshot has it.
+fn snapshot(steps: &[Step]) -> String {
+    let mut text = String::new();
+    for (thread, name) in THREADS.iter().enumerate() {
+        for step in steps.iter().filter(|step| step.thread == thread) {
+            let comm = COMMS[step.comm];
+            let action = match step.what {
+                What::Write { fd, count } => format!("write fd={fd} count={count} ret={count}"),
+                What::Rename { half, directory, cookie, name } => format!(
+                    "{}{} cookie=<cookie-{cookie}> name=\"{}\"",
+                    if half { RenameHalf::MovedFrom } else { RenameHalf::MovedTo },
+                    if directory { " directory" } else { "" },
+                    NAMES[name]
+                ),
+                What::Unlinked { name, lifetime } => {
+                    format!("unlinked name=\"{}\" lifetime=<lifetime-{lifetime}>", NAMES[name])
+                }
+                What::Open { name, flags, ret } => {
+                    format!("open name=\"{}\" flags={flags:#o} ret={ret}", NAMES[name])
+                }
+            };
+            text += &format!("pid=<workload> tid=<{name}> comm={comm} {action}\n");
+        }
+    }
+    if text.is_empty() { "(no events)\n".to_owned() } else { text }
+}
+
+/// Do both mean the same? Nothing orders threads against each other.
+fn mean_the_same(one: &[Step], other: &[Step]) -> bool {
+    let of = |steps: &[Step], thread: usize| -> Vec<Step> {
+        steps.iter().filter(|step| step.thread == thread).cloned().collect()
+    };
+    (0..=THREADS.len()).all(|thread| of(one, thread) == of(other, thread))
+}
+
+fn what() -> impl Strategy<Value = What> {
+    prop_oneof![
+        (3..5_i32, 0..3_u64).prop_map(|(fd, count)| What::Write { fd, count }),
+        (any::<bool>(), any::<bool>(), 0..2_usize, 0..NAMES.len()).prop_map(
+            |(half, directory, cookie, name)| What::Rename { half, directory, cookie, name }
+        ),
+        (0..NAMES.len(), 0..2_usize).prop_map(|(name, lifetime)| What::Unlinked { name, lifetime }),
+        (0..NAMES.len(), 0..2_u32, -2..2_i32).prop_map(|(name, flags, ret)| What::Open {
+            name,
+            flags,
+            ret
+        }),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    (0..THREADS.len(), 0..COMMS.len(), what()).prop_map(|(thread, comm, what)| Step {
+        thread,
+        comm,
+        what,
+    })
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    prop::collection::vec(step(), 0..7)
+}
+
+fn run() -> impl Strategy<Value = Run> {
+    (2..40_000_u32, any::<u32>(), 0..1_u64 << 40, 0..100_u64).prop_map(
+        |(first_task, first_cookie, first_time, within)| Run {
+            first_task,
+            first_cookie,
+            first_time,
+            within,
+        },
+    )
+}
+
+/// What may become of events on the way to the judge.
+#[derive(Clone, Debug)]
+enum Change {
+    Nothing,
+    Extra(Index, Step),
+    ExtraAtTheEnd(Step),
+    Twice(Index),
+    Missing(Index),
+    MissingAtTheEnd,
+    Swapped(Index, Index),
+    /// Two writes of one thread are told as one.
+    Merged(Index),
+    Renamed(Index, usize),
+    ByAnother(Index, usize),
+    ByAStranger(Index),
+    Instead(Index, What),
+    /// Threads are told one after the other: they mean the same.
+    Sorted,
+    Reversed,
+}
+
+impl Change {
+    fn of(&self, steps: &[Step]) -> Vec<Step> {
+        let mut steps = steps.to_vec();
+        let len = steps.len();
+        match self {
+            Change::Nothing => {}
+            Change::Extra(at, step) => steps.insert(at.index(len + 1), step.clone()),
+            Change::ExtraAtTheEnd(step) => steps.push(step.clone()),
+            Change::MissingAtTheEnd => drop(steps.pop()),
+            Change::Sorted => steps.sort_by_key(|step| step.thread),
+            Change::Reversed => steps.reverse(),
+            _ if len == 0 => {}
+            Change::Twice(at) => steps.insert(at.index(len), steps[at.index(len)].clone()),
+            Change::Missing(at) => drop(steps.remove(at.index(len))),
+            Change::Swapped(one, other) => steps.swap(one.index(len), other.index(len)),
+            Change::Merged(at) => {
+                let at = at.index(len);
+                let next = steps.get(at + 1).cloned();
+                if let (
+                    What::Write { count, .. },
+                    Some(Step { what: What::Write { count: more, .. }, .. }),
+                ) = (&mut steps[at].what, next)
+                {
+                    *count += more;
+                    steps.remove(at + 1);
+                }
+            }
+            Change::Renamed(at, comm) => steps[at.index(len)].comm = *comm,
+            Change::ByAnother(at, thread) => steps[at.index(len)].thread = *thread,
+            Change::ByAStranger(at) => steps[at.index(len)].thread = THREADS.len(),
+            Change::Instead(at, what) => steps[at.index(len)].what = what.clone(),
+        }
+        steps
+    }
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let index = any::<Index>;
+    prop_oneof![
+        3 => Just(Change::Nothing),
+        1 => (index(), step()).prop_map(|(at, step)| Change::Extra(at, step)),
+        1 => step().prop_map(Change::ExtraAtTheEnd),
+        1 => index().prop_map(Change::Twice),
+        1 => index().prop_map(Change::Missing),
+        1 => Just(Change::MissingAtTheEnd),
+        2 => (index(), index()).prop_map(|(one, other)| Change::Swapped(one, other)),
+        1 => index().prop_map(Change::Merged),
+        1 => (index(), 0..COMMS.len()).prop_map(|(at, comm)| Change::Renamed(at, comm)),
+        1 => (index(), 0..THREADS.len()).prop_map(|(at, to)| Change::ByAnother(at, to)),
+        1 => index().prop_map(Change::ByAStranger),
+        1 => (index(), what()).prop_map(|(at, what)| Change::Instead(at, what)),
+        1 => Just(Change::Sorted),
+        1 => Just(Change::Reversed),
+    ]
+}
+
+fn traced(observed: Vec<Event>, ground_truth: GroundTruth) -> Observation {
+    Observation::Traced {
+        events: observed,
+        lost: 0,
+        losses: Losses::default(),
+        skipped: 0,
+        left_behind: 0,
+        still_loaded: 0,
+        ground_truth,
+    }
+}
+
+fn threads() -> &'static Scenario {
+    Scenario::by_id("sys_write/threads").unwrap()
+}
+
+fn of(observation: Observation) -> Record {
+    record(plan(), Some(observation))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn a_pass_means_the_same(
+        did in steps(),
+        numbers in run(),
+        on_the_way in change(),
+        agreed in change(),
+    ) {
+        let (observed, golden) = (on_the_way.of(&did), agreed.of(&did));
+        let mut truth = numbers.names();
+        truth.events = numbers.events(&did);
+        // The workload does not know exactly how long a file lived.
+        let tracer = Run { within: 99 - numbers.within, ..numbers };
+        let record = of(traced(tracer.events(&observed), truth));
+        let golden_text = snapshot(&golden);
+        let golden_text = Golden { shared: Some(&golden_text), deviation: None };
+        let judgement = judge(threads(), &record, golden_text);
+
+        let is_stranger = |step: &Step| step.thread >= THREADS.len();
+        let same = mean_the_same(&observed, &did)
+            && mean_the_same(&did, &golden)
+            && !golden.iter().any(is_stranger);
+        let passes = judgement.verdict.outcome == Outcome::Pass;
+        prop_assert_eq!(passes, same, "{:?}", judgement);
+        prop_assert_eq!(judgement.confirmed, mean_the_same(&observed, &did));
+        if !passes {
+            prop_assert_eq!(judgement.verdict.reason, Some(Reason::EventsDiffer));
+            let diff = judgement.diff.unwrap();
+            prop_assert!(diff.lines().skip(2).any(|line| line.starts_with(['+', '-'])), "{}", diff);
+        }
+    }
+
+    /// One name for two values, or two for one: whatever was seen, it means nothing.
+    #[test]
+    fn ambiguous_names_are_never_a_pass(
+        did in steps(),
+        numbers in run(),
+        class in 0..3_usize,
+        one in 0..2_usize,
+        same_name in any::<bool>(),
+    ) {
+        let mut truth = numbers.names();
+        truth.events = numbers.events(&did);
+        let class = ["task", "cookie", "lifetime"][class];
+        let mut names = serde_json::to_value(&truth.names).unwrap();
+        let known = names[class][one].clone();
+        let mut other = known.clone();
+        if same_name {
+            other["first"] = (1_u64 << 60).into();
+            other["last"] = (1_u64 << 60).into();
+        } else {
+            other["name"] = "another".into();
+        }
+        names[class].as_array_mut().unwrap().push(other);
+        truth.names = serde_json::from_value(names).unwrap();
+        let record = of(traced(numbers.events(&did), truth));
+        let golden = snapshot(&did);
+        let verdict = judge(threads(), &record, Golden { shared: Some(&golden), deviation: None });
+        prop_assert_eq!(verdict.verdict.outcome, Outcome::Infra);
+    }
+
+    /// Whatever was missed, or stayed, is told even if the events are right.
+    #[test]
+    fn what_was_missed_is_never_a_pass(
+        did in steps(),
+        numbers in run(),
+        missed in prop::array::uniform4(prop_oneof![3 => Just(0_u64), 1 => any::<u64>()]),
+    ) {
+        let mut truth = numbers.names();
+        truth.events = numbers.events(&did);
+        let mut observation = traced(numbers.events(&did), truth);
+        let Observation::Traced { lost, skipped, left_behind, still_loaded, .. } = &mut observation
+        else { unreachable!("made above") };
+        for (place, value) in [lost, skipped, left_behind, still_loaded].into_iter().zip(missed) {
+            *place = value;
+        }
+        let golden = snapshot(&did);
+        let golden = Golden { shared: Some(&golden), deviation: None };
+        let verdict = judge(threads(), &of(observation), golden).verdict;
+        prop_assert_eq!(verdict.outcome == Outcome::Pass, missed == [0; 4], "{}", verdict.message);
+    }
+
+    /// Each write of a burst arrived once, or is told to be lost.
+    #[test]
+    fn a_burst_passes_if_it_adds_up(
+        captured in prop::collection::vec((0..3_u32, 1..6_u64, 0..3_u64, 0..6_u64), 0..4),
+        lost in 0..12_u64,
+        overflows in any::<bool>(),
+    ) {
+        const CALLS: u64 = 5;
+        let id = if overflows { "sys_write/overflow_ring" } else { "sys_write/burst_ring" };
+        let scenario = Scenario::by_id(id).unwrap();
+        prop_assert!(Burst::of(scenario).is_some());
+        let writes = |thread: u32, calls, shortest, longest| {
+            let action = Action::Writes { fd: 3, calls, shortest, longest };
+            Event { pid: 7, tid: 7 + thread, comm: "w".to_owned(), action }
+        };
+        let did: Vec<_> = (0..2).map(|thread| writes(thread, CALLS, 1, CALLS)).collect();
+        let observed: Vec<_> = captured
+            .iter()
+            .map(|&(thread, shortest, more, calls)| writes(thread, calls, shortest, shortest + more))
+            .collect();
+
+        // The third thread is a stranger. No thread makes more calls than lengths, nor is told twice.
+        let fits = captured.iter().all(|&(thread, shortest, more, calls)| {
+            thread < 2 && shortest + more <= CALLS && calls <= more + 1
+        });
+        let mut tellers: Vec<u32> = captured.iter().map(|&(thread, ..)| thread).collect();
+        tellers.sort_unstable();
+        let once = tellers.windows(2).all(|pair| pair[0] != pair[1]);
+        let sum: u64 = captured.iter().map(|&(.., calls)| calls).sum();
+        let expected = fits && once && sum + lost == 2 * CALLS && (lost > 0) == overflows;
+
+        let mut observation =
+            traced(observed, GroundTruth { events: did, ..GroundTruth::default() });
+        let Observation::Traced { lost: told, .. } = &mut observation else {
+            unreachable!("made above")
+        };
+        *told = lost;
+        let state = if overflows { "some" } else { "none" };
+        let golden = format!("captured + lost = {}\nlost: {state}\n", 2 * CALLS);
+        let golden = Golden { shared: Some(&golden), deviation: None };
+        let verdict = judge(scenario, &of(observation), golden).verdict;
+        prop_assert_eq!(verdict.outcome == Outcome::Pass, expected, "{}", verdict.message);
+    }
+}
