@@ -108,7 +108,7 @@ pub fn plan(scenario: &Scenario, facts: &KernelFacts) -> Result<ProbePlan, Unsup
     Ok(ProbePlan {
         tracer: scenario.tracer,
         attach,
-        buffer: buffer(Burst::of(scenario), facts)?,
+        buffer: buffer(scenario, facts)?,
         read: ReadHelper::of(facts),
         types: if facts.btf.is_some() { TypeSource::Core } else { TypeSource::Layout },
         btf_file: facts.btf_file.clone(),
@@ -139,9 +139,16 @@ pub fn plan_with_search(
     })
 }
 
+/// The scenario that is about perf buffers beside the bursts: each processor has one.
+const MOVED_PERF: &str = "sys_write/moved_perf";
+
 /// The ring buffer where there is one, unless the scenario is about one of the two.
-fn buffer(burst: Option<&Burst>, facts: &KernelFacts) -> Result<BufferKind, Unsupported> {
-    match (burst.map(|burst| burst.buffer), facts.ring_buffer) {
+fn buffer(scenario: &Scenario, facts: &KernelFacts) -> Result<BufferKind, Unsupported> {
+    let about = match Burst::of(scenario) {
+        Some(burst) => Some(burst.buffer),
+        None => (scenario.to_string() == MOVED_PERF).then_some(BufferKind::Perf),
+    };
+    match (about, facts.ring_buffer) {
         (None | Some(BufferKind::Ring), ProbeResult::Yes) => Ok(BufferKind::Ring),
         (None | Some(BufferKind::Perf), _) => Ok(BufferKind::Perf),
         (Some(BufferKind::Ring), ProbeResult::No) => Err(Unsupported::new(

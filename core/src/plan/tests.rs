@@ -60,6 +60,8 @@ fn features_are_used_when_their_trial_said_yes(
 #[case("sys_write/burst_ring", ProbeResult::No, Err(Reason::HelperUnavailable))]
 #[case("sys_write/burst_ring", ProbeResult::CouldNotTell(1), Err(Reason::HelperUnavailable))]
 #[case("sys_write/burst_perf", ProbeResult::Yes, Ok(BufferKind::Perf))]
+#[case("sys_write/moved_perf", ProbeResult::Yes, Ok(BufferKind::Perf))]
+#[case("sys_write/moved_thread", ProbeResult::Yes, Ok(BufferKind::Ring))]
 fn a_burst_has_the_buffer_that_it_is_about(
     #[case] id: &str,
     #[case] ring_buffer: ProbeResult,

@@ -18,6 +18,11 @@ pub(super) const TRACER: Definition = Definition {
         ("files_and_pipes", "writes to files and pipes, with their results"),
         ("failed_write", "writes that fail: no event, and nothing left behind"),
         ("threads", "threads that are inside of write(2) at the same time"),
+        (
+            "moved_thread",
+            "a thread that goes to another processor between calls, and inside of one",
+        ),
+        ("moved_perf", "the same through the perf buffers of those processors"),
         ("burst_ring", "a burst of writes by many threads, through a ring buffer"),
         ("burst_perf", "the same through a perf buffer"),
         ("overflow_ring", "more than a ring buffer holds: every lost event is counted"),
