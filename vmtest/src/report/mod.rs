@@ -15,6 +15,7 @@ mod message;
 pub mod predictions;
 mod read;
 pub mod regression;
+pub mod repeats;
 pub mod repro;
 #[cfg(test)]
 pub(crate) mod sample;

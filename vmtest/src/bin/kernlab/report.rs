@@ -1,6 +1,7 @@
 //! `kernlab report`: renders a run's report.
 
 mod diff;
+mod merge;
 
 use std::{
     env,
@@ -51,6 +52,9 @@ pub(crate) struct Arguments {
 enum Command {
     /// Show what got worse, and why: between two runs of one matrix, or two kernels of one run.
     Diff(diff::Arguments),
+    /// Add up several runs of one matrix, whole or in parts: how often cells ran, and which of them changed
+    /// their verdict.
+    Merge(merge::Arguments),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -71,8 +75,10 @@ enum Format {
 
 /// Writes the report. The run's verdict does not change the exit code.
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    if let Some(Command::Diff(arguments)) = &arguments.command {
-        return diff::run(arguments);
+    match &arguments.command {
+        Some(Command::Diff(arguments)) => return diff::run(arguments),
+        Some(Command::Merge(arguments)) => return merge::run(arguments),
+        None => {}
     }
     let (report, run) = read(arguments.run.as_deref())?;
     let text = render(&report, &run, arguments.format);
