@@ -255,7 +255,7 @@ impl CargoBuild {
 }
 
 /// The executables that `cargo build --message-format json` names.
-fn executables(messages: &str) -> Result<Vec<PathBuf>> {
+pub(crate) fn executables(messages: &str) -> Result<Vec<PathBuf>> {
     let mut executables = Vec::new();
     for line in messages.lines() {
         let message: serde_json::Value =

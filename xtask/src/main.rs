@@ -18,6 +18,7 @@ mod guest;
 mod install;
 mod invocation;
 mod kernels;
+mod mutants;
 mod pages;
 mod setup;
 mod soak;
@@ -71,6 +72,7 @@ enum Command {
     Pages(pages::Args),
     Findings(findings::Args),
     Fuzz(fuzz::Args),
+    Mutants(mutants::Args),
 }
 
 fn main() -> Exit {
@@ -106,6 +108,7 @@ fn run() -> Exit {
         Command::Pages(args) => pages::run(&args),
         Command::Findings(args) => findings::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
+        Command::Mutants(args) => mutants::run(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

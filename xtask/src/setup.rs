@@ -212,6 +212,7 @@ fn agree(purpose: Purpose, consent: Consent) -> Result<()> {
             Purpose::Work | Purpose::Test => "",
             Purpose::Release => " --only release",
             Purpose::Fuzz => " --only fuzz",
+            Purpose::Mutants => " --only mutants",
             Purpose::Build | Purpose::BuildBtf => " --builds",
         };
         bail!("cannot ask without a terminal: run `cargo xtask setup --yes{builds}`");

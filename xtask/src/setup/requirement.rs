@@ -52,6 +52,14 @@ const FUZZ: Crate = Crate {
     options: &[],
     archive: None,
 };
+/// Breaks crates, and runs their tests.
+const MUTANTS: Crate = Crate {
+    name: "cargo-mutants",
+    version: "27.1.0",
+    minimum: (27, 1, 0),
+    options: &[],
+    archive: None,
+};
 /// Lists what a release consists of.
 const CYCLONEDX: Crate = Crate {
     name: "cargo-cyclonedx",
@@ -93,6 +101,8 @@ pub(crate) enum Purpose {
     Test,
     /// To fuzz what reads foreign bytes.
     Fuzz,
+    /// To break what judges, and see its tests notice.
+    Mutants,
     /// To make a release.
     Release,
     /// To build kernels from their source.
@@ -104,9 +114,10 @@ pub(crate) enum Purpose {
 impl Purpose {
     /// Whether this purpose also needs everything for the other one.
     pub(crate) fn includes(self, other: Purpose) -> bool {
-        use Purpose::{Build, BuildBtf, Fuzz, Release, Test, Work};
+        use Purpose::{Build, BuildBtf, Fuzz, Mutants, Release, Test, Work};
         let needs = (self, other);
-        self == other || matches!(needs, (Test | Release, Work) | (Test, Fuzz) | (BuildBtf, Build))
+        self == other
+            || matches!(needs, (Test | Release | Mutants, Work) | (Test, Fuzz) | (BuildBtf, Build))
     }
 }
 
@@ -336,6 +347,13 @@ pub(crate) const ALL: &[Requirement] = &[
         purpose: Purpose::Fuzz,
         origin: Origin::Crate(FUZZ),
         detect: |machine| detect::crate_program(machine, &FUZZ),
+    },
+    Requirement {
+        name: "cargo-mutants",
+        why: "breaks what decides and judges, and runs the tests",
+        purpose: Purpose::Mutants,
+        origin: Origin::Crate(MUTANTS),
+        detect: |machine| detect::crate_program(machine, &MUTANTS),
     },
     Requirement {
         name: "cargo-cyclonedx",

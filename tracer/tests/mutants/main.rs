@@ -1,6 +1,9 @@
 //! Breaks the C programs on purpose, one at a time, and sees the right cell fail for the right reason.
 //!
-//! A harness that passes whatever the programs do is worth nothing: this is the test of the test.
+//! A harness that passes whatever the programs do is worth nothing: this is the test of the test. These are
+//! mistakes that a person would make; `cargo xtask mutants` makes others by rules, and has `given` run them.
+
+mod given;
 
 use std::{env, fs, path::PathBuf};
 
@@ -9,7 +12,7 @@ use kernlab_core::{
     outcome::{Outcome, Reason},
 };
 use kernlab_kernels::Kernels;
-use kernlab_libbpf::source;
+use kernlab_libbpf::source::{self, Variant};
 use kernlab_vmtest::{
     report::CellReport,
     run::{cell::Runner, dir::RunDir, plan::RunPlan},
@@ -33,7 +36,7 @@ fn run(scenario: &str, mutation: Option<(&str, &str, &str)>) -> CellReport {
         fs::write(&path, text.replace(from, to)).unwrap();
     }
     let tracer = scenario.split('/').next().unwrap();
-    let object = source::compile(dir.path(), tracer).unwrap();
+    let object = source::compile(dir.path(), tracer, Variant::RING_LAYOUT).unwrap();
     let cell = format!("{WHERE}/{scenario}");
     let plan = RunPlan { object: Some(object), ..RunPlan::of(vec![cell.clone()], guest) };
     let kernels = Kernels::open().unwrap();
