@@ -1,6 +1,6 @@
 //! What every backend can do: open a plan's programs and deliver their events.
 
-use std::os::fd::BorrowedFd;
+use std::{collections::BTreeMap, os::fd::BorrowedFd};
 
 use crate::{cell::BackendKind, losses::Losses, outcome::Reason, plan::ProbePlan};
 
@@ -44,16 +44,20 @@ pub trait Session {
     fn finish(self: Box<Self>, sink: &mut dyn FnMut(&[u8])) -> Result<Tally, BackendError>;
 }
 
+/// A map whose entries are the result of a session, and no state: see [`Tally::state`].
+pub const RESULTS: &str = "totals";
+
 /// What a session knows at its end beside the events.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Events that found no room in the buffer or in a map, and calls that began and whose end went
     /// unseen.
     pub lost: u64,
     /// Why, as far as that happened before the buffer.
     pub losses: Losses,
-    /// Entries in maps that must be empty when no call is under way.
-    pub left_behind: u64,
+    /// How many entries each hash map has in which programs keep what is under way, by its name. A map
+    /// that nobody thought of is among them: all but [`RESULTS`] are.
+    pub state: BTreeMap<String, u64>,
 }
 
 /// Why a session could not be opened or continued.

@@ -1,5 +1,7 @@
 //! What a workload says that it did: the oracle beside the golden snapshot.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::event::Event;
@@ -13,4 +15,8 @@ pub struct GroundTruth {
     /// The events that a tracer must report, those of each thread in order.
     #[serde(rename = "did")]
     pub events: Vec<Event>,
+    /// Entries that a tracer's maps of state rightly have at the end, by map: what began and has not
+    /// ended. A map that isn't named must be empty.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub under_way: BTreeMap<String, u64>,
 }

@@ -128,8 +128,8 @@ pub enum Observation {
         losses: Losses,
         /// Runs of programs that the kernel left out.
         skipped: u64,
-        /// Entries left in maps that must be empty at the end.
-        left_behind: u64,
+        /// The maps of state that have another number of entries at the end than they should.
+        left_behind: BTreeMap<String, Leftover>,
         /// Programs that are still in the kernel after the session.
         still_loaded: u64,
         /// What the workload says.
@@ -145,4 +145,59 @@ pub enum Observation {
         /// What the verifier said, where it was asked.
         verifier_log: Option<String>,
     },
+}
+
+/// What a map of state has at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leftover {
+    /// So many entries it has.
+    pub entries: u64,
+    /// So many it should have: most often none.
+    pub expected: u64,
+}
+
+impl Leftover {
+    /// The maps of `state` that don't have as many entries as what is `under_way`.
+    pub fn among(
+        state: &BTreeMap<String, u64>,
+        under_way: &BTreeMap<String, u64>,
+    ) -> BTreeMap<String, Leftover> {
+        let number = |entries: &BTreeMap<String, u64>, map| entries.get(map).copied().unwrap_or(0);
+        state
+            .keys()
+            .chain(under_way.keys())
+            .map(|map| {
+                let (entries, expected) = (number(state, map), number(under_way, map));
+                (map.clone(), Leftover { entries, expected })
+            })
+            .filter(|(_, found)| found.entries != found.expected)
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::empty(&[("pending", 0), ("births", 0)], &[], &[])]
+    #[case::left(&[("pending", 2), ("births", 0)], &[], &[("pending", 2, 0)])]
+    #[case::under_way(&[("pending", 0), ("births", 1)], &[("births", 1)], &[])]
+    #[case::forgotten(&[("births", 0)], &[("births", 1)], &[("births", 0, 1)])]
+    #[case::no_such_map(&[], &[("births", 1)], &[("births", 0, 1)])]
+    fn a_map_has_as_many_entries_as_is_under_way(
+        #[case] state: &[(&str, u64)],
+        #[case] under_way: &[(&str, u64)],
+        #[case] expected: &[(&str, u64, u64)],
+    ) {
+        let map = |entries: &[(&str, u64)]| {
+            entries.iter().map(|&(map, entries)| (map.to_owned(), entries)).collect()
+        };
+        let expected = expected
+            .iter()
+            .map(|&(map, entries, expected)| (map.to_owned(), Leftover { entries, expected }));
+        assert_eq!(Leftover::among(&map(state), &map(under_way)), expected.collect());
+    }
 }

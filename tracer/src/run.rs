@@ -12,7 +12,7 @@ use kernlab_core::{
     facts::KernelFacts,
     outcome::Reason,
     plan::{ProbePlan, Unsupported, plan_with_search},
-    record::{Decision, Observation, Record},
+    record::{Decision, Leftover, Observation, Record},
     scenario::Scenario,
 };
 
@@ -224,7 +224,7 @@ fn trace(
         lost: tally.lost,
         losses: tally.losses,
         skipped,
-        left_behind: tally.left_behind,
+        left_behind: Leftover::among(&tally.state, &ground_truth.under_way),
         still_loaded,
         ground_truth,
     })

@@ -8,7 +8,7 @@ use aya::{
 };
 use kernlab_abi::ProgramConfig;
 use kernlab_core::{
-    backend::{Backend, BackendError, Programs, Session},
+    backend::{Backend, BackendError, Programs, RESULTS, Session},
     cell::BackendKind,
     outcome::Reason,
     plan::ProbePlan,
@@ -20,8 +20,8 @@ use crate::{
     buffer::EventBuffer,
     error::{failed, object_failed},
     objects::object,
-    pending::Pending,
     session::AyaSession,
+    state::State,
     totals::Totals,
 };
 
@@ -63,15 +63,10 @@ impl Backend for AyaBackend {
         let events = EventBuffer::open(events, plan.buffer, plan.tracer.event_size())?;
         let emitted = take_map(&mut ebpf, "emitted")?;
         let emitted = PerCpuArray::try_from(emitted).map_err(wrong_map("emitted"))?;
-        let pending = ebpf.take_map("pending").map(|map| {
-            Pending::open(map).ok_or_else(|| {
-                let stage = "opening the map pending";
-                failed(stage, Reason::LoadFailed, "it has no entries by thread")
-            })
-        });
-        let pending = pending.transpose()?;
-        let totals = ebpf.take_map("totals").map(Totals::open);
-        let totals = totals.transpose().map_err(wrong_map("totals"))?;
+        let totals = ebpf.take_map(RESULTS).map(Totals::open);
+        let totals = totals.transpose().map_err(wrong_map(RESULTS))?;
+        let state = State::take(&mut ebpf)
+            .map_err(|error| failed("opening the maps of state", Reason::LoadFailed, error))?;
         // A program may have several places.
         let mut loaded = BTreeSet::new();
         for point in plan.attach.iter().filter(|point| loaded.insert(&point.program)) {
@@ -81,8 +76,7 @@ impl Backend for AyaBackend {
             .into_iter()
             .map(|program| descriptor(&ebpf, program))
             .collect::<Result<_, _>>()?;
-        let session =
-            AyaSession { attached: Vec::new(), programs, events, emitted, pending, totals };
+        let session = AyaSession { attached: Vec::new(), programs, events, emitted, state, totals };
         Ok(Box::new(AyaPrograms { ebpf, session }))
     }
 }

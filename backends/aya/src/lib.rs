@@ -10,8 +10,8 @@ mod backend;
 mod buffer;
 mod error;
 mod objects;
-mod pending;
 mod session;
+mod state;
 mod totals;
 
 pub use backend::AyaBackend;

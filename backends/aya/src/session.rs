@@ -9,11 +9,8 @@ use kernlab_core::{
     losses::{Losses, Slots},
     outcome::Reason,
 };
-use nix::errno::Errno;
 
-use crate::{
-    attach::Attached, buffer::EventBuffer, error::failed, pending::Pending, totals::Totals,
-};
+use crate::{attach::Attached, buffer::EventBuffer, error::failed, state::State, totals::Totals};
 
 /// See [`Session`].
 pub(crate) struct AyaSession {
@@ -21,7 +18,7 @@ pub(crate) struct AyaSession {
     pub(crate) programs: Vec<OwnedFd>,
     pub(crate) events: EventBuffer,
     pub(crate) emitted: PerCpuArray<MapData, u64>,
-    pub(crate) pending: Option<Pending>,
+    pub(crate) state: State,
     pub(crate) totals: Option<Totals>,
 }
 
@@ -33,10 +30,6 @@ impl AyaSession {
             *sum = self.emitted.get(&slot, 0)?.iter().sum();
         }
         Ok(slots)
-    }
-
-    fn left_behind(&self) -> Result<u64, Errno> {
-        self.pending.as_ref().map_or(Ok(0), Pending::count)
     }
 }
 
@@ -63,13 +56,12 @@ impl Session for AyaSession {
         let unread = |error| failed("reading the maps", Reason::LoadFailed, error);
         let counted = self.totals.as_ref().map_or(Ok(0), |totals| totals.hand_over(sink));
         let received = self.events.received() + counted.map_err(unread)?;
-        let left_behind = self.left_behind();
+        let state = self.state.count();
         let slots = self.emitted().map_err(unread)?;
         Ok(Tally {
             lost: slots[EMITTED as usize].saturating_sub(received),
             losses: Losses::of(&slots),
-            left_behind: left_behind
-                .map_err(|errno| failed("counting calls", Reason::LoadFailed, errno))?,
+            state: state.map_err(|errno| failed("counting entries", Reason::LoadFailed, errno))?,
         })
     }
 }

@@ -2,19 +2,20 @@
 
 use std::{
     cell::RefCell,
+    collections::BTreeMap,
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
     rc::Rc,
 };
 
 use kernlab_abi::{EMITTED, PERF_PAGES};
 use kernlab_core::{
-    backend::{BackendError, Session, Tally},
+    backend::{BackendError, RESULTS, Session, Tally},
     losses::{Losses, Slots},
     outcome::Reason,
     plan::{BufferKind, ProbePlan},
 };
 use libbpf_rs::{
-    Link, MapCore as _, MapFlags, Object, PerfBuffer, PerfBufferBuilder, RingBuffer,
+    Link, MapCore as _, MapFlags, MapType, Object, PerfBuffer, PerfBufferBuilder, RingBuffer,
     RingBufferBuilder,
 };
 
@@ -111,7 +112,7 @@ impl LibbpfSession {
     /// Hands over what the programs counted, and returns how many records that were. A tracer that
     /// doesn't count has no such map.
     fn hand_over_totals(&self, sink: &mut dyn FnMut(&[u8])) -> Result<u64, BackendError> {
-        let Some(totals) = self.object.maps().find(|map| map.name() == "totals") else {
+        let Some(totals) = self.object.maps().find(|map| map.name() == RESULTS) else {
             return Ok(0);
         };
         let failed = |source| failure("reading the totals".to_owned(), Reason::LoadFailed, source);
@@ -125,12 +126,13 @@ impl LibbpfSession {
         Ok(count)
     }
 
-    /// Entries for calls that never ended; a tracer without such a map has none.
-    fn left_behind(&self) -> u64 {
+    /// How many entries each map of state has.
+    fn state(&self) -> BTreeMap<String, u64> {
         self.object
             .maps()
-            .find(|map| map.name() == "pending")
-            .map_or(0, |pending| pending.keys().count() as u64)
+            .filter(|map| map.map_type() == MapType::Hash && map.name() != RESULTS)
+            .map(|map| (map.name().to_string_lossy().into_owned(), map.keys().count() as u64))
+            .collect()
     }
 }
 
@@ -169,6 +171,6 @@ impl Session for LibbpfSession {
         let received = self.received.borrow().count + self.hand_over_totals(sink)?;
         let slots = self.emitted()?;
         let lost = slots[EMITTED as usize].saturating_sub(received);
-        Ok(Tally { lost, losses: Losses::of(&slots), left_behind: self.left_behind() })
+        Ok(Tally { lost, losses: Losses::of(&slots), state: self.state() })
     }
 }

@@ -1,7 +1,7 @@
 //! Derives a verdict from a tracer's record: compares its events with the workload's ground truth
 //! and with the golden snapshot.
 
-use std::io;
+use std::{collections::BTreeMap, io};
 
 use kernlab_core::{
     burst::Burst,
@@ -9,7 +9,7 @@ use kernlab_core::{
     normalise::normalise,
     outcome::{Outcome, Reason, Verdict},
     plan::{BufferKind, Unsupported},
-    record::{Decision, Observation, Record},
+    record::{Decision, Leftover, Observation, Record},
     scenario::Scenario,
 };
 use similar::TextDiff;
@@ -104,7 +104,7 @@ pub(super) fn judge(scenario: &Scenario, record: &Record, golden: Golden<'_>) ->
                 losses: *losses,
                 buffer: buffer_of(&record.decision),
                 skipped: *skipped,
-                left_behind: *left_behind,
+                left_behind,
                 still_loaded: *still_loaded,
             };
             let (verdict, diff) = compare(&observed, &done, missed, golden);
@@ -116,13 +116,13 @@ pub(super) fn judge(scenario: &Scenario, record: &Record, golden: Golden<'_>) ->
 
 /// What counts against a session, beside its events.
 #[derive(Clone, Copy)]
-struct Missed {
+struct Missed<'a> {
     lost: u64,
     /// Why, as far as that happened before the buffer.
     losses: Losses,
     buffer: BufferKind,
     skipped: u64,
-    left_behind: u64,
+    left_behind: &'a BTreeMap<String, Leftover>,
     still_loaded: u64,
 }
 
@@ -137,7 +137,7 @@ fn buffer_of(decision: &Decision) -> BufferKind {
 fn compare(
     observed: &str,
     done: &str,
-    Missed { lost, losses, buffer, skipped, left_behind, still_loaded }: Missed,
+    Missed { lost, losses, buffer, skipped, left_behind, still_loaded }: Missed<'_>,
     golden: Golden<'_>,
 ) -> (Verdict, Option<String>) {
     let fail = |reason, message: String| Verdict::because(Outcome::Fail, reason, message);
@@ -175,9 +175,8 @@ fn compare(
         let (verdict, diff) = differs_from_snapshot(expected, observed);
         return (verdict, Some(diff));
     }
-    if left_behind > 0 {
-        let message = format!("the tracer left {left_behind} entries behind for calls that ended");
-        return (fail(Reason::StateLeftBehind, message), None);
+    if !left_behind.is_empty() {
+        return (fail(Reason::StateLeftBehind, leftovers(left_behind)), None);
     }
     if still_loaded > 0 {
         let message = format!(
@@ -187,6 +186,18 @@ fn compare(
         return (fail(Reason::StateLeftBehind, message), None);
     }
     (Verdict::pass(), None)
+}
+
+/// What is wrong with which maps.
+fn leftovers(maps: &BTreeMap<String, Leftover>) -> String {
+    let of_map = |(map, Leftover { entries, expected }): (&String, &Leftover)| {
+        format!("the map {map} has {entries} entries at the end, not {expected}")
+    };
+    let maps: Vec<_> = maps.iter().map(of_map).collect();
+    format!(
+        "the tracer left state behind for what has ended, or forgot what hasn't: {}",
+        maps.join("; ")
+    )
 }
 
 /// The verdict on events that match the ground truth but not the snapshot, with their diff.
@@ -242,7 +253,7 @@ mod tests {
         *,
     };
 
-    fn traced(events: Vec<Event>, expected: Vec<Event>, missed: Missed) -> Record {
+    fn traced(events: Vec<Event>, expected: Vec<Event>, missed: Missed<'_>) -> Record {
         let mut observation = test_support::traced(events, expected);
         if let Observation::Traced { lost, losses, skipped, left_behind, still_loaded, .. } =
             &mut observation
@@ -250,7 +261,7 @@ mod tests {
             *lost = missed.lost;
             *losses = missed.losses;
             *skipped = missed.skipped;
-            *left_behind = missed.left_behind;
+            left_behind.clone_from(missed.left_behind);
             *still_loaded = missed.still_loaded;
         }
         record(plan(), Some(observation))
@@ -260,12 +271,14 @@ mod tests {
         Scenario::by_id(SCENARIO).unwrap()
     }
 
-    const NOTHING: Missed = Missed {
+    static NO_MAP: BTreeMap<String, Leftover> = BTreeMap::new();
+
+    const NOTHING: Missed<'_> = Missed {
         lost: 0,
         losses: Losses { unseen: 0, pending: 0, births: 0, totals: 0 },
         buffer: BufferKind::Ring,
         skipped: 0,
-        left_behind: 0,
+        left_behind: &NO_MAP,
         still_loaded: 0,
     };
 
@@ -277,13 +290,6 @@ mod tests {
     #[case::not_what_was_expected(4, 4, NOTHING, Some(GOLDEN), Some(Reason::EventsDiffer))]
     #[case::lost(3, 3, Missed { lost: 1, ..NOTHING }, Some(GOLDEN), Some(Reason::EventsLost))]
     #[case::skipped(3, 3, Missed { skipped: 1, ..NOTHING }, Some(GOLDEN), Some(Reason::EventsLost))]
-    #[case::left_behind(
-        3,
-        3,
-        Missed { left_behind: 2, ..NOTHING },
-        Some(GOLDEN),
-        Some(Reason::StateLeftBehind)
-    )]
     #[case::never_detached(
         3,
         3,
@@ -295,7 +301,7 @@ mod tests {
     fn events_are_judged(
         #[case] observed: i32,
         #[case] did: i32,
-        #[case] missed: Missed,
+        #[case] missed: Missed<'_>,
         #[case] shared: Option<&str>,
         #[case] expected: Option<Reason>,
     ) {
@@ -357,6 +363,18 @@ mod tests {
         assert!(message.contains("1 found no room in the map `pending`"), "{message}");
         let diff = judgement.diff.unwrap();
         assert!(diff.contains("-pid=<workload> tid=<workload> comm=workload write fd=4"), "{diff}");
+    }
+
+    #[test]
+    fn a_map_with_a_leftover_is_named() {
+        let found = Leftover { entries: 2, expected: 0 };
+        let left_behind = BTreeMap::from([("births".to_owned(), found)]);
+        let missed = Missed { left_behind: &left_behind, ..NOTHING };
+        let record = traced(vec![write(3)], vec![write(3)], missed);
+        let golden = Golden { shared: Some(GOLDEN), deviation: None };
+        let verdict = judge(scenario(), &record, golden).verdict;
+        assert_eq!(verdict.reason, Some(Reason::StateLeftBehind));
+        assert!(verdict.message.ends_with("the map births has 2 entries at the end, not 0"));
     }
 
     #[rstest]

@@ -42,7 +42,7 @@ pub(super) fn traced(events: Vec<Event>, expected: Vec<Event>) -> Observation {
         lost: 0,
         losses: Losses::default(),
         skipped: 0,
-        left_behind: 0,
+        left_behind: BTreeMap::new(),
         still_loaded: 0,
         ground_truth,
     }

@@ -314,7 +314,7 @@ fn record(host: &mut Takeover, scenario: &str, release: &str, number: u64) -> io
     );
     let plan = r#"{"plan":{"attach":[{"program":"sys_enter_write","target":{"tracepoint":{"category":"syscalls","name":"sys_enter_write"}}},{"program":"sys_exit_write","target":{"tracepoint":{"category":"syscalls","name":"sys_exit_write"}}}],"buffer":"ring","read":"split","types":"layout","layout":"btf","ring_buffer":"yes"}}"#;
     let traced = format!(
-        r#"{{"traced":{{"events":[{event}],"lost":{number},"skipped":{number},"left_behind":{number},"still_loaded":{number},"account":{{"names":{{}},"did":[]}}}}}}"#
+        r#"{{"traced":{{"events":[{event}],"lost":{number},"skipped":{number},"left_behind":{{"pending":{{"entries":{number},"expected":0}}}},"still_loaded":{number},"account":{{"names":{{}},"did":[]}}}}}}"#
     );
     let text = format!(
         r#"{{"backend":"aya","scenario":"{scenario}","release":"{release}","decision":{plan},"observation":{traced},"stages_us":{{"a":{number},"b":{number}}}}}"#
