@@ -84,12 +84,13 @@ static __always_inline int enter(const struct ProgramConfig *config, __s32 fd)
 	__u64 thread = bpf_get_current_pid_tgid();
 	struct PendingSocketWrite write = { .fd = fd };
 
+	/* What is there is of a call whose exit was not seen. */
+	if (!bpf_map_delete_elem(&pending, &thread))
+		count_emitted();
 	write.sock = sock_of_descriptor(config, fd);
-	if (write.sock)
-		bpf_map_update_elem(&pending, &thread, &write, BPF_ANY);
-	else
-		/* What is there is of a call whose exit was not seen. */
-		bpf_map_delete_elem(&pending, &thread);
+	/* Where there is no room, the call is lost. */
+	if (write.sock && bpf_map_update_elem(&pending, &thread, &write, BPF_ANY))
+		count_emitted();
 	return 0;
 }
 

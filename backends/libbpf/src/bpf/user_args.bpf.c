@@ -21,7 +21,9 @@ int user_call(void *ctx)
 #pragma unroll
 	for (__u32 n = 1; n <= USER_ARGUMENTS; n++)
 		call.arguments[n - 1] = user_argument(config, ctx, n);
-	bpf_map_update_elem(&pending, &thread, &call, BPF_ANY);
+	/* Where there is no room, the call is lost. */
+	if (bpf_map_update_elem(&pending, &thread, &call, BPF_ANY))
+		count_emitted();
 	return 0;
 }
 

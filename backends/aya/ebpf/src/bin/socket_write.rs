@@ -22,7 +22,7 @@ use kernlab_abi::{
 use kernlab_aya_ebpf::{
     KernelMemory, TracedThread,
     arch::{return_value, syscall_argument},
-    emit, read_context, syscall,
+    count_emitted, emit, read_context, syscall,
 };
 
 /// Calls under way, by thread: `pid_tgid`.
@@ -78,14 +78,17 @@ fn socket_write_return(context: RetProbeContext) -> Option<()> {
 
 #[inline(always)]
 fn enter(thread: TracedThread, fd: i32) -> Option<()> {
-    match sock_of_descriptor(thread.config, fd as u32) {
-        Some(sock) => {
-            let write = PendingSocketWrite { sock, fd, reserved: 0 };
-            PENDING.insert(thread.pid_tgid, write, 0).ok()
-        }
-        // What is there is of a call whose exit was not seen.
-        None => PENDING.remove(thread.pid_tgid).ok(),
+    // What is there is of a call whose exit was not seen.
+    if PENDING.remove(thread.pid_tgid).is_ok() {
+        count_emitted();
     }
+    let sock = sock_of_descriptor(thread.config, fd as u32)?;
+    let write = PendingSocketWrite { sock, fd, reserved: 0 };
+    // Where there is no room, the call is lost.
+    if PENDING.insert(thread.pid_tgid, write, 0).is_err() {
+        count_emitted();
+    }
+    Some(())
 }
 
 #[inline(always)]

@@ -13,7 +13,7 @@ use kernlab_abi::{MAX_PENDING, PendingCall, UserCallEvent};
 use kernlab_aya_ebpf::{
     TracedThread, UserMemory,
     arch::{Arguments, return_value},
-    emit,
+    count_emitted, emit,
 };
 
 /// Calls under way, by thread: `pid_tgid`.
@@ -34,7 +34,11 @@ fn user_call(context: ProbeContext) -> Option<()> {
         arguments.get(7),
         arguments.get(8),
     ];
-    PENDING.insert(thread.pid_tgid, PendingCall { arguments }, 0).ok()
+    // Where there is no room, the call is lost.
+    if PENDING.insert(thread.pid_tgid, PendingCall { arguments }, 0).is_err() {
+        count_emitted();
+    }
+    Some(())
 }
 
 #[uretprobe]
