@@ -65,7 +65,7 @@
 /**
  * Threads that can be between entry and exit of a call at the same time.
  */
-#define MAX_PENDING 1024
+#define MAX_PENDING 256
 
 /**
  * The slot of the map `emitted` that counts all events which the loader should receive. The other slots
@@ -162,7 +162,7 @@
 /**
  * Files whose creation was seen and whose end wasn't.
  */
-#define MAX_BIRTHS 4096
+#define MAX_BIRTHS 1024
 
 /**
  * The bits of an inode's mode that tell its kind, and the kind of a directory: `S_IFMT` and

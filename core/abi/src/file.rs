@@ -6,7 +6,7 @@ use crate::{EventHeader, NAME_LEN};
 pub const MAX_TOTALS: u32 = 1024;
 
 /// Files whose creation was seen and whose end wasn't.
-pub const MAX_BIRTHS: u32 = 4096;
+pub const MAX_BIRTHS: u32 = 1024;
 
 /// The bits of an inode's mode that tell its kind, and the kind of a directory: `S_IFMT` and
 /// `S_IFDIR`, include/uapi/linux/stat.h.

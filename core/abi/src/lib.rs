@@ -47,7 +47,7 @@ pub const READ_REFUSED_BY_GUARD: u32 = 1;
 pub const READ_REFUSED_BY_KERNEL: u32 = 2;
 
 /// Threads that can be between entry and exit of a call at the same time.
-pub const MAX_PENDING: u32 = 1024;
+pub const MAX_PENDING: u32 = 256;
 
 /// The slot of the map `emitted` that counts all events which the loader should receive. The other slots
 /// say why some of them never reached the buffer.
