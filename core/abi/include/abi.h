@@ -604,16 +604,6 @@ struct UserCallEvent {
 };
 
 /**
- * What is known of a call in user space between entry and return.
- */
-struct PendingCall {
-  /**
-   * See [`UserCallEvent::arguments`].
-   */
-  uint64_t arguments[USER_ARGUMENTS];
-};
-
-/**
  * One attempt to read kernel memory at an address that came from user space.
  */
 struct ReadEvent {

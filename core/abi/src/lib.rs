@@ -341,14 +341,6 @@ pub struct UserCallEvent {
     pub ret: u64,
 }
 
-/// What is known of a call in user space between entry and return.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PendingCall {
-    /// See [`UserCallEvent::arguments`].
-    pub arguments: [u64; USER_ARGUMENTS],
-}
-
 /// One attempt to read kernel memory at an address that came from user space.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,12 +1,26 @@
 /* SPDX-License-Identifier: (MIT OR Apache-2.0) OR GPL-2.0-only */
-/* Completed calls of a function in user space: its arguments on entry, its result on return. */
+/*
+ * Completed calls of a function in user space: its arguments on entry, its result on return.
+ *
+ * Programs on probes in user space can be preempted, and since 6.13 those that need 64 bytes of stack share
+ * one with every other program of their kind on the same CPU (bpf_enable_priv_stack, kernel/bpf/verifier.c):
+ * the next thread's call would overwrite this one's. So an event is built in the thread's own entry.
+ */
 #include "arch_x86_64.h"
+
+/* Never written to: what an entry begins as. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct UserCallEvent);
+} blank SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, MAX_PENDING);
 	__type(key, __u64);
-	__type(value, struct PendingCall);
+	__type(value, struct UserCallEvent);
 } pending SEC(".maps");
 
 SEC("uprobe")
@@ -14,16 +28,26 @@ int user_call(void *ctx)
 {
 	const struct ProgramConfig *config = traced_config();
 	__u64 thread = bpf_get_current_pid_tgid();
-	struct PendingCall call;
+	const struct UserCallEvent *begin;
+	struct UserCallEvent *call;
+	__u32 zero = 0;
 
 	if (!config)
 		return 0;
+	begin = bpf_map_lookup_elem(&blank, &zero);
+	if (!begin)
+		return 0;
+	/* Where there is no room, the call is lost. */
+	if (bpf_map_update_elem(&pending, &thread, begin, BPF_ANY)) {
+		count_emitted();
+		return 0;
+	}
+	call = bpf_map_lookup_elem(&pending, &thread);
+	if (!call)
+		return 0;
 #pragma unroll
 	for (__u32 n = 1; n <= USER_ARGUMENTS; n++)
-		call.arguments[n - 1] = user_argument(config, ctx, n);
-	/* Where there is no room, the call is lost. */
-	if (bpf_map_update_elem(&pending, &thread, &call, BPF_ANY))
-		count_emitted();
+		call->arguments[n - 1] = user_argument(config, ctx, n);
 	return 0;
 }
 
@@ -31,17 +55,13 @@ SEC("uretprobe")
 int user_return(void *ctx)
 {
 	__u64 thread = bpf_get_current_pid_tgid();
-	struct PendingCall *call = bpf_map_lookup_elem(&pending, &thread);
-	struct UserCallEvent event;
+	struct UserCallEvent *call = bpf_map_lookup_elem(&pending, &thread);
 
 	if (!call)
 		return 0;
-#pragma unroll
-	for (__u32 n = 0; n < USER_ARGUMENTS; n++)
-		event.arguments[n] = call->arguments[n];
+	call->ret = return_value(ctx);
+	fill_header(&call->header);
+	emit(ctx, call, sizeof(*call));
 	bpf_map_delete_elem(&pending, &thread);
-	event.ret = return_value(ctx);
-	fill_header(&event.header);
-	emit(ctx, &event, sizeof(event));
 	return 0;
 }

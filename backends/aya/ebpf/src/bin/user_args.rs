@@ -1,42 +1,53 @@
 //! `user_args`: completed calls of a function in user space, joined from its entry and its return.
+//!
+//! Programs on probes in user space can be preempted, and since 6.13 those that need 64 bytes of stack share
+//! one with every other program of their kind on the same CPU (`bpf_enable_priv_stack`,
+//! kernel/bpf/verifier.c): the next thread's call would overwrite this one's. So an event is built in the
+//! thread's own entry.
 #![no_std]
 #![no_main]
 
-use core::mem::MaybeUninit;
-
 use aya_ebpf::{
     macros::{map, uprobe, uretprobe},
-    maps::HashMap,
+    maps::{Array, HashMap},
     programs::{ProbeContext, RetProbeContext},
 };
-use kernlab_abi::{MAX_PENDING, PendingCall, UserCallEvent};
+use kernlab_abi::{MAX_PENDING, USER_ARGUMENTS, UserCallEvent};
 use kernlab_aya_ebpf::{
     TracedThread, UserMemory,
     arch::{Arguments, return_value},
     count_emitted, emit,
 };
 
+/// Never written to: what an entry begins as.
+#[map(name = "blank")]
+static BLANK: Array<UserCallEvent> = Array::with_max_entries(1, 0);
+
 /// Calls under way, by thread: `pid_tgid`.
 #[map(name = "pending")]
-static PENDING: HashMap<u64, PendingCall> = HashMap::with_max_entries(MAX_PENDING, 0);
+static PENDING: HashMap<u64, UserCallEvent> = HashMap::with_max_entries(MAX_PENDING, 0);
+
+/// Captures all arguments, without a loop.
+macro_rules! capture {
+    ($arguments:ident => $to:expr; $($number:literal)*) => {
+        const _: () = assert!([$($number),*].len() == USER_ARGUMENTS);
+        $($to[$number - 1] = $arguments.get($number);)*
+    };
+}
 
 #[uprobe]
 fn user_call(context: ProbeContext) -> Option<()> {
     let thread = TracedThread::current()?;
     let arguments = Arguments::new(&context, UserMemory::new(thread.config));
-    let arguments = [
-        arguments.get(1),
-        arguments.get(2),
-        arguments.get(3),
-        arguments.get(4),
-        arguments.get(5),
-        arguments.get(6),
-        arguments.get(7),
-        arguments.get(8),
-    ];
     // Where there is no room, the call is lost.
-    if PENDING.insert(thread.pid_tgid, PendingCall { arguments }, 0).is_err() {
+    if PENDING.insert(thread.pid_tgid, BLANK.get(0)?, 0).is_err() {
         count_emitted();
+        return None;
+    }
+    let call = PENDING.get_ptr_mut(thread.pid_tgid)?;
+    // SAFETY: only this thread inserts or removes its entry.
+    unsafe {
+        capture!(arguments => (*call).arguments; 1 2 3 4 5 6 7 8);
     }
     Some(())
 }
@@ -44,18 +55,15 @@ fn user_call(context: ProbeContext) -> Option<()> {
 #[uretprobe]
 fn user_return(context: RetProbeContext) -> Option<()> {
     let thread = TracedThread::current()?;
-    let call = PENDING.get_ptr(thread.pid_tgid)?;
-    let mut event = MaybeUninit::<UserCallEvent>::uninit();
-    let event = event.as_mut_ptr();
-    // SAFETY: only this thread inserts or removes its entry, so the value stays until it is removed.
-    // All fields, and so all bytes, of the event are written before it is emitted.
+    let call = PENDING.get_ptr_mut(thread.pid_tgid)?;
+    // SAFETY: only this thread inserts or removes its entry, so the value stays until it is removed. All of
+    // it was initialised on entry.
     unsafe {
-        (*event).arguments = (*call).arguments;
-        // If this failed, the loader would find the entry at the end.
-        _ = PENDING.remove(thread.pid_tgid);
-        thread.write_header(&raw mut (*event).header);
-        (*event).ret = return_value(&context);
-        emit(&context, event);
+        (*call).ret = return_value(&context);
+        thread.write_header(&raw mut (*call).header);
+        emit(&context, call);
     }
+    // If this failed, the loader would find the entry at the end.
+    _ = PENDING.remove(thread.pid_tgid);
     Some(())
 }
