@@ -79,18 +79,19 @@ fn c_programs_have_the_structures_of_the_abi() {
     assert_eq!(missing.collect::<BTreeSet<_>>(), WITHOUT_TYPE.into(), "they can't be compared");
 }
 
-/// The sizes of a map's keys and values, by the map's name.
-type Maps = BTreeMap<String, (u32, u32)>;
+/// The sizes of a map's keys and values, and how many entries it has room for, by the map's name.
+type Maps = BTreeMap<String, (u32, u32, u32)>;
 
 fn maps_of_c(tracer: Tracer, buffer: BufferKind) -> Maps {
     let wanted = format!("{tracer}.{}.layout", buffer.name());
     let mut objects = kernlab_libbpf::embedded_objects();
     let (_, object) = objects.find(|(name, _)| *name == wanted).expect("every variant is there");
     let object = ObjectBuilder::default().open_memory(object).unwrap();
-    let sizes = object
-        .maps()
-        .map(|map| (map.name().to_string_lossy().into_owned(), (map.key_size(), map.value_size())));
-    sizes.collect()
+    let maps = object.maps().map(|map| {
+        let sizes = (map.key_size(), map.value_size(), map.max_entries());
+        (map.name().to_string_lossy().into_owned(), sizes)
+    });
+    maps.collect()
 }
 
 fn maps_of_rust(tracer: Tracer, buffer: BufferKind) -> Maps {
@@ -98,7 +99,7 @@ fn maps_of_rust(tracer: Tracer, buffer: BufferKind) -> Maps {
     object
         .maps
         .iter()
-        .map(|(name, map)| (name.clone(), (map.key_size(), map.value_size())))
+        .map(|(name, map)| (name.clone(), (map.key_size(), map.value_size(), map.max_entries())))
         .collect()
 }
 
@@ -113,7 +114,7 @@ fn maps_of_both_backends_hold_the_same(
         let (mut c, mut rust) = (maps_of_c(tracer, buffer), maps_of_rust(tracer, buffer));
         assert!(c.remove(EVENTS).is_some() == rust.remove(EVENTS).is_some(), "{tracer}");
         assert_eq!(rust, c, "{tracer}");
-        sizes.extend(c.into_values().map(|(_, value)| value as usize));
+        sizes.extend(c.into_values().map(|(_, value, _)| value as usize));
     }
     let config = LAYOUTS.iter().find(|structure| structure.name == "ProgramConfig").unwrap();
     assert!(sizes.contains(&config.size), "{sizes:?}");
