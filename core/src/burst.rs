@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use kernlab_abi::{MAX_BIRTHS, MAX_PENDING, MAX_TOTALS};
+
 use crate::{
     attach::BufferKind,
     event::{Action, Event},
@@ -11,13 +13,15 @@ use crate::{
     scenario::Scenario,
 };
 
-/// Threads that write as fast as they can.
+/// More than a tracer may have room for: threads that write as fast as they can, or more at a time than a
+/// map of its state has entries.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Burst {
-    /// The scenario's name.
+    /// The scenario's tracer, and its name.
+    tracer: &'static str,
     name: &'static str,
     /// The buffer that it is about.
-    pub buffer: BufferKind,
+    pub buffer: Option<BufferKind>,
     /// When the tracer empties the buffer.
     pub drain: Drain,
     /// Threads.
@@ -27,6 +31,17 @@ pub struct Burst {
     /// Equal parts of the calls. Between two of them the workload stands still until the tracer has
     /// emptied the buffer.
     pub rounds: u64,
+    /// How many events find no room.
+    lost: Lost,
+}
+
+/// How many events find no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lost {
+    /// At least one: how many is left to chance.
+    Some,
+    /// So many.
+    Exactly(u64),
 }
 
 /// When a buffer is emptied.
@@ -41,11 +56,20 @@ pub enum Drain {
 /// An event takes 64 bytes in the ring buffer and 72 in a perf buffer. So the 2000 events of a round
 /// fit into the perf buffer of one CPU, and those of all rounds go beyond the end of it, even on two.
 /// 20000 fit into neither the ring nor the perf buffers of a few CPUs.
-static BURSTS: [Burst; 4] = [
+///
+/// Maps of state are filled to their last entry, and one more.
+static BURSTS: [Burst; 11] = [
     Burst::new("burst_ring", BufferKind::Ring, Drain::AsTheyCome, 2000, 4),
     Burst::new("burst_perf", BufferKind::Perf, Drain::AsTheyCome, 2000, 4),
     Burst::new("overflow_ring", BufferKind::Ring, Drain::AtTheEnd, 5000, 1),
     Burst::new("overflow_perf", BufferKind::Perf, Drain::AtTheEnd, 5000, 1),
+    Burst::full("sys_write", "full_pending", MAX_PENDING),
+    Burst::full("socket_write", "full_pending", MAX_PENDING),
+    Burst::full("opensnoop", "full_pending", MAX_PENDING),
+    Burst::full("user_args", "full_pending", MAX_PENDING),
+    Burst::full("filetop", "full_pending", MAX_PENDING),
+    Burst::full("filetop", "full_totals", MAX_TOTALS),
+    Burst::full("filelife", "full_births", MAX_BIRTHS),
 ];
 
 impl Burst {
@@ -56,18 +80,35 @@ impl Burst {
         calls: u64,
         rounds: u64,
     ) -> Self {
-        Burst { name, buffer, drain, writers: 4, calls, rounds }
+        let lost = match drain {
+            Drain::AtTheEnd => Lost::Some,
+            Drain::AsTheyCome => Lost::Exactly(0),
+        };
+        let (tracer, buffer) = ("sys_write", Some(buffer));
+        Burst { tracer, name, buffer, drain, writers: 4, calls, rounds, lost }
+    }
+
+    /// One more at a time than fit into a map.
+    const fn full(tracer: &'static str, name: &'static str, entries: u32) -> Self {
+        let (drain, lost) = (Drain::AsTheyCome, Lost::Exactly(1));
+        let writers = entries as u64 + 1;
+        Burst { tracer, name, buffer: None, drain, writers, calls: 1, rounds: 1, lost }
     }
 
     /// What a scenario is, if it is a burst.
     pub fn of(scenario: &Scenario) -> Option<&'static Burst> {
-        let named = |burst: &&Burst| burst.name == scenario.name;
-        BURSTS.iter().find(named).filter(|_| scenario.tracer.name() == "sys_write")
+        let named =
+            |burst: &&Burst| (burst.tracer, burst.name) == (scenario.tracer.name(), scenario.name);
+        BURSTS.iter().find(named)
     }
 
     /// What must come of the burst, as text.
     pub fn expected(&self, ground_truth: &GroundTruth) -> String {
-        balance(writes(&ground_truth.events), self.drain == Drain::AtTheEnd)
+        let lost = match self.lost {
+            Lost::Some => "some".to_owned(),
+            Lost::Exactly(number) => exactly(number),
+        };
+        balance(writes(&ground_truth.events), &lost)
     }
 
     /// What came of it, in the words of [`Burst::expected`] if all is well: every write arrived or was
@@ -75,7 +116,11 @@ impl Burst {
     pub fn observed(&self, events: &[Event], ground_truth: &GroundTruth, lost: u64) -> String {
         let (captured, done) = (writes(events), writes(&ground_truth.events));
         let mut text = if captured.checked_add(lost) == Some(done) {
-            balance(done, lost > 0)
+            let lost = match self.lost {
+                Lost::Some if lost > 0 => "some".to_owned(),
+                _ => exactly(lost),
+            };
+            balance(done, &lost)
         } else {
             format!("captured {captured} + lost {lost} is not {done}\n")
         };
@@ -93,8 +138,11 @@ impl Burst {
     }
 }
 
-fn balance(done: u64, any_lost: bool) -> String {
-    let lost = if any_lost { "some" } else { "none" };
+fn exactly(lost: u64) -> String {
+    if lost == 0 { "none".to_owned() } else { lost.to_string() }
+}
+
+fn balance(done: u64, lost: &str) -> String {
     format!("captured + lost = {done}\nlost: {lost}\n")
 }
 
@@ -107,14 +155,23 @@ fn writes(events: &[Event]) -> u64 {
     events.iter().map(calls).fold(0, u64::saturating_add)
 }
 
-/// Are these writes among those of `did`?
+/// Are these writes among those of `did`, or is this what was done?
 fn part_of(event: &Event, did: &Event) -> bool {
+    if let (
+        Action::Unlinked { name, lifetime },
+        Action::Unlinked { name: did_name, lifetime: longest },
+    ) = (&event.action, &did.action)
+    {
+        return (event.pid, event.tid, &event.comm, name)
+            == (did.pid, did.tid, &did.comm, did_name)
+            && lifetime <= longest;
+    }
     let (
         Action::Writes { fd, calls, shortest, longest },
         Action::Writes { fd: did_fd, calls: _, shortest: first, longest: last },
     ) = (&event.action, &did.action)
     else {
-        return false;
+        return event == did;
     };
     (event.pid, event.tid, &event.comm, fd) == (did.pid, did.tid, &did.comm, did_fd)
         && first <= shortest
@@ -180,7 +237,7 @@ mod tests {
     #[test]
     fn a_round_fits_into_a_perf_buffer_and_all_of_them_do_not() {
         let bytes = u64::from(kernlab_abi::PERF_PAGES) * 4096;
-        let drained = |burst: &&Burst| burst.drain == Drain::AsTheyCome;
+        let drained = |burst: &&Burst| burst.buffer.is_some() && burst.drain == Drain::AsTheyCome;
         for Burst { writers, calls, rounds, .. } in BURSTS.iter().filter(drained) {
             assert_eq!(calls % rounds, 0);
             assert!(writers * calls / rounds * 72 < bytes);
@@ -199,12 +256,32 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_full_map_has_no_room_for_exactly_one_more() {
+        let full = |lost, captured: u32| {
+            let ground_truth = GroundTruth {
+                events: (1..=3).map(|tid| write(tid, 5)).collect(),
+                ..GroundTruth::default()
+            };
+            let events: Vec<_> = (1..=captured).map(|tid| write(tid, 5)).collect();
+            let burst = Burst::full("sys_write", "full_pending", 2);
+            (burst.observed(&events, &ground_truth, lost), burst.expected(&ground_truth))
+        };
+        let (observed, expected) = full(1, 2);
+        assert_eq!(observed, expected);
+        assert_eq!(expected, "captured + lost = 3\nlost: 1\n");
+        for (lost, captured) in [(2, 1), (0, 3), (0, 2)] {
+            let (observed, expected) = full(lost, captured);
+            assert_ne!(observed, expected);
+        }
+    }
+
     const ALL: &str = "captured + lost = 20\nlost: none\n";
     const SOME: &str = "captured + lost = 20\nlost: some\n";
 
     #[rstest]
     #[case::all(10, 0, ALL)]
-    #[case::lost(3, 7, SOME)]
+    #[case::lost(3, 7, "captured + lost = 20\nlost: 7\n")]
     #[case::one_is_missing(3, 6, "captured 13 + lost 6 is not 20\n")]
     #[case::one_too_many(3, 8, "captured 13 + lost 8 is not 20\n")]
     fn a_balance_is_even_or_shown(
@@ -218,6 +295,9 @@ mod tests {
         };
         let events = [writes_of(2, 10, 1, 10), writes_of(3, of_second, 1, of_second)];
         assert_eq!(BURSTS[0].observed(&events, &ground_truth, lost), expected);
+        // How many an overflow loses is left to chance.
+        let overflow = BURSTS[2].observed(&events, &ground_truth, lost);
+        assert_eq!(overflow, if lost == 7 { SOME } else { expected });
         assert_eq!(
             (BURSTS[0].expected(&ground_truth), BURSTS[2].expected(&ground_truth)),
             (ALL.into(), SOME.into())

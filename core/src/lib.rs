@@ -46,6 +46,7 @@ pub mod facts;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod ground_truth;
+pub mod live;
 pub mod losses;
 pub mod names;
 pub mod needs;

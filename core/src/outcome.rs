@@ -133,6 +133,8 @@ pub enum Reason {
     BackendsDiffer,
     /// The kernel reported that it dropped events.
     EventsLost,
+    /// An event waited in its buffer, and nothing woke the tracer to read it.
+    EventsLate,
     /// The tracer left entries behind in a map that must be empty at the end, or programs in the kernel.
     StateLeftBehind,
     /// The workload could not do what it should, so nothing was measured.

@@ -10,6 +10,7 @@ use crate::{
     burst::Burst,
     discovery::Discovered,
     facts::{KernelFacts, ProbeResult},
+    live::Live,
     outcome::Reason,
     scenario::Scenario,
     tracer::Tracer,
@@ -108,7 +109,7 @@ pub fn plan(scenario: &Scenario, facts: &KernelFacts) -> Result<ProbePlan, Unsup
     Ok(ProbePlan {
         tracer: scenario.tracer,
         attach,
-        buffer: buffer(scenario, facts)?,
+        buffer: buffer(about(scenario), facts)?,
         read: ReadHelper::of(facts),
         types: if facts.btf.is_some() { TypeSource::Core } else { TypeSource::Layout },
         btf_file: facts.btf_file.clone(),
@@ -142,12 +143,16 @@ pub fn plan_with_search(
 /// The scenario that is about perf buffers beside the bursts: each processor has one.
 const MOVED_PERF: &str = "sys_write/moved_perf";
 
+/// The buffer that a scenario is about.
+fn about(scenario: &Scenario) -> Option<BufferKind> {
+    let of_burst = Burst::of(scenario).and_then(|burst| burst.buffer);
+    let of_live = || Live::of(scenario).map(|live| live.buffer);
+    let of_moved = || (scenario.to_string() == MOVED_PERF).then_some(BufferKind::Perf);
+    of_burst.or_else(of_live).or_else(of_moved)
+}
+
 /// The ring buffer where there is one, unless the scenario is about one of the two.
-fn buffer(scenario: &Scenario, facts: &KernelFacts) -> Result<BufferKind, Unsupported> {
-    let about = match Burst::of(scenario) {
-        Some(burst) => Some(burst.buffer),
-        None => (scenario.to_string() == MOVED_PERF).then_some(BufferKind::Perf),
-    };
+fn buffer(about: Option<BufferKind>, facts: &KernelFacts) -> Result<BufferKind, Unsupported> {
     match (about, facts.ring_buffer) {
         (None | Some(BufferKind::Ring), ProbeResult::Yes) => Ok(BufferKind::Ring),
         (None | Some(BufferKind::Perf), _) => Ok(BufferKind::Perf),

@@ -1,6 +1,6 @@
 //! Waiting for events.
 
-use std::os::fd::BorrowedFd;
+use std::{os::fd::BorrowedFd, time::Duration};
 
 use anyhow::{Context as _, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -20,4 +20,12 @@ pub(crate) fn wait(buffer: Vec<BorrowedFd<'_>>, workload: BorrowedFd<'_>) -> Res
         poll(&mut fds[..1], GATHER_MS).context("waiting for more events")?;
     }
     Ok(fds[0].any().unwrap_or(true))
+}
+
+/// Sleeps until the buffer has an event, whatever the workload does, and tells whether it has one in time.
+pub(crate) fn wake(buffer: Vec<BorrowedFd<'_>>, bound: Duration) -> Result<bool> {
+    let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
+    let mut fds: Vec<_> = buffer.into_iter().map(readable).collect();
+    let bound = PollTimeout::try_from(bound).context("the bound is too long")?;
+    Ok(poll(&mut fds, bound).context("waiting for an event")? > 0)
 }

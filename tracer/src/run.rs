@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use kernlab_core::{
     backend::{self, Backend, BackendError},
     burst::{Burst, Drain, condense},
@@ -10,6 +10,7 @@ use kernlab_core::{
     discovery::Discovered,
     event::Event,
     facts::KernelFacts,
+    live::Live,
     outcome::Reason,
     plan::{ProbePlan, Unsupported, plan_with_search},
     record::{Decision, Leftover, Observation, Record},
@@ -183,6 +184,20 @@ fn trace(
     let burst = Burst::of(scenario);
     let mut records: Vec<Vec<u8>> = Vec::new();
     let mut keep = |record: &[u8]| records.push(record.to_vec());
+    if Live::of(scenario).is_some() {
+        for call in 1..=Live::CALLS {
+            let woken = events::wake(session.wait_on(), Live::BOUND).map_err(&tracer_died)?;
+            if !woken {
+                let late = anyhow!(
+                    "nothing woke the tracer in {} seconds to read the event of call {call}",
+                    Live::BOUND.as_secs()
+                );
+                return Err(because(Reason::EventsLate)(late));
+            }
+            session.consume(&mut keep)?;
+            workload.go_on().map_err(&workload_failed)?;
+        }
+    }
     let mut rounds_left = burst.map_or(1, |burst| burst.rounds);
     loop {
         let buffer = match burst.map(|burst| burst.drain) {

@@ -1,7 +1,8 @@
 //! The traced process, from its first stop to its ground truth.
 
 use std::{
-    io::{Read as _, Write as _},
+    fs,
+    io::{self, Read as _, Write as _},
     os::fd::{AsFd, BorrowedFd},
     path::Path,
     process::{Child, Command, Stdio},
@@ -37,6 +38,7 @@ impl IdleWorkload {
     /// Starts the program.
     pub(crate) fn start(program: &Path) -> Result<Self> {
         let changes = watch_children().context("watching the workload")?;
+        use_high_process_ids().context("choosing the ids of processes")?;
         let child = Command::new(program)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -100,6 +102,11 @@ impl RunningWorkload {
         self.0.has_stopped(WaitPidFlag::WNOHANG)
     }
 
+    /// Lets it make its next call: the event of the last one has arrived.
+    pub(crate) fn go_on(&self) -> Result<()> {
+        kill(self.0.pid(), Signal::SIGUSR1).context("telling the workload to go on")
+    }
+
     /// It stands still between its actions.
     pub(crate) fn paused(self) -> StoppedWorkload {
         StoppedWorkload(self.0)
@@ -136,6 +143,20 @@ impl Traced {
             WaitStatus::StillAlive => Ok(false),
             other => bail!("the workload did not stop itself, but: {other:?}"),
         }
+    }
+}
+
+/// Process ids that 16 bits don't hold, from now on. A kernel without CONFIG_CHECKPOINT_RESTORE can't be told
+/// which to use, and goes on with those that it has.
+fn use_high_process_ids() -> io::Result<()> {
+    /// More than 4 million is too much for the kernel.
+    const HIGHEST: &str = "4194304";
+    /// Counts up from here; each half of it is different, and so is each byte.
+    const LAST: &str = "1193046";
+    fs::write("/proc/sys/kernel/pid_max", HIGHEST)?;
+    match fs::write("/proc/sys/kernel/ns_last_pid", LAST) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }
 

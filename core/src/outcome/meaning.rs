@@ -22,6 +22,7 @@ impl Reason {
         Reason::PredictionDiffers,
         Reason::BackendsDiffer,
         Reason::EventsLost,
+        Reason::EventsLate,
         Reason::StateLeftBehind,
         Reason::WorkloadFailed,
         Reason::TracerDied,
@@ -99,6 +100,9 @@ impl Reason {
                  the same kernel"
             }
             Reason::EventsLost => "the kernel reported that it dropped events",
+            Reason::EventsLate => {
+                "an event waited in its buffer, and nothing woke the tracer to read it"
+            }
             Reason::StateLeftBehind => {
                 "the tracer left entries behind in a map that must be empty at the end, or \
                  programs in the kernel"

@@ -147,6 +147,19 @@ pub(super) fn lay_out(
     Ok(())
 }
 
+/// Refuses a scenario that fills the map of calls under way, where their ends are seen by return probes: those
+/// see only as many returns at a time as the kernel has instances for, on every kernel some ten
+/// (`kretprobe.maxactive`, kernel/kprobes.c), so that the map never is full.
+pub(super) fn sees_many_returns(scenario: &Scenario) -> Result<(), Unsupported> {
+    if scenario.name != "full_pending" {
+        return Ok(());
+    }
+    Err(Unsupported::new(
+        Reason::HelperUnavailable,
+        "return probes see no more than some ten calls at a time, which don't fill a map",
+    ))
+}
+
 /// On a kernel with this symbol, programs on syscall tracepoints can be preempted
 /// (kernel/trace/bpf_trace.c, from 7.2 on). While a thread is preempted inside one, other threads on its
 /// CPU go untraced for whole time slices, so entries and exits are paired wrongly.

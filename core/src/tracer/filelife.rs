@@ -20,6 +20,8 @@ pub(super) const TRACER: Definition = Definition {
         ("failed_unlink", "unlinks that the kernel refuses: no event, and the file lives on"),
         ("open_creat", "every way in which open(2) may create a file"),
         ("mknod", "mknod(2), which creates files and other things"),
+        ("two_at_once", "two threads inside of unlink(2) at the same time, after long lives"),
+        ("full_births", "one more file that lives than there is room for"),
     ],
     wants,
     attach,
@@ -118,7 +120,8 @@ fn attach(
 fn births(scenario: &Scenario, facts: &KernelFacts) -> Result<Vec<&'static str>, Unsupported> {
     let open_tells = facts.has_symbol(OPEN) && facts.has_symbol(CREATED_SINCE);
     match scenario.name {
-        "mknod" => {
+        // The second: so that a file that there is no room for is told once.
+        "mknod" | "full_births" => {
             require(facts, CREATE, "it is part of every kernel")?;
             Ok(vec![CREATE])
         }

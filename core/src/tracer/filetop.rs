@@ -4,6 +4,7 @@ use kernlab_abi::{EventHeader, FileTotals, KIND_MASK, ProgramConfig};
 
 use super::definition::{
     Definition, EventType, FAULTABLE, LayoutField, RawEvent, Wants, lay_out, names,
+    sees_many_returns,
 };
 use crate::{
     attach::{AttachPoint, kprobe, kretprobe, tracepoint},
@@ -17,10 +18,15 @@ use crate::{
 
 pub(super) const TRACER: Definition = Definition {
     name: "filetop",
-    scenarios: &[(
-        "mixed_io",
-        "reads and writes of files of all kinds by many threads, counted exactly",
-    )],
+    scenarios: &[
+        ("mixed_io", "reads and writes of files of all kinds by many threads, counted exactly"),
+        (
+            "two_at_once",
+            "two threads inside of write(2) at the same time, and counts that are high",
+        ),
+        ("full_pending", "one more thread inside of write(2) than there is room for"),
+        ("full_totals", "one more file written to than there is room for"),
+    ],
     wants,
     attach,
     event: EventType::of::<FileTotals>(),
@@ -67,7 +73,7 @@ fn wants() -> Wants {
 }
 
 fn attach(
-    _: &Scenario,
+    scenario: &Scenario,
     facts: &KernelFacts,
     config: &mut ProgramConfig,
 ) -> Result<Vec<AttachPoint>, Unsupported> {
@@ -78,14 +84,15 @@ fn attach(
             format!("the kernel has no {missing}"),
         ));
     }
-    let ends = ends(facts)?;
+    let ends = ends(scenario, facts)?;
     lay_out(&FIELDS, facts, &mut config.layout)?;
     let begins = functions.map(|function| kprobe("transfer_enter", function));
     Ok(begins.into_iter().chain(ends).collect())
 }
 
-fn ends(facts: &KernelFacts) -> Result<Vec<AttachPoint>, Unsupported> {
+fn ends(scenario: &Scenario, facts: &KernelFacts) -> Result<Vec<AttachPoint>, Unsupported> {
     if facts.has_symbol(FAULTABLE) {
+        sees_many_returns(scenario)?;
         return Ok(TRANSFERS.map(|(program, function)| kretprobe(program, function)).to_vec());
     }
     let names = ENDS.map(|(_, name)| name);
@@ -162,7 +169,10 @@ mod tests {
         let tracepoints = ENDS.iter().map(|&(_, name)| name.to_owned()).collect();
         let symbols = [&["vfs_read", "vfs_write"], symbols].concat();
         let facts = KernelFacts { tracepoints, ..facts(&symbols, None) };
-        let programs = ends(&facts).unwrap().into_iter().map(|point| point.program);
+        let programs = ends(scenario("filetop/mixed_io"), &facts)
+            .unwrap()
+            .into_iter()
+            .map(|point| point.program);
         assert_eq!(programs.collect::<Vec<_>>(), expected);
     }
 

@@ -2,7 +2,7 @@
 
 use kernlab_abi::{EventHeader, OpenEvent, ProgramConfig};
 
-use super::definition::{Definition, EventType, FAULTABLE, RawEvent, Wants};
+use super::definition::{Definition, EventType, FAULTABLE, RawEvent, Wants, sees_many_returns};
 use crate::{
     arch::OPENAT,
     attach::{AttachPoint, kprobe, kretprobe, tracepoint},
@@ -21,6 +21,8 @@ pub(super) const TRACER: Definition = Definition {
         ("failed_open", "calls that fail, each with its error"),
         ("long_name", "names up to the longest that is kept"),
         ("two_at_once", "two threads inside of openat(2) at the same time"),
+        ("high_fd", "descriptors and flags that 16 bits don't hold"),
+        ("full_pending", "one more thread inside of openat(2) than there is room for"),
     ],
     wants,
     attach,
@@ -43,7 +45,7 @@ fn wants() -> Wants {
 /// others need. Where programs on tracepoints can be preempted ([`FAULTABLE`]), two of them on one CPU
 /// would share the memory that an event is built in, so the syscall function is probed instead.
 fn attach(
-    _: &Scenario,
+    scenario: &Scenario,
     facts: &KernelFacts,
     _: &mut ProgramConfig,
 ) -> Result<Vec<AttachPoint>, Unsupported> {
@@ -52,6 +54,7 @@ fn attach(
             let message = format!("the kernel has no {OPENAT}");
             return Err(Unsupported::new(Reason::MissingSymbol, message));
         }
+        sees_many_returns(scenario)?;
         return Ok(vec![kprobe("open_entry", OPENAT), kretprobe("open_return", OPENAT)]);
     }
     if let Some(missing) = TRACEPOINTS.into_iter().find(|&name| !facts.has_tracepoint(name)) {

@@ -6,6 +6,7 @@ use kernlab_abi::{ADDRESS_WORDS, EventHeader, ProgramConfig, SocketWriteEvent};
 
 use super::definition::{
     Definition, EventType, FAULTABLE, LayoutField, RawEvent, Wants, lay_out, names,
+    sees_many_returns,
 };
 use crate::{
     arch,
@@ -32,6 +33,11 @@ pub(super) const TRACER: Definition = Definition {
         ("dup_and_passed_fd", "one socket under many descriptors, duplicated and passed on"),
         ("high_fd", "descriptors in tables that have grown"),
         ("replaced_fd", "a descriptor that means another socket after the call has begun"),
+        (
+            "two_at_once",
+            "two threads inside of write(2) at the same time, one at a high descriptor",
+        ),
+        ("full_pending", "one more thread inside of write(2) than there is room for"),
     ],
     wants,
     attach,
@@ -83,11 +89,11 @@ fn wants() -> Wants {
 }
 
 fn attach(
-    _: &Scenario,
+    scenario: &Scenario,
     facts: &KernelFacts,
     config: &mut ProgramConfig,
 ) -> Result<Vec<AttachPoint>, Unsupported> {
-    let attach = attach_points(facts)?;
+    let attach = attach_points(scenario, facts)?;
     config.socket_file_ops = facts.socket_file_ops()?;
     lay_out(&FIELDS, facts, &mut config.layout)?;
     let sk_type = facts.offset(TYPE.0, TYPE.1)?;
@@ -97,9 +103,13 @@ fn attach(
 
 /// Tracepoints, because a thread that waits in a call holds nothing that others need; where programs
 /// on them are skipped ([`FAULTABLE`]), the functions of the system call table.
-fn attach_points(facts: &KernelFacts) -> Result<Vec<AttachPoint>, Unsupported> {
+fn attach_points(
+    scenario: &Scenario,
+    facts: &KernelFacts,
+) -> Result<Vec<AttachPoint>, Unsupported> {
     let functions = arch::WRITING_CALLS;
     if [FAULTABLE].iter().chain(&functions).all(|name| facts.has_symbol(name)) {
+        sees_many_returns(scenario)?;
         let entries = functions.map(|function| kprobe("socket_write_entry", function));
         let returns = functions.map(|function| kretprobe("socket_write_return", function));
         return Ok([entries, returns].concat());

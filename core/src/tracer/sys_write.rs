@@ -2,7 +2,7 @@
 
 use kernlab_abi::{EventHeader, ProgramConfig, SysWriteEvent};
 
-use super::definition::{Definition, EventType, FAULTABLE, RawEvent, Wants};
+use super::definition::{Definition, EventType, FAULTABLE, RawEvent, Wants, sees_many_returns};
 use crate::{
     attach::{AttachPoint, kprobe, kretprobe, tracepoint},
     decoder::{DecodeError, Decoder},
@@ -27,6 +27,10 @@ pub(super) const TRACER: Definition = Definition {
         ("burst_perf", "the same through a perf buffer"),
         ("overflow_ring", "more than a ring buffer holds: every lost event is counted"),
         ("overflow_perf", "more than a perf buffer holds: every lost event is counted"),
+        ("live_ring", "events that must wake their reader while the workload runs: ring buffer"),
+        ("live_perf", "the same through a perf buffer"),
+        ("killed_inside", "threads that are killed inside of write(2), by an exec"),
+        ("full_pending", "one more thread inside of write(2) than there is room for"),
     ],
     wants,
     attach,
@@ -50,11 +54,12 @@ fn wants() -> Wants {
 /// Tracepoints, because they are stable; where programs on them are skipped, the function behind them,
 /// for programs on kprobes can't be preempted.
 fn attach(
-    _: &Scenario,
+    scenario: &Scenario,
     facts: &KernelFacts,
     _: &mut ProgramConfig,
 ) -> Result<Vec<AttachPoint>, Unsupported> {
     if [FAULTABLE, KSYS_WRITE].into_iter().all(|name| facts.has_symbol(name)) {
+        sees_many_returns(scenario)?;
         return Ok(vec![kprobe("write_entry", KSYS_WRITE), kretprobe("write_return", KSYS_WRITE)]);
     }
     // The BPF context of a syscall tracepoint has its arguments at 16 on every kernel, whatever the

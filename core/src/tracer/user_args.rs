@@ -18,6 +18,8 @@ pub(super) const TRACER: Definition = Definition {
     scenarios: &[
         ("eight_ints", "a function in user space with 8 arguments and a result"),
         ("pie_and_static", "the same in a relocatable program and in one at fixed addresses"),
+        ("two_at_once", "threads inside of the function at the same time, and one that dies there"),
+        ("full_pending", "one more thread inside of the function than there is room for"),
     ],
     wants: Wants::default,
     attach,

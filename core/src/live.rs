@@ -1,0 +1,45 @@
+//! Scenarios that are about events arriving while the workload runs: each must wake its reader.
+
+use std::time::Duration;
+
+use crate::{attach::BufferKind, scenario::Scenario};
+
+/// Calls one at a time, each made while the tracer sleeps until its buffer has an event, and none before the
+/// tracer has read the last one's.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Live {
+    /// The scenario's name.
+    name: &'static str,
+    /// The buffer that it is about.
+    pub buffer: BufferKind,
+}
+
+static LIVE: [Live; 2] = [
+    Live { name: "live_ring", buffer: BufferKind::Ring },
+    Live { name: "live_perf", buffer: BufferKind::Perf },
+];
+
+impl Live {
+    /// How many calls there are.
+    pub const CALLS: u64 = 3;
+
+    /// How long an event may take to its reader.
+    pub const BOUND: Duration = Duration::from_secs(10);
+
+    /// What a scenario is, if it is about that.
+    pub fn of(scenario: &Scenario) -> Option<&'static Live> {
+        let named = |live: &&Live| live.name == scenario.name;
+        LIVE.iter().find(named).filter(|_| scenario.tracer.name() == "sys_write")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_buffer_is_proven_live_by_a_scenario() {
+        let scenarios = Scenario::ALL.iter().filter_map(Live::of).map(|live| live.buffer);
+        assert_eq!(scenarios.collect::<Vec<_>>(), [BufferKind::Ring, BufferKind::Perf]);
+    }
+}
