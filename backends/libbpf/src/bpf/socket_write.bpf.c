@@ -86,11 +86,11 @@ static __always_inline int enter(const struct ProgramConfig *config, __s32 fd)
 
 	/* What is there is of a call whose exit was not seen. */
 	if (!bpf_map_delete_elem(&pending, &thread))
-		count_emitted();
+		count_lost(LOST_UNSEEN);
 	write.sock = sock_of_descriptor(config, fd);
 	/* Where there is no room, the call is lost. */
 	if (write.sock && bpf_map_update_elem(&pending, &thread, &write, BPF_ANY))
-		count_emitted();
+		count_lost(LOST_PENDING);
 	return 0;
 }
 

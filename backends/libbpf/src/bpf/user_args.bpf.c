@@ -39,7 +39,7 @@ int user_call(void *ctx)
 		return 0;
 	/* Where there is no room, the call is lost. */
 	if (bpf_map_update_elem(&pending, &thread, begin, BPF_ANY)) {
-		count_emitted();
+		count_lost(LOST_PENDING);
 		return 0;
 	}
 	call = bpf_map_lookup_elem(&pending, &thread);

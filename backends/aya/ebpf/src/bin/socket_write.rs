@@ -17,12 +17,13 @@ use aya_ebpf::{
     programs::{ProbeContext, RetProbeContext, TracePointContext},
 };
 use kernlab_abi::{
-    ADDRESS_WORDS, AF_INET6, MAX_PENDING, PendingSocketWrite, ProgramConfig, SocketWriteEvent,
+    ADDRESS_WORDS, AF_INET6, LOST_PENDING, LOST_UNSEEN, MAX_PENDING, PendingSocketWrite,
+    ProgramConfig, SocketWriteEvent,
 };
 use kernlab_aya_ebpf::{
     KernelMemory, TracedThread,
     arch::{return_value, syscall_argument},
-    count_emitted, emit, read_context, syscall,
+    count_lost, emit, read_context, syscall,
 };
 
 /// Calls under way, by thread: `pid_tgid`.
@@ -80,13 +81,13 @@ fn socket_write_return(context: RetProbeContext) -> Option<()> {
 fn enter(thread: TracedThread, fd: i32) -> Option<()> {
     // What is there is of a call whose exit was not seen.
     if PENDING.remove(thread.pid_tgid).is_ok() {
-        count_emitted();
+        count_lost(LOST_UNSEEN);
     }
     let sock = sock_of_descriptor(thread.config, fd as u32)?;
     let write = PendingSocketWrite { sock, fd, reserved: 0 };
     // Where there is no room, the call is lost.
     if PENDING.insert(thread.pid_tgid, write, 0).is_err() {
-        count_emitted();
+        count_lost(LOST_PENDING);
     }
     Some(())
 }

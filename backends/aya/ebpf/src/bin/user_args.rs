@@ -12,11 +12,11 @@ use aya_ebpf::{
     maps::{Array, HashMap},
     programs::{ProbeContext, RetProbeContext},
 };
-use kernlab_abi::{MAX_PENDING, USER_ARGUMENTS, UserCallEvent};
+use kernlab_abi::{LOST_PENDING, MAX_PENDING, USER_ARGUMENTS, UserCallEvent};
 use kernlab_aya_ebpf::{
     TracedThread, UserMemory,
     arch::{Arguments, return_value},
-    count_emitted, emit,
+    count_lost, emit,
 };
 
 /// Never written to: what an entry begins as.
@@ -41,7 +41,7 @@ fn user_call(context: ProbeContext) -> Option<()> {
     let arguments = Arguments::new(&context, UserMemory::new(thread.config));
     // Where there is no room, the call is lost.
     if PENDING.insert(thread.pid_tgid, BLANK.get(0)?, 0).is_err() {
-        count_emitted();
+        count_lost(LOST_PENDING);
         return None;
     }
     let call = PENDING.get_ptr_mut(thread.pid_tgid)?;
