@@ -4,7 +4,7 @@ use super::Reason;
 
 impl Reason {
     /// All reasons, in the order of their declaration.
-    pub const ALL: [Reason; 52] = [
+    pub const ALL: [Reason; 53] = [
         Reason::MissingSymbol,
         Reason::MissingBtf,
         Reason::WrongBtfMode,
