@@ -52,7 +52,7 @@ impl Wants {
             Dependency::Tracepoint(name) => self.tracepoints.iter().any(|wanted| wanted == name),
             Dependency::Prototype(name) => self.functions.iter().any(|wanted| wanted == name),
             Dependency::Field(structure, field) => {
-                self.fields.iter().any(|wanted| *wanted == (structure.as_str(), field.as_str()))
+                self.fields.contains(&(structure.as_str(), field.as_str()))
             }
         }
     }

@@ -186,10 +186,10 @@ impl fmt::Display for Repeats {
         };
         writeln!(
             f,
-            "{}: {} ran {}",
+            "{}: {}, {}",
             count(self.runs.len(), "run", "runs"),
             count(self.cells, "cell", "cells"),
-            count(times, "time", "times")
+            count(times, "verdict", "verdicts")
         )?;
         let outcomes = Outcome::ALL.iter().filter_map(|outcome| {
             Some(format!("{} {outcome}", self.outcomes.get(outcome.name())?))
@@ -257,7 +257,7 @@ mod tests {
         let repeats = Repeats::of(&reports);
         assert_eq!(
             repeats.to_string(),
-            "3 runs: 3 cells ran 7 times\n  4 pass, 3 fail\n\n\
+            "3 runs: 3 cells, 7 verdicts\n  4 pass, 3 fail\n\n\
              1 cell ended with different verdicts:\n  k/masked/aya/t/b\n    \
              2 x pass, in one, three\n    1 x fail (events-differ), in two: they differ\n\n\
              1 cell ended alike, and not as expected:\n  k/masked/aya/t/c\n    \
@@ -291,7 +291,7 @@ mod tests {
         let repeats = Repeats::of(&reports);
         assert_eq!(
             repeats.to_string(),
-            "2 runs: 1 cell ran 2 times\n  2 pass\nno cell changed its verdict\n"
+            "2 runs: 1 cell, 2 verdicts\n  2 pass\nno cell changed its verdict\n"
         );
         assert_eq!(repeats.severity(&reports), Severity::Expected);
     }

@@ -224,13 +224,17 @@ impl Programs {
                     })
                     .collect();
                 let objects = self.compile(&sources, &concerned, true)?;
+                // The sources' own directory is compiled again, unbroken, before a tracer's first cells.
+                let broken = self.place.join("broken");
+                fs::create_dir_all(&broken)?;
                 for tracer in concerned {
                     for buffer in Buffer::ALL {
                         let name = format!("{tracer}.{}.layout", buffer.name());
-                        if let (true, Some(Ok(object))) =
-                            (others.contains(&name), objects.get(&name))
-                        {
-                            changed.push((tracer.clone(), buffer, object.clone()));
+                        let object = objects.get(&name).and_then(|made| made.as_ref().ok());
+                        if let (true, Some(object)) = (others.contains(&name), object) {
+                            let kept = broken.join(format!("{name}.o"));
+                            fs::copy(object, &kept)?;
+                            changed.push((tracer.clone(), buffer, kept));
                         }
                     }
                 }

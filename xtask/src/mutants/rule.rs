@@ -65,8 +65,8 @@ pub(super) fn mutants(text: &str, language: Language) -> Vec<Mutant> {
 
 fn sites(line: &str, language: Language) -> Vec<Site> {
     // The capacity of a map is no matter of a verdict, and a declaration does nothing.
-    let is_capacity = ["__uint(", "with_max_entries", "with_byte_size"];
-    if line.trim().is_empty() || is_capacity.iter().any(|word| line.contains(word)) {
+    let is_no_matter = ["__uint(", "with_max_entries", "with_byte_size", "typedef "];
+    if line.trim().is_empty() || is_no_matter.iter().any(|word| line.contains(word)) {
         return Vec::new();
     }
     let mut sites = replaced(line, language);
@@ -268,6 +268,7 @@ mod tests {
     #[case::comment("\t/* if (1 < 2) */")]
     #[case::result("\treturn 0;")]
     #[case::declaration("\tstruct InotifyEvent *event;")]
+    #[case::definition("typedef unsigned int __u32;")]
     fn what_no_verdict_can_depend_on_stays(#[case] line: &str) {
         assert_eq!(mutants(line, Language::C), []);
     }
