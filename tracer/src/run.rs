@@ -188,6 +188,7 @@ fn trace(
         for call in 1..=Live::CALLS {
             let woken = events::wake(session.wait_on(), Live::BOUND).map_err(&tracer_died)?;
             if !woken {
+                workload.end().map_err(&workload_failed)?;
                 let late = anyhow!(
                     "nothing woke the tracer in {} seconds to read the event of call {call}",
                     Live::BOUND.as_secs()

@@ -107,6 +107,14 @@ impl RunningWorkload {
         kill(self.0.pid(), Signal::SIGUSR1).context("telling the workload to go on")
     }
 
+    /// Ends it in the middle of its actions.
+    pub(crate) fn end(self) -> Result<()> {
+        let Traced { mut child, .. } = self.0;
+        child.kill().context("ending the workload")?;
+        child.wait().context("waiting for the workload")?;
+        Ok(())
+    }
+
     /// It stands still between its actions.
     pub(crate) fn paused(self) -> StoppedWorkload {
         StoppedWorkload(self.0)
