@@ -95,9 +95,8 @@ fn make(release: &str, tools: Tools, headers: Option<&str>) -> Invocation {
         _ => Vec::new(),
     };
     let packages: Vec<&str> = tools.packages.iter().copied().chain(headers).collect();
-    let is_told = |name: &&str| {
-        name.contains("tools") || *name == "bpftrace" || name.starts_with(HEADERS)
-    };
+    let is_told =
+        |name: &&str| name.contains("tools") || *name == "bpftrace" || name.starts_with(HEADERS);
     let named = packages.iter().copied().filter(is_told);
     let versions = format!(
         "--customize-hook=dpkg-query --admindir=\"$1/var/lib/dpkg\" --show {} > versions",

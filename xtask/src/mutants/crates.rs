@@ -210,7 +210,7 @@ fn parse(json: &str) -> Result<Vec<CrateMutant>> {
     let mut named: BTreeMap<(String, String), usize> = BTreeMap::new();
     let mutant = |Listed { name, package, file, genre, span }: Listed| {
         // `FILE:LINE:COLUMN: TEXT`
-        let mut text = name.splitn(2, ": ").nth(1).unwrap_or(&name).to_owned();
+        let mut text = name.split_once(": ").map_or(&*name, |(_, text)| text).to_owned();
         let count = named.entry((file.clone(), text.clone())).or_default();
         *count += 1;
         if *count > 1 {
