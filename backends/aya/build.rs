@@ -105,7 +105,11 @@ fn target_dir(out_dir: &Path) -> Result<PathBuf> {
         .ancestors()
         .find(|dir| dir.join("CACHEDIR.TAG").is_file() && !dir.ends_with(&target))
         .unwrap_or(out_dir);
-    Ok(outer.join("ebpf"))
+    // Each architecture of kernels has objects of its own.
+    Ok(match variable("CARGO_CFG_TARGET_ARCH")?.as_str() {
+        "x86_64" => outer.join("ebpf"),
+        other => outer.join(format!("ebpf-{other}")),
+    })
 }
 
 /// Compiles all programs and puts the objects into the directory `objects`.

@@ -31,6 +31,8 @@ fn main() -> Result<()> {
     let libbpf = env::var("DEP_BPF_INCLUDE").context("libbpf-sys did not set DEP_BPF_INCLUDE")?;
     println!("cargo:rustc-env=KERNLAB_CLANG={}", clang.display());
     println!("cargo:rustc-env=KERNLAB_LIBBPF_INCLUDE={libbpf}");
+    let architecture = architecture()?;
+    println!("cargo:rustc-env=KERNLAB_ARCHITECTURE={architecture}");
     let headers = headers(&abi)?;
     let mut table = "&[\n".to_owned();
     for tracer in tracers()? {
@@ -40,6 +42,7 @@ fn main() -> Result<()> {
                 // Newer compilers default to v3, whose 32-bit jumps are unknown before 5.1.
                 let mut args: Vec<OsString> =
                     ["-mcpu=v2", "-Wall", "-Werror", "-O2", "-g"].map(OsString::from).to_vec();
+                args.push((&architecture).into());
                 args.extend(["-I".into(), abi.clone().into(), "-I".into(), (&libbpf).into()]);
                 args.extend(buffer_args.iter().chain(types_args).map(OsString::from));
                 let source = format!("{PROGRAMS}/{tracer}.bpf.c");
@@ -58,6 +61,17 @@ fn main() -> Result<()> {
     }
     table.push(']');
     fs::write(out.join("objects.rs"), table).context("writing objects.rs")
+}
+
+/// The macro that names the architecture of the kernels, as libbpf's headers know it.
+fn architecture() -> Result<String> {
+    let target = env::var("CARGO_CFG_TARGET_ARCH").context("CARGO_CFG_TARGET_ARCH is not set")?;
+    let name = match target.as_str() {
+        "x86_64" => "x86",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    Ok(format!("-D__TARGET_ARCH_{name}"))
 }
 
 /// The names of all programs, sorted.

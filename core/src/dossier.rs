@@ -28,6 +28,7 @@ pub use self::{
     state::SymbolState,
 };
 use crate::{
+    arch::Arch,
     btf::{Extract, Types},
     discovery::Discovered,
     facts::{KernelFacts, ProbeResult, QueryLog},
@@ -50,7 +51,8 @@ pub struct Dossier {
     pub release: String,
     /// `uname -m`.
     pub machine: String,
-    /// Does the processor run with five-level page tables?
+    /// Does the kernel run with the larger of its address spaces: five-level page tables on x86-64, 52
+    /// bits on arm64?
     pub five_level_paging: bool,
     /// What was tried.
     pub features: Features,
@@ -97,12 +99,12 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// What dossiers have today.
-    pub fn current() -> Self {
+    /// What dossiers of kernels of this architecture have today.
+    pub fn of(arch: Arch) -> Self {
         Scope {
-            symbols: wanted_symbols().collect(),
+            symbols: wanted_symbols(arch).collect(),
             tracepoints: wanted_tracepoints().collect(),
-            types: wanted_types(),
+            types: wanted_types(arch),
             helpers: crate::bpf::HELPERS,
             maps: crate::bpf::MAP_TYPES,
             options: crate::config::OPTIONS,
@@ -155,6 +157,11 @@ impl Dossier {
         Ok(serde_json::from_slice(json)?)
     }
 
+    /// The kernel's architecture: x86-64 if the lab doesn't know what `uname -m` printed.
+    pub fn arch(&self) -> Arch {
+        Arch::of_machine(&self.machine).unwrap_or_default()
+    }
+
     /// Without what is only for people to read: names, types, offsets and answers are left.
     #[must_use]
     pub fn trimmed(mut self) -> Self {
@@ -167,7 +174,7 @@ impl Dossier {
     /// The facts that a tracer program in a guest begins with, but for addresses: each symbol has one
     /// of its own that is not the kernel's.
     pub fn facts(&self, types: GivenTypes<'_>) -> KernelFacts {
-        let wanted: BTreeSet<&str> = wanted_symbols().collect();
+        let wanted: BTreeSet<&str> = wanted_symbols(self.arch()).collect();
         let listed = self.symbols.keys().filter(|name| wanted.contains(name.as_str()));
         let (btf, btf_file) = match types {
             GivenTypes::Own => (self.types.clone(), None),
@@ -176,6 +183,7 @@ impl Dossier {
         };
         KernelFacts {
             release: self.release.clone(),
+            arch: self.arch(),
             symbols: listed.cloned().zip(1..).collect(),
             tracepoints: self.tracepoints.keys().cloned().collect(),
             btf: btf.map(Types::Extract),

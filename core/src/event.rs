@@ -123,7 +123,7 @@ pub enum Action {
         /// The name as it was given, cut where a tracer cuts it, bytes outside of printable ASCII
         /// escaped; empty if there is none at the address.
         name: String,
-        /// `O_*`, as they were given.
+        /// `O_*`, as they were given, with the numbers that most architectures have for them.
         flags: u32,
         /// The descriptor, or an error's negative number.
         ret: i32,

@@ -10,6 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    arch::Arch,
     btf::{Prototype, Types},
     discovery::Discovered,
     outcome::Reason,
@@ -24,6 +25,8 @@ pub const SOCKET_FILE_OPS: &str = "socket_file_ops";
 pub struct KernelFacts {
     /// `uname -r`.
     pub release: String,
+    /// The kernel's architecture.
+    pub arch: Arch,
     /// Addresses of those of `tracer::wanted_symbols` that the kernel has.
     pub symbols: BTreeMap<String, u64>,
     /// Those of `tracer::wanted_tracepoints` that the kernel has.
@@ -41,7 +44,8 @@ pub struct KernelFacts {
     pub probe_read_kernel: ProbeResult,
     /// Can programs be attached to functions in user space?
     pub uprobes: bool,
-    /// Does the processor run with five-level page tables?
+    /// Does the kernel run with the larger of its address spaces: five-level page tables on x86-64, 52
+    /// bits on arm64?
     pub five_level_paging: bool,
     /// What was asked so far: what a plan depends on.
     pub asked: QueryLog,
@@ -101,6 +105,13 @@ impl KernelFacts {
     pub fn has_symbol(&self, name: &str) -> bool {
         self.asked.note(Dependency::Symbol(name.to_owned()));
         self.symbols.contains_key(name)
+    }
+
+    /// Does the symbol table list data, as with `CONFIG_KALLSYMS_ALL`? Told by data that nearly every kernel
+    /// has. No plan depends on these symbols themselves.
+    pub fn lists_data(&self) -> bool {
+        const DATA: [&str; 3] = [SOCKET_FILE_OPS, "key_type_keyring", "key_type_user"];
+        DATA.iter().any(|&name| self.symbols.contains_key(name))
     }
 
     /// Is there the tracepoint `name` of a system call?

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
+    arch::Arch,
     btf::{Btf, Types},
     config, dossier,
     dossier::{Dossier, Examination, GivenTypes, diff::Difference},
@@ -32,7 +33,7 @@ pub fn btf(bytes: &[u8]) -> bool {
     assert!(btf.newest_kind() <= 19);
     assert!(btf.describes_functions() || listing.functions.is_empty());
 
-    let mut wanted = tracer::wanted_types();
+    let mut wanted = tracer::wanted_types(Arch::X86_64);
     wanted.functions.extend(listing.functions.keys().take(4).cloned());
     for structure in listing.structures.keys().take(4) {
         wanted.structures.entry(structure.clone()).or_default().push("name".to_owned());
@@ -111,7 +112,7 @@ pub fn kernel_text(text: &[u8]) -> bool {
     assert!(names.iter().map(|name| name.len()).sum::<usize>() <= text.len());
     let first: BTreeSet<&str> = names.iter().take(8).copied().collect();
     let wanted: BTreeSet<&str> =
-        tracer::wanted_symbols().map(|name| -> &str { name }).chain(first).collect();
+        tracer::wanted_symbols(Arch::X86_64).map(|name| -> &str { name }).chain(first).collect();
     let picked = dossier::pick_symbols(text, &wanted);
     for (name, letters) in &picked {
         assert!(wanted.contains(name.split('.').next().unwrap_or_default()));

@@ -5,8 +5,11 @@ use std::{collections::BTreeSet, path::PathBuf};
 use kernlab_abi::ProgramConfig;
 use serde::{Deserialize, Serialize};
 
+pub use crate::{
+    attach::{AttachPoint, BufferKind, Target, UserFunction},
+    unsupported::Unsupported,
+};
 use crate::{
-    arch,
     burst::Burst,
     discovery::Discovered,
     facts::{KernelFacts, ProbeResult},
@@ -14,10 +17,6 @@ use crate::{
     outcome::Reason,
     scenario::Scenario,
     tracer::Tracer,
-};
-pub use crate::{
-    attach::{AttachPoint, BufferKind, Target, UserFunction},
-    unsupported::Unsupported,
 };
 
 /// Which programs to attach where, and how they are configured.
@@ -101,8 +100,8 @@ impl TypeSource {
 /// Decides how `scenario` is traced on the kernel that `facts` describe.
 pub fn plan(scenario: &Scenario, facts: &KernelFacts) -> Result<ProbePlan, Unsupported> {
     let mut config = ProgramConfig {
-        kernel_address_min: arch::kernel_address_min(facts.five_level_paging),
-        user_address_end: arch::user_address_end(facts.five_level_paging),
+        kernel_address_min: facts.arch.kernel_address_min(facts.five_level_paging),
+        user_address_end: facts.arch.user_address_end(facts.five_level_paging),
         ..ProgramConfig::default()
     };
     let attach = scenario.tracer.attach(scenario, facts, &mut config)?;

@@ -21,6 +21,7 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use self::definition::{Decoded, Definition, Wants};
 pub use self::user_args::{EIGHT_INTS, STATIC_WORKLOAD};
 use crate::{
+    arch::Arch,
     attach::AttachPoint,
     btf::Wanted,
     cell::UnknownName,
@@ -164,15 +165,16 @@ pub fn wanted_tracepoints() -> impl Iterator<Item = &'static str> {
 }
 
 /// The functions that plans attach to, or whose parameters they ask about.
-pub fn wanted_functions() -> impl Iterator<Item = &'static str> {
-    let wanted: BTreeSet<_> = Tracer::all().flat_map(|tracer| tracer.wants().functions).collect();
+pub fn wanted_functions(arch: Arch) -> impl Iterator<Item = &'static str> {
+    let functions = |tracer: Tracer| tracer.wants().on(arch).functions;
+    let wanted: BTreeSet<_> = Tracer::all().flat_map(functions).collect();
     wanted.into_iter()
 }
 
 /// The symbols that any plan or event asks about. The rest of `/proc/kallsyms` is not kept.
-pub fn wanted_symbols() -> impl Iterator<Item = &'static str> {
+pub fn wanted_symbols(arch: Arch) -> impl Iterator<Item = &'static str> {
     let others = Tracer::all().flat_map(|tracer| tracer.wants().symbols);
-    let wanted: BTreeSet<_> = wanted_functions().chain(others).collect();
+    let wanted: BTreeSet<_> = wanted_functions(arch).chain(others).collect();
     wanted.into_iter()
 }
 
@@ -187,13 +189,13 @@ pub fn wanted_fields() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
 }
 
 /// What plans need of a kernel's types.
-pub fn wanted_types() -> Wanted {
+pub fn wanted_types(arch: Arch) -> Wanted {
     let structure = |(name, fields): (&str, BTreeSet<&str>)| {
         (name.to_owned(), fields.into_iter().map(str::to_owned).collect())
     };
     Wanted {
         structures: wanted_fields().into_iter().map(structure).collect(),
-        functions: wanted_functions().map(str::to_owned).collect(),
+        functions: wanted_functions(arch).map(str::to_owned).collect(),
     }
 }
 
@@ -279,7 +281,8 @@ mod tests {
     #[test]
     fn searches_are_for_functions_that_plans_ask_about() {
         for question in crate::discovery::QUESTIONS {
-            assert!(wanted_functions().any(|name| name == question.function), "{question:?}");
+            let mut functions = wanted_functions(Arch::X86_64);
+            assert!(functions.any(|name| name == question.function), "{question:?}");
         }
     }
 }

@@ -63,9 +63,13 @@ fn a_dossier_has_whatever_plans_ask(#[files("tests/dossiers/*.json")] path: Path
     for (tracer, dependencies) in dependencies_of(&dossier) {
         for dependency in dependencies {
             let covered = match &dependency {
-                Dependency::Symbol(name) => wanted_symbols().any(|wanted| wanted == name),
+                Dependency::Symbol(name) => {
+                    wanted_symbols(dossier.arch()).any(|wanted| wanted == name)
+                }
                 Dependency::Tracepoint(name) => wanted_tracepoints().any(|wanted| wanted == name),
-                Dependency::Prototype(name) => wanted_functions().any(|wanted| wanted == name),
+                Dependency::Prototype(name) => {
+                    wanted_functions(dossier.arch()).any(|wanted| wanted == name)
+                }
                 Dependency::Field(structure, field) => {
                     dossier.types.as_ref().is_none_or(|types| types.covers_field(structure, field))
                 }

@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result};
 use kernlab_core::{
-    arch,
     discovery::{Discovered, QUESTIONS, Question, discover},
     facts::{KernelFacts, SOCKET_FILE_OPS},
     plan::ReadHelper,
@@ -28,7 +27,7 @@ pub(crate) fn search(facts: &KernelFacts, asked: &[&str]) -> Discovered {
 }
 
 fn attempt(facts: &KernelFacts, asked: &[&str]) -> Result<Discovered> {
-    let kernel_address_min = arch::kernel_address_min(facts.five_level_paging);
+    let kernel_address_min = facts.arch.kernel_address_min(facts.five_level_paging);
     let helper = ReadHelper::of(facts);
     let peek = Peek::open(helper, kernel_address_min).context("preparing to read memory")?;
     let peek = Arc::new(Mutex::new(peek));

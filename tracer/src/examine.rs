@@ -32,7 +32,7 @@ pub(crate) fn examine() -> Result<Examination> {
         .map(|bytes| BtfIdentity { length: bytes.len() as u64, checksum: crc32fast::hash(bytes) });
     let types = bytes.map(Btf::parse).transpose().context("parsing the kernel's BTF")?;
     let kallsyms = symbols::table().context("reading /proc/kallsyms")?;
-    let wanted: BTreeSet<&str> = wanted_symbols().collect();
+    let wanted: BTreeSet<&str> = wanted_symbols(live.arch).collect();
     let dossier = Dossier {
         schema: SCHEMA,
         machine: nix::sys::utsname::uname()?.machine().to_string_lossy().into_owned(),
@@ -55,7 +55,7 @@ pub(crate) fn examine() -> Result<Examination> {
                 Ok((name.clone(), parse_format(&format)))
             })
             .collect::<Result<_>>()?,
-        types: types.map(|types| types.extract(&wanted_types())),
+        types: types.map(|types| types.extract(&wanted_types(live.arch))),
         discovered,
         config: None,
         release: live.release,

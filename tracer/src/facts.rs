@@ -21,9 +21,11 @@ pub(crate) fn live(btf_file: Option<&Path>) -> Result<KernelFacts> {
     let release =
         fs::read_to_string("/proc/sys/kernel/osrelease").context("reading the release")?;
     let symbols = symbols::wanted().context("reading /proc/kallsyms")?;
-    let five_level_paging = arch::five_level_paging().context("reading /proc/cpuinfo")?;
+    let five_level_paging =
+        arch::large_address_space().context("finding the size of the address space")?;
     Ok(KernelFacts {
         release: release.trim_end().to_owned(),
+        arch: arch::ARCH,
         symbols,
         tracepoints: tracepoints(),
         btf: btf(btf_file)?.map(Types::from),

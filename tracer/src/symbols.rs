@@ -9,6 +9,8 @@ use std::{
 use kernlab_core::tracer::wanted_symbols;
 use memmap2::Mmap;
 
+use crate::arch::ARCH;
+
 /// Before the name come an address, a blank, a letter and another blank.
 const ADDRESS_DIGITS: usize = 16;
 const NAME: usize = ADDRESS_DIGITS + 3;
@@ -16,7 +18,7 @@ const NAME: usize = ADDRESS_DIGITS + 3;
 /// The wanted symbols of the kernel itself, with their addresses.
 pub(crate) fn wanted() -> io::Result<BTreeMap<String, u64>> {
     Ok(match sorted()? {
-        Some(table) => wanted_symbols()
+        Some(table) => wanted_symbols(ARCH)
             .filter_map(|name| Some((name.to_owned(), look_up(&table, name)?)))
             .collect(),
         None => scan(&fs::read("/proc/kallsyms")?),
@@ -65,7 +67,7 @@ fn look_up(sorted: &[u8], wanted: &str) -> Option<u64> {
 
 /// The wanted symbols of a table in whatever order.
 fn scan(table: &[u8]) -> BTreeMap<String, u64> {
-    let wanted: BTreeSet<&[u8]> = wanted_symbols().map(str::as_bytes).collect();
+    let wanted: BTreeSet<&[u8]> = wanted_symbols(ARCH).map(str::as_bytes).collect();
     lines(table)
         .filter(|line| wanted.contains(name(line)))
         .filter_map(of_the_kernel_itself)

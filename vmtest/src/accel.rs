@@ -21,7 +21,7 @@ use crate::{
     lab::LabError,
     qemu::{Accelerator, Binary},
 };
-use kernlab_kernels::{Store, StoreError, Unpacked};
+use kernlab_kernels::{Arch, Store, StoreError, Unpacked};
 
 /// The environment variable that overrides the decision: `kvm`, `tcg`, or `auto` for this module's
 /// choice.
@@ -69,6 +69,10 @@ pub fn decide(
     kernel: &Unpacked,
     image: &Initramfs,
 ) -> Result<AccelChoice, AccelError> {
+    // A processor executes only its own instructions, whatever the user wishes.
+    if Arch::of_this_program() != Some(kernel.arch) {
+        return Ok(AccelChoice { accelerator: Accelerator::Tcg, news: None });
+    }
     let wish = env::var_os(ACCEL_VARIABLE).unwrap_or_default();
     if let Some(accelerator) = wished(&wish.to_string_lossy())? {
         return Ok(AccelChoice { accelerator, news: None });
@@ -88,8 +92,8 @@ pub fn decide(
     if let Some(Decision { accelerator }) = memory.recall(&circumstances) {
         return Ok(AccelChoice { accelerator, news: None });
     }
-    let finding =
-        probe::boot(qemu, kernel.image.fastest(), &image.path).map_err(AccelError::Probe)?;
+    let finding = probe::boot(qemu, kernel.arch, kernel.image.fastest(), &image.path)
+        .map_err(AccelError::Probe)?;
     if finding != Finding::Mute {
         memory.remember(&circumstances, Decision { accelerator: finding.accelerator() });
     }

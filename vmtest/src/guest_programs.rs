@@ -5,13 +5,13 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
-use kernlab_kernels::{Digest, Part, Store};
+use kernlab_kernels::{Arch, Digest, Part, Store};
 
 /// Each program's name, and its content: compressed with LZ4, after its length.
 const EMBEDDED: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/guest_programs.rs"));
@@ -29,6 +29,17 @@ pub enum GuestProgramsError {
          install a kernlab that has them with `cargo xtask install`"
     )]
     None,
+    /// The programs of the directory are for another architecture.
+    #[error(
+        "{} has no programs for guests of {arch}: `cargo xtask guest --arch {arch}` builds them in a \
+         checkout", .dir.display()
+    )]
+    NotOfArch {
+        /// The directory.
+        dir: PathBuf,
+        /// The architecture of the guests.
+        arch: Arch,
+    },
     /// The embedded programs can't be written into the store.
     #[error("cannot unpack the programs that run in guests into {}", .dir.display())]
     Unpack {
@@ -46,6 +57,33 @@ pub fn dir(given: Option<&Path>, store: &Store) -> Result<PathBuf, GuestPrograms
         Some(dir) => Ok(dir.to_owned()),
         None if EMBEDDED.is_empty() => Err(GuestProgramsError::None),
         None => unpacked(EMBEDDED, &store.root().join(Part::Guest.name())),
+    }
+}
+
+/// The programs for guests of this architecture, of those in a directory. It has those of this machine's
+/// architecture in it, and others in a directory of their name.
+///
+/// # Errors
+///
+/// There are none: what is there in their place is for another architecture.
+pub fn of_arch(dir: &Path, arch: Arch) -> Result<PathBuf, GuestProgramsError> {
+    let own = dir.join(arch.name());
+    let programs = if own.is_dir() { own } else { dir.to_owned() };
+    match machine_of(&programs.join("kernlab-agent")) {
+        Some(found) if found != arch => Err(GuestProgramsError::NotOfArch { dir: programs, arch }),
+        // What is no program at all is told where it is used.
+        _ => Ok(programs),
+    }
+}
+
+/// The architecture that an ELF file says it is for.
+fn machine_of(program: &Path) -> Option<Arch> {
+    let mut header = [0; 20];
+    File::open(program).and_then(|mut file| file.read_exact(&mut header)).ok()?;
+    match (header.starts_with(b"\x7fELF\x02\x01"), &header[18..]) {
+        (true, [62, 0]) => Some(Arch::X86_64),
+        (true, [183, 0]) => Some(Arch::Aarch64),
+        _ => None,
     }
 }
 
@@ -154,6 +192,26 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let store = Store::open(root.path().join("store")).unwrap();
         assert_eq!(dir(Some(root.path()), &store).unwrap(), root.path());
+    }
+
+    #[test]
+    fn programs_are_for_their_architecture() {
+        let root = tempfile::tempdir().unwrap();
+        let program = |dir: &Path, machine: u8| {
+            fs::create_dir_all(dir).unwrap();
+            let mut header = b"\x7fELF\x02\x01".to_vec();
+            header.resize(64, 0);
+            header[18] = machine;
+            fs::write(dir.join("kernlab-agent"), header).unwrap();
+        };
+        program(root.path(), 62);
+        assert_eq!(of_arch(root.path(), Arch::X86_64).unwrap(), root.path());
+        let error = of_arch(root.path(), Arch::Aarch64).unwrap_err().to_string();
+        assert!(error.contains("cargo xtask guest --arch aarch64"), "{error}");
+        let own = root.path().join("aarch64");
+        program(&own, 183);
+        assert_eq!(of_arch(root.path(), Arch::Aarch64).unwrap(), own);
+        assert_eq!(of_arch(root.path(), Arch::X86_64).unwrap(), root.path());
     }
 
     #[test]

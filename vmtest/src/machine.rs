@@ -8,9 +8,10 @@ use kernlab_core::outcome::Reason;
 
 use crate::{
     accel::{self, AccelError},
+    guest_programs::{self, GuestProgramsError},
     image::{Contents, ImageError, ImageStore, root::RootImage},
     lab::Bootable,
-    qemu::{Binary, BinaryError, InjectedFile, MachineSpec},
+    qemu::{Binary, BinaryError, InjectedFile, KernelImage, MachineSpec, check_kernel_image},
     sandbox,
 };
 use kernlab_kernels::{FilesError, Module, Observer, Store, Unpacked};
@@ -23,6 +24,9 @@ pub enum MachineError {
     /// The initramfs could not be made.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// There are no programs for guests of the kernel's architecture.
+    #[error(transparent)]
+    Programs(#[from] GuestProgramsError),
     /// There is no QEMU.
     #[error(transparent)]
     Qemu(#[from] BinaryError),
@@ -54,7 +58,9 @@ impl MachineError {
     /// The reason's code.
     pub fn reason(&self) -> Reason {
         match self {
-            MachineError::Image(_) | MachineError::Config { .. } => Reason::HostIo,
+            MachineError::Image(_) | MachineError::Config { .. } | MachineError::Programs(_) => {
+                Reason::HostIo
+            }
             MachineError::Modules(FilesError::Module(_)) | MachineError::Security { .. } => {
                 Reason::MissingConfig
             }
@@ -109,16 +115,21 @@ pub fn with(
     observer: &dyn Observer,
 ) -> Result<Bootable, MachineError> {
     let kernel_words = kernel_words(kernel, wanted)?;
+    let guest = &guest_programs::of_arch(guest, kernel.arch)?;
     let contents =
         Contents { agent: guest.join("kernlab-agent"), modules: modules(kernel, wanted)? };
     let image = ImageStore::of(store).image_of(&contents, observer)?;
-    let qemu = Binary::find()?;
+    let qemu = Binary::find(kernel.arch)?;
     let decision = accel::decide(store, &qemu, kernel, &image)?;
-    let (qemu, unconfined) = sandbox::decide(store, qemu);
+    let (qemu, unconfined) = sandbox::decide(store, kernel.arch, qemu);
     for news in decision.news.iter().chain(&unconfined) {
         observer.notice(news);
     }
-    let mut machine = MachineSpec::new(decision.accelerator, kernel.image.fastest(), &image.path);
+    let mut machine =
+        MachineSpec::new(kernel.arch, decision.accelerator, kernel.image.fastest(), &image.path);
+    // A file that is no kernel is told when it is to boot.
+    let image = check_kernel_image(kernel.arch, kernel.image.fastest()).ok();
+    machine.has_16k_pages = image == Some(KernelImage::Arm64 { has_16k_pages: true });
     machine.memory_mib = wanted.memory_mib.unwrap_or(kernel.memory_mib);
     machine.processors = wanted.processors.unwrap_or(kernel.processors);
     machine.disk = wanted.root.as_ref().map(|root| root.path.clone());

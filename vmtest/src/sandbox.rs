@@ -3,7 +3,7 @@
 
 use std::{env, path::Path};
 
-use kernlab_kernels::Store;
+use kernlab_kernels::{Arch, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -22,11 +22,16 @@ struct Decision {
 
 /// The QEMU as its guests run in it, and one line for the user if the answer is new and guests run
 /// without a sandbox.
-pub(crate) fn decide(store: &Store, qemu: Binary) -> (Binary, Option<String>) {
+pub(crate) fn decide(store: &Store, arch: Arch, qemu: Binary) -> (Binary, Option<String>) {
     if env::var_os(SANDBOX_VARIABLE).is_some_and(|wish| wish == "off") {
         return (qemu.without_sandbox(), None);
     }
-    let memory = Memory::at(store.root().join("sandbox.json"));
+    // Each architecture has a QEMU of its own.
+    let file = match arch {
+        Arch::X86_64 => "sandbox.json".to_owned(),
+        other => format!("sandbox-{other}.json"),
+    };
+    let memory = Memory::at(store.root().join(file));
     // It does not depend on a device.
     let circumstances = Circumstances::of_host(&qemu, Path::new("/dev/null"));
     if let Some(Decision { works }) = memory.recall(&circumstances) {
@@ -56,10 +61,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path().join("store")).unwrap();
         let qemu = || Binary::at("/bin/ls");
-        let (decided, news) = decide(&store, qemu());
+        let (decided, news) = decide(&store, Arch::X86_64, qemu());
         assert_eq!(decided, qemu().without_sandbox());
         let news = news.unwrap();
         assert!(news.starts_with("/bin/ls has no sandbox that works here ("), "{news}");
-        assert_eq!(decide(&store, qemu()), (qemu().without_sandbox(), None));
+        assert_eq!(decide(&store, Arch::X86_64, qemu()), (qemu().without_sandbox(), None));
     }
 }

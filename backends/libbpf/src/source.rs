@@ -48,7 +48,7 @@ pub fn compile(directory: &Path, name: &str, variant: Variant) -> io::Result<Pat
     let plain = if variant.debug { "" } else { ".plain" };
     let object = directory.join(format!("{name}.{variant}{plain}.o"));
     let mut clang = Command::new(env!("KERNLAB_CLANG"));
-    clang.args(["-target", "bpf", "-mcpu=v2", "-O2"]);
+    clang.args(["-target", "bpf", "-mcpu=v2", "-O2", env!("KERNLAB_ARCHITECTURE")]);
     clang.args(variant.debug.then_some("-g"));
     clang.args((variant.buffer == BufferKind::Ring).then_some("-DKERNLAB_RING"));
     clang.args((variant.types == TypeSource::Core).then_some("-DKERNLAB_CORE"));

@@ -264,7 +264,8 @@ impl<'a> Asked<'a> {
             return match self.dossier.symbol(name) {
                 SymbolState::Present => declared(),
                 SymbolState::Absent
-                    if crate::tracer::wanted_symbols().any(|known| known == name) =>
+                    if crate::tracer::wanted_symbols(self.dossier.arch())
+                        .any(|known| known == name) =>
                 {
                     absent("function")
                 }

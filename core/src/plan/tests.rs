@@ -4,6 +4,7 @@ use rstest::rstest;
 
 use super::*;
 use crate::{
+    arch::Arch,
     btf::{Btf, Types, sample::Builder},
     facts::{ProbeResult, QueryLog},
 };
@@ -11,6 +12,7 @@ use crate::{
 pub(crate) fn facts(symbols: &[&str], btf: Option<Btf>) -> KernelFacts {
     KernelFacts {
         release: "6.1.0".to_owned(),
+        arch: Arch::X86_64,
         symbols: symbols.iter().map(|&name| (name.to_owned(), 0xffff_ffff_8100_0000)).collect(),
         tracepoints: BTreeSet::new(),
         btf: btf.map(Types::from),
@@ -108,7 +110,9 @@ fn plans_load_alike_whose_programs_come_from_one_object(
     #[case] other: &str,
     #[case] expected: bool,
 ) {
-    let mut facts = facts(&["key_alloc", "process_vm_rw", "ksys_write"], None);
+    let data = ["key_type_keyring", "key_type_user"];
+    let symbols = [&["key_alloc", "process_vm_rw", "ksys_write"][..], &data].concat();
+    let mut facts = facts(&symbols, None);
     facts.tracepoints = ["sys_enter_write", "sys_exit_write"].map(str::to_owned).into();
     let [one, other] = [one, other].map(|id| plan(scenario(id), &facts).unwrap());
     assert_eq!(one.loads_like(&other), expected);

@@ -3,6 +3,7 @@
 use kernlab_abi::{EventHeader, Layout, ProgramConfig};
 
 use crate::{
+    arch::{Arch, SystemCall},
     attach::AttachPoint,
     decoder::{DecodeError, Decoder},
     event::{Action, Event, escape},
@@ -32,6 +33,8 @@ pub(super) struct Definition {
 pub(crate) struct Wants {
     /// Functions that plans attach to, or whose parameters they ask about.
     pub(crate) functions: Vec<&'static str>,
+    /// System calls whose functions they attach to.
+    pub(crate) system_calls: Vec<SystemCall>,
     /// Those of the functions whose parameters a plan asks about where they are not certain.
     pub(super) searched: Vec<&'static str>,
     /// Other symbols.
@@ -43,6 +46,12 @@ pub(crate) struct Wants {
 }
 
 impl Wants {
+    /// With the functions that this architecture has for the system calls.
+    pub(super) fn on(mut self, arch: Arch) -> Self {
+        self.functions.extend(self.system_calls.iter().map(|&call| arch.function_of(call)));
+        self
+    }
+
     /// Is this gathered for the tracer?
     fn include(&self, dependency: &Dependency) -> bool {
         match dependency {
@@ -69,7 +78,7 @@ impl Definition {
     ) -> Result<Vec<AttachPoint>, Unsupported> {
         let (planned, mut asked) = facts.asked.during(|| (self.attach)(scenario, facts, config));
         asked.extend(planned.iter().flatten().flat_map(|point| point.target.dependencies()));
-        let wants = (self.wants)();
+        let wants = (self.wants)().on(facts.arch);
         match asked.iter().find(|dependency| !wants.include(dependency)) {
             Some(forgotten) => Err(Unsupported::new(
                 Reason::FactNotGathered,

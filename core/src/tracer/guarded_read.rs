@@ -10,6 +10,7 @@ use crate::{
     decoder::{DecodeError, Decoder},
     event::{Action, ReadOutcome},
     facts::KernelFacts,
+    outcome::Reason,
     scenario::Scenario,
     unsupported::Unsupported,
 };
@@ -41,9 +42,14 @@ fn wants() -> Wants {
 /// The workload hands addresses over as the argument of a system call that does nothing with them.
 fn attach(
     scenario: &Scenario,
-    _: &KernelFacts,
+    facts: &KernelFacts,
     _: &mut ProgramConfig,
 ) -> Result<Vec<AttachPoint>, Unsupported> {
+    // The workload needs an address whose content it knows: the kernel's banner.
+    if !facts.lists_data() {
+        let message = "the symbol table does not list linux_banner: CONFIG_KALLSYMS_ALL";
+        return Err(Unsupported::new(Reason::MissingConfig, message));
+    }
     let program = if scenario.name == "unguarded" { "unguarded_read" } else { "guarded_read" };
     Ok(vec![tracepoint(program, CALL)])
 }

@@ -49,6 +49,12 @@ fn attach(
             format!("the kernel has no {}: {}", function.name, function.needs),
         ));
     }
+    if let Some(unlisted) = function.unlisted(facts) {
+        return Err(Unsupported::new(
+            Reason::MissingConfig,
+            format!("the symbol table does not list {unlisted}: CONFIG_KALLSYMS_ALL"),
+        ));
+    }
     match &facts.btf {
         Some(_) => {
             let found = facts.described(function.name).ok_or_else(|| {
@@ -153,8 +159,11 @@ mod tests {
     fn what_changed_between_releases_is_not_assumed() {
         let gup = plan(scenario("many_args/get_user_pages"), &facts(&["__get_user_pages"], None));
         assert_eq!(gup.unwrap_err().reason, Reason::MissingBtf);
-        let key_alloc =
-            plan(scenario("many_args/key_alloc"), &facts(&["key_alloc"], None)).unwrap();
+        let key_alloc = plan(
+            scenario("many_args/key_alloc"),
+            &facts(&["key_alloc", "key_type_keyring", "key_type_user"], None),
+        )
+        .unwrap();
         assert_eq!((key_alloc.config.argument_count, key_alloc.config.text_argument), (8, 2));
     }
 

@@ -4,7 +4,7 @@ use kernlab_abi::{EventHeader, OpenEvent, ProgramConfig};
 
 use super::definition::{Definition, EventType, FAULTABLE, RawEvent, Wants, sees_many_returns};
 use crate::{
-    arch::OPENAT,
+    arch::{Arch, SystemCall},
     attach::{AttachPoint, kprobe, kretprobe, tracepoint},
     decoder::{DecodeError, Decoder},
     event::{Action, escape},
@@ -34,7 +34,7 @@ const TRACEPOINTS: [&str; 2] = ["sys_enter_openat", "sys_exit_openat"];
 
 fn wants() -> Wants {
     Wants {
-        functions: vec![OPENAT],
+        system_calls: vec![SystemCall::Openat],
         symbols: vec![FAULTABLE],
         tracepoints: TRACEPOINTS.to_vec(),
         ..Wants::default()
@@ -50,12 +50,13 @@ fn attach(
     _: &mut ProgramConfig,
 ) -> Result<Vec<AttachPoint>, Unsupported> {
     if facts.has_symbol(FAULTABLE) {
-        if !facts.has_symbol(OPENAT) {
-            let message = format!("the kernel has no {OPENAT}");
+        let openat = facts.arch.function_of(SystemCall::Openat);
+        if !facts.has_symbol(openat) {
+            let message = format!("the kernel has no {openat}");
             return Err(Unsupported::new(Reason::MissingSymbol, message));
         }
         sees_many_returns(scenario)?;
-        return Ok(vec![kprobe("open_entry", OPENAT), kretprobe("open_return", OPENAT)]);
+        return Ok(vec![kprobe("open_entry", openat), kretprobe("open_return", openat)]);
     }
     if let Some(missing) = TRACEPOINTS.into_iter().find(|&name| !facts.has_tracepoint(name)) {
         return Err(Unsupported::new(
@@ -73,7 +74,9 @@ unsafe impl RawEvent for OpenEvent {
     }
 
     fn action(&self, _: &Decoder<'_>) -> Result<Action, DecodeError> {
-        Ok(Action::Open { name: escape(&self.name), flags: self.flags, ret: self.ret })
+        let arch = Arch::of_this_program().unwrap_or_default();
+        let flags = arch.generic_open_flags(self.flags);
+        Ok(Action::Open { name: escape(&self.name), flags, ret: self.ret })
     }
 }
 

@@ -9,7 +9,7 @@ use super::definition::{
     sees_many_returns,
 };
 use crate::{
-    arch,
+    arch::WRITING_CALLS,
     attach::{AttachPoint, kprobe, kretprobe, tracepoint},
     decoder::{DecodeError, Decoder},
     event::Action,
@@ -80,7 +80,7 @@ const TYPE: (&str, &str) = ("sock", "sk_type");
 
 fn wants() -> Wants {
     Wants {
-        functions: arch::WRITING_CALLS.to_vec(),
+        system_calls: WRITING_CALLS.to_vec(),
         symbols: vec![FAULTABLE, SOCKET_FILE_OPS],
         tracepoints: TRACEPOINTS.to_vec(),
         fields: names(&FIELDS).chain([TYPE]).collect(),
@@ -107,7 +107,7 @@ fn attach_points(
     scenario: &Scenario,
     facts: &KernelFacts,
 ) -> Result<Vec<AttachPoint>, Unsupported> {
-    let functions = arch::WRITING_CALLS;
+    let functions = WRITING_CALLS.map(|call| facts.arch.function_of(call));
     if [FAULTABLE].iter().chain(&functions).all(|name| facts.has_symbol(name)) {
         sees_many_returns(scenario)?;
         let entries = functions.map(|function| kprobe("socket_write_entry", function));
@@ -177,6 +177,7 @@ mod tests {
         *,
     };
     use crate::{
+        arch::Arch,
         btf::Btf,
         discovery::Discovered,
         plan::{
@@ -227,7 +228,8 @@ mod tests {
         #[case] faultable: bool,
         #[case] programs: [&str; 2],
     ) {
-        let mut symbols = [&["socket_file_ops"], &arch::WRITING_CALLS[..]].concat();
+        let calls = WRITING_CALLS.map(|call| Arch::X86_64.function_of(call));
+        let mut symbols = [&["socket_file_ops"], &calls[..]].concat();
         symbols.extend(faultable.then_some(FAULTABLE));
         let facts = socket_facts(&symbols, socket_btf(516, 514));
         let points = plan(scenario("socket_write/tcp4"), &facts).unwrap().attach;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::matrix::Entry;
+use super::matrix::{Arch, Entry};
 use crate::{digest::Digest, image::modules::Modules};
 
 /// The release of an image that does not state its release.
@@ -23,6 +23,9 @@ pub struct Unpacked {
     /// The digest of the file that boots.
     #[serde(default)]
     pub sha256: Option<Digest>,
+    /// Its architecture.
+    #[serde(default)]
+    pub arch: Arch,
     /// The files that QEMU can boot.
     pub image: Image,
     /// The configuration the kernel was built with, if known.
@@ -41,7 +44,7 @@ pub struct Unpacked {
 /// The files that QEMU can boot; at least one is present.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Image {
-    /// The image as distributions ship it. Absent if the user gave an uncompressed kernel.
+    /// The image as distributions ship it, or on arm64 the uncompressed one in it. Absent if the user gave an uncompressed kernel.
     pub bzimage: Option<PathBuf>,
     /// The ELF kernel inside, if it has a PVH entry point. Booting it saves the guest the
     /// decompression.
@@ -57,6 +60,7 @@ impl Unpacked {
             release: release.to_owned(),
             version: None,
             sha256: None,
+            arch: Arch::X86_64,
             image: Image { bzimage: None, vmlinux: Some("/store/vmlinux".into()) },
             config: None,
             has_btf: Some(true),

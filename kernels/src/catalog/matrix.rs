@@ -5,6 +5,7 @@ mod toolchain;
 
 use std::{collections::BTreeMap, fmt, ops::RangeInclusive, path::PathBuf, str::FromStr};
 
+pub use kernlab_core::arch::Arch;
 use kernlab_core::{
     cell::{BackendKind, BtfMode},
     scenario::Scenario,
@@ -112,38 +113,6 @@ impl Tier {
     }
 }
 
-/// The architecture of a kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Arch {
-    /// x86-64.
-    #[serde(rename = "x86_64")]
-    X86_64,
-}
-
-impl Arch {
-    /// The name that Debian's repositories use: `amd64`.
-    pub fn debian(self) -> &'static str {
-        match self {
-            Arch::X86_64 => "amd64",
-        }
-    }
-
-    /// The name that BTFHub's archive uses: `x86_64`.
-    pub fn btfhub(self) -> &'static str {
-        match self {
-            Arch::X86_64 => "x86_64",
-        }
-    }
-
-    /// The name that RPM repositories use: `x86_64`.
-    pub fn rpm(self) -> &'static str {
-        match self {
-            Arch::X86_64 => "x86_64",
-        }
-    }
-}
-
 /// Where a kernel comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -211,7 +180,7 @@ pub struct UrlSource {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileSource {
-    /// A bzImage, or an uncompressed vmlinux with a PVH entry point.
+    /// A bzImage, an uncompressed vmlinux with a PVH entry point, or an image of arm64.
     pub image: PathBuf,
     /// The uncompressed kernel, for a bzImage that it can't be extracted from.
     pub vmlinux: Option<PathBuf>,

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     fs::File,
-    io::Read as _,
+    io::{self, Read as _},
     path::Path,
 };
 
@@ -14,7 +14,10 @@ use globset::Glob;
 use crate::catalog::matrix::{
     Arch, Entry, FileSource, MEMORY_MIB, Matrix, Origin, PROCESSORS, Release, Source, Tier,
 };
-use crate::{image::vmlinux::is_elf, similar::similar};
+use crate::{
+    image::{is_arm64, vmlinux::is_elf},
+    similar::similar,
+};
 use kernlab_core::cell::BtfMode;
 
 /// A selection that names no kernel.
@@ -37,11 +40,16 @@ pub enum SelectError {
     #[error("there is no kernel image {0:?}: a name with a slash is the path of an image")]
     NoSuchFile(String),
     /// A path of a file that is something else.
-    #[error("{0:?} is not a kernel image: it is neither a bzImage nor an ELF file")]
+    #[error(
+        "{0:?} is not a kernel image: it is neither a bzImage nor an ELF file nor an Image of arm64"
+    )]
     NotAnImage(String),
     /// The matrix has no entry of the tier.
     #[error("no kernel is in the {0} tier: name one with --kernel")]
     NothingOfTier(&'static str),
+    /// What is selected is for other architectures.
+    #[error("{selector:?} selects no kernel for {arch}")]
+    NotOfArch { selector: String, arch: Arch },
     /// A release has no entry of the tier.
     #[error("no kernel of {release} is in the {tier} tier: `--tier all` selects all tiers")]
     NotOfTier { release: String, tier: &'static str },
@@ -57,11 +65,25 @@ fn suggest(near: &[String]) -> String {
 /// Which kernels to use: their names, and which tiers a release stands for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// Each is `all`, an id, a glob of ids, a release or its beginning (`6` means all of 6.x),
+    /// Each is `all` (of the architectures that are meant), an id, a glob of ids, a release or its beginning (`6` means all of 6.x),
     /// `host`, or the path of an image. No selectors mean the default tier.
     pub selectors: Vec<String>,
     /// Which entries a release or an empty selection stands for.
     pub tiers: Tiers,
+    /// The architectures that are meant.
+    pub archs: Archs,
+}
+
+/// Kernels of which architectures are selected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Archs {
+    /// Those of this machine's. Where a selector matches none of them, all that it matches.
+    #[default]
+    Host,
+    /// Those of this architecture.
+    Only(Arch),
+    /// All.
+    All,
 }
 
 /// Which entries of a release are selected.
@@ -88,7 +110,7 @@ pub struct Chosen {
 impl Selection {
     /// A selection from all tiers.
     pub fn of(selectors: &[String]) -> Self {
-        Selection { selectors: selectors.to_owned(), tiers: Tiers::All }
+        Selection { selectors: selectors.to_owned(), tiers: Tiers::All, archs: Archs::Host }
     }
 }
 
@@ -113,14 +135,20 @@ impl fmt::Display for LeftOut<'_> {
 /// The entries that a selection names, each once: those of the matrix in its order, then paths and
 /// `host`.
 pub fn select(matrix: &Matrix, selection: &Selection) -> Result<Chosen, SelectError> {
-    let Selection { selectors, tiers } = selection;
+    let Selection { selectors, tiers, archs } = selection;
     if selectors.is_empty() {
-        let is_meant = |entry: &&Entry| match tiers {
-            Tiers::Preferred => entry.tier == Tier::Default,
-            Tiers::Only(tier) => entry.tier == *tier,
+        let is_of_tier = |position: &usize| match tiers {
+            Tiers::Preferred => matrix.entries[*position].tier == Tier::Default,
+            Tiers::Only(tier) => matrix.entries[*position].tier == *tier,
             Tiers::All => true,
         };
-        let entries: Vec<_> = matrix.entries.iter().filter(is_meant).cloned().collect();
+        let mut of_arch = archs.pick(matrix, (0..matrix.entries.len()).collect());
+        // An architecture that was asked for may have none in the default tier.
+        if *archs == Archs::Host || *tiers != Tiers::Preferred || of_arch.iter().any(is_of_tier) {
+            of_arch.retain(is_of_tier);
+        }
+        let entries: Vec<_> =
+            of_arch.into_iter().map(|position| matrix.entries[position].clone()).collect();
         if entries.is_empty() {
             return Err(SelectError::NothingOfTier(tiers.name()));
         }
@@ -131,8 +159,11 @@ pub fn select(matrix: &Matrix, selection: &Selection) -> Result<Chosen, SelectEr
     let mut added = Vec::<Entry>::new();
     for selector in selectors {
         match one(matrix, selector)? {
-            Selected::Entries(positions) => chosen.extend(positions),
+            Selected::Entries(positions) => {
+                chosen.extend(archs.of_selector(matrix, positions, selector)?);
+            }
             Selected::Release(positions) => {
+                let positions = archs.of_selector(matrix, positions, selector)?;
                 let (meant, others) = tiers.divide(matrix, positions);
                 if meant.is_empty() {
                     let (release, tier) = (selector.clone(), tiers.name());
@@ -142,6 +173,10 @@ pub fn select(matrix: &Matrix, selection: &Selection) -> Result<Chosen, SelectEr
                 left_out.extend(others);
             }
             Selected::Added(entry) if added.iter().any(|other| other.source == entry.source) => {}
+            Selected::Added(entry) if matches!(archs, Archs::Only(arch) if *arch != entry.arch) => {
+                let Archs::Only(arch) = *archs else { continue };
+                return Err(SelectError::NotOfArch { selector: selector.clone(), arch });
+            }
             Selected::Added(mut entry) => {
                 let taken =
                     |id: &str| matrix.entries.iter().chain(&added).any(|other| other.id == id);
@@ -160,6 +195,40 @@ pub fn select(matrix: &Matrix, selection: &Selection) -> Result<Chosen, SelectEr
     let left_out = left_out.collect();
     let chosen = chosen.into_iter().map(|position| matrix.entries[position].clone());
     Ok(Chosen { entries: chosen.chain(added).collect(), left_out })
+}
+
+impl Archs {
+    /// Those of some positions in the matrix that are meant.
+    fn pick(self, matrix: &Matrix, positions: Vec<usize>) -> Vec<usize> {
+        let of = |arch: Arch| -> Vec<usize> {
+            let is_of_arch = |position: &usize| matrix.entries[*position].arch == arch;
+            positions.iter().copied().filter(is_of_arch).collect()
+        };
+        match self {
+            Archs::All => positions,
+            Archs::Only(arch) => of(arch),
+            Archs::Host => match of(Arch::of_this_program().unwrap_or_default()) {
+                none if none.is_empty() => positions,
+                of_host => of_host,
+            },
+        }
+    }
+
+    /// The same, for what a selector matches.
+    fn of_selector(
+        self,
+        matrix: &Matrix,
+        positions: Vec<usize>,
+        selector: &str,
+    ) -> Result<Vec<usize>, SelectError> {
+        let picked = self.pick(matrix, positions);
+        match self {
+            Archs::Only(arch) if picked.is_empty() => {
+                Err(SelectError::NotOfArch { selector: selector.to_owned(), arch })
+            }
+            _ => Ok(picked),
+        }
+    }
 }
 
 impl Tiers {
@@ -227,7 +296,8 @@ fn one(matrix: &Matrix, selector: &str) -> Result<Selected, SelectError> {
         return Ok(Selected::Entries(found));
     }
     if selector == "host" {
-        let entry = ad_hoc("host".to_owned(), Source::Host, "the running kernel");
+        let arch = Arch::of_this_program().unwrap_or_default();
+        let entry = Entry { arch, ..ad_hoc("host".to_owned(), Source::Host, "the running kernel") };
         return Ok(Selected::Added(Box::new(entry)));
     }
     let path = Path::new(selector);
@@ -253,15 +323,20 @@ impl Entry {
     }
 }
 
-/// Whether a file begins neither like a vmlinux nor like a bzImage. What can't be read is told with its
-/// reason when the image is used.
+/// Whether a file begins neither like a vmlinux nor like a bzImage nor like an image of arm64. What can't
+/// be read is told with its reason when the image is used.
 fn is_something_else(path: &Path) -> bool {
+    beginning(path).is_ok_and(|beginning| {
+        !is_elf(&beginning)
+            && !is_arm64(&beginning)
+            && beginning.get(BOOT_HEADER).is_none_or(|magic| magic != b"HdrS")
+    })
+}
+
+fn beginning(path: &Path) -> io::Result<Vec<u8>> {
     let mut beginning = Vec::new();
-    let read = File::open(path)
-        .and_then(|file| file.take(BOOT_HEADER.end as u64).read_to_end(&mut beginning));
-    read.is_ok()
-        && !is_elf(&beginning)
-        && beginning.get(BOOT_HEADER).is_none_or(|magic| magic != b"HdrS")
+    File::open(path)?.take(BOOT_HEADER.end as u64).read_to_end(&mut beginning)?;
+    Ok(beginning)
 }
 
 /// Where a bzImage has `HdrS`: `Documentation/arch/x86/boot.rst`.
@@ -278,7 +353,11 @@ fn image_file(path: &Path) -> Entry {
         modules: None,
         config: None,
     };
-    ad_hoc(format!("file-{name}"), Source::File(source), "an image file")
+    let arch = match beginning(path).is_ok_and(|beginning| is_arm64(&beginning)) {
+        true => Arch::Aarch64,
+        false => Arch::X86_64,
+    };
+    Entry { arch, ..ad_hoc(format!("file-{name}"), Source::File(source), "an image file") }
 }
 
 fn ad_hoc(id: String, source: Source, why: &str) -> Entry {
@@ -313,13 +392,23 @@ mod tests {
 
     use super::*;
 
+    fn host() -> Arch {
+        Arch::of_this_program().unwrap_or_default()
+    }
+
+    fn other_than_the_host_s() -> Arch {
+        Arch::ALL.into_iter().find(|arch| *arch != host()).unwrap()
+    }
+
     fn matrix() -> Matrix {
         let entry = |(id, release, tier): (&str, &str, Tier)| Entry {
             id: id.to_owned(),
             release: release.parse().ok(),
             tier,
+            arch: host(),
             ..ad_hoc(id.to_owned(), Source::Host, "")
         };
+        let foreign = |entry: Entry| Entry { arch: other_than_the_host_s(), ..entry };
         let entries = [
             ("debian-5.10", "5.10", Tier::Default),
             ("ubuntu-5.15", "5.15", Tier::Extended),
@@ -328,12 +417,18 @@ mod tests {
             ("debian-6.12", "6.12", Tier::Default),
             ("debian-backports", "", Tier::Default),
         ];
-        Matrix { entries: entries.map(entry).into(), ..Matrix::default() }
+        let others = [
+            ("debian-6.1-other", "6.1", Tier::Extended),
+            ("debian-7.0-other", "7.0", Tier::Extended),
+        ];
+        let others = others.map(entry).map(foreign);
+        let entries = entries.map(entry).into_iter().chain(others).collect();
+        Matrix { entries, ..Matrix::default() }
     }
 
     fn chosen(selectors: &[&str], tiers: Tiers) -> Result<Chosen, SelectError> {
         let selectors = selectors.iter().map(ToString::to_string).collect();
-        select(&matrix(), &Selection { selectors, tiers })
+        select(&matrix(), &Selection { selectors, tiers, archs: Archs::Host })
     }
 
     fn ids(selectors: &[&str]) -> Result<Vec<String>, SelectError> {
@@ -357,6 +452,39 @@ mod tests {
     )]
     fn selections(#[case] selectors: &[&str], #[case] expected: &str) {
         assert_eq!(ids(selectors).unwrap().join(" "), expected);
+    }
+
+    #[rstest]
+    #[case::an_id(&["debian-6.1-other"], Archs::Host, "debian-6.1-other")]
+    #[case::a_glob(&["debian-6.1-o*"], Archs::Host, "debian-6.1-other")]
+    #[case::a_glob_of_both(&["debian-6.1*"], Archs::Host, "debian-6.1 debian-6.1-rt debian-6.12")]
+    #[case::a_release(&["6.1"], Archs::Only(other_than_the_host_s()), "debian-6.1-other")]
+    #[case::a_release_of_others(&["7.0"], Archs::Host, "debian-7.0-other")]
+    #[case::none(&[], Archs::Only(other_than_the_host_s()), "debian-6.1-other debian-7.0-other")]
+    #[case::no_selector(&[], Archs::All, "debian-5.10 debian-6.1 debian-6.12 debian-backports")]
+    #[case::all(&["6.1"], Archs::All, "debian-6.1")]
+    #[case::both(
+        &["6.1", "debian-6.1-other"], Archs::Host, "debian-6.1 debian-6.1-other"
+    )]
+    fn kernels_of_other_architectures_are_asked_for(
+        #[case] selectors: &[&str],
+        #[case] archs: Archs,
+        #[case] expected: &str,
+    ) {
+        let selectors = selectors.iter().map(ToString::to_string).collect();
+        let selection = Selection { selectors, tiers: Tiers::Preferred, archs };
+        let entries = select(&matrix(), &selection).unwrap().entries;
+        let ids: Vec<_> = entries.iter().map(|entry| entry.id.as_str()).collect();
+        assert_eq!(ids.join(" "), expected);
+    }
+
+    #[test]
+    fn an_architecture_without_such_a_kernel_is_an_error() {
+        let arch = other_than_the_host_s();
+        let selectors = vec!["debian-6.12".to_owned()];
+        let selection = Selection { selectors, archs: Archs::Only(arch), ..Selection::default() };
+        let error = select(&matrix(), &selection).unwrap_err().to_string();
+        assert_eq!(error, format!("\"debian-6.12\" selects no kernel for {arch}"));
     }
 
     #[rstest]

@@ -6,13 +6,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use kernlab_core::scenario::Scenario;
+use kernlab_core::{arch::Arch, scenario::Scenario};
 
 use crate::{
     compression::{Compression, read_bounded},
     from_source::{Config, ConfigError, OptionState, Requirement, Scope, Value, requirements},
-    image::vmlinux::{BzImage, ElfKernel, ImageError, is_elf},
+    image::{
+        Arm64Image, is_arm64,
+        vmlinux::{BzImage, ElfKernel, ImageError, is_elf},
+    },
 };
+
+/// The architectures of kernels that the lab boots, as Kconfig names them.
+const BOOTED: [&str; 2] = ["X86_64", "ARM64"];
 
 const MAX_IMAGE: u64 = 1 << 30;
 const MAX_CONFIG: u64 = 64 << 20;
@@ -34,6 +40,8 @@ pub struct Examined {
 /// The properties of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageTraits {
+    /// The architecture of the kernel.
+    pub arch: Arch,
     /// Whether QEMU can start an uncompressed kernel by its PVH entry point. `None` if the payload
     /// of a bzImage can't be inspected.
     pub pvh: Option<bool>,
@@ -51,10 +59,12 @@ pub enum CheckError {
     #[error("cannot use {path}")]
     Image { path: PathBuf, source: ImageError },
     /// The file is a configuration for another architecture.
-    #[error("{path} is a configuration for {architecture}, and the lab boots kernels for x86-64")]
+    #[error(
+        "{path} is a configuration for {architecture}, and the lab boots kernels for x86-64 and arm64"
+    )]
     OtherArchitecture {
         path: PathBuf,
-        /// As Kconfig names it: `ARM64`.
+        /// As Kconfig names it: `RISCV`.
         architecture: &'static str,
     },
     /// The file is neither an image nor a configuration.
@@ -85,29 +95,16 @@ pub fn examine(path: &Path) -> Result<Examined, CheckError> {
         true => Compression::Gzip.decompress(&bytes, MAX_CONFIG).map_err(unreadable)?,
         false => bytes,
     };
-    if is_arm64_image(&text) {
-        let source = ImageError::OtherArchitecture;
-        return Err(CheckError::Image { path: path.to_owned(), source });
+    if is_arm64(&text) {
+        return image(&text).map_err(|source| CheckError::Image { path: path.to_owned(), source });
     }
     let config = Config::parse(&String::from_utf8_lossy(&text))
         .map_err(|source| CheckError::Config { path: path.to_owned(), source })?;
-    if let Some(architecture) = config.architecture().filter(|name| *name != "X86_64") {
+    if let Some(architecture) = config.architecture().filter(|name| !BOOTED.contains(name)) {
         return Err(CheckError::OtherArchitecture { path: path.to_owned(), architecture });
     }
     let release = config.release.as_ref().map(ToString::to_string);
     Ok(Examined { release, image: None, config: Some(config) })
-}
-
-/// An image of arm64, also packed for EFI: Documentation/arch/arm64/booting.rst and
-/// drivers/firmware/efi/libstub/zboot-header.S, whose machine is in the header of the PE file.
-fn is_arm64_image(bytes: &[u8]) -> bool {
-    const MACHINE: [u8; 2] = 0xaa64_u16.to_le_bytes();
-    let machine = || {
-        let at = bytes.get(0x3c..0x40)?.try_into().map(u32::from_le_bytes).ok()? as usize;
-        bytes.get(at.checked_add(4)?..at.checked_add(6)?)
-    };
-    bytes.get(0x38..0x3c) == Some(b"ARM\x64")
-        || bytes.get(4..8) == Some(b"zimg") && machine() == Some(&MACHINE)
 }
 
 fn image(bytes: &[u8]) -> Result<Examined, ImageError> {
@@ -116,17 +113,24 @@ fn image(bytes: &[u8]) -> Result<Examined, ImageError> {
         if !kernel.has_pvh {
             return Err(ImageError::NoPvh);
         }
-        let image = ImageTraits { pvh: Some(true), btf: Some(kernel.has_btf) };
+        let image = ImageTraits { arch: Arch::X86_64, pvh: Some(true), btf: Some(kernel.has_btf) };
         let config = embedded_config(bytes);
         return Ok(Examined { release: kernel.release, image: Some(image), config });
     }
+    if is_arm64(bytes) {
+        let image = Arm64Image::parse(bytes)?;
+        let traits = ImageTraits { arch: Arch::Aarch64, pvh: None, btf: Some(image.has_btf) };
+        let config = embedded_config(&image.content);
+        return Ok(Examined { release: image.release, image: Some(traits), config });
+    }
     let image = BzImage::parse(bytes)?;
     let Some(vmlinux) = image.extract()? else {
-        let traits = ImageTraits { pvh: None, btf: None };
+        let traits = ImageTraits { arch: Arch::X86_64, pvh: None, btf: None };
         return Ok(Examined { release: image.release, image: Some(traits), config: None });
     };
     let kernel = ElfKernel::parse(&vmlinux)?;
-    let traits = ImageTraits { pvh: Some(kernel.has_pvh), btf: Some(kernel.has_btf) };
+    let traits =
+        ImageTraits { arch: Arch::X86_64, pvh: Some(kernel.has_pvh), btf: Some(kernel.has_btf) };
     let config = embedded_config(&vmlinux);
     Ok(Examined { release: image.release, image: Some(traits), config })
 }
@@ -169,6 +173,11 @@ impl Suitability {
         let mut suitability = Suitability { unsatisfied: Vec::new(), met: 0 };
         for requirement in requirements() {
             if matches!(requirement.scope, Scope::Build | Scope::Btf) {
+                continue;
+            }
+            // Those of one architecture don't exist on others.
+            let is_of_x86 = requirement.option.starts_with("CONFIG_X86_");
+            if is_of_x86 && config.architecture() == Some("ARM64") {
                 continue;
             }
             match requirement.state_in(config) {
@@ -241,22 +250,23 @@ mod tests {
     fn an_image_of_arm64_is_told_as_such(#[case] compression: Compression) {
         let mut image = vec![0; 0x1000];
         image[0x38..0x3c].copy_from_slice(b"ARM\x64");
-        let error = examine_bytes(&compress(compression, &image)).unwrap_err();
-        let other = ImageError::OtherArchitecture;
-        assert!(
-            matches!(error, CheckError::Image { source, .. } if source.to_string() == other.to_string())
-        );
+        let examined = examine_bytes(&compress(compression, &image)).unwrap();
+        let traits = ImageTraits { arch: Arch::Aarch64, pvh: None, btf: Some(false) };
+        assert_eq!(examined.image, Some(traits));
     }
 
     #[test]
-    fn a_configuration_of_arm64_is_told_as_such() {
-        let text = config().replace("x86", "arm64") + "CONFIG_ARM64=y\n";
+    fn a_configuration_of_another_architecture_is_told_as_such() {
+        let config = config();
+        let arm64 = config.replace("x86", "arm64") + "CONFIG_ARM64=y\n";
+        let suitability =
+            Suitability::of(&examine_bytes(arm64.as_bytes()).unwrap().config.unwrap());
+        assert!(suitability.suits());
+        let text = config.replace("x86", "riscv") + "CONFIG_RISCV=y\n";
         let error = examine_bytes(text.as_bytes()).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .ends_with("is a configuration for ARM64, and the lab boots kernels for x86-64")
-        );
+        assert!(error.to_string().ends_with(
+            "is a configuration for RISCV, and the lab boots kernels for x86-64 and arm64"
+        ));
     }
 
     #[rstest]
@@ -280,7 +290,7 @@ mod tests {
             for bytes in [image, packed] {
                 let examined = examine_bytes(&bytes).unwrap();
                 assert_eq!(examined.release.as_deref(), Some("6.1.5"));
-                let traits = ImageTraits { pvh: Some(true), btf: Some(false) };
+                let traits = ImageTraits { arch: Arch::X86_64, pvh: Some(true), btf: Some(false) };
                 assert_eq!(examined.image, Some(traits));
                 assert_eq!(examined.config.is_some(), expected);
             }
@@ -290,7 +300,7 @@ mod tests {
     #[test]
     fn an_image_that_can_t_be_looked_into_is_still_one() {
         let examined = examine_bytes(&bzimage("6.1.5", Payload::Bzip2, b"")).unwrap();
-        assert_eq!(examined.image, Some(ImageTraits { pvh: None, btf: None }));
+        assert_eq!(examined.image, Some(ImageTraits { arch: Arch::X86_64, pvh: None, btf: None }));
     }
 
     #[test]

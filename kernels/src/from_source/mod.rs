@@ -289,6 +289,7 @@ impl Recipe<'_> {
             release: description.release.clone(),
             version: None,
             sha256: None,
+            arch: crate::Arch::X86_64,
             image: Image { bzimage: file("bzImage"), vmlinux: file("vmlinux") },
             config: file("config"),
             has_btf: description.has_btf,

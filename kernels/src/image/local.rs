@@ -1,6 +1,7 @@
 //! Kernels that are already on this machine: image files, and the running kernel.
 
 use std::{
+    borrow::Cow,
     fs::{self, File},
     io::{self, Read},
     path::{Path, PathBuf},
@@ -11,12 +12,13 @@ use serde::{Deserialize, Serialize};
 use crate::{
     catalog::{
         kernel::{Image, UNKNOWN_RELEASE, Unpacked},
-        matrix::{FileSource, MEMORY_MIB, PROCESSORS},
+        matrix::{Arch, FileSource, MEMORY_MIB, PROCESSORS},
     },
     compression::read_bounded,
     digest::Digest,
     image::FilesError,
     image::{
+        Arm64Image, is_arm64,
         modules::Modules,
         vmlinux::{BzImage, ElfKernel, ImageError, is_elf},
     },
@@ -33,7 +35,7 @@ const DESCRIPTION: &str = "image.json";
 
 /// A kernel from files that an entry or the user names.
 pub(crate) fn file(store: &Store, id: &str, source: &FileSource) -> Result<Unpacked, FilesError> {
-    let Inspected { image, release, has_btf } = read_image(store, &source.image)?;
+    let Inspected { arch, image, release, has_btf } = read_image(store, &source.image)?;
     let (image, has_btf) = match &source.vmlinux {
         None => (image, has_btf),
         Some(vmlinux) => {
@@ -57,6 +59,7 @@ pub(crate) fn file(store: &Store, id: &str, source: &FileSource) -> Result<Unpac
         release: release.unwrap_or_else(|| UNKNOWN_RELEASE.to_owned()),
         version: None,
         sha256: None,
+        arch,
         image,
         config: source.config.clone(),
         has_btf,
@@ -82,13 +85,14 @@ pub(crate) fn host(store: &Store, id: &str, root: &Path) -> Result<Unpacked, Fil
         let looked_for = looked_for.join(", ");
         return Err(FilesError::NoHostKernel { release: release.to_owned(), looked_for });
     };
-    let Inspected { image, has_btf, .. } = read_image(store, path)?;
+    let Inspected { arch, image, has_btf, .. } = read_image(store, path)?;
     let configs = [root.join(format!("boot/config-{release}")), dir.join("config")];
     Ok(Unpacked {
         id: id.to_owned(),
         release: release.to_owned(),
         version: None,
         sha256: None,
+        arch,
         image,
         config: configs.into_iter().find(|path| path.is_file()),
         has_btf,
@@ -100,6 +104,7 @@ pub(crate) fn host(store: &Store, id: &str, root: &Path) -> Result<Unpacked, Fil
 
 /// An image file that was checked.
 struct Inspected {
+    arch: Arch,
     image: Image,
     release: Option<String>,
     has_btf: Option<bool>,
@@ -115,7 +120,11 @@ fn read_image(store: &Store, path: &Path) -> Result<Inspected, FilesError> {
             return Err(unusable(ImageError::NoPvh));
         }
         let image = Image { bzimage: None, vmlinux: Some(path.to_owned()) };
-        return Ok(Inspected { image, release: kernel.release, has_btf: Some(kernel.has_btf) });
+        let (release, has_btf) = (kernel.release, Some(kernel.has_btf));
+        return Ok(Inspected { arch: Arch::X86_64, image, release, has_btf });
+    }
+    if is_arm64(&bytes) {
+        return read_arm64_image(store, path, &bytes);
     }
     let bzimage = BzImage::parse(&bytes).map_err(unusable)?;
     let key = format!("image {VERSION} {}", Digest::of(&bytes));
@@ -128,8 +137,36 @@ fn read_image(store: &Store, path: &Path) -> Result<Inspected, FilesError> {
     })?;
     let vmlinux = description.vmlinux_size.map(|_| artifact.join(VMLINUX));
     let image = Image { bzimage: Some(path.to_owned()), vmlinux };
-    Ok(Inspected { image, release: bzimage.release, has_btf: description.has_btf })
+    let (release, has_btf) = (bzimage.release, description.has_btf);
+    Ok(Inspected { arch: Arch::X86_64, image, release, has_btf })
 }
+
+/// The same for arm64. What boots is the file itself, or the image that was compressed in it.
+fn read_arm64_image(store: &Store, path: &Path, bytes: &[u8]) -> Result<Inspected, FilesError> {
+    let Arm64Image { content, release, has_btf } =
+        Arm64Image::parse(bytes).map_err(|source| unusable(path, source))?;
+    let image = match content {
+        Cow::Borrowed(_) => path.to_owned(),
+        Cow::Owned(content) => {
+            let key = format!("image {VERSION} {}", Digest::of(bytes));
+            let key = Digest::of(key.as_bytes()).to_string();
+            let whole = |dir: &Path| {
+                let file = fs::metadata(dir.join(ARM64_IMAGE)).ok()?;
+                (file.len() == content.len() as u64).then_some(())
+            };
+            let (artifact, ()) = store.artifact(&key, whole, |scratch| {
+                let path = scratch.join(ARM64_IMAGE);
+                fs::write(&path, &content).map_err(|e| StoreError::io("write", &path, e))
+            })?;
+            artifact.join(ARM64_IMAGE)
+        }
+    };
+    let image = Image { bzimage: Some(image), vmlinux: None };
+    Ok(Inspected { arch: Arch::Aarch64, image, release, has_btf: Some(has_btf) })
+}
+
+/// The image that was compressed in a file, in its artifact.
+const ARM64_IMAGE: &str = "Image";
 
 /// The ELF kernel inside a bzImage, in its artifact.
 const VMLINUX: &str = "vmlinux";

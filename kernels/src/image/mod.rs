@@ -1,5 +1,6 @@
 //! What a guest boots: the image, its modules and its BTF.
 
+mod arm64;
 pub(crate) mod btf_archive;
 pub(crate) mod error;
 pub(crate) mod external_btf;
@@ -13,4 +14,9 @@ mod placeholder;
 pub(crate) mod unpack;
 pub(crate) mod vmlinux;
 
-pub use self::{error::FilesError, placeholder::placeholder_kernel};
+pub(crate) use self::arm64::{Arm64Image, is_arm64};
+pub use self::{
+    arm64::btf as btf_of_image,
+    error::FilesError,
+    placeholder::{placeholder_arm64_kernel, placeholder_kernel},
+};

@@ -1,4 +1,4 @@
-//! A kernel that is never run.
+//! Kernels that are never run.
 
 /// A kernel for machines whose memory is restored from a snapshot that already contains a kernel.
 /// It is never entered: an ELF file with a PVH entry point, as small as emulators and boot loaders
@@ -44,6 +44,24 @@ pub fn placeholder_kernel() -> Vec<u8> {
     kernel.extend(code);
     kernel.extend(note);
     // Loaders read this many bytes to detect other formats.
+    kernel.resize(8 << 10, 0);
+    kernel
+}
+
+/// The same for arm64: no more than the header of an `Image`, Documentation/arch/arm64/booting.rst.
+pub fn placeholder_arm64_kernel() -> Vec<u8> {
+    /// `wfi`, and a branch to it.
+    const CODE: [u32; 2] = [0xd503_207f, 0x17ff_ffff];
+    /// Pages of 4 KiB, anywhere in memory.
+    const FLAGS: u64 = 0b1010;
+    let mut kernel = Vec::new();
+    kernel.extend(CODE.into_iter().flat_map(u32::to_le_bytes));
+    let size: u64 = 8 << 10;
+    // Where it is loaded, from a multiple of 2 MiB; its size in memory; and three reserved words.
+    for word in [0, size, FLAGS, 0, 0, 0] {
+        kernel.extend(word.to_le_bytes());
+    }
+    kernel.extend(b"ARM\x64");
     kernel.resize(8 << 10, 0);
     kernel
 }

@@ -15,11 +15,13 @@ use serde::{Deserialize, Serialize};
 use crate::{
     catalog::{
         kernel::{Image, Unpacked},
-        matrix::{MEMORY_MIB, PROCESSORS},
+        matrix::{Arch, MEMORY_MIB, PROCESSORS},
     },
     digest::Digest,
     image::{
+        Arm64Image,
         error::FilesError,
+        is_arm64,
         members::{Content, VERSION, for_each_member, plain_module, write},
         module_file,
         modules::{Modules, Supply},
@@ -41,6 +43,8 @@ const KEPT: &str = "virtio";
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Description {
     release: String,
+    #[serde(default)]
+    arch: Arch,
     has_bzimage: bool,
     has_vmlinux: bool,
     has_config: bool,
@@ -76,10 +80,11 @@ pub(crate) fn unpack(
         release: release.to_owned(),
         version: None,
         sha256: None,
+        arch: description.arch,
         memory_mib: MEMORY_MIB,
         processors: PROCESSORS,
         image: Image {
-            bzimage: file(description.has_bzimage, "bzImage"),
+            bzimage: file(description.has_bzimage, shipped(description.arch)),
             vmlinux: file(description.has_vmlinux, "vmlinux"),
         },
         config: file(description.has_config, "config"),
@@ -97,6 +102,14 @@ pub(crate) fn unpack(
             missing: missing.to_vec(),
         },
     })
+}
+
+/// The name of the image that distributions ship.
+fn shipped(arch: Arch) -> &'static str {
+    match arch {
+        Arch::X86_64 => "bzImage",
+        Arch::Aarch64 => "Image",
+    }
 }
 
 /// The artifact key of a kernel that is unpacked from these packages.
@@ -221,6 +234,14 @@ impl Artifact<'_> {
     }
 
     fn image(&mut self, bytes: &[u8]) -> Result<(), Refused> {
+        if is_arm64(bytes) {
+            let image = Arm64Image::parse(bytes)?;
+            self.has_image = true;
+            self.description.arch = Arch::Aarch64;
+            self.description.has_btf = Some(image.has_btf);
+            self.description.has_bzimage = true;
+            return Ok(self.write(shipped(Arch::Aarch64), &image.content)?);
+        }
         if is_elf(bytes) {
             let kernel = ElfKernel::parse(bytes)?;
             if !kernel.has_pvh {
@@ -234,7 +255,7 @@ impl Artifact<'_> {
         let image = BzImage::parse(bytes)?;
         self.has_image = true;
         self.description.has_bzimage = true;
-        self.write("bzImage", bytes)?;
+        self.write(shipped(Arch::X86_64), bytes)?;
         let Some(vmlinux) = image.extract()? else { return Ok(()) };
         let kernel = ElfKernel::parse(&vmlinux)?;
         self.description.has_btf = Some(kernel.has_btf);

@@ -29,7 +29,9 @@ pub enum ImageError {
     #[error("not a kernel image: {0}")]
     NotAKernel(&'static str),
     /// The kernel is for a different architecture.
-    #[error("a kernel for an architecture other than x86-64")]
+    #[error(
+        "an uncompressed kernel of an architecture other than x86-64: of arm64, give its Image"
+    )]
     OtherArchitecture,
     /// The file is an ELF kernel that QEMU can't start.
     #[error(

@@ -5,7 +5,10 @@ use std::io::Read;
 use super::{Kind, Member, PackageError};
 use crate::{
     compression::read_bounded,
-    image::vmlinux::{BzImage, ElfKernel, ImageError, is_elf},
+    image::{
+        Arm64Image, is_arm64,
+        vmlinux::{BzImage, ElfKernel, ImageError, is_elf},
+    },
 };
 
 /// Far more than any image needs.
@@ -23,9 +26,10 @@ pub(super) fn for_each_member<E: From<PackageError>>(
 }
 
 fn release(image: &[u8]) -> Result<String, ImageError> {
-    let release = match is_elf(image) {
-        true => ElfKernel::parse(image)?.release,
-        false => BzImage::parse(image)?.release,
+    let release = match image {
+        image if is_elf(image) => ElfKernel::parse(image)?.release,
+        image if is_arm64(image) => Arm64Image::parse(image)?.release,
+        image => BzImage::parse(image)?.release,
     };
     let is_plain = |release: &String| !release.contains('/') && !release.starts_with('.');
     release.filter(is_plain).ok_or(ImageError::NotAKernel("it does not state its release"))

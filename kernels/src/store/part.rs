@@ -129,10 +129,12 @@ pub fn is_run(name: &str) -> bool {
 
 /// Files in a store's directory itself, besides its parts. The last is the directory that a file system
 /// of its own begins with.
-const FILES: [&str; 7] = [
+const FILES: [&str; 9] = [
     super::MARKER,
     "in-use",
     "accelerator.json",
+    "sandbox.json",
+    "sandbox-aarch64.json",
     "kernels.lock",
     "kernels.lock.new",
     "kernels.toml",

@@ -29,16 +29,22 @@ pub(crate) fn vmlinux(release: &str, has_pvh: bool) -> Vec<u8> {
     kernel
 }
 
-/// An uncompressed kernel with BTF of one type of this kind. The BTF is either loaded or was only
-/// added to the file. The kernel can't be started.
-pub(crate) fn vmlinux_with_btf(release: &str, kind: u32, is_loaded: bool) -> Vec<u8> {
-    let (format, architecture) = (object::BinaryFormat::Elf, object::Architecture::X86_64);
-    let mut object = Object::new(format, architecture, object::Endianness::Little);
+/// BTF of one type of this kind.
+pub(crate) fn raw_btf(kind: u32) -> Vec<u8> {
     let mut btf = vec![0x9f, 0xeb, 1, 0];
     for word in [24, 0, 12, 12, 1, 0, kind << 24, 4_u32] {
         btf.extend(word.to_le_bytes());
     }
     btf.push(0);
+    btf
+}
+
+/// An uncompressed kernel with BTF of one type of this kind. The BTF is either loaded or was only
+/// added to the file. The kernel can't be started.
+pub(crate) fn vmlinux_with_btf(release: &str, kind: u32, is_loaded: bool) -> Vec<u8> {
+    let (format, architecture) = (object::BinaryFormat::Elf, object::Architecture::X86_64);
+    let mut object = Object::new(format, architecture, object::Endianness::Little);
+    let btf = raw_btf(kind);
     let banner = format!("Linux version {release} (made up) #1\0").into_bytes();
     let btf_kind = match is_loaded {
         true => SectionKind::ReadOnlyData,

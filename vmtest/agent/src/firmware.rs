@@ -1,11 +1,12 @@
 //! Gets the files that QEMU passes to the guest through its firmware configuration device,
 //! `fw_cfg`: docs/specs/fw_cfg.rst in QEMU's sources.
 //!
-//! Every machine of QEMU has the device, and it needs no driver: it has fixed I/O ports, so the
-//! same few lines work under every kernel. Its content belongs to the QEMU process and not to the
+//! Every machine of QEMU has the device, and it needs no driver: its ports or registers are in a fixed
+//! place, so the same few lines work under every kernel. Its content belongs to the QEMU process and not to the
 //! guest's checkpoint: a restored guest finds the current files.
 
 #[cfg_attr(target_arch = "x86_64", path = "firmware/x86_64.rs")]
+#[cfg_attr(target_arch = "aarch64", path = "firmware/aarch64.rs")]
 mod ports;
 mod window;
 
@@ -33,7 +34,7 @@ const ENTRY: usize = 64;
 /// Why the files are not available.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FirmwareError {
-    #[error("use I/O ports: {0} (the kernel needs CONFIG_X86_IOPL_IOPERM)")]
+    #[error("{how}: {0} (the kernel needs {needed})", how = ports::OPENED_BY, needed = ports::NEEDED)]
     Ports(#[source] io::Error),
     #[error("find QEMU's fw_cfg device")]
     NoDevice,

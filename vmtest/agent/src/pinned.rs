@@ -2,8 +2,13 @@
 
 use std::{fs::File, io, num::NonZeroUsize, os::unix::fs::FileExt, ptr::NonNull};
 
-use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use nix::{
+    sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap},
+    unistd::{SysconfVar, sysconf},
+};
 
+/// The unit of sizes and addresses here. The kernel's pages are as large, or larger: those that are in one
+/// of the kernel's follow each other in memory.
 pub(crate) const PAGE: usize = 4096;
 
 /// `/proc/self/pagemap`: the page is in memory; the page's number.
@@ -15,6 +20,8 @@ const FRAME: u64 = (1 << 55) - 1;
 pub(crate) struct Pinned<const PAGES: usize> {
     memory: NonNull<u8>,
     pagemap: File,
+    /// The size of the kernel's pages.
+    kernel_page: usize,
 }
 
 impl<const PAGES: usize> Pinned<PAGES> {
@@ -23,29 +30,34 @@ impl<const PAGES: usize> Pinned<PAGES> {
     /// Allocates the pages. Fails on kernels that hide physical addresses.
     pub(crate) fn new() -> io::Result<Self> {
         let pagemap = File::open("/proc/self/pagemap")?;
+        let kernel_page = sysconf(SysconfVar::PAGE_SIZE)?;
+        let kernel_page = kernel_page.and_then(|size| usize::try_from(size).ok()).unwrap_or(PAGE);
         let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_LOCKED | MapFlags::MAP_POPULATE;
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: this is a new mapping, to which no other pointer exists.
         let memory = unsafe { mmap_anonymous(None, Self::LENGTH, access, flags) }?.cast();
-        let pinned = Pinned { memory, pagemap };
+        let pinned = Pinned { memory, pagemap, kernel_page };
         pinned.frames()?;
         Ok(pinned)
     }
 
     /// The pages' physical addresses.
     pub(crate) fn frames(&self) -> io::Result<[u64; PAGES]> {
-        let mut entries = vec![0; PAGES * 8];
-        let first = self.memory.as_ptr().addr() / PAGE;
+        let of_one = self.kernel_page / PAGE;
+        let mut entries = vec![0; PAGES.div_ceil(of_one) * 8];
+        let first = self.memory.as_ptr().addr() / self.kernel_page;
         self.pagemap.read_exact_at(&mut entries, (first * 8) as u64)?;
         let mut frames = [0; PAGES];
-        for (frame, entry) in frames.iter_mut().zip(entries.as_chunks::<8>().0) {
+        for (frames, entry) in frames.chunks_mut(of_one).zip(entries.as_chunks::<8>().0) {
             let entry = u64::from_le_bytes(*entry);
             let number = entry & FRAME;
             // Without the permission to see the numbers, all of them are zero.
             if entry & PRESENT == 0 || number == 0 {
                 return Err(io::Error::other("the kernel hides physical addresses"));
             }
-            *frame = number * PAGE as u64;
+            for (index, frame) in frames.iter_mut().enumerate() {
+                *frame = number * self.kernel_page as u64 + (index * PAGE) as u64;
+            }
         }
         Ok(frames)
     }

@@ -71,6 +71,21 @@ pub enum Tier {
     All,
 }
 
+/// Kernels of which architecture to take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arch {
+    /// x86-64.
+    #[value(name = "x86_64", alias = "amd64")]
+    #[serde(rename = "x86_64")]
+    X86_64,
+    /// arm64.
+    #[value(name = "aarch64", alias = "arm64")]
+    Aarch64,
+    /// Every architecture.
+    All,
+}
+
 /// What a release selects, and whether the lock may grow.
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Scope {
@@ -78,6 +93,11 @@ pub struct Scope {
     /// all kernels of a release that has none in it.
     #[arg(long)]
     pub tier: Option<Tier>,
+    /// Take kernels of this architecture. Without it, those of this machine's, where the selectors match
+    /// any.
+    #[arg(long)]
+    #[serde(default)]
+    pub arch: Option<Arch>,
     /// Take only kernels that are in kernels.lock, instead of resolving and adding missing ones.
     /// KERNLAB_LOCKED=1 in the environment means the same for every command.
     #[arg(long)]

@@ -2,6 +2,8 @@
 
 use std::{fs::File, io, path::Path, time::Duration};
 
+use kernlab_kernels::Arch;
+
 use crate::{
     lab::{Bootable, Guest, LabError},
     qemu::{Accelerator, Binary, MachineSpec, Verbosity},
@@ -48,18 +50,23 @@ struct Patience {
 }
 
 /// Starts a guest with KVM and waits for its first output.
-pub(super) fn boot(qemu: &Binary, kernel: &Path, image: &Path) -> Result<Finding, LabError> {
-    boot_within(qemu, kernel, image, Patience { kvm: KVM_TIMEOUT, tcg: TRANSLATED })
+pub(super) fn boot(
+    qemu: &Binary,
+    arch: Arch,
+    kernel: &Path,
+    image: &Path,
+) -> Result<Finding, LabError> {
+    boot_within(qemu, (arch, kernel), image, Patience { kvm: KVM_TIMEOUT, tcg: TRANSLATED })
 }
 
 fn boot_within(
     qemu: &Binary,
-    kernel: &Path,
+    (arch, kernel): (Arch, &Path),
     image: &Path,
     timeout: Patience,
 ) -> Result<Finding, LabError> {
     let start = |accelerator| {
-        let mut machine = MachineSpec::new(accelerator, kernel, image);
+        let mut machine = MachineSpec::new(arch, accelerator, kernel, image);
         machine.verbosity = Verbosity::Everything;
         Guest::start(&Bootable::new(qemu.clone(), machine))
     };
@@ -98,7 +105,8 @@ mod tests {
         fs::write(&kernel, header).unwrap();
         let timeout = Duration::from_millis(500);
         let timeout = Patience { kvm: timeout, tcg: timeout };
-        boot_within(&Binary::at(qemu), &kernel, Path::new("/image"), timeout).unwrap()
+        let kernel = (Arch::X86_64, &*kernel);
+        boot_within(&Binary::at(qemu), kernel, Path::new("/image"), timeout).unwrap()
     }
 
     #[rstest]

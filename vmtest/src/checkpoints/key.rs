@@ -141,7 +141,8 @@ mod tests {
             }
             path
         };
-        let machine = MachineSpec::new(Accelerator::Tcg, file("kernel"), file("initramfs"));
+        let machine =
+            MachineSpec::new(Arch::X86_64, Accelerator::Tcg, file("kernel"), file("initramfs"));
         Bootable::new(Binary::at(file("qemu")), machine)
     }
 

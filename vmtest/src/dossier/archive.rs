@@ -68,7 +68,7 @@ pub fn of_kernel(
     let image = File::open(path).and_then(|mut file| Digest::of_reader(&mut file));
     let (image, _) = image.map_err(|source| unreadable(path, source))?;
     let scope =
-        serde_json::to_string(&Scope::current()).map_err(|error| unreadable(path, error))?;
+        serde_json::to_string(&Scope::of(kernel.arch)).map_err(|error| unreadable(path, error))?;
     let key = Digest::of(format!("dossier {VERSION} {image} {scope}").as_bytes()).to_string();
 
     let refused = Cell::new(how.refresh);

@@ -96,7 +96,8 @@ impl Machine {
     /// Starts QEMU and connects to it.
     pub(super) fn start(bootable: &Bootable, memory: Memory<'_>) -> Result<Self, LabError> {
         let started = Instant::now();
-        check_kernel_image(&bootable.machine.kernel).map_err(LabErrorKind::NotAKernel)?;
+        check_kernel_image(bootable.machine.arch, &bootable.machine.kernel)
+            .map_err(LabErrorKind::NotAKernel)?;
         let spawned = Process::spawn(&bootable.qemu, &bootable.machine, memory);
         let Spawned { process, console, protocol, monitor } =
             spawned.map_err(LabErrorKind::Spawn)?;

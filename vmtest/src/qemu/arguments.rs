@@ -10,9 +10,10 @@ use std::{
     time::Duration,
 };
 
+use kernlab_kernels::Arch;
 use serde::{Deserialize, Serialize};
 
-use super::x86_64;
+use super::hardware::{Hardware, Size};
 
 /// What executes the guest's instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -61,6 +62,8 @@ pub enum Verbosity {
 /// A machine as its guest sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct MachineSpec {
+    /// The architecture of its processors.
+    pub arch: Arch,
     /// What executes the guest's instructions.
     pub accelerator: Accelerator,
     /// What `-kernel` loads.
@@ -74,6 +77,8 @@ pub struct MachineSpec {
     pub memory_mib: u32,
     /// Number of processors. One is faster to boot: see [`MachineSpec::arguments`].
     pub processors: u32,
+    /// Whether the kernel's pages are of 16 KiB, which not every processor of arm64 has.
+    pub has_16k_pages: bool,
     /// How much the kernel prints on its console.
     pub verbosity: Verbosity,
     /// Files that the agent installs when it begins to work. They are not part of a checkpoint.
@@ -167,7 +172,7 @@ impl Port {
     /// All ports, in the order of their numbers in the guest.
     pub const ALL: [Port; 2] = [Port::Console, Port::Protocol];
 
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Port::Console => "console",
             Port::Protocol => "protocol",
@@ -214,17 +219,20 @@ impl Wiring {
 impl MachineSpec {
     /// A machine with one processor and enough memory for the lab's programs.
     pub fn new(
+        arch: Arch,
         accelerator: Accelerator,
         kernel: impl Into<PathBuf>,
         initramfs: impl Into<PathBuf>,
     ) -> Self {
         MachineSpec {
+            arch,
             accelerator,
             kernel: kernel.into(),
             initramfs: initramfs.into(),
             disk: None,
             memory_mib: 256,
             processors: 1,
+            has_16k_pages: false,
             verbosity: Verbosity::Warnings,
             injected: Vec::new(),
             debugger: None,
@@ -234,11 +242,21 @@ impl MachineSpec {
 
     /// The physical addresses of the guest's memory.
     pub(crate) fn memory_ranges(&self) -> [Range<u64>; 2] {
-        x86_64::memory_ranges(
-            u64::from(self.memory_mib) << 20,
-            self.processors,
-            self.disk.is_some(),
-        )
+        let memory = u64::from(self.memory_mib) << 20;
+        (self.hardware().memory_ranges)(memory, self.size())
+    }
+
+    fn hardware(&self) -> &'static Hardware {
+        Hardware::of(self.arch)
+    }
+
+    fn size(&self) -> Size {
+        Size {
+            accelerator: self.accelerator,
+            processors: self.processors,
+            has_disk: self.disk.is_some(),
+            has_16k_pages: self.has_16k_pages,
+        }
     }
 
     /// QEMU's arguments. They disable everything that isn't named: no default devices, no
@@ -248,9 +266,10 @@ impl MachineSpec {
         arguments
             .extend(["-name", "kernlab", "-display", "none", "-nic", "none"].map(OsString::from));
         let mut option = |name: &str, value: OsString| arguments.extend([name.into(), value]);
-        for (index, port) in Port::ALL.into_iter().enumerate() {
+        for port in Port::ALL {
             option("-chardev", wiring.chardev(port).into());
-            option("-device", x86_64::serial_port(port.name(), index).into());
+            let (name, value) = (self.hardware().serial_port)(port);
+            option(name, value.into());
         }
         if wiring == Wiring::Inherited {
             option("-chardev", format!("socket,id=monitor,fd={MONITOR}").into());
@@ -274,7 +293,7 @@ impl MachineSpec {
         let mut arguments: Vec<OsString> =
             ["-nodefaults", "-no-user-config", "-no-reboot"].map(OsString::from).into();
         let mut option = |name: &str, value: OsString| arguments.extend([name.into(), value]);
-        let board = x86_64::board(self.processors, self.disk.is_some());
+        let board = (self.hardware().board)(self.size());
         match memory.file() {
             None => option("-machine", board.into()),
             Some((_, share)) => {
@@ -291,7 +310,7 @@ impl MachineSpec {
             }
         }
         option("-accel", self.accelerator.name().into());
-        option("-cpu", x86_64::cpu_model(self.accelerator).into());
+        option("-cpu", (self.hardware().cpu_model)(self.size()).into());
         option("-smp", self.processors.to_string().into());
         option("-m", format!("{}M", self.memory_mib).into());
         option("-kernel", self.kernel.clone().into());
@@ -300,7 +319,7 @@ impl MachineSpec {
             let file = escaped(disk);
             let drive = format!("if=none,id=root,format=raw,readonly=on,file={file}");
             option("-drive", drive.into());
-            option("-device", x86_64::disk("root").into());
+            option("-device", (self.hardware().disk)("root").into());
         }
         option("-append", self.kernel_command_line().into());
         arguments
@@ -308,10 +327,12 @@ impl MachineSpec {
 
     /// The kernel's command line.
     pub fn kernel_command_line(&self) -> String {
-        let mut words: Vec<String> = x86_64::KERNEL_WORDS.map(str::to_owned).into();
-        words.extend(x86_64::clock_words(self.accelerator, self.processors));
-        words.extend(x86_64::console_words(self.verbosity).iter().map(|word| (*word).to_owned()));
-        words.extend(self.disk.is_some().then(|| x86_64::ROOT_WORD.to_owned()));
+        let hardware = self.hardware();
+        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let mut words: Vec<String> = owned(hardware.kernel_words);
+        words.extend((hardware.clock_words)(self.size()));
+        words.extend::<Vec<_>>(owned((hardware.console_words)(self.verbosity)));
+        words.extend(self.disk.is_some().then(|| hardware.root_word.to_owned()));
         words.extend(self.kernel_words.iter().cloned());
         words.join(" ")
     }
@@ -324,7 +345,7 @@ mod tests {
     use super::*;
 
     fn spec(accelerator: Accelerator) -> MachineSpec {
-        MachineSpec::new(accelerator, "/k/vmlinux", "/i/base.cpio")
+        MachineSpec::new(Arch::X86_64, accelerator, "/k/vmlinux", "/i/base.cpio")
     }
 
     fn value_of(arguments: &[OsString], name: &str) -> String {
@@ -335,6 +356,14 @@ mod tests {
     #[test]
     fn the_whole_command_line() {
         let arguments = spec(Accelerator::Kvm).arguments(Wiring::Inherited, Memory::Fresh);
+        let line: Vec<_> = arguments.iter().map(|argument| argument.to_str().unwrap()).collect();
+        insta::assert_snapshot!(line.join("\n"));
+    }
+
+    #[test]
+    fn the_whole_command_line_of_arm64() {
+        let spec = MachineSpec { arch: Arch::Aarch64, ..spec(Accelerator::Tcg) };
+        let arguments = spec.arguments(Wiring::Inherited, Memory::Fresh);
         let line: Vec<_> = arguments.iter().map(|argument| argument.to_str().unwrap()).collect();
         insta::assert_snapshot!(line.join("\n"));
     }

@@ -9,12 +9,14 @@ use std::{
     time::Duration,
 };
 
+use kernlab_kernels::Arch;
 use nix::unistd::{AccessFlags, access};
 use wait_timeout::ChildExt as _;
 
-use super::x86_64;
+use super::hardware::Hardware;
 
-/// The environment variable that names the QEMU to use instead of the one in `PATH`.
+/// The environment variable that names the QEMU to use instead of the one in `PATH`: for kernels of this
+/// machine's architecture. `KERNLAB_QEMU_AARCH64` names that for kernels of `aarch64`, on every machine.
 pub const QEMU_VARIABLE: &str = "KERNLAB_QEMU";
 
 /// Confines QEMU to the system calls that it needs for a guest: it can't start programs, gain rights
@@ -37,15 +39,19 @@ pub struct Binary {
 pub enum BinaryError {
     /// QEMU is not in `PATH`.
     #[error(
-        "{name} is not in PATH: install QEMU (`cargo xtask setup`), or set {QEMU_VARIABLE} to its path"
+        "{name} is not in PATH: install QEMU (`cargo xtask setup`), or set {variable} to its path"
     )]
     Missing {
         /// The executable's name.
         name: &'static str,
+        /// The variable that may name it.
+        variable: String,
     },
     /// The environment variable names something else.
-    #[error("{QEMU_VARIABLE} names {path}, which is not an executable file")]
+    #[error("{variable} names {path}, which is not an executable file")]
     NotExecutable {
+        /// The variable.
+        variable: String,
         /// The path that it names.
         path: PathBuf,
     },
@@ -60,25 +66,40 @@ pub enum BinaryError {
 }
 
 impl Binary {
-    /// The QEMU that `$KERNLAB_QEMU` names, otherwise the one in `PATH`.
-    pub fn find() -> Result<Self, BinaryError> {
-        Binary::find_in(env::var_os(QEMU_VARIABLE).as_deref(), env::var_os("PATH").as_deref())
+    /// The QEMU for kernels of this architecture that the environment names, otherwise the one in `PATH`.
+    pub fn find(arch: Arch) -> Result<Self, BinaryError> {
+        let given = |name: &str| env::var_os(name).filter(|path| !path.is_empty());
+        let of_arch = format!("{QEMU_VARIABLE}_{}", arch.name().to_uppercase());
+        let is_hosts = Arch::of_this_program() == Some(arch);
+        let variable = match given(&of_arch) {
+            None if is_hosts => QEMU_VARIABLE.to_owned(),
+            _ => of_arch,
+        };
+        let named = given(&variable);
+        Binary::find_in(arch, &variable, named.as_deref(), env::var_os("PATH").as_deref())
     }
 
-    fn find_in(named: Option<&OsStr>, search: Option<&OsStr>) -> Result<Self, BinaryError> {
-        if let Some(named) = named.filter(|named| !named.is_empty()) {
+    fn find_in(
+        arch: Arch,
+        variable: &str,
+        named: Option<&OsStr>,
+        search: Option<&OsStr>,
+    ) -> Result<Self, BinaryError> {
+        let variable = variable.to_owned();
+        if let Some(named) = named {
             let path = PathBuf::from(named);
             return if is_executable(&path) {
                 Ok(Binary { path, sandbox: true })
             } else {
-                Err(BinaryError::NotExecutable { path })
+                Err(BinaryError::NotExecutable { variable, path })
             };
         }
+        let name = Hardware::of(arch).qemu;
         env::split_paths(search.unwrap_or_default())
-            .map(|dir| dir.join(x86_64::QEMU))
+            .map(|dir| dir.join(name))
             .find(|path| is_executable(path))
             .map(|path| Binary { path, sandbox: true })
-            .ok_or(BinaryError::Missing { name: x86_64::QEMU })
+            .ok_or(BinaryError::Missing { name, variable })
     }
 
     /// A QEMU at this path, without a check.
@@ -157,18 +178,23 @@ fn is_executable(path: &Path) -> bool {
 mod tests {
     use super::*;
 
+    fn find_in(named: Option<&str>, search: Option<&str>) -> Result<Binary, BinaryError> {
+        let (named, search) = (named.map(AsRef::as_ref), search.map(AsRef::as_ref));
+        Binary::find_in(Arch::X86_64, QEMU_VARIABLE, named, search)
+    }
+
     #[test]
     fn the_environment_outranks_the_search() {
-        let found = Binary::find_in(Some("/bin/sh".as_ref()), None).unwrap();
+        let found = find_in(Some("/bin/sh"), None).unwrap();
         assert_eq!(found.path(), "/bin/sh");
     }
 
     #[test]
     fn what_is_missing_is_named() {
-        let named = Binary::find_in(Some("/nonexistent".as_ref()), Some("/bin".as_ref()));
+        let named = find_in(Some("/nonexistent"), Some("/bin"));
         let named = named.unwrap_err().to_string();
         assert_eq!(named, "KERNLAB_QEMU names /nonexistent, which is not an executable file");
-        let searched = Binary::find_in(None, Some("/nonexistent".as_ref())).unwrap_err();
+        let searched = find_in(None, Some("/nonexistent")).unwrap_err();
         assert!(searched.to_string().starts_with("qemu-system-x86_64 is not in PATH"));
     }
 

@@ -30,9 +30,10 @@ use nix::{
 use super::{
     arguments::{MEMORY, MONITOR, MachineSpec, Memory, Port, TRANSFER, Wiring},
     binary::Binary,
+    hardware::KernelImage,
+    kernel_image::check_kernel_image,
     monitor::Monitor,
     spawner,
-    x86_64::{KernelImage, check_kernel_image},
 };
 
 /// How much of QEMU's standard error is kept, in bytes.
@@ -224,14 +225,15 @@ impl Drop for Process {
     }
 }
 
-/// The placeholder for the kernel of a machine that is restored. A bzImage is still read: what QEMU
-/// makes of it depends on its content.
+/// The placeholder for the kernel of a machine that is restored, if there is one for its kind of image.
 fn placeholder(spec: &MachineSpec, memory: Memory<'_>) -> io::Result<Option<File>> {
-    if !memory.waits() || !matches!(check_kernel_image(&spec.kernel), Ok(KernelImage::Elf)) {
+    if !memory.waits() {
         return Ok(None);
     }
+    let image = check_kernel_image(spec.arch, &spec.kernel).ok();
+    let Some(content) = image.and_then(KernelImage::placeholder) else { return Ok(None) };
     let mut file = File::from(memfd_create(c"placeholder-kernel", MFdFlags::MFD_CLOEXEC)?);
-    file.write_all(&kernlab_kernels::placeholder_kernel())?;
+    file.write_all(&content)?;
     Ok(Some(file))
 }
 

@@ -1,21 +1,29 @@
-//! The parts of the guest's machine that depend on the architecture.
+//! The parts of the guest's machine that depend on the architecture: x86-64.
 
-use std::{
-    fs::File,
-    io,
-    ops::Range,
-    os::unix::fs::FileExt,
-    path::{Path, PathBuf},
-    sync::OnceLock,
+use std::{ops::Range, sync::OnceLock};
+
+use super::{
+    arguments::{Accelerator, Port, Verbosity},
+    hardware::{Hardware, KernelImage, Size},
 };
 
-use super::arguments::{Accelerator, Verbosity};
+pub(super) const HARDWARE: Hardware = Hardware {
+    qemu: "qemu-system-x86_64",
+    kernel_words: &KERNEL_WORDS,
+    root_word: "kernlab.root=vda",
+    board,
+    memory_ranges,
+    cpu_model,
+    disk,
+    serial_port,
+    console_words,
+    clock_words,
+    kernel_image,
+    expected_image: "an x86-64 kernel image: expected a bzImage (as in /boot/vmlinuz-*) \
+                     or an uncompressed ELF vmlinux",
+};
 
-/// The name of QEMU's executable.
-pub(super) const QEMU: &str = "qemu-system-x86_64";
-
-/// The kernel's parameters on every machine.
-pub(super) const KERNEL_WORDS: [&str; 11] = [
+const KERNEL_WORDS: [&str; 11] = [
     "console=ttyS0",
     "kernlab.port=ttyS1",
     // Two serial ports: the kernel doesn't look for more.
@@ -41,9 +49,9 @@ pub(super) const KERNEL_WORDS: [&str; 11] = [
 /// not find further processors. With ACPI, kernels before 6.1 find no timer on it. It has no PCI,
 /// and its own kind of disk (virtio-mmio) is found by parameters that distributions leave out
 /// (`CONFIG_VIRTIO_MMIO_CMDLINE_DEVICES`).
-pub(super) fn board(processors: u32, has_disk: bool) -> &'static str {
-    match processors {
-        0..=1 if !has_disk => {
+fn board(size: Size) -> &'static str {
+    match size.processors {
+        0..=1 if !size.has_disk => {
             "microvm,acpi=off,pit=on,pic=on,rtc=on,isa-serial=off,auto-kernel-cmdline=off"
         }
         _ => "q35,usb=off,sata=off,smbus=off,vmport=off",
@@ -52,10 +60,10 @@ pub(super) fn board(processors: u32, has_disk: bool) -> &'static str {
 
 /// The physical addresses of a machine's memory: what devices leave below 4 GiB, and the rest above.
 /// hw/i386/microvm.c and hw/i386/pc_q35.c in QEMU's sources.
-pub(super) fn memory_ranges(memory: u64, processors: u32, has_disk: bool) -> [Range<u64>; 2] {
+fn memory_ranges(memory: u64, size: Size) -> [Range<u64>; 2] {
     const GIB: u64 = 1 << 30;
-    let low = match processors {
-        0..=1 if !has_disk => 3 * GIB,
+    let low = match size.processors {
+        0..=1 if !size.has_disk => 3 * GIB,
         _ if memory >= 0xb000_0000 => 2 * GIB,
         _ => 0xb000_0000,
     };
@@ -63,27 +71,27 @@ pub(super) fn memory_ranges(memory: u64, processors: u32, has_disk: bool) -> [Ra
 }
 
 /// The simplest model is the fastest under TCG: with more features the kernel does more.
-pub(super) fn cpu_model(accelerator: Accelerator) -> &'static str {
-    match accelerator {
+fn cpu_model(size: Size) -> &'static str {
+    match size.accelerator {
         Accelerator::Kvm => "host",
         Accelerator::Tcg => "qemu64,+rdrand",
     }
 }
 
-/// The disk of the drive with this id.
-pub(super) fn disk(drive: &str) -> String {
+fn disk(drive: &str) -> String {
     format!("virtio-blk-pci,drive={drive}")
 }
 
-/// Tells the agent that the first disk has the root file system of programs.
-pub(super) const ROOT_WORD: &str = "kernlab.root=vda";
-
-pub(super) fn serial_port(chardev: &str, index: usize) -> String {
-    format!("isa-serial,chardev={chardev},index={index}")
+fn serial_port(port: Port) -> (&'static str, String) {
+    let index = match port {
+        Port::Console => 0,
+        Port::Protocol => 1,
+    };
+    ("-device", format!("isa-serial,chardev={},index={index}", port.name()))
 }
 
 /// Console levels: 5 prints warnings and worse, 8 prints everything.
-pub(super) fn console_words(verbosity: Verbosity) -> &'static [&'static str] {
+fn console_words(verbosity: Verbosity) -> &'static [&'static str] {
     match verbosity {
         Verbosity::Warnings => &["loglevel=5"],
         Verbosity::Everything => &["loglevel=8", "earlyprintk=serial,ttyS0,115200"],
@@ -97,13 +105,13 @@ pub(super) fn console_words(verbosity: Verbosity) -> &'static [&'static str] {
 ///   so a parameter gives its frequency. The parameter was added after 5.4: older kernels measure.
 /// - The processor's local timer isn't needed where there is only one: not using it saves a
 ///   tenth of a second of measuring.
-pub(super) fn clock_words(accelerator: Accelerator, processors: u32) -> Vec<String> {
-    if accelerator == Accelerator::Kvm {
+fn clock_words(size: Size) -> Vec<String> {
+    if size.accelerator == Accelerator::Kvm {
         return Vec::new();
     }
     let mut words = vec!["tsc=reliable".to_owned()];
     words.extend(host_counter_khz().map(|khz| format!("{COUNTER_RATE}{khz}")));
-    words.extend((processors <= 1).then(|| "nolapic_timer".to_owned()));
+    words.extend((size.processors <= 1).then(|| "nolapic_timer".to_owned()));
     words
 }
 
@@ -147,56 +155,14 @@ fn measure_counter() -> Option<u32> {
     u32::try_from(khz).ok().filter(|khz| *khz > 0)
 }
 
-/// The file can't be booted by QEMU.
-#[derive(Debug, thiserror::Error)]
-pub enum KernelImageError {
-    /// The file can't be read.
-    #[error("could not read the kernel image {path}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The error.
-        source: io::Error,
-    },
-    /// The file is no kernel image.
-    #[error(
-        "{path} is not an x86-64 kernel image: expected a bzImage (as in /boot/vmlinuz-*) \
-         or an uncompressed ELF vmlinux"
-    )]
-    NotAKernel {
-        /// The file.
-        path: PathBuf,
-    },
-}
-
-/// How QEMU starts a kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KernelImage {
-    /// By the setup code at the beginning of a bzImage.
-    BzImage,
-    /// By the PVH entry point of an ELF image.
-    Elf,
-}
-
-/// Detects the kind of image from its header.
-pub fn check_kernel_image(path: &Path) -> Result<KernelImage, KernelImageError> {
-    let mut header = [0; 0x206];
-    File::open(path)
-        .and_then(|file| match file.read_exact_at(&mut header, 0) {
-            // The file is too short; the header stays zero and is no kernel's.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
-            other => other,
-        })
-        .map_err(|source| KernelImageError::Read { path: path.to_owned(), source })?;
+fn kernel_image(header: &[u8]) -> Option<KernelImage> {
+    let at = |place: usize, text: &[u8]| header.get(place..place + text.len()) == Some(text);
     // Documentation/arch/x86/boot.rst: boot_flag and header.
-    let is_bzimage = header[0x1fe..0x200] == [0x55, 0xaa] && header[0x202..0x206] == *b"HdrS";
-    // ELF, 64 bits, little endian, for EM_X86_64.
-    let is_elf = header.starts_with(b"\x7fELF\x02\x01") && header[18..20] == [62, 0];
-    match (is_bzimage, is_elf) {
-        (true, _) => Ok(KernelImage::BzImage),
-        (_, true) => Ok(KernelImage::Elf),
-        _ => Err(KernelImageError::NotAKernel { path: path.to_owned() }),
+    if at(0x1fe, &[0x55, 0xaa]) && at(0x202, b"HdrS") {
+        return Some(KernelImage::BzImage);
     }
+    // ELF, 64 bits, little endian, for EM_X86_64.
+    (at(0, b"\x7fELF\x02\x01") && at(18, &[62, 0])).then_some(KernelImage::Elf)
 }
 
 #[cfg(test)]
@@ -215,17 +181,13 @@ mod tests {
         #[case] processors: u32,
         #[case] expected: [Range<u64>; 2],
     ) {
-        assert_eq!(memory_ranges(memory, processors, false), expected);
+        let accelerator = Accelerator::Tcg;
+        let size = Size { accelerator, processors, has_disk: false, has_16k_pages: false };
+        assert_eq!(memory_ranges(memory, size), expected);
     }
 
     #[test]
     fn images_are_told_by_their_headers() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = |name: &str, content: &[u8]| {
-            let path = dir.path().join(name);
-            std::fs::write(&path, content).unwrap();
-            path
-        };
         let mut bzimage = vec![0; 0x1000];
         bzimage[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
         bzimage[0x202..0x206].copy_from_slice(b"HdrS");
@@ -234,15 +196,12 @@ mod tests {
         elf[18] = 62;
         let mut arm = elf.clone();
         arm[18] = 183;
-        let kind = |name, content| check_kernel_image(&file(name, content)).unwrap();
-        assert_eq!(kind("bzImage", &bzimage[..]), KernelImage::BzImage);
-        assert_eq!(kind("vmlinux", &elf), KernelImage::Elf);
-        assert_eq!(kind("placeholder", &kernlab_kernels::placeholder_kernel()), KernelImage::Elf);
-        for (name, content) in [("arm", &arm[..]), ("text", b"hello"), ("empty", b"")] {
-            let error = check_kernel_image(&file(name, content)).unwrap_err().to_string();
-            assert!(error.contains("is not an x86-64 kernel image: expected a bzImage"), "{error}");
+        assert_eq!(kernel_image(&bzimage), Some(KernelImage::BzImage));
+        assert_eq!(kernel_image(&elf), Some(KernelImage::Elf));
+        let placeholder = kernlab_kernels::placeholder_kernel();
+        assert_eq!(kernel_image(&placeholder), Some(KernelImage::Elf));
+        for content in [&arm[..], b"hello", b""] {
+            assert_eq!(kernel_image(content), None);
         }
-        let missing = check_kernel_image(&dir.path().join("missing"));
-        assert!(matches!(missing, Err(KernelImageError::Read { .. })));
     }
 }

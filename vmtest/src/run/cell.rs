@@ -32,7 +32,9 @@ use crate::{
     report::CellReport,
     verdict::{self, Findings, Golden, SplatPolicy, Trace},
 };
-use kernlab_kernels::{Deviation, Entry, Kernels, Observer, Selection, Silent, Unpacked, chain};
+use kernlab_kernels::{
+    Archs, Deviation, Entry, Kernels, Observer, Selection, Silent, Unpacked, chain,
+};
 
 /// Where the guest has the BPF object to load instead of the embedded one.
 const OBJECT: &str = "/tmp/object.o";
@@ -268,7 +270,9 @@ impl Runner {
 
     fn entry(&self, id: &str) -> Result<Entry, Early> {
         // The selectors of the run also select kernels outside the matrix: `host`, and paths.
-        let selected = self.kernels.select(&Selection::of(&self.plan.options.selected.kernels));
+        let selectors = &self.plan.options.selected.kernels;
+        let selection = Selection { archs: Archs::All, ..Selection::of(selectors) };
+        let selected = self.kernels.select(&selection);
         let selected = selected.map_err(|error| infra(Reason::NotLocked, &error))?;
         selected.entries.into_iter().find(|entry| entry.id == id).ok_or_else(|| {
             let message = format!("kernel {id} was removed from the matrix after the run began");
@@ -337,7 +341,7 @@ impl Runner {
         let dossier = self.dossier(entry, kernel, observer);
         let types = entry.btf_file.as_ref().map(|_| {
             let file = self.external_btf(entry, kernel).ok()?;
-            prediction::extract(&file)
+            prediction::extract(&file, entry.arch)
         });
         prediction::keep(&self.dir, &entry.id, &dossier, types.as_ref()).map_err(host_io)
     }

@@ -48,7 +48,8 @@ use crate::{
 };
 use kernlab_kernels::interruption;
 use kernlab_kernels::{
-    DocumentError, Kernels, Observer, SelectError, Selection, Tier, Tiers, paths::Location,
+    Arch, Archs, DocumentError, Kernels, Observer, SelectError, Selection, Tier, Tiers,
+    paths::Location,
 };
 
 /// Why a run failed, or why its result can't be trusted.
@@ -115,7 +116,13 @@ pub fn selection(Selected { kernels, scope }: &Selected) -> Selection {
         Some(kernlab_cli::Tier::Extended) => Tiers::Only(Tier::Extended),
         Some(kernlab_cli::Tier::All) => Tiers::All,
     };
-    Selection { selectors: kernels.clone(), tiers }
+    let archs = match scope.arch {
+        None => Archs::Host,
+        Some(kernlab_cli::Arch::X86_64) => Archs::Only(Arch::X86_64),
+        Some(kernlab_cli::Arch::Aarch64) => Archs::Only(Arch::Aarch64),
+        Some(kernlab_cli::Arch::All) => Archs::All,
+    };
+    Selection { selectors: kernels.clone(), tiers, archs }
 }
 
 /// Refuses a run of the matrix outside of a checkout: its cells are a test binary of the checkout, and

@@ -193,6 +193,7 @@ mod tests {
             release: "6.1.0".to_owned(),
             version: None,
             sha256: None,
+            arch: kernlab_kernels::Arch::X86_64,
             image: Image { bzimage: None, vmlinux: Some("/store/vmlinux".into()) },
             config: None,
             has_btf: Some(true),

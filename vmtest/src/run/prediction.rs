@@ -3,6 +3,7 @@
 use std::{fs, io, path::Path};
 
 use kernlab_core::{
+    arch::Arch,
     btf::{Btf, Extract},
     cell::{BtfMode, Cell},
     dossier::{Dossier, GivenTypes},
@@ -34,8 +35,8 @@ fn write_below(file: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> io::
 }
 
 /// The types of a BTF file, as far as plans ask for them. None if the file is missing or is no BTF.
-pub(super) fn extract(file: &Path) -> Option<Extract> {
-    Some(Btf::parse(fs::read(file).ok()?).ok()?.extract(&wanted_types()))
+pub(super) fn extract(file: &Path, arch: Arch) -> Option<Extract> {
+    Some(Btf::parse(fs::read(file).ok()?).ok()?.extract(&wanted_types(arch)))
 }
 
 /// What the dossier of a cell's kernel predicts for the cell; empty without a dossier.

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, fmt};
 
 use kernlab_core::{
+    arch::Arch,
     bpf::{HELPERS, MAP_TYPES},
     config::OPTIONS,
     dossier::missing::{Asked, Need, State},
@@ -150,7 +151,7 @@ fn named(written: &str) -> Result<Feature, String> {
 
 /// Whether dossiers have this function or variable.
 fn is_covered(symbol: &str) -> bool {
-    wanted_symbols().any(|known| known == symbol)
+    Arch::ALL.into_iter().any(|arch| wanted_symbols(arch).any(|known| known == symbol))
 }
 
 /// Kleene's logic: an unknown part only matters where the others do not decide.

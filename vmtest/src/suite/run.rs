@@ -9,7 +9,7 @@ use std::{
 };
 
 use kernlab_cli::{RunOptions, TestOptions};
-use kernlab_kernels::{Entry, Kernels, Observer, SelectError};
+use kernlab_kernels::{Arch, Entry, Kernels, Observer, SelectError};
 
 use super::{
     cell::Setting,
@@ -50,6 +50,17 @@ pub enum SuiteRunError {
         suite: String,
         /// Why.
         source: PackError,
+    },
+    /// A kernel does not run the programs of this machine.
+    #[error(
+        "{kernel} is a kernel of {arch}, which does not run the programs of this machine: suites and \
+         commands run on kernels of this machine's architecture"
+    )]
+    Foreign {
+        /// The kernel's id.
+        kernel: String,
+        /// Its architecture.
+        arch: Arch,
     },
     /// `--suite` names none.
     #[error("no suite matches {given:?}: there are {known}")]
@@ -133,6 +144,10 @@ pub fn run(
     }
     let chosen_suites = selection::choose(suites.suites, options.suite.as_deref())?;
     let entries = selection::entries(kernels, options, suites.kernels, &**show)?;
+    let is_foreign = |entry: &&Entry| Arch::of_this_program() != Some(entry.arch);
+    if let Some(entry) = entries.iter().find(is_foreign) {
+        return Err(SuiteRunError::Foreign { kernel: entry.id.clone(), arch: entry.arch });
+    }
     let allow = allow_list::read(kernels.root()).map_err(RunError::from)?;
     let cells = selection::cells(suites.suites, &chosen_suites, &entries, options)?;
     // Files are packed before anything is downloaded: a missing one is told at once.

@@ -59,7 +59,7 @@ fn features_named(
         let kernels = [kernel].into_iter().chain(others.iter().copied());
         let mut wholes = kernels.filter_map(|kernel| kernel.whole);
         wholes.any(|whole| whole.function_names.contains(name))
-            || wanted_symbols().any(|known| known == name)
+            || wanted_symbols(kernel.dossier.arch()).any(|known| known == name)
     };
     let mut features: BTreeSet<String> = ["btf".to_owned()].into();
     for name in names {

@@ -9,6 +9,7 @@ use kernlab_proto::{Hello, suite::ARCHIVES};
 use super::cell::{Heard, MARGIN, Planned, Setting, SuiteCell};
 use crate::{
     checkpoints::Checkpoints,
+    guest_programs,
     lab::{Guest, Job, JobOutput, LabError, Primed, Ready},
     qemu::InjectedFile,
 };
@@ -68,8 +69,11 @@ pub(super) fn start(
         host: host.to_owned(),
     };
     let mut bootable = bootable.clone();
-    let program =
-        InjectedFile { guest: CONDUCTOR.to_owned(), host: setting.guest.join("kernlab-conductor") };
+    // The machine could not be set up without them.
+    let programs = guest_programs::of_arch(setting.guest, bootable.machine.arch)
+        .unwrap_or_else(|_| setting.guest.to_owned());
+    let host = programs.join("kernlab-conductor");
+    let program = InjectedFile { guest: CONDUCTOR.to_owned(), host };
     bootable.machine.injected = vec![program, archive("1-system", &packed.system)];
     let mut files = vec![archive("3-job", job)];
     files.extend(cell.more.iter().cloned());

@@ -79,6 +79,7 @@ mod tests {
             release: "6.1.0".to_owned(),
             version: Some("#2 SMP".to_owned()),
             sha256: None,
+            arch: kernlab_kernels::Arch::X86_64,
             image: Image { bzimage: None, vmlinux: Some("/store/vmlinux".into()) },
             config: None,
             has_btf: None,

@@ -18,7 +18,7 @@ use crate::workbench::{image, kernel, program};
 fn the_answer_is_found_once_and_its_machine_boots() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
-    let qemu = Binary::find().unwrap();
+    let qemu = Binary::find(kernel().arch).unwrap();
     let image = image(&program("kernlab-agent"), &[]);
     let ask = || decide(&store, &qemu, kernel(), &image).unwrap();
     kernel();
@@ -39,7 +39,8 @@ fn the_answer_is_found_once_and_its_machine_boots() {
     assert_eq!(ask().accelerator, accelerator);
     assert!(again.elapsed() < Duration::from_millis(500), "{:?}", again.elapsed());
 
-    let machine = MachineSpec::new(accelerator, kernel().image.fastest(), &image.path);
+    let machine =
+        MachineSpec::new(kernel().arch, accelerator, kernel().image.fastest(), &image.path);
     let guest = Guest::boot(&Bootable::new(qemu, machine), BOOT_TIMEOUT).unwrap();
     guest.power_off();
 }

@@ -110,7 +110,7 @@ fn without_qemu_the_error_names_the_variable() {
     // The variable only affects this process: nextest runs every test in its own.
     // SAFETY: no other thread of this test reads the environment.
     unsafe { std::env::set_var("KERNLAB_QEMU", "/nonexistent") };
-    let error = LabError::from(Binary::find().unwrap_err());
+    let error = LabError::from(Binary::find(kernel().arch).unwrap_err());
     assert_eq!(error.reason(), Reason::QemuFailed);
     let message = error.verdict().message;
     assert!(message.contains("KERNLAB_QEMU names /nonexistent"), "{message}");

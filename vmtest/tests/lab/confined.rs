@@ -53,7 +53,7 @@ fn a_running_qemu_gains_no_rights() {
 #[test]
 fn a_qemu_without_a_sandbox_still_gains_no_rights() {
     let mut machine = machine();
-    machine.qemu = Binary::find().unwrap().without_sandbox();
+    machine.qemu = Binary::find(machine.machine.arch).unwrap().without_sandbox();
     let guest = kernlab_vmtest::lab::Guest::boot(&machine, kernlab_vmtest::lab::BOOT_TIMEOUT);
     let _guest = guest.unwrap_or_else(|error| panic!("{error}"));
     let status = fs::read_to_string(format!("/proc/{}/status", our_qemu())).unwrap();

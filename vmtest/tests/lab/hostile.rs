@@ -33,7 +33,10 @@ fn pretend(dir: &Path, messages: &[GuestMessage], script: &str) -> Bootable {
     header[18] = 62;
     fs::write(&kernel, header).unwrap();
     // KVM has the shortest timeouts.
-    Bootable::new(Binary::at(qemu), MachineSpec::new(Accelerator::Kvm, kernel, "/image"))
+    Bootable::new(
+        Binary::at(qemu),
+        MachineSpec::new(Arch::X86_64, Accelerator::Kvm, kernel, "/image"),
+    )
 }
 
 fn hello() -> GuestMessage {

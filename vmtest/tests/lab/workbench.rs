@@ -65,10 +65,11 @@ pub(crate) fn image(pid_1: &Path, modules: &[Module]) -> Initramfs {
 
 /// A machine that boots this initramfs, with the fault agent injected.
 pub(crate) fn machine_with(image: &Initramfs, words: &[&str]) -> Bootable {
-    let mut machine = MachineSpec::new(Accelerator::Tcg, kernel().image.fastest(), &image.path);
+    let mut machine =
+        MachineSpec::new(kernel().arch, Accelerator::Tcg, kernel().image.fastest(), &image.path);
     machine.injected = vec![InjectedFile::program(program("kernlab-fault-agent"))];
     machine.kernel_words = words.iter().map(|word| (*word).to_owned()).collect();
-    Bootable::new(Binary::find().expect("QEMU is installed"), machine)
+    Bootable::new(Binary::find(kernel().arch).expect("QEMU is installed"), machine)
 }
 
 /// A machine with the agent.

@@ -3,7 +3,7 @@
  * Files that are created and unlinked, with the time between. A file is known by the address of its
  * dentry, which is the same from creation to unlink, whatever it is renamed to.
  */
-#include "arch_x86_64.h"
+#include "arch.h"
 #include "file.h"
 
 /* When each file was created. One whose creation fails in the end stays here, and is overwritten if

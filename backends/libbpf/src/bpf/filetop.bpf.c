@@ -7,7 +7,7 @@
  * A counter belongs to one thread, which is in one call at a time, so nothing is counted twice or
  * overwritten, and no addition needs to be atomic.
  */
-#include "arch_x86_64.h"
+#include "arch.h"
 #include "file.h"
 #include "syscall.h"
 

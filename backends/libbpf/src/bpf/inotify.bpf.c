@@ -3,7 +3,7 @@
  * The halves of a rename, where the kernel hands them to an inotify group. Which argument is which
  * differs between kernels and comes from the plan.
  */
-#include "arch_x86_64.h"
+#include "arch.h"
 #include "file.h"
 
 struct {

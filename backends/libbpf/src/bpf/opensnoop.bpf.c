@@ -5,7 +5,7 @@
  *
  * The name is read on exit: by then the kernel itself has read it, so that its page is there.
  */
-#include "arch_x86_64.h"
+#include "arch.h"
 #include "syscall.h"
 
 struct {

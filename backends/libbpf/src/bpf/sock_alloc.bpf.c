@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (MIT OR Apache-2.0) OR GPL-2.0-only */
 /* Sockets at the moment that they get their file. */
-#include "arch_x86_64.h"
+#include "arch.h"
 
 #ifdef KERNLAB_CORE
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)

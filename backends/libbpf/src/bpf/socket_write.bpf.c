@@ -5,7 +5,7 @@
  * give the descriptor to another file while the call is under way. On exit the socket tells its
  * addresses: the call itself may have given it some, as sendto(2) does to a socket without a port.
  */
-#include "arch_x86_64.h"
+#include "arch.h"
 #include "syscall.h"
 
 struct {

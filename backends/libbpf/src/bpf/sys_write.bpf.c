@@ -3,7 +3,7 @@
  * Completed write(2) calls: the arguments on entry, the result on exit, joined per thread. Either at the
  * tracepoints or at the function behind them; the plan decides.
  */
-#include "arch_x86_64.h"
+#include "arch.h"
 #include "syscall.h"
 
 struct {

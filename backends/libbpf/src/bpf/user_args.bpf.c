@@ -6,7 +6,7 @@
  * one with every other program of their kind on the same CPU (bpf_enable_priv_stack, kernel/bpf/verifier.c):
  * the next thread's call would overwrite this one's. So an event is built in the thread's own entry.
  */
-#include "arch_x86_64.h"
+#include "arch.h"
 
 /* Never written to: what an entry begins as. */
 struct {

@@ -49,7 +49,8 @@ pub fn lacking(dossier: &Dossier, names: &BTreeSet<String>) -> Vec<String> {
             lacking.push(format!("no helper `bpf_{name}` for kprobe programs"));
         }
     }
-    let symbols: BTreeSet<_> = wanted_symbols().filter(|name| names.contains(*name)).collect();
+    let symbols: BTreeSet<_> =
+        wanted_symbols(dossier.arch()).filter(|name| names.contains(*name)).collect();
     for name in symbols {
         match dossier.symbol(name) {
             SymbolState::Present => {}

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{btf::Prototype, scenario::Scenario};
+use crate::{btf::Prototype, facts::KernelFacts, scenario::Scenario};
 
 /// A function whose calls the `many_args` tracer reports.
 #[derive(Debug, PartialEq, Eq)]
@@ -128,6 +128,14 @@ impl Function {
             pointees: &[],
         },
     ];
+
+    /// Data that one of its arguments points to, and that the symbol table does not list: the argument could
+    /// not be told from others.
+    pub(super) fn unlisted(&self, facts: &KernelFacts) -> Option<&'static str> {
+        let is_data = |name: &&str| name.starts_with("key_type_");
+        let mut data = self.pointees.iter().copied().filter(is_data);
+        data.find(|name| !facts.symbols.contains_key(*name))
+    }
 
     /// The function that a scenario of `many_args` is about.
     ///

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::catalog::matrix::{Arch, Entry, Release, RpmDir, Source};
+use crate::catalog::matrix::{Entry, Release, RpmDir, Source};
 
 /// The first line of an entry.
 const HEADER: &str = "[[kernel]]";
@@ -67,9 +67,7 @@ pub(super) fn entry(entry: &Entry) -> String {
     if let Some(release) = &entry.release {
         add("release", release.to_string().into());
     }
-    let arch = match entry.arch {
-        Arch::X86_64 => "x86_64",
-    };
+    let arch = entry.arch.name();
     add("arch", arch.into());
     add("tier", entry.tier.name().into());
     let modes: Vec<toml::Value> = entry.btf.iter().map(|mode| mode.name().into()).collect();

@@ -2,6 +2,11 @@
 
 use std::{arch::asm, io};
 
+/// Completes "could not".
+pub(super) const OPENED_BY: &str = "use I/O ports";
+/// The kernel's options that this needs.
+pub(super) const NEEDED: &str = "CONFIG_X86_IOPL_IOPERM";
+
 /// The port to write a selector of 16 bits to.
 const SELECTOR: u16 = 0x510;
 /// The port to read the selected item's bytes from, one after the other.

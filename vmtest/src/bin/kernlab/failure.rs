@@ -73,7 +73,7 @@ impl From<OpenError> for Failure {
 impl From<GuestProgramsError> for Failure {
     fn from(error: GuestProgramsError) -> Self {
         let exit = match error {
-            GuestProgramsError::None => Exit::Usage,
+            GuestProgramsError::None | GuestProgramsError::NotOfArch { .. } => Exit::Usage,
             GuestProgramsError::Unpack { .. } => Exit::Infrastructure,
         };
         Failure { exit, message: chain(&error) }
@@ -105,9 +105,10 @@ impl From<SuiteRunError> for Failure {
             SuiteRunError::Pack { ref source, .. } if source.is_about_the_store() => {
                 Failure::infrastructure(&error)
             }
-            SuiteRunError::Pack { .. } | SuiteRunError::NoSuite { .. } | SuiteRunError::Glob(_) => {
-                Failure::usage(chain(&error))
-            }
+            SuiteRunError::Pack { .. }
+            | SuiteRunError::Foreign { .. }
+            | SuiteRunError::NoSuite { .. }
+            | SuiteRunError::Glob(_) => Failure::usage(chain(&error)),
         }
     }
 }

@@ -11,7 +11,7 @@ mod verify;
 
 use clap::{Args, Subcommand};
 use kernlab_cli::{Exit, Scope};
-use kernlab_kernels::{Entry, Kernels, LockedKernel, SelectError, Selection, State, chain};
+use kernlab_kernels::{Archs, Entry, Kernels, LockedKernel, SelectError, Selection, State, chain};
 use serde::Serialize;
 
 pub(crate) use self::progress::Progress;
@@ -52,6 +52,9 @@ pub(crate) enum Command {
     /// Print which of these kernels have to be built first.
     #[command(hide = true)]
     Unbuilt(build::Unbuilt),
+    /// Print the architectures of these kernels.
+    #[command(hide = true)]
+    Architectures(build::Unbuilt),
     /// Remove from the store what no lock names, or enough to keep the store within a size.
     #[command(after_help = "Example:\n  kernlab kernels gc --keep 10G")]
     Gc(gc::Gc),
@@ -117,6 +120,7 @@ pub(crate) fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Build(build) => build::run(kernels, build),
         Command::Check(check) => check::run(kernels, check),
         Command::Unbuilt(unbuilt) => Ok(build::run_unbuilt(&kernels, unbuilt)),
+        Command::Architectures(chosen) => Ok(build::run_architectures(&kernels, chosen)),
         Command::Gc(gc) => gc::run(&kernels, gc),
         Command::Dossier(dossier) => dossier::run(kernels, dossier),
         Command::Add(add) => add::run(&kernels, add),
@@ -131,6 +135,7 @@ struct Row<'a> {
     release: Option<String>,
     locked: Option<String>,
     version: Option<String>,
+    arch: &'static str,
     tier: &'static str,
     btf: Vec<&'static str>,
     source: String,
@@ -146,6 +151,7 @@ fn row<'a>(kernels: &'a Kernels, entry: &'a Entry) -> Row<'a> {
         release: entry.release.as_ref().map(ToString::to_string),
         locked: locked.as_ref().map(|kernel| kernel.release.clone()),
         version: locked.as_ref().map(|kernel| kernel.version.clone()),
+        arch: entry.arch.name(),
         tier: entry.tier.name(),
         btf: entry.btf.iter().map(|mode| mode.name()).collect(),
         source: entry.source.to_string(),
@@ -213,7 +219,8 @@ fn state(state: State) -> &'static str {
 fn select_all(kernels: &Kernels, selectors: &[String]) -> Result<Vec<Entry>, SelectError> {
     let all = ["all".to_owned()];
     let selectors = if selectors.is_empty() { &all[..] } else { selectors };
-    Ok(kernels.select(&Selection::of(selectors))?.entries)
+    let selection = Selection { archs: Archs::All, ..Selection::of(selectors) };
+    Ok(kernels.select(&selection)?.entries)
 }
 
 fn run_update(kernels: &Kernels, arguments: &Update) -> Result<Exit, Failure> {

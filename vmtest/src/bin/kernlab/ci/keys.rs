@@ -2,7 +2,7 @@
 
 use clap::Args;
 use kernlab_cli::Exit;
-use kernlab_kernels::{Digest, Entry, Kernels, Silent};
+use kernlab_kernels::{Arch, Digest, Entry, Kernels, Silent};
 use kernlab_vmtest::{
     accel::{self, Expected},
     checkpoints::Checkpoints,
@@ -35,7 +35,8 @@ pub(super) fn run(Arguments { choice }: &Arguments) -> Result<Exit, Failure> {
     };
     let entries = suite::run::entries(&kernels, &options, &project, &Silent)?;
     let locked = Digest::of(describe(&kernels, &entries).as_bytes());
-    let qemu = Binary::find().map_err(|error| Failure::infrastructure(&error))?;
+    let qemu = Binary::find(Arch::of_this_program().unwrap_or_default())
+        .map_err(|error| Failure::infrastructure(&error))?;
     let machine = Checkpoints::of(kernels.store())
         .circumstances(&qemu)
         .map_err(|error| Failure::from(error).of("cannot read QEMU: "))?;

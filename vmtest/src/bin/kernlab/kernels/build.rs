@@ -1,5 +1,7 @@
 //! `kernlab kernels build`: builds kernels from source.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use kernlab_cli::{Exit, Scope};
 use kernlab_core::outcome::Reason;
@@ -93,5 +95,16 @@ pub(super) fn run_unbuilt(kernels: &Kernels, arguments: &Unbuilt) -> Exit {
             println!("{} {btf}", entry.id);
         }
     }
+    Exit::Success
+}
+
+/// Prints the architectures of the selected kernels. `cargo xtask` then builds the programs for their
+/// guests.
+pub(super) fn run_architectures(kernels: &Kernels, arguments: &Unbuilt) -> Exit {
+    // As above.
+    let chosen = kernels.select(&selection::selection(&arguments.scope, &arguments.selectors));
+    let entries = chosen.map_or_else(|_| Vec::new(), |chosen| chosen.entries);
+    let archs: BTreeSet<_> = entries.iter().map(|entry| entry.arch.name()).collect();
+    archs.into_iter().for_each(|arch| println!("{arch}"));
     Exit::Success
 }

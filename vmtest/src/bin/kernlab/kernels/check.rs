@@ -5,7 +5,7 @@ use std::{fmt::Write as _, path::Path};
 use clap::Args;
 use kernlab_cli::{Exit, Scope};
 use kernlab_kernels::{
-    Config, Examined, ImageTraits, Kernels, Suitability, Unsatisfied, Value, chain, examine,
+    Arch, Config, Examined, ImageTraits, Kernels, Suitability, Unsatisfied, Value, chain, examine,
 };
 
 use super::progress::Progress;
@@ -82,8 +82,9 @@ fn of_matrix(
 fn render(name: &str, examined: &Examined) -> (String, Exit) {
     let mut text =
         format!("{name}: {}\n", examined.release.as_deref().unwrap_or("release unknown"));
-    if let Some(ImageTraits { pvh, btf }) = examined.image {
+    if let Some(ImageTraits { arch, pvh, btf }) = examined.image {
         let starts = match pvh {
+            _ if arch == Arch::Aarch64 => "boots through its Image, for arm64",
             Some(true) => "boots through its PVH entry point",
             Some(false) => {
                 "boots through its bzImage, a second slower than through a PVH entry point"
@@ -156,7 +157,7 @@ mod tests {
         let lines = include_str!("../../../../../kernels/kconfig/lab.config");
         let lines = format!("CONFIG_X86_64=y\n{lines}");
         let config = config.map(|gone| Config::parse(&lines.replace(gone, "")).unwrap());
-        let image = Some(ImageTraits { pvh: Some(false), btf: Some(false) });
+        let image = Some(ImageTraits { arch: Arch::X86_64, pvh: Some(false), btf: Some(false) });
         Examined { release: Some("5.4.273".to_owned()), image, config }
     }
 

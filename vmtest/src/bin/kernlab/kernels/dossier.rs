@@ -125,7 +125,7 @@ fn facts(Row { id, dossier, .. }: &Row) -> String {
     };
     missing("no helpers", lacking(&features.helpers));
     missing("no map types", lacking(&features.maps));
-    let symbols = wanted_symbols().collect::<std::collections::BTreeSet<_>>();
+    let symbols = wanted_symbols(dossier.arch()).collect::<std::collections::BTreeSet<_>>();
     let symbols = symbols.into_iter().filter_map(|name| match dossier.symbol(name) {
         SymbolState::Present => None,
         SymbolState::Absent => Some(name.to_owned()),
