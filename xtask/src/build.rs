@@ -5,11 +5,13 @@ use std::{
     ffi::{OsStr, OsString},
     fs,
     io::{self, IsTerminal as _},
-    os::unix::process::CommandExt as _,
+    os::unix::{fs::symlink, process::CommandExt as _},
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
+
+mod arm64;
 
 use anyhow::{Context as _, Result, ensure};
 use xshell::{Shell, cmd};
@@ -19,7 +21,7 @@ use crate::{
     setup::{self, Consent, Purpose},
 };
 
-/// The architecture of the guests, as rustc names it.
+/// The architecture of most guests, as rustc names it.
 const GUEST_TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The packages whose programs go into the guest.
 const GUEST_PACKAGES: [&str; 4] =
@@ -46,6 +48,23 @@ impl GuestPrograms {
     pub(crate) fn given() -> Option<Self> {
         let dir = env::var_os(GUEST_VARIABLE).filter(|dir| !dir.is_empty())?;
         Some(GuestPrograms(dir.into()))
+    }
+
+    /// Builds those for guests of arm64 as well, and puts them into a directory of their own in this one.
+    pub(crate) fn with_arm64(&self) -> Result<()> {
+        let GuestPrograms(dir) = self;
+        setup::ensure(Consent::Ask, Purpose::Arm64)?;
+        let GuestPrograms(built) =
+            build_guest_programs("the programs of arm64's guests", &arm64::build())?;
+        let link = dir.join(arm64::ARCH);
+        if fs::read_link(&link).is_ok_and(|to| to == built) {
+            return Ok(());
+        }
+        // Another process may link the same directory now.
+        let fresh = dir.join(format!("{}.{}", arm64::ARCH, std::process::id()));
+        symlink(&built, &fresh)
+            .and_then(|()| fs::rename(&fresh, &link))
+            .with_context(|| format!("failed to link {}", link.display()))
     }
 
     /// The directory as text, for the environment of a command that is also printed.
@@ -81,18 +100,40 @@ pub(crate) fn after_setup(consent: Consent, purpose: Purpose) -> Result<(GuestPr
 ///
 /// They have their own flags and profile, and so their own directory: the host's builds stay fresh.
 pub(crate) fn guest_programs() -> Result<GuestPrograms> {
+    build_guest_programs("the guest's programs", &guest_build(GUEST_TARGET))
+}
+
+/// The build of the programs for guests of this target.
+fn guest_build(target: &str) -> Invocation {
     let packages = GUEST_PACKAGES.iter().flat_map(|package| ["--package", package]);
     let (variable, flags) =
         guest_flags(env::var("CARGO_ENCODED_RUSTFLAGS").ok(), env::var("RUSTFLAGS").ok());
-    let build = Invocation::cargo(["build", "--profile", "guest", "--target", GUEST_TARGET])
+    Invocation::cargo(["build", "--profile", "guest", "--target", target])
         .args(packages)
-        .env(variable, flags);
-    let build = CargoBuild::start("the guest's programs", &build, Beside::Nothing)?;
-    let programs = build.finish()?;
+        .env(variable, flags)
+}
+
+fn build_guest_programs(what: &'static str, build: &Invocation) -> Result<GuestPrograms> {
+    let programs = CargoBuild::start(what, build, Beside::Nothing)?.finish()?;
     let mut dirs = programs.iter().filter_map(|program| program.parent());
     let dir = dirs.next().context("cargo built no program for the guest")?;
     ensure!(dirs.all(|other| other == dir), "cargo put the guest's programs in many directories");
     Ok(GuestPrograms(dir.to_owned()))
+}
+
+/// Also builds the programs for guests of other architectures, if one of the kernels that these words of a
+/// command line select is of one: who has none of them pays nothing.
+pub(crate) fn for_kernels(
+    guest: GuestPrograms,
+    tool: &HostTool,
+    selection: &[OsString],
+) -> Result<GuestPrograms> {
+    let args = ["kernels", "architectures"].map(OsString::from);
+    let asked = tool.ask(&[&args[..], selection].concat())?;
+    if asked.lines().any(|arch| arch == arm64::ARCH) {
+        guest.with_arm64()?;
+    }
+    Ok(guest)
 }
 
 /// Builds the host tool, and the test binary whose tests are the cells.

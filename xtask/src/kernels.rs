@@ -34,7 +34,8 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
     let command = command.unwrap_or_default();
     let (guest, tool) = if BOOT.contains(&command) {
         let (guest, tool) = build::after_setup(Consent::Ask, Purpose::Work)?;
-        (Some(guest), tool)
+        let selection = selection(args.rest.get(1..).unwrap_or_default());
+        (Some(build::for_kernels(guest, &tool, &selection)?), tool)
     } else {
         (None, build::host_tool()?)
     };
@@ -52,10 +53,12 @@ fn selection(args: &[OsString]) -> Vec<OsString> {
     let mut selection = Vec::new();
     while let Some(word) = args.next() {
         let text = word.to_string_lossy();
-        if text == "--tier" {
+        if text == "--tier" || text == "--arch" {
             selection.push(word.clone());
             selection.extend(args.next().cloned());
-        } else if text.starts_with("--tier=") || !text.starts_with('-') {
+        } else if ["--tier=", "--arch="].iter().any(|name| text.starts_with(name))
+            || !text.starts_with('-')
+        {
             selection.push(word.clone());
         }
     }
@@ -114,6 +117,7 @@ mod tests {
     #[case("--locked 5.15 --json", "5.15")]
     #[case("5.15 --tier all", "5.15 --tier all")]
     #[case("--tier=extended --locked", "--tier=extended")]
+    #[case("6.1 --arch aarch64", "6.1 --arch aarch64")]
     #[case("--tier", "--tier")]
     fn the_value_of_an_option_is_no_selector(#[case] given: &str, #[case] expected: &str) {
         let given: Vec<OsString> = given.split(' ').map(Into::into).collect();

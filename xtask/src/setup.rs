@@ -213,6 +213,7 @@ fn agree(purpose: Purpose, consent: Consent) -> Result<()> {
             Purpose::Release => " --only release",
             Purpose::Fuzz => " --only fuzz",
             Purpose::Mutants => " --only mutants",
+            Purpose::Arm64 => " --only arm64",
             Purpose::Build | Purpose::BuildBtf => " --builds",
         };
         bail!("cannot ask without a terminal: run `cargo xtask setup --yes{builds}`");

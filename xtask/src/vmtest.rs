@@ -6,8 +6,8 @@
 use std::{env, ffi::OsString};
 
 use anyhow::Result;
-use clap::ValueEnum as _;
-use kernlab_cli::{Exit, RunOptions, Selected};
+use clap::{ValueEnum as _, builder::PossibleValue};
+use kernlab_cli::{Exit, RunOptions, Scope, Selected};
 
 use crate::{
     build, kernels,
@@ -28,15 +28,21 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
         return Err(build::host_tool()?.exec("run", &given, None));
     }
     let (guest, tool) = build::after_setup(Consent::Ask, Purpose::Work)?;
-    let tool = kernels::with_installer(tool, &selection(&args.options.selected))?;
+    let selection = selection(&args.options.selected);
+    let guest = build::for_kernels(guest, &tool, &selection)?;
+    let tool = kernels::with_installer(tool, &selection)?;
     Err(tool.exec("run", &given, Some(&guest)))
 }
 
 /// The kernels asked for, as the commands of `kernels` take them.
 fn selection(selected: &Selected) -> Vec<OsString> {
-    let tier = selected.scope.tier.and_then(|tier| tier.to_possible_value());
-    let tier = tier.map(|tier| ["--tier".into(), tier.get_name().into()]);
-    selected.kernels.iter().map(Into::into).chain(tier.into_iter().flatten()).collect()
+    let Scope { tier, arch, .. } = &selected.scope;
+    let option = |name: &str, value: Option<PossibleValue>| -> Vec<OsString> {
+        value.into_iter().flat_map(|value| [name.into(), value.get_name().into()]).collect()
+    };
+    let tier = option("--tier", tier.and_then(|tier| tier.to_possible_value()));
+    let arch = option("--arch", arch.and_then(|arch| arch.to_possible_value()));
+    selected.kernels.iter().map(Into::into).chain(tier).chain(arch).collect()
 }
 
 #[cfg(test)]
@@ -54,6 +60,7 @@ mod tests {
 
     #[rstest]
     #[case("", "")]
+    #[case("--kernel 6.1 --arch arm64", "6.1 --arch aarch64")]
     #[case("--backend aya --kernel 5.15 --tier extended --kernel 6.1", "5.15 6.1 --tier extended")]
     fn the_tier_says_which_kernels_are_meant(#[case] line: &str, #[case] expected: &str) {
         let line = ["vmtest"].into_iter().chain(line.split_whitespace());

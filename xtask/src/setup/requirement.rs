@@ -105,6 +105,8 @@ pub(crate) enum Purpose {
     Mutants,
     /// To make a release.
     Release,
+    /// To boot kernels of arm64.
+    Arm64,
     /// To build kernels from their source.
     Build,
     /// To build kernels with type information.
@@ -368,6 +370,30 @@ pub(crate) const ALL: &[Requirement] = &[
         purpose: Purpose::Release,
         origin: Origin::Crate(DEB),
         detect: |machine| detect::crate_program(machine, &DEB),
+    },
+    Requirement {
+        name: "QEMU for arm64",
+        why: "boots kernels of arm64",
+        purpose: Purpose::Arm64,
+        origin: Origin::Packages(Packages {
+            apt: &["qemu-system-arm"],
+            dnf: &["qemu-system-aarch64-core"],
+            pacman: &["qemu-system-aarch64"],
+        }),
+        detect: |machine| detect::program(machine, "qemu-system-aarch64"),
+    },
+    Requirement {
+        name: "C compiler for arm64",
+        why: "links the programs of arm64's guests, and compiles libbpf for them",
+        purpose: Purpose::Arm64,
+        origin: Origin::Packages(Packages {
+            apt: &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"],
+            dnf: &["gcc-aarch64-linux-gnu"],
+            pacman: &["aarch64-linux-gnu-gcc"],
+        }),
+        detect: |machine| {
+            detect::programs(machine, &["aarch64-linux-gnu-gcc", "aarch64-linux-gnu-ar"])
+        },
     },
     Requirement {
         name: "gcc and make",
