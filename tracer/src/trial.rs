@@ -1,7 +1,10 @@
 //! Tries what the kernel's BPF can do.
 
 use kernlab_core::facts::ProbeResult;
-use nix::errno::Errno;
+use nix::{
+    errno::Errno,
+    unistd::{SysconfVar, sysconf},
+};
 
 use crate::bpf::{
     Assembler, FUNC_PROBE_READ_KERNEL, MapKind, ProgramKind, Register, create, create_of_type,
@@ -17,9 +20,15 @@ fn answer<T>(result: Result<T, Errno>) -> ProbeResult {
     }
 }
 
+/// The size of the kernel's pages: on arm64 they may be larger than elsewhere.
+fn page() -> u32 {
+    let size = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
+    size.and_then(|size| u32::try_from(size).ok()).unwrap_or(4096)
+}
+
 /// Creates a ring buffer.
 pub(crate) fn ring_buffer() -> ProbeResult {
-    answer(create(MapKind::RingBuffer, 0, 0, 4096))
+    answer(create(MapKind::RingBuffer, 0, 0, page()))
 }
 
 /// Loads a kprobe program that calls the helper.
@@ -60,7 +69,7 @@ fn smallest_map(number: u32) -> Option<(u32, u32, u32)> {
         // Neither keys nor look-ups.
         22 | 23 => (0, 4, 1),
         // Only whole pages, and nothing to look up.
-        27 | 31 => (0, 0, 4096),
+        27 | 31 => (0, 0, page()),
         // A bloom filter has no keys.
         30 => (0, 8, 1),
         1 | 2 | 5..=7 | 9 | 10 => (4, 8, 1),
