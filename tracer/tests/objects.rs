@@ -12,7 +12,7 @@ use kernlab_core::{
     outcome::Reason,
 };
 use kernlab_kernels::{Kernels, Silent};
-use kernlab_libbpf::source;
+use kernlab_libbpf::source::{self, Variant};
 use kernlab_vmtest::{
     checkpoints::Checkpoints,
     lab::{Exit, Job, Limits},
@@ -27,7 +27,7 @@ fn object(name: &str) -> Vec<u8> {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/objects");
     let file = format!("{name}.bpf.c");
     fs::copy(fixtures.join(&file), dir.path().join(&file)).unwrap();
-    fs::read(source::compile(dir.path(), name).unwrap()).unwrap()
+    fs::read(source::compile(dir.path(), name, Variant::RING_LAYOUT).unwrap()).unwrap()
 }
 
 /// Loads and attaches an object in a guest, without the kernel's type information if that is `hidden`.
