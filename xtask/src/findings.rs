@@ -107,20 +107,44 @@ fn locked_release(entry: &str) -> Result<String> {
     Ok(kernel.with_context(|| format!("kernels.lock has no {entry}"))?.release)
 }
 
+/// The kernels of the matrix that have no BTF to hide.
+fn entries_without_btf() -> Result<BTreeSet<String>> {
+    #[derive(serde::Deserialize)]
+    struct Matrix {
+        kernel: Vec<Kernel>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Kernel {
+        id: String,
+        btf: Vec<String>,
+    }
+    let text = fs::read_to_string(workspace::root().join("kernels.toml"))?;
+    let matrix: Matrix = toml::from_str(&text).context("kernels.toml is damaged")?;
+    let has_none = |kernel: &Kernel| !kernel.btf.iter().any(|mode| mode == "masked");
+    Ok(matrix.kernel.into_iter().filter(has_none).map(|kernel| kernel.id).collect())
+}
+
 /// Runs the suites, and keeps what they show.
 fn observe(lab: &Lab, claims: &Claims, args: &Args) -> Result<Exit> {
     let mut results = Results::read_or_none(&results_file())?;
+    let without_btf = entries_without_btf()?;
     for release in chosen(claims, &args.releases) {
         // bcc compiles with the headers of one kernel.
         let own = [claims.releases[release].clone()];
         let root = root::of(release, root::ALL, Some(&locked_release(&own[0])?))?;
         let given = &args.kernels[..];
+        let masked: Vec<String> =
+            given.iter().filter(|kernel| !without_btf.contains(*kernel)).cloned().collect();
+        let hides_btf = given.is_empty() || !masked.is_empty();
         for (file, kernels, btf) in [
             ("libbpf-tools.toml", given, None),
-            ("libbpf-tools.toml", given, Some("masked")),
+            ("libbpf-tools.toml", &masked[..], Some("masked")),
             ("bpftrace.toml", given, None),
             ("bcc.toml", &own[..], None),
         ] {
+            if btf.is_some() && !hides_btf {
+                continue;
+            }
             let suites = Suites { file: root.dir.join(file), suite: args.suite.clone(), btf };
             if let Some(report) = lab.test(&suites, kernels)? {
                 results.add(release, root.versions.clone(), &report)?;
