@@ -130,6 +130,8 @@ fn processor() -> &'static str {
 mod tests {
     use std::path::PathBuf;
 
+    use kernlab_kernels::Arch;
+
     use super::*;
     use crate::qemu::{Accelerator, Binary, MachineSpec};
 

@@ -9,6 +9,7 @@ use std::{
 };
 
 use kernlab_core::outcome::{Outcome, Reason};
+use kernlab_kernels::Arch;
 use kernlab_proto::{Begin, Exit, GuestMessage, Hello, HostMessage, RunReport, Stream, encode};
 use kernlab_vmtest::{
     lab::{Bootable, Guest, Job, LabError, LabErrorKind, Limits, Phase},
