@@ -322,7 +322,12 @@ mod tests {
 
     #[rstest]
     #[case::one_scenario("CONFIG_KEYS=y", "# CONFIG_KEYS is not set", true, &["many_args/key_alloc"])]
-    #[case::a_tracer("CONFIG_UPROBES=y", "", true, &["user_args/eight_ints", "user_args/pie_and_static"])]
+    #[case::a_tracer(
+        "CONFIG_UPROBES=y",
+        "",
+        true,
+        &["user_args/eight_ints", "user_args/pie_and_static", "user_args/two_at_once", "user_args/full_pending"]
+    )]
     #[case::every_tracer("CONFIG_KPROBES=y", "# CONFIG_KPROBES is not set", false, &[])]
     #[case::a_module("CONFIG_INET=y", "CONFIG_INET=m", false, &[])]
     #[case::not_for_distributions("CONFIG_CGROUPS=y", "", true, &[])]

@@ -1,6 +1,7 @@
 //! Which repositories an update trusts, and what it writes.
 
 use super::*;
+use crate::Arch;
 
 #[test]
 fn an_update_that_changes_nothing_writes_nothing() {
@@ -128,7 +129,11 @@ fn the_matrix_of_the_project_is_sound() {
         let entry = matrix.entries.iter().find(|entry| entry.id == kernel.id);
         assert!(entry.is_some_and(|entry| kernel.is_of(entry)), "{} is stale", kernel.id);
     }
-    // Releases are in ascending order, so that those in reports and selections are too.
-    let releases: Vec<_> = matrix.entries.iter().filter_map(|e| e.release.clone()).collect();
+    // Releases of an architecture are in ascending order, so that those in reports and selections are too.
+    let releases: Vec<_> = matrix
+        .entries
+        .iter()
+        .filter_map(|e| Some((e.arch != Arch::X86_64, e.release.clone()?)))
+        .collect();
     assert!(releases.is_sorted(), "{releases:?}");
 }

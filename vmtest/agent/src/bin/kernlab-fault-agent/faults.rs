@@ -213,7 +213,10 @@ struct Device {
 
 impl Device {
     fn open() -> io::Result<Self> {
-        let ports = Ports::open()?;
+        let ports = Ports::open().map_err(|error| {
+            let (how, needed) = (ports::OPENED_BY, ports::NEEDED);
+            io::Error::other(format!("could not {how}: {error} (the kernel needs {needed})"))
+        })?;
         let program = std::env::current_exe()?;
         let name = format!("opt/kernlab{}\0", program.display());
         ports.select(DIR);
