@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn scenarios_are_listed_with_what_they_are_about() {
         assert_eq!(
-            list(Some("user_args/*")),
+            list(Some("user_args/{eight_ints,pie_and_static}")),
             "user_args/eight_ints      a function in user space with 8 arguments and a result\n\
              user_args/pie_and_static  the same in a relocatable program and in one at fixed addresses\n"
         );
