@@ -29,9 +29,9 @@ const HEADER: usize = 16;
 /// Why bytes are not a message, or a message can't become bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// The bytes are not the start of a frame.
+    /// The bytes are not the start of a frame: those up to the first that is wrong.
     #[error("expected the start of a frame, found {0:02x?}")]
-    Magic([u8; 4]),
+    Magic(Vec<u8>),
     /// The peer was built from other sources.
     #[error("the peer speaks version {theirs} of the protocol, expected {VERSION}")]
     Version {
@@ -142,11 +142,9 @@ struct Header {
 impl Header {
     /// Rejects a header as early as its bytes allow, so that garbage never waits for more bytes.
     fn parse(bytes: &[u8], max: usize) -> Result<Option<Header>, FrameError> {
-        let seen = bytes.len().min(MAGIC.len());
-        if bytes[..seen] != MAGIC[..seen] {
-            let mut start = [0; 4];
-            start[..seen].copy_from_slice(&bytes[..seen]);
-            return Err(FrameError::Magic(start));
+        if let Some(wrong) = MAGIC.iter().zip(bytes).position(|(expected, found)| expected != found)
+        {
+            return Err(FrameError::Magic(bytes[..=wrong].to_vec()));
         }
         let Some((header, _)) = bytes.split_first_chunk::<HEADER>() else { return Ok(None) };
         let [_, _, _, _, v0, v1, r0, r1, l0, l1, l2, l3, c0, c1, c2, c3] = *header;
