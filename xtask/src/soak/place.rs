@@ -187,6 +187,20 @@ impl Place {
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
     }
 
+    /// Copies what the runs of a round wrote to where it survives the soak, and returns that directory.
+    pub(super) fn keep_evidence(&self, name: &str, before: &BTreeSet<String>) -> Result<PathBuf> {
+        let kept = workspace::root().join("target/soak/wrong").join(name);
+        fs::create_dir_all(&kept).with_context(|| format!("failed to make {}", kept.display()))?;
+        let in_checkout = self.runs_in_checkout();
+        let runs = in_checkout.difference(before).map(|name| self.runs.join(name));
+        let own = [self.reports(), self.project().join(".kernlab")];
+        let sh = Shell::new()?;
+        for from in runs.chain(own).filter(|from| from.exists()) {
+            cmd!(sh, "cp --archive {from} {kept}").quiet().run()?;
+        }
+        Ok(kept)
+    }
+
     /// Removes what runs of the soak left: their directories in the project, and those in the checkout
     /// that were not there before. Returns their size in bytes.
     pub(super) fn remove_runs(&self, before: &BTreeSet<String>) -> Result<u64> {

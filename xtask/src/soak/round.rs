@@ -121,6 +121,10 @@ impl Lab<'_> {
         if !(files.is_empty() || fault.leaves_temporary_files()) {
             outcome.wrong.push(format!("temporary files are left: {}", files.join(", ")));
         }
+        if !outcome.wrong.is_empty() {
+            let kept = self.place.keep_evidence(&mark, &before)?;
+            outcome.told.push(format!("kept in {}", kept.display()));
+        }
         outcome.runs_size = self.place.remove_runs(&before)?;
         Ok(outcome)
     }
@@ -170,7 +174,12 @@ impl Lab<'_> {
                 taskset.args(["-c", "0"]).arg(program);
                 taskset
             }
-            _ => Command::new(program),
+            // Ends with the soak, however that ends.
+            _ => {
+                let mut bound = Command::new("setpriv");
+                bound.args(["--pdeathsig", "TERM"]).arg(program);
+                bound
+            }
         };
         command
             .envs(environment.iter().cloned())
