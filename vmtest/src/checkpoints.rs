@@ -70,7 +70,7 @@ impl Checkpoints {
         if !accel::doubt(&self.store, bootable.machine.accelerator) {
             return Err(error);
         }
-        let (name, why) = (name(bootable), chain(&error));
+        let (name, why) = (&bootable.name, chain(&error));
         observer.notice(&format!("{name}: KVM does not run it, starting it without (TCG): {why}"));
         let mut emulated = bootable.clone();
         emulated.machine.accelerator = Accelerator::Tcg;
@@ -92,7 +92,7 @@ impl Checkpoints {
             let guest = Guest::boot(bootable, BOOT_TIMEOUT)?;
             observer.notice(&format!(
                 "{}: restoring the saved guest failed, booting one instead: {}",
-                name(bootable),
+                bootable.name,
                 chain(&error)
             ));
             self.forget(bootable);
@@ -122,7 +122,7 @@ impl Checkpoints {
             Ok(guest) => Ok(Some(guest)),
             Err(error) if error.is_about_restoring() => {
                 self.cache.discard(&key);
-                let (name, why) = (name(bootable), chain(&error));
+                let (name, why) = (&bootable.name, chain(&error));
                 observer.notice(&format!("{name}: restoring the primed guest failed: {why}"));
                 Ok(None)
             }
@@ -153,7 +153,7 @@ impl Checkpoints {
             Ok(state) => self.put(&key, &state, bootable, observer),
             Err(error) if error.outcome() == Outcome::KernelCrash => return Err(error),
             Err(error) => {
-                let (name, why) = (name(bootable), chain(&error));
+                let (name, why) = (&bootable.name, chain(&error));
                 observer.notice(&format!("{name}: could not save a primed guest: {why}"));
             }
         }
@@ -210,7 +210,7 @@ impl Checkpoints {
             Err(error) if error.is_about_saving() => {
                 observer.notice(&format!(
                     "{}: can't save guests, each one is booted: {}",
-                    name(bootable),
+                    bootable.name,
                     chain(&error)
                 ));
                 return Ok(None);
@@ -225,7 +225,7 @@ impl Checkpoints {
     fn put(&self, key: &Key, state: &Checkpoint, bootable: &Bootable, observer: &dyn Observer) {
         if let Err(error) = self.cache.put(key, state) {
             observer
-                .notice(&format!("{}: could not store the saved guest: {error}", name(bootable)));
+                .notice(&format!("{}: could not store the saved guest: {error}", bootable.name));
         }
     }
 
@@ -234,7 +234,7 @@ impl Checkpoints {
             Taken::Whole(state) => Some(state),
             Taken::Nothing => None,
             Taken::Damaged(why) => {
-                let name = name(bootable);
+                let name = &bootable.name;
                 observer.notice(&format!(
                     "{name}: the saved guest is damaged ({why}), saving it again"
                 ));
@@ -243,9 +243,4 @@ impl Checkpoints {
             }
         }
     }
-}
-
-/// The name of the machine in messages to the user.
-fn name(bootable: &Bootable) -> String {
-    bootable.machine.kernel.display().to_string()
 }

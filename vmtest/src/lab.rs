@@ -35,6 +35,8 @@ pub const BOOT_TIMEOUT: Duration = Duration::from_secs(15);
 /// What it takes to boot a guest.
 #[derive(Clone, Debug)]
 pub struct Bootable {
+    /// What messages call it: the kernel's id, or the path of a kernel that has none.
+    pub name: String,
     /// The QEMU to use.
     pub qemu: Binary,
     /// The machine.
@@ -44,9 +46,10 @@ pub struct Bootable {
 }
 
 impl Bootable {
-    /// A machine that captures its console in no file.
+    /// A machine that is called by its kernel's path, and captures its console in no file.
     pub fn new(qemu: Binary, machine: MachineSpec) -> Self {
-        Bootable { qemu, machine, console_file: None }
+        let name = machine.kernel.display().to_string();
+        Bootable { name, qemu, machine, console_file: None }
     }
 
     /// What executes the guest's instructions.

@@ -136,7 +136,7 @@ pub fn with(
     machine.kernel_words = kernel_words;
     machine.injected =
         programs.iter().map(|program| InjectedFile::program(guest.join(program))).collect();
-    Ok(Bootable::new(qemu, machine))
+    Ok(Bootable { name: kernel.id.clone(), ..Bootable::new(qemu, machine) })
 }
 
 /// The modules to load, in this order.
