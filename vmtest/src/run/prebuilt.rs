@@ -7,7 +7,7 @@ use std::{
     ffi::{OsStr, OsString},
     fs::{self, File},
     io::{self, Write as _},
-    path::{Path, PathBuf},
+    path::{self, Path, PathBuf},
     process::{Command, Stdio},
     time::SystemTime,
 };
@@ -28,8 +28,8 @@ const BINARY: &str = "kernlab-cells::cells";
 /// The arguments that tell nextest which tests there are: the cached answers if they are certainly
 /// still valid, otherwise those that make nextest query cargo.
 pub(super) fn arguments(root: &Path, cargo: &OsStr) -> Vec<OsString> {
-    let kept =
-        env::var_os(CELLS_VARIABLE).and_then(|cells| kept(root, cargo, Path::new(&cells)).ok());
+    let kept = env::var_os(CELLS_VARIABLE)
+        .and_then(|cells| kept(root, cargo, &path::absolute(cells).ok()?).ok());
     match kept {
         Some([workspace, binaries]) => vec![
             "--cargo-metadata".into(),
