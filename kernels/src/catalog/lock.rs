@@ -378,6 +378,34 @@ mod tests {
         assert_eq!(lock.render(["b", "a"].into_iter()), text);
     }
 
+    /// An unknown key, or one that is left out, would say less than was meant.
+    #[test]
+    fn no_flipped_bit_goes_unnoticed() {
+        let lock = Lock::from_iter([kernel("a", "6.1.0-1")]);
+        let text = lock.render(["a"].into_iter());
+        let comments = text.lines().take_while(|line| line.starts_with('#'));
+        let begin: usize = comments.map(|line| line.len() + 1).sum();
+        let end = text.trim_end().len();
+        for (place, bit) in (begin..end).flat_map(|place| (0..8).map(move |bit| (place, bit))) {
+            let mut bytes = text.clone().into_bytes();
+            bytes[place] ^= 1 << bit;
+            // What is not UTF-8 can't be read at all.
+            let Ok(damaged) = String::from_utf8(bytes) else { continue };
+            // Between the parts of a line, and between lines, all kinds of space are alike, and digests
+            // are written in either case.
+            let is_alike = |byte: u8| byte.is_ascii_whitespace() || byte.is_ascii_hexdigit();
+            if is_alike(text.as_bytes()[place]) && is_alike(damaged.as_bytes()[place]) {
+                let without_space =
+                    |text: &str| text.to_lowercase().replace(char::is_whitespace, "");
+                if without_space(&damaged) == without_space(&text) {
+                    continue;
+                }
+            }
+            let read = Lock::parse(&Document::new("kernels.lock", damaged.as_str()));
+            assert!(read.is_err() || read.unwrap() != lock, "it is read as before: {damaged}");
+        }
+    }
+
     #[test]
     fn a_damaged_lock_says_where() {
         let text = Lock::from_iter([kernel("a", "6.1.0-1")])
