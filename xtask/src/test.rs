@@ -21,6 +21,9 @@ use crate::{
 /// Kernels of the last stage: the oldest and the middle one of the default tier. They differ in most
 /// things that probes depend on, and are quick to download and to boot.
 const SMALL_MATRIX: [&str; 2] = ["debian-5.10", "debian-6.1"];
+/// The kernel of the second architecture. Its cells run without type information, so that discovery is
+/// checked too.
+const OTHER_ARCHITECTURE: &str = "debian-6.1-arm64";
 const BPF_TARGET: &str = "bpfel-unknown-none";
 /// The database of advisories is a git repository of a few megabytes.
 const ADVISORIES_DEADLINE: Duration = Duration::from_secs(120);
@@ -141,6 +144,11 @@ fn stages(bpf_target_dir: &str) -> Vec<Stage> {
             )
         },
         stage("small matrix", Invocation::cargo(["xtask", "vmtest"]).args(matrix)),
+        stage(
+            "arm64",
+            Invocation::cargo(["xtask", "vmtest", "--kernel", OTHER_ARCHITECTURE])
+                .args(["--btf", "masked"]),
+        ),
         stage(
             "kills",
             Invocation::cargo(["xtask", "soak", "--kills", "12", "--kernel", SMALL_MATRIX[1]]),
