@@ -101,7 +101,7 @@ fn build(place: &Place) -> Result<()> {
     let programs = programs.to_str().context("the target directory's path is not in UTF-8")?;
     // Without a sanitizer, for those need a nightly compiler. Safe code has no use for them: what finds
     // something are assertions, bounds and overflows.
-    Invocation::cargo(["fuzz", "build", "--sanitizer", "none", "--debug-assertions"])
+    Invocation::cargo(["fuzz", "build", "--dev", "--sanitizer", "none"])
         .args(["--target-dir", programs])
         .run(BUILD_DEADLINE)
 }

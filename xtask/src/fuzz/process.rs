@@ -60,7 +60,7 @@ impl Place {
     pub(super) fn program(&self, target: &Target) -> Result<String> {
         let triples = fs::read_dir(self.programs()).context("failed to list what was built")?;
         let programs =
-            triples.flatten().map(|triple| triple.path().join("release").join(target.name));
+            triples.flatten().map(|triple| triple.path().join("debug").join(target.name));
         let program = programs.into_iter().find(|path| path.is_file());
         let program = program.with_context(|| format!("the build made no {}", target.name))?;
         program
