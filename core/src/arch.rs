@@ -91,6 +91,14 @@ impl Arch {
         }
     }
 
+    /// The name that the kernel's build uses, and its directory below `arch`: `x86`.
+    pub fn kbuild(self) -> &'static str {
+        match self {
+            Arch::X86_64 => "x86",
+            Arch::Aarch64 => "arm64",
+        }
+    }
+
     /// The name that RPM repositories use: `x86_64`.
     pub fn rpm(self) -> &'static str {
         self.name()

@@ -84,14 +84,16 @@ pub(crate) fn with_installer(
     }
 }
 
-/// The purpose to install tools for. `unbuilt` has a line per kernel: its id, and `with BTF` or `without
-/// BTF`.
+/// The purpose to install tools for. `unbuilt` has a line per kernel: its id, `with BTF` or `without BTF`,
+/// and `for ARCHITECTURE` if that is not this machine's.
 fn purpose(unbuilt: &str) -> Option<Purpose> {
-    let mut lines = unbuilt.lines().peekable();
-    lines.peek()?;
-    match lines.any(|line| line.ends_with(" with BTF")) {
-        true => Some(Purpose::BuildBtf),
-        false => Some(Purpose::Build),
+    let has = |words| unbuilt.lines().any(|line| line.contains(words));
+    match (has(" with BTF"), has(" for aarch64")) {
+        _ if unbuilt.is_empty() => None,
+        (true, true) => Some(Purpose::Builds),
+        (true, false) => Some(Purpose::BuildBtf),
+        (false, true) => Some(Purpose::BuildArm64),
+        (false, false) => Some(Purpose::Build),
     }
 }
 
@@ -105,6 +107,8 @@ mod tests {
     #[case("", None)]
     #[case("a without BTF\n", Some(Purpose::Build))]
     #[case("a without BTF\nb with BTF\n", Some(Purpose::BuildBtf))]
+    #[case("a without BTF for aarch64\n", Some(Purpose::BuildArm64))]
+    #[case("a without BTF for aarch64\nb with BTF\n", Some(Purpose::Builds))]
     fn tools_are_looked_for_only_where_something_is_to_be_built(
         #[case] unbuilt: &str,
         #[case] expected: Option<Purpose>,

@@ -53,7 +53,7 @@ pub(crate) enum Consent {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Exit> {
-    let builds = args.builds.then_some(Purpose::BuildBtf);
+    let builds = args.builds.then_some(Purpose::Builds);
     let purposes: Vec<_> = match args.only {
         Some(purpose) => vec![purpose],
         None => [Purpose::Test].into_iter().chain(builds).collect(),
@@ -214,7 +214,9 @@ fn agree(purpose: Purpose, consent: Consent) -> Result<()> {
             Purpose::Fuzz => " --only fuzz",
             Purpose::Mutants => " --only mutants",
             Purpose::Arm64 => " --only arm64",
-            Purpose::Build | Purpose::BuildBtf => " --builds",
+            Purpose::Build | Purpose::BuildBtf | Purpose::BuildArm64 | Purpose::Builds => {
+                " --builds"
+            }
         };
         bail!("cannot ask without a terminal: run `cargo xtask setup --yes{builds}`");
     }

@@ -251,7 +251,7 @@ impl Kernels {
             TreeSource::Dir(path) => Tree::Dir(path),
         };
         let (config, btf) = (config.as_deref(), entry.has_btf());
-        Some(Recipe { id: &entry.id, tree, config, btf, toolchain })
+        Some(Recipe { id: &entry.id, arch: entry.arch, tree, config, btf, toolchain })
     }
 
     /// Downloads the locked files into the store, unless they are already there.

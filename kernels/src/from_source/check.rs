@@ -171,13 +171,13 @@ impl Suitability {
     /// Compares a configuration with the list of options.
     pub fn of(config: &Config) -> Self {
         let mut suitability = Suitability { unsatisfied: Vec::new(), met: 0 };
+        let arch = match config.architecture() {
+            Some("ARM64") => Arch::Aarch64,
+            _ => Arch::X86_64,
+        };
         for requirement in requirements() {
-            if matches!(requirement.scope, Scope::Build | Scope::Btf) {
-                continue;
-            }
-            // Those of one architecture don't exist on others.
-            let is_of_x86 = requirement.option.starts_with("CONFIG_X86_");
-            if is_of_x86 && config.architecture() == Some("ARM64") {
+            let needs_it = !matches!(requirement.scope, Scope::Build | Scope::Btf);
+            if !needs_it || !requirement.concerns(arch) {
                 continue;
             }
             match requirement.state_in(config) {

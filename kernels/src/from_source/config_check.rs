@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use kernlab_core::arch::Arch;
+
 use super::{
     config::{Config, Value},
     fragment::{OptionState, Requirement, requirements},
@@ -27,12 +29,11 @@ impl fmt::Display for Dropped {
 }
 
 /// Checks for every option that a kernel built by the lab must have.
-pub(super) fn check(config: &Config, btf: bool) -> Result<(), Dropped> {
-    let dropped = requirements().iter().filter(|r| r.must_survive(btf)).filter_map(|requirement| {
-        match requirement.state_in(config) {
-            OptionState::Met | OptionState::TooOld => None,
-            OptionState::Unsatisfied(found) => Some((requirement, found)),
-        }
+pub(super) fn check(config: &Config, arch: Arch, btf: bool) -> Result<(), Dropped> {
+    let must = requirements().iter().filter(|r| r.must_survive(arch, btf));
+    let dropped = must.filter_map(|requirement| match requirement.state_in(config) {
+        OptionState::Met | OptionState::TooOld => None,
+        OptionState::Unsatisfied(found) => Some((requirement, found)),
     });
     let dropped: Vec<_> = dropped.collect();
     if dropped.is_empty() { Ok(()) } else { Err(Dropped(dropped)) }
@@ -53,12 +54,13 @@ mod tests {
     use super::{super::fragment::fragment, *};
 
     fn configured(from: &str, to: &str) -> Config {
-        let text = fragment(false).replace(from, to);
+        let text = fragment(Arch::X86_64, false).replace(from, to);
         Config::parse(&format!("# Linux/x86 5.10.262 Kernel Configuration\n{text}")).unwrap()
     }
 
     #[test]
     fn what_was_dropped_is_named_with_who_needs_it() {
+        let check = |config: &Config, btf| check(config, Arch::X86_64, btf);
         assert!(check(&configured("", ""), false).is_ok());
         let dropped = check(&configured("CONFIG_KEYS=y\n", ""), false).unwrap_err().to_string();
         assert!(dropped.starts_with("  CONFIG_KEYS is unknown to this source"), "{dropped}");

@@ -4,7 +4,7 @@
 use std::{fmt, sync::LazyLock};
 
 use globset::{Glob, GlobMatcher};
-use kernlab_core::scenario::Scenario;
+use kernlab_core::{arch::Arch, scenario::Scenario};
 
 use super::config::{Config, Value, assignment};
 use crate::catalog::matrix::Release;
@@ -21,6 +21,8 @@ pub struct Requirement {
     pub value: Value,
     /// What needs it.
     pub scope: Scope,
+    /// The only architecture whose kernels need or have the option, if there is one.
+    arch: Option<Arch>,
     /// The first release that has the option.
     since: Option<Release>,
     /// The reason, in one or a few sentences.
@@ -93,9 +95,15 @@ impl Requirement {
         }
     }
 
+    /// Whether it is one for kernels of this architecture.
+    pub(super) fn concerns(&self, arch: Arch) -> bool {
+        self.arch.is_none_or(|only| only == arch)
+    }
+
     /// Whether a kernel built by the lab must have the option.
-    pub(super) fn must_survive(&self, btf: bool) -> bool {
+    pub(super) fn must_survive(&self, arch: Arch, btf: bool) -> bool {
         match self.scope {
+            _ if !self.concerns(arch) => false,
             Scope::Guest | Scope::Tracers | Scope::Scenarios(_) => true,
             Scope::Btf => btf,
             Scope::Build => false,
@@ -122,13 +130,15 @@ pub fn requirements() -> &'static [Requirement] {
 
 /// The configuration fragment that a build starts from. Without `btf`, the options that generate
 /// BTF are off.
-pub(super) fn fragment(btf: bool) -> String {
-    let wanted = |requirement: &&Requirement| btf || !matches!(requirement.scope, Scope::Btf);
+pub(super) fn fragment(arch: Arch, btf: bool) -> String {
+    let wanted = |requirement: &&Requirement| {
+        requirement.concerns(arch) && (btf || !matches!(requirement.scope, Scope::Btf))
+    };
     requirements().iter().filter(wanted).map(Requirement::line).collect()
 }
 
-/// Parses groups of options, each below a comment `# [who, since RELEASE] why`. The comment at the
-/// head of the file is separate.
+/// Parses groups of options, each below a comment `# [who on ARCHITECTURE, since RELEASE] why`. The
+/// comment at the head of the file is separate.
 fn parse(text: &str) -> Result<Vec<Requirement>, String> {
     let mut requirements = Vec::new();
     for group in text.split("\n\n").skip(1) {
@@ -142,13 +152,14 @@ fn parse(text: &str) -> Result<Vec<Requirement>, String> {
             .strip_prefix('[')
             .and_then(|comment| comment.split_once("] "))
             .ok_or_else(|| format!("no brackets say what needs the options of {comment:?}"))?;
-        let (scope, since) = head_of(head)?;
+        let (scope, arch, since) = head_of(head)?;
         for line in lines {
             let (option, value) = assignment(line).ok_or_else(|| format!("{line:?}"))?;
             requirements.push(Requirement {
                 option: option.to_owned(),
                 value,
                 scope: scope.clone(),
+                arch,
                 since: since.clone(),
                 why: why.to_owned(),
             });
@@ -157,10 +168,16 @@ fn parse(text: &str) -> Result<Vec<Requirement>, String> {
     Ok(requirements)
 }
 
-fn head_of(head: &str) -> Result<(Scope, Option<Release>), String> {
+fn head_of(head: &str) -> Result<(Scope, Option<Arch>, Option<Release>), String> {
     let (who, since) = match head.split_once(", since ") {
         None => (head, None),
         Some((who, since)) => (who, Some(since.parse()?)),
+    };
+    let (who, arch) = match who.split_once(" on ") {
+        None => (who, None),
+        Some((who, "x86-64")) => (who, Some(Arch::X86_64)),
+        Some((who, "arm64")) => (who, Some(Arch::Aarch64)),
+        Some((_, other)) => return Err(format!("{other} is no architecture of the lab")),
     };
     let scope = match who {
         "guest" => Scope::Guest,
@@ -173,7 +190,7 @@ fn head_of(head: &str) -> Result<(Scope, Option<Release>), String> {
             Scope::Scenarios(globs.map_err(|error| error.to_string())?)
         }
     };
-    Ok((scope, since))
+    Ok((scope, arch, since))
 }
 
 #[cfg(test)]
@@ -190,7 +207,11 @@ mod tests {
         assert!(requirements.len() > 50, "{}", requirements.len());
         let mut seen = BTreeSet::new();
         for requirement in &requirements {
-            assert!(seen.insert(&requirement.option), "{} is listed twice", requirement.option);
+            let archs = Arch::ALL.into_iter().filter(|arch| requirement.concerns(*arch));
+            for arch in archs {
+                let is_new = seen.insert((&requirement.option, arch));
+                assert!(is_new, "{} is listed twice for {arch}", requirement.option);
+            }
             assert!(requirement.why.ends_with('.'), "{requirement:?}");
             if let Scope::Scenarios(globs) = &requirement.scope {
                 for glob in globs {
@@ -205,13 +226,34 @@ mod tests {
 
     #[test]
     fn type_information_is_built_only_where_it_is_wanted() {
-        assert!(fragment(true).contains("\nCONFIG_DEBUG_INFO_BTF=y\n"));
-        assert!(!fragment(false).contains("DEBUG_INFO"));
-        assert!(fragment(false).contains("\n# CONFIG_EXPERT is not set\n"));
-        let lines = fragment(false);
-        let config = Config::parse(&lines).unwrap();
-        let must: Vec<_> = requirements().iter().filter(|r| r.must_survive(false)).collect();
-        assert!(must.iter().all(|requirement| requirement.state_in(&config) == OptionState::Met));
+        for arch in Arch::ALL {
+            assert!(fragment(arch, true).contains("\nCONFIG_DEBUG_INFO_BTF=y\n"));
+            let lines = fragment(arch, false);
+            assert!(!lines.contains("DEBUG_INFO"));
+            assert!(lines.contains("\n# CONFIG_EXPERT is not set\n"));
+            let config = Config::parse(&lines).unwrap();
+            let must = requirements().iter().filter(|r| r.must_survive(arch, false));
+            let unmet = must.filter(|r| r.state_in(&config) != OptionState::Met);
+            assert_eq!(unmet.map(|r| &r.option).collect::<Vec<_>>(), Vec::<&String>::new());
+        }
+    }
+
+    #[rstest]
+    #[case(Arch::X86_64, "CONFIG_PVH", "CONFIG_DEVMEM")]
+    #[case(Arch::Aarch64, "CONFIG_SERIAL_AMBA_PL011_CONSOLE", "CONFIG_X86_IOPL_IOPERM")]
+    fn options_of_another_architecture_are_left_out(
+        #[case] arch: Arch,
+        #[case] own: &str,
+        #[case] other: &str,
+    ) {
+        let lines = fragment(arch, false);
+        assert!(lines.contains(&format!("\n{own}=y\n")), "{lines}");
+        assert!(!lines.contains(other), "{lines}");
+    }
+
+    #[test]
+    fn an_architecture_that_the_lab_does_not_know_is_refused() {
+        assert!(head_of("guest on riscv64, since 5.5").unwrap_err().starts_with("riscv64 is no"));
     }
 
     #[rstest]

@@ -27,6 +27,7 @@ use std::{
     time::Instant,
 };
 
+use kernlab_core::{arch::Arch, btf::Btf};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::tree::{Tree, version_of};
@@ -46,6 +47,7 @@ use crate::{
     },
     digest::Digest,
     image::{
+        Arm64Image, btf_of_image,
         modules::Modules,
         vmlinux::{self, BzImage, ElfKernel},
     },
@@ -54,15 +56,14 @@ use crate::{
 };
 
 /// Part of every key. Raise it with every change of how kernels are built.
-const VERSION: u32 = 2;
-
-const BZIMAGE: &str = "arch/x86/boot/bzImage";
+const VERSION: u32 = 3;
 
 /// The description of a build.
 #[derive(Debug)]
 pub(crate) struct Recipe<'a> {
     /// The entry's id.
     pub(crate) id: &'a str,
+    pub(crate) arch: Arch,
     pub(crate) tree: Tree<'a>,
     /// Options that override the lab's.
     pub(crate) config: Option<&'a Path>,
@@ -130,7 +131,7 @@ impl Recipe<'_> {
     }
 
     fn tools(&self) -> Result<Tools, MissingTools> {
-        Tools::find(self.toolchain, self.btf, Environment::of_this_process())
+        Tools::find(self.arch, self.toolchain, self.btf, Environment::of_this_process())
     }
 
     fn prepare_with(
@@ -151,7 +152,7 @@ impl Recipe<'_> {
     }
 
     fn inputs(&self, store: &Store, tools: &Tools) -> Result<Inputs, BuildError> {
-        let mut fragment = fragment::fragment(self.btf);
+        let mut fragment = fragment::fragment(self.arch, self.btf);
         let mut own = None;
         if let Some(path) = self.config {
             let text = fs::read_to_string(path).map_err(io_error("read", path))?;
@@ -162,7 +163,8 @@ impl Recipe<'_> {
         }
         let source = self.tree.digest(store)?;
         let tools = tools.identity();
-        let key = format!("build {VERSION}\n{source}\n{tools}{fragment}");
+        let arch = self.arch;
+        let key = format!("build {VERSION} {arch}\n{source}\n{tools}{fragment}");
         Ok(Inputs { fragment, own, key: Digest::of(key.as_bytes()).to_string() })
     }
 
@@ -186,7 +188,7 @@ impl Recipe<'_> {
         let make = Make::new(&tree, &output, &log, environment, tools.variables());
         let config = self.configure(&make, inputs, observe).map_err(advised)?;
         let mut files = 0;
-        make.run("bzImage", &[], &mut |file| {
+        make.run(image_of(self.arch), &[], &mut |file| {
             files += 1;
             observe(Event::Made { files, file });
         })
@@ -222,7 +224,7 @@ impl Recipe<'_> {
         let text = fs::read_to_string(&path).map_err(io_error("read", &path))?;
         let config = Config::parse(&text)
             .map_err(|source| BuildError::Config { path: path.clone(), source })?;
-        if let Err(dropped) = config_check::check(&config, self.btf) {
+        if let Err(dropped) = config_check::check(&config, self.arch, self.btf) {
             // The scratch directory is removed. This copy next to the log stays for inspection.
             let kept = make.log.with_extension("config");
             fs::write(&kept, text).map_err(io_error("write", &kept))?;
@@ -246,18 +248,32 @@ impl Recipe<'_> {
         artifact: &mut Artifact<'_>,
     ) -> Result<Option<bool>, BuildError> {
         let read = |path: &Path| fs::read(path).map_err(io_error("read", path));
-        let bytes = read(&make.output.join(BZIMAGE))?;
-        let image = BzImage::parse(&bytes)?;
-        artifact.write("bzImage", &bytes)?;
+        let name = image_of(self.arch);
+        let path = format!("arch/{}/boot/{name}", self.arch.kbuild());
+        let bytes = read(&make.output.join(path))?;
+        let (has_btf, newest_kind, vmlinux) = match self.arch {
+            Arch::X86_64 => {
+                let vmlinux = BzImage::parse(&bytes)?.extract()?;
+                let kernel = vmlinux.as_deref().map(ElfKernel::parse).transpose()?;
+                let newest_kind = vmlinux.as_deref().and_then(vmlinux::newest_btf_kind);
+                let has_pvh = kernel.as_ref().is_some_and(|kernel| kernel.has_pvh);
+                (kernel.map(|kernel| kernel.has_btf), newest_kind, vmlinux.filter(|_| has_pvh))
+            }
+            Arch::Aarch64 => {
+                let image = Arm64Image::parse(&bytes)?;
+                let btf =
+                    btf_of_image(&image.content).and_then(|btf| Btf::parse(btf.to_vec()).ok());
+                (Some(image.has_btf), btf.map(|btf| btf.newest_kind()), None)
+            }
+        };
+        artifact.write(name, &bytes)?;
         artifact.write("config", &read(config)?)?;
-        let Some(vmlinux) = image.extract()? else { return Ok(None) };
-        let kernel = ElfKernel::parse(&vmlinux)?;
-        if kernel.has_btf != self.btf {
-            return Err(BuildError::Btf { has: kernel.has_btf, log: make.log.to_owned() });
+        if let Some(has) = has_btf.filter(|has| *has != self.btf) {
+            return Err(BuildError::Btf { has, log: make.log.to_owned() });
         }
         // pahole writes kinds without regard to what the kernel understands.
         let known = versions::newest_btf_kind(make.tree);
-        if let (Some(found), Some(known)) = (vmlinux::newest_btf_kind(&vmlinux), known)
+        if let (Some(found), Some(known)) = (newest_kind, known)
             && found > known
         {
             return Err(BuildError::NewerBtf {
@@ -267,10 +283,10 @@ impl Recipe<'_> {
                 advice: versions::advice(make.tree, tools),
             });
         }
-        if kernel.has_pvh {
+        if let Some(vmlinux) = vmlinux {
             artifact.write("vmlinux", &vmlinux)?;
         }
-        Ok(Some(kernel.has_btf))
+        Ok(has_btf)
     }
 
     /// Creates an empty log that outlives the build. Builds with other keys have other logs.
@@ -289,14 +305,22 @@ impl Recipe<'_> {
             release: description.release.clone(),
             version: None,
             sha256: None,
-            arch: crate::Arch::X86_64,
-            image: Image { bzimage: file("bzImage"), vmlinux: file("vmlinux") },
+            arch: self.arch,
+            image: Image { bzimage: file(image_of(self.arch)), vmlinux: file("vmlinux") },
             config: file("config"),
             has_btf: description.has_btf,
             modules: Modules::unknown(),
             memory_mib: MEMORY_MIB,
             processors: PROCESSORS,
         }
+    }
+}
+
+/// The image that boot loaders start: the target of make, and its name below `arch/ARCH/boot`.
+fn image_of(arch: Arch) -> &'static str {
+    match arch {
+        Arch::X86_64 => "bzImage",
+        Arch::Aarch64 => "Image",
     }
 }
 
@@ -307,8 +331,9 @@ fn open(path: &Path) -> Option<Description> {
     let is_whole = |(name, size): (&String, &u64)| {
         fs::metadata(path.join(name)).is_ok_and(|metadata| metadata.len() == *size)
     };
-    let has_image = description.sizes.contains_key("bzImage");
-    (has_image && description.sizes.iter().all(is_whole)).then_some(description)
+    let has_image = |arch: &Arch| description.sizes.contains_key(image_of(*arch));
+    let is_complete = Arch::ALL.iter().any(has_image) && description.sizes.iter().all(is_whole);
+    is_complete.then_some(description)
 }
 
 /// An artifact that is being written.

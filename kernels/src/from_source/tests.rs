@@ -14,7 +14,7 @@ use super::*;
 use crate::{
     chain,
     compression::Compression,
-    test_support::image::{Payload, bzimage, vmlinux, vmlinux_with_btf},
+    test_support::image::{Payload, bzimage, raw_btf, vmlinux, vmlinux_with_btf},
 };
 
 const RELEASE: &str = "5.10.262-kernlab";
@@ -27,14 +27,14 @@ allnoconfig:
 	@grep -v 'DROP' $(KCONFIG_ALLCONFIG) >> $(O)/.config
 olddefconfig:
 	@echo '# configuration written to .config'
-bzImage:
+bzImage Image:
 	@echo run >> RUNS
 	@echo '  CC      init/main.o'
 	@COMPILE
-	@mkdir -p $(O)/arch/x86/boot $(O)/include/config
-	@cp image $(O)/arch/x86/boot/bzImage
+	@mkdir -p $(O)/arch/$(ARCH)/boot $(O)/include/config
+	@cp image $(O)/arch/$(ARCH)/boot/$@
 	@echo 5.10.262-kernlab > $(O)/include/config/kernel.release
-	@echo 'Kernel: arch/x86/boot/bzImage is ready  (#1)'
+	@echo 'Kernel: arch/$(ARCH)/boot/$@ is ready  (#1)'
 "#;
 
 struct Lab {
@@ -90,7 +90,14 @@ impl Lab {
     ) -> Result<Unpacked, BuildError> {
         let tree = self.tree();
         let toolchain = &Toolchain::default();
-        let recipe = Recipe { id: "mine", tree: Tree::Dir(&tree), config, btf, toolchain };
+        let recipe = Recipe {
+            id: "mine",
+            arch: Arch::X86_64,
+            tree: Tree::Dir(&tree),
+            config,
+            btf,
+            toolchain,
+        };
         let observe = |event: Event<'_>| self.events.lock().unwrap().push(format!("{event:?}"));
         recipe.prepare_with(&self.store, tools, &observe, || Ok(()))
     }
@@ -154,6 +161,34 @@ fn whatever_matters_makes_another_kernel() {
     fs::remove_file(lab.tree().join("main.c")).unwrap();
     assert_eq!(lab.prepare().unwrap().image, first.image);
     assert_eq!(lab.runs(), 4, "the first again");
+}
+
+#[test]
+fn a_kernel_of_arm64_is_built() {
+    let lab = Lab::new();
+    let tree = lab.tree();
+    let build = |btf| {
+        let (tree, toolchain) = (Tree::Dir(&tree), &Toolchain::default());
+        let recipe = Recipe { id: "mine", arch: Arch::Aarch64, tree, config: None, btf, toolchain };
+        let tools = Tools::for_kernels_of(Arch::Aarch64, "gcc 12");
+        recipe.prepare_with(&lab.store, &tools, &|_| {}, || Ok(()))
+    };
+    let mut image = crate::image::placeholder_arm64_kernel();
+    image.extend(format!("Linux version {RELEASE} (a@b) (gcc) #1 SMP\n\0").bytes());
+    lab.write("image", &image);
+    let unpacked = build(false).unwrap();
+    assert_eq!((unpacked.arch, unpacked.has_btf), (Arch::Aarch64, Some(false)));
+    assert_eq!(unpacked.image.fastest().file_name().unwrap(), "Image");
+    let config = fs::read_to_string(unpacked.config.unwrap()).unwrap();
+    assert!(config.contains("\nCONFIG_SERIAL_AMBA_PL011=y\n"), "{config}");
+    let error = chain(&build(true).unwrap_err());
+    assert!(error.starts_with("the image has no BTF, contrary to"), "{error}");
+    image.extend(raw_btf(16));
+    lab.write("image", &image);
+    assert_eq!(build(true).unwrap().has_btf, Some(true));
+    // Another kernel from the same source.
+    lab.write("image", &bzimage(RELEASE, Payload::Bzip2, b""));
+    assert_eq!(lab.prepare().unwrap().arch, Arch::X86_64);
 }
 
 #[test]
@@ -281,7 +316,8 @@ fn who_waits_for_another_build_says_so() {
     let lock = lab.store.lock(key).unwrap();
     let (tree, gcc) = (lab.tree(), Tools::named("gcc 12"));
     let (tree, toolchain) = (Tree::Dir(&tree), &Toolchain::default());
-    let recipe = Recipe { id: "mine", tree, config: None, btf: false, toolchain };
+    let recipe =
+        Recipe { id: "mine", arch: Arch::X86_64, tree, config: None, btf: false, toolchain };
     let (sender, receiver) = mpsc::channel();
     let observe = |event: Event<'_>| drop(sender.send(format!("{event:?}")));
     thread::scope(|scope| {
@@ -299,7 +335,8 @@ fn what_is_missing_is_said_before_anything_is_unpacked() {
     let lab = Lab::new();
     let tree = lab.tree();
     let (tree, toolchain) = (Tree::Dir(&tree), &Toolchain::default());
-    let recipe = Recipe { id: "mine", tree, config: None, btf: false, toolchain };
+    let recipe =
+        Recipe { id: "mine", arch: Arch::X86_64, tree, config: None, btf: false, toolchain };
     let missing_tools = || BuildError::ToolsMissing {
         id: "mine".to_owned(),
         missing_tools: Box::new(MissingTools::of(&["flex"])),

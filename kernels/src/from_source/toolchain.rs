@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use kernlab_core::arch::Arch;
 use nix::unistd::{AccessFlags, access};
 use wait_timeout::ChildExt as _;
 
@@ -47,29 +48,39 @@ struct Program {
 /// The programs of a build.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Tools {
+    /// The architecture of the kernel.
+    arch: Arch,
     programs: Vec<Program>,
+    /// The prefix of the compiler's and the binutils' names.
     prefix: Option<PathBuf>,
     environment: Environment,
 }
 
 impl Tools {
-    /// Finds the programs that an entry names, or this machine's, and runs each with `--version`.
+    /// Finds the programs that an entry names, or this machine's for kernels of this architecture, and
+    /// runs each with `--version`.
     pub(super) fn find(
+        arch: Arch,
         named: &Toolchain,
         btf: bool,
         environment: Environment,
     ) -> Result<Self, MissingTools> {
-        let mut tools = Tools { programs: Vec::new(), prefix: named.prefix.clone(), environment };
+        let prefix = named.prefix.clone().or_else(|| cross_prefix(arch));
+        let mut tools = Tools { arch, programs: Vec::new(), prefix: prefix.clone(), environment };
         let mut missing_tools = MissingTools::default();
         for role in PROGRAMS {
             tools.add(role, Path::new(role), false, &mut missing_tools);
         }
-        let usual = |role: &str| prefixed(named.prefix.as_deref(), role);
+        let usual = |role: &str| prefixed(prefix.as_deref(), role);
         let has_prefix = named.prefix.is_some();
         let cc = named.cc.clone().unwrap_or_else(|| usual("gcc"));
         tools.add("cc", &cc, named.cc.is_some() || has_prefix, &mut missing_tools);
-        if let Some(hostcc) = &named.hostcc {
-            tools.add("hostcc", hostcc, true, &mut missing_tools);
+        match &named.hostcc {
+            Some(hostcc) => tools.add("hostcc", hostcc, true, &mut missing_tools),
+            None if tools.is_cross() => {
+                tools.add("hostcc", Path::new("gcc"), false, &mut missing_tools);
+            }
+            None => {}
         }
         let ld = named.ld.clone().unwrap_or_else(|| usual("ld"));
         tools.add("ld", &ld, named.ld.is_some() || has_prefix, &mut missing_tools);
@@ -145,15 +156,20 @@ impl Tools {
         }
     }
 
+    /// Whether the compiler makes programs for another architecture than this machine's.
+    fn is_cross(&self) -> bool {
+        cross_prefix(self.arch).is_some()
+    }
+
     /// The compiler for host programs: the tools of old sources need the old compiler as well.
     fn host_compiler(&self) -> &Path {
         let program = self.program("hostcc").or_else(|| self.program("cc"));
         program.map_or(Path::new("gcc"), |program| &program.command)
     }
 
-    /// The variables for make, as in `make NAME=value`. None for what the entry does not name.
+    /// The variables for make, as in `make NAME=value`: the architecture, and what the entry names.
     pub(super) fn variables(&self) -> Vec<(&'static str, OsString)> {
-        let mut variables = Vec::new();
+        let mut variables = vec![("ARCH", self.arch.kbuild().into())];
         if let Some(prefix) = &self.prefix {
             variables.push(("CROSS_COMPILE", prefix.clone().into_os_string()));
         }
@@ -178,12 +194,19 @@ impl Tools {
         let Some(named) = self.program("as").filter(|program| program.is_named) else {
             return Ok(self.environment.clone());
         };
-        fs::create_dir_all(dir).map_err(io_error("write", dir))?;
-        let link = dir.join("as");
+        // Only compilers for another machine look into the directory of its name.
+        let (place, compilers) = match self.program("cc") {
+            Some(cc) if self.is_cross() => {
+                (dir.join(answer(&cc.command, "-dumpmachine", &self.environment)), &["cc"][..])
+            }
+            _ => (dir.to_owned(), &["cc", "hostcc"][..]),
+        };
+        fs::create_dir_all(&place).map_err(io_error("write", &place))?;
+        let link = place.join("as");
         let path = self.path_of(&named.command).unwrap_or_else(|| named.command.clone());
         symlink(path, &link).map_err(io_error("write", &link))?;
         let environment = self.environment.with("COMPILER_PATH", dir);
-        for compiler in ["cc", "hostcc"].iter().filter_map(|role| self.program(role)) {
+        for compiler in compilers.iter().filter_map(|role| self.program(role)) {
             let found = self.assembler_of(&compiler.command, &environment);
             if found != link {
                 let compiler = compiler.command.display().to_string();
@@ -195,11 +218,7 @@ impl Tools {
 
     /// The assembler that a compiler runs; only a name if it is the one on the `PATH`.
     fn assembler_of(&self, compiler: &Path, environment: &Environment) -> PathBuf {
-        let mut command = Command::new(compiler);
-        environment.apply(&mut command);
-        let output = command.arg("-print-prog-name=as").stdin(Stdio::null()).output();
-        let output = output.map(|output| output.stdout).unwrap_or_default();
-        match String::from_utf8_lossy(&output).trim() {
+        match &*answer(compiler, "-print-prog-name=as", environment) {
             "" => PathBuf::from("as"),
             name => PathBuf::from(name),
         }
@@ -220,6 +239,11 @@ impl Tools {
 impl Tools {
     /// Tools of which only this version line is known.
     pub(super) fn named(version: &str) -> Self {
+        Tools::for_kernels_of(Arch::X86_64, version)
+    }
+
+    /// The same for kernels of this architecture.
+    pub(super) fn for_kernels_of(arch: Arch, version: &str) -> Self {
         let program = Program {
             role: "cc",
             command: "gcc".into(),
@@ -227,8 +251,24 @@ impl Tools {
             version: version.to_owned(),
         };
         let environment = Environment::of_this_process();
-        Tools { programs: vec![program], prefix: None, environment }
+        Tools { arch, programs: vec![program], prefix: None, environment }
     }
+}
+
+/// What a compiler prints when it is asked for something; empty if it prints nothing.
+fn answer(compiler: &Path, question: &str, environment: &Environment) -> String {
+    let mut command = Command::new(compiler);
+    environment.apply(&mut command);
+    let output = command.arg(question).stdin(Stdio::null()).output();
+    let output = output.map(|output| output.stdout).unwrap_or_default();
+    String::from_utf8_lossy(&output).trim().to_owned()
+}
+
+/// The prefix of compilers and binutils for another architecture than this machine's, as distributions
+/// name them: `aarch64-linux-gnu-`.
+fn cross_prefix(arch: Arch) -> Option<PathBuf> {
+    let is_cross = Arch::of_this_program() != Some(arch);
+    is_cross.then(|| PathBuf::from(format!("{arch}-linux-gnu-")))
 }
 
 /// Joins a prefix and a name, such as `x86_64-linux-gnu-` and `gcc`.

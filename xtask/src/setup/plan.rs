@@ -194,7 +194,7 @@ mod tests {
     #[case("fedora", false)]
     #[case("arch", true)]
     fn a_machine_that_is_to_build_kernels(#[case] id: &str, #[case] root: bool) {
-        let plan = Plan::new(&needs(Purpose::BuildBtf), &distribution(id), root, "x86_64");
+        let plan = Plan::new(&needs(Purpose::Builds), &distribution(id), root, "x86_64");
         insta::assert_snapshot!(format!("builds_{id}"), render(&plan));
     }
 

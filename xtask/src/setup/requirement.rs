@@ -111,15 +111,24 @@ pub(crate) enum Purpose {
     Build,
     /// To build kernels with type information.
     BuildBtf,
+    /// To build kernels for arm64.
+    BuildArm64,
+    /// To build kernels of every kind.
+    Builds,
 }
 
 impl Purpose {
     /// Whether this purpose also needs everything for the other one.
     pub(crate) fn includes(self, other: Purpose) -> bool {
-        use Purpose::{Build, BuildBtf, Fuzz, Mutants, Release, Test, Work};
-        let needs = (self, other);
+        use Purpose::{Build, BuildArm64, BuildBtf, Builds, Fuzz, Mutants, Release, Test, Work};
         self == other
-            || matches!(needs, (Test | Release | Mutants, Work) | (Test, Fuzz) | (BuildBtf, Build))
+            || match self {
+                Test => matches!(other, Work | Fuzz),
+                Release | Mutants => other == Work,
+                BuildBtf | BuildArm64 => other == Build,
+                Builds => matches!(other, Build | BuildBtf | BuildArm64),
+                _ => false,
+            }
     }
 }
 
@@ -445,6 +454,19 @@ pub(crate) const ALL: &[Requirement] = &[
             pacman: &["pahole"],
         }),
         detect: |machine| detect::program(machine, "pahole"),
+    },
+    Requirement {
+        name: "gcc for arm64",
+        why: "compiles kernels for arm64",
+        purpose: Purpose::BuildArm64,
+        origin: Origin::Packages(Packages {
+            apt: &["gcc-aarch64-linux-gnu"],
+            dnf: &["gcc-aarch64-linux-gnu"],
+            pacman: &["aarch64-linux-gnu-gcc"],
+        }),
+        detect: |machine| {
+            detect::programs(machine, &["aarch64-linux-gnu-gcc", "aarch64-linux-gnu-ld"])
+        },
     },
 ];
 

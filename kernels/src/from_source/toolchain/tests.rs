@@ -35,9 +35,22 @@ impl Bin {
         Environment::of_this_process().with("PATH", self.0.path())
     }
 
+    /// The tools for a kernel of this machine's architecture.
     fn find(&self, named: &Toolchain, btf: bool) -> Result<Tools, MissingTools> {
-        Tools::find(named, btf, self.environment())
+        let arch = Arch::of_this_program().unwrap();
+        Tools::find(arch, named, btf, self.environment())
     }
+
+    /// The tools for a kernel of another architecture.
+    fn find_for_other(&self, named: &Toolchain) -> Result<Tools, MissingTools> {
+        Tools::find(other(), named, false, self.environment())
+    }
+}
+
+/// An architecture that is not this machine's.
+fn other() -> Arch {
+    let this = Arch::of_this_program();
+    Arch::ALL.into_iter().find(|arch| Some(*arch) != this).unwrap()
 }
 
 const USUAL: [&str; 10] =
@@ -66,7 +79,8 @@ fn the_key_has_every_program_with_its_version() {
 fn what_the_entry_names_reaches_make() {
     let bin = usual();
     let mut named = Toolchain::default();
-    assert_eq!(bin.find(&named, false).unwrap().variables(), []);
+    let arch = ("ARCH", Arch::of_this_program().unwrap().kbuild().into());
+    assert_eq!(bin.find(&named, false).unwrap().variables(), std::slice::from_ref(&arch));
     bin.add_compiler("gcc-10");
     bin.add("as-2.35", "echo 'as 2.35'");
     bin.add("pahole-1.20", "echo v1.20");
@@ -76,6 +90,7 @@ fn what_the_entry_names_reaches_make() {
     let tools = bin.find(&named, true).unwrap();
     let gcc = bin.path("gcc-10").into_os_string();
     let expected = [
+        arch,
         ("CC", gcc.clone()),
         ("AS", bin.path("as-2.35").into_os_string()),
         ("PAHOLE", "pahole-1.20".into()),
@@ -99,7 +114,7 @@ fn a_prefix_stands_for_compiler_and_binutils() {
     let named = Toolchain { prefix: Some(prefix.clone()), ..Toolchain::default() };
     let tools = bin.find(&named, false).unwrap();
     let variables = tools.variables();
-    assert_eq!(variables[0], ("CROSS_COMPILE", prefix.into_os_string()));
+    assert_eq!(variables[1], ("CROSS_COMPILE", prefix.into_os_string()));
     assert_eq!(variables.last(), Some(&("HOSTCC", bin.path("old-gcc").into_os_string())));
     assert!(tools.identity().contains("objcopy 0.9\n"), "{}", tools.identity());
     assert!(tools.identity().contains("as 0.9\n"), "{}", tools.identity());
@@ -126,6 +141,52 @@ fn the_compiler_finds_the_assembler_that_the_entry_names() {
     let tools = bin.find(&named, false).unwrap();
     let error = tools.environment(&bin.path("others")).unwrap_err().to_string();
     assert!(error.contains("gcc-own runs the assembler /usr/lib/own/as"), "{error}");
+}
+
+#[test]
+fn a_kernel_of_another_architecture_is_compiled_with_its_own_tools() {
+    let bin = usual();
+    let named = Toolchain::default();
+    let prefix = format!("{}-linux-gnu-", other());
+    let missing = bin.find_for_other(&named).unwrap_err();
+    assert!(missing.can_be_installed());
+    assert!(missing.to_string().starts_with(&format!("it lacks {prefix}gcc")), "{missing}");
+    for program in USUAL {
+        bin.add(&format!("{prefix}{program}"), &format!("echo '{program} for another'"));
+    }
+    bin.add_compiler(&format!("{prefix}gcc"));
+    let tools = bin.find_for_other(&named).unwrap();
+    let expected = [("ARCH", other().kbuild().into()), ("CROSS_COMPILE", prefix.clone().into())];
+    assert_eq!(tools.variables(), expected);
+    let identity = tools.identity();
+    assert!(identity.contains(&format!("cc: {prefix}gcc: {prefix}gcc 1.0\n")), "{identity}");
+    assert!(identity.contains("hostcc: gcc: gcc 1.0\n"), "{identity}");
+    assert!(identity.contains("ld for another\n"), "{identity}");
+    assert!(identity.contains("bison: bison: bison 1.0\n"), "{identity}");
+}
+
+#[test]
+fn only_the_compiler_for_another_architecture_finds_its_assembler() {
+    let bin = usual();
+    let prefix = format!("{}-linux-gnu-", other());
+    for program in ["gcc", "ld", "as", "ar", "nm", "objcopy", "strip"] {
+        bin.add(&format!("{prefix}{program}"), "echo 'made up 1.0'");
+    }
+    // As gcc does: it looks into the directory of its machine, and then into the one above.
+    let machine = format!("{}-linux-gnu", other());
+    let script = format!(
+        "case \"$1\" in -dumpmachine) echo {machine};; -print*) echo \"$COMPILER_PATH/{machine}/as\";; \
+         *) echo 'gcc 1.0';; esac"
+    );
+    bin.add(&format!("{prefix}gcc"), &script);
+    bin.add("as-2.35", "echo 'as 2.35'");
+    let named = Toolchain { assembler: Some(bin.path("as-2.35")), ..Toolchain::default() };
+    let tools = bin.find_for_other(&named).unwrap();
+    let dir = bin.path("tools");
+    let environment = tools.environment(&dir).unwrap();
+    let link = dir.join(&machine).join("as");
+    assert_eq!(fs::read_link(link).unwrap(), bin.path("as-2.35"));
+    assert_eq!(tools.assembler_of(Path::new("gcc"), &environment), Path::new("as"));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use clap::Args;
 use kernlab_cli::{Exit, Scope};
 use kernlab_core::outcome::Reason;
-use kernlab_kernels::{Entry, Kernels, Source, State, Unpacked};
+use kernlab_kernels::{Arch, Entry, Kernels, Source, State, Unpacked};
 
 use super::progress::Progress;
 use crate::{failure::Failure, selection};
@@ -92,7 +92,9 @@ pub(super) fn run_unbuilt(kernels: &Kernels, arguments: &Unbuilt) -> Exit {
                 (true, false) => "with BTF",
                 _ => "without BTF",
             };
-            println!("{} {btf}", entry.id);
+            let is_foreign = Arch::of_this_program() != Some(entry.arch);
+            let arch = if is_foreign { format!(" for {}", entry.arch) } else { String::new() };
+            println!("{} {btf}{arch}", entry.id);
         }
     }
     Exit::Success
