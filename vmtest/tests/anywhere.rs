@@ -62,7 +62,7 @@ impl Somewhere {
         let (code, stdout, stderr) = self.kernlab(&self.path(dir), &["kernels", "list"]);
         assert_eq!(code, Some(0), "{stderr}");
         let line = stdout.lines().find(|line| line.split_whitespace().next() == Some(kernel));
-        let words = line.unwrap_or_default().split_whitespace().take(6);
+        let words = line.unwrap_or_default().split_whitespace().take(7);
         words.map(str::to_owned).collect()
     }
 }
@@ -70,13 +70,14 @@ impl Somewhere {
 #[test]
 fn the_matrix_is_part_of_the_program() {
     let somewhere = Somewhere::new();
-    let [id, release, version, tier, btf, state] = &somewhere.listed("project", "debian-6.1")[..]
+    let [id, release, version, arch, tier, btf, state] =
+        &somewhere.listed("project", "debian-6.1")[..]
     else {
         panic!()
     };
     assert_eq!(
-        [id, release, tier, btf, state],
-        ["debian-6.1", "6.1", "default", "embedded,masked", "locked"]
+        [id, release, arch, tier, btf, state],
+        ["debian-6.1", "6.1", "x86_64", "default", "embedded,masked", "locked"]
     );
     assert!(version.starts_with("6.1."), "{version}");
     assert!(!somewhere.path("project/.kernlab").exists(), "a list needs no directory for runs");
@@ -88,10 +89,10 @@ fn a_project_adds_and_replaces_kernels_wherever_in_it_the_command_runs() {
     let somewhere = Somewhere::new();
     fs::write(somewhere.path("project/kernels.toml"), MATRIX).unwrap();
     for dir in ["project", "project/src"] {
-        let local = |id, tier, btf| [id, "6.1", "-", tier, btf, "local"];
+        let local = |id, tier, btf| [id, "6.1", "-", "x86_64", tier, btf, "local"];
         assert_eq!(somewhere.listed(dir, "mine"), local("mine", "extended", "embedded"));
         assert_eq!(somewhere.listed(dir, "debian-6.1"), local("debian-6.1", "default", "absent"));
-        assert_eq!(somewhere.listed(dir, "debian-6.12")[5], "locked");
+        assert_eq!(somewhere.listed(dir, "debian-6.12")[6], "locked");
     }
 }
 

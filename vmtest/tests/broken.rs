@@ -95,6 +95,7 @@ impl Broken {
     fn expect_documented(&self, cell: &CellReport) {
         let kernel = Kernel {
             id: cell.kernel.clone(),
+            arch: None,
             release: cell.release.clone(),
             unavailable: None,
             sha256: None,

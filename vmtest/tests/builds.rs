@@ -143,7 +143,7 @@ impl Checkout {
     fn state(&self) -> String {
         let (_, stdout, _) = self.kernels(&["list"]);
         let line = stdout.lines().find(|line| line.starts_with("mine")).unwrap().to_owned();
-        line.split_whitespace().nth(5).unwrap().to_owned()
+        line.split_whitespace().nth(6).unwrap().to_owned()
     }
 }
 

@@ -33,7 +33,7 @@ package = "linux-image-cloud-amd64"
 [[kernel]]
 id = "mine"
 release = "6.1"
-arch = "x86_64"
+arch = "aarch64"
 tier = "extended"
 btf = ["embedded"]
 why = "a test"
@@ -74,13 +74,13 @@ fn the_list_shows_every_kernel() {
     let (code, stdout, _) = Checkout::new().kernels(&["list"]);
     assert_eq!(code, Some(0));
     let lines: Vec<Vec<&str>> =
-        stdout.lines().map(|line| line.split_whitespace().take(6).collect()).collect();
+        stdout.lines().map(|line| line.split_whitespace().take(7).collect()).collect();
     assert_eq!(
         lines,
         [
-            ["KERNEL", "RELEASE", "LOCKED", "TIER", "BTF", "STATE"],
-            ["newest", "-", "-", "default", "embedded,masked", "unresolved"],
-            ["mine", "6.1", "-", "extended", "embedded", "local"],
+            ["KERNEL", "RELEASE", "LOCKED", "ARCH", "TIER", "BTF", "STATE"],
+            ["newest", "-", "-", "x86_64", "default", "embedded,masked", "unresolved"],
+            ["mine", "6.1", "-", "aarch64", "extended", "embedded", "local"],
         ]
     );
 }

@@ -74,10 +74,10 @@ pub fn render(
         (matrix(report, &grid))
         @if !found.is_empty() {
             h2 { "Cells that are not as they should be" }
-            @for cell in found { (details(cell, &evidence(cell))) }
+            @for cell in found { (details(&grid, cell, &evidence(cell))) }
         }
         h2 { "All other cells" }
-        @for cell in fine { (details(cell, &evidence(cell))) }
+        @for cell in fine { (details(&grid, cell, &evidence(cell))) }
         script { (PreEscaped(page::COPY)) (PreEscaped(SCRIPT)) }
     };
     page::whole(&headline::verdict(report, causes), &content)
@@ -102,14 +102,17 @@ fn filter(report: &Report, grid: &Grid<'_>) -> Markup {
         .filter(|&&outcome| report.cells.iter().any(|cell| cell.outcome == outcome))
         .map(|outcome| outcome.name());
     let kernels = grid.kernels.iter().map(|(kernel, _)| *kernel);
+    let blocks = grid.blocks();
+    let archs: Vec<_> = blocks.iter().filter_map(|(arch, _)| *arch).collect();
     let choices = [
         ("outcome", outcomes.collect::<Vec<_>>()),
         ("kernel", kernels.collect()),
         ("tracer", distinct(grid.scenarios.iter().map(|scenario| tracer(scenario)))),
+        ("architecture", archs),
     ];
     html! {
         form.filter hidden {
-            @for (name, values) in choices {
+            @for (name, values) in choices.into_iter().filter(|(_, values)| !values.is_empty()) {
                 label {
                     (name) " "
                     select name=(name) {
@@ -127,15 +130,28 @@ fn tracer(scenario: &str) -> &str {
 }
 
 fn matrix(report: &Report, grid: &Grid<'_>) -> Markup {
+    let blocks = grid.blocks();
+    let of_block = |(arch, kernels)| <[_]>::iter(kernels).map(move |kernel| (arch, kernel));
+    let columns: Vec<_> = blocks.iter().copied().flat_map(of_block).collect();
     html! {
         p { (grid.legend()) }
         div.scroll tabindex="0" {
             table.grid {
                 thead {
+                    @if blocks.len() > 1 {
+                        tr {
+                            td {}
+                            @for (arch, kernels) in &blocks {
+                                th scope="colgroup" colspan=(kernels.len()) data-architecture=[arch] {
+                                    (arch.unwrap_or_default())
+                                }
+                            }
+                        }
+                    }
                     tr {
                         th scope="col" { "scenario" }
-                        @for (kernel, modes) in &grid.kernels {
-                            th scope="col" data-kernel=(kernel) {
+                        @for (arch, (kernel, modes)) in &columns {
+                            th scope="col" data-kernel=(kernel) data-architecture=[arch] {
                                 (page::name(kernel))
                                 small.release { (release(report, kernel)) }
                                 small { (modes.join(", ")) }
@@ -147,8 +163,8 @@ fn matrix(report: &Report, grid: &Grid<'_>) -> Markup {
                     @for scenario in &grid.scenarios {
                         tr data-tracer=(tracer(scenario)) {
                             th scope="row" { (page::name(scenario)) }
-                            @for kernel in &grid.kernels {
-                                td data-kernel=(kernel.0) {
+                            @for (arch, kernel) in &columns {
+                                td data-kernel=(kernel.0) data-architecture=[arch] {
                                     @for group in grid.cells(kernel, scenario) {
                                         span.mode {
                                             @for cell in group.iter().flatten() { (square(cell)) }
@@ -183,7 +199,7 @@ fn square(cell: &CellReport) -> Markup {
 }
 
 /// Everything about a cell, folded: a failure is shown with its cause, which links here.
-fn details(cell: &CellReport, evidence: &EvidenceLinks) -> Markup {
+fn details(grid: &Grid<'_>, cell: &CellReport, evidence: &EvidenceLinks) -> Markup {
     let (id, outcome) = (cell.id(), cell.outcome.name());
     let texts = [
         ("events", &evidence.events),
@@ -195,6 +211,7 @@ fn details(cell: &CellReport, evidence: &EvidenceLinks) -> Markup {
             id=(id)
             data-outcome=(outcome)
             data-kernel=(cell.kernel)
+            data-architecture=[grid.arch(&cell.kernel)]
             data-tracer=(tracer(&cell.scenario))
         {
             summary {
@@ -275,6 +292,18 @@ mod tests {
         let (body, rest) = page.split_once("<style>").unwrap();
         let rest = rest.split_once("</style>").unwrap().1.split_once("<script>").unwrap().0;
         insta::assert_snapshot!(format!("{body}{rest}").replace("><", ">\n<"));
+    }
+
+    #[test]
+    fn architectures_have_their_own_columns() {
+        let report = sample::architectures();
+        let page = render(&report, &causes(&report), &evidence);
+        let grid = page.split_once("<thead>").unwrap().1.split_once("</thead>").unwrap().0;
+        insta::assert_snapshot!(grid.replace("><", ">\n<"));
+        assert!(page.contains("<option>aarch64</option>"), "{page}");
+        assert_eq!(page.matches("id=\"debian-6.1-arm64/").count(), 4, "{page}");
+        let details = "data-kernel=\"debian-6.1-arm64\" data-architecture=\"aarch64\" data-tracer";
+        assert_eq!(page.matches(details).count(), 4, "{page}");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! A run in the JUnit XML format that CI systems read.
 //!
 //! There is no standard; this is the subset that all readers accept, described in
-//! <https://github.com/testmoapp/junitxml>. A suite is a kernel in one BTF mode.
+//! <https://github.com/testmoapp/junitxml>. A suite is a kernel in one BTF mode, with the kernel's
+//! architecture as a property.
 
 use std::io;
 
@@ -11,7 +12,11 @@ use quick_xml::{
     events::{BytesDecl, BytesText, Event},
 };
 
-use super::{CellReport, Report, grid::distinct, headline};
+use super::{
+    CellReport, Report,
+    grid::{Grid, distinct},
+    headline,
+};
 
 /// Renders the document. An unsupported cell is skipped, an inconclusive one is an error.
 pub fn render(report: &Report) -> String {
@@ -31,12 +36,13 @@ fn document(writer: &mut Writer<Vec<u8>>, report: &Report) -> io::Result<()> {
     let element = counts(&all)
         .iter()
         .fold(element, |element, (name, count)| element.with_attribute((*name, count.as_str())));
+    let grid = Grid::of(report);
     let time = seconds(report.run.duration_ms);
     element.with_attribute(("time", time.as_str())).write_inner_content(|writer| {
         for name in distinct(names.iter().map(String::as_str)) {
             let of_suite = names.iter().zip(&all).filter(|(of_cell, _)| *of_cell == name);
             let cells: Vec<&CellReport> = of_suite.map(|(_, cell)| *cell).collect();
-            suite(writer, name, &report.run.started, &cells)?;
+            suite(writer, name, &report.run.started, &grid, &cells)?;
         }
         Ok(())
     })?;
@@ -47,6 +53,7 @@ fn suite(
     writer: &mut Writer<Vec<u8>>,
     name: &str,
     started: &str,
+    grid: &Grid<'_>,
     cells: &[&CellReport],
 ) -> io::Result<()> {
     let element = writer.create_element("testsuite").with_attribute(("name", name));
@@ -55,9 +62,18 @@ fn suite(
         .fold(element, |element, (name, count)| element.with_attribute((*name, count.as_str())));
     let time = seconds(cells.iter().map(|cell| cell.duration_ms).fold(0, u64::saturating_add));
     let element = element.with_attribute(("time", time.as_str()));
-    element
-        .with_attribute(("timestamp", started))
-        .write_inner_content(|writer| cells.iter().try_for_each(|cell| case(writer, cell)))?;
+    let arch = cells.first().and_then(|cell| grid.arch(&cell.kernel));
+    element.with_attribute(("timestamp", started)).write_inner_content(|writer| {
+        if let Some(arch) = arch {
+            writer.create_element("properties").write_inner_content(|writer| {
+                let property = writer.create_element("property");
+                let property = property.with_attribute(("name", "architecture"));
+                property.with_attribute(("value", arch)).write_empty()?;
+                Ok(())
+            })?;
+        }
+        cells.iter().try_for_each(|cell| case(writer, cell))
+    })?;
     Ok(())
 }
 
@@ -157,6 +173,11 @@ mod tests {
     #[test]
     fn a_run() {
         insta::assert_snapshot!(render(&sample::report()));
+    }
+
+    #[test]
+    fn a_suite_tells_its_architecture_where_there_are_several() {
+        insta::assert_snapshot!(render(&sample::architectures()));
     }
 
     #[test]

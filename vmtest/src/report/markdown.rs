@@ -46,13 +46,16 @@ pub fn render(report: &Report, limit: usize) -> String {
 
 fn matrix(text: &mut String, report: &Report) {
     let grid = Grid::of(report);
-    let names: Vec<_> = grid.kernels.iter().map(|(kernel, _)| escaped(kernel)).collect();
-    let _ = writeln!(text, "\n| scenario | {} |", names.join(" | "));
-    let _ = writeln!(text, "|---|{}", ":-:|".repeat(names.len()));
-    for scenario in &grid.scenarios {
-        let cells = grid.kernels.iter().map(|kernel| code(&grid.symbols(kernel, scenario)));
-        let cells: Vec<_> = cells.collect();
-        let _ = writeln!(text, "| {} | {} |", escaped(scenario), cells.join(" | "));
+    for (arch, kernels) in grid.blocks() {
+        let names: Vec<_> = kernels.iter().map(|(kernel, _)| escaped(kernel)).collect();
+        let corner = arch.map_or("scenario".to_owned(), |arch| format!("scenario on {arch}"));
+        let _ = writeln!(text, "\n| {} | {} |", escaped(&corner), names.join(" | "));
+        let _ = writeln!(text, "|---|{}", ":-:|".repeat(names.len()));
+        for scenario in &grid.scenarios {
+            let cells = kernels.iter().map(|kernel| code(&grid.symbols(kernel, scenario)));
+            let cells: Vec<_> = cells.collect();
+            let _ = writeln!(text, "| {} | {} |", escaped(scenario), cells.join(" | "));
+        }
     }
     let _ = writeln!(text, "\n{}", escaped(&grid.legend()));
 }
@@ -122,6 +125,11 @@ mod tests {
     #[test]
     fn a_run() {
         insta::assert_snapshot!(render(&sample::report(), GITHUB_LIMIT));
+    }
+
+    #[test]
+    fn architectures() {
+        insta::assert_snapshot!(render(&sample::architectures(), GITHUB_LIMIT));
     }
 
     #[test]

@@ -30,7 +30,7 @@ use kernlab_core::{
     outcome::{Outcome, Reason, Severity, Verdict},
     record::Decision,
 };
-use kernlab_kernels::Digest;
+use kernlab_kernels::{Arch, Digest};
 use serde::{Deserialize, Serialize};
 
 use self::message::{bounded, headline};
@@ -72,6 +72,11 @@ impl Report {
             Ok(text) => text + "\n",
             Err(error) => unreachable!("a report is plain data: {error}"),
         }
+    }
+
+    /// The architecture of a kernel, if the report names it.
+    pub fn arch_of(&self, kernel: &str) -> Option<Arch> {
+        self.kernels.iter().find(|known| known.id == kernel)?.arch
     }
 
     /// Every known splat that a kernel printed, and in how many cells.
@@ -136,6 +141,9 @@ impl Default for Run {
 pub struct Kernel {
     /// Its id in `kernels.toml`.
     pub id: String,
+    /// Its architecture; none in reports of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arch: Option<Arch>,
     /// `uname -r`, if the lock file or a guest has told it.
     pub release: Option<String>,
     /// Why the kernel is not available.

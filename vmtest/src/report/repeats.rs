@@ -301,6 +301,7 @@ mod tests {
         let of = |release: Option<&str>| Report {
             kernels: vec![Kernel {
                 id: "k".to_owned(),
+                arch: None,
                 release: release.map(str::to_owned),
                 unavailable: None,
                 sha256: None,

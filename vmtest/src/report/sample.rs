@@ -1,6 +1,7 @@
 //! An invented run for tests of renderings.
 
 use kernlab_core::outcome::{Outcome, Reason, Verdict};
+use kernlab_kernels::Arch;
 
 use super::{AllowedSplat, CellReport, Kernel, Report, Run};
 
@@ -21,6 +22,7 @@ pub(crate) fn report() -> Report {
     }
     let kernel = |id: &str, release: Option<&str>, unavailable: Option<&str>| Kernel {
         id: id.to_owned(),
+        arch: Some(Arch::X86_64),
         release: release.map(str::to_owned),
         unavailable: unavailable.map(str::to_owned),
         sha256: None,
@@ -44,6 +46,36 @@ pub(crate) fn report() -> Report {
         cells,
         remarks: Vec::new(),
     }
+}
+
+/// A run on kernels of two architectures, in no order, one of which fails.
+pub(crate) fn architectures() -> Report {
+    let kernels = [
+        ("debian-6.1", Arch::X86_64),
+        ("debian-6.1-arm64", Arch::Aarch64),
+        ("debian-6.12", Arch::X86_64),
+    ];
+    let ids = kernels.iter().flat_map(|(kernel, _)| {
+        let backends = ["libbpf", "aya"].into_iter();
+        backends.flat_map(move |backend| {
+            let scenarios = ["sys_write/threads", "inotify/unwatched"];
+            scenarios.map(|scenario| format!("{kernel}/masked/{backend}/{scenario}"))
+        })
+    });
+    let mut cells: Vec<_> = ids.map(|id| CellReport::of_verdict(&id, Verdict::pass())).collect();
+    cells[4].set_verdict(Verdict::because(
+        Outcome::Fail,
+        Reason::EventsDiffer,
+        "two events differ",
+    ));
+    let kernel = |(id, arch): (&str, Arch)| Kernel {
+        id: id.to_owned(),
+        arch: Some(arch),
+        release: None,
+        unavailable: None,
+        sha256: None,
+    };
+    Report { cells, kernels: kernels.map(kernel).into(), ..report() }
 }
 
 /// A run of two suites on two kernels: one fails alike on both.

@@ -6,51 +6,56 @@ use kernlab_core::outcome::Outcome;
 
 use super::{
     AllowedSplat, Report, Tally,
-    grid::{Grid, distinct},
+    grid::{Column, Grid, distinct},
     regression::{Explanation, Finding, Regression, Side},
 };
 
 /// Scenarios down, kernels across, with a group of characters per BTF mode and a character per
-/// backend: `.. .F` is four cells. Kernels that exceed `width` columns start a new block.
+/// backend: `.. .F` is four cells. Kernels that exceed `width` columns start a new block, and so do those
+/// of another architecture, which has its name in the corner.
 pub fn matrix(report: &Report, width: usize) -> String {
     let grid = Grid::of(report);
-    let label = grid.scenarios.iter().map(|scenario| scenario.len()).max().unwrap_or(0);
-    let column_width = |(kernel, modes): &(&str, Vec<&str>)| {
-        kernel.len().max(modes.len() * (grid.backends.len() + 1) - 1)
-    };
+    let blocks = grid.blocks();
+    let archs = blocks.iter().filter_map(|(arch, _)| *arch);
+    let labels = grid.scenarios.iter().copied().chain(archs);
+    let label = labels.map(str::len).max().unwrap_or(0);
 
     let mut text = String::new();
-    let mut rest = grid.kernels.as_slice();
-    while !rest.is_empty() {
-        let mut used = label;
-        let fits = rest
-            .iter()
-            .take_while(|column| {
-                used += 2 + column_width(column);
+    for (arch, mut rest) in blocks {
+        while !rest.is_empty() {
+            let mut used = label;
+            let fits = rest.iter().take_while(|column| {
+                used += 2 + column_width(&grid, column);
                 used <= width
-            })
-            .count();
-        let (block, further) = rest.split_at(fits.max(1));
-        rest = further;
-
-        let _ = write!(text, "{:label$}", "");
-        for column in block {
-            let _ = write!(text, "  {:1$}", column.0, column_width(column));
-        }
-        text.push('\n');
-        for &scenario in &grid.scenarios {
-            let _ = write!(text, "{scenario:label$}");
-            for column in block {
-                let _ =
-                    write!(text, "  {:1$}", grid.symbols(column, scenario), column_width(column));
-            }
-            text.truncate(text.trim_end().len());
+            });
+            let (block, further) = rest.split_at(fits.count().max(1));
+            rest = further;
+            text += &table(&grid, &format!("{:label$}", arch.unwrap_or_default()), block);
             text.push('\n');
         }
-        text.push('\n');
     }
     let _ = writeln!(text, "{}", grid.legend());
     text
+}
+
+/// The table of these kernels. Scenarios are as wide as the text in its corner.
+fn table(grid: &Grid<'_>, corner: &str, columns: &[Column<'_>]) -> String {
+    let label = corner.len();
+    let line = |text: String| text.trim_end().to_owned() + "\n";
+    let head =
+        columns.iter().map(|column| format!("  {:1$}", column.0, column_width(grid, column)));
+    let mut text = line(corner.to_owned() + &head.collect::<String>());
+    for &scenario in &grid.scenarios {
+        let symbols = columns.iter().map(|column| {
+            format!("  {:1$}", grid.symbols(column, scenario), column_width(grid, column))
+        });
+        text += &line(format!("{scenario:label$}{}", symbols.collect::<String>()));
+    }
+    text
+}
+
+fn column_width(grid: &Grid<'_>, (kernel, modes): &Column<'_>) -> usize {
+    kernel.len().max(modes.len() * (grid.backends.len() + 1) - 1)
 }
 
 /// A line for each kernel on which a command ran: how it ended, whether the kernel printed splats, and
@@ -225,6 +230,21 @@ mod tests {
     fn kernels_that_do_not_fit_start_a_new_block() {
         assert_eq!(matrix(&report(), 35).matches("sys_write/threads").count(), 2);
         assert_eq!(matrix(&report(), 0).matches("sys_write/threads").count(), 2);
+    }
+
+    #[test]
+    fn kernels_of_another_architecture_start_a_new_block() {
+        insta::assert_snapshot!(matrix(&sample::architectures(), 80), @r"
+        x86_64             debian-6.1  debian-6.12
+        sys_write/threads  ..          ..
+        inotify/unwatched  ..          ..
+
+        aarch64            debian-6.1-arm64
+        sys_write/threads  F.
+        inotify/unwatched  ..
+
+        . pass, F fail; a character per backend (libbpf, aya), a group per BTF mode (masked)
+        ");
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use kernlab_kernels::Entry;
+
 use super::{
     dir::RunDir,
     evidence::CellEvidence,
@@ -30,8 +32,9 @@ pub fn cells(dir: &RunDir, plan: &RunPlan) -> io::Result<Vec<CellReport>> {
         .collect()
 }
 
-/// The kernels of the plan, in its order, with the release that their guests reported.
-pub fn kernels(plan: &RunPlan, cells: &[CellReport]) -> Vec<Kernel> {
+/// The kernels of the plan, in its order, with the release that their guests reported. `entries` are
+/// those of the matrix.
+pub fn kernels(plan: &RunPlan, entries: &[Entry], cells: &[CellReport]) -> Vec<Kernel> {
     let mut kernels: Vec<Kernel> = Vec::new();
     for cell in cells {
         let known = kernels.iter_mut().find(|kernel| kernel.id == cell.kernel);
@@ -39,6 +42,7 @@ pub fn kernels(plan: &RunPlan, cells: &[CellReport]) -> Vec<Kernel> {
             Some(kernel) => kernel.release = kernel.release.take().or(cell.release.clone()),
             None => kernels.push(Kernel {
                 id: cell.kernel.clone(),
+                arch: entries.iter().find(|entry| entry.id == cell.kernel).map(|entry| entry.arch),
                 release: cell.release.clone(),
                 unavailable: plan
                     .unavailable
@@ -73,7 +77,7 @@ mod tests {
         let cells = cells(&dir, &plan).unwrap();
         assert_eq!(cells[0].outcome, Outcome::NotRun);
         assert_eq!(cells[1], report);
-        let kernels = kernels(&plan, &cells);
+        let kernels = kernels(&plan, &[], &cells);
         assert_eq!(kernels.len(), 1);
         assert_eq!(kernels[0].release.as_deref(), Some("6.1.0"));
     }

@@ -256,7 +256,7 @@ pub fn run(
             exit_code: report::exit_code(Tally::of(&cells).severity()),
             identity,
         },
-        kernels: collect::kernels(&plan, &cells),
+        kernels: collect::kernels(&plan, &entries, &cells),
         remarks: killed.into_iter().chain(verdict::unconfirmed::remarks(&cells)).collect(),
         cells,
     };

@@ -256,6 +256,7 @@ fn kernels(all: impl Iterator<Item = Kernel>) -> Vec<Kernel> {
         match kernels.iter_mut().find(|known| known.id == kernel.id) {
             None => kernels.push(kernel),
             Some(known) => {
+                known.arch = known.arch.or(kernel.arch);
                 known.release = known.release.take().or(kernel.release);
                 known.sha256 = known.sha256.or(kernel.sha256);
                 known.unavailable = known.unavailable.take().or(kernel.unavailable);
@@ -380,6 +381,7 @@ mod tests {
             let release = (dir == &dirs[1]).then(|| "6.1.0".to_owned());
             part.kernels.push(Kernel {
                 id: "a".to_owned(),
+                arch: Some(kernlab_kernels::Arch::X86_64),
                 release,
                 unavailable: None,
                 sha256: None,
@@ -390,6 +392,7 @@ mod tests {
         let report = merge(&all, &dirs, &into, &sample()).unwrap();
         let known = Kernel {
             id: "a".to_owned(),
+            arch: Some(kernlab_kernels::Arch::X86_64),
             release: Some("6.1.0".to_owned()),
             unavailable: None,
             sha256: None,

@@ -10,6 +10,7 @@ use kernlab_core::{
     dossier::Dossier,
     outcome::{Outcome, Reason},
 };
+use kernlab_kernels::Arch;
 
 use super::{
     input::{Input, InputError},
@@ -39,7 +40,6 @@ pub(super) struct PastRun {
     digest: String,
     dir: RunDir,
     kernels: Vec<Kernel>,
-    arch: BTreeMap<String, String>,
     remarks: Vec<String>,
 }
 
@@ -65,8 +65,6 @@ pub(super) struct Collection {
     pub(super) current: Report,
     /// The results of each cell, by time.
     pub(super) history: BTreeMap<String, Vec<Observation>>,
-    /// The architectures of kernels, where a report names them.
-    pub(super) arch: BTreeMap<String, String>,
     newest: HashMap<String, (usize, CellReport)>,
     texts: BTreeSet<Rc<str>>,
 }
@@ -77,7 +75,7 @@ impl Collection {
         if self.runs.iter().any(|run| run.digest == input.digest) {
             return Ok(());
         }
-        let Input { report, started, arch, dir, digest, .. } = input;
+        let Input { report, started, dir, digest, .. } = input;
         let index = self.runs.len();
         self.runs.push(PastRun {
             id: report.run.id,
@@ -88,7 +86,6 @@ impl Collection {
             digest,
             dir,
             kernels: report.kernels,
-            arch,
             remarks: report.remarks,
         });
         for cell in report.cells {
@@ -151,9 +148,6 @@ impl Collection {
             all.iter_mut().for_each(|observation| observation.run = place[observation.run]);
             all.sort_by_key(|observation| observation.run);
         }
-        for run in &self.runs {
-            self.arch.extend(run.arch.clone());
-        }
         let mut cells: Vec<_> = std::mem::take(&mut self.newest)
             .into_values()
             .map(|(run, cell)| (place[run], cell))
@@ -188,11 +182,13 @@ impl Collection {
             let mut kernel = kernel.clone();
             let known = all.get(&kernel.id);
             kernel.release = kernel.release.or_else(|| known?.release.clone());
+            kernel.arch = kernel.arch.or_else(|| known?.arch);
             all.insert(kernel.id.clone(), kernel);
         }
         for (_, cell) in cells {
             let unknown = || Kernel {
                 id: cell.kernel.clone(),
+                arch: None,
                 release: None,
                 unavailable: None,
                 sha256: None,
@@ -204,7 +200,7 @@ impl Collection {
         let mut all: Vec<_> =
             all.into_values().filter(|k| tested.contains(k.id.as_str())).collect();
         all.sort_by_cached_key(|kernel| {
-            (self.arch.get(&kernel.id).cloned(), version(kernel), kernel.id.clone())
+            (kernel.arch.map(Arch::name), version(kernel), kernel.id.clone())
         });
         all
     }
@@ -237,10 +233,9 @@ impl Collection {
 
     /// The newest kernel before this one, of the same architecture as far as reports tell.
     pub(super) fn predecessor(&self, kernel: &Kernel) -> Option<&Kernel> {
-        let of = |other: &Kernel| (self.arch.get(&other.id), version(other));
-        let (arch, here) = of(kernel);
+        let here = version(kernel);
         let kernels = self.current.kernels.iter().rev();
-        kernels.filter(|other| of(other).0 == arch).find(|other| version(other) < here)
+        kernels.filter(|other| other.arch == kernel.arch).find(|other| version(other) < here)
     }
 }
 

@@ -1,13 +1,11 @@
 //! Reads the reports of runs, which may come from anywhere.
 
 use std::{
-    collections::BTreeMap,
     io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
 use jiff::Timestamp;
-use serde::Deserialize;
 
 use super::file_names::digest;
 use crate::{
@@ -60,25 +58,10 @@ pub enum InputError {
 pub(super) struct Input {
     pub(super) report: Report,
     pub(super) started: Timestamp,
-    /// The architectures of kernels, where the report names them.
-    pub(super) arch: BTreeMap<String, String>,
     /// Where its evidence is, if it was kept.
     pub(super) dir: RunDir,
     /// Of the whole report.
     pub(super) digest: String,
-}
-
-/// What reports may say of kernels beyond the fields of this version.
-#[derive(Deserialize)]
-struct Architectures {
-    kernels: Vec<Architecture>,
-}
-
-#[derive(Deserialize)]
-struct Architecture {
-    id: String,
-    #[serde(default)]
-    arch: Option<String>,
 }
 
 impl Input {
@@ -108,17 +91,8 @@ impl Input {
             started: report.run.started.chars().take(NAME).collect(),
             source,
         })?;
-        let arch = serde_json::from_slice::<Architectures>(text).map(|all| all.kernels);
-        let arch = arch.unwrap_or_default().into_iter();
-        let arch = arch.filter_map(|kernel| Some((kernel.id, kernel.arch?)));
         let dir = path.parent().unwrap_or(Path::new("")).to_owned();
-        Ok(Input {
-            arch: arch.collect(),
-            digest: digest(text),
-            dir: RunDir::open(dir),
-            report,
-            started,
-        })
+        Ok(Input { digest: digest(text), dir: RunDir::open(dir), report, started })
     }
 }
 

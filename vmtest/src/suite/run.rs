@@ -232,7 +232,7 @@ pub fn run(
             exit_code: report::exit_code(Tally::of(&cells).severity()),
             identity,
         },
-        kernels: collect::kernels(&plan, &cells),
+        kernels: collect::kernels(&plan, &entries, &cells),
         cells,
         remarks,
     };

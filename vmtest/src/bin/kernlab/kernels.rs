@@ -176,12 +176,13 @@ fn run_list(kernels: &Kernels, list: &List) -> Result<Exit, Failure> {
 }
 
 fn table(rows: &[Row<'_>]) -> String {
-    let header = ["KERNEL", "RELEASE", "LOCKED", "TIER", "BTF", "STATE", "SOURCE"];
+    let header = ["KERNEL", "RELEASE", "LOCKED", "ARCH", "TIER", "BTF", "STATE", "SOURCE"];
     let cells = rows.iter().map(|row| {
         [
             row.id.to_owned(),
             row.release.clone().unwrap_or_else(|| "-".to_owned()),
             row.version.clone().unwrap_or_else(|| "-".to_owned()),
+            row.arch.to_owned(),
             row.tier.to_owned(),
             row.btf.join(","),
             state(row.state).to_owned(),

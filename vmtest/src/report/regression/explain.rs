@@ -205,7 +205,8 @@ impl<'a> NearestPass<'a> {
 }
 
 /// The passing cell on the kernel with the newest release up to this one, or else on the oldest of
-/// the newer ones.
+/// the newer ones. Kernels of another architecture differ in more, so they count only where there is no
+/// other.
 fn nearest<'a>(
     report: &'a Report,
     cell: &CellReport,
@@ -220,7 +221,10 @@ fn nearest<'a>(
     let cells: BTreeMap<(Vec<u64>, &str), &CellReport> = cells
         .filter_map(|other| Some(((numbers(&release_of(other)?), other.kernel.as_str()), other)))
         .collect();
-    let here = numbers(release);
+    let (here, arch) = (numbers(release), report.arch_of(&cell.kernel));
+    let (alike, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        cells.into_iter().partition(|(_, other)| report.arch_of(&other.kernel) == arch);
+    let cells = if alike.is_empty() { others } else { alike };
     let older = cells.iter().rev().find(|((release, _), _)| *release <= here);
     older.or_else(|| cells.iter().next()).map(|(_, cell)| *cell)
 }

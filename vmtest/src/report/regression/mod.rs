@@ -18,6 +18,7 @@ use kernlab_core::{
     dossier::{Dossier, diff::Difference},
     outcome::Severity,
 };
+use kernlab_kernels::Arch;
 use serde::Serialize;
 use similar::TextDiff;
 
@@ -96,6 +97,9 @@ pub struct Subject {
     pub run: String,
     /// The kernel, where two kernels of one run are compared.
     pub kernel: Option<String>,
+    /// Its architecture, if the two are of different ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arch: Option<Arch>,
 }
 
 /// The change of all cells with the same cause.
@@ -127,7 +131,8 @@ pub struct Finding {
 impl Regression {
     /// Compares two runs, cell by cell.
     pub fn of_runs(base: Side<'_>, head: Side<'_>) -> Self {
-        let subject = |side: Side<'_>| Subject { run: side.report.run.id.clone(), kernel: None };
+        let subject =
+            |side: Side<'_>| Subject { run: side.report.run.id.clone(), kernel: None, arch: None };
         let all = |side| Cells { side, kernel: None };
         Comparison::new(all(base), all(head)).compare(subject(base), subject(head))
     }
@@ -169,9 +174,11 @@ impl Regression {
                 });
             }
         }
+        let arch = |kernel: &str| run.report.arch_of(kernel);
         let subject = |kernel: &str| Subject {
             run: run.report.run.id.clone(),
             kernel: Some(kernel.to_owned()),
+            arch: arch(kernel).filter(|_| arch(base) != arch(head)),
         };
         fn of<'a>(side: Side<'a>, kernel: &'a str) -> Cells<'a> {
             Cells { side, kernel: Some(kernel) }

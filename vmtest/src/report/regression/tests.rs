@@ -5,7 +5,7 @@ use kernlab_core::outcome::{
 use rstest::rstest;
 
 use super::*;
-use crate::report::{Kernel, Run};
+use crate::report::{Kernel, Run, sample};
 
 const DOSSIERS: [(&str, &[u8]); 3] = [
     ("debian-6.12", include_bytes!("../../../../core/tests/dossiers/debian-6.12.json")),
@@ -48,7 +48,7 @@ fn report(run: &str, cells: &[(&str, Outcome)]) -> Report {
     let cells: Vec<_> = cells.iter().map(|(id, outcome)| cell(id, *outcome)).collect();
     let mut ids: Vec<_> = cells.iter().map(|cell| cell.kernel.clone()).collect();
     ids.dedup();
-    let kernel = |id| Kernel { id, release: None, unavailable: None, sha256: None };
+    let kernel = |id| Kernel { id, arch: None, release: None, unavailable: None, sha256: None };
     Report {
         schema: 1,
         run: Run {
@@ -543,4 +543,42 @@ fn a_suite_is_explained_by_what_its_tracer_names() {
     let first = "`vfs_create` takes the dentry as 2nd argument from 6.19, was 3rd";
     assert_eq!(explanation.changes[0], first);
     assert_eq!(run(&report, "it names nothing"), []);
+}
+
+#[test]
+fn a_kernel_of_the_same_architecture_is_nearer() {
+    let mut report = sample::architectures();
+    for cell in &mut report.cells {
+        let release = match cell.kernel.as_str() {
+            "debian-6.1" => "6.1.0-amd64",
+            "debian-6.12" => "6.12.0-amd64",
+            _ => "6.2.0-arm64",
+        };
+        cell.release = Some(release.to_owned());
+    }
+    let nearest = |report: &Report, cell: usize| {
+        NearestPass::of(report, &report.cells[cell]).map(|NearestPass(cell)| cell.kernel.clone())
+    };
+    // The only one on which it passes is of the other architecture.
+    assert_eq!(nearest(&report, 4).as_deref(), Some("debian-6.1"));
+    report.cells[4].set_verdict(Verdict::pass());
+    assert_eq!(nearest(&report, 8).as_deref(), Some("debian-6.1"));
+    // A report of an earlier version names no architecture.
+    report.kernels.clear();
+    assert_eq!(nearest(&report, 8).as_deref(), Some("debian-6.1-arm64"));
+}
+
+#[test]
+fn kernels_of_two_architectures_are_named_with_them() {
+    let report = sample::architectures();
+    let nothing = Made::default();
+    let run = Side { report: &report, evidence: &nothing };
+    let summary = |base, head| Regression::of_kernels(run, base, head).unwrap().summary();
+    let of_two = summary("debian-6.1", "debian-6.1-arm64");
+    assert!(
+        of_two.starts_with("debian-6.1-arm64 (aarch64) beside debian-6.1 (x86_64): "),
+        "{of_two}"
+    );
+    let of_one = summary("debian-6.1", "debian-6.12");
+    assert!(of_one.starts_with("debian-6.12 beside debian-6.1: "), "{of_one}");
 }

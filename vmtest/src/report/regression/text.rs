@@ -49,9 +49,14 @@ impl Regression {
 }
 
 impl Subject {
-    /// The kernel if there is one, otherwise the run.
-    pub fn name(&self) -> &str {
-        self.kernel.as_deref().unwrap_or(&self.run)
+    /// The kernel if there is one, otherwise the run: `debian-6.1`, or `debian-6.1 (x86_64)` beside a
+    /// kernel of another architecture.
+    pub fn name(&self) -> String {
+        let name = self.kernel.as_deref().unwrap_or(&self.run);
+        match self.arch {
+            Some(arch) => format!("{name} ({arch})"),
+            None => name.to_owned(),
+        }
     }
 }
 

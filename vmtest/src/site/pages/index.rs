@@ -1,5 +1,6 @@
 //! The first page: which tool works on which kernel.
 
+use kernlab_kernels::Arch;
 use maud::{Markup, html};
 
 use super::{
@@ -10,7 +11,13 @@ use super::{
     Context,
     parts::{cause, change, mark},
 };
-use crate::report::{Kernel, grid::distinct, headline::listed, html::page, table::counted};
+use crate::report::{
+    Kernel,
+    grid::{NOT_TOLD, distinct},
+    headline::listed,
+    html::page,
+    table::counted,
+};
 
 /// The most changes and causes that the page shows.
 const SHOWN: usize = 8;
@@ -177,17 +184,10 @@ pub(super) fn marks(context: &Context<'_>, root: &str, tool: &Tool<'_>, kernel: 
 
 /// The architectures with the numbers of their kernels, if any report names them. Kernels are ordered by
 /// them.
-fn architectures<'a>(context: &'a Context<'_>) -> Vec<(&'a str, usize)> {
-    let collection = context.collection;
-    let mut all: Vec<(&str, usize)> = Vec::new();
-    for kernel in &collection.current.kernels {
-        let name = collection.arch.get(&kernel.id).map_or("not told", String::as_str);
-        match all.last_mut() {
-            Some((last, count)) if *last == name => *count += 1,
-            _ => all.push((name, 1)),
-        }
-    }
-    all
+fn architectures(context: &Context<'_>) -> Vec<(&'static str, usize)> {
+    let kernels = &context.collection.current.kernels;
+    let blocks = kernels.chunk_by(|one, other| one.arch == other.arch);
+    blocks.map(|block| (block[0].arch.map_or(NOT_TOLD, Arch::name), block.len())).collect()
 }
 
 /// The release of a kernel, and its BTF modes.

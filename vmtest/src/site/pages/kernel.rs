@@ -72,7 +72,7 @@ fn facts(context: &Context<'_>, kernel: &Kernel, dossier: Option<&Dossier>) -> M
         dl.facts-list {
             @if let Some(release) = &kernel.release { dt { "Release" } dd { code { (release) } } }
             @if let Some(why) = &kernel.unavailable { dt { "Can't be had" } dd { (why) } }
-            @if let Some(arch) = collection.arch.get(&kernel.id) { dt { "Architecture" } dd { (arch) } }
+            @if let Some(arch) = kernel.arch { dt { "Architecture" } dd { (arch.name()) } }
             @if let Some(tested) = tested { dt { "Tested" } dd { (tested.moment()) } }
             @if let Some(dossier) = dossier { (of_dossier(dossier)) }
             @if releases.len() > 1 {
