@@ -47,6 +47,10 @@ const END: &str = "vfs_unlink";
 /// constant that no table of the kernel lists. RHEL 8 has neither.
 const CREATED_SINCE: &str = "alloc_file_clone";
 
+/// What stops a thread until user space has given it a page: fs/userfaultfd.c. By that, the workload of
+/// `two_at_once` holds threads inside of unlink(2).
+const HOLDS_THREADS: &str = "handle_userfault";
+
 /// What an open file tells of its name.
 const OPEN_FIELDS: [LayoutField; 2] = [
     ("file", "f_mode", |layout| &mut layout.file_f_mode),
@@ -71,7 +75,7 @@ fn wants() -> Wants {
     let fields: [&[LayoutField]; 4] = [&OPEN_FIELDS, &MODE_FIELDS, &DENTRY_FIELDS, &NAME_FIELDS];
     Wants {
         functions: [&BIRTHS[..], &[END]].concat(),
-        symbols: vec![CREATED_SINCE],
+        symbols: vec![CREATED_SINCE, HOLDS_THREADS],
         fields: fields.into_iter().flat_map(names).collect(),
         ..Wants::default()
     }
@@ -82,6 +86,10 @@ fn attach(
     facts: &KernelFacts,
     config: &mut ProgramConfig,
 ) -> Result<Vec<AttachPoint>, Unsupported> {
+    if scenario.name == "two_at_once" && !facts.has_symbol(HOLDS_THREADS) {
+        let message = "the workload has no userfaultfd(2) to hold threads with: CONFIG_USERFAULTFD";
+        return Err(Unsupported::new(Reason::MissingConfig, message));
+    }
     let births = births(scenario, facts)?;
     require(facts, END, "it is part of every kernel")?;
     config.unlink_dentry_argument = dentry_argument(END, facts)?;
@@ -273,6 +281,20 @@ mod tests {
         let refused = plan(scenario("filelife/create_unlink"), &facts).unwrap_err();
         assert_eq!(refused.reason, Reason::MissingSymbol);
         assert!(refused.to_string().contains(missing), "{refused}");
+    }
+
+    #[rstest]
+    #[case::holds("filelife/two_at_once", &["handle_userfault"], Ok(()))]
+    #[case::does_not_hold("filelife/two_at_once", &[], Err(Reason::MissingConfig))]
+    #[case::need_not("filelife/create_unlink", &[], Ok(()))]
+    fn threads_are_held_inside_if_the_kernel_can(
+        #[case] id: &str,
+        #[case] symbols: &[&str],
+        #[case] expected: Result<(), Reason>,
+    ) {
+        let facts = file_facts(&[FROM_4_19, symbols].concat(), NO_DIR, DIR_SECOND);
+        let planned = plan(scenario(id), &facts);
+        assert_eq!(planned.map(drop).map_err(|refused| refused.reason), expected);
     }
 
     #[test]
