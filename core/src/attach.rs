@@ -1,4 +1,4 @@
-//! Where programs go, and how their events come back.
+//! Where programs go.
 
 use std::fmt;
 
@@ -49,26 +49,6 @@ pub struct UserFunction {
     pub binary: String,
     /// As in its symbol table.
     pub symbol: String,
-}
-
-/// How events reach user space.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum BufferKind {
-    /// One ring shared by all CPUs: `BPF_MAP_TYPE_RINGBUF`.
-    Ring,
-    /// A buffer per CPU: `BPF_MAP_TYPE_PERF_EVENT_ARRAY`.
-    Perf,
-}
-
-impl BufferKind {
-    /// `ring` or `perf`: part of the name of a compiled object.
-    pub fn name(self) -> &'static str {
-        match self {
-            BufferKind::Ring => "ring",
-            BufferKind::Perf => "perf",
-        }
-    }
 }
 
 /// A tracepoint of a system call.

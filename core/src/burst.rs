@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use kernlab_abi::{MAX_BIRTHS, MAX_PENDING, MAX_TOTALS};
 
 use crate::{
-    attach::BufferKind,
+    buffer::BufferKind,
     event::{Action, Event},
     ground_truth::GroundTruth,
     normalise::normalise,

@@ -33,6 +33,7 @@ pub mod attach;
 pub mod backend;
 pub mod bpf;
 pub mod btf;
+pub mod buffer;
 pub mod burst;
 pub mod cell;
 pub mod config;

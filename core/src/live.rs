@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{attach::BufferKind, scenario::Scenario};
+use crate::{buffer::BufferKind, scenario::Scenario};
 
 /// Calls one at a time, each made while the tracer sleeps until its buffer has an event, and none before the
 /// tracer has read the last one's.

@@ -3,7 +3,7 @@
 use kernlab_abi::{EMITTED_SLOTS, LOST_BIRTHS, LOST_PENDING, LOST_TOTALS, LOST_UNSEEN};
 use serde::{Deserialize, Serialize};
 
-use crate::attach::BufferKind;
+use crate::buffer::BufferKind;
 
 /// Events that never reached the buffer, by the reason that the programs counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,18 +6,11 @@ use kernlab_abi::ProgramConfig;
 use serde::{Deserialize, Serialize};
 
 pub use crate::{
-    attach::{AttachPoint, BufferKind, Target, UserFunction},
+    attach::{AttachPoint, Target, UserFunction},
+    buffer::BufferKind,
     unsupported::Unsupported,
 };
-use crate::{
-    burst::Burst,
-    discovery::Discovered,
-    facts::{KernelFacts, ProbeResult},
-    live::Live,
-    outcome::Reason,
-    scenario::Scenario,
-    tracer::Tracer,
-};
+use crate::{discovery::Discovered, facts::KernelFacts, scenario::Scenario, tracer::Tracer};
 
 /// Which programs to attach where, and how they are configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,7 +101,7 @@ pub fn plan(scenario: &Scenario, facts: &KernelFacts) -> Result<ProbePlan, Unsup
     Ok(ProbePlan {
         tracer: scenario.tracer,
         attach,
-        buffer: buffer(about(scenario), facts)?,
+        buffer: BufferKind::of(scenario, facts)?,
         read: ReadHelper::of(facts),
         types: if facts.btf.is_some() { TypeSource::Core } else { TypeSource::Layout },
         btf_file: facts.btf_file.clone(),
@@ -137,33 +130,6 @@ pub fn plan_with_search(
         facts.discovered = Some(search(facts, asked));
         plan(scenario, facts)
     })
-}
-
-/// The scenario that is about perf buffers beside the bursts: each processor has one.
-const MOVED_PERF: &str = "sys_write/moved_perf";
-
-/// The buffer that a scenario is about.
-fn about(scenario: &Scenario) -> Option<BufferKind> {
-    let of_burst = Burst::of(scenario).and_then(|burst| burst.buffer);
-    let of_live = || Live::of(scenario).map(|live| live.buffer);
-    let of_moved = || (scenario.to_string() == MOVED_PERF).then_some(BufferKind::Perf);
-    of_burst.or_else(of_live).or_else(of_moved)
-}
-
-/// The ring buffer where there is one, unless the scenario is about one of the two.
-fn buffer(about: Option<BufferKind>, facts: &KernelFacts) -> Result<BufferKind, Unsupported> {
-    match (about, facts.ring_buffer) {
-        (None | Some(BufferKind::Ring), ProbeResult::Yes) => Ok(BufferKind::Ring),
-        (None | Some(BufferKind::Perf), _) => Ok(BufferKind::Perf),
-        (Some(BufferKind::Ring), ProbeResult::No) => Err(Unsupported::new(
-            Reason::HelperUnavailable,
-            "the kernel has no ring buffer (BPF_MAP_TYPE_RINGBUF)",
-        )),
-        (Some(BufferKind::Ring), ProbeResult::CouldNotTell(errno)) => Err(Unsupported::new(
-            Reason::HelperUnavailable,
-            format!("creating a ring buffer failed with errno {errno}: there may be none"),
-        )),
-    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use crate::{
     arch::Arch,
     btf::{Btf, Types, sample::Builder},
     facts::{ProbeResult, QueryLog},
+    outcome::Reason,
 };
 
 pub(crate) fn facts(symbols: &[&str], btf: Option<Btf>) -> KernelFacts {

@@ -5,6 +5,7 @@ use kernlab_abi::{EventHeader, Layout, ProgramConfig};
 use crate::{
     arch::{Arch, SystemCall},
     attach::AttachPoint,
+    buffer::BufferKind,
     decoder::{DecodeError, Decoder},
     event::{Action, Event, escape},
     facts::{Dependency, KernelFacts},
@@ -173,6 +174,26 @@ pub(super) fn sees_many_returns(scenario: &Scenario) -> Result<(), Unsupported> 
 /// (kernel/trace/bpf_trace.c, from 7.2 on). While a thread is preempted inside one, other threads on its
 /// CPU go untraced for whole time slices, so entries and exits are paired wrongly.
 pub(super) const FAULTABLE: &str = "trace_call_bpf_faultable";
+
+/// What spinlocks are with PREEMPT_RT, and only then: kernel/locking/spinlock_rt.c.
+const SLEEPING_LOCKS: &str = "rt_spin_lock";
+
+/// What [`skips_on_tracepoints`] asks about, for [`Wants`].
+pub(super) const SKIPS: [&str; 2] = [FAULTABLE, SLEEPING_LOCKS];
+
+/// Does the kernel skip programs on syscall tracepoints, so that a tracer has to use the functions behind
+/// them?
+///
+/// It does where they can be preempted ([`FAULTABLE`]), and with PREEMPT_RT for a tracer that sends events
+/// through perf buffers. There a thread wakes the reader of a perf buffer, and can be preempted while it does
+/// (`perf_pending_irq`, kernel/events/core.c). Meanwhile it has the recursion context for software events, of
+/// which each CPU has one (each task from 6.11 on, commit 0d40a6d83e3e). Without it `perf_syscall_enter` and
+/// `perf_syscall_exit` return before they call programs, and count nothing (kernel/trace/trace_syscalls.c).
+/// Programs on kprobes are called without it (`kprobe_perf_func`, kernel/trace/trace_kprobe.c).
+pub(super) fn skips_on_tracepoints(scenario: &Scenario, facts: &KernelFacts) -> bool {
+    let is_perf = matches!(BufferKind::of(scenario, facts), Ok(BufferKind::Perf));
+    facts.has_symbol(FAULTABLE) || (is_perf && facts.has_symbol(SLEEPING_LOCKS))
+}
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,9 @@
 
 use kernlab_abi::{EventHeader, OpenEvent, ProgramConfig};
 
-use super::definition::{Definition, EventType, FAULTABLE, RawEvent, Wants, sees_many_returns};
+use super::definition::{
+    Definition, EventType, RawEvent, SKIPS, Wants, sees_many_returns, skips_on_tracepoints,
+};
 use crate::{
     arch::{Arch, SystemCall},
     attach::{AttachPoint, kprobe, kretprobe, tracepoint},
@@ -35,21 +37,21 @@ const TRACEPOINTS: [&str; 2] = ["sys_enter_openat", "sys_exit_openat"];
 fn wants() -> Wants {
     Wants {
         system_calls: vec![SystemCall::Openat],
-        symbols: vec![FAULTABLE],
+        symbols: SKIPS.to_vec(),
         tracepoints: TRACEPOINTS.to_vec(),
         ..Wants::default()
     }
 }
 
 /// Uses tracepoints, because a thread that blocks in openat(2), on a FIFO for example, holds nothing that
-/// others need. Where programs on tracepoints can be preempted ([`FAULTABLE`]), two of them on one CPU
-/// would share the memory that an event is built in, so the syscall function is probed instead.
+/// others need. Where programs on them are skipped, the syscall function is probed instead. Programs that can
+/// be preempted would also share the memory that an event is built in, two of them on one CPU.
 fn attach(
     scenario: &Scenario,
     facts: &KernelFacts,
     _: &mut ProgramConfig,
 ) -> Result<Vec<AttachPoint>, Unsupported> {
-    if facts.has_symbol(FAULTABLE) {
+    if skips_on_tracepoints(scenario, facts) {
         let openat = facts.arch.function_of(SystemCall::Openat);
         if !facts.has_symbol(openat) {
             let message = format!("the kernel has no {openat}");
@@ -96,8 +98,8 @@ mod tests {
 
     #[rstest]
     #[case::before_7_2(&["__x64_sys_openat"], 2, Ok(BY_TRACEPOINTS))]
-    #[case::from_7_2(&["__x64_sys_openat", FAULTABLE], 2, Ok(BY_FUNCTION))]
-    #[case::renamed(&[FAULTABLE], 2, Err(Reason::MissingSymbol))]
+    #[case::from_7_2(&["__x64_sys_openat", "trace_call_bpf_faultable"], 2, Ok(BY_FUNCTION))]
+    #[case::renamed(&["trace_call_bpf_faultable"], 2, Err(Reason::MissingSymbol))]
     #[case::no_tracepoint(&["__x64_sys_openat"], 1, Err(Reason::MissingConfig))]
     fn opens_are_traced_where_programs_are_neither_skipped_nor_preempted(
         #[case] symbols: &[&str],

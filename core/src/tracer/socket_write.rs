@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use kernlab_abi::{ADDRESS_WORDS, EventHeader, ProgramConfig, SocketWriteEvent};
 
 use super::definition::{
-    Definition, EventType, FAULTABLE, LayoutField, RawEvent, Wants, lay_out, names,
-    sees_many_returns,
+    Definition, EventType, LayoutField, RawEvent, SKIPS, Wants, lay_out, names, sees_many_returns,
+    skips_on_tracepoints,
 };
 use crate::{
     arch::WRITING_CALLS,
@@ -81,7 +81,7 @@ const TYPE: (&str, &str) = ("sock", "sk_type");
 fn wants() -> Wants {
     Wants {
         system_calls: WRITING_CALLS.to_vec(),
-        symbols: vec![FAULTABLE, SOCKET_FILE_OPS],
+        symbols: [&SKIPS[..], &[SOCKET_FILE_OPS]].concat(),
         tracepoints: TRACEPOINTS.to_vec(),
         fields: names(&FIELDS).chain([TYPE]).collect(),
         ..Wants::default()
@@ -102,13 +102,14 @@ fn attach(
 }
 
 /// Tracepoints, because a thread that waits in a call holds nothing that others need; where programs
-/// on them are skipped ([`FAULTABLE`]), the functions of the system call table.
+/// on them are skipped, the functions of the system call table.
 fn attach_points(
     scenario: &Scenario,
     facts: &KernelFacts,
 ) -> Result<Vec<AttachPoint>, Unsupported> {
     let functions = WRITING_CALLS.map(|call| facts.arch.function_of(call));
-    if [FAULTABLE].iter().chain(&functions).all(|name| facts.has_symbol(name)) {
+    if skips_on_tracepoints(scenario, facts) && functions.iter().all(|name| facts.has_symbol(name))
+    {
         sees_many_returns(scenario)?;
         let entries = functions.map(|function| kprobe("socket_write_entry", function));
         let returns = functions.map(|function| kretprobe("socket_write_return", function));
@@ -230,7 +231,7 @@ mod tests {
     ) {
         let calls = WRITING_CALLS.map(|call| Arch::X86_64.function_of(call));
         let mut symbols = [&["socket_file_ops"], &calls[..]].concat();
-        symbols.extend(faultable.then_some(FAULTABLE));
+        symbols.extend(faultable.then_some("trace_call_bpf_faultable"));
         let facts = socket_facts(&symbols, socket_btf(516, 514));
         let points = plan(scenario("socket_write/tcp4"), &facts).unwrap().attach;
         let found: Vec<_> = points.iter().map(|point| point.program.as_str()).collect();

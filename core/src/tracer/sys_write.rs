@@ -2,7 +2,9 @@
 
 use kernlab_abi::{EventHeader, ProgramConfig, SysWriteEvent};
 
-use super::definition::{Definition, EventType, FAULTABLE, RawEvent, Wants, sees_many_returns};
+use super::definition::{
+    Definition, EventType, RawEvent, SKIPS, Wants, sees_many_returns, skips_on_tracepoints,
+};
 use crate::{
     attach::{AttachPoint, kprobe, kretprobe, tracepoint},
     decoder::{DecodeError, Decoder},
@@ -45,7 +47,7 @@ const TRACEPOINTS: [&str; 2] = ["sys_enter_write", "sys_exit_write"];
 fn wants() -> Wants {
     Wants {
         functions: vec![KSYS_WRITE],
-        symbols: vec![FAULTABLE],
+        symbols: SKIPS.to_vec(),
         tracepoints: TRACEPOINTS.to_vec(),
         ..Wants::default()
     }
@@ -58,7 +60,7 @@ fn attach(
     facts: &KernelFacts,
     _: &mut ProgramConfig,
 ) -> Result<Vec<AttachPoint>, Unsupported> {
-    if [FAULTABLE, KSYS_WRITE].into_iter().all(|name| facts.has_symbol(name)) {
+    if skips_on_tracepoints(scenario, facts) && facts.has_symbol(KSYS_WRITE) {
         sees_many_returns(scenario)?;
         return Ok(vec![kprobe("write_entry", KSYS_WRITE), kretprobe("write_return", KSYS_WRITE)]);
     }
@@ -87,15 +89,24 @@ mod tests {
         tests::{facts, scenario},
     };
 
+    const TRACEPOINTS: &[&str] =
+        &["tracepoint syscalls:sys_enter_write", "tracepoint syscalls:sys_exit_write"];
+    const FUNCTION: &[&str] = &["kprobe ksys_write", "kretprobe ksys_write"];
+
     #[rstest]
-    #[case::before_7_2(&["ksys_write"], &["tracepoint syscalls:sys_enter_write", "tracepoint syscalls:sys_exit_write"])]
-    #[case::from_7_2(&["ksys_write", "trace_call_bpf_faultable"], &["kprobe ksys_write", "kretprobe ksys_write"])]
-    #[case::renamed(&["trace_call_bpf_faultable"], &["tracepoint syscalls:sys_enter_write", "tracepoint syscalls:sys_exit_write"])]
+    #[case::before_7_2("threads", &["ksys_write"], TRACEPOINTS)]
+    #[case::from_7_2("threads", &["ksys_write", "trace_call_bpf_faultable"], FUNCTION)]
+    #[case::perf_buffer("burst_perf", &["ksys_write"], TRACEPOINTS)]
+    #[case::real_time("burst_perf", &["ksys_write", "rt_spin_lock"], FUNCTION)]
+    #[case::ring_of_real_time("burst_ring", &["ksys_write", "rt_spin_lock"], TRACEPOINTS)]
+    #[case::renamed("threads", &["trace_call_bpf_faultable"], TRACEPOINTS)]
     fn writes_are_traced_where_no_program_is_skipped(
+        #[case] name: &str,
         #[case] symbols: &[&str],
         #[case] expected: &[&str],
     ) {
-        let plan = plan(scenario("sys_write/threads"), &facts(symbols, None)).unwrap();
+        let scenario = scenario(&format!("sys_write/{name}"));
+        let plan = plan(scenario, &facts(symbols, None)).unwrap();
         let targets: Vec<_> = plan.attach.iter().map(|point| point.target.to_string()).collect();
         assert_eq!(targets, expected);
     }
