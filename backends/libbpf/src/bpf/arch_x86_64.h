@@ -1,89 +1,18 @@
 /* SPDX-License-Identifier: (MIT OR Apache-2.0) OR GPL-2.0-only */
-/*
- * Where the x86-64 calling convention puts arguments and results, seen from a probe on a function's
- * entry or return. It is the same in the kernel and in user space.
- */
+/* The System V calling convention. Offsets are those of struct pt_regs, arch/x86/include/asm/ptrace.h. */
 #pragma once
 
-#include "tracer.h"
-
-/*
- * A register of struct pt_regs (arch/x86/include/asm/ptrace.h), by its offset. Written as assembly
- * because the verifier accepts only constant offsets from the context, and the compiler would
- * merge the loads of several registers into one load from a variable offset.
- */
-#define REGISTER(ctx, offset)                                                                   \
-	({                                                                                      \
-		__u64 value;                                                                    \
-		asm volatile("%0 = *(u64 *)(%1 + " #offset ")" : "=r"(value) : "r"(ctx));       \
-		value;                                                                          \
-	})
-
-/* Arguments that are passed in registers. */
+/* How many arguments are passed in registers. */
 #define REGISTER_ARGUMENTS 6
 
-/* Argument number `n`, counted from 1, of those that are passed in registers. */
-static __always_inline __u64 register_argument(void *ctx, __u32 n)
-{
-	if (n == 1)
-		return REGISTER(ctx, 112); /* di */
-	if (n == 2)
-		return REGISTER(ctx, 104); /* si */
-	if (n == 3)
-		return REGISTER(ctx, 96); /* dx */
-	if (n == 4)
-		return REGISTER(ctx, 88); /* cx */
-	if (n == 5)
-		return REGISTER(ctx, 72); /* r8 */
-	return REGISTER(ctx, 64); /* r9 */
-}
+#define ARGUMENT_1 112 /* di */
+#define ARGUMENT_2 104 /* si */
+#define ARGUMENT_3 96 /* dx */
+#define ARGUMENT_4 88 /* cx */
+#define ARGUMENT_5 72 /* r8 */
+#define ARGUMENT_6 64 /* r9 */
+#define RESULT 80 /* ax */
+#define STACK_POINTER 152
 
-/*
- * The address of argument number `n` of those on the stack. The return address is at the stack
- * pointer, the seventh argument above it.
- */
-static __always_inline __u64 stack_argument(void *ctx, __u32 n)
-{
-	return REGISTER(ctx, 152) + 8 * (__u64)(n - 6);
-}
-
-/* Argument number `n` of a kernel function. A stack slot that can't be read is 0. */
-static __always_inline __u64 argument(const struct ProgramConfig *config, void *ctx, __u32 n)
-{
-	__u64 value = 0;
-
-	if (n <= REGISTER_ARGUMENTS)
-		return register_argument(ctx, n);
-	read_kernel(config, &value, sizeof(value), stack_argument(ctx, n));
-	return value;
-}
-
-/* Argument number `n` of a function in user space. A stack slot that can't be read is 0. */
-static __always_inline __u64 user_argument(const struct ProgramConfig *config, void *ctx, __u32 n)
-{
-	__u64 value = 0;
-
-	if (n <= REGISTER_ARGUMENTS)
-		return register_argument(ctx, n);
-	read_user(config, &value, sizeof(value), stack_argument(ctx, n));
-	return value;
-}
-
-/*
- * Argument number `n` of a system call, one of the first three, at the entry of what the system call table
- * has for it: a function whose one parameter points to the caller's registers
- * (arch/x86/include/asm/syscall_wrapper.h).
- */
-static __always_inline int syscall_argument(const struct ProgramConfig *config, void *ctx, __u32 n,
-					    __u64 *to)
-{
-	__u32 offset = n == 1 ? 112 /* di */ : n == 2 ? 104 /* si */ : 96 /* dx */;
-
-	return read_kernel(config, to, sizeof(*to), register_argument(ctx, 1) + offset);
-}
-
-/* The result of a function, where it returns. */
-static __always_inline __u64 return_value(void *ctx)
-{
-	return REGISTER(ctx, 80); /* ax */
-}
+/* In bytes from the stack pointer, where the return address is. */
+#define FIRST_STACK_ARGUMENT 8
