@@ -133,9 +133,9 @@ pub enum Action {
         /// Its symbol.
         function: String,
         /// Every argument, in order.
-        arguments: Vec<i32>,
+        arguments: Vec<i128>,
         /// What it returned.
-        ret: i32,
+        ret: i128,
     },
     /// A record whose thread is known, and whose content is none that a program may report.
     Undecodable {
@@ -195,7 +195,7 @@ impl Action {
                 format!("open name=\"{name}\" flags={flags:#o} ret={ret}")
             }
             Action::UserCall { function, arguments, ret } => {
-                let arguments: Vec<_> = arguments.iter().map(i32::to_string).collect();
+                let arguments: Vec<_> = arguments.iter().map(i128::to_string).collect();
                 format!("{function}({}) = {ret}", arguments.join(", "))
             }
             Action::Undecodable { why } => format!("undecodable: {why}"),

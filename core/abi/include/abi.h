@@ -18,7 +18,7 @@
 #define TEXT_LEN 32
 
 /**
- * Arguments that a probe can capture: 6 in registers, 6 on the stack.
+ * Arguments that a probe can capture: 6 or 8 in registers, the others on the stack.
  */
 #define MAX_ARGUMENTS 12
 
@@ -38,9 +38,9 @@
 #define AF_INET6 10
 
 /**
- * Arguments of the user-space function that is probed: 6 in registers, the others on the stack.
+ * Arguments of user-space functions that are captured: 6 or 8 in registers, the others on the stack.
  */
-#define USER_ARGUMENTS 8
+#define USER_ARGUMENTS 10
 
 /**
  * Bytes that `guarded_read` reads.
@@ -594,7 +594,8 @@ struct UserCallEvent {
    */
   struct EventHeader header;
   /**
-   * Registers and stack slots, whole: the upper half of a 32-bit argument is undefined.
+   * Registers and stack slots, whole: the upper bits of a narrower argument are undefined. So is what
+   * follows the last argument.
    */
   uint64_t arguments[USER_ARGUMENTS];
   /**

@@ -22,7 +22,7 @@ pub const NAME_LEN: usize = 256;
 /// Bytes kept of a string argument.
 pub const TEXT_LEN: usize = 32;
 
-/// Arguments that a probe can capture: 6 in registers, 6 on the stack.
+/// Arguments that a probe can capture: 6 or 8 in registers, the others on the stack.
 pub const MAX_ARGUMENTS: usize = 12;
 
 /// Words of an internet address of either version: `struct in6_addr`, include/uapi/linux/in6.h.
@@ -33,8 +33,8 @@ pub const AF_INET: u16 = 2;
 /// `AF_INET6`, include/linux/socket.h.
 pub const AF_INET6: u16 = 10;
 
-/// Arguments of the user-space function that is probed: 6 in registers, the others on the stack.
-pub const USER_ARGUMENTS: usize = 8;
+/// Arguments of user-space functions that are captured: 6 or 8 in registers, the others on the stack.
+pub const USER_ARGUMENTS: usize = 10;
 
 /// Bytes that `guarded_read` reads.
 pub const READ_LEN: usize = 8;
@@ -335,7 +335,8 @@ pub struct SyncEvent {
 pub struct UserCallEvent {
     /// Who called.
     pub header: EventHeader,
-    /// Registers and stack slots, whole: the upper half of a 32-bit argument is undefined.
+    /// Registers and stack slots, whole: the upper bits of a narrower argument are undefined. So is what
+    /// follows the last argument.
     pub arguments: [u64; USER_ARGUMENTS],
     /// The register with the result, whole as well.
     pub ret: u64,

@@ -18,6 +18,8 @@ pub(super) const TRACER: Definition = Definition {
     scenarios: &[
         ("eight_ints", "a function in user space with 8 arguments and a result"),
         ("pie_and_static", "the same in a relocatable program and in one at fixed addresses"),
+        ("ten_ints", "a function with 10 arguments, more than registers hold on any architecture"),
+        ("mixed_types", "10 arguments of every width, with and without a sign, and pointers"),
         ("two_at_once", "threads inside of the function at the same time, and one that dies there"),
         ("full_pending", "one more thread inside of the function than there is room for"),
     ],
@@ -35,6 +37,60 @@ pub const STATIC_WORKLOAD: &str = "/bin/kernlab-workload-static";
 /// The function that both have.
 pub const EIGHT_INTS: &str = "kernlab_eight_ints";
 
+/// The function of the scenario `ten_ints`.
+pub const TEN_INTS: &str = "kernlab_ten_ints";
+
+/// The function of the scenario `mixed_types`.
+pub const MIXED_TYPES: &str = "kernlab_mixed_types";
+
+/// A function in user space, as its source declares it.
+struct UserSignature {
+    symbol: &'static str,
+    arguments: &'static [Integer],
+    result: Integer,
+}
+
+impl UserSignature {
+    /// The function that a scenario calls.
+    fn of_scenario(scenario: &Scenario) -> Self {
+        match scenario.name {
+            "ten_ints" => UserSignature { symbol: TEN_INTS, arguments: &[I32; 10], result: I32 },
+            "mixed_types" => UserSignature {
+                symbol: MIXED_TYPES,
+                arguments: &[I8, U64, U16, POINTER, U32, I64, U8, POINTER, I16, I32],
+                result: I64,
+            },
+            _ => UserSignature { symbol: EIGHT_INTS, arguments: &[I32; 8], result: I32 },
+        }
+    }
+}
+
+/// The lower bits of a register or stack slot. The calling conventions say nothing of the others.
+#[derive(Clone, Copy)]
+struct Integer {
+    bits: u32,
+    signed: bool,
+}
+
+const I8: Integer = Integer { bits: 8, signed: true };
+const U8: Integer = Integer { bits: 8, signed: false };
+const I16: Integer = Integer { bits: 16, signed: true };
+const U16: Integer = Integer { bits: 16, signed: false };
+const I32: Integer = Integer { bits: 32, signed: true };
+const U32: Integer = Integer { bits: 32, signed: false };
+const I64: Integer = Integer { bits: 64, signed: true };
+const U64: Integer = Integer { bits: 64, signed: false };
+const POINTER: Integer = U64;
+
+impl Integer {
+    /// The value in a register or stack slot.
+    fn value(self, raw: u64) -> i128 {
+        let others = u64::BITS - self.bits;
+        let upper = raw << others;
+        if self.signed { (upper.cast_signed() >> others).into() } else { (upper >> others).into() }
+    }
+}
+
 fn attach(
     scenario: &Scenario,
     facts: &KernelFacts,
@@ -50,11 +106,11 @@ fn attach(
         "pie_and_static" => &[WORKLOAD, STATIC_WORKLOAD],
         _ => &[WORKLOAD],
     };
+    let symbol = UserSignature::of_scenario(scenario).symbol;
     Ok(binaries
         .iter()
         .flat_map(|&binary| {
-            let function =
-                UserFunction { binary: binary.to_owned(), symbol: EIGHT_INTS.to_owned() };
+            let function = UserFunction { binary: binary.to_owned(), symbol: symbol.to_owned() };
             [
                 ("user_call", Target::Uprobe(function.clone())),
                 ("user_return", Target::Uretprobe(function)),
@@ -70,17 +126,22 @@ unsafe impl RawEvent for UserCallEvent {
         &self.header
     }
 
-    fn action(&self, _: &Decoder<'_>) -> Result<Action, DecodeError> {
+    fn action(&self, decoder: &Decoder<'_>) -> Result<Action, DecodeError> {
+        let signature = UserSignature::of_scenario(decoder.scenario);
+        let arguments = signature.arguments.iter().zip(self.arguments);
         Ok(Action::UserCall {
-            function: EIGHT_INTS.to_owned(),
-            arguments: self.arguments.map(|bits| bits as i32).to_vec(),
-            ret: self.ret as i32,
+            function: signature.symbol.to_owned(),
+            arguments: arguments.map(|(argument, raw)| argument.value(raw)).collect(),
+            ret: signature.result.value(self.ret),
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use kernlab_abi::USER_ARGUMENTS;
+    use rstest::rstest;
+
     use super::{
         super::tests::{decoded, header},
         *,
@@ -109,12 +170,48 @@ mod tests {
     }
 
     #[test]
-    fn the_upper_half_of_an_int_is_dropped() {
-        let arguments = [0xdead_beef_ffff_ffff, 2, 3, 4, 5, 6, 7, 0x1_8000_0000];
-        let ret = 0xffff_ffff_0000_0009;
-        let event = UserCallEvent { header: header(), arguments, ret };
-        let action = decoded("user_args/eight_ints", &event).unwrap();
+    fn an_argument_is_read_by_its_type() {
+        let arguments = [
+            0xdead_beef_0000_009c,
+            0xfedc_ba98_7654_3210,
+            0xffff_ffff_ffff_fedc,
+            0x8123_4567_89ab_cdef,
+            0xdead_beef_fedc_ba98,
+            0x8123_4567_89ab_cdef,
+            0xdead_beef_dead_bef0,
+            0,
+            0x0000_0000_0000_8001,
+            0x0000_0000_8000_0001,
+        ];
+        let event = UserCallEvent { header: header(), arguments, ret: 0x8123_4567_89ab_cdef };
+        let action = decoded("user_args/mixed_types", &event).unwrap();
         let Action::UserCall { arguments, ret, .. } = action else { panic!("not a call") };
-        assert_eq!((arguments, ret), (vec![-1, 2, 3, 4, 5, 6, 7, i32::MIN], 9));
+        assert_eq!(
+            arguments,
+            [
+                -100,
+                0xfedc_ba98_7654_3210,
+                0xfedc,
+                0x8123_4567_89ab_cdef,
+                0xfedc_ba98,
+                -0x7edc_ba98_7654_3211,
+                0xf0,
+                0,
+                -0x7fff,
+                -0x7fff_ffff,
+            ]
+        );
+        assert_eq!(ret, -0x7edc_ba98_7654_3211);
+    }
+
+    #[rstest]
+    #[case("eight_ints", 8)]
+    #[case("ten_ints", 10)]
+    fn what_follows_the_last_argument_is_not_one(#[case] scenario: &str, #[case] count: usize) {
+        let arguments = [0xdead_beef_8000_0000; USER_ARGUMENTS];
+        let event = UserCallEvent { header: header(), arguments, ret: 0xffff_ffff_0000_0009 };
+        let action = decoded(&format!("user_args/{scenario}"), &event).unwrap();
+        let Action::UserCall { arguments, ret, .. } = action else { panic!("not a call") };
+        assert_eq!((arguments, ret), (vec![i32::MIN.into(); count], 9));
     }
 }

@@ -326,7 +326,14 @@ mod tests {
         "CONFIG_UPROBES=y",
         "",
         true,
-        &["user_args/eight_ints", "user_args/pie_and_static", "user_args/two_at_once", "user_args/full_pending"]
+        &[
+            "user_args/eight_ints",
+            "user_args/pie_and_static",
+            "user_args/ten_ints",
+            "user_args/mixed_types",
+            "user_args/two_at_once",
+            "user_args/full_pending",
+        ]
     )]
     #[case::every_tracer("CONFIG_KPROBES=y", "# CONFIG_KPROBES is not set", false, &[])]
     #[case::a_module("CONFIG_INET=y", "CONFIG_INET=m", false, &[])]

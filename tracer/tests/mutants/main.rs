@@ -91,6 +91,18 @@ fn run(scenario: &str, mutation: Option<(&str, &str, &str)>) -> CellReport {
     Reason::EventsDiffer,
     "kernlab_eight_ints(1, 2, 3, 4, 5, 6, 0, 0)"
 )]
+#[case::stack_slots_of_four_bytes(
+    "user_args/ten_ints",
+    ("arch.h", "8 * (n - REGISTER_ARGUMENTS - 1)", "4 * (n - REGISTER_ARGUMENTS - 1)"),
+    Reason::EventsDiffer,
+    "kernlab_ten_ints(1, 2, 3, 4, 5, 6, 7, 0, 8, 0)"
+)]
+#[case::arguments_cut_to_signed_ints(
+    "user_args/mixed_types",
+    ("user_args.bpf.c", "= user_argument(config", "= (__s32)user_argument(config"),
+    Reason::EventsDiffer,
+    "kernlab_mixed_types(-100, 1985229328, 61922, 18446744071724322287,"
+)]
 #[case::guard_forgotten(
     "guarded_read/hostile_pointers",
     ("tracer.h", "address < config->kernel_address_min", "0"),

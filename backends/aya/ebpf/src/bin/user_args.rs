@@ -47,7 +47,7 @@ fn user_call(context: ProbeContext) -> Option<()> {
     let call = PENDING.get_ptr_mut(thread.pid_tgid)?;
     // SAFETY: only this thread inserts or removes its entry.
     unsafe {
-        capture!(arguments => (*call).arguments; 1 2 3 4 5 6 7 8);
+        capture!(arguments => (*call).arguments; 1 2 3 4 5 6 7 8 9 10);
     }
     Some(())
 }
