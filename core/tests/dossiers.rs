@@ -183,6 +183,7 @@ fn changed_plans_name_the_modes_that_the_kernels_have(
 #[case("debian-6.1", "debian-6.12")]
 #[case("debian-6.12", "debian-backports")]
 #[case("debian-6.1", "debian-6.1-rt")]
+#[case("debian-6.1", "debian-6.1-arm64")]
 fn what_changed_between_two_kernels(#[case] old: &str, #[case] new: &str) {
     let difference = Difference::between(&dossier(old), &dossier(new));
     insta::assert_snapshot!(format!("diff-{old}-{new}"), difference);

@@ -18,6 +18,7 @@ pub use self::renames::Renamed;
 pub use self::whole::{Whole, WholeDifference};
 use super::{Dependencies, Dossier, GivenTypes, dependencies_of, state::SymbolState};
 use crate::{
+    arch::{Arch, SystemCall},
     btf::{Field, Prototype},
     cell::BtfMode,
     facts::Dependency,
@@ -351,6 +352,12 @@ fn features_of(dossier: &Dossier) -> BTreeMap<String, String> {
         ("uprobes".to_owned(), yes(features.uprobes)),
         ("machine".to_owned(), dossier.machine.clone()),
     ]);
+    if let Some(arch) = Arch::of_machine(&dossier.machine) {
+        let lowest = arch.kernel_address_min(dossier.five_level_paging);
+        all.insert("lowest address of the kernel".to_owned(), format!("{lowest:#x}"));
+        let function = arch.function_of(SystemCall::Openat).to_owned();
+        all.insert("function of openat(2)".to_owned(), function);
+    }
     all.extend(
         features
             .helpers
