@@ -9,6 +9,7 @@
 //! bootable. Only [`Kernels::update`] changes existing lock entries.
 
 mod address;
+mod busybox;
 mod catalog;
 mod compression;
 mod digest;
@@ -32,6 +33,7 @@ mod test_support;
 mod tests;
 
 pub use self::{
+    busybox::{Busybox, BusyboxError},
     catalog::{
         Fetched, Kernels, OpenError, Resolved, State,
         add::{AddError, AddOptions, Proposal, Request, nearest},

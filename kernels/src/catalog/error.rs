@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc};
 use kernlab_core::{cell::BtfMode, outcome::Reason};
 
 use crate::{
+    busybox::BusyboxError,
     catalog::{lock::LockedKernel, matrix::Entry},
     document::DocumentError,
     from_source::BuildError,
@@ -77,6 +78,9 @@ pub enum ErrorKind {
         /// What the entry should say, or which modes to ask for.
         advice: String,
     },
+    /// Its guests have no shell: this machine's does not run in them.
+    #[error("no busybox for its guests, which is their shell and their small tools")]
+    Busybox(#[source] BusyboxError),
     /// The kernel could not be built.
     #[error(transparent)]
     Build(#[from] BuildError),
@@ -132,6 +136,7 @@ impl ErrorKind {
             ErrorKind::Files(error) => error.reason(),
             ErrorKind::NoBtfFile => Reason::MissingBtf,
             ErrorKind::BtfMode { .. } => Reason::WrongBtfMode,
+            ErrorKind::Busybox(error) => error.reason(),
             ErrorKind::Build(error) => error.reason(),
             ErrorKind::Lock(_) | ErrorKind::Store(_) => Reason::HostIo,
         }

@@ -1,6 +1,7 @@
 //! Which objects of the store the locks of a checkout still need.
 
 use crate::{
+    busybox,
     catalog::Kernels,
     digest::Digest,
     image::unpack,
@@ -17,6 +18,7 @@ impl Kernels {
             wanted.artifacts.insert(unpack::key(&kernel.release, digests.iter().copied()));
             wanted.objects.extend(digests);
         }
+        wanted.objects.extend(busybox::digests());
         for entry in &self.catalog.matrix.entries {
             let key = self.built(entry).and_then(|kernel| kernel.artifact_key());
             wanted.artifacts.extend(key);

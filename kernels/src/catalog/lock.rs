@@ -150,6 +150,8 @@ pub enum Role {
     Modules,
     /// The kernel's source code.
     Source,
+    /// Programs for its guests, which no lock names.
+    Tools,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -122,15 +122,36 @@ pub(crate) struct Fetcher<'a> {
     pub(crate) observer: &'a dyn Observer,
 }
 
+/// What files are fetched for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Purpose<'a> {
+    /// The kernel's id.
+    pub(crate) id: &'a str,
+    /// A date at which dated archives have the files.
+    pub(crate) snapshot: Option<&'a str>,
+    /// Whether only dated archives have them.
+    pub(crate) pinned: bool,
+    /// Whether the lock names them, so that an update of it would name others.
+    pub(crate) is_locked: bool,
+}
+
+impl<'a> From<&'a LockedKernel> for Purpose<'a> {
+    fn from(kernel: &'a LockedKernel) -> Self {
+        let LockedKernel { id, snapshot, pinned, .. } = kernel;
+        Purpose { id, snapshot: snapshot.as_deref(), pinned: *pinned, is_locked: true }
+    }
+}
+
 impl Fetcher<'_> {
     /// Every package of a kernel, from the store or from the first URL that delivers it.
     pub(crate) fn fetch(&self, kernel: &LockedKernel) -> Result<Vec<StoredPackage>, FetchError> {
-        kernel.files.iter().map(|file| self.fetch_file(kernel, file)).collect()
+        kernel.files.iter().map(|file| self.fetch_file(kernel.into(), file)).collect()
     }
 
-    fn fetch_file(
+    /// One file, from the store or from the first URL that delivers it.
+    pub(crate) fn fetch_file(
         &self,
-        kernel: &LockedKernel,
+        purpose: Purpose<'_>,
         file: &LockedFile,
     ) -> Result<StoredPackage, FetchError> {
         let name = file.name();
@@ -138,24 +159,24 @@ impl Fetcher<'_> {
         if let Some(object) = self.store.object(file.sha256, file.size) {
             return Ok(stored(object));
         }
-        let wait = || self.observer.observe(&kernel.id, Event::Wait { file: name });
+        let wait = || self.observer.observe(purpose.id, Event::Wait { file: name });
         let _lock = self.store.lock_announced(&file.sha256.to_string(), wait)?;
         // Another process may have fetched it while this one waited for the lock.
         if let Some(object) = self.store.object(file.sha256, file.size) {
             return Ok(stored(object));
         }
         if self.client.is_offline() {
-            return Err(FetchError::Offline { id: kernel.id.clone(), file: name.to_owned() });
+            return Err(FetchError::Offline { id: purpose.id.to_owned(), file: name.to_owned() });
         }
-        self.download(kernel, file).map(stored)
+        self.download(purpose, file).map(stored)
     }
 
-    fn download(&self, kernel: &LockedKernel, file: &LockedFile) -> Result<Object, FetchError> {
+    fn download(&self, purpose: Purpose<'_>, file: &LockedFile) -> Result<Object, FetchError> {
         let name = file.name();
-        let observe = |event: Event<'_>| self.observer.observe(&kernel.id, event);
+        let observe = |event: Event<'_>| self.observer.observe(purpose.id, event);
         let mut attempts = Vec::new();
         let mut partial = self.store.partial(file.sha256, file.size)?;
-        let addresses = self.addresses(kernel, file);
+        let addresses = self.addresses(purpose, file);
         let asked_live = addresses.first().is_some_and(|address| !address.is_dated);
         for Mirror { url, .. } in addresses {
             observe(Event::Download { file: name, done: partial.len(), size: file.size });
@@ -174,17 +195,20 @@ impl Fetcher<'_> {
                 observe(Event::Downloaded);
                 Ok(object)
             }
-            None => Err(Undelivered { attempts, asked_live }.kind(&kernel.id, file)),
+            None if purpose.is_locked => {
+                Err(Undelivered { attempts, asked_live }.kind(purpose.id, file))
+            }
+            None => Err(FetchError::Unreachable { file: name.to_owned(), attempts }),
         }
     }
 
     /// The URLs that may have the file, in the order in which they are tried.
-    fn addresses(&self, kernel: &LockedKernel, file: &LockedFile) -> Vec<Mirror> {
+    fn addresses(&self, purpose: Purpose<'_>, file: &LockedFile) -> Vec<Mirror> {
         match &file.place {
             Place::Url(url) => vec![Mirror { url: url.clone(), is_dated: false }],
             Place::Repository { repository, path } => {
-                let wanted = match kernel.snapshot.as_deref() {
-                    Some(date) if kernel.pinned => Wanted::At(date),
+                let wanted = match purpose.snapshot {
+                    Some(date) if purpose.pinned => Wanted::At(date),
                     fallback => Wanted::Now { fallback },
                 };
                 let mirrors = self.mirrors.of(self.matrix, repository, wanted);
