@@ -5,13 +5,15 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read as _, Write as _},
+    io::{self, Write as _},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
 use kernlab_kernels::{Arch, Digest, Part, Store};
+
+use crate::suite::payload::Machine;
 
 /// Each program's name, and its content: compressed with LZ4, after its length.
 const EMBEDDED: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/guest_programs.rs"));
@@ -31,8 +33,8 @@ pub enum GuestProgramsError {
     None,
     /// The programs of the directory are for another architecture.
     #[error(
-        "{} has no programs for guests of {arch}: `cargo xtask guest --arch {arch}` builds them in a \
-         checkout", .dir.display()
+        "{} has no programs for guests of {arch}: in a checkout, `cargo xtask guest --arch {arch}` builds \
+         them, and `cargo xtask install` a kernlab that has them", .dir.display()
     )]
     NotOfArch {
         /// The directory.
@@ -69,21 +71,12 @@ pub fn dir(given: Option<&Path>, store: &Store) -> Result<PathBuf, GuestPrograms
 pub fn of_arch(dir: &Path, arch: Arch) -> Result<PathBuf, GuestProgramsError> {
     let own = dir.join(arch.name());
     let programs = if own.is_dir() { own } else { dir.to_owned() };
-    match machine_of(&programs.join("kernlab-agent")) {
-        Some(found) if found != arch => Err(GuestProgramsError::NotOfArch { dir: programs, arch }),
+    match Machine::of_file(&programs.join("kernlab-agent")) {
+        Ok(Some(found)) if found != Machine::Known(arch) => {
+            Err(GuestProgramsError::NotOfArch { dir: programs, arch })
+        }
         // What is no program at all is told where it is used.
         _ => Ok(programs),
-    }
-}
-
-/// The architecture that an ELF file says it is for.
-fn machine_of(program: &Path) -> Option<Arch> {
-    let mut header = [0; 20];
-    File::open(program).and_then(|mut file| file.read_exact(&mut header)).ok()?;
-    match (header.starts_with(b"\x7fELF\x02\x01"), &header[18..]) {
-        (true, [62, 0]) => Some(Arch::X86_64),
-        (true, [183, 0]) => Some(Arch::Aarch64),
-        _ => None,
     }
 }
 
@@ -92,11 +85,12 @@ fn machine_of(program: &Path) -> Option<Arch> {
 fn unpacked(programs: &[(&str, &[u8])], all: &Path) -> Result<PathBuf, GuestProgramsError> {
     let dir = all.join(digest(programs).to_string());
     let unpack = || {
-        fs::create_dir_all(&dir)?;
         for (name, compressed) in programs {
             let content = lz4_flex::decompress_size_prepended(compressed)
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
             let path = dir.join(name);
+            // Those of another architecture are in a directory of their own.
+            fs::create_dir_all(path.parent().unwrap_or(&dir))?;
             if !is_program(&path, &content) {
                 write(&dir, &path, &content)?;
             }
@@ -160,9 +154,11 @@ mod tests {
     fn embedded_programs_are_unpacked_once_and_mended() {
         let root = tempfile::tempdir().unwrap();
         let (agent, tracer) = (compressed(b"an agent"), compressed(b"a tracer"));
-        let programs = [("agent", &agent[..]), ("tracer", &tracer[..])];
+        let programs =
+            [("agent", &agent[..]), ("tracer", &tracer[..]), ("aarch64/agent", &agent[..])];
         let dir = unpacked(&programs, root.path()).unwrap();
         assert_eq!(fs::read(dir.join("tracer")).unwrap(), b"a tracer");
+        assert_eq!(fs::read(dir.join("aarch64/agent")).unwrap(), b"an agent");
         let modified = || fs::metadata(dir.join("agent")).unwrap().modified().unwrap();
         let before = modified();
         fs::write(dir.join("tracer"), "torn").unwrap();

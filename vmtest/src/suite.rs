@@ -21,6 +21,7 @@ pub mod observed;
 pub(crate) mod packed;
 pub mod pattern;
 pub mod payload;
+pub mod platform;
 pub(crate) mod proposals;
 pub mod run;
 mod selection;

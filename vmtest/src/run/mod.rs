@@ -31,7 +31,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kernlab_cli::{RunOptions, Selected};
+use kernlab_cli::{RunOptions, Scope, Selected};
 use kernlab_core::outcome::Outcome;
 
 use self::{
@@ -123,6 +123,15 @@ pub fn selection(Selected { kernels, scope }: &Selected) -> Selection {
         Some(kernlab_cli::Arch::All) => Archs::All,
     };
     Selection { selectors: kernels.clone(), tiers, archs }
+}
+
+/// The same scope, for kernels that run programs of this architecture.
+pub fn scope_of(scope: &Scope, arch: Arch) -> Scope {
+    let arch = match arch {
+        Arch::X86_64 => kernlab_cli::Arch::X86_64,
+        Arch::Aarch64 => kernlab_cli::Arch::Aarch64,
+    };
+    Scope { arch: Some(arch), ..scope.clone() }
 }
 
 /// Refuses a run of the matrix outside of a checkout: its cells are a test binary of the checkout, and

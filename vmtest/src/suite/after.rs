@@ -14,10 +14,12 @@ use super::{
     observed::Observed,
     packed::{self, PackError},
     payload::{ArchiveError, Payload},
+    platform::Platform,
     start,
     unmatched::SharedRules,
 };
 use crate::{
+    guest_programs::{self, GuestProgramsError},
     lab::{Guest, Job, LabError, Ready, Stream},
     qemu::InjectedFile,
     report::TracerReport,
@@ -35,6 +37,9 @@ pub enum AfterError {
     /// The machine can't be set up.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// There are no programs for its guests.
+    #[error(transparent)]
+    Programs(#[from] GuestProgramsError),
     /// The visitor's own files can't be packed.
     #[error(transparent)]
     Files(#[from] ArchiveError),
@@ -54,6 +59,8 @@ pub struct Visit<'a> {
     pub suite: &'a Suite,
     /// Where the suite's programs run, and with what.
     pub at: &'a Circumstances,
+    /// What runs the guest's programs.
+    pub platform: &'a Platform,
     /// The visitor's files.
     pub files: &'a Payload,
     /// A character device of QEMU that a debugger may connect to.
@@ -98,8 +105,10 @@ pub fn run(
     observer: &dyn Observer,
     heard: &mut dyn FnMut(Stream, &[u8]),
 ) -> Result<Left, AfterError> {
-    let Visit { suite, at, btf, .. } = *visit;
-    let packed = packed::pack(suite, at, kernels, visit.programs, observer)?;
+    let Visit { at, btf, platform, .. } = *visit;
+    let suite = &visit.suite.clone().on_arch(visit.kernel.arch);
+    let own = guest_programs::of_arch(visit.programs, visit.kernel.arch)?;
+    let packed = packed::pack(suite, at, kernels, &own, platform, observer)?;
     let kernel = kernels.prepare(visit.kernel, observer)?;
     kernel.check_mode(visit.kernel, btf)?;
     let store = kernels.store();

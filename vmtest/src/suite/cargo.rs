@@ -90,7 +90,13 @@ pub enum ListingError {
     /// It listed something else.
     #[error(transparent)]
     Format(#[from] NoListing),
+    /// It is for another architecture, and did not run in a guest.
+    #[error("in a guest: {0}")]
+    Guest(String),
 }
+
+/// Runs a suite in a guest, and returns what it prints: what this machine can't run lists its tests there.
+pub type InGuest<'a> = &'a dyn Fn(Suite) -> Result<String, ListingError>;
 
 /// The tests of a project.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -114,6 +120,7 @@ impl CargoTests {
         let manifest: Vec<_> =
             self.manifest.iter().map(|path| path.display().to_string()).collect();
         add("--manifest-path", &manifest);
+        add("--target", self.target.as_slice());
         add("--package", &self.packages);
         add("--test", &self.tests);
         add("--features", &self.features);
@@ -138,6 +145,7 @@ impl CargoTests {
         prefix: Option<&str>,
         template: &Suite,
         rule: Option<&DataRule>,
+        in_guest: InGuest<'_>,
     ) -> Result<Expanded, CargoError> {
         let arguments = TestArguments::of(&self.args)?;
         let programs = self.build(directory)?;
@@ -152,8 +160,16 @@ impl CargoTests {
                 expanded.suites.push(with_arguments(suite, program, &self.args));
                 continue;
             }
+            let lister = |words: &[String]| match test_program::lists_here(&program.path)? {
+                true => list_here(program, words),
+                // It reads no data to do so.
+                false => in_guest(Suite {
+                    data: Default::default(),
+                    ..with_arguments(suite.clone(), program, words)
+                }),
+            };
             let listed =
-                Listed::of(program, &arguments).map_err(|source| not_listed(program, source))?;
+                Listed::of(&arguments, &lister).map_err(|source| not_listed(program, source))?;
             for (test, is_ignored) in listed.wanted(arguments.ignored) {
                 let mut words = vec!["--exact".to_owned(), test.clone(), "--nocapture".to_owned()];
                 words.extend(is_ignored.then(|| "--ignored".to_owned()));
@@ -268,10 +284,10 @@ struct Listed {
 }
 
 impl Listed {
-    fn of(program: &TestProgram, arguments: &TestArguments) -> Result<Self, ListingError> {
+    fn of(arguments: &TestArguments, lister: Lister<'_>) -> Result<Self, ListingError> {
         Ok(Listed {
-            all: list(program, &arguments.filters, &[])?,
-            ignored: list(program, &arguments.filters, &["--ignored"])?.into_iter().collect(),
+            all: list(lister, &arguments.filters, &[])?,
+            ignored: list(lister, &arguments.filters, &["--ignored"])?.into_iter().collect(),
         })
     }
 
@@ -294,17 +310,25 @@ impl Listed {
     }
 }
 
+/// Runs a program with these arguments, and returns what it prints.
+type Lister<'a> = &'a dyn Fn(&[String]) -> Result<String, ListingError>;
+
 /// Lists the tests of a program, which runs none of them.
 fn list(
-    program: &TestProgram,
+    lister: Lister<'_>,
     filters: &[String],
     more: &[&str],
 ) -> Result<Vec<String>, ListingError> {
+    let words = ["--list", "--format", "terse"].iter().chain(more).copied();
+    let words: Vec<String> = words.map(str::to_owned).chain(filters.iter().cloned()).collect();
+    Ok(listing::names(&lister(&words)?)?)
+}
+
+/// What a program of this machine prints.
+fn list_here(program: &TestProgram, arguments: &[String]) -> Result<String, ListingError> {
     let mut output: File = tempfile::tempfile()?;
     let mut child = Command::new(&program.path)
-        .args(["--list", "--format", "terse"])
-        .args(more)
-        .args(filters)
+        .args(arguments)
         .envs(&program.environment)
         .current_dir(&program.directory)
         .stdin(Stdio::null())
@@ -322,7 +346,7 @@ fn list(
     let mut text = Vec::new();
     output.rewind()?;
     output.read_to_end(&mut text)?;
-    Ok(listing::names(&String::from_utf8_lossy(&text))?)
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 #[cfg(test)]
@@ -343,10 +367,11 @@ mod tests {
             features: names(&["x,y"]),
             release: true,
             manifest: Some("sub/Cargo.toml".into()),
+            target: Some("aarch64-unknown-linux-gnu".to_owned()),
             args: names(&["maps"]),
         };
-        let options = "--manifest-path sub/Cargo.toml --package a --package b --test it --features \
-                       x,y --release";
+        let options = "--manifest-path sub/Cargo.toml --target aarch64-unknown-linux-gnu --package a \
+                       --package b --test it --features x,y --release";
         let build = format!("test --no-run --message-format json-render-diagnostics {options}");
         assert_eq!(tests.arguments().join(" "), build);
         let (words, args) = tests.words();
@@ -393,11 +418,12 @@ mod tests {
         };
         let own = "suite::cargo::tests::a_program_lists_its_tests";
         let filters = names(&[own, "--exact"]);
-        assert_eq!(list(&program, &filters, &[]).unwrap(), [own]);
-        assert_eq!(list(&program, &filters, &["--ignored"]).unwrap(), [""; 0]);
+        let lister = |words: &[String]| list_here(&program, words);
+        assert_eq!(list(&lister, &filters, &[]).unwrap(), [own]);
+        assert_eq!(list(&lister, &filters, &["--ignored"]).unwrap(), [""; 0]);
         let missing = TestProgram { path: "/no/such/program".into(), ..program.clone() };
-        assert!(matches!(list(&missing, &[], &[]), Err(ListingError::Run(_))));
+        assert!(matches!(list_here(&missing, &[]), Err(ListingError::Run(_))));
         let other = TestProgram { path: "/bin/false".into(), ..program };
-        assert!(matches!(list(&other, &[], &[]), Err(ListingError::Failed(_))));
+        assert!(matches!(list_here(&other, &[]), Err(ListingError::Failed(_))));
     }
 }

@@ -10,6 +10,7 @@ use kernlab_proto::suite::{JOB_FILE, Readiness, StopRequest, SuiteJob};
 use super::{
     manifest::{Cgroup, Command, Ready, Subject, Suite},
     payload::{Payload, PayloadError},
+    platform::Platform,
 };
 
 /// What loads a BPF object in a guest.
@@ -68,15 +69,16 @@ impl Circumstances {
 }
 
 /// The files of a suite's guest, and the job of its conductor. The caller sets the job's deadlines.
-/// For a BPF object, the caller also adds the loader: `guest` is the directory of the guest's programs.
+/// A BPF object gets its loader, of those of the directory `guest` for guests of the platform.
 pub fn prepare(
     suite: &Suite,
     at: &Circumstances,
     guest: &Path,
+    platform: &Platform,
 ) -> Result<(Payload, SuiteJob), PayloadError> {
     let mut payload = match suite.root {
-        Some(_) => Payload::for_root(),
-        None => Payload::new()?,
+        Some(_) => Payload::for_root(platform),
+        None => Payload::new(platform)?,
     };
     let mut environment = at.environment.clone();
     environment.retain(|(name, _)| !suite.env.contains_key(name));

@@ -13,6 +13,7 @@ use super::{
     job::{self, Circumstances},
     manifest::{Subject, Suite},
     payload::{ArchiveError, PayloadError, absolute},
+    platform::Platform,
 };
 use crate::image::root::{RootError, RootImage, RootStore};
 
@@ -78,15 +79,17 @@ impl PackError {
     }
 }
 
-/// Collects and packs the files of a suite.
+/// Collects and packs the files of a suite for guests of a platform. Their own programs are in the
+/// directory `guest`.
 pub(crate) fn pack(
     suite: &Suite,
     at: &Circumstances,
     kernels: &Kernels,
     guest: &Path,
+    platform: &Platform,
     observer: &dyn Observer,
 ) -> Result<Packed, PackError> {
-    let (payload, job) = job::prepare(suite, at, guest)?;
+    let (payload, job) = job::prepare(suite, at, guest, platform)?;
     let size = payload.size();
     let (system, own) = payload.split(&own_places(suite, at));
     let (system_size, own_size) = (system.size(), own.size());

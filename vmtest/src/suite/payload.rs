@@ -8,6 +8,7 @@
 mod archive;
 pub(crate) mod elf;
 pub(crate) mod script;
+mod sysroot;
 mod tools;
 
 use std::{
@@ -17,9 +18,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use kernlab_kernels::Arch;
 use object::read::Error as ElfError;
 
-pub use self::archive::ArchiveError;
+use self::sysroot::Found;
+pub use self::{archive::ArchiveError, elf::Machine};
+use super::platform::Platform;
 
 /// Why a file can't be given to a guest.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +48,7 @@ pub enum PayloadError {
     #[error("{0} is not executable: chmod +x it, or name its interpreter")]
     NotExecutable(PathBuf),
     /// The file is neither an ELF program nor a script.
-    #[error("{0} is neither a program for x86-64 nor a script that begins with #!")]
+    #[error("{0} is neither an ELF program nor a script that begins with #!")]
     NoFormat(PathBuf),
     /// The file is a damaged ELF program.
     #[error("{path} is damaged")]
@@ -58,8 +62,22 @@ pub enum PayloadError {
     #[error("{0} is neither a file nor a directory")]
     NotAFile(PathBuf),
     /// The program is for another machine.
-    #[error("{0} is a program for another processor than x86-64")]
-    Foreign(PathBuf),
+    #[error(
+        "{path} is a program for {found}, and the kernel is one of {arch}: build it for {arch}, give the \
+         guest a root file system with such a program{}",
+        match .found {
+            Machine::Known(found) => format!(", or take kernels of {found}: --arch {found}"),
+            Machine::Other(_) => String::new(),
+        }
+    )]
+    Foreign {
+        /// The program.
+        path: PathBuf,
+        /// What it is for.
+        found: Machine,
+        /// The kernel's architecture.
+        arch: Arch,
+    },
     /// The interpreter that a script names does not exist.
     #[error("{script} names the interpreter {interpreter:?}, which is not installed")]
     NoInterpreter {
@@ -85,6 +103,21 @@ pub enum PayloadError {
         path: PathBuf,
         /// The library.
         library: String,
+    },
+    /// A library of another architecture is not installed.
+    #[error(
+        "{path} needs {library} for {arch}, which is neither in {} nor in {}: install it there (the C \
+         library is in Debian's libc6-{}-cross), link the program statically, or give the guest a root \
+         file system that has it",
+        sysroot::of_packages(*.arch), sysroot::of_a_cross_compiler(*.arch), .arch.debian()
+    )]
+    NoForeignLibrary {
+        /// The program.
+        path: PathBuf,
+        /// The library, or the dynamic linker.
+        library: String,
+        /// The program's architecture.
+        arch: Arch,
     },
     /// A file would be where the guest's own are.
     #[error("no file of yours can be at {path} in the guest: {why}")]
@@ -118,6 +151,8 @@ pub struct Payload {
     entries: BTreeMap<String, Entry>,
     /// Programs whose interpreters and libraries are in it.
     complete: Vec<PathBuf>,
+    /// The architecture of the guest, if this machine can't run its programs.
+    foreign: Option<Arch>,
     /// Whether the guest has a root of its own, with its own libraries.
     has_root: bool,
     /// `LD_LIBRARY_PATH` of programs in the guest.
@@ -126,8 +161,8 @@ pub struct Payload {
 
 impl Payload {
     /// The files that every guest has: the usual small tools, users, directories.
-    pub fn new() -> Result<Self, PayloadError> {
-        let mut payload = Payload::default();
+    pub fn new(platform: &Platform) -> Result<Self, PayloadError> {
+        let mut payload = Payload::beside(platform);
         for dir in ["/bin", "/etc", "/lib", "/lib64", "/root", "/run", "/sbin", "/tmp", "/var/tmp"]
         {
             payload.insert(dir.to_owned(), Entry::Dir);
@@ -148,16 +183,21 @@ impl Payload {
         }
         payload.text("/etc/localtime", UTC);
         let cache = Path::new("/etc/ld.so.cache");
-        if cache.exists() {
+        if payload.foreign.is_none() && cache.exists() {
             payload.insert("/etc/ld.so.cache".to_owned(), Entry::File(cache.to_owned()));
         }
-        tools::add(&mut payload)?;
+        tools::add(&mut payload, platform.busybox())?;
         Ok(payload)
     }
 
     /// Files for a guest that has a root of its own: its programs find their libraries there.
-    pub fn for_root() -> Self {
-        Payload { has_root: true, ..Payload::default() }
+    pub fn for_root(platform: &Platform) -> Self {
+        Payload { has_root: true, ..Payload::beside(platform) }
+    }
+
+    /// Files beside those that a guest already has.
+    pub fn beside(platform: &Platform) -> Self {
+        Payload { foreign: platform.foreign(), ..Payload::default() }
     }
 
     /// Looks for the libraries of programs that are added from now on as a guest does with this
@@ -207,10 +247,23 @@ impl Payload {
         if mode & 0o111 == 0 {
             return Err(PayloadError::NotExecutable(path.to_owned()));
         }
+        // A root has libraries of its own, but of one architecture only.
+        let arch = self.arch();
+        match Machine::of_file(path).map_err(unreadable(path))? {
+            Some(found @ Machine::Known(other)) if other != arch => {
+                return Err(PayloadError::Foreign { path: path.to_owned(), found, arch });
+            }
+            _ => {}
+        }
         if !self.complete_file(path)? {
             return Err(PayloadError::NoFormat(path.to_owned()));
         }
         Ok(guest)
+    }
+
+    /// The architecture of the guest.
+    fn arch(&self) -> Arch {
+        self.foreign.or_else(Arch::of_this_program).unwrap_or_default()
     }
 
     /// Adds what an executable file needs. `false` if it is neither a program nor a script.
@@ -226,9 +279,16 @@ impl Payload {
             }
             return Ok(true);
         }
-        let Some(needs) = elf::needs(path, self.library_path.as_deref())? else { return Ok(false) };
-        for file in needs {
-            self.file(&file)?;
+        let needs = elf::needs(path, self.foreign, self.library_path.as_deref())?;
+        let Some(needs) = needs else { return Ok(false) };
+        for Found { host, guest } in needs {
+            match guest {
+                Some(guest) => {
+                    let real = host.canonicalize().map_err(unreadable(&host))?;
+                    self.insert(merged(&guest), Entry::File(real));
+                }
+                None => drop(self.file(&host)?),
+            }
         }
         Ok(true)
     }
@@ -408,7 +468,8 @@ fn not_all_runs(added: Result<(), PayloadError>) -> Result<(), PayloadError> {
             PayloadError::NoInterpreter { .. }
             | PayloadError::NoLibrary { .. }
             | PayloadError::Linker { .. }
-            | PayloadError::Foreign(_)
+            | PayloadError::NoForeignLibrary { .. }
+            | PayloadError::Foreign { .. }
             | PayloadError::Elf { .. },
         ) => Ok(()),
         other => other,

@@ -17,12 +17,14 @@ use super::{
     job::Circumstances,
     manifest::Suite,
     packed::{self, PackError, Packed},
+    platform::Platform,
     proposals::Proposals,
     selection,
     unmatched::SharedRules,
     work::{self, Task},
 };
 use crate::{
+    guest_programs::{self, GuestProgramsError},
     lab::Stream,
     report::{self, Report, Run, SCHEMA, Tally},
     run::{
@@ -51,17 +53,12 @@ pub enum SuiteRunError {
         /// Why.
         source: PackError,
     },
-    /// A kernel does not run the programs of this machine.
-    #[error(
-        "{kernel} is a kernel of {arch}, which does not run the programs of this machine: suites and \
-         commands run on kernels of this machine's architecture"
-    )]
-    Foreign {
-        /// The kernel's id.
-        kernel: String,
-        /// Its architecture.
-        arch: Arch,
-    },
+    /// There are no programs for guests of a kernel's architecture.
+    #[error(transparent)]
+    Programs(#[from] GuestProgramsError),
+    /// Guests of another architecture than this machine's have no shell.
+    #[error(transparent)]
+    Tools(#[from] kernlab_kernels::Error),
     /// `--suite` names none.
     #[error("no suite matches {given:?}: there are {known}")]
     NoSuite {
@@ -144,14 +141,10 @@ pub fn run(
     }
     let chosen_suites = selection::choose(suites.suites, options.suite.as_deref())?;
     let entries = selection::entries(kernels, options, suites.kernels, &**show)?;
-    let is_foreign = |entry: &&Entry| Arch::of_this_program() != Some(entry.arch);
-    if let Some(entry) = entries.iter().find(is_foreign) {
-        return Err(SuiteRunError::Foreign { kernel: entry.id.clone(), arch: entry.arch });
-    }
     let allow = allow_list::read(kernels.root()).map_err(RunError::from)?;
     let cells = selection::cells(suites.suites, &chosen_suites, &entries, options)?;
-    // Files are packed before anything is downloaded: a missing one is told at once.
-    let packed = pack(suites, &chosen_suites, kernels, guest, &**show)?;
+    // Files are packed before kernels are downloaded: a missing one is told at once.
+    let packed = pack(suites, &chosen_suites, kernels, &entries, guest, &**show)?;
     let identity = identity_of(kernels, options, suites, &entries, &packed, guest)?;
     let runs = suites.runs.clone().unwrap_or_else(|| kernels.runs_dir());
     let dir = RunDir::create(&runs)
@@ -248,34 +241,66 @@ pub fn run(
     Ok(Outcomes { report, dir })
 }
 
-/// Packs the files of the chosen suites, those once that several have.
+/// The files of suites, by their places in the list of suites and by the architecture of guests.
+pub(super) type AllPacked = BTreeMap<(usize, Arch), Packed>;
+
+/// Packs the files of the chosen suites for guests of these kernels, those once that several have.
 fn pack(
     suites: &Suites<'_>,
     chosen: &[usize],
     kernels: &Kernels,
+    entries: &[Entry],
     guest: &Path,
     observer: &dyn Observer,
-) -> Result<BTreeMap<usize, Packed>, SuiteRunError> {
-    let mut packed: BTreeMap<usize, Packed> = BTreeMap::new();
-    let mut last: Option<usize> = None;
-    for &suite in chosen {
-        let described = &suites.suites[suite];
-        let like = last.filter(|&last| suites.suites[last].shares_files_with(described));
-        let files = match like.and_then(|like| packed.get_mut(&like)) {
-            Some(like) => {
-                like.is_shared = true;
-                like.with_arguments_of(described)
-            }
-            None => {
-                last = Some(suite);
-                packed::pack(described, &suites.at, kernels, guest, observer).map_err(|source| {
-                    SuiteRunError::Pack { suite: described.name.clone(), source }
-                })?
-            }
+) -> Result<AllPacked, SuiteRunError> {
+    let mut all = AllPacked::new();
+    let by_arch: BTreeMap<Arch, &Entry> = entries.iter().map(|entry| (entry.arch, entry)).collect();
+    for (arch, entry) in by_arch {
+        let programs = guest_programs::of_arch(guest, arch)?;
+        let has_root = |&suite: &usize| suites.suites[suite].root.is_some();
+        let platform = match chosen.iter().all(has_root) {
+            true => Platform::without_tools(arch),
+            false => Platform::of(kernels, entry, observer)?,
         };
-        packed.insert(suite, files);
+        let mut last: Option<(usize, Suite)> = None;
+        for &at in chosen {
+            let suite = suites.on_arch(at, arch);
+            let like = last.as_ref().filter(|(_, last)| last.shares_files_with(&suite));
+            let files = match like.and_then(|(like, _)| all.get_mut(&(*like, arch))) {
+                Some(like) => {
+                    like.is_shared = true;
+                    like.with_arguments_of(&suite)
+                }
+                None => {
+                    let files =
+                        packed::pack(&suite, &suites.at, kernels, &programs, &platform, observer);
+                    let files = files.map_err(|source| SuiteRunError::Pack {
+                        suite: suite.name.clone(),
+                        source,
+                    })?;
+                    last = Some((at, suite));
+                    files
+                }
+            };
+            all.insert((at, arch), files);
+        }
     }
-    Ok(packed)
+    Ok(all)
+}
+
+impl Suites<'_> {
+    /// A suite as kernels of this architecture run it.
+    fn on_arch(&self, at: usize, arch: Arch) -> Suite {
+        let suite = self.suites[at].clone();
+        match self.invocation {
+            Invocation::Suites { .. } => suite.on_arch(arch),
+            // What a command line says is meant as it is.
+            Invocation::Exec { .. }
+            | Invocation::Runner { .. }
+            | Invocation::Command { .. }
+            | Invocation::Cargo { .. } => suite,
+        }
+    }
 }
 
 /// What tells this run from one whose parts must not be merged with its own.
@@ -284,7 +309,7 @@ fn identity_of(
     options: &TestOptions,
     suites: &Suites<'_>,
     entries: &[Entry],
-    packed: &BTreeMap<usize, Packed>,
+    packed: &AllPacked,
     guest: &Path,
 ) -> Result<BTreeMap<String, String>, RunError> {
     // What is selected beside kernels and a part of the cells.

@@ -9,7 +9,10 @@ use std::{
 
 use memchr::memmem;
 
-use super::data::{Data, DataError, DataRule};
+use super::{
+    data::{Data, DataError, DataRule},
+    payload::Machine,
+};
 
 /// Variables whose values are programs of the package that tests run: cargo and nextest set them.
 const PROGRAMS: [&str; 2] = ["CARGO_BIN_EXE_", "NEXTEST_BIN_EXE_"];
@@ -90,6 +93,11 @@ impl Surroundings {
 const LIBTEST: [&str; 4] =
     ["RUST_TEST_THREADS", "RUST_TEST_NOCAPTURE", "RUST_TEST_SHUFFLE_SEED", "test result: "];
 
+/// Whether this machine can make a program list its tests, and nothing else.
+pub fn lists_here(program: &Path) -> io::Result<bool> {
+    Ok(Machine::of_file(program)?.is_some_and(Machine::is_own) && is_libtest(program)?)
+}
+
 /// Whether a program's harness is that of rustc.
 pub fn is_libtest(program: &Path) -> io::Result<bool> {
     let mut bytes = Vec::new();
@@ -162,7 +170,13 @@ mod tests {
     #[test]
     fn only_the_harness_of_rustc_lists_here() {
         let own = std::env::current_exe().unwrap();
-        assert!(is_libtest(&own).unwrap());
+        assert!(lists_here(&own).unwrap());
+        let foreign = tempfile::NamedTempFile::new().unwrap();
+        let mut bytes = std::fs::read(&own).unwrap();
+        // EM_RISCV.
+        bytes[18..20].copy_from_slice(&[243, 0]);
+        std::fs::write(foreign.path(), bytes).unwrap();
+        assert!(is_libtest(foreign.path()).unwrap() && !lists_here(foreign.path()).unwrap());
         assert!(!is_libtest(Path::new("/bin/sh")).unwrap());
         assert!(!has_libtest(LIBTEST.concat().as_bytes()), "a text that names them");
     }

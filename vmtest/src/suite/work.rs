@@ -1,7 +1,7 @@
 //! The threads of a run: one that makes kernels ready, and those that run cells.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
 };
@@ -17,8 +17,7 @@ use super::{
     cell::{self, Setting, SuiteCell},
     invocation::{Choice, Invocation},
     manifest::{Subject, Suite},
-    packed::Packed,
-    run::OutputListener,
+    run::{AllPacked, OutputListener},
     selection::Planned,
 };
 use crate::{
@@ -44,8 +43,7 @@ pub(super) type Prepared = Option<Result<ReadyKernel, Verdict>>;
 pub(super) struct Task<'a> {
     pub(super) setting: Setting<'a>,
     pub(super) suites: &'a [Suite],
-    /// The files of each suite, by its place in `suites`.
-    pub(super) packed: &'a BTreeMap<usize, Packed>,
+    pub(super) packed: &'a AllPacked,
     pub(super) entries: &'a [Entry],
     pub(super) cells: &'a [Planned],
     pub(super) plan: &'a RunPlan,
@@ -216,7 +214,7 @@ impl Work<'_> {
         let cell = SuiteCell {
             id: &planned.id,
             suite: &self.task.suites[planned.suite],
-            packed: &self.task.packed[&planned.suite],
+            packed: &self.task.packed[&(planned.suite, self.task.entries[planned.entry].arch)],
             kernel: &ready.kernel,
             btf: planned.btf,
             backend: planned.backend,

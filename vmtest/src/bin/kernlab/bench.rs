@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use kernlab_cli::{Exit, Selected};
+use kernlab_cli::{Exit, Selected, TestOptions};
 use kernlab_kernels::{Kernels, Selection, chain};
 use kernlab_vmtest::{
     bench::{
@@ -18,10 +18,16 @@ use kernlab_vmtest::{
     suite::{
         data::DataRule,
         payload::{Payload, in_path},
+        platform::Platform,
     },
 };
 
-use crate::{failure::Failure, kernels::Progress, selection, tested::Tested};
+use crate::{
+    failure::Failure,
+    kernels::Progress,
+    selection,
+    tested::{Listers, Tested},
+};
 
 /// What to measure.
 #[derive(Debug, Subcommand)]
@@ -148,8 +154,13 @@ fn matrix(arguments: &Several) -> Result<(), Failure> {
 
 fn suites(subject: &Subject, config: Option<&Path>, suite: &Option<String>) -> Result<(), Failure> {
     let mut tested = Tested::project(config)?;
-    tested.build(Some(&DataRule::default()))?;
     let kernels = Kernels::open()?;
+    let selected = Selected { kernels: vec![subject.kernel.clone()], ..Selected::default() };
+    let options = &TestOptions { selected, ..TestOptions::default() };
+    tested.build(
+        Some(&DataRule::default()),
+        Listers { kernels: &kernels, guest: &subject.guest, options },
+    )?;
     let bench = SuitesBench {
         guest: subject.guest.dir(&kernels)?,
         kernels,
@@ -208,7 +219,7 @@ fn measure(benchmark: Benchmark, arguments: &Subject) -> Result<(), Failure> {
         Benchmark::Tracers => {
             let store = kernels.store().clone();
             let bpftrace = in_path("bpftrace").and_then(|path| {
-                let packed = Payload::new()
+                let packed = Payload::new(&Platform::default())
                     .and_then(|mut files| files.executable(&path).map(|_| files))
                     .map_err(Box::<dyn std::error::Error>::from)
                     .and_then(|files| Ok(files.archive(&store)?));

@@ -105,10 +105,11 @@ impl From<SuiteRunError> for Failure {
             SuiteRunError::Pack { ref source, .. } if source.is_about_the_store() => {
                 Failure::infrastructure(&error)
             }
-            SuiteRunError::Pack { .. }
-            | SuiteRunError::Foreign { .. }
-            | SuiteRunError::NoSuite { .. }
-            | SuiteRunError::Glob(_) => Failure::usage(chain(&error)),
+            SuiteRunError::Programs(error) => error.into(),
+            SuiteRunError::Tools(error) => error.into(),
+            SuiteRunError::Pack { .. } | SuiteRunError::NoSuite { .. } | SuiteRunError::Glob(_) => {
+                Failure::usage(chain(&error))
+            }
         }
     }
 }

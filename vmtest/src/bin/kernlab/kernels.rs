@@ -12,6 +12,7 @@ mod verify;
 use clap::{Args, Subcommand};
 use kernlab_cli::{Exit, Scope};
 use kernlab_kernels::{Archs, Entry, Kernels, LockedKernel, SelectError, Selection, State, chain};
+use kernlab_vmtest::suite::platform::Platform;
 use serde::Serialize;
 
 pub(crate) use self::progress::Progress;
@@ -300,7 +301,12 @@ fn run_fetch(kernels: Kernels, arguments: &Fetch) -> Result<Exit, Failure> {
     let progress = Progress::new();
     let mut exit = Exit::Success;
     for entry in &entries {
-        match kernels.prepare(entry, &progress) {
+        // Its guests need a shell as well.
+        let fetched = kernels.prepare(entry, &progress).and_then(|kernel| {
+            Platform::of(&kernels, entry, &progress)?;
+            Ok(kernel)
+        });
+        match fetched {
             Ok(kernel) => progress.ready(&kernel),
             Err(error) => {
                 progress.failed();

@@ -14,12 +14,13 @@ use kernlab_core::outcome::Outcome;
 use kernlab_kernels::{Entry, Kernels, Part, Store, chain};
 use kernlab_vmtest::{
     lab::Stream,
-    run::{Outcomes, RunObserver},
+    run::{Outcomes, RunObserver, scope_of},
     suite::{
         data::{self, DataRule},
         invocation::Invocation,
         job::Circumstances,
         manifest::Suite,
+        payload::Machine,
         run::{self, Suites},
         test_program::{self, Surroundings},
     },
@@ -131,17 +132,17 @@ fn lists_here(command: &[String]) -> Option<&Path> {
     let (program, arguments) = command.split_first()?;
     let program = Path::new(program);
     let is_listing = program.components().count() > 1 && arguments.iter().any(|a| a == "--list");
-    (is_listing && test_program::is_libtest(program).unwrap_or(false)).then_some(program)
+    (is_listing && test_program::lists_here(program).unwrap_or(false)).then_some(program)
 }
 
 fn in_guest(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let kernels = selection::open(&arguments.scope)?;
-    let entry = only_entry(&kernels, arguments)?;
+    let here = std::env::current_dir()?;
+    let program = here.join(&arguments.command[0]);
+    let entry = only_entry(&kernels, &arguments.kernel, &arguments.scope, &program)?;
     let guest = arguments.guest.dir(&kernels)?;
     let input = input::for_runner()?;
-    let here = std::env::current_dir()?;
     let at = Circumstances::of_process(&here, input.as_ref().map(|file| file.path().to_owned()));
-    let program = here.join(&arguments.command[0]);
     let surroundings = Surroundings::of(&program, &here, &at.environment, &|path| path.exists());
     let data = surroundings
         .data(arguments.data.rule().as_ref())
@@ -189,17 +190,27 @@ fn in_guest(arguments: &Arguments) -> Result<ExitCode, Failure> {
     Ok(exit_code(cell))
 }
 
-/// The one kernel that is selected.
-fn only_entry(kernels: &Kernels, arguments: &Arguments) -> Result<Entry, Failure> {
-    let selectors = [arguments.kernel.clone()];
-    let mut entries = kernels.select(&selection::selection(&arguments.scope, &selectors))?.entries;
+/// The one kernel that is selected. A release means the kernel of it that can run the program: cargo
+/// starts the same runner for programs of every architecture.
+fn only_entry(
+    kernels: &Kernels,
+    selector: &str,
+    scope: &Scope,
+    program: &Path,
+) -> Result<Entry, Failure> {
+    let select =
+        |scope: &Scope| kernels.select(&selection::selection(scope, &[selector.to_owned()]));
+    let fitting = match (scope.arch, Machine::of_file(program)) {
+        (None, Ok(Some(Machine::Known(arch)))) => select(&scope_of(scope, arch)).ok(),
+        _ => None,
+    };
+    let mut entries = fitting.map_or_else(|| select(scope), Ok)?.entries;
     match entries.len() {
         1 => Ok(entries.remove(0)),
         count => {
             let known: Vec<_> = entries.iter().map(|entry| entry.id.as_str()).collect();
             Err(Failure::usage(format!(
-                "a runner runs programs in one kernel, and {:?} selects {count}: {}",
-                arguments.kernel,
+                "a runner runs programs in one kernel, and {selector:?} selects {count}: {}",
                 known.join(", ")
             )))
         }

@@ -26,6 +26,7 @@ use kernlab_vmtest::{
     suite::{
         manifest::FileSpec,
         payload::{Payload, PayloadError},
+        platform::Platform,
     },
     verdict::GuestSplats,
 };
@@ -92,7 +93,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let Some(selector) = &arguments.kernel else { return after::run(&kernels, arguments) };
     let entry = entry(&kernels, &arguments.scope, selector)?;
     let script = piped()?;
-    let shell = Payload::new()
+    let platform = Platform::of(&kernels, &entry, &Terminal::new())?;
+    let shell = Payload::new(&platform)
         .and_then(|files| {
             Shell::prepare(arguments, script.as_ref().map(NamedTempFile::path), files)
         })

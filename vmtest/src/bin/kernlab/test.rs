@@ -8,10 +8,10 @@ use std::{
 
 use clap::Args;
 use kernlab_cli::{Exit, TestOptions};
-use kernlab_kernels::chain;
+use kernlab_kernels::{Arch, chain};
 use kernlab_vmtest::{
     report::{Tally, instructions, regression::Side, table},
-    run::{Outcomes, RunObserver},
+    run::{Outcomes, RunObserver, scope_of},
     suite::{
         manifest::{CargoTests, FILE_NAME, Project},
         run,
@@ -23,7 +23,7 @@ use crate::{
     runner::DataOptions,
     selection,
     show::Terminal,
-    tested::Tested,
+    tested::{Listers, Tested},
 };
 
 /// Run the suites of `kernlab.toml` on many kernels, a command that tests itself, or the tests of a
@@ -78,6 +78,10 @@ struct CargoOptions {
     /// With --cargo, build the tests with optimisations.
     #[arg(long, requires = "cargo")]
     release: bool,
+    /// With --cargo, build the tests for this target, such as aarch64-unknown-linux-gnu. A release of
+    /// kernels then means those of its architecture.
+    #[arg(long, value_name = "TRIPLE", requires = "cargo")]
+    target: Option<String>,
     /// With --cargo, the project's Cargo.toml, if it is not in this directory or above.
     #[arg(long, value_name = "PATH", requires = "cargo")]
     manifest_path: Option<PathBuf>,
@@ -91,8 +95,21 @@ impl CargoOptions {
             features: self.features.clone(),
             release: self.release,
             manifest: self.manifest_path.clone(),
+            target: self.target.clone(),
             args: args.to_vec(),
         }
+    }
+
+    /// Options that select kernels of the target's architecture, unless they say which.
+    fn for_target(&self, options: &TestOptions) -> TestOptions {
+        let mut options = options.clone();
+        let scope = &mut options.selected.scope;
+        // A triple begins with the architecture.
+        let machine = self.target.as_deref().and_then(|target| target.split('-').next());
+        if let (None, Some(arch)) = (scope.arch, machine.and_then(Arch::of_machine)) {
+            *scope = scope_of(scope, arch);
+        }
+        options
     }
 }
 
@@ -108,13 +125,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         false if is_command => Tested::command(command)?,
         false => Tested::project(arguments.config.as_deref())?,
     };
+    let options = &arguments.tests.for_target(options);
     let kernels = selection::open(&options.selected.scope)?;
-    let guest = guest.dir(&kernels)?;
+    let programs = guest.dir(&kernels)?;
     if let Some(copies) = &options.report {
         // Told now, and not after the run.
         check_dir(copies)?;
     }
-    tested.build(arguments.data.rule().as_ref())?;
+    let listers = Listers { kernels: &kernels, guest, options };
+    tested.build(arguments.data.rule().as_ref(), listers)?;
     if arguments.list {
         let cells = run::cells(&kernels, options, &tested.suites(), &*show)?;
         tested.remarks().iter().for_each(|remark| say!("{remark}"));
@@ -122,7 +141,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         return Ok(Exit::Success);
     }
     let Outcomes { report, dir } =
-        run::run(&kernels, options, &tested.suites(), &guest, &show, &|_, _, _| {})?;
+        run::run(&kernels, options, &tested.suites(), &programs, &show, &|_, _, _| {})?;
     if let Some(copies) = &options.report {
         copy_report(dir.path(), copies)?;
     }

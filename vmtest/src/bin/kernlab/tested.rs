@@ -1,19 +1,27 @@
 //! What `kernlab test` and `kernlab ci test` test.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
-use kernlab_kernels::chain;
-use kernlab_vmtest::suite::{
-    cargo::{CargoError, Expanded},
-    data::DataRule,
-    invocation::Invocation,
-    job::Circumstances,
-    manifest::{CargoSuite, CargoTests, FILE_NAME, Project, Suite},
-    run::Suites,
+use kernlab_cli::{Selected, TestOptions};
+use kernlab_core::outcome::Outcome;
+use kernlab_kernels::{Entry, Kernels, Silent, chain};
+use kernlab_vmtest::{
+    run::{Outcomes, RunObserver},
+    suite::{
+        cargo::{CargoError, Expanded, ListingError},
+        data::DataRule,
+        invocation::Invocation,
+        job::Circumstances,
+        manifest::{CargoSuite, CargoTests, FILE_NAME, Project, Subject, Suite},
+        payload::Machine,
+        run::{self, Suites},
+    },
 };
 
 use crate::{
     failure::Failure,
+    selection::GuestPrograms,
+    show::Terminal,
     test::{build, read},
 };
 
@@ -62,9 +70,13 @@ impl Tested {
     }
 
     /// Runs the project's build command, and builds cargo's tests: each becomes a suite.
-    pub(crate) fn build(&mut self, rule: Option<&DataRule>) -> Result<(), Failure> {
+    pub(crate) fn build(
+        &mut self,
+        rule: Option<&DataRule>,
+        kernels: Listers<'_>,
+    ) -> Result<(), Failure> {
         build(&self.project)?;
-        let expanded = with_cargo_tests(&self.project, &self.at.directory, rule)?;
+        let expanded = with_cargo_tests(&self.project, &self.at, rule, kernels)?;
         self.project.suites = expanded.suites;
         self.project.cargo.clear();
         self.remarks = expanded.remarks;
@@ -92,13 +104,16 @@ impl Tested {
 /// The suites of a project, with a suite for each of cargo's tests, which are built for this.
 pub(crate) fn with_cargo_tests(
     project: &Project,
-    directory: &Path,
+    at: &Circumstances,
     rule: Option<&DataRule>,
+    listers: Listers<'_>,
 ) -> Result<Expanded, Failure> {
     let mut all = Expanded { suites: project.suites.clone(), ..Expanded::default() };
+    let in_guest = |suite: Suite| listers.run(suite, at, &project.kernels);
     for CargoSuite { template, tests } in &project.cargo {
         let prefix = Some(template.name.as_str()).filter(|name| !name.is_empty());
-        let expanded = tests.expand(directory, prefix, template, rule).map_err(|error| {
+        let expanded = tests.expand(&at.directory, prefix, template, rule, &in_guest);
+        let expanded = expanded.map_err(|error| {
             let message = chain(&error);
             match error {
                 CargoError::Build { .. } | CargoError::Listing { .. } => Failure::failed(message),
@@ -112,4 +127,65 @@ pub(crate) fn with_cargo_tests(
         all.remarks.extend(expanded.remarks);
     }
     Ok(all)
+}
+
+/// Kernels in whose guests test programs list their tests that this machine can't run.
+#[derive(Clone, Copy)]
+pub(crate) struct Listers<'a> {
+    pub(crate) kernels: &'a Kernels,
+    pub(crate) guest: &'a GuestPrograms,
+    /// Which kernels are selected; without any, those of the project.
+    pub(crate) options: &'a TestOptions,
+}
+
+impl Listers<'_> {
+    /// What a program prints in a guest of the first selected kernel that can run it.
+    fn run(
+        self,
+        suite: Suite,
+        at: &Circumstances,
+        project: &[String],
+    ) -> Result<String, ListingError> {
+        let Listers { kernels, guest, options } = self;
+        let failed = |failure: Failure| ListingError::Guest(failure.to_string());
+        let Subject::Run(command) = &suite.subject else { unreachable!("a test is a program") };
+        let argv = command.argv();
+        let entries = run::entries(kernels, options, project, &Silent);
+        let entries = entries.map_err(|error| failed(error.into()))?;
+        let machine = Machine::of_file(Path::new(&argv[0]))?;
+        let is_fitting = |entry: &&Entry| machine == Some(Machine::Known(entry.arch));
+        let Some(entry) = entries.iter().find(is_fitting) else {
+            let message = match machine {
+                Some(machine) => format!("no kernel of {machine} is selected"),
+                None => "it is not an ELF program".to_owned(),
+            };
+            return Err(ListingError::Guest(message));
+        };
+        let scratch = tempfile::tempdir()?;
+        let suites = Suites {
+            suites: &[suite],
+            kernels: &[],
+            at: at.clone(),
+            invocation: Invocation::Runner { options: Vec::new(), argv },
+            remarks: Vec::new(),
+            runs: Some(scratch.path().to_owned()),
+        };
+        let selected = Selected { kernels: vec![entry.selector()], ..Selected::default() };
+        let options = TestOptions { selected, ..TestOptions::default() };
+        let guest = guest.dir(kernels).map_err(|error| failed(error.into()))?;
+        let show: Arc<dyn RunObserver> = Arc::new(Terminal::quiet());
+        let outcomes = run::run(kernels, &options, &suites, &guest, &show, &|_, _, _| {});
+        let Outcomes { report, dir } = outcomes.map_err(|error| failed(error.into()))?;
+        let [cell] = &report.cells[..] else { unreachable!("one suite runs on one kernel") };
+        match cell.outcome {
+            Outcome::Pass => {
+                let (stdout, _) = dir.output_of(cell);
+                Ok(String::from_utf8_lossy(&stdout).into_owned())
+            }
+            _ => {
+                let (id, message) = (&entry.id, &cell.message);
+                Err(ListingError::Guest(format!("{id}: {}: {message}", cell.verdict())))
+            }
+        }
+    }
 }

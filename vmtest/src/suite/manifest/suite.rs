@@ -2,12 +2,16 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
+use kernlab_kernels::Arch;
 use nix::sys::signal::Signal;
 
 use super::{
     Assertion, BtfMode, Condition, Expectation, FileSpec, GuestSpec, Lost, Normalise, Order,
     Pattern,
 };
+
+/// What stands for the architecture of a kernel.
+const ARCH: &str = "{arch}";
 
 /// A tracer, a workload and what is expected of them.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,6 +85,31 @@ impl Suite {
         Suite { subject: Subject::Run(Command::Argv(argv)), ..self }
     }
 
+    /// The suite on kernels of this architecture, whose name stands for `{arch}` in what names files.
+    pub(crate) fn on_arch(mut self, arch: Arch) -> Suite {
+        let text = |text: &mut String| *text = text.replace(ARCH, arch.name());
+        let path = |path: &mut PathBuf| {
+            if let Some(given) = path.to_str() {
+                *path = given.replace(ARCH, arch.name()).into();
+            }
+        };
+        // In a shell's line, braces mean something else.
+        let command = |command: &mut Command| {
+            if let Command::Argv(argv) = command {
+                argv.iter_mut().for_each(text);
+            }
+        };
+        match &mut self.subject {
+            Subject::Run(run) => command(run),
+            Subject::Bpftrace(script) => path(script),
+            Subject::Object(object) => path(&mut object.path),
+        }
+        self.workload.iter_mut().for_each(command);
+        self.files.iter_mut().for_each(|file| path(&mut file.host));
+        self.root.iter_mut().for_each(path);
+        self
+    }
+
     /// Whether the guests of two suites get the same files: those of one test program.
     pub(crate) fn shares_files_with(&self, other: &Suite) -> bool {
         let program = |suite: &Suite| match &suite.subject {
@@ -151,6 +180,8 @@ pub struct CargoTests {
     pub release: bool,
     /// The project's `Cargo.toml`, if it is elsewhere.
     pub manifest: Option<PathBuf>,
+    /// What to build for, as rustc names it, instead of this machine.
+    pub target: Option<String>,
     /// What follows `--` of `cargo test`: filters, and options of the harness.
     pub args: Vec<String>,
 }

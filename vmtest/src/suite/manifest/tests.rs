@@ -1,5 +1,6 @@
 use std::{path::Path, time::Duration};
 
+use kernlab_kernels::Arch;
 use rstest::rstest;
 
 use super::*;
@@ -20,6 +21,32 @@ fn suite(text: &str) -> Suite {
 
 fn argv(words: &[&str]) -> Command {
     Command::Argv(words.iter().map(|word| (*word).to_owned()).collect())
+}
+
+#[test]
+fn what_names_files_can_name_the_architecture() {
+    let text = r#"
+        root = "root-{arch}.tar"
+        [[suite]]
+        name = "program"
+        run = ["out/{arch}/tracer", "--{arch}"]
+        workload = "echo {arch}"
+        files = ["out/{arch}=/opt/{arch}"]
+        [[suite]]
+        name = "object"
+        object = "out/{arch}.o"
+    "#;
+    let project = read(text).unwrap();
+    let [program, object] = &project.suites[..] else { panic!("{project:?}") };
+    let program = program.clone().on_arch(Arch::Aarch64);
+    assert_eq!(program.subject, Subject::Run(argv(&["out/aarch64/tracer", "--aarch64"])));
+    assert_eq!(program.workload, Some(Command::Shell("echo {arch}".to_owned())));
+    assert_eq!(program.root, Some("root-aarch64.tar".into()));
+    let guest = Some("/opt/{arch}".to_owned());
+    assert_eq!(program.files, [FileSpec { host: "out/aarch64".into(), guest }]);
+    let object = object.clone().on_arch(Arch::X86_64);
+    let Subject::Object(object) = object.subject else { panic!("{object:?}") };
+    assert_eq!(object.path, Path::new("out/x86_64.o"));
 }
 
 #[test]

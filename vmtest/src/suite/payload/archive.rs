@@ -51,7 +51,7 @@ impl Payload {
     /// The payload in two parts: what the system provides, which rarely changes, and the rest: small
     /// files, and what is at or below one of the places `own`.
     pub fn split(self, own: &[PathBuf]) -> (Payload, Payload) {
-        let (complete, has_root) = (Vec::new(), self.has_root);
+        let (complete, foreign, has_root) = (Vec::new(), self.foreign, self.has_root);
         let own: BTreeSet<&Path> = own.iter().map(PathBuf::as_path).collect();
         let is_own = |path: &Path| path.ancestors().any(|place| own.contains(place));
         let (system, rest) = self.entries.into_iter().partition(|(guest, entry)| match entry {
@@ -63,6 +63,7 @@ impl Payload {
         let of = |entries| Payload {
             entries,
             complete: complete.clone(),
+            foreign,
             has_root,
             library_path: library_path.clone(),
         };

@@ -1,44 +1,101 @@
 //! What an ELF program needs to run.
 
 use std::{
+    fmt,
     fs::{self, File},
-    io::Read as _,
+    io::{self, Read as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
+use kernlab_kernels::Arch;
 use object::{
     LittleEndian,
-    elf::{EM_X86_64, FileHeader64, PT_INTERP},
+    elf::{EM_AARCH64, EM_X86_64, FileHeader64, PT_INTERP},
     read::elf::{FileHeader as _, ProgramHeader as _},
 };
 
-use super::{PayloadError, unreadable};
+use super::{
+    PayloadError,
+    sysroot::{self, Found},
+    unreadable,
+};
+
+/// What an ELF file says that it runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Machine {
+    /// An architecture of the lab's.
+    Known(Arch),
+    /// Another one: `e_machine` of the file.
+    Other(u16),
+}
+
+impl Machine {
+    /// What the file runs on; none if it is not an ELF file.
+    pub fn of_file(path: &Path) -> io::Result<Option<Self>> {
+        let mut header = [0; 20];
+        let read = File::open(path)?.read_exact(&mut header);
+        match read {
+            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(error),
+            read => Ok(read.ok().and_then(|()| Machine::of_header(&header))),
+        }
+    }
+
+    /// Whether this machine runs programs for it.
+    pub fn is_own(self) -> bool {
+        matches!(self, Machine::Known(arch) if Arch::of_this_program() == Some(arch))
+    }
+
+    fn of_header(header: &[u8; 20]) -> Option<Self> {
+        if !header.starts_with(b"\x7fELF") {
+            return None;
+        }
+        // The fifth byte says how many bits addresses have, the sixth in which order bytes are.
+        let number = |bytes: [u8; 2]| match header[5] {
+            2 => u16::from_be_bytes(bytes),
+            _ => u16::from_le_bytes(bytes),
+        };
+        Some(match (&header[4..6], number([header[18], header[19]])) {
+            ([2, 1], EM_X86_64) => Machine::Known(Arch::X86_64),
+            ([2, 1], EM_AARCH64) => Machine::Known(Arch::Aarch64),
+            (_, number) => Machine::Other(number),
+        })
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Machine::Known(arch) => arch.fmt(f),
+            Machine::Other(number) => write!(f, "another architecture (e_machine {number})"),
+        }
+    }
+}
 
 /// The files that an ELF program needs: its dynamic linker and its libraries; none for a static
 /// program. None at all if the file is not ELF.
 ///
 /// Like ldd(1), this asks the dynamic linker, with the guest's `LD_LIBRARY_PATH`, so libraries that the program loads by itself later
-/// are not known.
+/// are not known. One of another architecture, `foreign`, can't be asked.
 pub(super) fn needs(
     path: &Path,
+    foreign: Option<Arch>,
     library_path: Option<&str>,
-) -> Result<Option<Vec<PathBuf>>, PayloadError> {
-    let mut magic = [0; 20];
-    let mut file = File::open(path).map_err(unreadable(path))?;
-    if file.read_exact(&mut magic).is_err() || !magic.starts_with(b"\x7fELF") {
-        return Ok(None);
-    }
-    // 64 bits, little endian.
-    if magic[4..6] != [2, 1] || u16::from_le_bytes([magic[18], magic[19]]) != EM_X86_64 {
-        return Err(PayloadError::Foreign(path.to_owned()));
+) -> Result<Option<Vec<Found>>, PayloadError> {
+    let Some(found) = Machine::of_file(path).map_err(unreadable(path))? else { return Ok(None) };
+    let arch = foreign.or_else(Arch::of_this_program).unwrap_or_default();
+    if found != Machine::Known(arch) {
+        return Err(PayloadError::Foreign { path: path.to_owned(), found, arch });
     }
     let bytes = fs::read(path).map_err(unreadable(path))?;
     let damaged = |source| PayloadError::Elf { path: path.to_owned(), source };
     let Some(linker) = linker(&bytes).map_err(damaged)? else { return Ok(Some(Vec::new())) };
+    if foreign.is_some() {
+        return sysroot::needs(path, bytes, &linker, arch, library_path).map(Some);
+    }
     let mut files = libraries(path, &linker, library_path)?;
     files.push(linker);
-    Ok(Some(files))
+    Ok(Some(files.into_iter().map(Found::from).collect()))
 }
 
 /// The dynamic linker that a program names; none for a static program.
@@ -103,6 +160,8 @@ pub(crate) fn listed(text: &str) -> Result<Vec<PathBuf>, String> {
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
+
     use super::*;
 
     #[test]
@@ -120,25 +179,59 @@ mod tests {
     #[test]
     fn a_dynamic_program_needs_its_linker_and_its_libraries() {
         let own = std::env::current_exe().unwrap();
-        let files = needs(&own, None).unwrap().unwrap();
-        let has = |part: &str| files.iter().any(|file| file.to_string_lossy().contains(part));
+        let files = needs(&own, None, None).unwrap().unwrap();
+        let has = |part: &str| files.iter().any(|file| file.host.to_string_lossy().contains(part));
         assert!(has("/libc.so.6") && has("/ld-"), "{files:?}");
     }
 
-    #[test]
-    fn a_program_of_another_processor_is_told() {
+    #[rstest]
+    #[case::arm64([2, 1], [183, 0], "aarch64")]
+    #[case::riscv([2, 1], [243, 0], "another architecture (e_machine 243)")]
+    #[case::of_32_bits([1, 1], [62, 0], "another architecture (e_machine 62)")]
+    #[case::with_the_large_byte_first([2, 2], [0, 22], "another architecture (e_machine 22)")]
+    fn a_program_of_another_processor_is_told(
+        #[case] class: [u8; 2],
+        #[case] machine: [u8; 2],
+        #[case] expected: &str,
+    ) {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("arm");
-        let mut elf = b"\x7fELF\x02\x01\x01".to_vec();
-        elf.resize(64, 0);
-        elf[18] = 183;
-        fs::write(&path, &elf).unwrap();
-        assert!(matches!(needs(&path, None), Err(PayloadError::Foreign(_))));
-        elf[18] = 62;
-        elf.truncate(30);
-        fs::write(&path, elf).unwrap();
-        assert!(matches!(needs(&path, None), Err(PayloadError::Elf { .. })));
+        let path = dir.path().join("program");
+        fs::write(&path, elf(class, machine)).unwrap();
+        let found = needs(&path, None, None);
+        let Err(error @ PayloadError::Foreign { .. }) = found else { panic!("{found:?}") };
+        let expected = format!("program is a program for {expected}, and the kernel is one of ");
+        assert!(error.to_string().contains(&expected), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_program_is_told_from_what_is_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("program");
+        fs::write(&path, &elf([2, 1], [62, 0])[..30]).unwrap();
+        assert!(matches!(needs(&path, None, None), Err(PayloadError::Elf { .. })));
         fs::write(&path, "text").unwrap();
-        assert!(matches!(needs(&path, None), Ok(None)));
+        assert!(matches!(needs(&path, None, None), Ok(None)));
+        assert!(matches!(needs(&path.join("missing"), None, None), Err(PayloadError::Read { .. })));
+    }
+
+    #[test]
+    fn a_static_program_of_another_architecture_needs_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("program");
+        fs::write(&path, elf([2, 1], [183, 0])).unwrap();
+        let foreign = Some(Arch::Aarch64);
+        assert!(needs(&path, foreign, None).unwrap().unwrap().is_empty());
+        let own = std::env::current_exe().unwrap();
+        assert!(matches!(needs(&own, foreign, None), Err(PayloadError::Foreign { .. })));
+    }
+
+    /// A file with the header of a program without segments.
+    fn elf(class: [u8; 2], machine: [u8; 2]) -> Vec<u8> {
+        let mut header = vec![0; 64];
+        header[..4].copy_from_slice(b"\x7fELF");
+        header[4..6].copy_from_slice(&class);
+        header[6] = 1;
+        header[18..20].copy_from_slice(&machine);
+        header
     }
 }

@@ -46,7 +46,7 @@ fn what_cannot_run_is_named() {
     let expected = "DIR/lost names the interpreter \"/opt/none\", which is not installed";
     assert_eq!(message("./lost"), expected);
     script(dir.path(), "text", "echo\n");
-    let expected = "DIR/text is neither a program for x86-64 nor a script that begins with #!";
+    let expected = "DIR/text is neither an ELF program nor a script that begins with #!";
     assert_eq!(message("./text"), expected);
     fs::write(dir.path().join("data"), "#!/bin/sh\n").unwrap();
     assert!(message("./data").contains("is not executable"));
@@ -72,7 +72,7 @@ fn an_archive_holds_everything_and_is_found_again() {
     let own = dir.path().join("own");
     fs::create_dir(&own).unwrap();
     let program = script(&own, "program", "#!/bin/sh\n");
-    let mut payload = Payload::new().unwrap();
+    let mut payload = Payload::new(&Platform::default()).unwrap();
     payload.program(&program.display().to_string(), Path::new("/")).unwrap();
     payload.text("/run/kernlab/job.json", "{}");
     let (system, rest) = payload.split(std::slice::from_ref(&own));
@@ -138,7 +138,7 @@ fn no_file_takes_the_place_of_the_guests_own(#[case] guest: &str, #[case] why: &
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
-    let mut payload = Payload::new().unwrap();
+    let mut payload = Payload::new(&Platform::default()).unwrap();
     payload.insert("/opt/b".to_owned(), Entry::Link("../usr/bin".to_owned()));
     let error = payload.tree(&file, Some(guest)).unwrap_err().to_string();
     assert!(
@@ -163,7 +163,7 @@ fn files_replace_others_and_links() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
-    let mut payload = Payload::new().unwrap();
+    let mut payload = Payload::new(&Platform::default()).unwrap();
     for (guest, place) in [
         ("/etc/localtime", "/etc/localtime"),
         ("/usr/bin/../bin/mine", "/bin/mine"),

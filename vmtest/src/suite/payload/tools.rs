@@ -5,6 +5,8 @@ use std::{
     process::{Command, Stdio},
 };
 
+use kernlab_kernels::Busybox;
+
 use super::{Entry, Payload, PayloadError, in_path};
 
 /// Where busybox is in the guest.
@@ -19,8 +21,12 @@ const TOOLS: [&str; 48] = [
     "tr", "true", "uname",
 ];
 
-/// Adds busybox if it is installed, and otherwise the tools of this machine.
-pub(super) fn add(payload: &mut Payload) -> Result<(), PayloadError> {
+/// Adds busybox: this one, or else the one that is installed. If none is, adds the tools of this machine.
+pub(super) fn add(payload: &mut Payload, busybox: Option<&Busybox>) -> Result<(), PayloadError> {
+    if let Some(Busybox { path, applets }) = busybox {
+        add_busybox(payload, path, applets);
+        return Ok(());
+    }
     let Some(busybox) = in_path("busybox") else {
         for tool in TOOLS.iter().filter_map(|tool| in_path(tool)) {
             payload.executable(&tool)?;
@@ -38,11 +44,15 @@ pub(super) fn add(payload: &mut Payload) -> Result<(), PayloadError> {
         return Ok(());
     };
     payload.complete_file(&busybox)?;
-    payload.insert(BUSYBOX.to_owned(), Entry::File(busybox.clone()));
-    for applet in applets(&busybox) {
+    add_busybox(payload, &busybox, &applets(&busybox));
+    Ok(())
+}
+
+fn add_busybox(payload: &mut Payload, busybox: &Path, applets: &[String]) {
+    for applet in applets {
         payload.insert(format!("/bin/{applet}"), Entry::Link(BUSYBOX.to_owned()));
     }
-    Ok(())
+    payload.insert(BUSYBOX.to_owned(), Entry::File(busybox.to_owned()));
 }
 
 /// The names by which busybox can be called.
@@ -50,6 +60,6 @@ fn applets(busybox: &Path) -> Vec<String> {
     let listed = Command::new(busybox).arg("--list").stdin(Stdio::null()).output();
     let text = listed.map(|output| output.stdout).unwrap_or_default();
     let text = String::from_utf8_lossy(&text).into_owned();
-    let is_name = |name: &&str| !name.is_empty() && !name.contains('/') && *name != "busybox";
+    let is_name = |name: &&str| !name.is_empty() && !name.contains('/');
     text.lines().filter(is_name).map(str::to_owned).collect()
 }

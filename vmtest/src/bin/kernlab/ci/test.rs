@@ -26,7 +26,7 @@ use crate::{
     failure::{self, Failure, exit_of},
     report, selection,
     show::Terminal,
-    tested::Tested,
+    tested::{Listers, Tested},
 };
 
 /// GitHub's limit of a comment is 65,536 characters.
@@ -119,7 +119,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     }
     let terminal = Arc::new(Terminal::new());
     let outcomes = match path(merge) {
-        Some(dir) => merge_parts(dir, &mut tested, &options, &terminal)?,
+        Some(dir) => merge_parts(dir, arguments, &mut tested, &options, &terminal)?,
         None => run_suites(arguments, &mut tested, &options, &terminal)?,
     };
     let Outcomes { report, dir } = &outcomes;
@@ -199,7 +199,8 @@ fn run_suites(
 ) -> Result<Outcomes, Failure> {
     let kernels = selection::open(&options.selected.scope)?;
     let guest = arguments.guest.dir(&kernels)?;
-    tested.build(Some(&DataRule::default()))?;
+    let listers = Listers { kernels: &kernels, guest: &arguments.guest, options };
+    tested.build(Some(&DataRule::default()), listers)?;
     let show: Arc<dyn RunObserver> = Arc::clone(terminal) as _;
     let suites = tested.suites();
     Ok(suite::run::run(&kernels, options, &suites, &guest, &show, &|_, _, _| {})?)
@@ -208,6 +209,7 @@ fn run_suites(
 /// Makes one run of the parts below a directory. What no part has is `not-run`.
 fn merge_parts(
     dir: PathBuf,
+    arguments: &Arguments,
     tested: &mut Tested,
     options: &TestOptions,
     terminal: &Arc<Terminal>,
@@ -218,7 +220,8 @@ fn merge_parts(
     let kernels = selection::open(&options.selected.scope)?;
     if !tested.project.cargo.is_empty() {
         // Only a build knows the tests.
-        tested.build(Some(&DataRule::default()))?;
+        let listers = Listers { kernels: &kernels, guest: &arguments.guest, options };
+        tested.build(Some(&DataRule::default()), listers)?;
     }
     let asked = suite::run::cells(&kernels, options, &tested.suites(), &**terminal)?;
     let runs = kernels.runs_dir();

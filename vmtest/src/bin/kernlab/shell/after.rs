@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use kernlab_cli::{Selected, TestOptions};
 use kernlab_core::cell::BtfMode;
 use kernlab_kernels::{Kernels, chain};
 use kernlab_vmtest::{
@@ -13,13 +14,22 @@ use kernlab_vmtest::{
         job::Circumstances,
         manifest::{FILE_NAME, Project},
         payload::Payload,
+        platform::Platform,
         run::SUITE,
     },
 };
 use tempfile::NamedTempFile;
 
 use super::{Arguments, Shell, at_terminal, entry, piped};
-use crate::{failure::Failure, passed_on::write_to, report, show::Terminal, test, tested, why};
+use crate::{
+    failure::Failure,
+    passed_on::write_to,
+    report,
+    show::Terminal,
+    test,
+    tested::{self, Listers},
+    why,
+};
 
 /// A cell of a suite, by the parts of its name.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,7 +60,15 @@ pub(super) fn run(kernels: &Kernels, arguments: &Arguments) -> Result<ExitCode, 
     let described = described.ok_or_else(no_suite)?;
     let entry = entry(kernels, &arguments.scope, &kernel)?;
     let script = piped()?;
-    let files = if described.root.is_some() { Payload::for_root() } else { Payload::default() };
+    let (platform, files) = if described.root.is_some() {
+        let platform = Platform::without_tools(entry.arch);
+        let files = Payload::for_root(&platform);
+        (platform, files)
+    } else {
+        let platform = Platform::of(kernels, &entry, &Terminal::new())?;
+        let files = Payload::beside(&platform);
+        (platform, files)
+    };
     let script = script.as_ref().map(NamedTempFile::path);
     let shell =
         Shell::prepare(arguments, script, files).map_err(|error| Failure::usage(chain(&error)))?;
@@ -61,7 +79,11 @@ pub(super) fn run(kernels: &Kernels, arguments: &Arguments) -> Result<ExitCode, 
         // What is not needed is not built.
         true => vec![described.clone()],
         false => {
-            tested::with_cargo_tests(&project, &at.directory, Some(&DataRule::default()))?.suites
+            let selected =
+                Selected { kernels: vec![entry.selector()], scope: arguments.scope.clone() };
+            let options = &TestOptions { selected, ..TestOptions::default() };
+            let listers = Listers { kernels, guest: &arguments.guest, options };
+            tested::with_cargo_tests(&project, &at, Some(&DataRule::default()), listers)?.suites
         }
     };
     let suite = suites.iter().find(|known| known.name == suite).ok_or_else(no_suite)?;
@@ -70,6 +92,7 @@ pub(super) fn run(kernels: &Kernels, arguments: &Arguments) -> Result<ExitCode, 
         btf,
         suite,
         at: &at,
+        platform: &platform,
         files: &shell.files,
         debugger: arguments.gdb.as_deref(),
         cold: arguments.cold,

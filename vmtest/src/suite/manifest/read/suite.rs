@@ -54,7 +54,8 @@ pub(super) const SUITE: &[&str] = &[
 ];
 pub(super) const READY: &[&str] = &["stdout", "stderr", "programs"];
 pub(super) const STOP: &[&str] = &["signal", "within"];
-pub(super) const CARGO: &[&str] = &["package", "test", "features", "release", "manifest", "args"];
+pub(super) const CARGO: &[&str] =
+    &["package", "test", "features", "release", "manifest", "target", "args"];
 pub(super) const INSTRUCTIONS: &[&str] = &["max", "growth"];
 
 /// The name of a suite is also that of a directory.
@@ -187,6 +188,7 @@ fn cargo_tests(field: Field<'_>) -> Result<CargoTests, DocumentError> {
         args: texts("args")?,
         release: table.read("release", Field::boolean)?.unwrap_or(false),
         manifest: table.read("manifest", Field::text)?.map(Into::into),
+        target: table.read("target", Field::text)?,
     })
 }
 
