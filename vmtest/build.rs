@@ -10,6 +10,8 @@ use std::{
 };
 
 const GUEST_VARIABLE: &str = "KERNLAB_GUEST";
+/// The architectures whose programs can be in directories of their own.
+const OTHERS: [&str; 2] = ["aarch64", "x86_64"];
 /// Names the commit where there is no checkout of git.
 const COMMIT_VARIABLE: &str = "KERNLAB_COMMIT";
 /// The file with the list of the embedded programs, an expression of Rust.
@@ -38,7 +40,7 @@ fn main() {
         _ => Vec::new(),
     };
     println!("cargo::rustc-env=KERNLAB_COMMIT_IN_VERSION={}", commit_in_version());
-    let entries = programs.iter().map(|program| embed(program, &out));
+    let entries = programs.iter().map(|(name, program)| embed(name, program, &out));
     let list = format!("&[{}]", entries.collect::<Vec<_>>().join(", "));
     write(&out.join(LIST), list.as_bytes());
 }
@@ -86,7 +88,7 @@ fn guest_dir(out: &Path) -> PathBuf {
     let root = Path::new(&variable("CARGO_MANIFEST_DIR")).join("..");
     // Its directories differ from those of a release build, so that neither waits for the other.
     let output = Command::new(variable("CARGO"))
-        .args(["xtask", "guest"])
+        .args(["xtask", "guest", "--embed"])
         .current_dir(&root)
         // Clippy sets it, and programs that run need code.
         .env_remove("RUSTC_WORKSPACE_WRAPPER")
@@ -99,8 +101,31 @@ fn guest_dir(out: &Path) -> PathBuf {
     stdout.lines().last().expect("`cargo xtask guest` prints the directory").into()
 }
 
+/// The programs of a directory with their names: those for guests of this machine's architecture, and of
+/// others, in directories that are named for them.
+fn programs(dir: &Path) -> Vec<(String, PathBuf)> {
+    let own = executables(dir);
+    assert!(!own.is_empty(), "there are no programs in {}", dir.display());
+    let of = |prefix: &str, programs: Vec<PathBuf>| -> Vec<(String, PathBuf)> {
+        let name = |program: &PathBuf| {
+            let name = program.file_name().and_then(|name| name.to_str()).expect("a name in UTF-8");
+            format!("{prefix}{name}")
+        };
+        programs.into_iter().map(|program| (name(&program), program)).collect()
+    };
+    let mut programs = of("", own);
+    for arch in OTHERS {
+        let dir = dir.join(arch);
+        println!("cargo::rerun-if-changed={}", dir.display());
+        if dir.is_dir() {
+            programs.extend(of(&format!("{arch}/"), executables(&dir)));
+        }
+    }
+    programs
+}
+
 /// The executables of a directory, ordered by name.
-fn programs(dir: &Path) -> Vec<PathBuf> {
+fn executables(dir: &Path) -> Vec<PathBuf> {
     println!("cargo::rerun-if-changed={}", dir.display());
     let entries = fs::read_dir(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
     let mut programs: Vec<_> = entries
@@ -111,17 +136,15 @@ fn programs(dir: &Path) -> Vec<PathBuf> {
         })
         .collect();
     programs.sort();
-    assert!(!programs.is_empty(), "there are no programs in {}", dir.display());
     programs
 }
 
 /// Compresses a program, and returns its entry in the list.
-fn embed(program: &Path, out: &Path) -> String {
+fn embed(name: &str, program: &Path, out: &Path) -> String {
     println!("cargo::rerun-if-changed={}", program.display());
     let content =
         fs::read(program).unwrap_or_else(|error| panic!("{}: {error}", program.display()));
-    let name = program.file_name().and_then(|name| name.to_str()).expect("a name in UTF-8");
-    let compressed = out.join(format!("{name}.lz4"));
+    let compressed = out.join(format!("{}.lz4", name.replace('/', "-")));
     write(&compressed, &lz4_flex::compress_prepend_size(&content));
     let compressed = compressed.to_str().expect("a path in UTF-8");
     format!("({name:?}, include_bytes!({compressed:?}) as &[u8])")

@@ -52,11 +52,11 @@ impl GuestPrograms {
 
     /// Builds those for guests of arm64 as well, and puts them into a directory of their own in this one.
     pub(crate) fn with_arm64(&self) -> Result<()> {
-        let GuestPrograms(dir) = self;
         setup::ensure(Consent::Ask, Purpose::Arm64)?;
         let GuestPrograms(built) =
             build_guest_programs("the programs of arm64's guests", &arm64::build())?;
-        let link = dir.join(arm64::ARCH);
+        let GuestPrograms(dir) = self;
+        let link = self.arm64();
         if fs::read_link(&link).is_ok_and(|to| to == built) {
             return Ok(());
         }
@@ -65,6 +65,28 @@ impl GuestPrograms {
         symlink(&built, &fresh)
             .and_then(|()| fs::rename(&fresh, &link))
             .with_context(|| format!("failed to link {}", link.display()))
+    }
+
+    /// The same where this machine has the tools for it. Where it lacks them, a note says so.
+    pub(crate) fn with_arm64_if_possible(&self) -> Result<()> {
+        if setup::is_complete(Purpose::Arm64) {
+            return self.with_arm64();
+        }
+        eprintln!(
+            "note: guests of arm64 are left out: `cargo xtask setup --only arm64` installs what their \
+             programs are built with"
+        );
+        // What an earlier build left does not fit the others.
+        match fs::remove_file(self.arm64()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where those for guests of arm64 are.
+    fn arm64(&self) -> PathBuf {
+        let GuestPrograms(dir) = self;
+        dir.join(arm64::ARCH)
     }
 
     /// The directory as text, for the environment of a command that is also printed.

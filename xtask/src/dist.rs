@@ -30,8 +30,8 @@ const TREE: &str = "target/dist/tree";
 /// Long enough for any single step but the build.
 const DEADLINE: Duration = Duration::from_secs(10 * 60);
 
-/// Build a release for x86-64: an archive and a Debian package with the program, its manual pages and
-/// completions, lists of what they consist of (CycloneDX), and checksums.
+/// Build a release for x86-64: an archive and a Debian package with the program, which has in it what runs
+/// in guests of every architecture, its manual pages and completions, lists of what they consist of (CycloneDX), and checksums.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Write the release to this directory. The files of an earlier release are removed from it;
@@ -57,7 +57,9 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
     // Cargo runs in another directory than the user.
     let into = std::path::absolute(&args.into).context("there is no current directory")?;
     remove_release(&into)?;
-    let guest = build::guest_programs()?.dir_name()?;
+    let guest = build::guest_programs()?;
+    guest.with_arm64()?;
+    let guest = guest.dir_name()?;
     let release = Invocation::cargo(["build", "--release", "--locked"]);
     let release = release.args(["--package", PACKAGE, "--bin", "kernlab"]);
     release.env(GUEST_VARIABLE, &guest).run(BUILD_DEADLINE)?;

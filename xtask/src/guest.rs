@@ -15,6 +15,10 @@ pub(crate) struct Args {
     /// Also build those for guests of this architecture.
     #[arg(long)]
     arch: Option<Arch>,
+    /// Also build those of every architecture that this machine has the tools for: a build of kernlab
+    /// embeds them.
+    #[arg(long, hide = true, conflicts_with = "arch")]
+    embed: bool,
 }
 
 /// An architecture of guests.
@@ -31,6 +35,9 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
     let programs = build::guest_programs()?;
     if args.arch == Some(Arch::Aarch64) {
         programs.with_arm64()?;
+    }
+    if args.embed {
+        programs.with_arm64_if_possible()?;
     }
     println!("{}", programs.dir_name()?);
     Ok(Exit::Success)

@@ -27,9 +27,10 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<Exit> {
     setup::ensure(Consent::Ask, Purpose::Work)?;
-    let guest = build::guest_programs()?.dir_name()?;
+    let guest = build::guest_programs()?;
+    guest.with_arm64_if_possible()?;
     // Cargo says where it puts the program.
-    installation(args)?.env(build::GUEST_VARIABLE, guest).run(build::BUILD_DEADLINE)?;
+    installation(args)?.env(build::GUEST_VARIABLE, guest.dir_name()?).run(build::BUILD_DEADLINE)?;
     Ok(Exit::Success)
 }
 

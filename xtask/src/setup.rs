@@ -84,7 +84,12 @@ pub(crate) fn ensure(consent: Consent, purpose: Purpose) -> Result<()> {
     ensure_beside(consent, purpose, || Ok(())).map(drop)
 }
 
-/// The same, and calls `start` before an installation, for something that runs during it. That may need
+/// Whether nothing is missing for a purpose.
+pub(crate) fn is_complete(purpose: Purpose) -> bool {
+    missing(&survey(purpose)).is_empty()
+}
+
+/// Installs what is missing for a purpose, and calls `start` before an installation, for something that runs during it. That may need
 /// a C compiler, but nothing else that the purpose requires.
 pub(crate) fn ensure_beside<T>(
     consent: Consent,

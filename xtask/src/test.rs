@@ -81,7 +81,9 @@ impl Stage {
     fn run(&self) -> Result<()> {
         let mut command = self.command.clone();
         if self.boots_kernels {
-            command = command.env(GUEST_VARIABLE, build::guest_programs()?.dir_name()?);
+            let guest = build::guest_programs()?;
+            guest.with_arm64()?;
+            command = command.env(GUEST_VARIABLE, guest.dir_name()?);
         }
         println!("==> {}: {command}", self.name);
         command.run(STAGE_DEADLINE)

@@ -120,11 +120,14 @@ pub(crate) enum Purpose {
 impl Purpose {
     /// Whether this purpose also needs everything for the other one.
     pub(crate) fn includes(self, other: Purpose) -> bool {
-        use Purpose::{Build, BuildArm64, BuildBtf, Builds, Fuzz, Mutants, Release, Test, Work};
+        use Purpose::{
+            Arm64, Build, BuildArm64, BuildBtf, Builds, Fuzz, Mutants, Release, Test, Work,
+        };
         self == other
             || match self {
                 Test => matches!(other, Work | Fuzz),
-                Release | Mutants => other == Work,
+                Release => matches!(other, Work | Arm64),
+                Mutants => other == Work,
                 BuildBtf | BuildArm64 => other == Build,
                 Builds => matches!(other, Build | BuildBtf | BuildArm64),
                 _ => false,
