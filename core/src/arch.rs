@@ -47,6 +47,8 @@ struct Facts {
     kernel_address_min: [u64; 2],
     /// See [`Arch::user_address_end`]: with usual, and with large address spaces.
     user_address_end: [u64; 2],
+    /// See [`Arch::user_address_tag`].
+    user_address_tag: u64,
     /// See [`Arch::generic_open_flags`]: the flags that have other numbers, and those numbers.
     open_flags: &'static [(u32, u32)],
     /// See [`Arch::function_of`].
@@ -117,9 +119,14 @@ impl Arch {
         self.facts().kernel_address_min[usize::from(large)]
     }
 
-    /// The first address that programs must not read as that of a process.
+    /// The first address that programs must not read as that of a process, whatever its tag.
     pub fn user_address_end(self, large: bool) -> u64 {
         self.facts().user_address_end[usize::from(large)]
+    }
+
+    /// The bits of a user address that the processor ignores.
+    pub fn user_address_tag(self) -> u64 {
+        self.facts().user_address_tag
     }
 
     /// The flags of open(2) with the numbers that most architectures have for them:

@@ -95,6 +95,7 @@ pub fn plan(scenario: &Scenario, facts: &KernelFacts) -> Result<ProbePlan, Unsup
     let mut config = ProgramConfig {
         kernel_address_min: facts.arch.kernel_address_min(facts.five_level_paging),
         user_address_end: facts.arch.user_address_end(facts.five_level_paging),
+        user_address_tag: facts.arch.user_address_tag(),
         ..ProgramConfig::default()
     };
     let attach = scenario.tracer.attach(scenario, facts, &mut config)?;

@@ -326,6 +326,10 @@ struct ProgramConfig {
    */
   uint64_t user_address_end;
   /**
+   * The bits of a user address that processors ignore, and programs may keep a tag in.
+   */
+  uint64_t user_address_tag;
+  /**
    * Only this process is traced.
    */
   uint32_t tgid;

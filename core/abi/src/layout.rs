@@ -68,8 +68,8 @@ macro_rules! layouts {
 
 layouts! {
     ProgramConfig {
-        kernel_address_min, socket_file_ops, user_address_end, tgid, mask_argument, name_argument,
-        name_kind, cookie_argument, argument_count, text_argument, protocol_mask,
+        kernel_address_min, socket_file_ops, user_address_end, user_address_tag, tgid, mask_argument,
+        name_argument, name_kind, cookie_argument, argument_count, text_argument, protocol_mask,
         create_dentry_argument, unlink_dentry_argument, layout,
     }
     Layout {

@@ -103,6 +103,8 @@ pub struct ProgramConfig {
     pub socket_file_ops: u64,
     /// Addresses from here on can't belong to a process, for programs that read its memory.
     pub user_address_end: u64,
+    /// The bits of a user address that processors ignore, and programs may keep a tag in.
+    pub user_address_tag: u64,
     /// Only this process is traced.
     pub tgid: u32,
     /// `inotify`: which argument is the event mask.

@@ -11,6 +11,9 @@ pub(super) const FACTS: Facts = Facts {
     kernel_address_min: [0xffff_0000_0000_0000, 0xfff0_0000_0000_0000],
     // `TASK_SIZE_64`, arch/arm64/include/asm/processor.h.
     user_address_end: [(1 << 48) - PAGE, (1 << 52) - PAGE],
+    // Documentation/arch/arm64/tagged-pointers.rst: Top Byte Ignore is on for all processes. Whether a
+    // system call takes a tagged pointer is up to prctl(2) with PR_SET_TAGGED_ADDR_CTRL.
+    user_address_tag: 0xff << 56,
     // arch/arm64/include/uapi/asm/fcntl.h: O_DIRECTORY, O_NOFOLLOW, O_DIRECT, O_LARGEFILE.
     open_flags: &[
         (0o40000, 0o200000),

@@ -105,13 +105,20 @@ unsafe impl<T: KernelValue, const LEN: usize> KernelValue for [T; LEN] {}
 #[derive(Clone, Copy)]
 pub struct UserMemory {
     end: u64,
+    tag: u64,
 }
 
 impl UserMemory {
     /// The range that the plan found.
     #[inline(always)]
     pub fn new(config: &ProgramConfig) -> Self {
-        UserMemory { end: config.user_address_end }
+        UserMemory { end: config.user_address_end, tag: config.user_address_tag }
+    }
+
+    /// Whether an address can belong to the process. Its tag is for the helper to judge.
+    #[inline(always)]
+    fn contains(self, address: u64) -> bool {
+        address & !self.tag < self.end
     }
 
     /// As [`KernelMemory::read_string`].
@@ -121,7 +128,7 @@ impl UserMemory {
     /// `to` is valid for writes.
     #[inline(always)]
     pub unsafe fn read_string<const LEN: usize>(self, address: u64, to: *mut [u8; LEN]) {
-        let status = if address < self.end {
+        let status = if self.contains(address) {
             // SAFETY: the helper writes no more than the `LEN` bytes that `to` has, whatever the
             // address.
             unsafe { bpf_probe_read_user_str(to.cast(), LEN as u32, address as *const _) }
@@ -151,7 +158,7 @@ impl StackMemory for KernelMemory {
 impl StackMemory for UserMemory {
     #[inline(always)]
     fn slot(self, address: u64) -> u64 {
-        if address >= self.end {
+        if !self.contains(address) {
             return 0;
         }
         let mut value = MaybeUninit::<u64>::uninit();

@@ -70,11 +70,17 @@ static __always_inline int read_kernel(const struct ProgramConfig *config, void 
 	return bpf_probe_read_kernel(to, size, (const void *)address);
 }
 
+/* Whether an address can belong to the traced process. Its tag is for the helper to judge. */
+static __always_inline int is_user(const struct ProgramConfig *config, __u64 address)
+{
+	return (address & ~config->user_address_tag) < config->user_address_end;
+}
+
 /* As read_kernel, for the memory of the traced process. */
 static __always_inline int read_user(const struct ProgramConfig *config, void *to, __u32 size,
 				     __u64 address)
 {
-	if (address >= config->user_address_end)
+	if (!is_user(config, address))
 		return REFUSED_BY_GUARD;
 	return bpf_probe_read_user(to, size, (const void *)address);
 }
@@ -100,7 +106,7 @@ static __always_inline void read_user_str(const struct ProgramConfig *config, __
 					  __u64 address)
 {
 	to[0] = 0;
-	if (address < config->user_address_end)
+	if (is_user(config, address))
 		bpf_probe_read_user_str(to, size, (const void *)address);
 }
 
