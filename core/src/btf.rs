@@ -207,6 +207,12 @@ impl Btf {
             .any(|found| found.kind == Kind::Function)
     }
 
+    /// The number of the type that describes a function: what a program that is attached to it by its
+    /// type names when it is loaded.
+    pub fn function_id(&self, function: &str) -> Option<u32> {
+        self.find_id(&[Kind::Function], function)
+    }
+
     /// The prototype of a function, if BTF describes one of that name.
     pub fn prototype(&self, function: &str) -> Option<Prototype> {
         self.prototype_of(self.find(&[Kind::Function], function)?)
@@ -276,9 +282,14 @@ impl Btf {
     }
 
     fn find(&self, kinds: &[Kind], name: &str) -> Option<Type> {
-        (1..=self.types.len() as u32).find_map(|id| {
-            let found = self.type_by_id(id)?;
-            (kinds.contains(&found.kind) && self.string_is(found.name, name)).then_some(found)
+        self.type_by_id(self.find_id(kinds, name)?)
+    }
+
+    fn find_id(&self, kinds: &[Kind], name: &str) -> Option<u32> {
+        (1..=self.types.len() as u32).find(|&id| {
+            self.type_by_id(id).is_some_and(|found| {
+                kinds.contains(&found.kind) && self.string_is(found.name, name)
+            })
         })
     }
 

@@ -41,6 +41,7 @@ fn whole() -> Whole {
             helpers: [("xdp".to_owned(), answers(&trials))].into(),
             maps: answers(&[("queue", ProbeResult::Yes), ("arena", ProbeResult::CouldNotTell(1))]),
             program_types: answers(&[("xdp", ProbeResult::Yes), ("netfilter", ProbeResult::No)]),
+            by_function_type: Some(ProbeResult::Yes),
             tracepoints: names(&["sched:sched_switch", "raw_syscalls:sys_enter"]),
         },
     }
@@ -69,6 +70,22 @@ fn whole() -> Whole {
 fn places_are_looked_up(#[case] section: &str, #[case] expected: &str) {
     let (dossier, whole) = (dossier("debian-6.1"), whole());
     let place = Section::of(section).unwrap().place.unwrap();
+    let state = Asked { dossier: &dossier, whole: Some(&whole) }.state(&Need::Place(place));
+    assert_eq!(state.to_string(), expected);
+}
+
+/// On a kernel that loads programs for functions by their type, but can't attach them.
+#[rstest]
+#[case("fentry/do_unlinkat", "missing: the kernel loads such programs, but can't attach them")]
+#[case("fexit/nfs_read", "missing: BTF does not describe it")]
+#[case("lsm/file_open", "missing: BTF does not describe it")]
+#[case("kprobe/do_unlinkat", "present: int do_unlinkat(int dfd)")]
+#[case("tp_btf/sched_switch", "present")]
+fn programs_by_type_have_to_be_attached_too(#[case] section: &str, #[case] expected: &str) {
+    let mut whole = whole();
+    whole.offered.by_function_type = Some(ProbeResult::No);
+    let place = Section::of(section).unwrap().place.unwrap();
+    let dossier = dossier("debian-6.1");
     let state = Asked { dossier: &dossier, whole: Some(&whole) }.state(&Need::Place(place));
     assert_eq!(state.to_string(), expected);
 }

@@ -9,9 +9,11 @@ mod remaining;
 
 pub(crate) use self::{
     assembler::{Assembler, Condition, Register, Width},
-    attach::{attach_kprobe, attach_syscall_entry},
+    attach::{attach_by_type, attach_kprobe, attach_syscall_entry},
     map::{Array, MapKind, create, create_of_type},
-    program::{ProgramKind, Sizes, load, load_of_type, load_with_log, sizes, skipped_runs},
+    program::{
+        ProgramKind, Sizes, load, load_for_entry, load_of_type, load_with_log, sizes, skipped_runs,
+    },
     remaining::Loaded,
 };
 
@@ -43,6 +45,7 @@ enum Command {
     ProgramLoad = 5,
     ProgramGetNextId = 11,
     ObjectGetInfo = 15,
+    RawTracepointOpen = 17,
 }
 
 /// # Safety

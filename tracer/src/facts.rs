@@ -65,7 +65,7 @@ pub(crate) fn all_tracepoints() -> Result<BTreeSet<String>> {
 const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
 /// BTF from a file, or the kernel's own.
-fn btf(file: Option<&Path>) -> Result<Option<Btf>> {
+pub(crate) fn btf(file: Option<&Path>) -> Result<Option<Btf>> {
     let bytes = match file {
         Some(path) => Some(fs::read(path).with_context(|| format!("reading {}", path.display()))?),
         None => btf_bytes()?,

@@ -1,14 +1,16 @@
 //! Tries what the kernel's BPF can do.
 
-use kernlab_core::facts::ProbeResult;
+use std::os::fd::AsFd as _;
+
+use kernlab_core::{btf::Btf, facts::ProbeResult};
 use nix::{
     errno::Errno,
     unistd::{SysconfVar, sysconf},
 };
 
 use crate::bpf::{
-    Assembler, FUNC_PROBE_READ_KERNEL, MapKind, ProgramKind, Register, create, create_of_type,
-    load, load_of_type,
+    Assembler, FUNC_PROBE_READ_KERNEL, MapKind, ProgramKind, Register, attach_by_type, create,
+    create_of_type, load, load_for_entry, load_of_type,
 };
 
 fn answer<T>(result: Result<T, Errno>) -> ProbeResult {
@@ -87,6 +89,24 @@ pub(crate) fn has_free_type(number: u32) -> bool {
 /// an unknown helper before it looks at those, and with another error.
 pub(crate) fn helper(number: u32) -> ProbeResult {
     helper_of(ProgramKind::Kprobe as u32, number)
+}
+
+/// Attaches a program to a function that the kernel has for this, and never calls by itself. None if it
+/// lacks that.
+pub(crate) fn by_function_type(btf: &Btf) -> Option<ProbeResult> {
+    let function = btf.function_id("bpf_fentry_test1")?;
+    let mut program = Assembler::default();
+    program.set(Register::R0, 0).exit();
+    let loaded = match load_for_entry(function, &program.finish()) {
+        Ok(loaded) => loaded,
+        refused => return Some(answer(refused)),
+    };
+    Some(match attach_by_type(loaded.as_fd()) {
+        // ENOTSUPP, 524, which is no error of user space: the architecture has no trampolines, or its
+        // ftrace can't call them.
+        Err(Errno::UnknownErrno | Errno::EOPNOTSUPP) => ProbeResult::No,
+        other => answer(other),
+    })
 }
 
 /// Loads the shortest program of a type.

@@ -240,9 +240,9 @@ impl<'a> Asked<'a> {
             Place::RawTracepoint(name) => self.any_tracepoint(name),
             Place::BtfTracepoint(name) if self.dossier.types.is_some() => self.any_tracepoint(name),
             Place::FunctionEntry(_) | Place::FunctionExit(_) | Place::FunctionResult(_) => {
-                place.function().map_or_else(present, |function| self.described(function))
+                self.attached_by_type(place.function())
             }
-            Place::SecurityHook(hook) => self.described(&format!("bpf_lsm_{hook}")),
+            Place::SecurityHook(hook) => self.attached_by_type(Some(&format!("bpf_lsm_{hook}"))),
             Place::Iterator(over) => self.described(&format!("bpf_iter_{over}")),
             Place::BtfTracepoint(_) => State::Missing(NO_BTF.to_owned()),
             Place::UserFunction { .. } | Place::UserTracepoint(_) => {
@@ -285,7 +285,18 @@ impl<'a> Asked<'a> {
         }
     }
 
-    /// A function that a program is attached to by its type.
+    /// A function, if it is told which, whose entry or exit a program is put into by its type.
+    fn attached_by_type(self, function: Option<&str>) -> State {
+        let attached = self.whole.and_then(|whole| whole.offered.by_function_type);
+        match function.map_or_else(present, |function| self.described(function)) {
+            State::Present(_) if attached == Some(ProbeResult::No) => {
+                State::Missing("the kernel loads such programs, but can't attach them".to_owned())
+            }
+            state => state,
+        }
+    }
+
+    /// A function that BTF describes.
     fn described(self, name: &str) -> State {
         if self.dossier.types.is_none() {
             return State::Missing(NO_BTF.to_owned());

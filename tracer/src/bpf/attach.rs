@@ -1,4 +1,4 @@
-//! Attaches programs through perf events, as every kernel since 4.17 can.
+//! Attaches programs: through perf events, as every kernel since 4.17 can, or by their type.
 
 use std::{
     ffi::CString,
@@ -8,7 +8,7 @@ use std::{
 
 use nix::errno::Errno;
 
-use super::own;
+use super::{Command, bpf, own};
 
 const PERF_TYPE_TRACEPOINT: u32 = 2;
 const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
@@ -57,6 +57,22 @@ pub(crate) fn attach_kprobe(symbol: &str, program: BorrowedFd<'_>) -> io::Result
         ..Attributes::default()
     };
     attach(event, program)
+}
+
+/// `BPF_RAW_TRACEPOINT_OPEN`'s part of `union bpf_attr`.
+#[repr(C)]
+struct ByType {
+    name: u64,
+    program: u32,
+    reserved: u32,
+}
+
+/// Runs a program at what it named when it was loaded, until what is returned is dropped.
+pub(crate) fn attach_by_type(program: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let program = program.as_raw_fd().cast_unsigned();
+    let mut attributes = ByType { name: 0, program, reserved: 0 };
+    // SAFETY: there is no name to point to, and the call returns a new descriptor.
+    Ok(unsafe { own(bpf(Command::RawTracepointOpen, &mut attributes)?) })
 }
 
 fn number(text: &str) -> io::Result<u64> {

@@ -13,7 +13,9 @@ pub(crate) enum ProgramKind {
     Tracepoint = 5,
 }
 
-/// `BPF_PROG_LOAD`'s part of `union bpf_attr`, as far as we use it.
+/// `BPF_PROG_LOAD`'s part of `union bpf_attr`, as far as we use it. Kernels that know less of it insist
+/// that the rest is zero.
+#[derive(Default)]
 #[repr(C)]
 struct LoadAttributes {
     program_type: u32,
@@ -25,7 +27,23 @@ struct LoadAttributes {
     log: u64,
     kernel_version: u32,
     flags: u32,
+    name: [u8; 16],
+    interface: u32,
+    expected_attach_type: u32,
+    btf: u32,
+    function_record_size: u32,
+    functions: u64,
+    function_count: u32,
+    line_record_size: u32,
+    lines: u64,
+    line_count: u32,
+    attach_btf_id: u32,
 }
+
+/// `BPF_PROG_TYPE_TRACING`.
+const TRACING: u32 = 26;
+/// `BPF_TRACE_FENTRY` of `enum bpf_attach_type`.
+const ENTRY: u32 = 24;
 
 /// `struct bpf_prog_info`, include/uapi/linux/bpf.h, up to the last field that we read. Kernels that know
 /// less of it leave the rest as it is, and insist that it is zero.
@@ -99,22 +117,34 @@ pub(crate) fn load(kind: ProgramKind, instructions: &[u64]) -> Result<OwnedFd, E
 pub(crate) fn load_with_log(level: u32, log: &mut [u8]) -> Result<OwnedFd, Errno> {
     let mut program = Assembler::default();
     program.set(Register::R0, 0).exit();
-    load_logged(ProgramKind::Kprobe as u32, &program.finish(), level, log)
+    let kprobe = LoadAttributes { program_type: ProgramKind::Kprobe as u32, ..Default::default() };
+    load_logged(kprobe, &program.finish(), level, log)
 }
 
 /// A program, of a type that the kernel may not know, that the verifier accepted.
 pub(crate) fn load_of_type(program_type: u32, instructions: &[u64]) -> Result<OwnedFd, Errno> {
-    load_logged(program_type, instructions, 0, &mut [])
+    let attributes = LoadAttributes { program_type, ..Default::default() };
+    load_logged(attributes, instructions, 0, &mut [])
+}
+
+/// A program for the entry of the function that has this number in the kernel's BTF.
+pub(crate) fn load_for_entry(function: u32, instructions: &[u64]) -> Result<OwnedFd, Errno> {
+    let attributes = LoadAttributes {
+        program_type: TRACING,
+        expected_attach_type: ENTRY,
+        attach_btf_id: function,
+        ..Default::default()
+    };
+    load_logged(attributes, instructions, 0, &mut [])
 }
 
 fn load_logged(
-    program_type: u32,
+    attributes: LoadAttributes,
     instructions: &[u64],
     level: u32,
     log: &mut [u8],
 ) -> Result<OwnedFd, Errno> {
     let mut attributes = LoadAttributes {
-        program_type,
         instruction_count: instructions.len() as u32,
         instructions: instructions.as_ptr() as u64,
         license: c"GPL".as_ptr() as u64,
@@ -122,7 +152,7 @@ fn load_logged(
         log_size: log.len() as u32,
         log: if log.is_empty() { 0 } else { log.as_mut_ptr() as u64 },
         kernel_version: running_version(),
-        flags: 0,
+        ..attributes
     };
     // SAFETY: instructions, license and log outlive the call, and it returns a new descriptor.
     Ok(unsafe { own(bpf(Command::ProgramLoad, &mut attributes)?) })
