@@ -145,6 +145,38 @@ fn a_program_for_another_kernel_is_refused(
     assert!(stderr.contains(&expected), "{stderr}");
 }
 
+#[rstest]
+#[case::on_arm64(KERNEL, "cc", "x86_64", "aarch64")]
+#[case::on_x86_64("debian-6.1", COMPILER, "aarch64", "x86_64")]
+fn a_root_for_another_kernel_is_refused(
+    #[case] kernel: &str,
+    #[case] compiler: &str,
+    #[case] found: &str,
+    #[case] arch: &str,
+    #[values(false, true)] is_packed: bool,
+) {
+    let project = Project::new();
+    fs::create_dir_all(project.path().join("root/bin")).unwrap();
+    project.compile(compiler, &["-static", "-o", "root/bin/shell", "program.c"]);
+    std::os::unix::fs::symlink("shell", project.path().join("root/bin/sh")).unwrap();
+    let mut root = "root";
+    if is_packed {
+        let packed = Command::new("tar")
+            .args(["-C", "root", "-czf", "root.tar.gz", "."])
+            .current_dir(project.path())
+            .status();
+        assert!(packed.unwrap().success());
+        root = "root.tar.gz";
+    }
+    let run = ["exec", "--kernel", kernel, "--root", root, "--", "/bin/true"];
+    let (code, _, stderr) = code_and_texts(&project.run(&run));
+    assert_eq!(code, Some(2), "{stderr}");
+    let expected = format!(
+        "/{root} is a root file system for {found}, and the kernel is one of {arch}: take one for "
+    );
+    assert!(stderr.contains(&expected), "{stderr}");
+}
+
 #[test]
 fn a_shell_runs_a_script() {
     let project = Project::new();

@@ -14,16 +14,16 @@ pub(crate) mod tree;
 use std::{
     fs,
     io::{self, BufReader},
-    os::unix::fs::MetadataExt as _,
+    os::unix::fs::{FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
-use kernlab_kernels::{ContentDigests, Digest, Observer, Part, Store, StoreError};
+use kernlab_kernels::{Arch, ContentDigests, Digest, Observer, Part, Store, StoreError};
 use serde::{Deserialize, Serialize};
 
-use self::tree::Tree;
-use crate::unused;
+use self::tree::{Content, Kind, Node, Tree};
+use crate::{suite::payload::Machine, unused};
 
 /// A part of each image's name. Raise it with every change of how an image is made.
 const VERSION: u32 = 2;
@@ -39,6 +39,9 @@ pub struct RootImage {
     /// Identifies the content: of an archive, the digest of the file; of a directory, the digest of
     /// all its names, modes, sizes and times.
     pub digest: Digest,
+    /// The architecture of its shell; none if it has no shell, or one of another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arch: Option<Arch>,
 }
 
 /// Why the image of a root file system could not be made.
@@ -167,7 +170,7 @@ impl RootStore {
         fs::create_dir_all(&self.dir).map_err(|error| self.write_error(error))?;
         let image = match tree {
             Some(tree) => {
-                let image = self.place(identity);
+                let image = RootImage { arch: arch(&tree, None), ..self.place(identity) };
                 self.write(source, &tree, None, &image)?;
                 image
             }
@@ -175,10 +178,10 @@ impl RootStore {
                 let file = fs::File::open(source).map_err(read)?;
                 let (digest, _) = Digest::of_reader(&mut BufReader::with_capacity(1 << 20, &file))
                     .map_err(read)?;
-                let image = self.place(digest);
+                let plain = archive::uncompressed(source, file, &self.dir)?;
+                let tree = archive::read(source, &plain)?;
+                let image = RootImage { arch: arch(&tree, Some(&plain)), ..self.place(digest) };
                 if !image.path.is_file() || !self.store.content_digests().is_as_made(&image.path) {
-                    let plain = archive::uncompressed(source, file, &self.dir)?;
-                    let tree = archive::read(source, &plain)?;
                     self.write(source, &tree, Some(&plain), &image)?;
                 }
                 image
@@ -198,7 +201,8 @@ impl RootStore {
     }
 
     fn place(&self, digest: Digest) -> RootImage {
-        RootImage { path: self.dir.join(format!("{digest}.{VERSION}.squashfs")), digest }
+        let path = self.dir.join(format!("{digest}.{VERSION}.squashfs"));
+        RootImage { path, digest, arch: None }
     }
 
     /// Writes the image, which appears under its name when it is complete.
@@ -242,6 +246,25 @@ fn identity(path: &Path, file: &fs::Metadata) -> Digest {
     let place = (file.dev(), file.ino());
     let state = (file.size(), file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec());
     Digest::of(format!("root {VERSION} {path:?} {place:?} {state:?}").as_bytes())
+}
+
+/// The architecture of the shell in a root file system.
+fn arch(tree: &Tree, archive: Option<&fs::File>) -> Option<Arch> {
+    let Node { kind: Kind::File(content), .. } = tree.resolve(Path::new("/bin/sh"))? else {
+        return None;
+    };
+    let machine = match content {
+        Content::Archived { position, .. } => {
+            let mut header = [0; Machine::HEADER];
+            archive?.read_exact_at(&mut header, *position).ok()?;
+            Machine::of_header(&header)
+        }
+        Content::File(path) => Machine::of_file(path).ok()?,
+    };
+    match machine? {
+        Machine::Known(arch) => Some(arch),
+        Machine::Other(_) => None,
+    }
 }
 
 /// How precisely the time of the last use is recorded. An image whose time is set is read again to

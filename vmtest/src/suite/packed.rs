@@ -6,7 +6,7 @@ use std::{
 };
 
 use kernlab_core::needs::{self, Needs};
-use kernlab_kernels::{Kernels, Observer};
+use kernlab_kernels::{Arch, Kernels, Observer};
 use kernlab_proto::suite::SuiteJob;
 
 use super::{
@@ -64,6 +64,19 @@ pub enum PackError {
     /// The root file system can't be made into a disk.
     #[error(transparent)]
     Root(#[from] RootError),
+    /// The root file system is one of another machine.
+    #[error(
+        "{path} is a root file system for {found}, and the kernel is one of {arch}: take one for {arch}, \
+         or kernels of {found}: --arch {found}"
+    )]
+    ForeignRoot {
+        /// The archive or the directory.
+        path: PathBuf,
+        /// What its shell is for.
+        found: Arch,
+        /// The kernel's architecture.
+        arch: Arch,
+    },
 }
 
 impl PackError {
@@ -93,10 +106,16 @@ pub(crate) fn pack(
     let size = payload.size();
     let (system, own) = payload.split(&own_places(suite, at));
     let (system_size, own_size) = (system.size(), own.size());
-    let root = suite
-        .root
-        .as_ref()
-        .map(|root| RootStore::of(kernels.store()).image_of(&at.directory.join(root), observer));
+    let root = suite.root.as_ref().map(|root| {
+        let path = at.directory.join(root);
+        let image = RootStore::of(kernels.store()).image_of(&path, observer)?;
+        match image.arch {
+            Some(found) if found != platform.arch() => {
+                Err(PackError::ForeignRoot { path, found, arch: platform.arch() })
+            }
+            _ => Ok(image),
+        }
+    });
     let root = root.transpose()?;
     let needs = match &suite.subject {
         Subject::Object(object) => fs::read(at.directory.join(&object.path))

@@ -31,6 +31,11 @@ impl Platform {
         Platform((!is_own).then_some(Foreign { arch, busybox: None }))
     }
 
+    /// Its architecture.
+    pub(super) fn arch(&self) -> Arch {
+        self.foreign().or_else(Arch::of_this_program).unwrap_or_default()
+    }
+
     /// Its architecture, if that is not this machine's.
     pub(super) fn foreign(&self) -> Option<Arch> {
         self.0.as_ref().map(|foreign| foreign.arch)

@@ -56,10 +56,27 @@ pub(crate) enum Content {
 const LONGEST_NAME: usize = 255;
 /// PATH_MAX of limits.h, without the byte at the end.
 const LONGEST_TARGET: usize = 4095;
+/// How many symbolic links Linux follows on the way to a file (`MAXSYMLINKS`, include/linux/namei.h).
+const MOST_LINKS: usize = 40;
 
 impl Tree {
     pub(crate) fn is_empty(&self) -> bool {
         self.nodes.keys().all(|path| path == Path::new("/"))
+    }
+
+    /// What is at an absolute path, behind symbolic links.
+    pub(crate) fn resolve(&self, path: &Path) -> Option<&Node> {
+        let mut path = path.to_owned();
+        for _ in 0..=MOST_LINKS {
+            let link = path.ancestors().find_map(|above| match self.nodes.get(above) {
+                Some(Node { kind: Kind::SymbolicLink(target), .. }) => Some((above, target)),
+                _ => None,
+            });
+            let Some((link, target)) = link else { return self.nodes.get(&path) };
+            let rest = path.strip_prefix(link).ok()?;
+            path = normal(&link.parent()?.join(target).join(rest));
+        }
+        None
     }
 
     /// Adds a node, which takes the place of an earlier one of this path. The error completes "the
@@ -110,6 +127,21 @@ pub(crate) fn absolute(name: &Path) -> Option<PathBuf> {
         }
     }
     Some(path)
+}
+
+/// An absolute path without `.` and `..`. Nothing is above the root.
+fn normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::from("/");
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => normal.push(name),
+            Component::ParentDir => {
+                normal.pop();
+            }
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    normal
 }
 
 /// The number of a device, as Linux encodes it since 2.6 (`new_encode_dev`, include/linux/kdev_t.h).
@@ -167,6 +199,28 @@ mod tests {
         let error = Tree::default().add(Path::new(&path), node(kind)).unwrap_err();
         assert!(error.starts_with(why), "{error}");
         assert_eq!(Tree::default().add(Path::new(&"/n".repeat(255)), node(Kind::Pipe)), Ok(()));
+    }
+
+    #[rstest]
+    #[case::a_file("/usr/bin/dash", true)]
+    #[case::through_a_directory_and_a_file("/bin/sh", true)]
+    #[case::out_of_the_root("/up/usr/bin/dash", true)]
+    #[case::in_a_circle("/round", false)]
+    #[case::to_nothing("/nowhere", false)]
+    fn links_are_followed(#[case] path: &str, #[case] is_there: bool) {
+        let mut tree = Tree::default();
+        for (path, target) in [
+            ("/bin", "usr/bin"),
+            ("/usr/bin/sh", "/bin/dash"),
+            ("/up", "../.."),
+            ("/round", "/round"),
+            ("/nowhere", "missing"),
+        ] {
+            tree.add(Path::new(path), node(Kind::SymbolicLink(target.into()))).unwrap();
+        }
+        tree.add(Path::new("/usr/bin/dash"), node(Kind::Pipe)).unwrap();
+        let found = tree.resolve(Path::new(path));
+        assert_eq!(found.is_some_and(|node| node.kind == Kind::Pipe), is_there);
     }
 
     #[test]

@@ -31,9 +31,12 @@ pub enum Machine {
 }
 
 impl Machine {
+    /// How many bytes at the beginning of a file say it.
+    pub(crate) const HEADER: usize = 20;
+
     /// What the file runs on; none if it is not an ELF file.
     pub fn of_file(path: &Path) -> io::Result<Option<Self>> {
-        let mut header = [0; 20];
+        let mut header = [0; Self::HEADER];
         let read = File::open(path)?.read_exact(&mut header);
         match read {
             Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(error),
@@ -46,7 +49,7 @@ impl Machine {
         matches!(self, Machine::Known(arch) if Arch::of_this_program() == Some(arch))
     }
 
-    fn of_header(header: &[u8; 20]) -> Option<Self> {
+    pub(crate) fn of_header(header: &[u8; Self::HEADER]) -> Option<Self> {
         if !header.starts_with(b"\x7fELF") {
             return None;
         }
