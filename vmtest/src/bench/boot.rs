@@ -1,6 +1,7 @@
 //! Compares boots with the shortest possible boot, and with restored guests.
 
 use std::{
+    collections::BTreeSet,
     num::NonZeroUsize,
     time::{Duration, Instant},
 };
@@ -11,10 +12,8 @@ use crate::lab::{BOOT_TIMEOUT, Bootable, Checkpoint, Guest, Job, LabError, Ready
 /// What to measure, and how often.
 #[derive(Clone, Debug)]
 pub struct BootBench {
-    /// The guest; its PID 1 must be the lab's agent.
-    pub bootable: Bootable,
-    /// The kernel's id, for the report.
-    pub kernel: String,
+    /// The guests of one or more kernels; their PID 1 must be the lab's agent.
+    pub guests: Vec<Bootable>,
     /// How often to measure everything.
     pub rounds: NonZeroUsize,
 }
@@ -35,48 +34,72 @@ struct Round {
     restored_cell: Duration,
 }
 
-/// Measures floor, boot, job, cell and restored cell in turn, so that changes of the machine's load
-/// affect all of them. `observe` is called before each round with its number, counted from 1.
+/// Measures floor, boot, job, cell and restored cell of every kernel in turn, so that changes of the
+/// machine's load affect all of them. `observe` is called before each round with its number, counted
+/// from 1. Several kernels are compared with the first.
 pub fn boot(bench: &BootBench, mut observe: impl FnMut(usize)) -> Result<Report, LabError> {
-    let saved = Checkpoint::of_boot(&bench.bootable, BOOT_TIMEOUT)?;
-    let mut rounds = Vec::new();
+    let saved = bench.guests.iter().map(|guest| Checkpoint::of_boot(guest, BOOT_TIMEOUT));
+    let saved = saved.collect::<Result<Vec<_>, _>>()?;
+    let mut rounds: Vec<Vec<Round>> = bench.guests.iter().map(|_| Vec::new()).collect();
     for number in 1..=bench.rounds.get() {
         observe(number);
-        rounds.push(round(&bench.bootable, &saved)?);
+        for ((guest, saved), rounds) in bench.guests.iter().zip(&saved).zip(&mut rounds) {
+            rounds.push(round(guest, saved)?);
+        }
     }
-    let accelerator = bench.bootable.accelerator();
-    let conditions = Named::of([
-        ("kernel", bench.kernel.clone()),
-        ("accelerator", accelerator.name().to_owned()),
-    ]);
-    let of = |stage: fn(&Round) -> Duration| {
-        Summary::of(&rounds.iter().map(stage).collect::<Vec<_>>())
-            .unwrap_or_else(|| unreachable!("there is at least one round"))
-    };
-    let floor = of(|round| round.floor);
-    let ready = of(|round| round.ready);
-    let cell = of(|round| round.cell);
-    let job = of(|round| round.job);
-    let restored = of(|round| round.restored);
-    let restored_cell = of(|round| round.restored_cell);
+    let kernels: Vec<&str> = bench.guests.iter().map(|guest| guest.name.as_str()).collect();
+    let accelerators: BTreeSet<&str> =
+        bench.guests.iter().map(|guest| guest.accelerator().name()).collect();
+    let all: Vec<Summaries> = rounds.iter().map(|rounds| Summaries::of(rounds)).collect();
+    let mut measurements = Vec::new();
+    let mut ratios = Vec::new();
+    for (kernel, stages) in kernels.iter().zip(&all) {
+        let named = |name: &str| match kernels.len() {
+            1 => name.to_owned(),
+            _ => format!("{kernel}: {name}"),
+        };
+        measurements.extend(stages.0.map(|(stage, summary)| (named(stage), summary)));
+        let [floor, ready, _, cell, restored, _] = stages.0.map(|(_, summary)| summary.median_ms);
+        ratios.push((named("ready / floor"), ready / floor));
+        ratios.push((named("cell / floor"), cell / floor));
+        ratios.push((named("ready / restored"), ready / restored));
+    }
+    for (kernel, stages) in kernels.iter().zip(&all).skip(1) {
+        for ((stage, own), (_, first)) in stages.0.iter().zip(&all[0].0) {
+            let ratio = own.median_ms / first.median_ms;
+            ratios.push((format!("{stage}: {kernel} / {}", kernels[0]), ratio));
+        }
+    }
     Ok(Report {
         schema: 1,
         benchmark: "boot",
-        conditions,
-        measurements: Named::of([
-            ("floor", floor),
-            ("ready", ready),
-            ("job", job),
-            ("cell", cell),
-            ("restored", restored),
-            ("restored cell", restored_cell),
+        conditions: Named::of([
+            ("kernel", kernels.join(" ")),
+            ("accelerator", Vec::from_iter(accelerators).join(" ")),
         ]),
-        ratios: Named::of([
-            ("ready / floor", ready.median_ms / floor.median_ms),
-            ("cell / floor", cell.median_ms / floor.median_ms),
-            ("ready / restored", ready.median_ms / restored.median_ms),
-        ]),
+        measurements: Named(measurements),
+        ratios: Named(ratios),
     })
+}
+
+/// The stages of a kernel, in their order.
+struct Summaries([(&'static str, Summary); 6]);
+
+impl Summaries {
+    fn of(rounds: &[Round]) -> Self {
+        let of = |stage: fn(&Round) -> Duration| {
+            Summary::of(&rounds.iter().map(stage).collect::<Vec<_>>())
+                .unwrap_or_else(|| unreachable!("there is at least one round"))
+        };
+        Summaries([
+            ("floor", of(|round| round.floor)),
+            ("ready", of(|round| round.ready)),
+            ("job", of(|round| round.job)),
+            ("cell", of(|round| round.cell)),
+            ("restored", of(|round| round.restored)),
+            ("restored cell", of(|round| round.restored_cell)),
+        ])
+    }
 }
 
 fn round(bootable: &Bootable, saved: &Checkpoint) -> Result<Round, LabError> {

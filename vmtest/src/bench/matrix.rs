@@ -15,7 +15,7 @@ use super::{Named, Report, Summary};
 use crate::{
     checkpoints::Checkpoints,
     machine::{self, MachineError},
-    report::Tally,
+    report::{self, CellReport, Tally},
     run::{self, RunError, RunObserver, plan::RunPlan, progress::ProgressEvent},
 };
 use kernlab_kernels::{Entry, Event, Kernels, Observer, SelectError, Silent};
@@ -63,13 +63,20 @@ pub enum MatrixError {
 pub fn matrix(bench: &MatrixBench, mut observe: impl FnMut(usize)) -> Result<Report, MatrixError> {
     let entries = bench.kernels.select(&run::selection(&bench.selected))?.entries;
     // A first run downloads, builds and saves what is missing, and is not measured.
-    let (_, cells, jobs) = run(bench, None)?;
+    let (_, first) = run(bench, None)?;
+    let (cells, jobs) = (first.cells.len(), first.run.jobs);
     let mut all = Vec::new();
+    let mut kernels: Vec<(&str, Vec<Duration>)> =
+        entries.iter().map(|entry| (entry.id.as_str(), Vec::new())).collect();
     let mut nothing_saved = Vec::new();
     let mut backends = BackendKind::ALL.map(|backend| (backend, Vec::new()));
     for number in 1..=bench.rounds.get() {
         observe(number);
-        all.push(run(bench, None)?.0);
+        let (took, report) = run(bench, None)?;
+        all.push(took);
+        for (kernel, times) in &mut kernels {
+            times.extend(mean(&report.cells, kernel));
+        }
         for (backend, times) in &mut backends {
             times.push(run(bench, Some(*backend))?.0);
         }
@@ -83,6 +90,12 @@ pub fn matrix(bench: &MatrixBench, mut observe: impl FnMut(usize)) -> Result<Rep
     let (all, nothing_saved) = (of(&all), of(&nothing_saved));
     let mut measurements = vec![("matrix".to_owned(), all), ("per cell".to_owned(), of(&per_cell))];
     measurements.extend(backends.iter().map(|(backend, times)| (backend.to_string(), of(times))));
+    if let [_, _, ..] = kernels.as_slice() {
+        let means = kernels
+            .iter()
+            .filter_map(|(kernel, times)| Some((format!("cell of {kernel}"), Summary::of(times)?)));
+        measurements.extend(means);
+    }
     measurements.push(("nothing saved".to_owned(), nothing_saved));
     Ok(Report {
         schema: 1,
@@ -97,11 +110,19 @@ pub fn matrix(bench: &MatrixBench, mut observe: impl FnMut(usize)) -> Result<Rep
     })
 }
 
-/// The duration of a run, its number of cells, and the number of guests at a time.
+/// How long a cell of the kernel took on average, while others ran.
+fn mean(cells: &[CellReport], kernel: &str) -> Option<Duration> {
+    let times = cells.iter().filter(|cell| cell.kernel == kernel).map(|cell| cell.duration_ms);
+    let times: Vec<u64> = times.collect();
+    let count = u64::try_from(times.len()).ok().filter(|&count| count > 0)?;
+    Some(Duration::from_millis(times.iter().sum::<u64>()) / u32::try_from(count).ok()?)
+}
+
+/// The duration of a run, and its report.
 fn run(
     bench: &MatrixBench,
     backend: Option<BackendKind>,
-) -> Result<(Duration, usize, usize), MatrixError> {
+) -> Result<(Duration, report::Report), MatrixError> {
     let options = RunOptions {
         selected: bench.selected.clone(),
         backend: backend.map(|backend| backend.to_string()),
@@ -118,7 +139,7 @@ fn run(
             evidence: outcomes.dir.path().to_owned(),
         });
     }
-    Ok((took, report.cells.len(), report.run.jobs))
+    Ok((took, report))
 }
 
 /// Removes the kernels' saved guests.

@@ -8,7 +8,7 @@ use std::{
 
 use clap::{Args, Subcommand};
 use kernlab_cli::{Exit, Selected, TestOptions};
-use kernlab_kernels::{Kernels, Selection, chain};
+use kernlab_kernels::{Entry, Kernels, Selection, chain};
 use kernlab_vmtest::{
     bench::{
         self, BaselineBench, BootBench, Comparison, Kept, MatrixBench, MatrixError, Report,
@@ -34,9 +34,11 @@ use crate::{
 #[command(after_help = "Example:\n  kernlab bench boot --kernel debian-6.1")]
 pub(crate) enum Command {
     /// Measure cold boots to a ready guest, against the same kernel with an init that powers off at
-    /// once.
-    #[command(after_help = "Example:\n  kernlab bench boot --kernel debian-6.1 --json boot.json")]
-    Boot(Subject),
+    /// once; of several kernels in turn, compared with the first.
+    #[command(
+        after_help = "Example:\n  kernlab bench boot --kernel debian-6.1 --kernel debian-6.1-arm64"
+    )]
+    Boot(Guests),
     /// Restore one guest after the other. Fails if a restore fails or if a guest leaves anything
     /// behind.
     #[command(after_help = "Example:\n  kernlab bench soak --rounds 1000")]
@@ -92,6 +94,21 @@ pub(crate) struct Subject {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Guests {
+    /// A kernel: an id, or another selector. Repeatable.
+    #[arg(long = "kernel", value_name = "SEL", default_value = "debian-6.1")]
+    kernels: Vec<String>,
+    /// Measure N times.
+    #[arg(long, value_name = "N", default_value = "10")]
+    rounds: NonZeroUsize,
+    /// Write the medians with their spread to this file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    #[command(flatten)]
+    guest: selection::GuestPrograms,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Several {
     #[command(flatten)]
     selected: Selected,
@@ -108,7 +125,7 @@ pub(crate) struct Several {
 /// Runs the command.
 pub(crate) fn run(command: &Command) -> Result<Exit, Failure> {
     match command {
-        Command::Boot(subject) => measure(Benchmark::Boot, subject),
+        Command::Boot(guests) => boot(guests),
         Command::Soak(subject) => measure(Benchmark::Soak, subject),
         Command::Baselines(subject) => measure(Benchmark::Baselines, subject),
         Command::Tracers(subject) => measure(Benchmark::Tracers, subject),
@@ -121,7 +138,6 @@ pub(crate) fn run(command: &Command) -> Result<Exit, Failure> {
 
 #[derive(Clone, Copy)]
 enum Benchmark {
-    Boot,
     Soak,
     Baselines,
     Tracers,
@@ -178,6 +194,29 @@ fn suites(subject: &Subject, config: Option<&Path>, suite: &Option<String>) -> R
     publish(&report, subject.json.as_deref())
 }
 
+fn boot(arguments: &Guests) -> Result<(), Failure> {
+    let kernels = Kernels::open()?;
+    let guest = arguments.guest.dir(&kernels)?;
+    // In the order in which they are named.
+    let mut entries: Vec<Entry> = Vec::new();
+    for selector in &arguments.kernels {
+        let more = kernels.select(&Selection::of(std::slice::from_ref(selector)))?.entries;
+        entries
+            .extend(more.into_iter().filter(|entry| !entries.contains(entry)).collect::<Vec<_>>());
+    }
+    let progress = Progress::new();
+    let mut guests = Vec::new();
+    for entry in &entries {
+        let kernel = kernels.prepare(entry, &progress)?;
+        let bootable = machine::of_kernel(kernels.store(), &kernel, &guest, &[], &progress);
+        guests.push(bootable.map_err(|error| Failure::infrastructure(&error))?);
+    }
+    let bench = BootBench { guests, rounds: arguments.rounds };
+    let observe = |number: usize| say!("round {number} of {}", bench.rounds);
+    let report = bench::boot(&bench, observe).map_err(|error| Failure::infrastructure(&error))?;
+    publish(&report, arguments.json.as_deref())
+}
+
 fn measure(benchmark: Benchmark, arguments: &Subject) -> Result<(), Failure> {
     let kernels = Kernels::open()?;
     let guest = arguments.guest.dir(&kernels)?;
@@ -192,7 +231,7 @@ fn measure(benchmark: Benchmark, arguments: &Subject) -> Result<(), Failure> {
     let kernel = kernels.prepare(entry, &progress)?;
     let programs: &[&str] = match benchmark {
         Benchmark::Tracers => &["kernlab-tracer"],
-        Benchmark::Boot | Benchmark::Soak | Benchmark::Baselines => &[],
+        Benchmark::Soak | Benchmark::Baselines => &[],
     };
     let bootable = machine::of_kernel(kernels.store(), &kernel, &guest, programs, &progress)
         .map_err(|error| Failure::infrastructure(&error))?;
@@ -206,8 +245,6 @@ fn measure(benchmark: Benchmark, arguments: &Subject) -> Result<(), Failure> {
         }
     };
     let report = match benchmark {
-        Benchmark::Boot => bench::boot(&BootBench { bootable, kernel, rounds }, observe)
-            .map_err(|error| Failure::infrastructure(&error))?,
         Benchmark::Baselines => {
             let store = kernels.store().clone();
             let image = image.ok_or_else(|| {
