@@ -25,7 +25,7 @@ use crate::{
     job_pipes::{Pipes, ProgramEnds},
     mounts::Hidden,
     port::Port,
-    processes::{Children, kill_everyone},
+    processes::{Children, kill_everyone, threads},
     root, terminal,
 };
 
@@ -135,6 +135,10 @@ impl Job {
             overdue = Instant::now() >= deadline;
         }
         let duration = started.elapsed();
+        if overdue {
+            eprintln!("kernlab-agent: the program did not end in time; its threads:");
+            threads().iter().for_each(|line| eprintln!("  {line}"));
+        }
 
         // Phase two: the program has ended or must end, and so must all its children.
         let last_moment = Instant::now() + DEATH;

@@ -1,5 +1,7 @@
 //! The processes of a job: all in the guest except PID 1, because the guest runs one job at a time.
 
+use std::{fs, path::Path};
+
 use nix::{
     errno::Errno,
     sys::{
@@ -50,6 +52,37 @@ impl Children {
             }
         }
     }
+}
+
+/// How many threads are described: those of a hostile program have no end.
+const DESCRIBED: usize = 100;
+
+/// A line for each thread of the job: its number and name, its state, the function of the kernel that it
+/// sleeps in, and its system call with its arguments, all as proc(5) has them.
+pub(crate) fn threads() -> Vec<String> {
+    let is_of_job = |dir: &Path| {
+        // The kernel's own have no command line.
+        let command = fs::read(dir.join("cmdline")).unwrap_or_default();
+        !command.is_empty() && !dir.ends_with("1")
+    };
+    let numbered = |dir: &Path| {
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+        let is_number = |path: &Path| {
+            path.file_name().is_some_and(|name| name.as_encoded_bytes()[0].is_ascii_digit())
+        };
+        entries.filter(move |path| is_number(path)).collect::<Vec<_>>()
+    };
+    let processes = numbered(Path::new("/proc")).into_iter().filter(|dir| is_of_job(dir));
+    let threads = processes.flat_map(|process| numbered(&process.join("task")));
+    let line = |dir: &Path| {
+        let read = |file| fs::read_to_string(dir.join(file)).unwrap_or_default();
+        let stat = read("stat");
+        let (id_and_name, rest) = stat.rsplit_once(')')?;
+        let state = rest.split_ascii_whitespace().next()?;
+        let (wchan, call) = (read("wchan"), read("syscall"));
+        Some(format!("{id_and_name}) {state} {wchan} {}", call.trim()))
+    };
+    threads.take(DESCRIBED).filter_map(|dir| line(&dir)).collect()
 }
 
 /// Kills every process except PID 1: no daemon escapes in a group or session of its own.

@@ -73,6 +73,10 @@ fn a_program_that_ignores_its_deadline_is_killed() {
     assert_eq!(output.exit, Exit::Deadline);
     assert_eq!(text(&output.stdout), "here to stay\n");
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    let console = guest.console().text();
+    assert!(console.contains("the program did not end in time; its threads:"), "{console}");
+    let its_line = console.lines().find(|line| line.contains("(kernlab-fault-a) "));
+    assert!(its_line.is_some(), "{console}");
     // The guest still works.
     assert_eq!(guest.run(&fault_agent(&["exit", "3"])).unwrap().exit, Exit::Code(3));
 }
