@@ -150,12 +150,17 @@ pub(crate) fn for_kernels(
     tool: &HostTool,
     selection: &[OsString],
 ) -> Result<GuestPrograms> {
-    let args = ["kernels", "architectures"].map(OsString::from);
-    let asked = tool.ask(&[&args[..], selection].concat())?;
-    if asked.lines().any(|arch| arch == arm64::ARCH) {
+    if architectures(tool, selection)?.iter().any(|arch| arch == arm64::ARCH) {
         guest.with_arm64()?;
     }
     Ok(guest)
+}
+
+/// The architectures of the kernels that these words select.
+pub(crate) fn architectures(tool: &HostTool, selection: &[OsString]) -> Result<Vec<String>> {
+    let args = ["kernels", "architectures"].map(OsString::from);
+    let asked = tool.ask(&[&args[..], selection].concat())?;
+    Ok(asked.lines().map(str::to_owned).collect())
 }
 
 /// Builds the host tool, and the test binary whose tests are the cells.

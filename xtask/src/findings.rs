@@ -8,7 +8,7 @@ mod page;
 mod record;
 mod root;
 
-use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, ffi::OsString, fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use kernlab_cli::Exit;
@@ -57,11 +57,30 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
         ensure!(claims.releases.contains_key(release), "findings.toml names no release {release}");
     }
     let (guest, tool) = build::after_setup(Consent::Ask, Purpose::Test)?;
-    let lab = Lab { guest, tool };
-    match args.check {
-        true => check(&lab, &claims, &args.releases),
-        false => observe(&lab, &claims, args),
+    if args.check {
+        return check(&Lab { guest, tool }, &claims, &args.releases);
     }
+    let kernels: Vec<OsString> = match args.kernels.as_slice() {
+        [] => kernels_of("libbpf-tools.toml")?,
+        given => given.to_vec(),
+    }
+    .into_iter()
+    .map(Into::into)
+    .collect();
+    let guest = build::for_kernels(guest, &tool, &kernels)?;
+    let architectures = build::architectures(&tool, &kernels)?;
+    observe(&Lab { guest, tool }, &claims, args, &architectures)
+}
+
+/// The kernels that a file of suites names.
+fn kernels_of(file: &str) -> Result<Vec<String>> {
+    #[derive(serde::Deserialize)]
+    struct Suites {
+        kernels: Vec<String>,
+    }
+    let text = fs::read_to_string(suites_dir().join(file))?;
+    let suites: Suites = toml::from_str(&text).with_context(|| format!("{file} is damaged"))?;
+    Ok(suites.kernels)
 }
 
 /// Why this machine can't make the root that [`CHECKED`] needs, if so.
@@ -125,14 +144,23 @@ fn entries_without_btf() -> Result<BTreeSet<String>> {
 }
 
 /// Runs the suites, and keeps what they show.
-fn observe(lab: &Lab, claims: &Claims, args: &Args) -> Result<Exit> {
+fn observe(lab: &Lab, claims: &Claims, args: &Args, architectures: &[String]) -> Result<Exit> {
     let mut results = Results::read_or_none(&results_file())?;
     let without_btf = entries_without_btf()?;
     for release in chosen(claims, &args.releases) {
         // bcc compiles with the headers of one kernel.
         let own = [claims.releases[release].clone()];
-        let root = root::of(release, root::ALL, Some(&locked_release(&own[0])?))?;
         let given = &args.kernels[..];
+        let has_own = given.is_empty() || given.contains(&own[0]);
+        let mut root = None;
+        for tools in [root::ARM64, root::ALL] {
+            if architectures.iter().any(|arch| arch == tools.arch) {
+                let headers = locked_release(&own[0])?;
+                let headers = (tools.arch == root::ALL.arch).then_some(headers.as_str());
+                root = Some(root::of(release, tools, headers)?);
+            }
+        }
+        let Some(root) = root else { continue };
         let masked: Vec<String> =
             given.iter().filter(|kernel| !without_btf.contains(*kernel)).cloned().collect();
         let hides_btf = given.is_empty() || !masked.is_empty();
@@ -142,7 +170,7 @@ fn observe(lab: &Lab, claims: &Claims, args: &Args) -> Result<Exit> {
             ("bpftrace.toml", given, None),
             ("bcc.toml", &own[..], None),
         ] {
-            if btf.is_some() && !hides_btf {
+            if btf.is_some() && !hides_btf || file == "bcc.toml" && !has_own {
                 continue;
             }
             let suites = Suites { file: root.dir.join(file), suite: args.suite.clone(), btf };

@@ -14,16 +14,39 @@ use crate::{invocation::Invocation, workspace};
 pub(super) const ALL: Tools = Tools {
     name: "all",
     packages: &["libbpf-tools", "bpftrace", "bpfcc-tools", "libc6-dev", "tzdata"],
+    arch: "x86_64",
+};
+
+/// Those that are run on kernels of arm64.
+pub(super) const ARM64: Tools = Tools {
+    name: "all",
+    packages: &["libbpf-tools", "bpftrace", "libc6-dev", "tzdata"],
+    arch: "aarch64",
 };
 
 /// What is quick to download.
-pub(super) const SMALL: Tools = Tools { name: "small", packages: &["libbpf-tools", "tzdata"] };
+pub(super) const SMALL: Tools =
+    Tools { name: "small", packages: &["libbpf-tools", "tzdata"], arch: "x86_64" };
 
 /// Which packages a root has.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tools {
     name: &'static str,
     packages: &'static [&'static str],
+    /// The architecture of its programs, as the matrix has it.
+    pub(super) arch: &'static str,
+}
+
+impl Tools {
+    /// The root's file.
+    fn file(self) -> String {
+        format!("root-{}.tar", self.arch)
+    }
+
+    /// The file with the names and versions of its packages.
+    fn versions(self) -> String {
+        format!("versions-{}", self.arch)
+    }
 }
 
 /// A root, in a directory with the suites.
@@ -45,22 +68,22 @@ pub(super) fn of(release: &str, tools: Tools, headers: Option<&str>) -> Result<R
             .with_context(|| format!("failed to copy {file}"))?;
     }
     let headers = headers.map(|kernel| format!("{HEADERS}{kernel}"));
-    let root = Root { versions: versions(&dir).unwrap_or_default(), dir };
+    let root = Root { versions: versions(&dir, tools).unwrap_or_default(), dir };
     // The lock can name another kernel than when the root was made.
-    if root.dir.join("root.tar").is_file() && root.has(headers.as_deref()) {
+    if root.dir.join(tools.file()).is_file() && root.has(headers.as_deref()) {
         return Ok(root.of_tools());
     }
     make(release, tools, headers.as_deref()).dir(&root.dir).run(DEADLINE)?;
-    fs::rename(root.dir.join("new.tar"), root.dir.join("root.tar"))?;
-    let versions = versions(&root.dir).context("failed to read versions")?;
+    fs::rename(root.dir.join("new.tar"), root.dir.join(tools.file()))?;
+    let versions = versions(&root.dir, tools).context("failed to read versions")?;
     Ok(Root { versions, ..root }.of_tools())
 }
 
 /// What the names of packages with a kernel's headers begin with.
 const HEADERS: &str = "linux-headers-";
 
-fn versions(dir: &Path) -> io::Result<Vec<String>> {
-    let versions = fs::read_to_string(dir.join("versions"))?;
+fn versions(dir: &Path, tools: Tools) -> io::Result<Vec<String>> {
+    let versions = fs::read_to_string(dir.join(tools.versions()))?;
     Ok(versions.lines().map(str::to_owned).collect())
 }
 
@@ -77,7 +100,7 @@ impl Root {
     }
 }
 
-/// The command that makes `new.tar` and `versions`. Packages come from where the machine has its own,
+/// The command that makes `new.tar` and the file of versions. Packages come from where the machine has its own,
 /// if it is a Debian.
 fn make(release: &str, tools: Tools, headers: Option<&str>) -> Invocation {
     let site = |label: &str| -> Option<String> {
@@ -98,24 +121,43 @@ fn make(release: &str, tools: Tools, headers: Option<&str>) -> Invocation {
     let is_told =
         |name: &&str| name.contains("tools") || *name == "bpftrace" || name.starts_with(HEADERS);
     let named = packages.iter().copied().filter(is_told);
-    let versions = format!(
-        "--customize-hook=dpkg-query --admindir=\"$1/var/lib/dpkg\" --show {} > versions",
-        named.collect::<Vec<_>>().join(" ")
+    let into = tools.versions();
+    // Programs of another architecture can't be run, so that its packages are only extracted: the essential
+    // ones too.
+    let (kind, hook, versions) = if tools.arch == std::env::consts::ARCH {
+        let versions = format!(
+            "dpkg-query --admindir=\"$1/var/lib/dpkg\" --show {} > {into}",
+            named.collect::<Vec<_>>().join(" ")
+        );
+        (vec!["--variant=essential"], "customize", versions)
+    } else {
+        let files = named.map(|name| format!("\"$1\"/var/cache/apt/archives/{name}_*.deb"));
+        let versions = format!(
+            "for deb in {}; do dpkg-deb --show \"$deb\"; done > {into}; {LINKS}",
+            files.collect::<Vec<_>>().join(" ")
+        );
+        let kind = ["--variant=extract", "--architectures=arm64", "--include=?essential", MERGED];
+        (kind.to_vec(), "extract", versions)
+    };
+    let versions = format!("--{hook}-hook={versions}");
+    // Since trixie, the programs of libbpf-tools have this ending, and a kernel's headers its BTF, where
+    // libbpf finds it although it is hidden.
+    let names = &format!(
+        "--{hook}-hook=rm -f \"$1\"/usr/src/*/vmlinux; cd \"$1/usr/sbin\" && for tool in *-libbpf; do \
+         [ ! -e \"$tool\" ] || ln -s \"$tool\" \"${{tool%-libbpf}}\"; done"
     );
-    // Since trixie, the programs of libbpf-tools have this ending.
-    let names = "--customize-hook=cd \"$1/usr/sbin\" && for tool in *-libbpf; do \
-                 [ ! -e \"$tool\" ] || ln -s \"$tool\" \"${tool%-libbpf}\"; done";
     let include = format!("--include={}", packages.join(","));
     Invocation::new("mmdebstrap")
-        .args([
-            "--quiet",
-            "--variant=essential",
-            "--format=tar",
-            &include,
-            &versions,
-            names,
-            release,
-            "new.tar",
-        ])
+        .args(["--quiet", "--format=tar"])
+        .args(kind)
+        .args([&include, &versions, names, release, "new.tar"])
         .args(sources)
 }
+
+/// What scripts of packages would have made: where there is no local time, each time that a tracer of
+/// openat(2) prints makes it look for it again, which it sees.
+const LINKS: &str = "ln -s /usr/share/zoneinfo/Etc/UTC \"$1\"/etc/localtime; \
+                     ln -s mawk \"$1\"/usr/bin/awk";
+
+/// Makes `/bin`, `/lib` and `/sbin` links, which no package does.
+const MERGED: &str = "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr";
