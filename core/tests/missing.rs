@@ -41,7 +41,7 @@ fn whole() -> Whole {
             helpers: [("xdp".to_owned(), answers(&trials))].into(),
             maps: answers(&[("queue", ProbeResult::Yes), ("arena", ProbeResult::CouldNotTell(1))]),
             program_types: answers(&[("xdp", ProbeResult::Yes), ("netfilter", ProbeResult::No)]),
-            by_function_type: Some(ProbeResult::Yes),
+            fentry: Some(ProbeResult::Yes),
             tracepoints: names(&["sched:sched_switch", "raw_syscalls:sys_enter"]),
         },
     }
@@ -74,16 +74,29 @@ fn places_are_looked_up(#[case] section: &str, #[case] expected: &str) {
     assert_eq!(state.to_string(), expected);
 }
 
-/// On a kernel that loads programs for functions by their type, but can't attach them.
+/// Where it was tried to attach a program to a function by its type.
 #[rstest]
-#[case("fentry/do_unlinkat", "missing: the kernel loads such programs, but can't attach them")]
-#[case("fexit/nfs_read", "missing: BTF does not describe it")]
-#[case("lsm/file_open", "missing: BTF does not describe it")]
-#[case("kprobe/do_unlinkat", "present: int do_unlinkat(int dfd)")]
-#[case("tp_btf/sched_switch", "present")]
-fn programs_by_type_have_to_be_attached_too(#[case] section: &str, #[case] expected: &str) {
+#[case(
+    "fentry/do_unlinkat",
+    Some(ProbeResult::No),
+    "missing: the kernel can't attach such programs"
+)]
+#[case("fentry/do_unlinkat", None, "unknown: whether it can be attached was not tried")]
+#[case(
+    "fentry/do_unlinkat",
+    Some(ProbeResult::CouldNotTell(1)),
+    "unknown: whether it can be attached was not tried"
+)]
+#[case("fexit/nfs_read", Some(ProbeResult::No), "missing: BTF does not describe it")]
+#[case("kprobe/do_unlinkat", Some(ProbeResult::No), "present: int do_unlinkat(int dfd)")]
+#[case("tp_btf/sched_switch", Some(ProbeResult::No), "present")]
+fn programs_by_type_have_to_be_attached_too(
+    #[case] section: &str,
+    #[case] fentry: Option<ProbeResult>,
+    #[case] expected: &str,
+) {
     let mut whole = whole();
-    whole.offered.by_function_type = Some(ProbeResult::No);
+    whole.offered.fentry = fentry;
     let place = Section::of(section).unwrap().place.unwrap();
     let dossier = dossier("debian-6.1");
     let state = Asked { dossier: &dossier, whole: Some(&whole) }.state(&Need::Place(place));

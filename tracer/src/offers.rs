@@ -29,7 +29,7 @@ pub(crate) fn offers() -> Result<Offered> {
     Ok(Offered {
         helpers: helpers.collect(),
         maps: maps.collect(),
-        by_function_type: facts::btf(None)?.and_then(|btf| trial::by_function_type(&btf)),
+        fentry: facts::btf(None)?.map(|btf| trial::fentry(&btf)),
         tracepoints: facts::all_tracepoints()?,
         program_types,
     })

@@ -91,22 +91,22 @@ pub(crate) fn helper(number: u32) -> ProbeResult {
     helper_of(ProgramKind::Kprobe as u32, number)
 }
 
-/// Attaches a program to a function that the kernel has for this, and never calls by itself. None if it
-/// lacks that.
-pub(crate) fn by_function_type(btf: &Btf) -> Option<ProbeResult> {
-    let function = btf.function_id("bpf_fentry_test1")?;
+/// Attaches a program to the entry of a function that the kernel has for this, and never calls by itself.
+/// It came with such programs.
+pub(crate) fn fentry(btf: &Btf) -> ProbeResult {
+    let Some(function) = btf.function_id("bpf_fentry_test1") else { return ProbeResult::No };
     let mut program = Assembler::default();
     program.set(Register::R0, 0).exit();
     let loaded = match load_for_entry(function, &program.finish()) {
         Ok(loaded) => loaded,
-        refused => return Some(answer(refused)),
+        refused => return answer(refused),
     };
-    Some(match attach_by_type(loaded.as_fd()) {
+    match attach_by_type(loaded.as_fd()) {
         // ENOTSUPP, 524, which is no error of user space: the architecture has no trampolines, or its
         // ftrace can't call them.
         Err(Errno::UnknownErrno | Errno::EOPNOTSUPP) => ProbeResult::No,
         other => answer(other),
-    })
+    }
 }
 
 /// Loads the shortest program of a type.

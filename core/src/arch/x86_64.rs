@@ -12,7 +12,7 @@ pub(super) const FACTS: Facts = Facts {
     kernel_address_min: [0xffff_8000_0000_0000, 0xff00_0000_0000_0000],
     // `TASK_SIZE_MAX`, arch/x86/include/asm/page_64_types.h.
     user_address_end: [(1 << 47) - PAGE, (1 << 56) - PAGE],
-    // Linear address masking, from 6.4 on, is off unless a process asks for it with arch_prctl(2).
+    // Pointers with tags of linear address masking (6.4, newer processors, arch_prctl(2)) are not read.
     user_address_tag: 0,
     open_flags: &[],
     functions,

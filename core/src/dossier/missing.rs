@@ -285,14 +285,18 @@ impl<'a> Asked<'a> {
         }
     }
 
-    /// A function, if it is told which, whose entry or exit a program is put into by its type.
+    /// A function that an fentry, fexit or LSM program is attached to; none if the section names none.
     fn attached_by_type(self, function: Option<&str>) -> State {
-        let attached = self.whole.and_then(|whole| whole.offered.by_function_type);
-        match function.map_or_else(present, |function| self.described(function)) {
-            State::Present(_) if attached == Some(ProbeResult::No) => {
-                State::Missing("the kernel loads such programs, but can't attach them".to_owned())
+        let state = function.map_or_else(present, |function| self.described(function));
+        let (State::Present(_), Some(whole)) = (&state, self.whole) else { return state };
+        match whole.offered.fentry {
+            Some(ProbeResult::Yes) => state,
+            Some(ProbeResult::No) => {
+                State::Missing("the kernel can't attach such programs".to_owned())
             }
-            state => state,
+            Some(ProbeResult::CouldNotTell(_)) | None => {
+                State::Unknown("whether it can be attached was not tried".to_owned())
+            }
         }
     }
 

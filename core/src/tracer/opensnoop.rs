@@ -19,7 +19,10 @@ use crate::{
 pub(super) const TRACER: Definition = Definition {
     name: "opensnoop",
     scenarios: &[
-        ("opened", "calls of openat(2) that succeed, with their flags"),
+        (
+            "opened",
+            "calls of openat(2) that succeed, with their flags; on arm64 one by a tagged pointer",
+        ),
         ("failed_open", "calls that fail, each with its error"),
         ("long_name", "names up to the longest that is kept"),
         ("two_at_once", "two threads inside of openat(2) at the same time"),

@@ -28,22 +28,22 @@ struct LoadAttributes {
     kernel_version: u32,
     flags: u32,
     name: [u8; 16],
-    interface: u32,
+    ifindex: u32,
     expected_attach_type: u32,
-    btf: u32,
-    function_record_size: u32,
-    functions: u64,
-    function_count: u32,
-    line_record_size: u32,
-    lines: u64,
-    line_count: u32,
+    btf_fd: u32,
+    func_info_rec_size: u32,
+    func_info: u64,
+    func_info_count: u32,
+    line_info_rec_size: u32,
+    line_info: u64,
+    line_info_count: u32,
     attach_btf_id: u32,
 }
 
 /// `BPF_PROG_TYPE_TRACING`.
 const TRACING: u32 = 26;
 /// `BPF_TRACE_FENTRY` of `enum bpf_attach_type`.
-const ENTRY: u32 = 24;
+const TRACE_FENTRY: u32 = 24;
 
 /// `struct bpf_prog_info`, include/uapi/linux/bpf.h, up to the last field that we read. Kernels that know
 /// less of it leave the rest as it is, and insist that it is zero.
@@ -131,7 +131,7 @@ pub(crate) fn load_of_type(program_type: u32, instructions: &[u64]) -> Result<Ow
 pub(crate) fn load_for_entry(function: u32, instructions: &[u64]) -> Result<OwnedFd, Errno> {
     let attributes = LoadAttributes {
         program_type: TRACING,
-        expected_attach_type: ENTRY,
+        expected_attach_type: TRACE_FENTRY,
         attach_btf_id: function,
         ..Default::default()
     };
@@ -193,5 +193,19 @@ mod tests {
             offset_of!(libbpf_sys::bpf_prog_info, verified_insns),
         ];
         assert_eq!(ours, theirs);
+    }
+
+    #[test]
+    fn attributes_are_where_the_kernel_reads_them() {
+        use libbpf_sys::bpf_attr__bindgen_ty_4 as Theirs;
+
+        let ours = [
+            offset_of!(LoadAttributes, expected_attach_type),
+            offset_of!(LoadAttributes, attach_btf_id),
+        ];
+        let theirs = [offset_of!(Theirs, expected_attach_type), offset_of!(Theirs, attach_btf_id)];
+        assert_eq!(ours, theirs);
+        assert_eq!(TRACING, libbpf_sys::BPF_PROG_TYPE_TRACING);
+        assert_eq!(TRACE_FENTRY, libbpf_sys::BPF_TRACE_FENTRY);
     }
 }

@@ -135,7 +135,7 @@ impl Job {
             overdue = Instant::now() >= deadline;
         }
         let duration = started.elapsed();
-        if overdue {
+        if overdue && self.children.ended.is_none() {
             eprintln!("kernlab-agent: the program did not end in time; its threads:");
             threads().iter().for_each(|line| eprintln!("  {line}"));
         }

@@ -26,7 +26,7 @@ use self::tree::{Content, Kind, Node, Tree};
 use crate::{suite::payload::Machine, unused};
 
 /// A part of each image's name. Raise it with every change of how an image is made.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// An image that was unused for this long is removed.
 const KEPT_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -39,7 +39,7 @@ pub struct RootImage {
     /// Identifies the content: of an archive, the digest of the file; of a directory, the digest of
     /// all its names, modes, sizes and times.
     pub digest: Digest,
-    /// The architecture of its shell; none if it has no shell, or one of another.
+    /// The architecture of its shell; none if it has no shell, or one that the lab has no kernels for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arch: Option<Arch>,
 }

@@ -37,8 +37,8 @@ pub(super) struct Tests {
 /// The arguments that tell nextest which tests there are: the cached answers if they are certainly
 /// still valid, otherwise those that make nextest query cargo.
 ///
-/// A run has a name of its own for the test binary, so that who builds the project meanwhile, as editors
-/// do, takes it away from no cell.
+/// A run has a name of its own for the test binary, so that a build during the run does not remove the
+/// binary that its cells are started from.
 pub(super) fn tests(root: &Path, cargo: &OsStr, run: &Path) -> Tests {
     let kept = env::var_os(CELLS_VARIABLE).and_then(|cells| {
         let cells = path::absolute(cells).ok()?;
@@ -62,7 +62,11 @@ pub(super) fn tests(root: &Path, cargo: &OsStr, run: &Path) -> Tests {
 /// Gives the test binary a name in the run's directory, and writes a list of binaries with that name.
 fn own(cells: &Path, binaries: &Path, run: &Path) -> io::Result<(PathBuf, TempPath)> {
     let place = run.join("cells.program");
-    fs::hard_link(cells, &place).or_else(|_| fs::copy(cells, &place).map(drop))?;
+    fs::hard_link(cells, &place).or_else(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => Err(error),
+        // On another file system.
+        _ => fs::copy(cells, &place).map(drop),
+    })?;
     let own = TempPath::try_from_path(&place)?;
     let mut list: Value = serde_json::from_slice(&fs::read(binaries)?)?;
     list["rust-binaries"][BINARY]["binary-path"] = json!(place);

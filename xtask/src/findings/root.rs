@@ -43,6 +43,14 @@ impl Tools {
         format!("root-{}.tar", self.arch)
     }
 
+    /// The option with the name that Debian has for the architecture.
+    fn architectures(self) -> &'static str {
+        match self.arch {
+            "aarch64" => "--architectures=arm64",
+            _ => "--architectures=amd64",
+        }
+    }
+
     /// The file with the names and versions of its packages.
     fn versions(self) -> String {
         format!("versions-{}", self.arch)
@@ -136,12 +144,12 @@ fn make(release: &str, tools: Tools, headers: Option<&str>) -> Invocation {
             "for deb in {}; do dpkg-deb --show \"$deb\"; done > {into}; {LINKS}",
             files.collect::<Vec<_>>().join(" ")
         );
-        let kind = ["--variant=extract", "--architectures=arm64", "--include=?essential", MERGED];
+        let kind = ["--variant=extract", tools.architectures(), "--include=?essential", MERGED];
         (kind.to_vec(), "extract", versions)
     };
     let versions = format!("--{hook}-hook={versions}");
-    // Since trixie, the programs of libbpf-tools have this ending, and a kernel's headers its BTF, where
-    // libbpf finds it although it is hidden.
+    // Since trixie, programs of libbpf-tools end with `-libbpf`, and packages of kernel headers have a vmlinux
+    // with BTF, which libbpf would find where BTF is hidden.
     let names = &format!(
         "--{hook}-hook=rm -f \"$1\"/usr/src/*/vmlinux; cd \"$1/usr/sbin\" && for tool in *-libbpf; do \
          [ ! -e \"$tool\" ] || ln -s \"$tool\" \"${{tool%-libbpf}}\"; done"
@@ -154,8 +162,8 @@ fn make(release: &str, tools: Tools, headers: Option<&str>) -> Invocation {
         .args(sources)
 }
 
-/// What scripts of packages would have made: where there is no local time, each time that a tracer of
-/// openat(2) prints makes it look for it again, which it sees.
+/// What scripts of packages would have made. Without /etc/localtime, a tool that prints times looks for that
+/// file with every line; a tracer of openat(2) then sees itself, without end.
 const LINKS: &str = "ln -s /usr/share/zoneinfo/Etc/UTC \"$1\"/etc/localtime; \
                      ln -s mawk \"$1\"/usr/bin/awk";
 

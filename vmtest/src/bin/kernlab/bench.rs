@@ -84,7 +84,7 @@ pub(crate) struct Subject {
     #[arg(long, value_name = "SEL", default_value = "debian-6.1")]
     kernel: String,
     #[command(flatten)]
-    rounds: Rounds,
+    measuring: Measuring,
 }
 
 #[derive(Debug, Args)]
@@ -93,14 +93,14 @@ pub(crate) struct Guests {
     #[arg(long = "kernel", value_name = "SEL", default_value = "debian-6.1")]
     kernels: Vec<String>,
     #[command(flatten)]
-    rounds: Rounds,
+    measuring: Measuring,
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Rounds {
+pub(crate) struct Measuring {
     /// Measure N times.
-    #[arg(long = "rounds", value_name = "N", default_value = "10")]
-    number: NonZeroUsize,
+    #[arg(long, value_name = "N", default_value = "10")]
+    rounds: NonZeroUsize,
     /// Write the medians with their spread to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -175,15 +175,15 @@ fn suites(subject: &Subject, config: Option<&Path>, suite: &Option<String>) -> R
     let options = &TestOptions { selected, ..TestOptions::default() };
     tested.build(
         Some(&DataRule::default()),
-        Listers { kernels: &kernels, guest: &subject.rounds.guest, options },
+        Listers { kernels: &kernels, guest: &subject.measuring.guest, options },
     )?;
     let bench = SuitesBench {
-        guest: subject.rounds.guest.dir(&kernels)?,
+        guest: subject.measuring.guest.dir(&kernels)?,
         kernels,
         kernel: subject.kernel.clone(),
         suites: tested.suites(),
         suite: suite.clone(),
-        rounds: subject.rounds.number,
+        rounds: subject.measuring.rounds,
     };
     let observe = |number: usize| say!("round {number} of {}", bench.rounds);
     let report = bench::suites(&bench, observe).map_err(|error| match error {
@@ -191,12 +191,12 @@ fn suites(subject: &Subject, config: Option<&Path>, suite: &Option<String>) -> R
         SuitesError::Run(error) => error.into(),
         SuitesError::Verdicts { .. } => Failure::infrastructure(&error),
     })?;
-    publish(&report, subject.rounds.json.as_deref())
+    publish(&report, subject.measuring.json.as_deref())
 }
 
 fn boot(arguments: &Guests) -> Result<(), Failure> {
     let kernels = Kernels::open()?;
-    let guest = arguments.rounds.guest.dir(&kernels)?;
+    let guest = arguments.measuring.guest.dir(&kernels)?;
     // In the order in which they are named.
     let mut entries: Vec<Entry> = Vec::new();
     for selector in &arguments.kernels {
@@ -211,15 +211,15 @@ fn boot(arguments: &Guests) -> Result<(), Failure> {
         let bootable = machine::of_kernel(kernels.store(), &kernel, &guest, &[], &progress);
         guests.push(bootable.map_err(|error| Failure::infrastructure(&error))?);
     }
-    let bench = BootBench { guests, rounds: arguments.rounds.number };
+    let bench = BootBench { guests, rounds: arguments.measuring.rounds };
     let observe = |number: usize| say!("round {number} of {}", bench.rounds);
     let report = bench::boot(&bench, observe).map_err(|error| Failure::infrastructure(&error))?;
-    publish(&report, arguments.rounds.json.as_deref())
+    publish(&report, arguments.measuring.json.as_deref())
 }
 
 fn measure(benchmark: Benchmark, arguments: &Subject) -> Result<(), Failure> {
     let kernels = Kernels::open()?;
-    let guest = arguments.rounds.guest.dir(&kernels)?;
+    let guest = arguments.measuring.guest.dir(&kernels)?;
     let selection = Selection::of(std::slice::from_ref(&arguments.kernel));
     let entries = kernels.select(&selection)?.entries;
     let [entry] = entries.as_slice() else {
@@ -236,7 +236,7 @@ fn measure(benchmark: Benchmark, arguments: &Subject) -> Result<(), Failure> {
     let bootable = machine::of_kernel(kernels.store(), &kernel, &guest, programs, &progress)
         .map_err(|error| Failure::infrastructure(&error))?;
     let image = kernel.image.bzimage.clone();
-    let (kernel, rounds) = (kernel.id.clone(), arguments.rounds.number);
+    let (kernel, rounds) = (kernel.id.clone(), arguments.measuring.rounds);
     // A line per round, or per hundred rounds if there are many.
     let step = if rounds.get() > 100 { 100 } else { 1 };
     let observe = |number: usize| {
@@ -275,7 +275,7 @@ fn measure(benchmark: Benchmark, arguments: &Subject) -> Result<(), Failure> {
                 .map_err(|error| Failure::infrastructure(&error))?
         }
     };
-    publish(&report, arguments.rounds.json.as_deref())
+    publish(&report, arguments.measuring.json.as_deref())
 }
 
 fn publish(report: &Report, json: Option<&Path>) -> Result<(), Failure> {
