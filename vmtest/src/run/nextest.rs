@@ -68,11 +68,10 @@ impl Nextest<'_> {
             .and_then(|log| Ok((log.try_clone()?, log)))
             .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
         let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-        let tests = prebuilt::tests(self.root, &cargo, self.run);
         let mut command = Command::new(&cargo);
         command
             .args(["nextest", "run", "--profile", "kernlab"])
-            .args(&tests.arguments)
+            .args(prebuilt::arguments(self.root, &cargo))
             .args(["--no-fail-fast", "--test-threads", &self.jobs.to_string()])
             .arg("--tool-config-file")
             .arg(order::tool_config(self.run))
@@ -104,7 +103,7 @@ impl Nextest<'_> {
             .wait(&mut nextest)
             .map_err(|error| format!("cannot wait for {}: {error}", cargo.display()))?;
         // The command has the cells' end as well.
-        drop((command, tests));
+        drop(command);
         let all_ended =
             life.end(LEFT).map_err(|error| format!("cannot wait for the cells to end: {error}"))?;
         let last = fs::read_to_string(&path)

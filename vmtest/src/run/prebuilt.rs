@@ -14,7 +14,6 @@ use std::{
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tempfile::TempPath;
 
 /// The environment variable with the freshly built test binary whose tests are the cells.
 pub const CELLS_VARIABLE: &str = "KERNLAB_CELLS";
@@ -26,53 +25,20 @@ const CELLS: [&str; 5] = ["--workspace", "--exclude", "kernlab-aya-ebpf", "--tes
 /// nextest's name of that binary.
 const BINARY: &str = "kernlab-cells::cells";
 
-/// Which tests there are.
-pub(super) struct Tests {
-    /// What tells nextest.
-    pub(super) arguments: Vec<OsString>,
-    /// The test binary of this run alone.
-    _own: Option<TempPath>,
-}
-
 /// The arguments that tell nextest which tests there are: the cached answers if they are certainly
 /// still valid, otherwise those that make nextest query cargo.
-///
-/// A run has a name of its own for the test binary, so that a build during the run does not remove the
-/// binary that its cells are started from.
-pub(super) fn tests(root: &Path, cargo: &OsStr, run: &Path) -> Tests {
-    let kept = env::var_os(CELLS_VARIABLE).and_then(|cells| {
-        let cells = path::absolute(cells).ok()?;
-        let [workspace, binaries] = kept(root, cargo, &cells).ok()?;
-        own(&cells, &binaries, run).ok().map(|(binaries, own)| (workspace, binaries, own))
-    });
+pub(super) fn arguments(root: &Path, cargo: &OsStr) -> Vec<OsString> {
+    let kept = env::var_os(CELLS_VARIABLE)
+        .and_then(|cells| kept(root, cargo, &path::absolute(cells).ok()?).ok());
     match kept {
-        Some((workspace, binaries, own)) => Tests {
-            arguments: vec![
-                "--cargo-metadata".into(),
-                workspace.into(),
-                "--binaries-metadata".into(),
-                binaries.into(),
-            ],
-            _own: Some(own),
-        },
-        None => Tests { arguments: CELLS.map(OsString::from).into(), _own: None },
+        Some([workspace, binaries]) => vec![
+            "--cargo-metadata".into(),
+            workspace.into(),
+            "--binaries-metadata".into(),
+            binaries.into(),
+        ],
+        None => CELLS.map(OsString::from).into(),
     }
-}
-
-/// Gives the test binary a name in the run's directory, and writes a list of binaries with that name.
-fn own(cells: &Path, binaries: &Path, run: &Path) -> io::Result<(PathBuf, TempPath)> {
-    let place = run.join("cells.program");
-    fs::hard_link(cells, &place).or_else(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => Err(error),
-        // On another file system.
-        _ => fs::copy(cells, &place).map(drop),
-    })?;
-    let own = TempPath::try_from_path(&place)?;
-    let mut list: Value = serde_json::from_slice(&fs::read(binaries)?)?;
-    list["rust-binaries"][BINARY]["binary-path"] = json!(place);
-    let binaries = run.join("binaries.json");
-    fs::write(&binaries, list.to_string())?;
-    Ok((binaries, own))
 }
 
 /// The files with the answers: the workspace according to cargo, and the cells' test binary.
@@ -239,22 +205,6 @@ mod tests {
         workspace.asked_for("/t/cells-1");
         workspace.touch(changed);
         assert_eq!(workspace.asked_for("/t/cells-1"), "metadata pkgid");
-    }
-
-    #[test]
-    fn a_build_during_a_run_takes_nothing_from_it() {
-        let workspace = Workspace::new();
-        let root = workspace.0.path();
-        let (cells, run) = (root.join("cells-1"), root.join("run"));
-        fs::create_dir(&run).unwrap();
-        fs::write(&cells, "as it was").unwrap();
-        let [_, binaries] = kept(root, root.join("cargo").as_os_str(), &cells).unwrap();
-        let (list, own) = own(&cells, &binaries, &run).unwrap();
-        fs::remove_file(&cells).unwrap();
-        let named = binary(&fs::read(list).unwrap()).unwrap();
-        assert_eq!(fs::read_to_string(&named).unwrap(), "as it was");
-        drop(own);
-        assert!(!named.exists(), "it is not kept");
     }
 
     #[test]
