@@ -34,8 +34,8 @@ use crate::{
 };
 
 /// The kernels whose cells run, unless the command line names others: one with every feature that
-/// programs use, and the oldest of the default tier.
-const KERNELS: [&str; 2] = ["debian-6.1", "debian-5.10"];
+/// programs use, the oldest of the default tier, and the newest, where they are attached elsewhere.
+const KERNELS: [&str; 3] = ["debian-6.1", "debian-5.10", "debian-backports"];
 /// Where everything is that the command makes.
 const PLACE: &str = "target/mutants";
 

@@ -23,6 +23,10 @@ pub struct Variant {
 }
 
 impl Variant {
+    /// For a ring buffer and the kernel's type information.
+    pub const RING_CORE: Variant =
+        Variant { buffer: BufferKind::Ring, types: TypeSource::Core, debug: true };
+
     /// For a ring buffer and the plan's layout.
     pub const RING_LAYOUT: Variant =
         Variant { buffer: BufferKind::Ring, types: TypeSource::Layout, debug: true };

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 enum Job {
-    /// Compile C programs for either buffer, with the plan's layout, into the directory of their sources.
+    /// Compile all variants of C programs into the directory of their sources.
     Compile {
         sources: PathBuf,
         tracers: Vec<String>,
@@ -60,7 +60,7 @@ fn what_is_asked_for_is_done() {
         Job::Compile { sources, tracers, debug } => {
             let mut objects = BTreeMap::new();
             for tracer in tracers {
-                for variant in [Variant::RING_LAYOUT, Variant::PERF_LAYOUT] {
+                for variant in [Variant::RING_LAYOUT, Variant::RING_CORE, Variant::PERF_LAYOUT] {
                     let variant = Variant { debug, ..variant };
                     let compiled = source::compile(&sources, &tracer, variant);
                     let compiled = compiled.map_err(|error| error.to_string());

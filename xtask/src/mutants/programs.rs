@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ffi::OsStr,
     fs,
     path::{Path, PathBuf},
     time::Duration,
@@ -66,26 +67,45 @@ pub(super) fn all(root: &Path) -> Result<Vec<ProgramMutant>> {
     Ok(all)
 }
 
-/// An object in one variant: `inotify.ring`, for a backend.
+/// What an object is compiled for, and the cells that load it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Buffer {
-    Ring,
-    Perf,
+enum Variant {
+    RingLayout,
+    RingCore,
+    PerfLayout,
 }
 
-impl Buffer {
-    const ALL: [Buffer; 2] = [Buffer::Ring, Buffer::Perf];
+impl Variant {
+    const ALL: [Variant; 3] = [Variant::RingLayout, Variant::RingCore, Variant::PerfLayout];
 
+    /// That of a C object: `kernlab_libbpf::source::Variant`.
     fn name(self) -> &'static str {
         match self {
-            Buffer::Ring => "ring",
-            Buffer::Perf => "perf",
+            Variant::RingLayout => "ring.layout",
+            Variant::RingCore => "ring.core",
+            Variant::PerfLayout => "perf.layout",
         }
     }
 
-    /// Do the scenario's cells load an object with this buffer?
+    /// That of a Rust object, which takes its layout from the plan always.
+    fn buffer(self) -> &'static str {
+        match self {
+            Variant::RingLayout | Variant::RingCore => "ring",
+            Variant::PerfLayout => "perf",
+        }
+    }
+
+    /// The mode of its cells.
+    fn btf(self) -> &'static str {
+        match self {
+            Variant::RingCore => "embedded",
+            Variant::RingLayout | Variant::PerfLayout => "masked",
+        }
+    }
+
+    /// Do the scenario's cells load such an object?
     fn serves(self, scenario: &str) -> bool {
-        scenario.ends_with(OF_PERF_BUFFERS) == (self == Buffer::Perf)
+        scenario.ends_with(OF_PERF_BUFFERS) == (self == Variant::PerfLayout)
     }
 }
 
@@ -128,10 +148,15 @@ pub(super) struct Programs {
     guest: String,
     scenarios: Vec<String>,
     rust: RustPrograms,
-    /// The cells that pass with an unbroken object, by backend, tracer and buffer.
-    passing: BTreeMap<(Language, String, Buffer), Vec<String>>,
-    /// What the C programs are without a mutation, by `TRACER.BUFFER`.
+    /// The cells that pass with an unbroken object, by backend, tracer and variant.
+    passing: BTreeMap<(Language, String, Variant), Vec<String>>,
+    /// What the C programs are without a mutation, by `TRACER.VARIANT`.
     plain: BTreeMap<String, Vec<u8>>,
+}
+
+/// Whether an executable is the test `mutants`, to whose name cargo adds a hash.
+fn is_driver(path: &Path) -> bool {
+    path.file_name().and_then(OsStr::to_str).is_some_and(|name| name.starts_with("mutants-"))
 }
 
 impl Programs {
@@ -146,7 +171,8 @@ impl Programs {
         let build = Invocation::cargo(["build", "--workspace", "--exclude", build::BPF_PACKAGE])
             .args(["--test", "mutants", "--message-format", "json-render-diagnostics", "--quiet"]);
         let built = build.start_captured()?.finish(build::BUILD_DEADLINE)?;
-        let driver = build::executables(&built)?.into_iter().next();
+        // Cargo names the programs of the test's package too, in no order.
+        let driver = build::executables(&built)?.into_iter().find(|path| is_driver(path));
         let mut programs = Programs {
             driver: driver.context("cargo built no test `mutants`")?,
             guest: guest.dir_name()?,
@@ -183,8 +209,8 @@ impl Programs {
         if changed.is_empty() {
             return Ok(Verdict::SameObject);
         }
-        for (tracer, buffer, object) in changed {
-            let cells = self.passing(of.language, &tracer, buffer)?;
+        for (tracer, variant, object) in changed {
+            let cells = self.passing(of.language, &tracer, variant)?;
             match self.notice(&object, &cells)? {
                 Noticed::By(cell) => return Ok(Verdict::Killed(cell)),
                 Noticed::NotJudged(why) => return Ok(Verdict::NotJudged(why)),
@@ -196,7 +222,7 @@ impl Programs {
 
     /// The objects that are others with the mutant, ready to be loaded. Code that both variants share is run
     /// with a ring buffer only, except by the scenarios that are about perf buffers.
-    fn changed(&self, of: &ProgramMutant) -> Result<Vec<(String, Buffer, PathBuf)>> {
+    fn changed(&self, of: &ProgramMutant) -> Result<Vec<(String, Variant, PathBuf)>> {
         let tracers = self.tracers_of(&of.file);
         let mut changed = Vec::new();
         match of.language {
@@ -204,8 +230,8 @@ impl Programs {
                 let text = fs::read_to_string(self.root.join(&of.file))?;
                 let objects = self.rust.changed(&of.file, &of.mutant.apply(&text), &tracers)?;
                 for (tracer, buffer, object) in objects {
-                    let buffer = if buffer == "ring" { Buffer::Ring } else { Buffer::Perf };
-                    changed.push((tracer, buffer, object));
+                    let loaded = Variant::ALL.into_iter().filter(|it| it.buffer() == buffer);
+                    changed.extend(loaded.map(|it| (tracer.clone(), it, object.clone())));
                 }
             }
             Language::C => {
@@ -228,20 +254,20 @@ impl Programs {
                 let broken = self.place.join("broken");
                 fs::create_dir_all(&broken)?;
                 for tracer in concerned {
-                    for buffer in Buffer::ALL {
-                        let name = format!("{tracer}.{}.layout", buffer.name());
+                    for variant in Variant::ALL {
+                        let name = format!("{tracer}.{}", variant.name());
                         let object = objects.get(&name).and_then(|made| made.as_ref().ok());
                         if let (true, Some(object)) = (others.contains(&name), object) {
                             let kept = broken.join(format!("{name}.o"));
                             fs::copy(object, &kept)?;
-                            changed.push((tracer.clone(), buffer, kept));
+                            changed.push((tracer.clone(), variant, kept));
                         }
                     }
                 }
             }
         }
-        changed.retain(|(tracer, buffer, _)| {
-            self.scenarios_of(tracer).any(|scenario| buffer.serves(scenario))
+        changed.retain(|(tracer, variant, _)| {
+            self.scenarios_of(tracer).any(|scenario| variant.serves(scenario))
         });
         Ok(changed)
     }
@@ -276,8 +302,13 @@ impl Programs {
     }
 
     /// The cells of a tracer that pass with its own object.
-    fn passing(&mut self, language: Language, tracer: &str, buffer: Buffer) -> Result<Vec<String>> {
-        let key = (language, tracer.to_owned(), buffer);
+    fn passing(
+        &mut self,
+        language: Language,
+        tracer: &str,
+        variant: Variant,
+    ) -> Result<Vec<String>> {
+        let key = (language, tracer.to_owned(), variant);
         if let Some(known) = self.passing.get(&key) {
             return Ok(known.clone());
         }
@@ -286,8 +317,9 @@ impl Programs {
             .kernels
             .iter()
             .flat_map(|kernel| {
-                let scenarios = self.scenarios_of(tracer).filter(|it| buffer.serves(it));
-                scenarios.map(move |scenario| format!("{kernel}/masked/{backend}/{scenario}"))
+                let scenarios = self.scenarios_of(tracer).filter(|it| variant.serves(it));
+                let btf = variant.btf();
+                scenarios.map(move |scenario| format!("{kernel}/{btf}/{backend}/{scenario}"))
             })
             .collect();
         let object = match language {
@@ -295,7 +327,7 @@ impl Programs {
                 let unbroken = self.place.join("unbroken");
                 let sources = self.c_sources(None)?;
                 let objects = self.compile(&sources, &[tracer.to_owned()], true)?;
-                let name = format!("{tracer}.{}.layout", buffer.name());
+                let name = format!("{tracer}.{}", variant.name());
                 let object = objects.get(&name).context("the compiler made no object")?;
                 let object = object.as_ref().map_err(|error| anyhow::anyhow!("{error}"))?;
                 fs::create_dir_all(&unbroken)?;
@@ -303,7 +335,7 @@ impl Programs {
                 fs::copy(object, &kept)?;
                 kept
             }
-            Language::Rust => self.rust.unbroken(tracer, buffer.name()),
+            Language::Rust => self.rust.unbroken(tracer, variant.buffer()),
         };
         let mut passing = Vec::new();
         for judged in self.run(&object, &cells, true)? {
@@ -380,5 +412,17 @@ impl Programs {
             .read(deadline)?;
         let answer = fs::read(&answer).context("the test left no answer")?;
         serde_json::from_slice(&answer).context("the test's answer can't be read")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_test_drives() {
+        let built = ["/t/debug/kernlab-tracer", "/t/debug/mutants", "/t/debug/deps/mutants-69d1"];
+        let drivers = built.map(|path| is_driver(Path::new(path)));
+        assert_eq!(drivers, [false, false, true]);
     }
 }
