@@ -9,6 +9,7 @@ use crate::{
     buffer::BufferKind,
     event::{Action, Event},
     ground_truth::GroundTruth,
+    losses::Losses,
     normalise::normalise,
     scenario::Scenario,
 };
@@ -38,10 +39,12 @@ pub struct Burst {
 /// How many events find no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lost {
-    /// At least one: how many is left to chance.
+    /// None.
+    None,
+    /// At least one, in the buffer: how many is left to chance.
     Some,
-    /// So many.
-    Exactly(u64),
+    /// So many, for these reasons.
+    Exactly(Losses),
 }
 
 /// When a buffer is emptied.
@@ -63,13 +66,13 @@ static BURSTS: [Burst; 11] = [
     Burst::new("burst_perf", BufferKind::Perf, Drain::AsTheyCome, 2000, 4),
     Burst::new("overflow_ring", BufferKind::Ring, Drain::AtTheEnd, 5000, 1),
     Burst::new("overflow_perf", BufferKind::Perf, Drain::AtTheEnd, 5000, 1),
-    Burst::full("sys_write", "full_pending", MAX_PENDING),
-    Burst::full("socket_write", "full_pending", MAX_PENDING),
-    Burst::full("opensnoop", "full_pending", MAX_PENDING),
-    Burst::full("user_args", "full_pending", MAX_PENDING),
-    Burst::full("filetop", "full_pending", MAX_PENDING),
-    Burst::full("filetop", "full_totals", MAX_TOTALS),
-    Burst::full("filelife", "full_births", MAX_BIRTHS),
+    Burst::full("sys_write", "full_pending", MAX_PENDING, Losses { pending: 1, ..Losses::NONE }),
+    Burst::full("socket_write", "full_pending", MAX_PENDING, Losses { pending: 1, ..Losses::NONE }),
+    Burst::full("opensnoop", "full_pending", MAX_PENDING, Losses { pending: 1, ..Losses::NONE }),
+    Burst::full("user_args", "full_pending", MAX_PENDING, Losses { pending: 1, ..Losses::NONE }),
+    Burst::full("filetop", "full_pending", MAX_PENDING, Losses { pending: 1, ..Losses::NONE }),
+    Burst::full("filetop", "full_totals", MAX_TOTALS, Losses { totals: 1, ..Losses::NONE }),
+    Burst::full("filelife", "full_births", MAX_BIRTHS, Losses { births: 1, ..Losses::NONE }),
 ];
 
 impl Burst {
@@ -82,15 +85,15 @@ impl Burst {
     ) -> Self {
         let lost = match drain {
             Drain::AtTheEnd => Lost::Some,
-            Drain::AsTheyCome => Lost::Exactly(0),
+            Drain::AsTheyCome => Lost::None,
         };
         let (tracer, buffer) = ("sys_write", Some(buffer));
         Burst { tracer, name, buffer, drain, writers: 4, calls, rounds, lost }
     }
 
     /// One more at a time than fit into a map.
-    const fn full(tracer: &'static str, name: &'static str, entries: u32) -> Self {
-        let (drain, lost) = (Drain::AsTheyCome, Lost::Exactly(1));
+    const fn full(tracer: &'static str, name: &'static str, entries: u32, losses: Losses) -> Self {
+        let (drain, lost) = (Drain::AsTheyCome, Lost::Exactly(losses));
         let writers = entries as u64 + 1;
         Burst { tracer, name, buffer: None, drain, writers, calls: 1, rounds: 1, lost }
     }
@@ -105,20 +108,30 @@ impl Burst {
     /// What must come of the burst, as text.
     pub fn expected(&self, ground_truth: &GroundTruth) -> String {
         let lost = match self.lost {
+            Lost::None => "none".to_owned(),
             Lost::Some => "some".to_owned(),
-            Lost::Exactly(number) => exactly(number),
+            // All of it is lost before the buffer, whichever that is.
+            Lost::Exactly(losses) => losses.describe(losses.counted(), BufferKind::Ring),
         };
         balance(writes(&ground_truth.events), &lost)
     }
 
     /// What came of it, in the words of [`Burst::expected`] if all is well: every write arrived or was
-    /// reported lost.
-    pub fn observed(&self, events: &[Event], ground_truth: &GroundTruth, lost: u64) -> String {
+    /// reported lost, for reasons that the programs counted.
+    pub fn observed(
+        &self,
+        events: &[Event],
+        ground_truth: &GroundTruth,
+        lost: u64,
+        losses: Losses,
+        buffer: BufferKind,
+    ) -> String {
         let (captured, done) = (writes(events), writes(&ground_truth.events));
         let mut text = if captured.checked_add(lost) == Some(done) {
             let lost = match self.lost {
-                Lost::Some if lost > 0 => "some".to_owned(),
-                _ => exactly(lost),
+                _ if lost == 0 => "none".to_owned(),
+                Lost::Some if losses.is_none() => "some".to_owned(),
+                Lost::Some | Lost::None | Lost::Exactly(_) => losses.describe(lost, buffer),
             };
             balance(done, &lost)
         } else {
@@ -136,10 +149,6 @@ impl Burst {
         }
         text
     }
-}
-
-fn exactly(lost: u64) -> String {
-    if lost == 0 { "none".to_owned() } else { lost.to_string() }
 }
 
 fn balance(done: u64, lost: &str) -> String {
@@ -228,6 +237,10 @@ mod tests {
         did(tid, Action::Writes { fd: 3, calls, shortest, longest })
     }
 
+    fn in_ring(burst: &Burst, events: &[Event], ground_truth: &GroundTruth, lost: u64) -> String {
+        burst.observed(events, ground_truth, lost, Losses::NONE, BufferKind::Ring)
+    }
+
     #[test]
     fn every_burst_is_a_scenario() {
         let scenarios = Scenario::ALL.iter().filter_map(Burst::of);
@@ -258,20 +271,30 @@ mod tests {
 
     #[test]
     fn a_full_map_has_no_room_for_exactly_one_more() {
-        let full = |lost, captured: u32| {
+        let pending = |pending| Losses { pending, ..Losses::NONE };
+        let full = |lost, losses, captured: u32| {
             let ground_truth = GroundTruth {
                 events: (1..=3).map(|tid| write(tid, 5)).collect(),
                 ..GroundTruth::default()
             };
             let events: Vec<_> = (1..=captured).map(|tid| write(tid, 5)).collect();
-            let burst = Burst::full("sys_write", "full_pending", 2);
-            (burst.observed(&events, &ground_truth, lost), burst.expected(&ground_truth))
+            let burst = Burst::full("sys_write", "full_pending", 2, pending(1));
+            let observed = burst.observed(&events, &ground_truth, lost, losses, BufferKind::Ring);
+            (observed, burst.expected(&ground_truth))
         };
-        let (observed, expected) = full(1, 2);
+        let (observed, expected) = full(1, pending(1), 2);
         assert_eq!(observed, expected);
-        assert_eq!(expected, "captured + lost = 3\nlost: 1\n");
-        for (lost, captured) in [(2, 1), (0, 3), (0, 2)] {
-            let (observed, expected) = full(lost, captured);
+        let text = "captured + lost = 3\nlost: 1 found no room in the map `pending`\n";
+        assert_eq!(expected, text);
+        let births = Losses { births: 1, ..Losses::NONE };
+        for (lost, losses, captured) in [
+            (2, pending(2), 1),
+            (1, Losses::NONE, 2),
+            (1, births, 2),
+            (0, Losses::NONE, 3),
+            (0, Losses::NONE, 2),
+        ] {
+            let (observed, expected) = full(lost, losses, captured);
             assert_ne!(observed, expected);
         }
     }
@@ -281,7 +304,12 @@ mod tests {
 
     #[rstest]
     #[case::all(10, 0, ALL)]
-    #[case::lost(3, 7, "captured + lost = 20\nlost: 7\n")]
+    #[case::lost(
+        3,
+        7,
+        "captured + lost = 20\nlost: 7 found no room in the ring buffer `events`, or the loader did \
+         not read them\n"
+    )]
     #[case::one_is_missing(3, 6, "captured 13 + lost 6 is not 20\n")]
     #[case::one_too_many(3, 8, "captured 13 + lost 8 is not 20\n")]
     fn a_balance_is_even_or_shown(
@@ -294,9 +322,9 @@ mod tests {
             ..GroundTruth::default()
         };
         let events = [writes_of(2, 10, 1, 10), writes_of(3, of_second, 1, of_second)];
-        assert_eq!(BURSTS[0].observed(&events, &ground_truth, lost), expected);
+        assert_eq!(in_ring(&BURSTS[0], &events, &ground_truth, lost), expected);
         // How many an overflow loses is left to chance.
-        let overflow = BURSTS[2].observed(&events, &ground_truth, lost);
+        let overflow = in_ring(&BURSTS[2], &events, &ground_truth, lost);
         assert_eq!(overflow, if lost == 7 { SOME } else { expected });
         assert_eq!(
             (BURSTS[0].expected(&ground_truth), BURSTS[2].expected(&ground_truth)),
@@ -305,11 +333,21 @@ mod tests {
     }
 
     #[test]
+    fn an_overflow_is_of_the_buffer() {
+        let ground_truth =
+            GroundTruth { events: vec![writes_of(2, 10, 1, 10)], ..GroundTruth::default() };
+        let losses = Losses { pending: 7, ..Losses::NONE };
+        let events = [writes_of(2, 3, 1, 3)];
+        let text = BURSTS[2].observed(&events, &ground_truth, 7, losses, BufferKind::Ring);
+        assert_eq!(text, "captured + lost = 10\nlost: 7 found no room in the map `pending`\n");
+    }
+
+    #[test]
     fn counts_of_any_size_are_added() {
         let ground_truth =
             GroundTruth { events: vec![writes_of(2, 10, 1, 10)], ..GroundTruth::default() };
         let events = [writes_of(2, u64::MAX, 1, 10), writes_of(2, u64::MAX, 1, 10)];
-        let text = BURSTS[0].observed(&events, &ground_truth, u64::MAX);
+        let text = in_ring(&BURSTS[0], &events, &ground_truth, u64::MAX);
         assert!(text.starts_with("captured 18446744073709551615 + lost"), "{text}");
     }
 
@@ -327,7 +365,7 @@ mod tests {
         let mut ground_truth =
             GroundTruth { events: vec![writes_of(2, 10, 1, 10)], ..GroundTruth::default() };
         ground_truth.names.add(NameClass::Task, 2, "a").unwrap();
-        let text = BURSTS[0].observed(&[stray], &ground_truth, 0);
+        let text = in_ring(&BURSTS[0], &[stray], &ground_truth, 0);
         assert!(text.ends_with(&format!("never done:\npid=1 {shown}\n")), "{text}");
     }
 }

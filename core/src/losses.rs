@@ -22,6 +22,9 @@ pub struct Losses {
 pub type Slots = [u64; EMITTED_SLOTS as usize];
 
 impl Losses {
+    /// Nothing was lost before the buffer.
+    pub const NONE: Losses = Losses { unseen: 0, pending: 0, births: 0, totals: 0 };
+
     /// What the slots say.
     pub fn of(slots: &Slots) -> Self {
         let slot = |number: u32| slots[number as usize];
@@ -35,21 +38,26 @@ impl Losses {
 
     /// Was nothing lost before the buffer?
     pub fn is_none(&self) -> bool {
-        *self == Losses::default()
+        *self == Losses::NONE
+    }
+
+    /// How many events were lost before the buffer.
+    pub fn counted(&self) -> u64 {
+        let Losses { unseen, pending, births, totals } = *self;
+        // The guest's numbers can be anything.
+        [unseen, pending, births, totals].into_iter().fold(0, u64::saturating_add)
     }
 
     /// Where `lost` events were lost, in words. What the programs did not count was lost in the buffer.
     pub fn describe(&self, lost: u64, buffer: BufferKind) -> String {
         let Losses { unseen, pending, births, totals } = *self;
-        // The guest's numbers can be anything.
-        let before = [unseen, pending, births, totals].into_iter().fold(0, u64::saturating_add);
         let buffer = match buffer {
             BufferKind::Ring => "the ring buffer `events`",
             BufferKind::Perf => "the perf buffers of `events`",
         };
         let in_buffer = format!("found no room in {buffer}, or the loader did not read them");
         let places = [
-            (lost.saturating_sub(before), in_buffer.as_str()),
+            (lost.saturating_sub(self.counted()), in_buffer.as_str()),
             (
                 unseen,
                 "are of calls whose end went unseen: their entries were still in the map `pending`",

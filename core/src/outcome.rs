@@ -131,7 +131,8 @@ pub enum Reason {
     PredictionDiffers,
     /// Events differ from the golden snapshot, and from those of the other backend on the same kernel.
     BackendsDiffer,
-    /// The kernel reported that it dropped events.
+    /// Events that the programs counted did not arrive, more are counted as lost than are missing, or the
+    /// kernel skipped runs of the programs.
     EventsLost,
     /// An event waited in its buffer, and nothing woke the tracer to read it.
     EventsLate,

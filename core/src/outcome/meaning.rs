@@ -99,7 +99,10 @@ impl Reason {
                 "events differ from the golden snapshot, and from those of the other backend on \
                  the same kernel"
             }
-            Reason::EventsLost => "the kernel reported that it dropped events",
+            Reason::EventsLost => {
+                "events that the programs counted did not arrive, more are counted as lost than are \
+                 missing, or the kernel skipped runs of the programs"
+            }
             Reason::EventsLate => {
                 "an event waited in its buffer, and nothing woke the tracer to read it"
             }

@@ -88,10 +88,13 @@ pub(super) fn judge(scenario: &Scenario, record: &Record, golden: Golden<'_>) ->
                     format!("the workload's ground truth is ambiguous: {clash}"),
                 ));
             }
+            let buffer = buffer_of(&record.decision);
+            let excess = losses.counted().saturating_sub(*lost);
             let (observed, done, lost) = match Burst::of(scenario) {
                 // The text of a burst includes the lost events.
                 Some(burst) => {
-                    (burst.observed(events, ground_truth, *lost), burst.expected(ground_truth), 0)
+                    let observed = burst.observed(events, ground_truth, *lost, *losses, buffer);
+                    (observed, burst.expected(ground_truth), 0)
                 }
                 None => (
                     normalise(events, &ground_truth.names),
@@ -102,7 +105,8 @@ pub(super) fn judge(scenario: &Scenario, record: &Record, golden: Golden<'_>) ->
             let missed = Missed {
                 lost,
                 losses: *losses,
-                buffer: buffer_of(&record.decision),
+                excess,
+                buffer,
                 skipped: *skipped,
                 left_behind,
                 still_loaded: *still_loaded,
@@ -120,6 +124,8 @@ struct Missed<'a> {
     lost: u64,
     /// Why, as far as that happened before the buffer.
     losses: Losses,
+    /// How many more events are counted as lost than are missing.
+    excess: u64,
     buffer: BufferKind,
     skipped: u64,
     left_behind: &'a BTreeMap<String, Leftover>,
@@ -137,12 +143,19 @@ fn buffer_of(decision: &Decision) -> BufferKind {
 fn compare(
     observed: &str,
     done: &str,
-    Missed { lost, losses, buffer, skipped, left_behind, still_loaded }: Missed<'_>,
+    Missed { lost, losses, excess, buffer, skipped, left_behind, still_loaded }: Missed<'_>,
     golden: Golden<'_>,
 ) -> (Verdict, Option<String>) {
     let fail = |reason, message: String| Verdict::because(Outcome::Fail, reason, message);
     // Shows which events are missing: that tells a full buffer from the unseen end of a call.
     let missing = || (done != observed).then(|| unified_diff(done, observed));
+    if excess > 0 {
+        let message = format!(
+            "the programs count {excess} more events as lost than are missing: {}",
+            losses.describe(losses.counted(), buffer)
+        );
+        return (fail(Reason::EventsLost, message), missing());
+    }
     if lost > 0 {
         let message = format!(
             "{lost} events that the programs meant to send are missing: {}",
@@ -275,7 +288,8 @@ mod tests {
 
     const NOTHING: Missed<'_> = Missed {
         lost: 0,
-        losses: Losses { unseen: 0, pending: 0, births: 0, totals: 0 },
+        losses: Losses::NONE,
+        excess: 0,
         buffer: BufferKind::Ring,
         skipped: 0,
         left_behind: &NO_MAP,
@@ -363,6 +377,27 @@ mod tests {
         assert!(message.contains("1 found no room in the map `pending`"), "{message}");
         let diff = judgement.diff.unwrap();
         assert!(diff.contains("-pid=<workload> tid=<workload> comm=workload write fd=4"), "{diff}");
+    }
+
+    #[rstest]
+    #[case::though_none_is_missing(SCENARIO, 0, 1)]
+    #[case::of_a_burst("sys_write/burst_ring", 0, 1)]
+    #[case::more_than_are_missing("sys_write/overflow_ring", 1, 2)]
+    fn more_events_are_counted_as_lost_than_are_missing(
+        #[case] id: &str,
+        #[case] lost: u64,
+        #[case] totals: u64,
+    ) {
+        let losses = Losses { totals, ..Losses::NONE };
+        let record = traced(vec![write(3)], vec![write(3)], Missed { lost, losses, ..NOTHING });
+        let golden = Golden { shared: Some(GOLDEN), deviation: None };
+        let verdict = judge(Scenario::by_id(id).unwrap(), &record, golden).verdict;
+        assert_eq!(verdict.reason, Some(Reason::EventsLost));
+        let expected = format!(
+            "the programs count 1 more events as lost than are missing: {totals} found no room in the \
+             map `totals`"
+        );
+        assert_eq!(verdict.message, expected);
     }
 
     #[test]

@@ -37,6 +37,11 @@ pub(super) fn write(fd: i32) -> Event {
 pub(super) fn traced(events: Vec<Event>, expected: Vec<Event>) -> Observation {
     let mut ground_truth = GroundTruth { events: expected, ..GroundTruth::default() };
     ground_truth.names.add(NameClass::Task, 7, "workload").unwrap();
+    traced_beside(events, ground_truth)
+}
+
+/// The same, beside this ground truth.
+pub(super) fn traced_beside(events: Vec<Event>, ground_truth: GroundTruth) -> Observation {
     Observation::Traced {
         events,
         lost: 0,

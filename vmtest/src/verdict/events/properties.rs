@@ -5,13 +5,10 @@
 //! run, and as a snapshot, which this file writes itself. What each of them means is compared before
 //! there are any numbers.
 
-use std::collections::BTreeMap;
-
 use kernlab_core::{
     burst::Burst,
     event::{Action, Event, RenameHalf},
     ground_truth::{GroundTruth, NameClass},
-    losses::Losses,
     outcome::{Outcome, Reason},
     record::{Leftover, Observation, Record},
     scenario::Scenario,
@@ -19,7 +16,7 @@ use kernlab_core::{
 use proptest::{prelude::*, sample::Index};
 
 use super::{
-    super::test_support::{plan, record},
+    super::test_support::{plan, record, traced_beside as traced},
     Golden, judge,
 };
 
@@ -260,18 +257,6 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-fn traced(observed: Vec<Event>, ground_truth: GroundTruth) -> Observation {
-    Observation::Traced {
-        events: observed,
-        lost: 0,
-        losses: Losses::default(),
-        skipped: 0,
-        left_behind: BTreeMap::new(),
-        still_loaded: 0,
-        ground_truth,
-    }
-}
-
 fn threads() -> &'static Scenario {
     Scenario::by_id("sys_write/threads").unwrap()
 }
@@ -348,24 +333,26 @@ proptest! {
     fn what_was_missed_is_never_a_pass(
         did in steps(),
         numbers in run(),
-        missed in prop::array::uniform4(prop_oneof![3 => Just(0_u64), 1 => any::<u64>()]),
+        missed in prop::array::uniform5(prop_oneof![3 => Just(0_u64), 1 => any::<u64>()]),
     ) {
         let mut truth = numbers.names();
         truth.events = numbers.events(&did);
         let mut observation = traced(numbers.events(&did), truth);
-        let Observation::Traced { lost, skipped, left_behind, still_loaded, .. } = &mut observation
+        let Observation::Traced { lost, losses, skipped, left_behind, still_loaded, .. } =
+            &mut observation
         else { unreachable!("made above") };
-        for (place, value) in [lost, skipped, still_loaded].into_iter().zip(missed) {
+        let places = [lost, skipped, still_loaded, &mut losses.births];
+        for (place, value) in places.into_iter().zip(missed) {
             *place = value;
         }
-        if missed[3] != 0 {
-            let leftover = Leftover { entries: missed[3], expected: 0 };
+        if missed[4] != 0 {
+            let leftover = Leftover { entries: missed[4], expected: 0 };
             left_behind.insert("pending".to_owned(), leftover);
         }
         let golden = snapshot(&did);
         let golden = Golden { shared: Some(&golden), deviation: None };
         let verdict = judge(threads(), &of(observation), golden).verdict;
-        prop_assert_eq!(verdict.outcome == Outcome::Pass, missed == [0; 4], "{}", verdict.message);
+        prop_assert_eq!(verdict.outcome == Outcome::Pass, missed == [0; 5], "{}", verdict.message);
     }
 
     /// Each write of a burst arrived once, or is told to be lost.
