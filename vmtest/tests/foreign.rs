@@ -195,15 +195,15 @@ fn a_shell_runs_a_script() {
 }
 
 #[rstest]
-#[case("cc", "x86_64 on 5.10\n")]
-#[case(COMPILER, "aarch64 on 5.10\n")]
+#[case("cc", "x86_64 on 6.1\n")]
+#[case(COMPILER, "aarch64 on 6.1\n")]
 fn a_release_means_the_kernel_that_runs_the_program(
     #[case] compiler: &str,
     #[case] expected: &str,
 ) {
     let project = Project::new();
     project.compile(compiler, &["-o", "program", "program.c"]);
-    let output = project.run(&["runner", "--kernel", "5.10", "--", "./program"]);
+    let output = project.run(&["runner", "--kernel", "6.1", "--", "./program"]);
     let (code, stdout, stderr) = code_and_texts(&output);
     assert_eq!((code, stdout.as_str()), (Some(7), expected), "{stderr}");
 }
