@@ -68,10 +68,11 @@ impl Nextest<'_> {
             .and_then(|log| Ok((log.try_clone()?, log)))
             .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
         let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+        let tests = prebuilt::tests(self.root, &cargo, self.run);
         let mut command = Command::new(&cargo);
         command
             .args(["nextest", "run", "--profile", "kernlab"])
-            .args(prebuilt::arguments(self.root, &cargo))
+            .args(&tests.arguments)
             .args(["--no-fail-fast", "--test-threads", &self.jobs.to_string()])
             .arg("--tool-config-file")
             .arg(order::tool_config(self.run))

@@ -7,8 +7,9 @@ use std::{
     ffi::{OsStr, OsString},
     fs::{self, File},
     io::{self, Write as _},
+    os::fd::AsRawFd as _,
     path::{self, Path, PathBuf},
-    process::{Command, Stdio},
+    process::{self, Command, Stdio},
     time::SystemTime,
 };
 
@@ -25,20 +26,46 @@ const CELLS: [&str; 5] = ["--workspace", "--exclude", "kernlab-aya-ebpf", "--tes
 /// nextest's name of that binary.
 const BINARY: &str = "kernlab-cells::cells";
 
-/// The arguments that tell nextest which tests there are: the cached answers if they are certainly
-/// still valid, otherwise those that make nextest query cargo.
-pub(super) fn arguments(root: &Path, cargo: &OsStr) -> Vec<OsString> {
-    let kept = env::var_os(CELLS_VARIABLE)
-        .and_then(|cells| kept(root, cargo, &path::absolute(cells).ok()?).ok());
+/// Which tests there are.
+pub(super) struct Tests {
+    /// What tells nextest.
+    pub(super) arguments: Vec<OsString>,
+    /// The test binary, through which cells are started.
+    _open: Option<File>,
+}
+
+/// Tells nextest which tests there are: the cached answers if they are certainly still valid, otherwise
+/// those that make nextest query cargo.
+pub(super) fn tests(root: &Path, cargo: &OsStr, run: &Path) -> Tests {
+    let kept = env::var_os(CELLS_VARIABLE).and_then(|cells| {
+        let cells = path::absolute(cells).ok()?;
+        let [workspace, binaries] = kept(root, cargo, &cells).ok()?;
+        opened(&cells, &binaries, run).ok().map(|(binaries, open)| (workspace, binaries, open))
+    });
     match kept {
-        Some([workspace, binaries]) => vec![
-            "--cargo-metadata".into(),
-            workspace.into(),
-            "--binaries-metadata".into(),
-            binaries.into(),
-        ],
-        None => CELLS.map(OsString::from).into(),
+        Some((workspace, binaries, open)) => Tests {
+            arguments: vec![
+                "--cargo-metadata".into(),
+                workspace.into(),
+                "--binaries-metadata".into(),
+                binaries.into(),
+            ],
+            _open: Some(open),
+        },
+        None => Tests { arguments: CELLS.map(OsString::from).into(), _open: None },
     }
+}
+
+/// Opens the test binary, and writes a list of binaries that names the open file. A build during the run
+/// gives the binary's name to another file; cells are still started from the open one.
+fn opened(cells: &Path, binaries: &Path, run: &Path) -> io::Result<(PathBuf, File)> {
+    let open = File::open(cells)?;
+    let mut list: Value = serde_json::from_slice(&fs::read(binaries)?)?;
+    let place = format!("/proc/{}/fd/{}", process::id(), open.as_raw_fd());
+    list["rust-binaries"][BINARY]["binary-path"] = json!(place);
+    let binaries = run.join("binaries.json");
+    fs::write(&binaries, list.to_string())?;
+    Ok((binaries, open))
 }
 
 /// The files with the answers: the workspace according to cargo, and the cells' test binary.
@@ -205,6 +232,20 @@ mod tests {
         workspace.asked_for("/t/cells-1");
         workspace.touch(changed);
         assert_eq!(workspace.asked_for("/t/cells-1"), "metadata pkgid");
+    }
+
+    #[test]
+    fn a_build_during_a_run_takes_nothing_from_it() {
+        let workspace = Workspace::new();
+        let root = workspace.0.path();
+        let (cells, run) = (root.join("cells-1"), root.join("run"));
+        fs::create_dir(&run).unwrap();
+        fs::write(&cells, "as it was").unwrap();
+        let [_, binaries] = kept(root, root.join("cargo").as_os_str(), &cells).unwrap();
+        let (list, _open) = opened(&cells, &binaries, &run).unwrap();
+        fs::remove_file(&cells).unwrap();
+        let named = binary(&fs::read(list).unwrap()).unwrap();
+        assert_eq!(fs::read_to_string(named).unwrap(), "as it was");
     }
 
     #[test]
