@@ -5,6 +5,7 @@ mod axe;
 use std::{
     env, fs, path,
     path::{Path, PathBuf},
+    thread::{self, ScopedJoinHandle},
     time::Duration,
 };
 
@@ -92,9 +93,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
             .with_context(|| format!("failed to read {}", place.display()))?;
         let up = "../".repeat(path.matches('/').count());
         write(dir.path(), &path, &with_probe(&page, &up)?)?;
-        for (width, scheme) in VIEWS {
-            let frame = write(dir.path(), "frame.html", &frame_of(&path, width))?;
-            let found = open(&browser, &frame, scheme)?;
+        for ((width, scheme), found) in VIEWS.iter().zip(views(&browser, dir.path(), &path)?) {
             let told = problems(&found).unwrap_or("it did not get to the end of the probe");
             let result = if told == "none" { "ok" } else { told };
             println!("{name}, {width} pixels wide, {scheme:?}: {result}");
@@ -227,14 +226,32 @@ fn frame_of(page: &str, width: u32) -> String {
     )
 }
 
-/// The document after the probe has run.
-fn open(browser: &str, page: &str, scheme: Scheme) -> Result<String> {
+/// The documents of a page's [`VIEWS`], which are opened side by side.
+fn views(browser: &str, dir: &Path, path: &str) -> Result<Vec<String>> {
+    thread::scope(|scope| {
+        let view = |(width, scheme)| {
+            let name = format!("{width}-{scheme:?}");
+            scope.spawn(move || {
+                let frame = write(dir, &format!("{name}.html"), &frame_of(path, width))?;
+                open(browser, &frame, scheme, &dir.join(name))
+            })
+        };
+        let join = |view: ScopedJoinHandle<'_, _>| {
+            view.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        VIEWS.map(view).into_iter().map(join).collect()
+    })
+}
+
+/// The document after the probe has run, in a browser that keeps what it has in a directory of its own.
+fn open(browser: &str, page: &str, scheme: Scheme, profile: &Path) -> Result<String> {
     let scheme = match scheme {
         Scheme::Dark => "--blink-settings=preferredColorScheme=0",
         Scheme::Light => "--blink-settings=preferredColorScheme=1",
     };
     without_window(browser)
         .args(["--window-size=1500,1000", "--virtual-time-budget=20000", scheme])
+        .args([format!("--user-data-dir={}", profile.display())])
         .args(["--dump-dom".to_owned(), format!("file://{page}")])
         .read(DEADLINE)
 }

@@ -18,7 +18,7 @@ use crate::{
     workspace,
 };
 
-/// Kernels of the last stage: the oldest and the middle one of the default tier. They differ in most
+/// Kernels of the small matrix: the oldest and the middle one of the default tier. They differ in most
 /// things that probes depend on, and are quick to download and to boot.
 const SMALL_MATRIX: [&str; 2] = ["debian-5.10", "debian-6.1"];
 /// The kernel of the second architecture. Its cells run without type information, so that discovery is
@@ -158,7 +158,7 @@ fn stages(bpf_target_dir: &str) -> Vec<Stage> {
         // A change is not to fail for what another change brought: the weekly workflow looks further.
         stage(
             "fuzz",
-            Invocation::cargo(["xtask", "fuzz", "--seconds", "60", "--jobs", "2", "--seed", "1"]),
+            Invocation::cargo(["xtask", "fuzz", "--seconds", "20", "--jobs", "2", "--seed", "1"]),
         ),
     ]
 }
