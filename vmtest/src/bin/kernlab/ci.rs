@@ -8,8 +8,8 @@ mod test;
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Subcommand};
-use kernlab_cli::{Exit, Selected, TestOptions};
+use clap::{Args, Subcommand, ValueEnum as _};
+use kernlab_cli::{Arch, Exit, Selected, TestOptions};
 
 use crate::failure::Failure;
 
@@ -39,7 +39,8 @@ struct Choice {
     /// kernlab.toml.
     #[arg(long, value_name = "SELS", default_value = "", hide_default_value = true)]
     kernels: String,
-    /// The architecture of the kernels. Only x86_64 has any.
+    /// The architecture of the kernels: x86_64, aarch64 or all. Without it, this machine's, where the
+    /// kernels named have any of it.
     #[arg(long, value_name = "ARCH", default_value = "", hide_default_value = true)]
     arch: String,
     /// Take only kernels that are in kernels.lock.
@@ -56,13 +57,14 @@ impl Choice {
     }
 
     fn selected(&self) -> Result<Selected, Failure> {
-        if let Some(other) = given(&self.arch).filter(|arch| *arch != "x86_64") {
-            return Err(Failure::usage(format!(
-                "there are no kernels for {other:?}, only for x86_64"
-            )));
-        }
+        let of_name = |name: &str| {
+            Arch::from_str(name, true).map_err(|_| {
+                Failure::usage(format!("--arch {name:?} is none of x86_64, aarch64 and all"))
+            })
+        };
         let mut selected = Selected { kernels: words(&self.kernels), ..Selected::default() };
         selected.scope.locked = self.locked;
+        selected.scope.arch = given(&self.arch).map(of_name).transpose()?;
         Ok(selected)
     }
 
@@ -92,6 +94,19 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+
+    #[rstest]
+    #[case("", Some(None))]
+    #[case("arm64", Some(Some(Arch::Aarch64)))]
+    #[case("x86_64\n", Some(Some(Arch::X86_64)))]
+    #[case("all", Some(Some(Arch::All)))]
+    #[case("riscv64", None)]
+    fn an_architecture_is_selected(#[case] arch: &str, #[case] expected: Option<Option<Arch>>) {
+        let (kernels, config) = (String::new(), String::new());
+        let choice = Choice { kernels, arch: arch.to_owned(), locked: false, config };
+        let selected = choice.selected().ok().map(|selected| selected.scope.arch);
+        assert_eq!(selected, expected);
+    }
 
     #[rstest]
     #[case("", &[])]
