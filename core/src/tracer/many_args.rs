@@ -19,9 +19,9 @@ use crate::{
 pub(super) const TRACER: Definition = Definition {
     name: "many_args",
     scenarios: &[
-        ("key_alloc", "8 arguments, two of them on the stack"),
-        ("ip_make_skb", "10 arguments, four of them on the stack"),
-        ("process_vm_rw", "7 arguments, one of them on the stack"),
+        ("key_alloc", "8 arguments, on x86-64 two of them on the stack"),
+        ("ip_make_skb", "10 arguments, on x86-64 four of them on the stack"),
+        ("process_vm_rw", "7 arguments, on x86-64 one of them on the stack"),
         ("get_user_pages", "8 arguments of `__get_user_pages`, where it has so many"),
     ],
     wants,

@@ -63,7 +63,7 @@ impl Termination for Exit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Tier {
-    /// The kernels that run when none is named.
+    /// The kernels that run when none is named, on machines of their architecture.
     Default,
     /// All other kernels.
     Extended,
@@ -90,7 +90,7 @@ pub enum Arch {
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Scope {
     /// Take the kernels of this tier when a release is given. Without it, those of the default tier, or
-    /// all kernels of a release that has none in it.
+    /// all kernels of a release whose architecture has none in it.
     #[arg(long)]
     pub tier: Option<Tier>,
     /// Take kernels of this architecture. Without it, those of this machine's, where the selectors match
@@ -107,8 +107,8 @@ pub struct Scope {
 /// The kernels to run, selected by options.
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Selected {
-    /// A kernel to boot: an id, a release (`5.10` selects every entry of it), a glob, `host`, `all`, or
-    /// the path of an image. Repeatable; without it, the kernels of the default tier.
+    /// A kernel to boot: an id, a release (`5.10`: its kernels of the default tier), a glob, `host`, `all`,
+    /// or the path of an image. Repeatable; without it, the kernels of the default tier.
     #[arg(long = "kernel", value_name = "SEL")]
     pub kernels: Vec<String>,
     /// What a release selects.
