@@ -4,8 +4,10 @@
 //! build gets only the variables listed here.
 
 use std::{
+    env,
     ffi::{OsStr, OsString},
     fmt::Write as _,
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -27,6 +29,19 @@ const FIXED: [(&str, &str); 5] = [
     ("KBUILD_BUILD_TIMESTAMP", "Thu Jan  1 00:00:00 UTC 1970"),
 ];
 
+/// A search path for libraries without the directories that cargo adds for what it runs: nothing of a
+/// kernel's build is there, and each checkout has others.
+fn without_cargo_s(path: &OsStr) -> Option<OsString> {
+    let is_profile = |dir: &Path| dir.join(".fingerprint").is_dir();
+    let is_own = |dir: &PathBuf| {
+        dir.ancestors().any(is_profile)
+            || dir.join("rustlib").is_dir()
+            || dir.iter().any(|part| part == "rustlib")
+    };
+    let left = env::split_paths(path).filter(|dir| !is_own(dir));
+    env::join_paths(left).ok().filter(|left| !left.is_empty())
+}
+
 /// The environment of a build.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Environment(Vec<(String, OsString)>);
@@ -34,14 +49,23 @@ pub(super) struct Environment(Vec<(String, OsString)>);
 impl Environment {
     /// The part of this process's environment that builds inherit.
     pub(super) fn of_this_process() -> Self {
-        Environment::of(std::env::vars_os())
+        Environment::of(env::vars_os())
     }
 
     fn of(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        let variables: Vec<_> = variables
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+            .collect();
+        let is_of_cargo = variables.iter().any(|(name, _)| name == "CARGO");
         let passed = variables.into_iter().filter_map(|(name, value)| {
-            let name = name.into_string().ok()?;
-            let is_passed = NEUTRAL.contains(&&*name) || COVERED.contains(&&*name);
-            is_passed.then_some((name, value))
+            if !NEUTRAL.contains(&&*name) && !COVERED.contains(&&*name) {
+                return None;
+            }
+            match is_of_cargo && name == "LD_LIBRARY_PATH" {
+                true => Some((name, without_cargo_s(&value)?)),
+                false => Some((name, value)),
+            }
         });
         let mut passed: Vec<_> = passed.collect();
         passed.sort();
@@ -103,6 +127,23 @@ mod tests {
         let mut expected = [&["COMPILER_PATH", "CPATH", "PATH"][..], &ours].concat();
         expected.sort();
         assert_eq!(set, expected);
+    }
+
+    #[test]
+    fn the_libraries_of_what_cargo_runs_make_no_other_kernel() {
+        let target = tempfile::tempdir().unwrap();
+        let debug = target.path().join("debug");
+        std::fs::create_dir_all(debug.join(".fingerprint")).unwrap();
+        let debug = debug.display();
+        let cargo_s = format!("{debug}/build/zstd-1/out:{debug}/deps:{debug}:/r/lib/rustlib/x/lib");
+        let identity = |path: &str, more: &[(&str, &str)]| {
+            environment(&[&[("LD_LIBRARY_PATH", path)], more].concat()).identity()
+        };
+        let by_cargo = [("CARGO", "/bin/cargo")];
+        assert_eq!(identity(&cargo_s, &by_cargo), "");
+        let with_own = format!("{cargo_s}:/opt/lib");
+        assert_eq!(identity(&with_own, &by_cargo), identity("/opt/lib", &[]));
+        assert_eq!(identity(&with_own, &[]), format!("LD_LIBRARY_PATH={with_own}\n"));
     }
 
     #[test]
