@@ -24,7 +24,7 @@ use kernlab_cli::Exit;
 use self::{
     crates::Tree,
     explained::{Explanations, FILE},
-    programs::{ProgramMutant, Programs},
+    programs::{Kernel, ProgramMutant, Programs},
     report::{Part, Report},
 };
 use crate::{
@@ -150,10 +150,20 @@ impl Campaign<'_> {
             Some(guest) => (guest, build::host_tool()?),
             None => build::after_setup(Consent::Ask, Purpose::Work)?,
         };
-        let kernels = match self.args.kernels.is_empty() {
+        let wanted = match self.args.kernels.is_empty() {
             true => KERNELS.map(str::to_owned).to_vec(),
             false => self.args.kernels.clone(),
         };
+        let known: Vec<Kernel> = serde_json::from_str(&tool.ask(&[
+            "kernels".into(),
+            "list".into(),
+            "--json".into(),
+        ])?)?;
+        let of_id = |id: &String| {
+            let kernel = known.iter().find(|kernel| kernel.id == *id).cloned();
+            kernel.with_context(|| format!("there is no kernel {id:?}: a mutant wants an id"))
+        };
+        let kernels = wanted.iter().map(of_id).collect::<Result<Vec<_>>>()?;
         let listed = tool.ask(&["run".into(), "--list".into()])?;
         let mut programs = Programs::prepare(place, &guest, kernels, scenarios(&listed))?;
         let mut part = Part::new("BPF programs", total, sample.len());
