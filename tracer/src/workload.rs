@@ -28,7 +28,8 @@ pub(crate) struct StoppedWorkload(Traced);
 /// A workload that is at work.
 pub(crate) struct RunningWorkload(Traced);
 
-/// The process, and what tells that it has stopped, or ended.
+/// The process, and what tells that it has stopped, or ended. When this is dropped, it is killed: what stays
+/// would be a process that the tracer left behind.
 struct Traced {
     child: Child,
     changes: SignalFd,
@@ -70,9 +71,9 @@ impl IdleWorkload {
 
 impl Drop for IdleWorkload {
     fn drop(&mut self) {
-        if let Some(Traced { mut child, .. }) = self.0.take() {
+        if let Some(traced) = &mut self.0 {
             // Its input ends, so it does; how doesn't matter.
-            let _ = child.wait();
+            let _ = traced.child.wait();
         }
     }
 }
@@ -109,9 +110,9 @@ impl RunningWorkload {
 
     /// Ends it in the middle of its actions.
     pub(crate) fn end(self) -> Result<()> {
-        let Traced { mut child, .. } = self.0;
-        child.kill().context("ending the workload")?;
-        child.wait().context("waiting for the workload")?;
+        let mut traced = self.0;
+        traced.child.kill().context("ending the workload")?;
+        traced.child.wait().context("waiting for the workload")?;
         Ok(())
     }
 
@@ -122,8 +123,9 @@ impl RunningWorkload {
 
     /// Lets a workload end whose actions are done, and takes its ground truth.
     pub(crate) fn ground_truth(self) -> Result<GroundTruth> {
-        let Traced { mut child, .. } = self.0;
-        kill(pid(&child), Signal::SIGCONT).context("releasing the workload")?;
+        let mut traced = self.0;
+        let child = &mut traced.child;
+        kill(pid(child), Signal::SIGCONT).context("releasing the workload")?;
         let mut text = String::new();
         child
             .stdout
@@ -151,6 +153,13 @@ impl Traced {
             WaitStatus::StillAlive => Ok(false),
             other => bail!("the workload did not stop itself, but: {other:?}"),
         }
+    }
+}
+
+impl Drop for Traced {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill().and_then(|()| self.child.wait());
     }
 }
 

@@ -164,6 +164,15 @@ fn a_broken_program_is_caught(
     assert!(diff.contains(shows), "{shows:?} is not in the diff:\n{diff}");
 }
 
+#[test]
+fn a_program_that_the_verifier_refuses_is_no_tracer_that_died() {
+    let mutation = ("inotify.bpf.c", "if (!event)\n\t\treturn 0;\n", "");
+    let report = run("inotify/rename_same_dir", Some(mutation));
+    let verdict = (report.outcome, report.reason);
+    assert_eq!(verdict, (Outcome::Fail, Some(Reason::VerifierRejected)), "{report:#?}");
+    assert!(report.message.starts_with("loading the inotify object"), "{}", report.message);
+}
+
 /// What is compiled here is what the build compiles: without a mutation, all is well.
 #[rstest]
 #[case("inotify/rename_same_dir")]
