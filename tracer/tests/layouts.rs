@@ -2,7 +2,7 @@
 //! tests plan from is still the kernel's.
 //!
 //! One test per kernel that is on this machine, and whose guests there are programs for: `cargo xtask
-//! kernels fetch all` brings all kernels, `cargo xtask guest --arch aarch64` makes the programs for arm64.
+//! kernels fetch all --arch all` brings all kernels, `cargo xtask guest --arch aarch64` makes the programs for arm64.
 //! The others are listed as ignored. Entries that differ from another in processors only have no test of
 //! their own.
 

@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 enum Job {
-    /// Compile all variants of C programs into the directory of their sources.
+    /// Compile C programs for either buffer with the plan's layout, and with `debug` for a ring buffer and
+    /// the kernel's type information, into the directory of their sources.
     Compile {
         sources: PathBuf,
         tracers: Vec<String>,
