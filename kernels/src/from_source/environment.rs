@@ -29,13 +29,13 @@ const FIXED: [(&str, &str); 5] = [
     ("KBUILD_BUILD_TIMESTAMP", "Thu Jan  1 00:00:00 UTC 1970"),
 ];
 
-/// A search path for libraries without the directories that cargo adds for what it runs: nothing of a
-/// kernel's build is there, and each checkout has others.
-fn without_cargo_s(path: &OsStr) -> Option<OsString> {
+/// A search path for libraries without the directories that cargo and rustup add for what they run: nothing of
+/// a kernel's build is there, and each checkout has others. `toolchain` is the end of rustup's.
+fn without_cargo_s(path: &OsStr, toolchain: Option<&Path>) -> Option<OsString> {
     let is_profile = |dir: &Path| dir.join(".fingerprint").is_dir();
     let is_own = |dir: &PathBuf| {
         dir.ancestors().any(is_profile)
-            || dir.join("rustlib").is_dir()
+            || toolchain.is_some_and(|toolchain| dir.ends_with(toolchain))
             || dir.iter().any(|part| part == "rustlib")
     };
     let left = env::split_paths(path).filter(|dir| !is_own(dir));
@@ -58,12 +58,14 @@ impl Environment {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
             .collect();
         let is_of_cargo = variables.iter().any(|(name, _)| name == "CARGO");
+        let toolchain = variables.iter().find(|(name, _)| name == "RUSTUP_TOOLCHAIN");
+        let toolchain = toolchain.map(|(_, name)| Path::new(name).join("lib"));
         let passed = variables.into_iter().filter_map(|(name, value)| {
             if !NEUTRAL.contains(&&*name) && !COVERED.contains(&&*name) {
                 return None;
             }
             match is_of_cargo && name == "LD_LIBRARY_PATH" {
-                true => Some((name, without_cargo_s(&value)?)),
+                true => Some((name, without_cargo_s(&value, toolchain.as_deref())?)),
                 false => Some((name, value)),
             }
         });
@@ -135,11 +137,13 @@ mod tests {
         let debug = target.path().join("debug");
         std::fs::create_dir_all(debug.join(".fingerprint")).unwrap();
         let debug = debug.display();
-        let cargo_s = format!("{debug}/build/zstd-1/out:{debug}/deps:{debug}:/r/lib/rustlib/x/lib");
+        let cargo_s = format!(
+            "{debug}/build/zstd-1/out:{debug}/deps:{debug}:/r/lib/rustlib/x/lib:/r/toolchains/1/lib"
+        );
         let identity = |path: &str, more: &[(&str, &str)]| {
             environment(&[&[("LD_LIBRARY_PATH", path)], more].concat()).identity()
         };
-        let by_cargo = [("CARGO", "/bin/cargo")];
+        let by_cargo = [("CARGO", "/bin/cargo"), ("RUSTUP_TOOLCHAIN", "1")];
         assert_eq!(identity(&cargo_s, &by_cargo), "");
         let with_own = format!("{cargo_s}:/opt/lib");
         assert_eq!(identity(&with_own, &by_cargo), identity("/opt/lib", &[]));
