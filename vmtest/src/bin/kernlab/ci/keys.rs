@@ -1,5 +1,7 @@
 //! `kernlab ci keys`: the names of caches.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use kernlab_cli::Exit;
 use kernlab_kernels::{Arch, Digest, Entry, Kernels, Silent};
@@ -35,15 +37,27 @@ pub(super) fn run(Arguments { choice }: &Arguments) -> Result<Exit, Failure> {
     };
     let entries = suite::run::entries(&kernels, &options, &project, &Silent)?;
     let locked = Digest::of(describe(&kernels, &entries).as_bytes());
-    let qemu = Binary::find(Arch::of_this_program().unwrap_or_default())
-        .map_err(|error| Failure::infrastructure(&error))?;
-    let machine = Checkpoints::of(kernels.store())
-        .circumstances(&qemu)
-        .map_err(|error| Failure::from(error).of("cannot read QEMU: "))?;
-    let saved =
-        Digest::of(format!("{locked}\n{machine}\n{}", env!("CARGO_PKG_VERSION")).as_bytes());
-    let Expected { accelerator, why } = accel::expected(kernels.store(), &qemu)
-        .map_err(|error| Failure::usage(error.to_string()))?;
+    let host = Arch::of_this_program().unwrap_or_default();
+    let mut archs: BTreeSet<Arch> = entries.iter().map(|entry| entry.arch).collect();
+    if archs.is_empty() {
+        archs.insert(host);
+    }
+    let mut saved = format!("{locked}\n{}", env!("CARGO_PKG_VERSION"));
+    let why = "the kernels are of another architecture".to_owned();
+    let mut expected = Expected { accelerator: Accelerator::Tcg, why };
+    for arch in archs {
+        let qemu = Binary::find(arch).map_err(|error| Failure::infrastructure(&error))?;
+        let machine = Checkpoints::of(kernels.store())
+            .circumstances(&qemu)
+            .map_err(|error| Failure::from(error).of("cannot read QEMU: "))?;
+        saved = format!("{saved}\n{machine}");
+        if arch == host {
+            expected = accel::expected(kernels.store(), &qemu)
+                .map_err(|error| Failure::usage(error.to_string()))?;
+        }
+    }
+    let saved = Digest::of(saved.as_bytes());
+    let Expected { accelerator, why } = expected;
     if accelerator == Accelerator::Tcg {
         output::notice(&format!(
             "no KVM on this machine ({why}): guests are emulated (TCG), which is slower; deadlines are \
