@@ -7,7 +7,7 @@ use std::{
     ffi::{OsStr, OsString},
     fs::{self, File},
     io::{self, Write as _},
-    os::fd::AsRawFd as _,
+    os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
     path::{self, Path, PathBuf},
     process::{self, Command, Stdio},
     time::SystemTime,
@@ -60,8 +60,14 @@ pub(super) fn tests(root: &Path, cargo: &OsStr, run: &Path) -> Tests {
 /// gives the binary's name to another file; cells are still started from the open one.
 fn opened(cells: &Path, binaries: &Path, run: &Path) -> io::Result<(PathBuf, File)> {
     let open = File::open(cells)?;
-    let mut list: Value = serde_json::from_slice(&fs::read(binaries)?)?;
     let place = format!("/proc/{}/fd/{}", process::id(), open.as_raw_fd());
+    // In a PID namespace of its own, this process has another number in a /proc from outside.
+    let [there, here] =
+        [fs::metadata(&place)?, open.metadata()?].map(|file| (file.dev(), file.ino()));
+    if there != here {
+        return Err(io::Error::other("this process is not the one in /proc"));
+    }
+    let mut list: Value = serde_json::from_slice(&fs::read(binaries)?)?;
     list["rust-binaries"][BINARY]["binary-path"] = json!(place);
     let binaries = run.join("binaries.json");
     fs::write(&binaries, list.to_string())?;

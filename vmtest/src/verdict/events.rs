@@ -112,7 +112,8 @@ pub(super) fn judge(scenario: &Scenario, record: &Record, golden: Golden<'_>) ->
                 still_loaded: *still_loaded,
             };
             let (verdict, diff) = compare(&observed, &done, missed, golden);
-            let confirmed = missed.lost == 0 && missed.skipped == 0 && done == observed;
+            let confirmed =
+                missed.lost == 0 && missed.excess == 0 && missed.skipped == 0 && done == observed;
             Judgement { events: Some(observed), diff, confirmed, ..judgement(verdict) }
         }
     }

@@ -227,18 +227,23 @@ impl Programs {
         if changed.is_empty() {
             return Ok(Verdict::SameObject);
         }
+        let mut any_ran = false;
         for (tracer, variant, object) in changed {
             let cells = self.passing(of.language, &tracer, variant)?;
+            any_ran |= !cells.is_empty();
             match self.notice(&object, &cells)? {
                 Noticed::By(cell) => return Ok(Verdict::Killed(cell)),
                 Noticed::NotJudged(why) => return Ok(Verdict::NotJudged(why)),
                 Noticed::ByNone => {}
             }
         }
+        if !any_ran {
+            return Ok(Verdict::NotJudged("no cell of these kernels loads it".to_owned()));
+        }
         Ok(Verdict::Survived)
     }
 
-    /// The objects that are others with the mutant, ready to be loaded. Code that both variants share is run
+    /// The objects that are others with the mutant, ready to be loaded. Code that all variants share is run
     /// with a ring buffer only, except by the scenarios that are about perf buffers.
     fn changed(&self, of: &ProgramMutant) -> Result<Vec<(String, Variant, PathBuf)>> {
         let tracers = self.tracers_of(&of.file);

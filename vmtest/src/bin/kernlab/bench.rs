@@ -194,13 +194,18 @@ fn suites(subject: &Subject, config: Option<&Path>, suite: &Option<String>) -> R
     publish(&report, subject.measuring.json.as_deref())
 }
 
+/// What a selector means where nothing is said of tiers.
+fn default_tier(selector: &str) -> Selection {
+    Selection { selectors: vec![selector.to_owned()], ..Selection::default() }
+}
+
 fn boot(arguments: &Guests) -> Result<(), Failure> {
     let kernels = Kernels::open()?;
     let guest = arguments.measuring.guest.dir(&kernels)?;
     // In the order in which they are named.
     let mut entries: Vec<Entry> = Vec::new();
     for selector in &arguments.kernels {
-        let more = kernels.select(&Selection::of(std::slice::from_ref(selector)))?.entries;
+        let more = kernels.select(&default_tier(selector))?.entries;
         entries
             .extend(more.into_iter().filter(|entry| !entries.contains(entry)).collect::<Vec<_>>());
     }
@@ -220,8 +225,7 @@ fn boot(arguments: &Guests) -> Result<(), Failure> {
 fn measure(benchmark: Benchmark, arguments: &Subject) -> Result<(), Failure> {
     let kernels = Kernels::open()?;
     let guest = arguments.measuring.guest.dir(&kernels)?;
-    let selection = Selection::of(std::slice::from_ref(&arguments.kernel));
-    let entries = kernels.select(&selection)?.entries;
+    let entries = kernels.select(&default_tier(&arguments.kernel))?.entries;
     let [entry] = entries.as_slice() else {
         let message =
             format!("{:?} selects {} kernels: name exactly one", arguments.kernel, entries.len());
