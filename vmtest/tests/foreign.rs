@@ -195,8 +195,8 @@ fn a_shell_runs_a_script() {
 }
 
 #[rstest]
-#[case("cc", "x86_64 on 6.1\n")]
-#[case(COMPILER, "aarch64 on 6.1\n")]
+#[case("cc", "x86_64 on 6.1.\n")]
+#[case(COMPILER, "aarch64 on 6.1.\n")]
 fn a_release_means_the_kernel_that_runs_the_program(
     #[case] compiler: &str,
     #[case] expected: &str,
