@@ -93,7 +93,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
         scenarios,
         judge: Judge::default(),
         usual: BTreeMap::new(),
-        summary: Summary { seed, ..Summary::default() },
+        summary: Summary { seed, again: args.again(seed), ..Summary::default() },
     };
     soak.all().context("the soak could not go on")?;
     let Summary { errors, .. } = &soak.summary;
@@ -103,6 +103,17 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
         .with_context(|| format!("failed to write {}", path.display()))?;
     println!("\n{}\nreport: {}", soak.summary.table(), path.display());
     Ok(exit)
+}
+
+impl Args {
+    /// The command that makes the decisions of this seed: they depend on the kernels too, and on whether
+    /// all faults are signals.
+    fn again(&self, seed: u64) -> String {
+        let kills = self.kills.map(|kills| format!(" --kills {kills}"));
+        let kernels = self.kernels.iter().map(|id| format!(" --kernel {id}"));
+        let rest: String = kills.into_iter().chain(kernels).collect();
+        format!("cargo xtask soak --seed {seed}{rest}")
+    }
 }
 
 struct Soak<'a> {

@@ -10,6 +10,8 @@ use super::{round::Outcome, verdict::Judged, watch::Seen};
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Summary {
     pub(super) seed: u64,
+    /// The command that makes the same random decisions; a round's number is missing.
+    pub(super) again: String,
     pub(super) seconds: u64,
     pub(super) rounds: u64,
     /// By kind of work.
@@ -44,7 +46,7 @@ pub(super) struct Counts {
 /// Something that must not be.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Error {
-    /// The round, which `--seed` and `--round` run again.
+    /// The round, which the command and `--round` run again.
     pub(super) round: u64,
     pub(super) work: String,
     pub(super) fault: String,
@@ -129,11 +131,6 @@ impl Summary {
                 seen.most_descriptors,
             );
         }
-        for Error { round, work, fault, what } in &self.errors {
-            let _ = writeln!(text, "\nround {round}: {work}, {fault}:\n    {what}");
-            let seed = self.seed;
-            let _ = writeln!(text, "    again: cargo xtask soak --seed {seed} --round {round}");
-        }
         let _ = write!(
             text,
             "\n{} rounds in {} s, {} errors (seed {})",
@@ -142,6 +139,11 @@ impl Summary {
             self.errors.len(),
             self.seed
         );
+        // Last, because that is what a log of CI shows.
+        for Error { round, work, fault, what } in &self.errors {
+            let _ = write!(text, "\n\nround {round}: {work}, {fault}:\n    {what}");
+            let _ = write!(text, "\n    again: {} --round {round}", self.again);
+        }
         text
     }
 }
@@ -159,8 +161,13 @@ mod tests {
 
     #[test]
     fn a_summary_as_a_table() {
-        let mut summary =
-            Summary { seed: 7, rounds: 3, store_before: 100 << 20, ..Summary::default() };
+        let mut summary = Summary {
+            seed: 7,
+            again: "cargo xtask soak --seed 7".to_owned(),
+            rounds: 3,
+            store_before: 100 << 20,
+            ..Summary::default()
+        };
         let round = |judged: &[Judged], wrong: &[&str]| Outcome {
             struck: true,
             judged: judged.to_vec(),
