@@ -4,7 +4,10 @@ mod archive;
 
 use std::{io, time::Duration};
 
-use kernlab_core::btf::BtfError;
+use kernlab_core::{
+    btf::BtfError,
+    outcome::{Outcome, Reason},
+};
 use serde::de::DeserializeOwned;
 
 pub use self::archive::{Archive, How, of, of_kernel};
@@ -61,6 +64,23 @@ pub enum DossierError {
     /// The kernel's BTF is not valid.
     #[error("the BTF of {0} is not valid")]
     Btf(String, #[source] BtfError),
+}
+
+impl DossierError {
+    /// The reason's code, unless it is the kernel that can't be examined.
+    pub(crate) fn reason(&self) -> Option<Reason> {
+        match self {
+            DossierError::Kernel(error) => Some(error.reason()),
+            DossierError::Machine(error) => Some(error.reason()),
+            DossierError::Guest(error) => {
+                (error.outcome() == Outcome::Infra).then(|| error.reason())
+            }
+            DossierError::Store(_) | DossierError::Read { .. } => Some(Reason::HostIo),
+            DossierError::Examination { .. } | DossierError::Splat(_) | DossierError::Btf(..) => {
+                None
+            }
+        }
+    }
 }
 
 impl From<LabError> for DossierError {

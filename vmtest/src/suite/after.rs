@@ -124,6 +124,7 @@ pub fn run(
         btf,
         backend: None,
         dossier: None,
+        missing: None,
         whole: None,
         more: &more,
     };

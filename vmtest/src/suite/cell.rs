@@ -81,6 +81,8 @@ pub(crate) struct SuiteCell<'a> {
     /// Everything that the kernel has, if a prediction is to be made for a BPF object, or a suite names
     /// any function in an expectation.
     pub(crate) whole: Option<&'a Arc<Whole>>,
+    /// Why one of them is missing, if it had to be there.
+    pub(crate) missing: Option<&'a Verdict>,
     /// Archives that the guest gets beside those of the suite.
     pub(crate) more: &'a [InjectedFile],
 }
@@ -191,6 +193,7 @@ fn attempt(
         golden,
         dossier: cell.dossier.cloned(),
         whole: cell.whole.cloned(),
+        missing: cell.missing.cloned(),
         allow: setting.allow.clone(),
         memory_mib: planned.bootable.machine.memory_mib,
         proposes: setting.proposals.is_some(),

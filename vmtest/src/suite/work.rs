@@ -31,8 +31,16 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(super) struct ReadyKernel {
     pub(super) kernel: Unpacked,
+    known: Known,
+}
+
+/// What is known of a kernel, if a suite asks for it.
+#[derive(Clone, Debug, Default)]
+struct Known {
     dossier: Option<Dossier>,
     whole: Option<Arc<Whole>>,
+    /// Why something is missing that a suite asks for.
+    missing: Option<Verdict>,
 }
 
 /// A kernel, or why there is none. `None`: it is not known yet.
@@ -101,8 +109,8 @@ impl Work<'_> {
                 Verdict::because(Outcome::Unavailable, error.reason(), chain(&error))
             });
             let ready = prepared.map(|kernel| {
-                let (dossier, whole) = self.dossier(at, &kernel);
-                ReadyKernel { kernel, dossier, whole }
+                let known = self.known(at, &kernel);
+                ReadyKernel { kernel, known }
             });
             self.kernels()[at] = Some(ready);
             self.changed.notify_all();
@@ -111,7 +119,7 @@ impl Work<'_> {
 
     /// The kernel's dossier, if a suite on it asks for its features, and everything that the kernel has,
     /// if a prediction is to be made for a BPF object, or a suite asks for any function.
-    fn dossier(&self, at: usize, kernel: &Unpacked) -> (Option<Dossier>, Option<Arc<Whole>>) {
+    fn known(&self, at: usize, kernel: &Unpacked) -> Known {
         let here = self.task.cells.iter().filter(|cell| cell.entry == at);
         let suites: Vec<_> = here.map(|cell| &self.task.suites[cell.suite]).collect();
         let asks = |suite: &&Suite| {
@@ -121,25 +129,26 @@ impl Work<'_> {
             |suite: &&Suite| matches!(suite.subject, Subject::Object(_)) || asks(suite);
         let predicts = suites.iter().copied().any(|suite| needs_whole(&suite));
         if !predicts && suites.iter().all(|suite| suite.expect.is_empty()) {
-            return (None, None);
+            return Known::default();
         }
         let entry = &self.task.entries[at];
         let Setting { kernels, guest, cold, .. } = self.task.setting;
         let how = How { guest, cold, refresh: false };
-        let failed = |error: DossierError| {
-            self.task.show.notice(&format!("{}: no dossier: {}", entry.id, chain(&error)));
+        let mut known = Known::default();
+        let mut fill = || -> Result<(), DossierError> {
+            let archive = dossier::of_kernel(kernels, kernel.clone(), how, self.task.show)?;
+            let whole = predicts.then(|| archive.whole(kernels, how, self.task.show));
+            known.dossier = Some(archive.dossier);
+            known.whole = whole.transpose()?.map(Arc::new);
+            Ok(())
         };
-        match dossier::of_kernel(kernels, kernel.clone(), how, self.task.show) {
-            Ok(archive) => {
-                let whole = predicts.then(|| archive.whole(kernels, how, self.task.show));
-                let whole = whole.and_then(|whole| whole.map_err(failed).ok());
-                (Some(archive.dossier), whole.map(Arc::new))
-            }
-            Err(error) => {
-                failed(error);
-                (None, None)
-            }
+        if let Err(error) = fill() {
+            let why = format!("no dossier: {}", chain(&error));
+            self.task.show.notice(&format!("{}: {why}", entry.id));
+            let reason = error.reason().unwrap_or(Reason::ExpectationUndecided);
+            known.missing = Some(Verdict::because(Outcome::Infra, reason, why));
         }
+        known
     }
 
     /// Runs cells until none is left. Cells of kernels that are ready come first.
@@ -218,8 +227,9 @@ impl Work<'_> {
             kernel: &ready.kernel,
             btf: planned.btf,
             backend: planned.backend,
-            dossier: ready.dossier.as_ref(),
-            whole: ready.whole.as_ref(),
+            dossier: ready.known.dossier.as_ref(),
+            whole: ready.known.whole.as_ref(),
+            missing: ready.known.missing.as_ref(),
             more: &[],
         };
         let mut first = true;

@@ -44,6 +44,8 @@ pub(crate) struct SuiteFindings<'a> {
     pub(crate) golden: Option<&'a str>,
     /// What is known of the kernel, if the suite expects something of some kernels.
     pub(crate) kernel: Option<Asked<'a>>,
+    /// Why not all of that is known.
+    pub(crate) unknown: Option<&'a Verdict>,
     pub(crate) policy: SplatPolicy<'a>,
     /// The guest's memory in mebibytes.
     pub(crate) memory_mib: u32,

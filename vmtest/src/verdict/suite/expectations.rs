@@ -29,9 +29,14 @@ pub(super) fn of_expectations(findings: &SuiteFindings<'_>, verdict: Verdict) ->
             Ok(false) => {}
             Ok(true) => return of_expectation(expectation, verdict),
             Err(why) => {
+                // What went wrong with the kernel's dossier outranks that it is not there.
+                let (reason, why) = match findings.unknown {
+                    Some(Verdict { reason: Some(reason), message, .. }) => (*reason, message),
+                    _ => (Reason::ExpectationUndecided, &why),
+                };
                 let when = expectation.when.text();
                 let message = format!("whether `{when}` holds on this kernel is unknown: {why}");
-                return Verdict::because(Outcome::Infra, Reason::ExpectationUndecided, message);
+                return Verdict::because(Outcome::Infra, reason, message);
             }
         }
     }

@@ -73,6 +73,16 @@ fn output(exit: Exit, stdout: &str, stderr: &str) -> JobOutput {
 }
 
 fn judge(suite: &Suite, reports: &[SuiteReport], output: JobOutput, log: &str) -> SuiteJudgement {
+    judge_without_dossier(suite, reports, output, log, None)
+}
+
+fn judge_without_dossier(
+    suite: &Suite,
+    reports: &[SuiteReport],
+    output: JobOutput,
+    log: &str,
+    unknown: Option<&Verdict>,
+) -> SuiteJudgement {
     let line = |report| serde_json::to_string(report).unwrap() + "\n";
     let observed = Observed::read(reports.iter().map(line).collect::<String>().as_bytes());
     let (kernel_log, console) = (log.to_owned(), String::new());
@@ -83,6 +93,7 @@ fn judge(suite: &Suite, reports: &[SuiteReport], output: JobOutput, log: &str) -
         object: None,
         golden: Some(EVENT),
         kernel: None,
+        unknown,
         memory_mib: 256,
         policy: SplatPolicy { expected: None, allow: &AllowList::default() },
     })
@@ -203,16 +214,25 @@ fn a_splat_outranks_everything_that_the_tracer_did() {
     }
 }
 
-#[test]
-fn a_kernel_without_a_dossier_can_be_expected_of_nothing() {
+#[rstest]
+#[case::nothing_is_told_of_it(None, Reason::ExpectationUndecided)]
+#[case::its_guest_was_lost(Some(Reason::QemuFailed), Reason::QemuFailed)]
+fn a_kernel_without_a_dossier_can_be_expected_of_nothing(
+    #[case] failed: Option<Reason>,
+    #[case] expected: Reason,
+) {
     let text = "[[suite]]\nname = \"a\"\nrun = [\"a\"]\nexpect = [{ when = \"btf\", outcome = \
                 \"fail\", reason = \"known\" }]\n";
     let path = std::path::Path::new("kernlab.toml");
     let project = Project::parse(path, text).unwrap();
     let reports = course(vec![ended(End::Code(1), Cause::Itself)]);
     let output = output(Exit::Code(0), "", "");
-    let SuiteJudgement { verdict, .. } = judge(&project.suites[0], &reports, output, QUIET);
-    assert_eq!(verdict.reason, Some(Reason::ExpectationUndecided), "{}", verdict.message);
+    let unknown = failed.map(|reason| Verdict::because(Outcome::Infra, reason, "QEMU ended"));
+    let SuiteJudgement { verdict, .. } =
+        judge_without_dossier(&project.suites[0], &reports, output, QUIET, unknown.as_ref());
+    assert_eq!((verdict.outcome, verdict.reason), (Outcome::Infra, Some(expected)), "{verdict:?}");
+    let why = if failed.is_some() { "QEMU ended" } else { "no dossier" };
+    assert!(verdict.message.ends_with(why), "{}", verdict.message);
 }
 
 #[test]
