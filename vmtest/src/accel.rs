@@ -94,7 +94,7 @@ pub fn decide(
     }
     let finding = probe::boot(qemu, kernel.arch, kernel.image.fastest(), &image.path)
         .map_err(AccelError::Probe)?;
-    if finding != Finding::Mute {
+    if finding.is_certain() {
         memory.remember(&circumstances, Decision { accelerator: finding.accelerator() });
     }
     Ok(AccelChoice { accelerator: finding.accelerator(), news: news_of(&finding) })
@@ -175,10 +175,9 @@ fn news_of(finding: &Finding) -> Option<String> {
         }
         Finding::Refused(diagnostics) => format!("does not work ({diagnostics})"),
     };
-    Some(format!(
-        "{KVM} exists but {found}: guests run without acceleration (TCG); \
-         remembered until the next boot"
-    ))
+    let until =
+        if finding.is_certain() { "; remembered until the next boot" } else { " this time" };
+    Some(format!("{KVM} exists but {found}: guests run without acceleration (TCG){until}"))
 }
 
 #[cfg(test)]

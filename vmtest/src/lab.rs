@@ -18,7 +18,6 @@ mod memory;
 
 use std::{path::PathBuf, time::Duration};
 
-pub(crate) use self::memory::for_each_page;
 pub use self::{
     checkpoint::Checkpoint,
     cpu_time::CpuTime,
@@ -27,6 +26,7 @@ pub use self::{
     job::{Exit, Job, JobOutput, Limits, Stream, TerminalSize},
     keyboard::Keyboard,
 };
+pub(crate) use self::{machine::was_terminated, memory::for_each_page};
 use crate::qemu::{Accelerator, Binary, MachineSpec};
 
 /// The timeout of a boot. Measured with acceleration: well under a second.

@@ -10,7 +10,6 @@ mod process;
 mod spawner;
 mod x86_64;
 
-pub(crate) use self::x86_64::is_measured;
 pub use self::{
     arguments::{Accelerator, InjectedFile, MachineSpec, Memory, Port, Verbosity, Wiring},
     binary::{Binary, BinaryError, QEMU_VARIABLE},
@@ -19,3 +18,4 @@ pub use self::{
     monitor::{Monitor, MonitorError},
     process::{Process, SpawnError, Spawned},
 };
+pub(crate) use self::{binary::NoSandbox, x86_64::is_measured};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     accel::memory::{Circumstances, Memory},
-    qemu::Binary,
+    qemu::{Binary, NoSandbox},
 };
 
 /// The environment variable that turns the sandbox off.
@@ -38,13 +38,15 @@ pub(crate) fn decide(store: &Store, arch: Arch, qemu: Binary) -> (Binary, Option
         return (if works { qemu } else { qemu.without_sandbox() }, None);
     }
     let tried = qemu.try_sandbox();
-    memory.remember(&circumstances, Decision { works: tried.is_ok() });
+    if tried.as_ref().map_or_else(|no| no.is_certain, |()| true) {
+        memory.remember(&circumstances, Decision { works: tried.is_ok() });
+    }
     match tried {
         Ok(()) => (qemu, None),
-        Err(why) => {
+        Err(NoSandbox { why, is_certain }) => {
+            let until = if is_certain { "; remembered until the next boot" } else { " this time" };
             let news = format!(
-                "{} has no sandbox that works here ({why}): guests run without it; remembered until the \
-                 next boot",
+                "{} has no sandbox that works here ({why}): guests run without it{until}",
                 qemu.path().display()
             );
             (qemu.without_sandbox(), Some(news))
@@ -66,5 +68,16 @@ mod tests {
         let news = news.unwrap();
         assert!(news.starts_with("/bin/ls has no sandbox that works here ("), "{news}");
         assert_eq!(decide(&store, Arch::X86_64, qemu()), (qemu().without_sandbox(), None));
+    }
+
+    #[test]
+    fn a_trial_that_tells_nothing_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().join("store")).unwrap();
+        for _ in 0..2 {
+            let (_, news) = decide(&store, Arch::X86_64, Binary::at("/nonexistent"));
+            let news = news.unwrap();
+            assert!(news.ends_with("guests run without it this time"), "{news}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::{fs::File, io, path::Path, time::Duration};
 use kernlab_kernels::Arch;
 
 use crate::{
-    lab::{Bootable, Guest, LabError},
+    lab::{Bootable, Guest, LabError, was_terminated},
     qemu::{Accelerator, Binary, MachineSpec, Verbosity},
 };
 
@@ -33,6 +33,16 @@ impl Finding {
         match self {
             Finding::Runs => Accelerator::Kvm,
             Finding::Silent(_) | Finding::Mute | Finding::Refused(_) => Accelerator::Tcg,
+        }
+    }
+
+    /// Whether it holds until the next boot. QEMU says why it refuses; if it says nothing, or that a
+    /// signal ended it, that was done to it from outside.
+    pub(super) fn is_certain(&self) -> bool {
+        match self {
+            Finding::Runs | Finding::Silent(_) => true,
+            Finding::Mute => false,
+            Finding::Refused(said) => !said.trim().is_empty() && !was_terminated(said),
         }
     }
 }
@@ -119,5 +129,15 @@ mod tests {
     #[case("echo 'failed to initialize kvm' >&2; exit 1", Finding::Refused("failed to initialize kvm".to_owned()))]
     fn findings_are_told_apart(#[case] script: &str, #[case] expected: Finding) {
         assert_eq!(find(script), expected);
+    }
+
+    #[rstest]
+    #[case::it_says_why("echo no >&2; exit 1", true)]
+    #[case::killed("kill -KILL $$", false)]
+    #[case::terminated("echo 'qemu: terminating on signal 15 from pid 1' >&2", false)]
+    fn a_qemu_that_was_ended_from_outside_tells_nothing(#[case] script: &str, #[case] tells: bool) {
+        let found = find(script);
+        assert!(matches!(found, Finding::Refused(_)), "{found:?}");
+        assert_eq!(found.is_certain(), tells, "{found:?}");
     }
 }

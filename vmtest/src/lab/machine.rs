@@ -407,7 +407,7 @@ impl Machine {
 
 /// Whether a signal told QEMU to end. It then exits with 0, as if its guest had powered off:
 /// qemu_system_shutdown in QEMU's system/runstate.c prints this.
-fn was_terminated(diagnostics: &str) -> bool {
+pub(crate) fn was_terminated(diagnostics: &str) -> bool {
     diagnostics.lines().any(|line| line.contains(": terminating on signal "))
 }
 

@@ -4,13 +4,17 @@ use std::{
     env,
     ffi::OsStr,
     io::{self, Write as _},
+    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
 };
 
 use kernlab_kernels::Arch;
-use nix::unistd::{AccessFlags, access};
+use nix::{
+    sys::signal::Signal,
+    unistd::{AccessFlags, access},
+};
 use wait_timeout::ChildExt as _;
 
 use super::hardware::Hardware;
@@ -32,6 +36,15 @@ pub struct Binary {
     path: PathBuf,
     /// Whether its guests run in its sandbox.
     sandbox: bool,
+}
+
+/// Why QEMU's guests can't run in its sandbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NoSandbox {
+    pub(crate) why: String,
+    /// Whether QEMU refused. Otherwise it was ended from outside or did not run, which tells nothing of
+    /// its sandbox.
+    pub(crate) is_certain: bool,
 }
 
 /// No usable QEMU was found.
@@ -120,7 +133,7 @@ impl Binary {
 
     /// Starts it without a guest in its sandbox, and ends it. Returns what it says if it can't: it
     /// was built without a sandbox, or its host's kernel has none.
-    pub(crate) fn try_sandbox(&self) -> Result<(), String> {
+    pub(crate) fn try_sandbox(&self) -> Result<(), NoSandbox> {
         const SMALLEST: [&str; 8] = [
             "-nodefaults",
             "-no-user-config",
@@ -138,19 +151,26 @@ impl Binary {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn();
-        let mut child = spawned.map_err(|error| error.to_string())?;
+        let unknown = |why: String| NoSandbox { why, is_certain: false };
+        let mut child = spawned.map_err(|error| unknown(error.to_string()))?;
         let asked = child.stdin.take().map_or(Ok(()), |mut input| input.write_all(b"quit\n"));
         let ended = child.wait_timeout(SANDBOX_TRIAL);
         // It does not outlive the trial.
         let _ = child.kill();
-        let output = child.wait_with_output().map_err(|error| error.to_string())?;
+        let output = child.wait_with_output().map_err(|error| unknown(error.to_string()))?;
         match (asked, ended) {
             (Ok(()), Ok(Some(status))) if status.success() => Ok(()),
-            (_, Ok(None)) => Err(format!("it did not end within {} s", SANDBOX_TRIAL.as_secs())),
+            (_, Ok(None)) => {
+                Err(unknown(format!("it did not end within {} s", SANDBOX_TRIAL.as_secs())))
+            }
             (_, Ok(Some(_))) | (_, Err(_)) => {
                 let said = String::from_utf8_lossy(&output.stderr);
                 let last = said.lines().rfind(|line| !line.trim().is_empty());
-                Err(last.map_or_else(|| output.status.to_string(), str::to_owned))
+                let why = last.map_or_else(|| output.status.to_string(), str::to_owned);
+                // The sandbox ends a program with SIGSYS.
+                let by_others = |signal: i32| signal != Signal::SIGSYS as i32;
+                let is_certain = !output.status.signal().is_some_and(by_others);
+                Err(NoSandbox { why, is_certain })
             }
         }
     }
@@ -176,6 +196,10 @@ fn is_executable(path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+
+    use rstest::rstest;
+
     use super::*;
 
     fn find_in(named: Option<&str>, search: Option<&str>) -> Result<Binary, BinaryError> {
@@ -202,10 +226,23 @@ mod tests {
     fn a_program_that_is_no_qemu_has_no_sandbox() {
         // It does not know the options, and says so.
         let refused = Binary::at("/bin/ls").try_sandbox().unwrap_err();
-        assert!(refused.contains("ls"), "{refused}");
+        assert!(refused.why.contains("ls") && refused.is_certain, "{refused:?}");
         let missing = Binary::at("/nonexistent").try_sandbox().unwrap_err();
-        assert!(missing.contains("No such file"), "{missing}");
+        assert!(missing.why.contains("No such file") && !missing.is_certain, "{missing:?}");
         assert_eq!(Binary::at("/bin/ls").without_sandbox().confinement(), [""; 0]);
+    }
+
+    #[rstest]
+    #[case::from_outside("KILL", false)]
+    #[case::by_the_sandbox("SYS", true)]
+    fn a_signal_tells_of_the_sandbox_if_it_is_its_own(#[case] signal: &str, #[case] tells: bool) {
+        let dir = tempfile::tempdir().unwrap();
+        let qemu = dir.path().join("qemu");
+        fs::write(&qemu, format!("#!/bin/sh\nkill -{signal} $$\n")).unwrap();
+        fs::set_permissions(&qemu, fs::Permissions::from_mode(0o755)).unwrap();
+        let refused = Binary::at(qemu).try_sandbox().unwrap_err();
+        assert_eq!(refused.is_certain, tells, "{refused:?}");
+        assert!(refused.why.starts_with("signal: "), "{refused:?}");
     }
 
     #[test]
