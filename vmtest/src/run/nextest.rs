@@ -68,6 +68,9 @@ impl Nextest<'_> {
             .and_then(|log| Ok((log.try_clone()?, log)))
             .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
         let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+        // Before anything that takes time: a signal that comes earlier would end nothing.
+        let interruptions = Interruptions::catch()
+            .map_err(|error| format!("cannot listen for signals: {error}"))?;
         let tests = prebuilt::tests(self.root, &cargo, self.run);
         let mut command = Command::new(&cargo);
         command
@@ -95,8 +98,6 @@ impl Nextest<'_> {
         let life = Life::begin()
             .and_then(|life| life.give(&mut command).map(|()| life))
             .map_err(|error| format!("cannot make a connection to the cells: {error}"))?;
-        let interruptions = Interruptions::catch()
-            .map_err(|error| format!("cannot listen for signals: {error}"))?;
         let mut nextest = command
             .spawn()
             .map_err(|error| format!("cannot start {}: {error}", cargo.display()))?;
