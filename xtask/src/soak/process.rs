@@ -101,9 +101,20 @@ pub(super) fn marked(mark: &str) -> Vec<Process> {
         let environment = fs::read(process.path().join("environ")).ok()?;
         let is_marked = environment.split(|&byte| byte == 0).any(|it| it == entry.as_bytes());
         let name = is_marked.then(|| executable(&process.path())).flatten()?;
-        Some(Process { pid, role: Role::of(&name), name })
+        // What a process starts is a copy of it, until it executes another program.
+        let is_copy =
+            parent(&process.path()).and_then(|it| executable(&it)).as_ref() == Some(&name);
+        let role = if is_copy { Role::Other } else { Role::of(&name) };
+        Some(Process { pid, role, name })
     });
     found.collect()
+}
+
+/// The directory of a process's parent: `ppid` in proc_pid_stat(5).
+fn parent(process: &Path) -> Option<PathBuf> {
+    let stat = fs::read_to_string(process.join("stat")).ok()?;
+    let (_, after_name) = stat.rsplit_once(") ")?;
+    Some(Path::new("/proc").join(after_name.split(' ').nth(1)?))
 }
 
 /// The name of a process's executable, whose file may have been replaced.
@@ -148,6 +159,13 @@ mod tests {
     #[case("sh", Role::Other)]
     fn roles(#[case] executable: &str, #[case] role: Role) {
         assert_eq!(Role::of(executable), role);
+    }
+
+    #[test]
+    fn a_process_has_a_parent() {
+        let us = format!("/proc/{}", std::process::id());
+        let expected = format!("/proc/{}", std::os::unix::process::parent_id());
+        assert_eq!(parent(Path::new(&us)).unwrap(), Path::new(&expected));
     }
 
     #[test]
