@@ -165,7 +165,9 @@ fn make(release: &str, tools: Tools, headers: Option<&str>) -> Invocation {
 /// What scripts of packages would have made. Without /etc/localtime, a tool that prints times looks for that
 /// file with every line; a tracer of openat(2) then sees itself, without end.
 const LINKS: &str = "ln -s /usr/share/zoneinfo/Etc/UTC \"$1\"/etc/localtime; \
-                     ln -s mawk \"$1\"/usr/bin/awk";
+                     ln -s mawk \"$1\"/usr/bin/awk; \
+                     for file in passwd group; do \
+                     cp \"$1\"/usr/share/base-passwd/$file.master \"$1\"/etc/$file; done";
 
 /// Makes `/bin`, `/lib` and `/sbin` links, which no package does.
 const MERGED: &str = "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr";
