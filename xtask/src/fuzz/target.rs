@@ -38,7 +38,7 @@ pub(super) const TARGETS: [Target; 16] = [
             "fixtures/suites",
             "vmtest/src/suite/init",
             "vmtest/src/suite/manifest/tests",
-            "vmtest/tests/suites",
+            "vmtest/tests/all/suites",
         ],
     ),
     target("matrix", 16, &["kernels.toml", "kernels.lock", "kernels/kconfig"]),

@@ -93,9 +93,9 @@ impl Place {
         Ok(())
     }
 
-    /// The suites of `vmtest/tests/suites`, already built.
+    /// The suites of `vmtest/tests/all/suites`, already built.
     fn make_project(&self, root: &Path) -> Result<()> {
-        let (from, project) = (root.join("vmtest/tests/suites"), self.project());
+        let (from, project) = (root.join("vmtest/tests/all/suites"), self.project());
         for file in ["tracer.c", "well.snap"] {
             fs::copy(from.join(file), project.join(file)).with_context(|| file.to_owned())?;
         }

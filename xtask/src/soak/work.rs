@@ -6,7 +6,7 @@ use fastrand::Rng;
 
 use super::verdict::{Cell, Judged, Right, exit_code};
 
-/// A suite of `vmtest/tests/suites/kernlab.toml`, and its verdict on every kernel.
+/// A suite of `vmtest/tests/all/suites/kernlab.toml`, and its verdict on every kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Suite {
     pub(super) name: &'static str,
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn the_suites_are_there() {
-        let path = crate::workspace::root().join("vmtest/tests/suites/kernlab.toml");
+        let path = crate::workspace::root().join("vmtest/tests/all/suites/kernlab.toml");
         let text = std::fs::read_to_string(path).unwrap();
         for suite in SUITES {
             assert!(text.contains(&format!("name = \"{}\"", suite.name)), "{suite:?}");

@@ -1,5 +1,5 @@
-//! What a hostile program of a guest does to the host: the rows of `vmtest/tests/hostile.rs` and
-//! `vmtest/tests/broken.rs`.
+//! What a hostile program of a guest does to the host: the rows of `vmtest/tests/all/hostile.rs` and
+//! `vmtest/tests/all/broken.rs`.
 //!
 //! A program of a guest is root there, so it can do whatever the agent can. It does not need to ask:
 //! it stops the agent and speaks in its place.

@@ -2,7 +2,7 @@
 
 use kernlab_kernels::{Arch, Kernels, Silent, State, Suitability, examine};
 
-use crate::workbench::kernel;
+use super::workbench::kernel;
 
 #[test]
 fn the_list_of_options_holds_for_kernels_that_work() {

@@ -10,7 +10,7 @@ use std::{
 
 use kernlab_vmtest::lab::{BOOT_TIMEOUT, Guest};
 
-use crate::workbench::{guest, machine};
+use super::workbench::{guest, machine};
 
 /// Set in the process that the test kills.
 const VICTIM: &str = "KERNLAB_TEST_VICTIM";
@@ -46,7 +46,7 @@ fn a_guest_that_is_dropped_is_gone() {
 fn a_guest_may_move_to_a_thread_that_outlives_the_one_that_started_it() {
     let booted = thread::spawn(guest).join().unwrap();
     let mut guest = booted;
-    let output = guest.run(&crate::workbench::fault_agent(&["exit", "7"])).unwrap();
+    let output = guest.run(&super::workbench::fault_agent(&["exit", "7"])).unwrap();
     assert_eq!(output.exit, kernlab_vmtest::lab::Exit::Code(7));
 }
 

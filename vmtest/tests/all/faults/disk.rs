@@ -13,7 +13,7 @@ use kernlab_core::outcome::Outcome;
 use kernlab_vmtest::report::Report;
 use rstest::rstest;
 
-use crate::bench::{Bench, Told, run};
+use super::bench::{Bench, Told, run};
 
 /// The words that begin a command in a mount namespace of its own. None if this machine allows none.
 fn in_namespace() -> Option<&'static [&'static str]> {

@@ -9,7 +9,7 @@ use std::{
 
 use rstest::rstest;
 
-use crate::bench::{Bench, files, run};
+use super::bench::{Bench, files, run};
 
 /// The files of a kind, by the end of their path in the store.
 fn of_kind(bench: &Bench, part: &str, end: &str) -> Vec<PathBuf> {

@@ -1,8 +1,6 @@
 //! `kernlab kernels build` and `check` from a user's view, with a made-up kernel source and fake
 //! compilers: the tests cover everything around the compilation.
 
-mod checkout;
-
 use std::{
     fs::{self, File},
     os::{
@@ -22,6 +20,8 @@ use nix::{
     unistd::Pid,
 };
 use rstest::rstest;
+
+use crate::checkout;
 
 const MATRIX: &str = r#"schema = 1
 
@@ -351,7 +351,7 @@ fn a_killed_build_leaves_neither_a_result_nor_a_compiler() {
 fn a_kernel_is_checked() {
     let checkout = Checkout::new();
     // A whole configuration names the architecture.
-    let fragment = include_str!("../../kernels/kconfig/lab.config");
+    let fragment = include_str!("../../../kernels/kconfig/lab.config");
     let lab = &format!("CONFIG_X86_64=y\n{fragment}");
     checkout.write("fragment", fragment);
     checkout.write("good", lab);

@@ -2,7 +2,7 @@
 
 use std::{process::Stdio, thread, time::Duration};
 
-use crate::bench::{Bench, Told, files, run};
+use super::bench::{Bench, Told, files, run};
 
 #[test]
 fn eight_runs_at_once_share_a_store_that_is_new() {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use kernlab_core::outcome::{Outcome, Reason};
 use kernlab_vmtest::lab::{Exit, Job, LabErrorKind, Limits, Phase};
 
-use crate::workbench::{fault_agent, guest};
+use super::workbench::{fault_agent, guest};
 
 fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).expect("the program writes text")

@@ -4,8 +4,6 @@
 //! A program replaces the workload. It makes the kernel misbehave and then does what the workload
 //! does. The tracer, the plan and the guest are those of every cell.
 
-mod schema;
-
 use std::{
     env, fs,
     num::NonZeroU32,
@@ -30,6 +28,8 @@ use nix::{
     unistd::Pid,
 };
 use rstest::rstest;
+
+use crate::schema;
 
 const KERNEL: &str = "debian-6.1";
 

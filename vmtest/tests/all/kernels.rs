@@ -1,7 +1,5 @@
 //! `kernlab kernels` from a user's view: its output and its exit codes.
 
-mod checkout;
-
 use std::{
     fs,
     io::{BufRead as _, BufReader, Write as _},
@@ -9,6 +7,8 @@ use std::{
     process::{Command, Output},
     thread,
 };
+
+use crate::checkout;
 
 const MATRIX: &str = r#"schema = 1
 

@@ -1,6 +1,5 @@
 //! Suites of a project's own, on a real kernel: those that are well, and those that are not.
 
-#[path = "suites/corners.rs"]
 mod corners;
 
 use std::{collections::BTreeMap, fs, path::Path, process::Command};

@@ -14,9 +14,7 @@
 //!
 //! Numbers that vary are not compared: seconds, releases of kernels, names of runs.
 
-#[path = "own_tracer/page.rs"]
 mod page;
-#[path = "own_tracer/reader.rs"]
 mod reader;
 
 use std::{fs, path::Path};

@@ -3,7 +3,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
-use crate::bench::{Bench, Told, run};
+use super::bench::{Bench, Told, run};
 use kernlab_core::outcome::Reason;
 
 /// A run with a script in the place of QEMU.

@@ -7,7 +7,7 @@ use kernlab_vmtest::{
     qemu::InjectedFile,
 };
 
-use crate::workbench::{fault_agent, image, machine, machine_with, program};
+use super::workbench::{fault_agent, image, machine, machine_with, program};
 
 /// How many guests to restore from one checkpoint.
 const GUESTS: usize = 20;

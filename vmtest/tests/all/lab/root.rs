@@ -11,7 +11,7 @@ use kernlab_vmtest::{
 };
 use tar::{Builder, EntryType, Header};
 
-use crate::workbench::{kernel, program};
+use super::workbench::{kernel, program};
 
 fn machine_with(wanted: &Wanted) -> Result<Bootable, MachineError> {
     let kernels = Kernels::open().unwrap();

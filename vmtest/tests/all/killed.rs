@@ -1,7 +1,5 @@
 //! The store after processes that used it were killed, and a run whose nextest was.
 
-mod checkout;
-
 use std::{
     fs,
     io::{self, BufRead, BufReader, Write},
@@ -18,6 +16,8 @@ use kernlab_core::outcome::{Outcome, Reason};
 use kernlab_kernels::Digest;
 use kernlab_vmtest::report::Report;
 use rand::Rng as _;
+
+use crate::checkout;
 
 const RELEASE: &str = "6.1.0-killed";
 const KILLS: usize = 20;

@@ -1,7 +1,5 @@
 //! The host tool from a user's view: bad input, its exit code and its message.
 
-mod checkout;
-
 use std::{
     fs,
     path::Path,
@@ -9,6 +7,8 @@ use std::{
 };
 
 use rstest::rstest;
+
+use crate::checkout;
 
 /// Runs the tool in `dir` with its own store and guest programs.
 fn kernlab(dir: &Path, words: &[&str]) -> Output {

@@ -3,13 +3,8 @@
 //! After each fault no process is left, no lock is held, no unfinished file stays, the verdict names the
 //! fault, and the next run is right. `cargo xtask soak` does the same for hours, at random.
 
-#[path = "faults/bench.rs"]
 mod bench;
-#[path = "faults/damage.rs"]
 mod damage;
-#[path = "faults/disk.rs"]
 mod disk;
-#[path = "faults/qemu.rs"]
 mod qemu;
-#[path = "faults/together.rs"]
 mod together;

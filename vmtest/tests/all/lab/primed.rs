@@ -10,7 +10,7 @@ use kernlab_vmtest::{
 };
 use rstest::rstest;
 
-use crate::workbench::{fault_agent, machine};
+use super::workbench::{fault_agent, machine};
 
 /// Restores the guest, and returns what the primed program does with this input.
 fn proceed(machine: &Bootable, saved: &Checkpoint, input: &str) -> JobOutput {

@@ -10,7 +10,7 @@ use std::{
 use kernlab_kernels::Kernels;
 use regex::Regex;
 
-use crate::page::Block;
+use super::page::Block;
 
 /// A home directory with a checkout of kernlab in it, and a shell there.
 pub(crate) struct Reader {

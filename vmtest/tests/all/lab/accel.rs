@@ -12,7 +12,7 @@ use kernlab_vmtest::{
     qemu::{Binary, MachineSpec},
 };
 
-use crate::workbench::{image, kernel, program};
+use super::workbench::{image, kernel, program};
 
 #[test]
 fn the_answer_is_found_once_and_its_machine_boots() {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs};
 
 use kernlab_vmtest::{lab::Exit, qemu::Binary};
 
-use crate::workbench::{fault_agent, guest, machine};
+use super::workbench::{fault_agent, guest, machine};
 
 /// The only child of this process.
 fn our_qemu() -> String {

@@ -1,8 +1,5 @@
 //! `kernlab report` from a user's view.
 
-mod checkout;
-mod schema;
-
 use std::{
     fs,
     path::PathBuf,
@@ -16,6 +13,8 @@ use kernlab_core::{
     record::Decision,
 };
 use kernlab_vmtest::report::{AllowedSplat, AttemptReport, LoadedObject, Report, TracerReport};
+
+use crate::{checkout, schema};
 
 const REPORT: &str = r#"{
   "schema": 1,

@@ -5,10 +5,10 @@
 //! kernel, and the one that the build makes, is Debian's 6.1: the test covers the way to the
 //! kernel.
 
-#[path = "../../kernels/src/test_support/author.rs"]
+#[path = "../../../kernels/src/test_support/author.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod author;
-#[path = "../../kernels/src/test_support/server.rs"]
+#[path = "../../../kernels/src/test_support/server.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod server;
 

@@ -9,7 +9,7 @@ use kernlab_vmtest::{
     qemu::Binary,
 };
 
-use crate::workbench::{fault_machine, guest, image, kernel, machine, machine_with, program};
+use super::workbench::{fault_machine, guest, image, kernel, machine, machine_with, program};
 
 fn failure(result: Result<impl Sized, LabError>) -> LabError {
     match result {

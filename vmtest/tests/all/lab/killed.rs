@@ -17,7 +17,7 @@ use nix::{
 };
 use rstest::rstest;
 
-use crate::{
+use super::{
     survivors::qemus_of,
     workbench::{fault_agent, guest, machine},
 };
