@@ -1,6 +1,10 @@
 //! Compiles and runs the mutants that `cargo xtask mutants` makes: it links neither compiler nor lab.
 
-use std::{collections::BTreeMap, env, fs, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    env, fs, io,
+    path::{Path, PathBuf},
+};
 
 use kernlab_core::{
     cell::Cell,
@@ -9,18 +13,19 @@ use kernlab_core::{
 use kernlab_kernels::Kernels;
 use kernlab_libbpf::source::{self, Variant};
 use kernlab_vmtest::run::{cell::Runner, dir::RunDir, plan::RunPlan};
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget, SectionKind};
 use serde::{Deserialize, Serialize};
 
 /// What is asked for, in the file that `KERNLAB_MUTANT` names.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 enum Job {
-    /// Compile C programs for either buffer with the plan's layout, and with `debug` for a ring buffer and
-    /// the kernel's type information, into the directory of their sources.
+    /// Compile C programs in each variant, into the directory of their sources.
     Compile {
         sources: PathBuf,
         tracers: Vec<String>,
-        /// With debug information, which a loader needs, and which tells lines of the source.
+        /// With debug information, which a loader needs. It tells lines of the source: objects that are to
+        /// be compared have none.
         debug: bool,
     },
     /// Run cells with an object, until one does not pass.
@@ -62,12 +67,14 @@ fn what_is_asked_for_is_done() {
             let mut objects = BTreeMap::new();
             for tracer in tracers {
                 for variant in [Variant::RING_LAYOUT, Variant::RING_CORE, Variant::PERF_LAYOUT] {
-                    // What is relocated is told in the type information.
-                    if variant == Variant::RING_CORE && !debug {
-                        continue;
-                    }
-                    let variant = Variant { debug, ..variant };
-                    let compiled = source::compile(&sources, &tracer, variant);
+                    // What is relocated is told in the type information, which can't be left out.
+                    let is_core = variant == Variant::RING_CORE;
+                    let made = Variant { debug: debug || is_core, ..variant };
+                    let compiled = source::compile(&sources, &tracer, made);
+                    let compiled = compiled.and_then(|object| match is_core && !debug {
+                        true => without_types(&object),
+                        false => Ok(object),
+                    });
                     let compiled = compiled.map_err(|error| error.to_string());
                     objects.insert(format!("{tracer}.{variant}"), compiled);
                 }
@@ -77,6 +84,35 @@ fn what_is_asked_for_is_done() {
         Job::Run { object, cells, scratch, all } => Answer::Ran(run(object, cells, scratch, all)),
     };
     fs::write(path("KERNLAB_MUTANT_ANSWER"), serde_json::to_vec(&answer).unwrap()).unwrap();
+}
+
+/// Writes what an object consists of beside its type information: the content of its sections and what is
+/// relocated in them. The compiler names BTF's sections `.BTF` and `.BTF.ext`, and those of DWARF `.debug_*`.
+fn without_types(object: &Path) -> io::Result<PathBuf> {
+    let invalid = |error: object::Error| io::Error::new(io::ErrorKind::InvalidData, error);
+    let bytes = fs::read(object)?;
+    let file = object::File::parse(&*bytes).map_err(invalid)?;
+    let mut text = String::new();
+    for section in file.sections() {
+        let name = section.name().map_err(invalid)?;
+        let is_code = matches!(
+            section.kind(),
+            SectionKind::Text | SectionKind::Data | SectionKind::ReadOnlyData
+        );
+        if !is_code || name.starts_with(".BTF") || name.starts_with(".debug") {
+            continue;
+        }
+        text += &format!("{name}: {:02x?}\n", section.data().map_err(invalid)?);
+        for (offset, relocation) in section.relocations() {
+            let RelocationTarget::Symbol(index) = relocation.target() else { continue };
+            let symbol = file.symbol_by_index(index).map_err(invalid)?;
+            let (symbol, at) = (symbol.name().map_err(invalid)?, symbol.address());
+            text += &format!("{offset:#x} {symbol} {at:#x}\n");
+        }
+    }
+    let path = object.with_extension("code");
+    fs::write(&path, text)?;
+    Ok(path)
 }
 
 fn run(object: PathBuf, cells: Vec<String>, scratch: PathBuf, all: bool) -> Vec<Judged> {

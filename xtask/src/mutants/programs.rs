@@ -95,15 +95,6 @@ impl Variant {
         }
     }
 
-    /// The variant that tells whether a C object is another one. Relocations need type information, in
-    /// which every line of the source is.
-    fn compared(self) -> Variant {
-        match self {
-            Variant::RingCore => Variant::RingLayout,
-            other => other,
-        }
-    }
-
     /// That of a Rust object, which takes its layout from the plan always.
     fn buffer(self) -> &'static str {
         match self {
@@ -280,8 +271,7 @@ impl Programs {
                     for variant in Variant::ALL {
                         let name = format!("{tracer}.{}", variant.name());
                         let object = objects.get(&name).and_then(|made| made.as_ref().ok());
-                        let compared = format!("{tracer}.{}", variant.compared().name());
-                        if let (true, Some(object)) = (others.contains(&compared), object) {
+                        if let (true, Some(object)) = (others.contains(&name), object) {
                             let kept = broken.join(format!("{name}.o"));
                             fs::copy(object, &kept)?;
                             changed.push((tracer.clone(), variant, kept));
