@@ -248,6 +248,16 @@ mod tests {
     }
 
     #[test]
+    fn a_full_map_is_named_as_its_scenario() {
+        let ground_truth = GroundTruth::default();
+        for burst in &BURSTS {
+            let Some(map) = burst.name.strip_prefix("full_") else { continue };
+            let expected = burst.expected(&ground_truth);
+            assert_eq!(expected, balance(0, &format!("1 found no room in the map `{map}`")));
+        }
+    }
+
+    #[test]
     fn a_round_fits_into_a_perf_buffer_and_all_of_them_do_not() {
         let bytes = u64::from(kernlab_abi::PERF_PAGES) * 4096;
         let drained = |burst: &&Burst| burst.buffer.is_some() && burst.drain == Drain::AsTheyCome;

@@ -279,6 +279,16 @@ mod tests {
     }
 
     #[test]
+    fn fields_of_tracers_and_of_searches_are_wanted() {
+        let wanted = wanted_fields();
+        let of_a_tracer = ("files_struct", "fdt");
+        for (structure, field) in SEARCHED_FIELDS.into_iter().chain([of_a_tracer]) {
+            assert!(wanted[structure].contains(field), "{structure}.{field}");
+        }
+        assert!(!wanted.contains_key("list_head"));
+    }
+
+    #[test]
     fn searches_are_for_functions_that_plans_ask_about() {
         for question in crate::discovery::QUESTIONS {
             let mut functions = wanted_functions(Arch::X86_64);

@@ -58,6 +58,26 @@ fn features_are_used_when_their_trial_said_yes(
     assert_eq!((plan.buffer, plan.read), (buffer, read));
 }
 
+/// The addresses are those of Documentation/arch/x86/x86_64/mm.rst and Documentation/arch/arm64/memory.rst.
+#[rstest]
+#[case(Arch::X86_64, false, 0xffff_8000_0000_0000, 0x7fff_ffff_f000, 0)]
+#[case(Arch::X86_64, true, 0xff00_0000_0000_0000, 0xff_ffff_ffff_f000, 0)]
+#[case(Arch::Aarch64, false, 0xffff_0000_0000_0000, 0xffff_ffff_0000, 0xff << 56)]
+#[case(Arch::Aarch64, true, 0xfff0_0000_0000_0000, 0xf_ffff_ffff_0000, 0xff << 56)]
+fn programs_know_whose_an_address_is(
+    #[case] arch: Arch,
+    #[case] five_level_paging: bool,
+    #[case] kernel_address_min: u64,
+    #[case] user_address_end: u64,
+    #[case] user_address_tag: u64,
+) {
+    let facts = KernelFacts { arch, five_level_paging, ..facts(&[], None) };
+    let ProgramConfig {
+        kernel_address_min: min, user_address_end: end, user_address_tag: tag, ..
+    } = plan(scenario("sys_write/threads"), &facts).unwrap().config;
+    assert_eq!((min, end, tag), (kernel_address_min, user_address_end, user_address_tag));
+}
+
 #[rstest]
 #[case("sys_write/burst_ring", ProbeResult::Yes, Ok(BufferKind::Ring))]
 #[case("sys_write/burst_ring", ProbeResult::No, Err(Reason::HelperUnavailable))]
