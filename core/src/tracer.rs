@@ -237,6 +237,27 @@ mod tests {
     }
 
     #[test]
+    fn every_event_tells_its_time_and_its_thread() {
+        let header = header();
+        // SAFETY: the ABI's structures have no padding, so all their bytes are initialised.
+        let start = unsafe {
+            std::slice::from_raw_parts((&raw const header).cast::<u8>(), size_of_val(&header))
+        };
+        let symbols = BTreeMap::new();
+        for tracer in Tracer::all() {
+            let decoder = Decoder::new(tracer.scenarios().next().unwrap(), &symbols, 0);
+            let Err(DecodeError::Size { expected, .. }) = decoder.decode(&[]) else {
+                panic!("{tracer}: nothing is no event")
+            };
+            let mut record = vec![0; expected];
+            record[..start.len()].copy_from_slice(start);
+            let (time, event) = decoder.decode(&record).unwrap();
+            let told = (time, event.pid, event.tid, &*event.comm);
+            assert_eq!(told, (7, 1, 2, "a\\tb"), "{tracer}");
+        }
+    }
+
+    #[test]
     fn what_no_program_reports_is_an_event_of_its_thread() {
         let raw = kernlab_abi::SyncEvent { header: header(), call: 77, reserved: 0 };
         let symbols = BTreeMap::new();

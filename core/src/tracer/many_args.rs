@@ -168,6 +168,19 @@ mod tests {
     }
 
     #[test]
+    fn a_pointer_is_the_users_below_the_kernels_addresses() {
+        const MIN: u64 = 0xffff_8000_0000_0000;
+        let function = Function::of_scenario(Scenario::by_id("many_args/key_alloc").unwrap());
+        let pointer = function.parameters.iter().find(|it| it.class == Class::Pointer).unwrap();
+        let symbols = BTreeMap::new();
+        let decoder = Decoder::new(scenario("many_args/key_alloc"), &symbols, MIN);
+        let values = [0, 1, MIN - 1, MIN, u64::MAX].map(|bits| value(&decoder, pointer, bits, b""));
+        let expected =
+            [Value::Null, Value::User(1), Value::User(MIN - 1), Value::Kernel, Value::Kernel];
+        assert_eq!(values, expected);
+    }
+
+    #[test]
     fn a_call_is_read_by_the_classes_of_its_parameters() {
         let scenario = Scenario::by_id("many_args/key_alloc").unwrap();
         let symbols = BTreeMap::from([("key_type_keyring".to_owned(), 0xffff_ffff_8100_0000)]);
