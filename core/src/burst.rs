@@ -250,8 +250,9 @@ mod tests {
     #[test]
     fn a_full_map_is_named_as_its_scenario() {
         let ground_truth = GroundTruth::default();
-        for burst in &BURSTS {
-            let Some(map) = burst.name.strip_prefix("full_") else { continue };
+        let full = |burst: &'static Burst| Some((burst, burst.name.strip_prefix("full_")?));
+        assert_eq!(BURSTS.iter().filter_map(full).count(), 7);
+        for (burst, map) in BURSTS.iter().filter_map(full) {
             let expected = burst.expected(&ground_truth);
             assert_eq!(expected, balance(0, &format!("1 found no room in the map `{map}`")));
         }

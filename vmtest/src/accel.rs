@@ -170,14 +170,21 @@ fn news_of(finding: &Finding) -> Option<String> {
                  this one runs without acceleration (TCG)"
             ));
         }
+        Finding::Killed => {
+            return Some(format!(
+                "{KVM} could not be tested, because a signal ended QEMU: this guest runs without \
+                 acceleration (TCG)"
+            ));
+        }
         Finding::Silent(waited) => {
             format!("never runs a kernel (nothing on its console within {} s)", waited.as_secs())
         }
         Finding::Refused(diagnostics) => format!("does not work ({diagnostics})"),
     };
-    let until =
-        if finding.is_certain() { "; remembered until the next boot" } else { " this time" };
-    Some(format!("{KVM} exists but {found}: guests run without acceleration (TCG){until}"))
+    Some(format!(
+        "{KVM} exists but {found}: guests run without acceleration (TCG); \
+         remembered until the next boot"
+    ))
 }
 
 #[cfg(test)]

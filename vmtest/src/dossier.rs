@@ -6,7 +6,7 @@ use std::{io, time::Duration};
 
 use kernlab_core::{
     btf::BtfError,
-    outcome::{Outcome, Reason},
+    outcome::{Outcome, Reason, Verdict},
 };
 use serde::de::DeserializeOwned;
 
@@ -67,19 +67,24 @@ pub enum DossierError {
 }
 
 impl DossierError {
-    /// The reason's code, unless it is the kernel that can't be examined.
-    pub(crate) fn reason(&self) -> Option<Reason> {
-        match self {
-            DossierError::Kernel(error) => Some(error.reason()),
-            DossierError::Machine(error) => Some(error.reason()),
-            DossierError::Guest(error) => {
-                (error.outcome() == Outcome::Infra).then(|| error.reason())
+    /// The verdict on a cell that can't be decided without the dossier.
+    pub(crate) fn verdict(&self) -> Verdict {
+        let (outcome, reason) = match self {
+            DossierError::Kernel(error) => (Outcome::Unavailable, error.reason()),
+            DossierError::Machine(error) => (Outcome::Infra, error.reason()),
+            DossierError::Guest(error)
+                if matches!(error.outcome(), Outcome::Infra | Outcome::Timeout) =>
+            {
+                (error.outcome(), error.reason())
             }
-            DossierError::Store(_) | DossierError::Read { .. } => Some(Reason::HostIo),
-            DossierError::Examination { .. } | DossierError::Splat(_) | DossierError::Btf(..) => {
-                None
-            }
-        }
+            DossierError::Store(_) | DossierError::Read { .. } => (Outcome::Infra, Reason::HostIo),
+            // The host is not at fault: this kernel can't be examined.
+            DossierError::Guest(_)
+            | DossierError::Examination { .. }
+            | DossierError::Splat(_)
+            | DossierError::Btf(..) => (Outcome::Infra, Reason::ExpectationUndecided),
+        };
+        Verdict::because(outcome, reason, chain(self))
     }
 }
 

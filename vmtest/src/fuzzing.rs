@@ -306,7 +306,7 @@ mod tests {
     fn seeds_of_manifest(
         #[files("../fuzz/seeds/manifest/*")]
         #[files("../fixtures/**/kernlab.toml")]
-        #[files("tests/suites/kernlab.toml")]
+        #[files("tests/all/suites/*.toml")]
         #[files("src/suite/manifest/tests/example.toml")]
         #[mode = bytes]
         seed: &[u8],

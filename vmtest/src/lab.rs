@@ -26,7 +26,7 @@ pub use self::{
     job::{Exit, Job, JobOutput, Limits, Stream, TerminalSize},
     keyboard::Keyboard,
 };
-pub(crate) use self::{machine::was_terminated, memory::for_each_page};
+pub(crate) use self::{machine::was_killed, memory::for_each_page};
 use crate::qemu::{Accelerator, Binary, MachineSpec};
 
 /// The timeout of a boot. Measured with acceleration: well under a second.

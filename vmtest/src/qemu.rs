@@ -18,4 +18,4 @@ pub use self::{
     monitor::{Monitor, MonitorError},
     process::{Process, SpawnError, Spawned},
 };
-pub(crate) use self::{binary::NoSandbox, x86_64::is_measured};
+pub(crate) use self::{binary::SandboxTrial, x86_64::is_measured};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     accel::memory::{Circumstances, Memory},
-    qemu::{Binary, NoSandbox},
+    qemu::{Binary, SandboxTrial},
 };
 
 /// The environment variable that turns the sandbox off.
@@ -38,15 +38,17 @@ pub(crate) fn decide(store: &Store, arch: Arch, qemu: Binary) -> (Binary, Option
         return (if works { qemu } else { qemu.without_sandbox() }, None);
     }
     let tried = qemu.try_sandbox();
-    if tried.as_ref().map_or_else(|no| no.is_certain, |()| true) {
-        memory.remember(&circumstances, Decision { works: tried.is_ok() });
+    if tried != SandboxTrial::Untold {
+        memory.remember(&circumstances, Decision { works: tried == SandboxTrial::Works });
     }
     match tried {
-        Ok(()) => (qemu, None),
-        Err(NoSandbox { why, is_certain }) => {
-            let until = if is_certain { "; remembered until the next boot" } else { " this time" };
+        // No guest runs unconfined because a trial failed: if the sandbox is at fault, QEMU says so when it
+        // starts the guest.
+        SandboxTrial::Works | SandboxTrial::Untold => (qemu, None),
+        SandboxTrial::Refused(why) => {
             let news = format!(
-                "{} has no sandbox that works here ({why}): guests run without it{until}",
+                "{} has no sandbox that works here ({why}): guests run without it; remembered until the \
+                 next boot",
                 qemu.path().display()
             );
             (qemu.without_sandbox(), Some(news))
@@ -56,28 +58,38 @@ pub(crate) fn decide(store: &Store, arch: Arch, qemu: Binary) -> (Binary, Option
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+
     use super::*;
 
-    #[test]
-    fn a_qemu_without_a_sandbox_is_told_once() {
+    /// A store, and a program in place of QEMU.
+    fn with(script: &str) -> (tempfile::TempDir, Store, Binary) {
         let dir = tempfile::tempdir().unwrap();
+        let qemu = dir.path().join("qemu");
+        fs::write(&qemu, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&qemu, fs::Permissions::from_mode(0o755)).unwrap();
         let store = Store::open(dir.path().join("store")).unwrap();
-        let qemu = || Binary::at("/bin/ls");
-        let (decided, news) = decide(&store, Arch::X86_64, qemu());
-        assert_eq!(decided, qemu().without_sandbox());
-        let news = news.unwrap();
-        assert!(news.starts_with("/bin/ls has no sandbox that works here ("), "{news}");
-        assert_eq!(decide(&store, Arch::X86_64, qemu()), (qemu().without_sandbox(), None));
+        (dir, store, Binary::at(qemu))
     }
 
     #[test]
-    fn a_trial_that_tells_nothing_is_made_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path().join("store")).unwrap();
-        for _ in 0..2 {
-            let (_, news) = decide(&store, Arch::X86_64, Binary::at("/nonexistent"));
-            let news = news.unwrap();
-            assert!(news.ends_with("guests run without it this time"), "{news}");
-        }
+    fn a_qemu_without_a_sandbox_is_told_once() {
+        let (_dir, store, qemu) = with("echo \"There is no option group 'sandbox'\" >&2; exit 1");
+        let (decided, news) = decide(&store, Arch::X86_64, qemu.clone());
+        assert_eq!(decided, qemu.clone().without_sandbox());
+        let news = news.unwrap();
+        assert!(news.contains("(There is no option group 'sandbox')"), "{news}");
+        let again = decide(&store, Arch::X86_64, qemu.clone());
+        assert_eq!(again, (qemu.without_sandbox(), None));
+    }
+
+    #[test]
+    fn no_guest_is_unconfined_because_its_qemu_was_killed() {
+        let (_dir, store, qemu) = with("kill -KILL $$");
+        assert_eq!(decide(&store, Arch::X86_64, qemu.clone()), (qemu.clone(), None));
+        // Nor is that remembered.
+        fs::write(qemu.path(), "#!/bin/sh\necho no seccomp >&2; exit 1\n").unwrap();
+        let (decided, _) = decide(&store, Arch::X86_64, qemu.clone());
+        assert_eq!(decided, qemu.without_sandbox());
     }
 }

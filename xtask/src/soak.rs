@@ -52,7 +52,7 @@ const RUN: u64 = 64 << 20;
 Examples:
   cargo xtask soak --minutes 60
   cargo xtask soak --kills 200
-  cargo xtask soak --seed 42 --round 17")]
+  cargo xtask soak --seed 42 --round 17    a round that was without --kills and --kernel")]
 pub(crate) struct Args {
     /// Stop after this time: 10 minutes, if nothing else says when.
     #[arg(long, value_name = "N")]
@@ -130,6 +130,12 @@ struct Soak<'a> {
 impl Soak<'_> {
     fn all(&mut self) -> Result<()> {
         let begun = Instant::now();
+        let result = self.rounds(begun);
+        self.summary.seconds = begun.elapsed().as_secs();
+        result
+    }
+
+    fn rounds(&mut self, begun: Instant) -> Result<()> {
         for kernel in self.kernels.clone() {
             let work = Work::quick(&kernel);
             self.run_one(0, &work, &Fault::None, &mut Rng::with_seed(0))?;
@@ -163,7 +169,6 @@ impl Soak<'_> {
             seen.wrong.iter().for_each(|what| self.summary.note_error(what.clone()));
             self.summary.watched = Some(seen);
         }
-        self.summary.seconds = begun.elapsed().as_secs();
         Ok(())
     }
 
@@ -226,5 +231,29 @@ impl Soak<'_> {
             .env("KERNLAB_STORE", dir.join("store"))
             .env("TMPDIR", &dir);
         Watched::start(command, &dir)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn a_command_makes_the_same_decisions_again() {
+        let line = "soak --kills 12 --kernel debian-6.1 --kernel debian-5.10";
+        let Line { args } = Line::parse_from(line.split(' '));
+        let again = args.again(7);
+        let words = again.strip_prefix("cargo xtask ").unwrap().split(' ');
+        let Line { args: repeated } = Line::parse_from(words.chain(["--round", "3"]));
+        assert_eq!((repeated.kills, &repeated.kernels), (args.kills, &args.kernels));
+        assert_eq!((repeated.seed, repeated.round), (Some(7), Some(3)));
     }
 }

@@ -1,4 +1,5 @@
-//! Compiles and runs the mutants that `cargo xtask mutants` makes: it links neither compiler nor lab.
+//! Compiles and runs the mutants that `cargo xtask mutants` makes. xtask itself is linked with neither the
+//! compiler of BPF programs nor the lab.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +14,7 @@ use kernlab_core::{
 use kernlab_kernels::Kernels;
 use kernlab_libbpf::source::{self, Variant};
 use kernlab_vmtest::run::{cell::Runner, dir::RunDir, plan::RunPlan};
-use object::{Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget, SectionKind};
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget};
 use serde::{Deserialize, Serialize};
 
 /// What is asked for, in the file that `KERNLAB_MUTANT` names.
@@ -86,8 +87,9 @@ fn what_is_asked_for_is_done() {
     fs::write(path("KERNLAB_MUTANT_ANSWER"), serde_json::to_vec(&answer).unwrap()).unwrap();
 }
 
-/// Writes what an object consists of beside its type information: the content of its sections and what is
-/// relocated in them. The compiler names BTF's sections `.BTF` and `.BTF.ext`, and those of DWARF `.debug_*`.
+/// Writes what an object consists of beside type information and what is made of it: the content of its
+/// sections and what is relocated in them. Relocations of fields are told there, but the compiler leaves the
+/// offset that a field has in the program's own types in each instruction.
 fn without_types(object: &Path) -> io::Result<PathBuf> {
     let invalid = |error: object::Error| io::Error::new(io::ErrorKind::InvalidData, error);
     let bytes = fs::read(object)?;
@@ -95,14 +97,11 @@ fn without_types(object: &Path) -> io::Result<PathBuf> {
     let mut text = String::new();
     for section in file.sections() {
         let name = section.name().map_err(invalid)?;
-        let is_code = matches!(
-            section.kind(),
-            SectionKind::Text | SectionKind::Data | SectionKind::ReadOnlyData
-        );
-        if !is_code || name.starts_with(".BTF") || name.starts_with(".debug") {
+        let is_of_types = [".BTF", ".rel.BTF", ".debug", ".rel.debug", ".llvm", ".str", ".sym"];
+        if is_of_types.iter().any(|start| name.starts_with(start)) {
             continue;
         }
-        text += &format!("{name}: {:02x?}\n", section.data().map_err(invalid)?);
+        text += &format!("{name} {}: {:02x?}\n", section.size(), section.data().map_err(invalid)?);
         for (offset, relocation) in section.relocations() {
             let RelocationTarget::Symbol(index) = relocation.target() else { continue };
             let symbol = file.symbol_by_index(index).map_err(invalid)?;

@@ -5,7 +5,7 @@ use std::{fs::File, io, path::Path, time::Duration};
 use kernlab_kernels::Arch;
 
 use crate::{
-    lab::{Bootable, Guest, LabError, was_terminated},
+    lab::{Bootable, Guest, LabError, was_killed},
     qemu::{Accelerator, Binary, MachineSpec, Verbosity},
 };
 
@@ -24,25 +24,27 @@ pub(super) enum Finding {
     /// The console stayed silent without KVM too: the kernel is at fault, and nothing is known
     /// about KVM.
     Mute,
-    /// QEMU ended with this message.
+    /// QEMU ended by itself with this message.
     Refused(String),
+    /// A signal ended QEMU: nothing is known about KVM.
+    Killed,
 }
 
 impl Finding {
     pub(super) fn accelerator(&self) -> Accelerator {
         match self {
             Finding::Runs => Accelerator::Kvm,
-            Finding::Silent(_) | Finding::Mute | Finding::Refused(_) => Accelerator::Tcg,
+            Finding::Silent(_) | Finding::Mute | Finding::Refused(_) | Finding::Killed => {
+                Accelerator::Tcg
+            }
         }
     }
 
-    /// Whether it holds until the next boot. QEMU says why it refuses; if it says nothing, or that a
-    /// signal ended it, that was done to it from outside.
+    /// Whether it holds until the next boot of this host.
     pub(super) fn is_certain(&self) -> bool {
         match self {
-            Finding::Runs | Finding::Silent(_) => true,
-            Finding::Mute => false,
-            Finding::Refused(said) => !said.trim().is_empty() && !was_terminated(said),
+            Finding::Runs | Finding::Silent(_) | Finding::Refused(_) => true,
+            Finding::Mute | Finding::Killed => false,
         }
     }
 }
@@ -84,8 +86,11 @@ fn boot_within(
     if guest.first_sign(timeout.kvm).is_some() {
         return Ok(Finding::Runs);
     }
-    if let Some(diagnostics) = guest.diagnostics() {
-        return Ok(Finding::Refused(diagnostics));
+    if let Some((status, diagnostics)) = guest.end() {
+        return Ok(match was_killed(status, &diagnostics) {
+            true => Finding::Killed,
+            false => Finding::Refused(diagnostics),
+        });
     }
     drop(guest);
     Ok(match start(Accelerator::Tcg)?.first_sign(timeout.tcg) {
@@ -127,17 +132,10 @@ mod tests {
         Finding::Silent(Duration::from_millis(500))
     )]
     #[case("echo 'failed to initialize kvm' >&2; exit 1", Finding::Refused("failed to initialize kvm".to_owned()))]
+    #[case("echo 'a warning' >&2; kill -KILL $$", Finding::Killed)]
+    #[case("echo 'qemu: terminating on signal 15 from pid 1' >&2", Finding::Killed)]
+    #[case("echo 'it broke' >&2; kill -ABRT $$", Finding::Refused("it broke".to_owned()))]
     fn findings_are_told_apart(#[case] script: &str, #[case] expected: Finding) {
         assert_eq!(find(script), expected);
-    }
-
-    #[rstest]
-    #[case::it_says_why("echo no >&2; exit 1", true)]
-    #[case::killed("kill -KILL $$", false)]
-    #[case::terminated("echo 'qemu: terminating on signal 15 from pid 1' >&2", false)]
-    fn a_qemu_that_was_ended_from_outside_tells_nothing(#[case] script: &str, #[case] tells: bool) {
-        let found = find(script);
-        assert!(matches!(found, Finding::Refused(_)), "{found:?}");
-        assert_eq!(found.is_certain(), tells, "{found:?}");
     }
 }

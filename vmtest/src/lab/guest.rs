@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    process::ExitStatus,
     time::{Duration, Instant},
 };
 
@@ -112,13 +113,13 @@ impl Guest<Booting> {
         }
     }
 
-    /// QEMU's standard error, if QEMU has ended.
-    pub fn diagnostics(&mut self) -> Option<String> {
+    /// How QEMU ended and its standard error, if it has ended.
+    pub(crate) fn end(&mut self) -> Option<(ExitStatus, String)> {
         if !self.machine.console.has_ended() {
             return None;
         }
-        self.machine.process.wait(Instant::now() + ENDING)?;
-        Some(self.machine.process.diagnostics())
+        let status = self.machine.process.wait(Instant::now() + ENDING)?;
+        Some((status, self.machine.process.diagnostics()))
     }
 
     /// Waits until the agent has said hello and the guest is ready. The timeout counts from the

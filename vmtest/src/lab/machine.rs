@@ -4,11 +4,13 @@ use std::{
     fs::{self, File},
     io::{self, Read},
     ops::Range,
-    os::unix::net::UnixStream,
+    os::unix::{net::UnixStream, process::ExitStatusExt as _},
+    process::ExitStatus,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use kernlab_proto::{Begin, CHUNK, GuestMessage, HostMessage, Piece, Stream, WAITING, log_mark};
+use nix::sys::signal::Signal;
 
 use super::{
     Bootable,
@@ -405,9 +407,16 @@ impl Machine {
     }
 }
 
+/// Whether QEMU ended because of a signal that people and other programs send.
+pub(crate) fn was_killed(status: ExitStatus, diagnostics: &str) -> bool {
+    const SENT: [Signal; 4] = [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+    let by_signal = status.signal().and_then(|signal| Signal::try_from(signal).ok());
+    by_signal.is_some_and(|signal| SENT.contains(&signal)) || was_terminated(diagnostics)
+}
+
 /// Whether a signal told QEMU to end. It then exits with 0, as if its guest had powered off:
 /// qemu_system_shutdown in QEMU's system/runstate.c prints this.
-pub(crate) fn was_terminated(diagnostics: &str) -> bool {
+fn was_terminated(diagnostics: &str) -> bool {
     diagnostics.lines().any(|line| line.contains(": terminating on signal "))
 }
 

@@ -38,13 +38,14 @@ pub struct Binary {
     sandbox: bool,
 }
 
-/// Why QEMU's guests can't run in its sandbox.
+/// What came of starting QEMU in its sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct NoSandbox {
-    pub(crate) why: String,
-    /// Whether QEMU refused. Otherwise it was ended from outside or did not run, which tells nothing of
-    /// its sandbox.
-    pub(crate) is_certain: bool,
+pub(crate) enum SandboxTrial {
+    Works,
+    /// QEMU has none, or its sandbox ended it.
+    Refused(String),
+    /// It failed for another reason, which tells nothing of the sandbox.
+    Untold,
 }
 
 /// No usable QEMU was found.
@@ -131,9 +132,8 @@ impl Binary {
         if self.sandbox { &SANDBOX } else { &[] }
     }
 
-    /// Starts it without a guest in its sandbox, and ends it. Returns what it says if it can't: it
-    /// was built without a sandbox, or its host's kernel has none.
-    pub(crate) fn try_sandbox(&self) -> Result<(), NoSandbox> {
+    /// Starts it without a guest in its sandbox, and ends it.
+    pub(crate) fn try_sandbox(&self) -> SandboxTrial {
         const SMALLEST: [&str; 8] = [
             "-nodefaults",
             "-no-user-config",
@@ -151,27 +151,25 @@ impl Binary {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn();
-        let unknown = |why: String| NoSandbox { why, is_certain: false };
-        let mut child = spawned.map_err(|error| unknown(error.to_string()))?;
+        let Ok(mut child) = spawned else { return SandboxTrial::Untold };
         let asked = child.stdin.take().map_or(Ok(()), |mut input| input.write_all(b"quit\n"));
         let ended = child.wait_timeout(SANDBOX_TRIAL);
         // It does not outlive the trial.
         let _ = child.kill();
-        let output = child.wait_with_output().map_err(|error| unknown(error.to_string()))?;
+        let Ok(output) = child.wait_with_output() else { return SandboxTrial::Untold };
+        let said = String::from_utf8_lossy(&output.stderr);
         match (asked, ended) {
-            (Ok(()), Ok(Some(status))) if status.success() => Ok(()),
-            (_, Ok(None)) => {
-                Err(unknown(format!("it did not end within {} s", SANDBOX_TRIAL.as_secs())))
-            }
-            (_, Ok(Some(_))) | (_, Err(_)) => {
-                let said = String::from_utf8_lossy(&output.stderr);
+            (Ok(()), Ok(Some(status))) if status.success() => SandboxTrial::Works,
+            // The sandbox ends a program with SIGSYS. QEMU without one says so: there is no option group
+            // 'sandbox', or seccomp support is disabled.
+            (_, Ok(Some(status)))
+                if status.signal() == Some(Signal::SIGSYS as i32)
+                    || ["sandbox", "seccomp"].iter().any(|word| said.contains(word)) =>
+            {
                 let last = said.lines().rfind(|line| !line.trim().is_empty());
-                let why = last.map_or_else(|| output.status.to_string(), str::to_owned);
-                // The sandbox ends a program with SIGSYS.
-                let by_others = |signal: i32| signal != Signal::SIGSYS as i32;
-                let is_certain = !output.status.signal().is_some_and(by_others);
-                Err(NoSandbox { why, is_certain })
+                SandboxTrial::Refused(last.map_or_else(|| status.to_string(), str::to_owned))
             }
+            _ => SandboxTrial::Untold,
         }
     }
 
@@ -222,27 +220,31 @@ mod tests {
         assert!(searched.to_string().starts_with("qemu-system-x86_64 is not in PATH"));
     }
 
-    #[test]
-    fn a_program_that_is_no_qemu_has_no_sandbox() {
-        // It does not know the options, and says so.
-        let refused = Binary::at("/bin/ls").try_sandbox().unwrap_err();
-        assert!(refused.why.contains("ls") && refused.is_certain, "{refused:?}");
-        let missing = Binary::at("/nonexistent").try_sandbox().unwrap_err();
-        assert!(missing.why.contains("No such file") && !missing.is_certain, "{missing:?}");
+    #[rstest]
+    #[case::it_has_none(
+        "echo \"qemu: -sandbox on: There is no option group 'sandbox'\" >&2; exit 1",
+        SandboxTrial::Refused("qemu: -sandbox on: There is no option group 'sandbox'".to_owned())
+    )]
+    #[case::the_sandbox_ends_it(
+        "kill -SYS $$",
+        SandboxTrial::Refused("signal: 31 (SIGSYS)".to_owned())
+    )]
+    #[case::somebody_ends_it("kill -KILL $$", SandboxTrial::Untold)]
+    #[case::no_memory("echo 'Cannot allocate memory' >&2; exit 1", SandboxTrial::Untold)]
+    #[case::it_works("read quit", SandboxTrial::Works)]
+    fn a_trial_tells_of_the_sandbox_alone(#[case] script: &str, #[case] expected: SandboxTrial) {
+        let dir = tempfile::tempdir().unwrap();
+        let qemu = dir.path().join("qemu");
+        // The status would tell of a core.
+        fs::write(&qemu, format!("#!/bin/sh\nulimit -c 0\n{script}\n")).unwrap();
+        fs::set_permissions(&qemu, fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(Binary::at(qemu).try_sandbox(), expected);
         assert_eq!(Binary::at("/bin/ls").without_sandbox().confinement(), [""; 0]);
     }
 
-    #[rstest]
-    #[case::from_outside("KILL", false)]
-    #[case::by_the_sandbox("SYS", true)]
-    fn a_signal_tells_of_the_sandbox_if_it_is_its_own(#[case] signal: &str, #[case] tells: bool) {
-        let dir = tempfile::tempdir().unwrap();
-        let qemu = dir.path().join("qemu");
-        fs::write(&qemu, format!("#!/bin/sh\nkill -{signal} $$\n")).unwrap();
-        fs::set_permissions(&qemu, fs::Permissions::from_mode(0o755)).unwrap();
-        let refused = Binary::at(qemu).try_sandbox().unwrap_err();
-        assert_eq!(refused.is_certain, tells, "{refused:?}");
-        assert!(refused.why.starts_with("signal: "), "{refused:?}");
+    #[test]
+    fn a_qemu_that_is_missing_tells_nothing_of_its_sandbox() {
+        assert_eq!(Binary::at("/nonexistent").try_sandbox(), SandboxTrial::Untold);
     }
 
     #[test]

@@ -25,7 +25,7 @@ use signal_hook::{
 };
 
 use super::{dir::RUN_VARIABLE, life::Life, order, prebuilt, progress::SOCKET_VARIABLE};
-use kernlab_kernels::paths::MATRIX_VARIABLE;
+use kernlab_kernels::{interruption, paths::MATRIX_VARIABLE};
 
 /// One invocation of nextest.
 pub(super) struct Nextest<'a> {
@@ -68,9 +68,6 @@ impl Nextest<'_> {
             .and_then(|log| Ok((log.try_clone()?, log)))
             .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
         let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-        // Before anything that takes time: a signal that comes earlier would end nothing.
-        let interruptions = Interruptions::catch()
-            .map_err(|error| format!("cannot listen for signals: {error}"))?;
         let tests = prebuilt::tests(self.root, &cargo, self.run);
         let mut command = Command::new(&cargo);
         command
@@ -98,6 +95,8 @@ impl Nextest<'_> {
         let life = Life::begin()
             .and_then(|life| life.give(&mut command).map(|()| life))
             .map_err(|error| format!("cannot make a connection to the cells: {error}"))?;
+        let interruptions = Interruptions::catch()
+            .map_err(|error| format!("cannot listen for signals: {error}"))?;
         let mut nextest = command
             .spawn()
             .map_err(|error| format!("cannot start {}: {error}", cargo.display()))?;
@@ -141,11 +140,14 @@ impl Interruptions {
         let pid = Pid::from_raw(runner.id().cast_signed());
         thread::scope(|scope| {
             let forwarding = scope.spawn(move || {
+                // The caller's hold has recorded a signal that came before this process listened for it.
+                let earlier = interruption::noted();
+                let later = signals.forever().filter_map(|signal| Signal::try_from(signal).ok());
                 let mut interrupted = false;
-                for signal in &mut signals {
+                for signal in earlier.into_iter().chain(later) {
                     interrupted = true;
                     // nextest may have ended by itself in the meantime.
-                    let _gone = Signal::try_from(signal).and_then(|signal| kill(pid, signal));
+                    let _gone = kill(pid, signal);
                 }
                 interrupted
             });
@@ -161,7 +163,6 @@ mod tests {
     use nix::sys::signal::raise;
 
     use super::*;
-    use kernlab_kernels::interruption;
 
     #[test]
     fn an_interruption_reaches_the_runner() {
@@ -171,6 +172,16 @@ mod tests {
         raise(Signal::SIGTERM).unwrap();
         let (status, interrupted) = interruptions.wait(&mut runner).unwrap();
         assert_eq!((status.signal(), interrupted), (Some(SIGTERM), true));
+    }
+
+    #[test]
+    fn an_interruption_before_anybody_listened_reaches_the_runner_too() {
+        let _hold = interruption::hold().unwrap();
+        raise(Signal::SIGINT).unwrap();
+        let interruptions = Interruptions::catch().unwrap();
+        let mut runner = Command::new("sleep").arg("60").spawn().unwrap();
+        let (status, interrupted) = interruptions.wait(&mut runner).unwrap();
+        assert_eq!((status.signal(), interrupted), (Some(SIGINT), true));
     }
 
     #[test]

@@ -124,7 +124,7 @@ pub fn run(
         btf,
         backend: None,
         dossier: None,
-        missing: None,
+        examination_failure: None,
         whole: None,
         more: &more,
     };

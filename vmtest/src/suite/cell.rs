@@ -81,8 +81,8 @@ pub(crate) struct SuiteCell<'a> {
     /// Everything that the kernel has, if a prediction is to be made for a BPF object, or a suite names
     /// any function in an expectation.
     pub(crate) whole: Option<&'a Arc<Whole>>,
-    /// Why one of them is missing, if it had to be there.
-    pub(crate) missing: Option<&'a Verdict>,
+    /// Why one of the two is not there although the suite may ask for it.
+    pub(crate) examination_failure: Option<&'a Verdict>,
     /// Archives that the guest gets beside those of the suite.
     pub(crate) more: &'a [InjectedFile],
 }
@@ -193,7 +193,7 @@ fn attempt(
         golden,
         dossier: cell.dossier.cloned(),
         whole: cell.whole.cloned(),
-        missing: cell.missing.cloned(),
+        examination_failure: cell.examination_failure.cloned(),
         allow: setting.allow.clone(),
         memory_mib: planned.bootable.machine.memory_mib,
         proposes: setting.proposals.is_some(),
@@ -224,6 +224,10 @@ fn attempt(
         }
     };
     let predicted_missing = if object.is_some() { predicted_missing(cell) } else { Vec::new() };
+    if let (Some(_), Some(failure)) = (&object, cell.examination_failure) {
+        let why = &failure.message;
+        remarks.push(format!("what the kernel lacks for the object is not predicted: {why}"));
+    }
     clock.lap("judge");
     Ok(CellReport {
         release,

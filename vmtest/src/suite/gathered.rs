@@ -32,7 +32,7 @@ pub(super) struct Gathered {
     pub(super) golden: Option<String>,
     pub(super) dossier: Option<Dossier>,
     pub(super) whole: Option<Arc<Whole>>,
-    pub(super) missing: Option<Verdict>,
+    pub(super) examination_failure: Option<Verdict>,
     pub(super) allow: AllowList,
     pub(super) memory_mib: u32,
     /// Whether the events may become the golden snapshot.
@@ -75,7 +75,7 @@ impl Gathered {
             object: object.as_ref(),
             golden: self.golden.as_deref(),
             kernel: self.dossier.as_ref().map(|dossier| Asked { dossier, whole }),
-            unknown: self.missing.as_ref(),
+            examination_failure: self.examination_failure.as_ref(),
             policy: SplatPolicy { expected: None, allow: &self.allow },
             memory_mib: self.memory_mib,
         };

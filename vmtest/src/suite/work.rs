@@ -31,16 +31,16 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(super) struct ReadyKernel {
     pub(super) kernel: Unpacked,
-    known: Known,
+    examined: Examined,
 }
 
-/// What is known of a kernel, if a suite asks for it.
+/// What is known of a kernel, as far as suites ask for it.
 #[derive(Clone, Debug, Default)]
-struct Known {
+struct Examined {
     dossier: Option<Dossier>,
     whole: Option<Arc<Whole>>,
-    /// Why something is missing that a suite asks for.
-    missing: Option<Verdict>,
+    /// Why one of them is not there although a suite asks for it.
+    failure: Option<Verdict>,
 }
 
 /// A kernel, or why there is none. `None`: it is not known yet.
@@ -109,8 +109,8 @@ impl Work<'_> {
                 Verdict::because(Outcome::Unavailable, error.reason(), chain(&error))
             });
             let ready = prepared.map(|kernel| {
-                let known = self.known(at, &kernel);
-                ReadyKernel { kernel, known }
+                let examined = self.examined(at, &kernel);
+                ReadyKernel { kernel, examined }
             });
             self.kernels()[at] = Some(ready);
             self.changed.notify_all();
@@ -119,7 +119,7 @@ impl Work<'_> {
 
     /// The kernel's dossier, if a suite on it asks for its features, and everything that the kernel has,
     /// if a prediction is to be made for a BPF object, or a suite asks for any function.
-    fn known(&self, at: usize, kernel: &Unpacked) -> Known {
+    fn examined(&self, at: usize, kernel: &Unpacked) -> Examined {
         let here = self.task.cells.iter().filter(|cell| cell.entry == at);
         let suites: Vec<_> = here.map(|cell| &self.task.suites[cell.suite]).collect();
         let asks = |suite: &&Suite| {
@@ -129,26 +129,32 @@ impl Work<'_> {
             |suite: &&Suite| matches!(suite.subject, Subject::Object(_)) || asks(suite);
         let predicts = suites.iter().copied().any(|suite| needs_whole(&suite));
         if !predicts && suites.iter().all(|suite| suite.expect.is_empty()) {
-            return Known::default();
+            return Examined::default();
         }
         let entry = &self.task.entries[at];
         let Setting { kernels, guest, cold, .. } = self.task.setting;
         let how = How { guest, cold, refresh: false };
-        let mut known = Known::default();
-        let mut fill = || -> Result<(), DossierError> {
-            let archive = dossier::of_kernel(kernels, kernel.clone(), how, self.task.show)?;
-            let whole = predicts.then(|| archive.whole(kernels, how, self.task.show));
-            known.dossier = Some(archive.dossier);
-            known.whole = whole.transpose()?.map(Arc::new);
-            Ok(())
+        let failed = |what: &str, error: &DossierError| {
+            let mut verdict = error.verdict();
+            verdict.message.insert_str(0, what);
+            self.task.show.notice(&format!("{}: {}", entry.id, verdict.message));
+            Some(verdict)
         };
-        if let Err(error) = fill() {
-            let why = format!("no dossier: {}", chain(&error));
-            self.task.show.notice(&format!("{}: {why}", entry.id));
-            let reason = error.reason().unwrap_or(Reason::ExpectationUndecided);
-            known.missing = Some(Verdict::because(Outcome::Infra, reason, why));
+        let archive = match dossier::of_kernel(kernels, kernel.clone(), how, self.task.show) {
+            Ok(archive) => archive,
+            Err(error) => {
+                return Examined { failure: failed("no dossier: ", &error), ..Examined::default() };
+            }
+        };
+        let whole = predicts.then(|| archive.whole(kernels, how, self.task.show)).transpose();
+        let dossier = Some(archive.dossier);
+        match whole {
+            Ok(whole) => Examined { dossier, whole: whole.map(Arc::new), failure: None },
+            Err(error) => {
+                let failure = failed("no list of all functions and types: ", &error);
+                Examined { dossier, whole: None, failure }
+            }
         }
-        known
     }
 
     /// Runs cells until none is left. Cells of kernels that are ready come first.
@@ -227,9 +233,9 @@ impl Work<'_> {
             kernel: &ready.kernel,
             btf: planned.btf,
             backend: planned.backend,
-            dossier: ready.known.dossier.as_ref(),
-            whole: ready.known.whole.as_ref(),
-            missing: ready.known.missing.as_ref(),
+            dossier: ready.examined.dossier.as_ref(),
+            whole: ready.examined.whole.as_ref(),
+            examination_failure: ready.examined.failure.as_ref(),
             more: &[],
         };
         let mut first = true;

@@ -196,5 +196,13 @@ mod tests {
                         (ringbuf)";
         assert_eq!(remarks(&cells), [expected]);
         assert!(remarks(&cells[1..]).is_empty());
+        let masked = cells.clone().map(|cell| CellReport { btf: "masked".to_owned(), ..cell });
+        let expected = "opens: on old masked it uses map events (perf_event_array) instead of map events \
+                        (ringbuf)";
+        assert_eq!(remarks(&masked), [expected]);
+        // As common as the other, but without type information: not the usual way.
+        let [old, new, _] = cells;
+        let [masked, ..] = masked;
+        assert_eq!(remarks(&[new, masked, old]).len(), 1);
     }
 }

@@ -326,6 +326,46 @@ mod tests {
         assert_eq!(judgement.diff.is_some(), expected == Some(Reason::EventsDiffer));
     }
 
+    #[test]
+    fn what_explains_a_verdict_is_kept() {
+        let golden = Golden { shared: Some(GOLDEN), deviation: None };
+        let same = judge(scenario(), &traced(vec![write(3)], vec![write(3)], NOTHING), golden);
+        assert_eq!((same.events.as_deref(), same.confirmed), (Some(GOLDEN), true));
+        let observed = GOLDEN.replace("fd=3", "fd=4");
+        let other = judge(scenario(), &traced(vec![write(4)], vec![write(3)], NOTHING), golden);
+        assert_eq!((other.events, other.confirmed), (Some(observed), false));
+        let refused = Observation::Failed {
+            reason: Reason::VerifierRejected,
+            message: "no".to_owned(),
+            verifier_log: Some("0: (85) call".to_owned()),
+        };
+        let judgement = judge(scenario(), &record(plan(), Some(refused)), golden);
+        assert_eq!(judgement.verdict.reason, Some(Reason::VerifierRejected));
+        assert_eq!(judgement.verifier_log.as_deref(), Some("0: (85) call"));
+    }
+
+    #[rstest]
+    #[case::its_own(Outcome::Pass, Some("events"), GOLDEN, None)]
+    #[case::that_of_another_cell(Outcome::Pass, Some("events"), "", Some(Reason::EventsDiffer))]
+    #[case::of_a_cell_that_failed_anyway(Outcome::Unsupported, Some("events"), "", None)]
+    #[case::of_no_name(Outcome::Pass, None, "", None)]
+    fn a_cell_passes_with_the_snapshot_that_is_there_in_the_end(
+        #[case] outcome: Outcome,
+        #[case] name: Option<&str>,
+        #[case] written: &str,
+        #[case] expected: Option<Reason>,
+    ) {
+        let verdict = Verdict { outcome, ..Verdict::pass() };
+        let mut cell = CellReport::of_verdict("k/masked/aya/sys_write/threads", verdict);
+        cell.snapshot = name.map(str::to_owned);
+        let mut cells = [cell];
+        let events = |_: &CellReport| Ok(Some(GOLDEN.to_owned()));
+        let snapshot = |_: &str| Ok(Some(written.to_owned()));
+        compare_with_new_snapshots(&mut cells, &events, &snapshot).unwrap();
+        assert_eq!(cells[0].reason, expected, "{}", cells[0].message);
+        assert_eq!(cells[0].diff.is_some(), expected.is_some());
+    }
+
     /// The descriptors of the writes: what a tracer may make of 3, 4, 5.
     #[rstest]
     #[case::the_same(&[3, 4, 5], None)]

@@ -375,4 +375,23 @@ mod tests {
         let is_search = expected == Some(NO_LAYOUT);
         assert!(!is_search || verdict.outcome == Outcome::Fail, "{}", verdict.message);
     }
+
+    #[rstest]
+    #[case::of_this_kernel("6.1.0", None)]
+    #[case::of_another_kernel("5.10.0", Some(Reason::WrongKernel))]
+    fn a_record_is_kept_if_it_is_of_the_guests_kernel(
+        #[case] guest: &str,
+        #[case] expected: Option<Reason>,
+    ) {
+        let Judgement { verdict, record, .. } = of_cell(&Findings {
+            cell: &CELL.parse().unwrap(),
+            trace: &ended(OK, traced(3), QUIET),
+            golden: Golden { shared: Some(GOLDEN), deviation: None },
+            prediction: &Prediction { decision: Some(plan()), with_types: Some(plan()) },
+            policy: SplatPolicy { expected: None, allow: &AllowList::default() },
+            release: Some(guest),
+        });
+        assert_eq!(verdict.reason, expected, "{}", verdict.message);
+        assert_eq!(record.is_some(), expected.is_none());
+    }
 }

@@ -45,7 +45,7 @@ pub(crate) struct SuiteFindings<'a> {
     /// What is known of the kernel, if the suite expects something of some kernels.
     pub(crate) kernel: Option<Asked<'a>>,
     /// Why not all of that is known.
-    pub(crate) unknown: Option<&'a Verdict>,
+    pub(crate) examination_failure: Option<&'a Verdict>,
     pub(crate) policy: SplatPolicy<'a>,
     /// The guest's memory in mebibytes.
     pub(crate) memory_mib: u32,

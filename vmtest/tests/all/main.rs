@@ -1,5 +1,5 @@
-//! The tests that start the host tool or boot kernels. They are one program, because each more would be
-//! linked with everything that the library needs.
+//! Tests of the library and of the host tool from outside. They are one program, because with each further
+//! one the whole library would be linked again.
 
 mod action;
 mod anywhere;

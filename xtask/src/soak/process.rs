@@ -46,8 +46,10 @@ impl Role {
         }
     }
 
-    fn of(executable: &str) -> Self {
+    /// What a process starts is a copy of it, until it executes another program.
+    fn of(executable: &str, parent: Option<&str>) -> Self {
         match executable {
+            copy if parent == Some(copy) => Role::Other,
             "kernlab" => Role::Runner,
             "cargo-nextest" => Role::Nextest,
             name if name.starts_with("cells-") => Role::Cell,
@@ -101,11 +103,8 @@ pub(super) fn marked(mark: &str) -> Vec<Process> {
         let environment = fs::read(process.path().join("environ")).ok()?;
         let is_marked = environment.split(|&byte| byte == 0).any(|it| it == entry.as_bytes());
         let name = is_marked.then(|| executable(&process.path())).flatten()?;
-        // What a process starts is a copy of it, until it executes another program.
-        let is_copy =
-            parent(&process.path()).and_then(|it| executable(&it)).as_ref() == Some(&name);
-        let role = if is_copy { Role::Other } else { Role::of(&name) };
-        Some(Process { pid, role, name })
+        let parent = parent(&process.path()).and_then(|it| executable(&it));
+        Some(Process { pid, role: Role::of(&name, parent.as_deref()), name })
     });
     found.collect()
 }
@@ -152,13 +151,14 @@ mod tests {
     use super::*;
 
     #[rstest]
-    #[case("kernlab", Role::Runner)]
-    #[case("cargo-nextest", Role::Nextest)]
-    #[case("cells-0123456789abcdef", Role::Cell)]
-    #[case("qemu-system-x86_64", Role::Qemu)]
-    #[case("sh", Role::Other)]
-    fn roles(#[case] executable: &str, #[case] role: Role) {
-        assert_eq!(Role::of(executable), role);
+    #[case("kernlab", "xtask", Role::Runner)]
+    #[case("cargo-nextest", "kernlab", Role::Nextest)]
+    #[case("cells-0123456789abcdef", "cargo-nextest", Role::Cell)]
+    #[case("cells-0123456789abcdef", "cells-0123456789abcdef", Role::Other)]
+    #[case("qemu-system-x86_64", "cells-0123456789abcdef", Role::Qemu)]
+    #[case("sh", "xtask", Role::Other)]
+    fn roles(#[case] executable: &str, #[case] parent: &str, #[case] role: Role) {
+        assert_eq!(Role::of(executable, Some(parent)), role);
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub(super) struct Counts {
 /// Something that must not be.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Error {
-    /// The round, which the command and `--round` run again.
+    /// The round, which the command and `--round` run again; 0 if it concerns no single one.
     pub(super) round: u64,
     pub(super) work: String,
     pub(super) fault: String,
@@ -82,7 +82,7 @@ impl Summary {
     /// Adds something that is wrong and belongs to no round.
     pub(super) fn note_error(&mut self, what: String) {
         let (work, fault) = ("all".to_owned(), "none".to_owned());
-        self.errors.push(Error { round: self.rounds, work, fault, what });
+        self.errors.push(Error { round: 0, work, fault, what });
     }
 
     /// The number of faults that reached a process.
@@ -142,7 +142,9 @@ impl Summary {
         // Last, because that is what a log of CI shows.
         for Error { round, work, fault, what } in &self.errors {
             let _ = write!(text, "\n\nround {round}: {work}, {fault}:\n    {what}");
-            let _ = write!(text, "\n    again: {} --round {round}", self.again);
+            // Round 0 is not one: what is wrong concerns no round, or all of them.
+            let round = if *round == 0 { String::new() } else { format!(" --round {round}") };
+            let _ = write!(text, "\n    again: {}{round}", self.again);
         }
         text
     }

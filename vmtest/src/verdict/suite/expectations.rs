@@ -29,14 +29,17 @@ pub(super) fn of_expectations(findings: &SuiteFindings<'_>, verdict: Verdict) ->
             Ok(false) => {}
             Ok(true) => return of_expectation(expectation, verdict),
             Err(why) => {
-                // What went wrong with the kernel's dossier outranks that it is not there.
-                let (reason, why) = match findings.unknown {
-                    Some(Verdict { reason: Some(reason), message, .. }) => (*reason, message),
-                    _ => (Reason::ExpectationUndecided, &why),
-                };
+                let undecided = Verdict::because(Outcome::Infra, Reason::ExpectationUndecided, why);
+                let is_examined = kernel.is_some_and(|kernel| {
+                    kernel.whole.is_some() || expectation.when.other_functions().is_empty()
+                });
+                // Nothing is known because the examination failed: that is the reason, then.
+                let failure = findings.examination_failure.filter(|_| !is_examined);
+                let mut verdict = failure.cloned().unwrap_or(undecided);
                 let when = expectation.when.text();
-                let message = format!("whether `{when}` holds on this kernel is unknown: {why}");
-                return Verdict::because(Outcome::Infra, reason, message);
+                let unknown = format!("whether `{when}` holds on this kernel is unknown: ");
+                verdict.message.insert_str(0, &unknown);
+                return verdict;
             }
         }
     }

@@ -73,15 +73,15 @@ fn output(exit: Exit, stdout: &str, stderr: &str) -> JobOutput {
 }
 
 fn judge(suite: &Suite, reports: &[SuiteReport], output: JobOutput, log: &str) -> SuiteJudgement {
-    judge_without_dossier(suite, reports, output, log, None)
+    judge_with(suite, reports, output, log, None)
 }
 
-fn judge_without_dossier(
+fn judge_with(
     suite: &Suite,
     reports: &[SuiteReport],
     output: JobOutput,
     log: &str,
-    unknown: Option<&Verdict>,
+    examination_failure: Option<&Verdict>,
 ) -> SuiteJudgement {
     let line = |report| serde_json::to_string(report).unwrap() + "\n";
     let observed = Observed::read(reports.iter().map(line).collect::<String>().as_bytes());
@@ -93,7 +93,7 @@ fn judge_without_dossier(
         object: None,
         golden: Some(EVENT),
         kernel: None,
-        unknown,
+        examination_failure,
         memory_mib: 256,
         policy: SplatPolicy { expected: None, allow: &AllowList::default() },
     })
@@ -215,11 +215,18 @@ fn a_splat_outranks_everything_that_the_tracer_did() {
 }
 
 #[rstest]
-#[case::nothing_is_told_of_it(None, Reason::ExpectationUndecided)]
-#[case::its_guest_was_lost(Some(Reason::QemuFailed), Reason::QemuFailed)]
-fn a_kernel_without_a_dossier_can_be_expected_of_nothing(
-    #[case] failed: Option<Reason>,
-    #[case] expected: Reason,
+#[case::nothing_is_told_of_it(None, (Outcome::Infra, Reason::ExpectationUndecided))]
+#[case::its_guest_was_lost(
+    Some((Outcome::Infra, Reason::QemuFailed)),
+    (Outcome::Infra, Reason::QemuFailed)
+)]
+#[case::its_guest_was_silent(
+    Some((Outcome::Timeout, Reason::DeadlineExceeded)),
+    (Outcome::Timeout, Reason::DeadlineExceeded)
+)]
+fn a_kernel_without_a_dossier_leaves_expectations_undecided(
+    #[case] failed: Option<(Outcome, Reason)>,
+    #[case] expected: (Outcome, Reason),
 ) {
     let text = "[[suite]]\nname = \"a\"\nrun = [\"a\"]\nexpect = [{ when = \"btf\", outcome = \
                 \"fail\", reason = \"known\" }]\n";
@@ -227,10 +234,10 @@ fn a_kernel_without_a_dossier_can_be_expected_of_nothing(
     let project = Project::parse(path, text).unwrap();
     let reports = course(vec![ended(End::Code(1), Cause::Itself)]);
     let output = output(Exit::Code(0), "", "");
-    let unknown = failed.map(|reason| Verdict::because(Outcome::Infra, reason, "QEMU ended"));
+    let failure = failed.map(|(outcome, reason)| Verdict::because(outcome, reason, "QEMU ended"));
     let SuiteJudgement { verdict, .. } =
-        judge_without_dossier(&project.suites[0], &reports, output, QUIET, unknown.as_ref());
-    assert_eq!((verdict.outcome, verdict.reason), (Outcome::Infra, Some(expected)), "{verdict:?}");
+        judge_with(&project.suites[0], &reports, output, QUIET, failure.as_ref());
+    assert_eq!((verdict.outcome, verdict.reason), (expected.0, Some(expected.1)), "{verdict:?}");
     let why = if failed.is_some() { "QEMU ended" } else { "no dossier" };
     assert!(verdict.message.ends_with(why), "{}", verdict.message);
 }

@@ -76,7 +76,7 @@ fn a_kill_leaves_no_qemu_behind() {
 
 fn start_victim() -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["survivors::a_kill_leaves_no_qemu_behind", "--exact", "--nocapture"])
+        .args(["lab::survivors::a_kill_leaves_no_qemu_behind", "--exact", "--nocapture"])
         .env(VICTIM, "1")
         .stdout(Stdio::piped())
         .spawn()
