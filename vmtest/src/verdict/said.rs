@@ -85,6 +85,7 @@ mod tests {
     #[case::lines("a\n  at b\n", "; stderr:\na\n  at b")]
     #[case::rust(RUST, "; stderr:\nthread 'a' panicked at tests/a.rs:4:5:\nno clsact\nafter")]
     #[case::go(GO, "; stderr:\npanic: no clsact\n\nexit status 2")]
+    #[case::words_about_one("goroutine leak\nat work]:\n", "; stderr:\ngoroutine leak\nat work]:")]
     #[case::nothing_else("stack backtrace:\n   0: a\n", "")]
     fn a_message_shows_what_went_wrong(#[case] stderr: &str, #[case] expected: &str) {
         assert_eq!(last_lines(stderr.as_bytes()), expected);

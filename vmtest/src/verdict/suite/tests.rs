@@ -203,6 +203,19 @@ fn events_decide(
     assert_eq!(judgement.verdict.reason, reason, "{}", judgement.verdict.message);
     assert_eq!(judgement.acceptable, acceptable, "whether it may become the snapshot");
     assert_eq!(judgement.diff.is_some(), reason == Some(Reason::EventsDiffer));
+    assert_eq!(judgement.events.as_deref(), Some(stdout), "they are kept");
+}
+
+#[test]
+fn a_rule_without_effect_is_a_remark() {
+    let text = "normalise = { gone = \"alias\" }\n[[suite]]\nname = \"a\"\nrun = [\"a\"]\nevents = \
+                'nothing == 1'\n";
+    let project = Project::parse(std::path::Path::new("kernlab.toml"), text).unwrap();
+    let reports = course(vec![ended(OK, Cause::Itself)]);
+    let judgement = judge(&project.suites[0], &reports, output(Exit::Code(0), EVENT, ""), QUIET);
+    let [remark, ..] = &judgement.remarks[..] else { panic!("{judgement:?}") };
+    assert!(remark.starts_with("`events` "), "{remark}");
+    assert!(judgement.shared["normalise.gone"].is_some(), "{:?}", judgement.shared);
 }
 
 #[test]
