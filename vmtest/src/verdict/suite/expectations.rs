@@ -89,3 +89,37 @@ pub(super) fn named_functions(findings: &SuiteFindings<'_>) -> BTreeMap<String, 
     };
     names.filter_map(told).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use rstest::rstest;
+
+    use super::*;
+    use crate::suite::manifest::Project;
+
+    #[rstest]
+    #[case::expected(Outcome::Fail, Some(Reason::TracerDied), Some(Reason::ExpectedFailure))]
+    #[case::of_another_reason(
+        Outcome::Fail,
+        Some(Reason::EventsDiffer),
+        Some(Reason::EventsDiffer)
+    )]
+    #[case::another_outcome(Outcome::Timeout, Some(Reason::TracerDied), Some(Reason::TracerDied))]
+    #[case::none(Outcome::Pass, None, Some(Reason::ExpectationStale))]
+    fn a_failure_is_expected_with_its_outcome_and_reason(
+        #[case] outcome: Outcome,
+        #[case] reason: Option<Reason>,
+        #[case] expected: Option<Reason>,
+    ) {
+        let text = "[[suite]]\nname = \"a\"\nrun = [\"a\"]\nexpect = [{ when = \"btf\", outcome = \
+                    \"fail\", code = \"tracer-died\", reason = \"known\" }]\n";
+        let project = Project::parse(Path::new("kernlab.toml"), text).unwrap();
+        let verdict = Verdict { outcome, reason, ..Verdict::pass() };
+        let judged = of_expectation(&project.suites[0].expect[0], verdict);
+        assert_eq!(judged.reason, expected, "{}", judged.message);
+        let is_expected = expected == Some(Reason::ExpectedFailure);
+        assert_eq!(judged.outcome == Outcome::Unsupported, is_expected);
+    }
+}
