@@ -184,7 +184,7 @@ pub enum Reason {
     NotAKernel,
     /// A kernel module that the guest's devices need could not be loaded.
     ModuleRefused,
-    /// QEMU is missing, refused to start, or was ended.
+    /// QEMU is missing, refused to start, or ended while a guest ran.
     QemuFailed,
     /// The guest's agent broke the protocol or the connection was lost.
     ConnectionLost,

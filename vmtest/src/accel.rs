@@ -172,7 +172,7 @@ fn news_of(finding: &Finding) -> Option<String> {
         }
         Finding::Killed => {
             return Some(format!(
-                "{KVM} could not be tested, because a signal ended QEMU: this guest runs without \
+                "{KVM} could not be tested, because somebody ended QEMU with a signal: this guest runs without \
                  acceleration (TCG)"
             ));
         }
@@ -181,10 +181,8 @@ fn news_of(finding: &Finding) -> Option<String> {
         }
         Finding::Refused(diagnostics) => format!("does not work ({diagnostics})"),
     };
-    Some(format!(
-        "{KVM} exists but {found}: guests run without acceleration (TCG); \
-         remembered until the next boot"
-    ))
+    let until = if finding.is_certain() { "; remembered until the next boot" } else { "" };
+    Some(format!("{KVM} exists but {found}: guests run without acceleration (TCG){until}"))
 }
 
 #[cfg(test)]

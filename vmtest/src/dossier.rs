@@ -72,10 +72,11 @@ impl DossierError {
         let (outcome, reason) = match self {
             DossierError::Kernel(error) => (Outcome::Unavailable, error.reason()),
             DossierError::Machine(error) => (Outcome::Infra, error.reason()),
+            // If it was silent, that is no timeout of the cell.
             DossierError::Guest(error)
                 if matches!(error.outcome(), Outcome::Infra | Outcome::Timeout) =>
             {
-                (error.outcome(), error.reason())
+                (Outcome::Infra, error.reason())
             }
             DossierError::Store(_) | DossierError::Read { .. } => (Outcome::Infra, Reason::HostIo),
             // The host is not at fault: this kernel can't be examined.
@@ -140,4 +141,38 @@ fn ask(
         return Err(DossierError::Splat(splat.title));
     }
     Ok(output.result)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::lab::{GuestEvidence, LabErrorKind, Phase};
+
+    fn guest(kind: LabErrorKind) -> DossierError {
+        LabError::new(kind, GuestEvidence::default()).into()
+    }
+
+    #[rstest]
+    #[case::the_guest_was_lost(
+        guest(LabErrorKind::Died { phase: Phase::Work, last_words: "none".to_owned() }),
+        Reason::ConnectionLost
+    )]
+    #[case::the_guest_was_silent(
+        guest(LabErrorKind::Silent { doing: "while it worked", waited: TIMEOUT }),
+        Reason::DeadlineExceeded
+    )]
+    #[case::the_kernel_complained(
+        DossierError::Splat("WARNING".to_owned()),
+        Reason::ExpectationUndecided
+    )]
+    fn what_needs_the_dossier_fails_for_its_reason(
+        #[case] error: DossierError,
+        #[case] expected: Reason,
+    ) {
+        let verdict = error.verdict();
+        assert_eq!((verdict.outcome, verdict.reason), (Outcome::Infra, Some(expected)));
+        assert!(!verdict.message.is_empty());
+    }
 }

@@ -52,7 +52,7 @@ const RUN: u64 = 64 << 20;
 Examples:
   cargo xtask soak --minutes 60
   cargo xtask soak --kills 200
-  cargo xtask soak --seed 42 --round 17    a round that was without --kills and --kernel")]
+  cargo xtask soak --seed 42 --round 17    # with --kills and --kernel as in the run")]
 pub(crate) struct Args {
     /// Stop after this time: 10 minutes, if nothing else says when.
     #[arg(long, value_name = "N")]

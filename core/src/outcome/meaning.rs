@@ -153,7 +153,7 @@ impl Reason {
             Reason::ModuleRefused => {
                 "a kernel module that the guest's devices need could not be loaded"
             }
-            Reason::QemuFailed => "QEMU is missing, refused to start, or was ended",
+            Reason::QemuFailed => "QEMU is missing, refused to start, or ended while a guest ran",
             Reason::ConnectionLost => {
                 "the guest's agent broke the protocol or the connection was lost"
             }

@@ -87,9 +87,9 @@ fn what_is_asked_for_is_done() {
     fs::write(path("KERNLAB_MUTANT_ANSWER"), serde_json::to_vec(&answer).unwrap()).unwrap();
 }
 
-/// Writes what an object consists of beside type information and what is made of it: the content of its
-/// sections and what is relocated in them. Relocations of fields are told there, but the compiler leaves the
-/// offset that a field has in the program's own types in each instruction.
+/// Writes everything of an object but its type information: what its sections contain, and which symbols are
+/// relocated where. Relocations of fields are part of the type information (`.BTF.ext`), but each instruction
+/// has the offset that its field has in the program's own types.
 fn without_types(object: &Path) -> io::Result<PathBuf> {
     let invalid = |error: object::Error| io::Error::new(io::ErrorKind::InvalidData, error);
     let bytes = fs::read(object)?;
@@ -97,7 +97,7 @@ fn without_types(object: &Path) -> io::Result<PathBuf> {
     let mut text = String::new();
     for section in file.sections() {
         let name = section.name().map_err(invalid)?;
-        let is_of_types = [".BTF", ".rel.BTF", ".debug", ".rel.debug", ".llvm", ".str", ".sym"];
+        let is_of_types = [".BTF", ".debug", ".llvm", ".rel", ".str", ".sym"];
         if is_of_types.iter().any(|start| name.starts_with(start)) {
             continue;
         }

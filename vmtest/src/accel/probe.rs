@@ -26,7 +26,7 @@ pub(super) enum Finding {
     Mute,
     /// QEMU ended by itself with this message.
     Refused(String),
-    /// A signal ended QEMU: nothing is known about KVM.
+    /// Somebody ended QEMU with a signal: nothing is known about KVM.
     Killed,
 }
 
@@ -43,7 +43,9 @@ impl Finding {
     /// Whether it holds until the next boot of this host.
     pub(super) fn is_certain(&self) -> bool {
         match self {
-            Finding::Runs | Finding::Silent(_) | Finding::Refused(_) => true,
+            Finding::Runs | Finding::Silent(_) => true,
+            // It may have lacked memory, or a library.
+            Finding::Refused(said) => said.to_ascii_lowercase().contains("kvm"),
             Finding::Mute | Finding::Killed => false,
         }
     }
@@ -93,9 +95,13 @@ fn boot_within(
         });
     }
     drop(guest);
-    Ok(match start(Accelerator::Tcg)?.first_sign(timeout.tcg) {
-        Some(_) => Finding::Silent(timeout.kvm),
-        None => Finding::Mute,
+    let mut translated = start(Accelerator::Tcg)?;
+    if translated.first_sign(timeout.tcg).is_some() {
+        return Ok(Finding::Silent(timeout.kvm));
+    }
+    Ok(match translated.end() {
+        Some((status, diagnostics)) if was_killed(status, &diagnostics) => Finding::Killed,
+        _ => Finding::Mute,
     })
 }
 
@@ -118,24 +124,52 @@ mod tests {
         header.resize(0x300, 0);
         header[18] = 62;
         fs::write(&kernel, header).unwrap();
-        let timeout = Duration::from_millis(500);
+        // A script that ends is waited for.
+        let is_endless = script.contains("sleep");
+        let timeout = Duration::from_millis(if is_endless { 500 } else { 20_000 });
         let timeout = Patience { kvm: timeout, tcg: timeout };
         let kernel = (Arch::X86_64, &*kernel);
         boot_within(&Binary::at(qemu), kernel, Path::new("/image"), timeout).unwrap()
     }
 
+    const SILENT: Finding = Finding::Silent(Duration::from_millis(500));
+
+    fn refused(said: &str) -> Finding {
+        Finding::Refused(said.to_owned())
+    }
+
     #[rstest]
-    #[case("echo 'Linux version' >&3; exec sleep 60", Finding::Runs)]
-    #[case("exec sleep 60", Finding::Mute)]
-    #[case(
+    #[case::runs("echo 'Linux version' >&3; exec sleep 60", Finding::Runs, true)]
+    #[case::mute("exec sleep 60", Finding::Mute, false)]
+    #[case::silent(
         "case \"$*\" in *kvm*) ;; *) echo Linux >&3 ;; esac; exec sleep 60",
-        Finding::Silent(Duration::from_millis(500))
+        SILENT,
+        true
     )]
-    #[case("echo 'failed to initialize kvm' >&2; exit 1", Finding::Refused("failed to initialize kvm".to_owned()))]
-    #[case("echo 'a warning' >&2; kill -KILL $$", Finding::Killed)]
-    #[case("echo 'qemu: terminating on signal 15 from pid 1' >&2", Finding::Killed)]
-    #[case("echo 'it broke' >&2; kill -ABRT $$", Finding::Refused("it broke".to_owned()))]
-    fn findings_are_told_apart(#[case] script: &str, #[case] expected: Finding) {
-        assert_eq!(find(script), expected);
+    #[case::refused(
+        "echo 'failed to initialize kvm' >&2; exit 1",
+        refused("failed to initialize kvm"),
+        true
+    )]
+    #[case::no_memory("echo 'no memory' >&2; exit 1", refused("no memory"), false)]
+    #[case::broken("echo 'it broke' >&2; kill -ABRT $$", refused("it broke"), false)]
+    #[case::killed("echo 'kvm: a warning' >&2; kill -KILL $$", Finding::Killed, false)]
+    #[case::killed_without_kvm(
+        "case \"$*\" in *kvm*) exec sleep 60 ;; *) kill -KILL $$ ;; esac",
+        Finding::Killed,
+        false
+    )]
+    #[case::terminated(
+        "echo 'qemu: terminating on signal 15 from pid 1' >&2",
+        Finding::Killed,
+        false
+    )]
+    fn findings_are_told_apart(
+        #[case] script: &str,
+        #[case] expected: Finding,
+        #[case] is_certain: bool,
+    ) {
+        let found = find(script);
+        assert_eq!((found.is_certain(), found), (is_certain, expected));
     }
 }

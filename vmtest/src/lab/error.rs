@@ -4,7 +4,7 @@ use std::{error::Error, fmt, io, process::ExitStatus, time::Duration};
 
 use kernlab_proto::{Exit, FrameError};
 
-use super::cpu_time::CpuTime;
+use super::{cpu_time::CpuTime, machine::was_killed};
 use crate::{
     console::{ConsoleLog, Crash},
     qemu::{BinaryError, KernelImageError, MonitorError, SpawnError},
@@ -186,9 +186,13 @@ impl LabError {
         matches!(*self.kind, LabErrorKind::NotSaved(_))
     }
 
-    /// Did QEMU end, or the guest never begin? Then the accelerator may be at fault.
+    /// Did QEMU end by itself, or the guest never begin? Then the accelerator may be at fault.
     pub(crate) fn is_about_starting(&self) -> bool {
-        matches!(*self.kind, LabErrorKind::QemuFailed { .. } | LabErrorKind::NeverReady { .. })
+        match &*self.kind {
+            LabErrorKind::QemuFailed { status, diagnostics } => !was_killed(*status, diagnostics),
+            LabErrorKind::NeverReady { .. } => true,
+            _ => false,
+        }
     }
 
     /// Did QEMU fail to restore the guest?

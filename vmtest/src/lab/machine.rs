@@ -409,9 +409,12 @@ impl Machine {
 
 /// Whether QEMU ended because of a signal that people and other programs send.
 pub(crate) fn was_killed(status: ExitStatus, diagnostics: &str) -> bool {
-    const SENT: [Signal; 4] = [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
-    let by_signal = status.signal().and_then(|signal| Signal::try_from(signal).ok());
-    by_signal.is_some_and(|signal| SENT.contains(&signal)) || was_terminated(diagnostics)
+    let signal = status.signal().and_then(|signal| Signal::try_from(signal).ok());
+    let is_sent = matches!(
+        signal,
+        Some(Signal::SIGKILL | Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP | Signal::SIGQUIT)
+    );
+    is_sent || was_terminated(diagnostics)
 }
 
 /// Whether a signal told QEMU to end. It then exits with 0, as if its guest had powered off:

@@ -27,6 +27,13 @@ pub const QEMU_VARIABLE: &str = "KERNLAB_QEMU";
 /// or change its priority, whatever makes it try.
 const SANDBOX: [&str; 2] =
     ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"];
+/// What QEMU says if it, or the kernel below it, has no sandbox: system/vl.c and system/qemu-seccomp.c.
+const NO_SANDBOX: [&str; 4] = [
+    "There is no option group 'sandbox'",
+    "seccomp is not compiled into this build",
+    "seccomp support is disabled",
+    "failed to install seccomp syscall filter in the kernel",
+];
 /// The time for the trial of the sandbox; it takes a tenth of a second.
 const SANDBOX_TRIAL: Duration = Duration::from_secs(10);
 
@@ -41,11 +48,12 @@ pub struct Binary {
 /// What came of starting QEMU in its sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SandboxTrial {
+    /// QEMU started and ended as it was told to.
     Works,
-    /// QEMU has none, or its sandbox ended it.
+    /// QEMU says that it has none, or its sandbox ended it.
     Refused(String),
     /// It failed for another reason, which tells nothing of the sandbox.
-    Untold,
+    Inconclusive,
 }
 
 /// No usable QEMU was found.
@@ -151,25 +159,26 @@ impl Binary {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn();
-        let Ok(mut child) = spawned else { return SandboxTrial::Untold };
+        let Ok(mut child) = spawned else { return SandboxTrial::Inconclusive };
         let asked = child.stdin.take().map_or(Ok(()), |mut input| input.write_all(b"quit\n"));
         let ended = child.wait_timeout(SANDBOX_TRIAL);
         // It does not outlive the trial.
         let _ = child.kill();
-        let Ok(output) = child.wait_with_output() else { return SandboxTrial::Untold };
+        let Ok(output) = child.wait_with_output() else { return SandboxTrial::Inconclusive };
         let said = String::from_utf8_lossy(&output.stderr);
         match (asked, ended) {
             (Ok(()), Ok(Some(status))) if status.success() => SandboxTrial::Works,
-            // The sandbox ends a program with SIGSYS. QEMU without one says so: there is no option group
-            // 'sandbox', or seccomp support is disabled.
-            (_, Ok(Some(status)))
-                if status.signal() == Some(Signal::SIGSYS as i32)
-                    || ["sandbox", "seccomp"].iter().any(|word| said.contains(word)) =>
-            {
-                let last = said.lines().rfind(|line| !line.trim().is_empty());
-                SandboxTrial::Refused(last.map_or_else(|| status.to_string(), str::to_owned))
+            (_, Ok(Some(status))) if status.signal() == Some(Signal::SIGSYS as i32) => {
+                SandboxTrial::Refused("its sandbox ended it (SIGSYS)".to_owned())
             }
-            _ => SandboxTrial::Untold,
+            (_, Ok(Some(_))) => {
+                let is_refusal = |line: &&str| NO_SANDBOX.iter().any(|words| line.contains(words));
+                let refusal = said.lines().find(is_refusal);
+                refusal.map_or(SandboxTrial::Inconclusive, |line| {
+                    SandboxTrial::Refused(line.to_owned())
+                })
+            }
+            _ => SandboxTrial::Inconclusive,
         }
     }
 
@@ -227,15 +236,18 @@ mod tests {
     )]
     #[case::the_sandbox_ends_it(
         "kill -SYS $$",
-        SandboxTrial::Refused("signal: 31 (SIGSYS)".to_owned())
+        SandboxTrial::Refused("its sandbox ended it (SIGSYS)".to_owned())
     )]
-    #[case::somebody_ends_it("kill -KILL $$", SandboxTrial::Untold)]
-    #[case::no_memory("echo 'Cannot allocate memory' >&2; exit 1", SandboxTrial::Untold)]
+    #[case::a_library_is_missing(
+        "echo 'error while loading shared libraries: libseccomp.so.2' >&2; exit 127",
+        SandboxTrial::Inconclusive
+    )]
+    #[case::somebody_ends_it("kill -KILL $$", SandboxTrial::Inconclusive)]
+    #[case::no_memory("echo 'Cannot allocate memory' >&2; exit 1", SandboxTrial::Inconclusive)]
     #[case::it_works("read quit", SandboxTrial::Works)]
     fn a_trial_tells_of_the_sandbox_alone(#[case] script: &str, #[case] expected: SandboxTrial) {
         let dir = tempfile::tempdir().unwrap();
         let qemu = dir.path().join("qemu");
-        // The status would tell of a core.
         fs::write(&qemu, format!("#!/bin/sh\nulimit -c 0\n{script}\n")).unwrap();
         fs::set_permissions(&qemu, fs::Permissions::from_mode(0o755)).unwrap();
         assert_eq!(Binary::at(qemu).try_sandbox(), expected);
@@ -244,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_qemu_that_is_missing_tells_nothing_of_its_sandbox() {
-        assert_eq!(Binary::at("/nonexistent").try_sandbox(), SandboxTrial::Untold);
+        assert_eq!(Binary::at("/nonexistent").try_sandbox(), SandboxTrial::Inconclusive);
     }
 
     #[test]

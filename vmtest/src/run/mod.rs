@@ -251,7 +251,17 @@ pub fn run(
     verdict::of_run(&mut cells, &findings)
         .map_err(|source| at("read the cells' events", source))?;
     report::census(&plan.cells, &cells)?;
-    let killed = ended.ok().and_then(|ended| ended.killed);
+    let early_end = match ended {
+        Ok(ended) => ended.killed,
+        Err(summary) => Some(format!("not all cells were run: {summary}")),
+    };
+    let unpredicted = entries.iter().filter(|entry| prediction::is_missing(&dir, &entry.id));
+    let unpredicted = unpredicted.map(|entry| {
+        let id = &entry.id;
+        format!(
+            "{id}: no dossier could be taken, so what its cells did was compared with no prediction"
+        )
+    });
 
     let report = Report {
         schema: SCHEMA,
@@ -266,7 +276,11 @@ pub fn run(
             identity,
         },
         kernels: collect::kernels(&plan, &entries, &cells),
-        remarks: killed.into_iter().chain(verdict::unconfirmed::remarks(&cells)).collect(),
+        remarks: early_end
+            .into_iter()
+            .chain(unpredicted)
+            .chain(verdict::unconfirmed::remarks(&cells))
+            .collect(),
         cells,
     };
     write_json(&dir.path().join("report.json"), &report)

@@ -140,8 +140,9 @@ impl Interruptions {
         let pid = Pid::from_raw(runner.id().cast_signed());
         thread::scope(|scope| {
             let forwarding = scope.spawn(move || {
-                // The caller's hold has recorded a signal that came before this process listened for it.
-                let earlier = interruption::noted();
+                // The caller's hold has recorded a signal that came before this process listened for it. It
+                // may wait here as well: a second one would make nextest kill the cells.
+                let earlier = interruption::noted().inspect(|_| signals.pending().for_each(drop));
                 let later = signals.forever().filter_map(|signal| Signal::try_from(signal).ok());
                 let mut interrupted = false;
                 for signal in earlier.into_iter().chain(later) {

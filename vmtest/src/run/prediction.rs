@@ -11,6 +11,8 @@ use kernlab_core::{
     tracer::wanted_types,
 };
 
+use serde::de::IgnoredAny;
+
 use super::dir::{RunDir, read_json, write_json};
 use crate::verdict::Prediction;
 
@@ -37,6 +39,12 @@ fn write_below(file: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> io::
 /// The types of a BTF file, as far as plans ask for them. None if the file is missing or is no BTF.
 pub(super) fn extract(file: &Path, arch: Arch) -> Option<Extract> {
     Some(Btf::parse(fs::read(file).ok()?).ok()?.extract(&wanted_types(arch)))
+}
+
+/// Whether the dossier of a kernel could not be taken.
+pub(super) fn is_missing(dir: &RunDir, kernel: &str) -> bool {
+    // That of a kernel none of whose cells began is not there at all.
+    matches!(read_json::<Option<IgnoredAny>>(&dir.dossier(kernel)), Ok(Some(None)))
 }
 
 /// What the dossier of a cell's kernel predicts for the cell; empty without a dossier.

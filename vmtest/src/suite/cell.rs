@@ -225,8 +225,9 @@ fn attempt(
     };
     let predicted_missing = if object.is_some() { predicted_missing(cell) } else { Vec::new() };
     if let (Some(_), Some(failure)) = (&object, cell.examination_failure) {
-        let why = &failure.message;
-        remarks.push(format!("what the kernel lacks for the object is not predicted: {why}"));
+        let known = if cell.dossier.is_some() { "only in part" } else { "not" };
+        let why = failure.message.lines().next().unwrap_or_default();
+        remarks.push(format!("what the kernel lacks for the object is {known} predicted: {why}"));
     }
     clock.lap("judge");
     Ok(CellReport {

@@ -200,9 +200,8 @@ mod tests {
         let expected = "opens: on old masked it uses map events (perf_event_array) instead of map events \
                         (ringbuf)";
         assert_eq!(remarks(&masked), [expected]);
-        // As common as the other, but without type information: not the usual way.
-        let [old, new, _] = cells;
-        let [masked, ..] = masked;
-        assert_eq!(remarks(&[new, masked, old]).len(), 1);
+        // Of two as common ones, the usual one is that with type information.
+        let ([_, new, _], [old_masked, ..]) = (cells, masked);
+        assert_eq!(remarks(&[new, old_masked]), [expected]);
     }
 }

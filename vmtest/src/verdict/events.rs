@@ -347,7 +347,7 @@ mod tests {
     #[rstest]
     #[case::its_own(Outcome::Pass, Some("events"), GOLDEN, None)]
     #[case::that_of_another_cell(Outcome::Pass, Some("events"), "", Some(Reason::EventsDiffer))]
-    #[case::of_a_cell_that_failed_anyway(Outcome::Unsupported, Some("events"), "", None)]
+    #[case::of_a_cell_that_does_not_pass(Outcome::Unsupported, Some("events"), "", None)]
     #[case::of_no_name(Outcome::Pass, None, "", None)]
     fn a_cell_passes_with_the_snapshot_that_is_there_in_the_end(
         #[case] outcome: Outcome,

@@ -112,6 +112,8 @@ impl Fault {
             Fault::Signal(..) => &[("not-run", "interrupted")],
             Fault::Wedge => &[
                 ("timeout", "deadline-exceeded"),
+                // The guest that examines the kernel for an expectation.
+                ("infra", "deadline-exceeded"),
                 ("infra", "boot-timeout"),
                 ("infra", "qemu-failed"),
             ],

@@ -233,9 +233,9 @@ fn a_splat_outranks_everything_that_the_tracer_did() {
     Some((Outcome::Infra, Reason::QemuFailed)),
     (Outcome::Infra, Reason::QemuFailed)
 )]
-#[case::its_guest_was_silent(
-    Some((Outcome::Timeout, Reason::DeadlineExceeded)),
-    (Outcome::Timeout, Reason::DeadlineExceeded)
+#[case::its_kernel_is_gone(
+    Some((Outcome::Unavailable, Reason::HostIo)),
+    (Outcome::Unavailable, Reason::HostIo)
 )]
 fn a_kernel_without_a_dossier_leaves_expectations_undecided(
     #[case] failed: Option<(Outcome, Reason)>,
