@@ -29,14 +29,16 @@ lines above say what is missing.
 ";
 
 fn main() {
-    println!("cargo::rerun-if-env-changed={GUEST_VARIABLE}");
     println!("cargo::rerun-if-changed=build.rs");
     let out = PathBuf::from(variable("OUT_DIR"));
     // Fuzz targets run no guest.
     let is_fuzzed = env::var_os("CARGO_CFG_FUZZING").is_some();
     let programs = match variable("PROFILE").as_str() {
-        "release" if !is_fuzzed => programs(&guest_dir(&out)),
-        // Debug builds are for `cargo xtask`, which names the directory of the programs.
+        "release" if !is_fuzzed => {
+            println!("cargo::rerun-if-env-changed={GUEST_VARIABLE}");
+            programs(&guest_dir(&out))
+        }
+        // Debug builds are for `cargo xtask`, which names the directory of the programs when it runs them.
         _ => Vec::new(),
     };
     println!("cargo::rustc-env=KERNLAB_COMMIT_IN_VERSION={}", commit_in_version());

@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result, ensure};
 use xshell::{Shell, cmd};
 
 use crate::{
-    invocation::{ChildProcess, Invocation},
+    invocation::{self, ChildProcess, Invocation},
     setup::{self, Consent, Purpose},
 };
 
@@ -272,6 +272,9 @@ impl HostTool {
     ) -> anyhow::Error {
         let mut tool = Command::new(&self.program);
         tool.arg(command).args(args).envs(self.environment.iter().cloned());
+        invocation::of_xtask().for_each(|name| {
+            tool.env_remove(name);
+        });
         if let Some(GuestPrograms(dir)) = guest {
             tool.env(GUEST_VARIABLE, dir);
         }

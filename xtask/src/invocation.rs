@@ -3,6 +3,8 @@
 
 use std::{
     borrow::Cow,
+    env,
+    ffi::OsString,
     fmt,
     path::{Path, PathBuf},
     time::Duration,
@@ -84,6 +86,9 @@ impl Invocation {
             .environment
             .iter()
             .fold(expression, |expression, (name, value)| expression.env(name, value));
+        // What is said later of an expression happens earlier.
+        let expression =
+            of_xtask().fold(expression, |expression, name| expression.env_remove(name));
         match &self.dir {
             Some(dir) => expression.dir(dir),
             None => expression,
@@ -150,6 +155,17 @@ impl fmt::Display for Invocation {
     }
 }
 
+/// The variables that describe the package xtask, which cargo sets for its programs. Of other packages they say
+/// nothing, but ring's build script runs again when they change: a `cargo build` after a `cargo xtask` would
+/// compile a third of the workspace anew.
+pub(crate) fn of_xtask() -> impl Iterator<Item = OsString> {
+    let describes = |name: &OsString| {
+        let name = name.as_encoded_bytes();
+        name.starts_with(b"CARGO_PKG_") || name.starts_with(b"CARGO_MANIFEST_")
+    };
+    env::vars_os().map(|(name, _)| name).filter(describes)
+}
+
 /// Quotes a word if a shell needs that. `=` is plain here: no argument of ours looks like an assignment.
 fn quote(word: &str) -> Result<Cow<'_, str>, fmt::Error> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=+,@%".contains(c);
@@ -178,6 +194,14 @@ mod tests {
         assert_eq!(invocation.with_sudo().to_string(), "sudo env A=b apt-get update");
         let invocation = Invocation::new("apt-get").args(["update"]);
         assert_eq!(invocation.with_sudo().to_string(), "sudo apt-get update");
+    }
+
+    #[test]
+    fn what_cargo_says_of_xtask_is_not_passed_on() {
+        assert!(of_xtask().count() > 0, "tests are run by cargo");
+        let environment = Invocation::new("env").env("CARGO_PKG_NAME", "set").read(SOON).unwrap();
+        let told = environment.lines().filter(|line| line.starts_with("CARGO_PKG_"));
+        assert_eq!(told.collect::<Vec<_>>(), ["CARGO_PKG_NAME=set"]);
     }
 
     #[test]
