@@ -24,7 +24,7 @@ use crate::{
     dossier::{self, DossierError, How},
     lab::Stream,
     report::CellReport,
-    run::{RunObserver, dir::RunDir, plan::RunPlan, progress::ProgressEvent},
+    run::{RunObserver, dir::RunDir, judging::caught, plan::RunPlan, progress::ProgressEvent},
 };
 
 /// A kernel that cells can run on.
@@ -248,13 +248,6 @@ impl Work<'_> {
         let setting = &self.task.setting;
         let run = || cell::run(&cell, setting, &evidence, self.task.show, &mut heard);
         // A fault of the lab's own must not take the other cells with it.
-        match std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
-            Ok(report) => report,
-            Err(_) => {
-                let message = "the lab failed while it ran this cell";
-                let verdict = Verdict::because(Outcome::Infra, Reason::HostIo, message);
-                CellReport::of_verdict(&planned.id, verdict)
-            }
-        }
+        caught(run).unwrap_or_else(|error| CellReport::of_verdict(&planned.id, error.verdict()))
     }
 }
