@@ -12,6 +12,7 @@ pub(crate) mod evidence;
 pub mod identity;
 pub(crate) mod judging;
 pub mod life;
+pub mod merge;
 mod nextest;
 mod order;
 pub mod plan;

@@ -10,8 +10,9 @@ use kernlab_vmtest::{
     run::{
         dir::RunDir,
         identity,
+        merge::{self, MergeError},
         plan::Filter,
-        shards::{self, MergeError},
+        shards,
     },
 };
 use serde::Serialize;
@@ -87,7 +88,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         };
     };
     let identity = identity::of_kernels(&kernels, &entries);
-    let report = shards::merge(&cells, &arguments.merge, into, &identity).map_err(merge_failed)?;
+    let report = merge::merge(&cells, &arguments.merge, into, &identity).map_err(merge_failed)?;
     println!("{}", table::matrix(&report, 100));
     let dir = RunDir::open(into.clone());
     print!("{}", table::findings(Side { report: &report, evidence: &dir }));

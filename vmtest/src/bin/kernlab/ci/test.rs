@@ -13,7 +13,7 @@ use kernlab_vmtest::{
         regression::{self, Regression, Side},
         table,
     },
-    run::{Outcomes, RunObserver, dir::RunDir, identity, shards},
+    run::{Outcomes, RunObserver, dir::RunDir, identity, merge},
     suite::{self, data::DataRule},
 };
 
@@ -164,7 +164,7 @@ fn hand_over(
     }
     let mut place = dir.path().to_owned();
     if let Some(into) = path(&arguments.into) {
-        shards::copy_run(&place, &into).map_err(|error| Failure::infrastructure(&error))?;
+        merge::copy_run(&place, &into).map_err(|error| Failure::infrastructure(&error))?;
         place = into;
     }
     if arguments.summary == Summary::True {
@@ -230,7 +230,7 @@ fn merge_parts(
     })?;
     let entries = suite::run::entries(&kernels, options, &tested.project.kernels, &**terminal)?;
     let identity = identity::of_kernels(&kernels, &entries);
-    let report = shards::merge(&asked, &found, created.path(), &identity)
+    let report = merge::merge(&asked, &found, created.path(), &identity)
         .map_err(crate::matrix::merge_failed)?;
     Ok(Outcomes { report, dir: created })
 }
