@@ -17,6 +17,8 @@ use plan::{Plan, Step};
 pub(crate) use requirement::Purpose;
 use requirement::{C_COMPILER, Requirement};
 
+use crate::workspace;
+
 mod apt_source;
 mod archive;
 mod detect;
@@ -130,7 +132,12 @@ pub(crate) fn installer(purpose: Purpose) -> Result<String> {
     let program = env::current_exe().context("failed to find this program")?;
     let program = program.to_str().context("the path of this program is not in UTF-8")?;
     let purpose = purpose.to_possible_value().context("this purpose has no name")?;
-    Ok(shlex::try_join([program, "setup", "--yes", "--only", purpose.get_name()])?)
+    // What starts it has not been told by cargo where this package is.
+    let package = workspace::root().join("xtask");
+    let package = package.to_str().context("the checkout's path is not in UTF-8")?;
+    let package = format!("CARGO_MANIFEST_DIR={package}");
+    let command = ["env", &package, program, "setup", "--yes", "--only", purpose.get_name()];
+    Ok(shlex::try_join(command)?)
 }
 
 /// Prints what is missing and how it would be installed, if it can be.
