@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use kernlab_core::outcome::{Outcome, Reason};
 use kernlab_vmtest::lab::{Exit, Job, LabErrorKind, Limits, Phase};
 
-use super::workbench::{fault_agent, guest};
+use super::workbench::{fault_agent, restored};
 
 fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).expect("the program writes text")
@@ -13,7 +13,7 @@ fn text(bytes: &[u8]) -> &str {
 
 #[test]
 fn a_program_has_what_it_was_promised() {
-    let mut guest = guest();
+    let mut guest = restored();
     let given = vec![b'g'; 100_000];
     let job = fault_agent(&["report"]).env("NAME", "value").file("/tmp/given", 0o600, given);
     let output = guest.run(&job).unwrap();
@@ -35,7 +35,7 @@ fn a_program_has_what_it_was_promised() {
 
 #[test]
 fn ends_are_told_apart() {
-    let mut guest = guest();
+    let mut guest = restored();
     let mut exit = |words: &[&str]| guest.run(&fault_agent(words)).unwrap().exit;
     assert_eq!(exit(&["exit", "0"]), Exit::Code(0));
     assert_eq!(exit(&["exit", "42"]), Exit::Code(42));
@@ -44,14 +44,14 @@ fn ends_are_told_apart() {
 
 #[test]
 fn a_program_that_does_not_exist_is_refused() {
-    let error = guest().run(&Job::new(["/bin/nothing"])).unwrap_err();
+    let error = restored().run(&Job::new(["/bin/nothing"])).unwrap_err();
     let expected = "the guest could not execute /bin/nothing: No such file or directory";
     assert!(error.to_string().starts_with(expected), "{error}");
 }
 
 #[test]
 fn a_command_line_that_fits_no_message_is_refused() {
-    let error = guest().run(&fault_agent(&["exit", &"0".repeat(100_000)])).unwrap_err();
+    let error = restored().run(&fault_agent(&["exit", &"0".repeat(100_000)])).unwrap_err();
     assert!(matches!(error.kind(), LabErrorKind::Unsendable(_)), "{error}");
     assert!(error.verdict().message.contains("shorten the command line"), "{error}");
 }
@@ -59,14 +59,14 @@ fn a_command_line_that_fits_no_message_is_refused() {
 #[test]
 fn a_flood_is_cut_at_the_limit() {
     let limits = Limits { stdout: 10_000, stderr: 10_000, result: 10_000 };
-    let output = guest().run(&fault_agent(&["flood", "3000000"]).limits(limits)).unwrap();
+    let output = restored().run(&fault_agent(&["flood", "3000000"]).limits(limits)).unwrap();
     assert_eq!(output.exit, Exit::Code(0), "the program never blocks for ever");
     assert_eq!((output.stdout.len(), output.dropped), (10_000, 2_990_000));
 }
 
 #[test]
 fn a_program_that_ignores_its_deadline_is_killed() {
-    let mut guest = guest();
+    let mut guest = restored();
     let started = Instant::now();
     let output =
         guest.run(&fault_agent(&["stubborn"]).timeout(Duration::from_millis(250))).unwrap();
@@ -83,7 +83,7 @@ fn a_program_that_ignores_its_deadline_is_killed() {
 
 #[test]
 fn daemons_do_not_outlive_their_job() {
-    let mut guest = guest();
+    let mut guest = restored();
     let output = guest.run(&fault_agent(&["daemons", "3"])).unwrap();
     assert_eq!((output.exit, output.killed, output.stuck), (Exit::Code(0), 3, false));
     assert_eq!(text(&output.stdout), "left 3\n");
@@ -91,7 +91,7 @@ fn daemons_do_not_outlive_their_job() {
 
 #[test]
 fn hidden_dirs_are_empty_for_one_job() {
-    let mut guest = guest();
+    let mut guest = restored();
     let btf = fault_agent(&["list", "/sys/kernel/btf"]);
     let hidden = btf.clone().hide("/sys/kernel/btf").hide("/nonexistent").hide("/proc/kallsyms");
     assert_eq!(text(&guest.run(&hidden).unwrap().stdout), "");
@@ -100,7 +100,7 @@ fn hidden_dirs_are_empty_for_one_job() {
 
 #[test]
 fn the_guests_clock_keeps_time() {
-    let mut guest = guest();
+    let mut guest = restored();
     let mut nap = |count: &str, microseconds: &str| {
         let output = guest.run(&fault_agent(&["nap", count, microseconds])).unwrap();
         let guests = Duration::from_micros(text(&output.stdout).trim().parse().unwrap());
@@ -115,7 +115,7 @@ fn the_guests_clock_keeps_time() {
 
 #[test]
 fn the_kernels_log_is_read_whole() {
-    let mut guest = guest();
+    let mut guest = restored();
     let log = guest.kernel_log().unwrap();
     assert!(log.contains("Linux version 6.1"), "{log}");
     assert!(log.contains("Run /init as init process"), "{log}");
@@ -124,7 +124,7 @@ fn the_kernels_log_is_read_whole() {
 
 #[test]
 fn a_crash_is_reported_with_its_evidence() {
-    let mut guest = guest();
+    let mut guest = restored();
     let started = Instant::now();
     let error = guest.run(&fault_agent(&["crash"])).unwrap_err();
     assert!(matches!(error.kind(), LabErrorKind::Crashed { phase: Phase::Work, .. }), "{error}");
@@ -138,7 +138,7 @@ fn a_crash_is_reported_with_its_evidence() {
 
 #[test]
 fn a_guest_that_answers_no_more_is_given_up() {
-    let mut guest = guest();
+    let mut guest = restored();
     let error =
         guest.run(&fault_agent(&["wedge"]).timeout(Duration::from_millis(500))).unwrap_err();
     assert!(matches!(error.kind(), LabErrorKind::Silent { .. }), "{error}");

@@ -19,7 +19,7 @@ use rstest::rstest;
 
 use super::{
     survivors::qemus_of,
-    workbench::{fault_agent, guest, machine},
+    workbench::{fault_agent, machine, restored},
 };
 
 /// Sends a signal to the QEMUs of this process as soon as there are any, while something goes on.
@@ -62,7 +62,7 @@ fn a_qemu_that_is_killed_while_a_program_runs_is_named(
     #[case] signal: Signal,
     #[case] words: &str,
 ) {
-    let mut guest = guest();
+    let mut guest = restored();
     let job = fault_agent(&["nap", "20000", "20000000"]).timeout(Duration::from_secs(30));
     let error = struck(signal, Duration::from_millis(300), || guest.run(&job)).unwrap_err();
     expect_qemu_failed(&error, words);
@@ -70,7 +70,7 @@ fn a_qemu_that_is_killed_while_a_program_runs_is_named(
 
 #[test]
 fn a_qemu_that_stands_still_runs_into_the_deadline() {
-    let mut guest = guest();
+    let mut guest = restored();
     let job = fault_agent(&["nap", "20000", "20000000"])
         .timeout(Duration::from_millis(500))
         .grace(Duration::from_millis(500));

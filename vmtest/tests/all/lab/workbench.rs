@@ -10,6 +10,7 @@ use std::{
 
 use kernlab_kernels::{Kernels, Module, Silent, Unpacked, chain};
 use kernlab_vmtest::{
+    checkpoints::Checkpoints,
     image::{Base, ImageStore, Initramfs},
     lab::{BOOT_TIMEOUT, Bootable, Guest, Job, Ready},
     qemu::{Accelerator, Binary, InjectedFile, MachineSpec},
@@ -88,6 +89,12 @@ pub(crate) fn guest() -> Guest<Ready> {
         Ok(guest) => guest,
         Err(error) => panic!("{}\n{}", error.verdict().message, error.evidence().console),
     }
+}
+
+/// A guest that is ready, restored from the saved one of this machine.
+pub(crate) fn restored() -> Guest<Ready> {
+    let store = Kernels::open().expect("the matrix can be read").store().clone();
+    Checkpoints::of(&store).start(&machine(), false, &Silent).expect("the guest starts")
 }
 
 /// The fault agent as a job.
