@@ -25,9 +25,8 @@ const BROWSERS: [&str; 4] =
     ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 /// The script that uses a page and collects problems.
 const PROBE: &str = include_str!("pages/probe.js");
-/// A screen, a telephone, and a screen in the dark, in CSS pixels.
-const VIEWS: [(u32, Scheme); 3] =
-    [(1400, Scheme::Light), (420, Scheme::Light), (1400, Scheme::Dark)];
+/// A screen in the dark, and a telephone, in CSS pixels.
+const VIEWS: [(u32, Scheme); 2] = [(1400, Scheme::Dark), (420, Scheme::Light)];
 /// The pages of a site that are checked.
 const SITE_PAGES: [&str; 5] = [
     "index.html",
@@ -59,7 +58,7 @@ struct Page {
     path: String,
 }
 
-/// Open HTML reports and the pages of a site in headless Chromium, wide and narrow, light and dark, and
+/// Open HTML reports and the pages of a site in headless Chromium, wide and dark, narrow and light, and
 /// check that they work and are accessible.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
