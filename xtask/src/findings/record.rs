@@ -223,10 +223,14 @@ impl Results {
         let report = Report::deserialize(report).context("the run's report is damaged")?;
         ensure!(report.schema == 1, "the run's report has schema {}", report.schema);
         let of_release = self.0.entry(release.to_owned()).or_default();
-        // Packages of a small root are not all that the others were.
-        if packages.len() >= of_release.packages.len() {
-            of_release.packages = packages;
+        // A root has not always all of them.
+        let is_named = |package: &str, name| package.split_ascii_whitespace().next() == name;
+        for package in &packages {
+            let name = package.split_ascii_whitespace().next();
+            of_release.packages.retain(|old| !is_named(old, name));
         }
+        of_release.packages.extend(packages);
+        of_release.packages.sort();
         for RanKernel { id, release } in report.kernels {
             let Some(release) = release else { continue };
             match of_release.kernels.iter_mut().find(|kernel| kernel.id == id) {
@@ -300,6 +304,18 @@ mod tests {
         #[case] expected: usize,
     ) {
         assert_eq!(claim().wrong("bookworm", &results(old, new)).len(), expected);
+    }
+
+    #[test]
+    fn packages_that_a_root_lacks_stay() {
+        let mut results = results("", None);
+        let report = json!({ "schema": 1, "kernels": [], "cells": [] });
+        let mut add = |packages: [&str; 1]| {
+            results.add("bookworm", packages.map(str::to_owned).into(), &report).unwrap();
+            results.0["bookworm"].packages.clone()
+        };
+        assert_eq!(add(["bpftrace 0.17"]), ["bpftrace 0.17", "libbpf-tools 0.26"]);
+        assert_eq!(add(["libbpf-tools 0.27"]), ["bpftrace 0.17", "libbpf-tools 0.27"]);
     }
 
     #[test]

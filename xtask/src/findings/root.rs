@@ -55,6 +55,11 @@ impl Tools {
     fn versions(self) -> String {
         format!("versions-{}", self.arch)
     }
+
+    /// The file with the command that made the root.
+    fn made_by(self) -> String {
+        format!("made-by-{}", self.arch)
+    }
 }
 
 /// A root, in a directory with the suites.
@@ -76,15 +81,18 @@ pub(super) fn of(release: &str, tools: Tools, headers: Option<&str>) -> Result<R
             .with_context(|| format!("failed to copy {file}"))?;
     }
     let headers = headers.map(|kernel| format!("{HEADERS}{kernel}"));
-    let root = Root { versions: versions(&dir, tools).unwrap_or_default(), dir };
-    // The lock can name another kernel than when the root was made.
-    if root.dir.join(tools.file()).is_file() && root.has(headers.as_deref()) {
-        return Ok(root.of_tools());
+    let make = make(release, tools, headers.as_deref());
+    let (root, made_by) = (dir.join(tools.file()), dir.join(tools.made_by()));
+    // The lock can name another kernel than when the root was made, or this program other packages.
+    let is_fresh = fs::read_to_string(&made_by).is_ok_and(|made_by| made_by == make.to_string());
+    if !is_fresh || !root.is_file() {
+        make.clone().dir(&dir).run(DEADLINE)?;
+        fs::rename(dir.join("new.tar"), &root)?;
+        fs::write(&made_by, make.to_string())?;
     }
-    make(release, tools, headers.as_deref()).dir(&root.dir).run(DEADLINE)?;
-    fs::rename(root.dir.join("new.tar"), root.dir.join(tools.file()))?;
-    let versions = versions(&root.dir, tools).context("failed to read versions")?;
-    Ok(Root { versions, ..root }.of_tools())
+    let mut versions = versions(&dir, tools).context("failed to read versions")?;
+    versions.retain(|line| !line.starts_with(HEADERS));
+    Ok(Root { dir, versions })
 }
 
 /// What the names of packages with a kernel's headers begin with.
@@ -93,19 +101,6 @@ const HEADERS: &str = "linux-headers-";
 fn versions(dir: &Path, tools: Tools) -> io::Result<Vec<String>> {
     let versions = fs::read_to_string(dir.join(tools.versions()))?;
     Ok(versions.lines().map(str::to_owned).collect())
-}
-
-impl Root {
-    fn has(&self, headers: Option<&str>) -> bool {
-        let name = |line: &str| line.split_ascii_whitespace().next().map(str::to_owned);
-        let has = |wanted| self.versions.iter().any(|line| name(line).as_deref() == Some(wanted));
-        headers.is_none_or(has)
-    }
-
-    fn of_tools(mut self) -> Self {
-        self.versions.retain(|line| !line.starts_with(HEADERS));
-        self
-    }
 }
 
 /// The command that makes `new.tar` and the file of versions. Packages come from where the machine has its own,
