@@ -186,8 +186,10 @@ fn attempt(
         }
         None => None,
     };
+    let mut as_it_ran = suite.clone();
+    as_it_ran.stop.within = planned.bootable.accelerator().scale_timeout(suite.stop.within);
     let gathered = Gathered {
-        suite: suite.clone(),
+        suite: as_it_ran,
         trace,
         collected,
         golden,
@@ -262,6 +264,7 @@ pub(crate) fn plan(
     let mut job = packed.job.clone();
     let scaled = |time| milliseconds(bootable.accelerator().scale_timeout(time));
     (job.deadline_ms, job.collect_within_ms) = (scaled(timeout), scaled(COLLECT));
+    job.stop.within_ms = scaled(suite.stop.within);
     if let Some(backend) = cell.backend {
         job.tracer.extend(["--backend".to_owned(), backend.to_string()]);
     }
