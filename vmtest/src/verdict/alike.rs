@@ -128,10 +128,22 @@ fn objects(tracer: &TracerReport) -> BTreeSet<String> {
     // libbpf and others load small programs to find out what a kernel can do; those have no name.
     let named = |kind: &'static str, objects: &[crate::report::LoadedObject]| {
         let named = objects.iter().filter(|object| !object.name.is_empty());
-        named.map(|object| format!("{kind} {} ({})", object.name, object.kind)).collect::<Vec<_>>()
+        named
+            .map(|object| format!("{kind} {} ({})", without_address(&object.name), object.kind))
+            .collect::<Vec<_>>()
     };
     let programs = named("program", &tracer.programs);
     programs.into_iter().chain(named("map", &tracer.maps)).collect()
+}
+
+/// The name of a map, such as `tool.data` for the data of an object called `tool`. libbpf names an object that
+/// it reads from memory after its address, which differs from process to process: of `aaaab4e8.data` only
+/// `.data` is left.
+fn without_address(name: &str) -> &str {
+    match name.find('.') {
+        Some(8) if name.bytes().take(8).all(|byte| byte.is_ascii_hexdigit()) => &name[8..],
+        _ => name,
+    }
 }
 
 #[cfg(test)]
@@ -183,6 +195,20 @@ mod tests {
         };
         let cells = [with("a", &["one", "two"]), with("b", &["one"])];
         assert_eq!(remarks(&cells), ["opens: one", "opens: on a: two"]);
+    }
+
+    #[test]
+    fn an_address_in_the_name_of_a_map_is_no_fallback() {
+        let named = |kernel: &str, name: &str| {
+            let mut cell = cell(kernel, Verdict::pass(), "array");
+            name.clone_into(&mut cell.tracer.as_mut().unwrap().maps[0].name);
+            cell
+        };
+        let cells = [named("a", "aaaab4e8.rodata"), named("b", "aaab1b58.rodata")];
+        assert!(remarks(&cells).is_empty());
+        let [_, b] = cells;
+        let expected = "opens: on a it uses map tool.rodata (array) instead of map .rodata (array)";
+        assert_eq!(remarks(&[named("a", "tool.rodata"), b]), [expected]);
     }
 
     #[test]
