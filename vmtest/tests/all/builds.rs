@@ -152,6 +152,10 @@ fn a_kernel_is_built_once() {
     let checkout = Checkout::new();
     assert_eq!(checkout.state(), "unbuilt");
     assert_eq!(checkout.kernels(&["unbuilt", "6.1"]).1, "mine without BTF\n");
+    // The value of an option of the command that it is for.
+    assert_eq!(checkout.kernels(&["unbuilt", "mine", "dossiers"]).1, "mine without BTF\n");
+    assert_eq!(checkout.kernels(&["architectures", "dossiers", "mine"]).1, "x86_64\n");
+    assert_eq!(checkout.kernels(&["architectures", "dossiers"]).1, "");
     let (code, _, stderr) = checkout.kernels(&["build", "6.1"]);
     assert_eq!(code, Some(0), "{stderr}");
     assert!(stderr.contains("mine: building, which takes minutes; log: /"), "{stderr}");

@@ -82,9 +82,7 @@ fn files(kernel: &Unpacked) -> String {
 /// Prints which of the selected kernels have to be built before they can be used. `cargo xtask`
 /// then checks that the build tools are installed.
 pub(super) fn run_unbuilt(kernels: &Kernels, arguments: &Unbuilt) -> Exit {
-    // The command that the selectors are for reports errors in them.
-    let chosen = kernels.select(&selection::selection(&arguments.scope, &arguments.selectors));
-    let entries = chosen.map_or_else(|_| Vec::new(), |chosen| chosen.entries);
+    let entries = selected(kernels, arguments);
     for entry in entries.iter().filter(|entry| is_built_here(entry)) {
         if kernels.state(entry) != State::Stored {
             // An entry that names its own pahole doesn't need this machine's.
@@ -103,10 +101,21 @@ pub(super) fn run_unbuilt(kernels: &Kernels, arguments: &Unbuilt) -> Exit {
 /// Prints the architectures of the selected kernels. `cargo xtask` then builds the programs for their
 /// guests.
 pub(super) fn run_architectures(kernels: &Kernels, arguments: &Unbuilt) -> Exit {
-    // As above.
-    let chosen = kernels.select(&selection::selection(&arguments.scope, &arguments.selectors));
-    let entries = chosen.map_or_else(|_| Vec::new(), |chosen| chosen.entries);
+    let entries = selected(kernels, arguments);
     let archs: BTreeSet<_> = entries.iter().map(|entry| entry.arch.name()).collect();
     archs.into_iter().for_each(|arch| println!("{arch}"));
     Exit::Success
+}
+
+/// The kernels that any of these words select. The command that they are for reports errors in them; some may
+/// be no selectors but values of its options.
+fn selected(kernels: &Kernels, Unbuilt { scope, selectors }: &Unbuilt) -> Vec<Entry> {
+    let select = |selectors: &[String]| {
+        let chosen = kernels.select(&selection::selection(scope, selectors));
+        chosen.map_or_else(|_| Vec::new(), |chosen| chosen.entries)
+    };
+    match &selectors[..] {
+        [] => select(&[]),
+        words => words.chunks(1).flat_map(select).collect(),
+    }
 }
