@@ -49,6 +49,8 @@ struct Facts {
     user_address_end: [u64; 2],
     /// See [`Arch::user_address_tag`].
     user_address_tag: u64,
+    /// See [`Arch::argument_registers`].
+    argument_registers: usize,
     /// See [`Arch::generic_open_flags`]: the flags that have other numbers, and those numbers.
     open_flags: &'static [(u32, u32)],
     /// See [`Arch::function_of`].
@@ -127,6 +129,11 @@ impl Arch {
     /// The bits of a user address that the processor ignores.
     pub fn user_address_tag(self) -> u64 {
         self.facts().user_address_tag
+    }
+
+    /// How many arguments of a function are in registers; those after them are on the stack.
+    pub fn argument_registers(self) -> usize {
+        self.facts().argument_registers
     }
 
     /// The flags of open(2) with the numbers that most architectures have for them:

@@ -81,6 +81,17 @@ pub struct Features {
     pub probe_read_kernel: ProbeResult,
     /// Can programs be attached to functions in user space?
     pub uprobes: bool,
+    /// Can a program of type `tracing` be loaded for the entry of a function, and attached there? Some
+    /// kernels only do the first. None if there is no BTF, without which there are no such programs, or if
+    /// the dossier is older than the question.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fentry: Option<ProbeResult>,
+    /// How large its pages are, in bytes, if it was asked: on arm64 they may be larger than 4096.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page_size: Option<u32>,
+    /// Is the kernel's memory there as a file, `/proc/kcore`? None if it was not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kcore: Option<bool>,
     /// Helpers by name, without `bpf_`: may a kprobe program call them?
     pub helpers: BTreeMap<String, ProbeResult>,
     /// Map types by name, `ringbuf` for example: can such a map be created?
@@ -192,6 +203,7 @@ impl Dossier {
             ring_buffer: self.features.ring_buffer,
             probe_read_kernel: self.features.probe_read_kernel,
             uprobes: self.features.uprobes,
+            kcore: self.features.kcore == Some(true),
             five_level_paging: self.five_level_paging,
             asked: QueryLog::default(),
         }

@@ -1,4 +1,6 @@
-//! Functions in executable files, as far as uprobes need to know of them.
+//! Where ELF files have what is at an address.
+
+use std::ops::Range;
 
 use object::{Object as _, ObjectSegment as _, ObjectSymbol as _};
 
@@ -27,13 +29,24 @@ pub fn file_offset(executable: &[u8], symbol: &str) -> Result<u64, ElfError> {
         .find(|known| known.is_definition() && known.name() == Ok(symbol))
         .ok_or_else(|| ElfError::NoSymbol(symbol.to_owned()))?
         .address();
-    file.segments()
-        .find_map(|segment| {
-            let (offset, length) = segment.file_range();
-            let within = address.checked_sub(segment.address())?;
-            (within < length).then_some(offset + within)
-        })
-        .ok_or_else(|| ElfError::NotLoaded(symbol.to_owned()))
+    let range = in_segment(&file, address).ok_or_else(|| ElfError::NotLoaded(symbol.to_owned()))?;
+    Ok(range.start)
+}
+
+/// Where in a file, of which at least the headers are given, is what is at this address, in bytes: from
+/// there to the end of its segment. None if it is in no segment.
+pub fn file_range(headers: &[u8], address: u64) -> Result<Option<Range<u64>>, ElfError> {
+    let file = object::File::parse(headers)
+        .map_err(|error| ElfError::NotAnExecutable(error.to_string()))?;
+    Ok(in_segment(&file, address))
+}
+
+fn in_segment(file: &object::File<'_>, address: u64) -> Option<Range<u64>> {
+    file.segments().find_map(|segment| {
+        let (offset, length) = segment.file_range();
+        let within = address.checked_sub(segment.address())?;
+        (within < length).then_some(offset + within..offset + length)
+    })
 }
 
 #[cfg(test)]
@@ -57,6 +70,15 @@ mod tests {
         // SAFETY: code is readable, and more of it follows this function.
         let loaded = unsafe { slice::from_raw_parts(start, LENGTH) };
         assert_eq!(&executable[offset..offset + LENGTH], loaded);
+        let within = |range: Range<u64>| range.contains(&(offset as u64));
+        // The address that the file gives the function, whatever it was loaded to.
+        let address = object::File::parse(&*executable)
+            .unwrap()
+            .symbol_by_name("kernlab_probed_in_a_test")
+            .unwrap()
+            .address();
+        assert!(file_range(&executable, address).unwrap().is_some_and(within));
+        assert_eq!(file_range(&executable, u64::MAX), Ok(None));
         let missing = file_offset(&executable, "kernlab_nothing");
         assert_eq!(missing, Err(ElfError::NoSymbol("kernlab_nothing".to_owned())));
     }

@@ -44,6 +44,8 @@ pub struct KernelFacts {
     pub probe_read_kernel: ProbeResult,
     /// Can programs be attached to functions in user space?
     pub uprobes: bool,
+    /// Is the kernel's memory there as a file, `/proc/kcore`?
+    pub kcore: bool,
     /// Does the kernel run with the larger of its address spaces: five-level page tables on x86-64, 52
     /// bits on arm64?
     pub five_level_paging: bool,

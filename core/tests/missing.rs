@@ -41,7 +41,6 @@ fn whole() -> Whole {
             helpers: [("xdp".to_owned(), answers(&trials))].into(),
             maps: answers(&[("queue", ProbeResult::Yes), ("arena", ProbeResult::CouldNotTell(1))]),
             program_types: answers(&[("xdp", ProbeResult::Yes), ("netfilter", ProbeResult::No)]),
-            fentry: Some(ProbeResult::Yes),
             tracepoints: names(&["sched:sched_switch", "raw_syscalls:sys_enter"]),
         },
     }
@@ -85,7 +84,7 @@ fn places_are_looked_up(#[case] section: &str, #[case] expected: &str) {
 #[case(
     "fentry/do_unlinkat",
     Some(ProbeResult::CouldNotTell(1)),
-    "unknown: whether it can be attached was not tried"
+    "unknown: whether such programs can be attached is not known: the trial failed (errno 1)"
 )]
 #[case("fexit/nfs_read", Some(ProbeResult::No), "missing: BTF does not describe it")]
 #[case("kprobe/do_unlinkat", Some(ProbeResult::No), "present: int do_unlinkat(int dfd)")]
@@ -95,10 +94,10 @@ fn programs_by_type_have_to_be_attached_too(
     #[case] fentry: Option<ProbeResult>,
     #[case] expected: &str,
 ) {
-    let mut whole = whole();
-    whole.offered.fentry = fentry;
+    let whole = whole();
     let place = Section::of(section).unwrap().place.unwrap();
-    let dossier = dossier("debian-6.1");
+    let mut dossier = dossier("debian-6.1");
+    dossier.features.fentry = fentry;
     let state = Asked { dossier: &dossier, whole: Some(&whole) }.state(&Need::Place(place));
     assert_eq!(state.to_string(), expected);
 }

@@ -34,6 +34,7 @@ pub(crate) fn live(btf_file: Option<&Path>) -> Result<KernelFacts> {
         ring_buffer: trial::ring_buffer(),
         probe_read_kernel: trial::probe_read_kernel(),
         uprobes: Path::new("/sys/bus/event_source/devices/uprobe/type").exists(),
+        kcore: Path::new("/proc/kcore").exists(),
         five_level_paging,
         asked: QueryLog::default(),
     })

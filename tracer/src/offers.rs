@@ -29,7 +29,6 @@ pub(crate) fn offers() -> Result<Offered> {
     Ok(Offered {
         helpers: helpers.collect(),
         maps: maps.collect(),
-        fentry: facts::btf(None)?.map(|btf| trial::fentry(&btf)),
         tracepoints: facts::all_tracepoints()?,
         program_types,
     })

@@ -22,15 +22,15 @@ fn answer<T>(result: Result<T, Errno>) -> ProbeResult {
     }
 }
 
-/// The size of the kernel's pages: on arm64 they may be larger than elsewhere.
-fn page() -> u32 {
+/// The size of the kernel's pages, in bytes: on arm64 they may be larger than elsewhere.
+pub(crate) fn page_size() -> u32 {
     let size = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
     size.and_then(|size| u32::try_from(size).ok()).unwrap_or(4096)
 }
 
 /// Creates a ring buffer.
 pub(crate) fn ring_buffer() -> ProbeResult {
-    answer(create(MapKind::RingBuffer, 0, 0, page()))
+    answer(create(MapKind::RingBuffer, 0, 0, page_size()))
 }
 
 /// Loads a kprobe program that calls the helper.
@@ -71,7 +71,7 @@ fn smallest_map(number: u32) -> Option<(u32, u32, u32)> {
         // Neither keys nor look-ups.
         22 | 23 => (0, 4, 1),
         // Only whole pages, and nothing to look up.
-        27 | 31 => (0, 0, page()),
+        27 | 31 => (0, 0, page_size()),
         // A bloom filter has no keys.
         30 => (0, 8, 1),
         1 | 2 | 5..=7 | 9 | 10 => (4, 8, 1),

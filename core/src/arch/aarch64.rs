@@ -14,6 +14,8 @@ pub(super) const FACTS: Facts = Facts {
     // Documentation/arch/arm64/tagged-pointers.rst: Top Byte Ignore is on for all processes. Whether a
     // system call takes a tagged pointer is up to prctl(2) with PR_SET_TAGGED_ADDR_CTRL.
     user_address_tag: 0xff << 56,
+    // x0 to x7: Procedure Call Standard for the Arm 64-bit Architecture, 6.8.2.
+    argument_registers: 8,
     // arch/arm64/include/uapi/asm/fcntl.h: O_DIRECTORY, O_NOFOLLOW, O_DIRECT, O_LARGEFILE.
     open_flags: &[
         (0o40000, 0o200000),

@@ -14,6 +14,9 @@ pub(super) const FACTS: Facts = Facts {
     user_address_end: [(1 << 47) - PAGE, (1 << 56) - PAGE],
     // Pointers with tags of linear address masking (6.4, newer processors, arch_prctl(2)) are not read.
     user_address_tag: 0,
+    // di, si, dx, cx, r8, r9: System V Application Binary Interface, AMD64 Architecture Processor
+    // Supplement, 3.2.3.
+    argument_registers: 6,
     open_flags: &[],
     functions,
 };

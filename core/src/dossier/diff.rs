@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 pub use self::explain::{Rank, explain, explain_ranked};
-pub use self::named::{explain_named, lacking};
+pub use self::named::{attaches_by_btf, explain_named, lacking};
 pub use self::others::explain_others;
 pub use self::renames::Renamed;
 pub use self::whole::{Whole, WholeDifference};
@@ -344,6 +344,9 @@ fn features(old: &Dossier, new: &Dossier) -> Vec<Change> {
         .collect()
 }
 
+/// How [`Features::fentry`](super::Features::fentry) is called.
+const FENTRY: &str = "fentry, fexit";
+
 fn features_of(dossier: &Dossier) -> BTreeMap<String, String> {
     let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
     let features = &dossier.features;
@@ -357,7 +360,13 @@ fn features_of(dossier: &Dossier) -> BTreeMap<String, String> {
         all.insert("lowest address of the kernel".to_owned(), format!("{lowest:#x}"));
         let function = arch.function_of(SystemCall::Openat).to_owned();
         all.insert("function of openat(2)".to_owned(), function);
+        all.insert("arguments in registers".to_owned(), arch.argument_registers().to_string());
     }
+    let known = [
+        (FENTRY, features.fentry.map(|trial| trial.to_string())),
+        ("page size", features.page_size.map(|bytes| bytes.to_string())),
+    ];
+    all.extend(known.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
     all.extend(
         features
             .helpers

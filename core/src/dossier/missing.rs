@@ -288,15 +288,16 @@ impl<'a> Asked<'a> {
     /// A function that an fentry, fexit or LSM program is attached to; none if the section names none.
     fn attached_by_type(self, function: Option<&str>) -> State {
         let state = function.map_or_else(present, |function| self.described(function));
-        let (State::Present(_), Some(whole)) = (&state, self.whole) else { return state };
-        match whole.offered.fentry {
+        let State::Present(_) = state else { return state };
+        match self.dossier.features.fentry {
             Some(ProbeResult::Yes) => state,
             Some(ProbeResult::No) => {
                 State::Missing("the kernel can't attach such programs".to_owned())
             }
-            Some(ProbeResult::CouldNotTell(_)) | None => {
-                State::Unknown("whether it can be attached was not tried".to_owned())
-            }
+            Some(ProbeResult::CouldNotTell(errno)) => State::Unknown(format!(
+                "whether such programs can be attached is not known: the trial failed (errno {errno})"
+            )),
+            None => State::Unknown("whether it can be attached was not tried".to_owned()),
         }
     }
 

@@ -15,10 +15,6 @@ pub struct Offered {
     pub maps: BTreeMap<String, ProbeResult>,
     /// Program types by name: those that a program can be loaded as that says no more than its type.
     pub program_types: BTreeMap<String, ProbeResult>,
-    /// Whether a program of type `tracing` can be loaded for the entry of a function, and attached there:
-    /// some kernels only do the first. None if there is no BTF, without which there are no such programs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fentry: Option<ProbeResult>,
     /// All tracepoints that have a format: `sched:sched_switch`.
     pub tracepoints: BTreeSet<String>,
 }

@@ -22,6 +22,7 @@ pub(crate) fn facts(symbols: &[&str], btf: Option<Btf>) -> KernelFacts {
         ring_buffer: ProbeResult::Yes,
         probe_read_kernel: ProbeResult::Yes,
         uprobes: true,
+        kcore: true,
         five_level_paging: false,
         asked: QueryLog::default(),
     }

@@ -46,8 +46,9 @@ fn attach(
     _: &mut ProgramConfig,
 ) -> Result<Vec<AttachPoint>, Unsupported> {
     // The workload needs an address whose content it knows: the kernel's banner.
-    if !facts.lists_data() {
-        let message = "the symbol table does not list linux_banner: CONFIG_KALLSYMS_ALL";
+    if !facts.lists_data() && !facts.kcore {
+        let message = "the symbol table does not list linux_banner, and there is no /proc/kcore to \
+                       look for it: CONFIG_KALLSYMS_ALL, CONFIG_PROC_KCORE";
         return Err(Unsupported::new(Reason::MissingConfig, message));
     }
     let program = if scenario.name == "unguarded" { "unguarded_read" } else { "guarded_read" };

@@ -19,7 +19,7 @@ use super::{DossierError, LONG_TIMEOUT, ask, ask_for_json, invalid};
 use kernlab_kernels::{Digest, Entry, Kernels, Observer, StoreError, Unpacked};
 
 /// Part of the names of dossiers. Raise it when dossiers of the same scope get other content.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 const EXAMINATION: &str = "examination.json";
 

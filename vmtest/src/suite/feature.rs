@@ -23,6 +23,7 @@ use super::{
 /// |---|---|
 /// | `btf` | the kernel has type information of its own |
 /// | `uprobes` | programs can be attached to functions in user space |
+/// | `fentry` | programs can be attached to functions by their BTF: `fentry`, `fexit` |
 /// | `five_level_paging` | the processor runs with five-level page tables |
 /// | `map_type.NAME` | such a map can be created: `map_type.ringbuf` |
 /// | `helper.NAME` | a kprobe program may call the helper: `helper.probe_read_kernel` |
@@ -40,6 +41,7 @@ pub struct FeatureCondition {
 enum Feature {
     Btf,
     Uprobes,
+    Fentry,
     FiveLevelPaging,
     MapType(String),
     Helper(String),
@@ -59,9 +61,10 @@ pub struct UnknownFeature {
     pub why: String,
 }
 
-const PLAIN: [(&str, Feature); 3] = [
+const PLAIN: [(&str, Feature); 4] = [
     ("btf", Feature::Btf),
     ("uprobes", Feature::Uprobes),
+    ("fentry", Feature::Fentry),
     ("five_level_paging", Feature::FiveLevelPaging),
 ];
 
@@ -181,6 +184,9 @@ impl Feature {
         match self {
             Feature::Btf => Ok(dossier.types.is_some()),
             Feature::Uprobes => Ok(dossier.features.uprobes),
+            // Without BTF there is nothing to try.
+            Feature::Fentry if dossier.types.is_none() => Ok(false),
+            Feature::Fentry => self.probed(dossier.features.fentry.as_ref()),
             Feature::FiveLevelPaging => Ok(dossier.five_level_paging),
             Feature::MapType(name) => self.probed(dossier.features.maps.get(name)),
             Feature::Helper(name) => self.probed(dossier.features.helpers.get(name)),
@@ -225,6 +231,7 @@ impl fmt::Display for Feature {
         match self {
             Feature::Btf => f.write_str("btf"),
             Feature::Uprobes => f.write_str("uprobes"),
+            Feature::Fentry => f.write_str("fentry"),
             Feature::FiveLevelPaging => f.write_str("five_level_paging"),
             Feature::MapType(name) => write!(f, "map_type.{name}"),
             Feature::Helper(name) => write!(f, "helper.{name}"),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use kernlab_core::{
     config::OPTIONS,
-    dossier::missing::Asked,
+    dossier::{diff::attaches_by_btf, missing::Asked},
     tracer::{wanted_symbols, wanted_tracepoints},
 };
 
@@ -62,6 +62,9 @@ fn features_named(
             || wanted_symbols(kernel.dossier.arch()).any(|known| known == name)
     };
     let mut features: BTreeSet<String> = ["btf".to_owned()].into();
+    if attaches_by_btf(names) {
+        features.insert("fentry".to_owned());
+    }
     for name in names {
         if functions(name) {
             features.insert(format!("symbol.{name}"));

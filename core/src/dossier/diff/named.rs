@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Change, Difference,
+    Change, Difference, FENTRY,
     explain::{Release, Span, sentences},
 };
 use crate::{
@@ -21,7 +21,9 @@ pub fn explain_named(old: &Dossier, new: &Dossier, names: &BTreeSet<String>) -> 
     let mut found = BTreeSet::new();
     for change in &difference.general {
         if let Change::Feature { feature, old, new } = change
-            && (feature == "BTF" || names.contains(last_word(feature)))
+            && (feature == "BTF"
+                || names.contains(last_word(feature))
+                || feature == FENTRY && attaches_by_btf(names))
         {
             found.insert(format!("{feature}: {new} {span}, {old} on {}", span.old));
         }
@@ -39,6 +41,9 @@ pub fn lacking(dossier: &Dossier, names: &BTreeSet<String>) -> Vec<String> {
         lacking.push("no BTF".to_owned());
     }
     let features = &dossier.features;
+    if features.fentry == Some(ProbeResult::No) && attaches_by_btf(names) {
+        lacking.push(format!("no {FENTRY}"));
+    }
     for (name, probe) in &features.maps {
         if *probe == ProbeResult::No && names.contains(name) {
             lacking.push(format!("no map type `{name}`"));
@@ -70,6 +75,13 @@ pub fn lacking(dossier: &Dossier, names: &BTreeSet<String>) -> Vec<String> {
     lacking
 }
 
+/// Whether a tracer with these names has programs that are attached to functions by their BTF: the type of
+/// those programs, the kinds of their sections, and the words of bpftrace.
+pub fn attaches_by_btf(names: &BTreeSet<String>) -> bool {
+    let words = ["tracing", "fentry", "fexit", "fmod_ret", "lsm", "kfunc", "kretfunc"];
+    words.into_iter().any(|word| names.contains(word))
+}
+
 /// `ringbuf` of `map type ringbuf`.
 fn last_word(feature: &str) -> &str {
     feature.rsplit(' ').next().unwrap_or(feature)
@@ -91,6 +103,8 @@ fn is_named(change: &Change, names: &BTreeSet<String>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
+
     use super::*;
 
     fn dossier(json: &[u8]) -> Dossier {
@@ -114,6 +128,24 @@ mod tests {
             ]
         );
         assert_eq!(explain_named(&older, &newer, &names(&[])), [""; 0]);
+    }
+
+    #[rstest]
+    #[case::program_type("tracing", true)]
+    #[case::section("fexit", true)]
+    #[case::bpftrace("kfunc", true)]
+    #[case::kprobes("kprobe", false)]
+    fn fentry_is_told_to_those_who_use_it(#[case] word: &str, #[case] is_told: bool) {
+        let new = dossier(include_bytes!("../../../tests/dossiers/debian-6.1.json"));
+        let mut old = new.clone();
+        old.features.fentry = Some(ProbeResult::No);
+        assert_eq!(new.features.fentry, Some(ProbeResult::Yes));
+        let named = names(&[word]);
+        let expected = |sentence: &str| if is_told { vec![sentence.to_owned()] } else { vec![] };
+        assert_eq!(lacking(&old, &named), expected("no fentry, fexit"));
+        assert_eq!(lacking(&new, &named), [""; 0]);
+        let told = explain_named(&old, &new, &named);
+        assert_eq!(told, expected("fentry, fexit: yes on 6.1, no on 6.1"));
     }
 
     #[test]

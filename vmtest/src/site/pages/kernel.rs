@@ -101,6 +101,7 @@ fn of_dossier(dossier: &Dossier) -> Markup {
         dt { "Type information (BTF)" } dd { @if dossier.types.is_some() { "yes" } @else { "no" } }
         dt { "Ring buffer" } dd { (features.ring_buffer) }
         dt { "Uprobes" } dd { @if features.uprobes { "yes" } @else { "no" } }
+        @if let Some(fentry) = features.fentry { dt { "fentry, fexit" } dd { (fentry) } }
         @if !lacking.is_empty() {
             dt { "Lacks" }
             dd { @for (number, name) in lacking.iter().enumerate() {

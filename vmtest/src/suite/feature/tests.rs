@@ -22,6 +22,7 @@ fn dossier(kernel: &str) -> Dossier {
 #[case("helper.probe_read_kernel", true, false)]
 #[case("btf", true, false)]
 #[case("uprobes", true, true)]
+#[case("fentry", true, false)]
 #[case("not btf and not helper.ringbuf_output", false, true)]
 #[case("symbol.vfs_open", true, true)]
 #[case("tracepoint.sys_enter_openat", true, true)]
@@ -48,6 +49,7 @@ fn what_nobody_found_out_is_neither_true_nor_false() {
     dossier.features.maps.insert("ringbuf".to_owned(), ProbeResult::CouldNotTell(1));
     dossier.features.helpers.remove("loop");
     dossier.config = None;
+    dossier.features.fentry = None;
     let unknown = |text: &str| {
         FeatureCondition::parse(text).unwrap().holds(asked(&dossier)).unwrap_err().to_string()
     };
@@ -64,6 +66,10 @@ fn what_nobody_found_out_is_neither_true_nor_false() {
     assert_eq!(
         unknown("config.KEYS"),
         "nothing is known of `config.KEYS` on this kernel: its configuration is not at hand"
+    );
+    assert_eq!(
+        unknown("fentry"),
+        "nothing is known of `fentry` on this kernel: it was not tried when its dossier was taken"
     );
     let known = |text: &str| FeatureCondition::parse(text).unwrap().holds(asked(&dossier));
     assert_eq!(known("map_type.ringbuf or btf"), Ok(true));
@@ -84,7 +90,7 @@ fn what_nobody_found_out_is_neither_true_nor_false() {
     "dossiers do not cover `config.BPF_SYSCAL`: did you mean `config.BPF_SYSCALL`?"
 )]
 #[case("maptype.ringbuf", "unknown feature `maptype`: did you mean `map_type`?")]
-#[case("version", "unknown feature `version`: expected `btf`, `uprobes`, ")]
+#[case("version", "unknown feature `version`: expected `btf`, `uprobes`, `fentry`, ")]
 #[case("helper", "expected a name after `helper`: `helper.NAME`, at ")]
 #[case("btf >= 5", "expected `and`, `or` or the end, found `>=`, at character 5 of `btf >= 5`")]
 #[case("5.4", "expected a feature such as `map_type.ringbuf`, `!` or `(`, found `5.4`, at ")]
@@ -113,7 +119,7 @@ fn any_function_of_a_kernel_can_be_named() {
 
 #[test]
 fn what_conditions_name_is_what_is_said_to_be_unknown() {
-    for text in ["map_type.hash", "helper.loop", "symbol.vfs_open", "config.KEYS", "btf", "uprobes"]
+    for text in ["map_type.hash", "helper.loop", "symbol.vfs_open", "config.KEYS", "btf", "fentry"]
     {
         assert_eq!(named(text).unwrap().to_string(), text);
     }

@@ -107,13 +107,14 @@ fn facts(Row { id, dossier, .. }: &Row) -> String {
     let features = &dossier.features;
     let yes = |is: bool| if is { "yes" } else { "no" };
     let mut text = format!(
-        "{id}: {} ({})\n  BTF {}, ring buffer {}, bpf_probe_read_kernel {}, uprobes {}\n",
+        "{id}: {} ({})\n  BTF {}, ring buffer {}, bpf_probe_read_kernel {}, uprobes {}, fentry {}\n",
         dossier.release,
         dossier.machine,
         yes(dossier.types.is_some()),
         features.ring_buffer,
         features.probe_read_kernel,
         yes(features.uprobes),
+        features.fentry.unwrap_or(ProbeResult::No),
     );
     let mut missing = |what: &str, names: Vec<String>| {
         if !names.is_empty() {
