@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kernlab_core::outcome::Severity;
+use kernlab_core::outcome::{Outcome, Severity};
 
 use crate::{
     report::{CellReport, TracerReport},
@@ -108,9 +108,15 @@ fn predicted(suite: &str, cells: &[&CellReport]) -> Vec<String> {
         }
         let lacks = tracer.predicted_missing.join("; ");
         let kernel = kernel(cell);
-        remarks.insert(match cell.outcome.severity() {
-            Severity::Failure => format!("{suite}: as predicted, {kernel} lacks {lacks}"),
-            _ => format!("{suite}: {kernel} lacks {lacks}, by its dossier, but it works"),
+        remarks.insert(match (cell.outcome, cell.outcome.severity()) {
+            (Outcome::Pass, _) => {
+                format!("{suite}: {kernel} lacks {lacks}, by its dossier, but it works")
+            }
+            // What is expected to fail is unsupported.
+            (Outcome::Unsupported, _) | (_, Severity::Failure) => {
+                format!("{suite}: as predicted, {kernel} lacks {lacks}")
+            }
+            _ => continue,
         });
     }
     remarks.into_iter().collect()
@@ -148,7 +154,8 @@ fn without_address(name: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use kernlab_core::outcome::{Outcome, Reason, Verdict};
+    use kernlab_core::outcome::{Reason, Verdict};
+    use rstest::rstest;
 
     use super::*;
     use crate::report::LoadedObject;
@@ -209,6 +216,20 @@ mod tests {
         let [_, b] = cells;
         let expected = "opens: on a it uses map tool.rodata (array) instead of map .rodata (array)";
         assert_eq!(remarks(&[named("a", "tool.rodata"), b]), [expected]);
+    }
+
+    #[rstest]
+    #[case::it_works(Outcome::Pass, &["opens: a lacks fentry, by its dossier, but it works"])]
+    #[case::expected(Outcome::Unsupported, &["opens: as predicted, a lacks fentry"])]
+    #[case::fails(Outcome::Timeout, &["opens: as predicted, a lacks fentry"])]
+    #[case::nothing_is_known(Outcome::Infra, &[])]
+    fn a_prediction_is_compared_with_what_happened(
+        #[case] outcome: Outcome,
+        #[case] expected: &[&str],
+    ) {
+        let mut cell = cell("a", Verdict { outcome, ..Verdict::pass() }, "ringbuf");
+        cell.tracer.as_mut().unwrap().predicted_missing = vec!["fentry".to_owned()];
+        assert_eq!(remarks(&[cell]), expected);
     }
 
     #[test]
