@@ -104,7 +104,7 @@ impl<'a> GuestSplats<'a> {
         };
         let (Splat { title, kind, line, .. }, file) = (splat, self.file);
         let title = shorten(title);
-        let lines = excerpt(self.log, splat).take(EXCERPT).map(shorten);
+        let lines = telling(excerpt(self.log, splat)).take(EXCERPT).map(shorten);
         let excerpt = lines.collect::<Vec<_>>().join("\n");
         Verdict::because(
             outcome,
@@ -112,6 +112,16 @@ impl<'a> GuestSplats<'a> {
             format!("{title} [{kind}], line {line} of {file}:\n{excerpt}"),
         )
     }
+}
+
+/// The lines of a splat without what arm64 says of a failed access before it says where that was: the
+/// syndrome and the page tables, arch/arm64/mm/fault.c.
+fn telling<'a>(lines: impl Iterator<Item = &'a str>) -> impl Iterator<Item = &'a str> {
+    let mut lines = lines.peekable();
+    let headline = lines.next();
+    let of_arm64 = lines.peek().is_some_and(|line| line.contains("Mem abort info:"));
+    let rest = lines.skip_while(move |line| of_arm64 && !line.contains("Internal error: "));
+    headline.into_iter().chain(rest)
 }
 
 #[cfg(test)]
@@ -172,6 +182,18 @@ mod tests {
         let (head, excerpt) = verdict.message.split_once('\n').unwrap();
         assert_eq!(head, "WARNING in do_it [warning], line 2 of kernel.log:");
         assert_eq!(excerpt, WARNING.lines().nth(1).unwrap());
+    }
+
+    #[test]
+    fn the_message_of_arm64_says_where_it_was() {
+        let log = include_str!("../../../splat/tests/cases/page-fault/arm64.txt");
+        let log = log.replace("\n[", "\n<1>[");
+        let guest_splats = GuestSplats::of(&log, "");
+        let verdict = guest_splats.verdict(&guest_splats.splats()[0]);
+        let lines: Vec<_> = verdict.message.lines().collect();
+        assert!(lines[1].contains("Unable to handle kernel "), "{lines:#?}");
+        assert!(lines[2].contains("Internal error: Oops"), "{lines:#?}");
+        assert!(lines.iter().any(|line| line.contains("pc : ")), "{lines:#?}");
     }
 
     #[test]

@@ -20,6 +20,7 @@ use kernlab_core::{
 use kernlab_kernels::{Kernels, Silent};
 use kernlab_splat::AllowEntry;
 use kernlab_vmtest::{
+    guest_programs,
     report::{CellReport, Kernel, Report, Run, SCHEMA},
     run::{cell::Runner, dir::RunDir, plan::RunPlan},
 };
@@ -32,6 +33,7 @@ use rstest::rstest;
 use crate::schema;
 
 const KERNEL: &str = "debian-6.1";
+const ARM64: &str = "debian-6.1-arm64";
 
 /// A run with one cell, in a directory that is removed when this is dropped.
 struct Broken {
@@ -50,6 +52,8 @@ impl Broken {
         let given = env::var_os("KERNLAB_GUEST")
             .map(PathBuf::from)
             .expect("KERNLAB_GUEST names the guest's programs: run this by `cargo xtask test`");
+        let arch = Kernels::open().unwrap().entry(kernel).unwrap().arch;
+        let given = guest_programs::of_arch(&given, arch).unwrap();
         let scratch = tempfile::tempdir().unwrap();
         let guest = scratch.path().join("guest");
         fs::create_dir(&guest).unwrap();
@@ -139,33 +143,36 @@ fn a_kernel_that_is_left_alone_is_no_trouble() {
     "warn",
     (Outcome::KernelWarning, Reason::KernelWarned),
     "WARNING in sys_sethostname [warning], line ",
-    "__x64_sys_sethostname+0x"
+    ["__x64_sys_sethostname+0x", "__arm64_sys_sethostname+0x"]
 )]
 #[case::oopses(
     "oops",
     (Outcome::KernelCrash, Reason::KernelPanicked),
     "BUG: unable to handle kernel NULL pointer dereference in sys_sethostname [page-fault], line ",
-    "RIP: 0010:__x64_sys_sethostname+0x"
+    ["RIP: 0010:__x64_sys_sethostname+0x", "pc : __arm64_sys_sethostname+0x"]
 )]
 #[case::panics(
     "crash",
     (Outcome::KernelCrash, Reason::KernelPanicked),
     "kernel panic: sysrq triggered crash [panic], line ",
-    "sysrq_handle_crash+0x"
+    ["sysrq_handle_crash+0x", "__handle_sysrq+0x"]
 )]
 fn a_cell_is_what_its_kernel_says(
     #[case] behaviour: &str,
     #[case] verdict: (Outcome, Reason),
     #[case] title: &str,
-    #[case] excerpt: &str,
-    #[values((KERNEL, false), (KERNEL, true), ("debian-5.10", false))] on: (&str, bool),
+    #[case] excerpts: [&str; 2],
+    #[values((KERNEL, false), (KERNEL, true), ("debian-5.10", false), (ARM64, false))] on: (
+        &str,
+        bool,
+    ),
 ) {
     let (kernel, cold) = on;
     let mut broken = Broken::on(kernel, behaviour);
     broken.plan.options.cold = cold;
     let report = broken.run();
     assert_eq!((report.outcome, report.reason), (verdict.0, Some(verdict.1)), "{}", report.message);
-    expect_evidence(&report, title, excerpt);
+    expect_evidence(&report, title, excerpts[usize::from(kernel == ARM64)]);
     // If the kernel survived, the workload did its actions.
     let observed = broken.evidence("events.txt");
     assert_eq!(observed.is_empty(), report.outcome == Outcome::KernelCrash, "{observed}");
@@ -259,9 +266,9 @@ fn our_qemu() -> Pid {
     Pid::from_raw(children[0])
 }
 
-#[test]
-fn a_kernel_that_hangs_is_given_up() {
-    let mut broken = Broken::by("hang");
+#[rstest]
+fn a_kernel_that_hangs_is_given_up(#[values(KERNEL, ARM64)] kernel: &str) {
+    let mut broken = Broken::on(kernel, "hang");
     broken.plan.options.timeout = NonZeroU32::new(1);
     let report = broken.run();
     assert_eq!((report.outcome, report.reason), (Outcome::Timeout, Some(Reason::DeadlineExceeded)));
@@ -274,56 +281,78 @@ fn a_kernel_that_hangs_is_given_up() {
 /// of these.
 #[rstest]
 #[case::another_scenario(
+    KERNEL,
     "record-of-another-scenario",
     (Outcome::Fail, Reason::TracerDied),
     "the record is of sys_write/threads under aya: expected sys_write/files_and_pipes under aya"
 )]
 #[case::another_plan(
+    KERNEL,
     "record-of-another-plan",
     (Outcome::Fail, Reason::PredictionDiffers),
     "observed unsupported (missing-symbol): none"
 )]
 #[case::another_kernel(
+    KERNEL,
     "record-of-another-kernel",
     (Outcome::Infra, Reason::WrongKernel),
     "the tracer's record is of kernel 5.10.0-owned instead of 6.1."
 )]
 #[case::largest_numbers(
+    KERNEL,
     "record-of-largest-numbers",
     (Outcome::Fail, Reason::EventsLost),
     "18446744073709551615 events that the programs meant to send are missing"
 )]
 #[case::no_end(
+    KERNEL,
     "endless-record",
     (Outcome::Infra, Reason::ConnectionLost),
     "while it ran a program: unexpected output, unexpected or beyond the limits"
 )]
 #[case::half_a_frame(
+    KERNEL,
     "half-a-frame",
     (Outcome::Timeout, Reason::DeadlineExceeded),
     "the guest did not answer within 8 s while it ran a program"
 )]
 #[case::silence(
+    KERNEL,
     "says-nothing",
     (Outcome::Timeout, Reason::DeadlineExceeded),
     "the guest did not answer within 8 s while it ran a program"
 )]
 #[case::almost_silence(
+    KERNEL,
     "dribbles",
     (Outcome::Timeout, Reason::DeadlineExceeded),
     "the guest did not answer within 8 s while it ran a program"
 )]
 #[case::too_late(
+    KERNEL,
     "answers-too-late",
     (Outcome::Timeout, Reason::DeadlineExceeded),
     "the guest did not answer within 8 s while it ran a program"
 )]
+#[case::another_kernel_on_arm64(
+    ARM64,
+    "record-of-another-kernel",
+    (Outcome::Infra, Reason::WrongKernel),
+    "the tracer's record is of kernel 5.10.0-owned instead of 6.1."
+)]
+#[case::half_a_frame_on_arm64(
+    ARM64,
+    "half-a-frame",
+    (Outcome::Timeout, Reason::DeadlineExceeded),
+    "the guest did not answer within 8 s while it ran a program"
+)]
 fn a_hostile_cell_gets_no_more_than_its_verdict(
+    #[case] kernel: &str,
     #[case] way: &str,
     #[case] (outcome, reason): (Outcome, Reason),
     #[case] message: &str,
 ) {
-    let mut broken = Broken::by(&format!("hostile {way}"));
+    let mut broken = Broken::on(kernel, &format!("hostile {way}"));
     if outcome == Outcome::Timeout {
         broken.plan.options.timeout = NonZeroU32::new(1);
     }

@@ -16,8 +16,15 @@ use std::{
 };
 
 use kernlab_core::outcome::{Outcome, Reason};
-use kernlab_vmtest::report::{CellReport, Report};
+use kernlab_kernels::Arch;
+use kernlab_vmtest::{
+    guest_programs,
+    report::{CellReport, Report},
+};
 use rstest::rstest;
+
+const KERNEL: &str = "debian-6.1";
+const ARM64: &str = "debian-6.1-arm64";
 
 /// What a row may take, with a busy host.
 const LONGEST: Duration = Duration::from_secs(100);
@@ -27,7 +34,10 @@ const MEMORY: u64 = 512 << 10;
 const FILES: u64 = 40 << 20;
 
 /// A directory with the hostile program, in another where nothing may appear.
-struct Place(tempfile::TempDir);
+struct Place {
+    dir: tempfile::TempDir,
+    kernel: &'static str,
+}
 
 /// How a row ended.
 struct Ended {
@@ -37,37 +47,49 @@ struct Ended {
 }
 
 impl Place {
-    fn new() -> Self {
-        let place = Place(tempfile::tempdir().unwrap());
+    fn new(kernel: &'static str) -> Self {
+        let place = Place { dir: tempfile::tempdir().unwrap(), kernel };
         for dir in ["project", "tmp", "said", "guest"] {
-            fs::create_dir(place.0.path().join(dir)).unwrap();
+            fs::create_dir(place.path().join(dir)).unwrap();
         }
-        fs::copy(guest_program("kernlab-fault-agent"), place.project().join("agent")).unwrap();
+        fs::copy(place.program("kernlab-fault-agent"), place.project().join("agent")).unwrap();
         place
     }
 
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A program for guests of this kernel.
+    fn program(&self, name: &str) -> PathBuf {
+        let guest = env::var_os("KERNLAB_GUEST")
+            .expect("KERNLAB_GUEST names the guest's programs: run this by `cargo xtask test`");
+        let arch = if self.kernel == ARM64 { Arch::Aarch64 } else { Arch::X86_64 };
+        guest_programs::of_arch(Path::new(&guest), arch).unwrap().join(name)
+    }
+
     fn project(&self) -> PathBuf {
-        self.0.path().join("project")
+        self.path().join("project")
     }
 
     /// The guest's programs, with a hostile agent.
     fn hostile_guest(&self, way: &str) -> PathBuf {
-        let guest = self.0.path().join("guest");
-        let mut agent = fs::read(guest_program("kernlab-fault-agent")).unwrap();
+        let guest = self.path().join("guest");
+        let mut agent = fs::read(self.program("kernlab-fault-agent")).unwrap();
         agent.extend(format!("\nbehaviour: {way}").bytes());
         fs::write(guest.join("kernlab-agent"), agent).unwrap();
-        let conductor = guest_program("kernlab-conductor");
+        let conductor = self.program("kernlab-conductor");
         std::os::unix::fs::symlink(conductor, guest.join("kernlab-conductor")).unwrap();
         guest
     }
 
     /// Runs a command, and checks what it shows and how much memory it has.
     fn run(&self, name: &str, configure: impl FnOnce(&mut Command)) -> ExitStatus {
-        let said = |stream: &str| self.0.path().join("said").join(format!("{name}.{stream}"));
+        let said = |stream: &str| self.path().join("said").join(format!("{name}.{stream}"));
         let mut kernlab = Command::new(env!("CARGO_BIN_EXE_kernlab"));
         kernlab
             .current_dir(self.project())
-            .env("TMPDIR", self.0.path().join("tmp"))
+            .env("TMPDIR", self.path().join("tmp"))
             .stdin(Stdio::null())
             .stdout(File::create(said("stdout")).unwrap())
             .stderr(File::create(said("stderr")).unwrap());
@@ -89,7 +111,7 @@ impl Place {
     fn test(&self, configure: impl FnOnce(&mut Command)) -> Ended {
         let started = Instant::now();
         let status = self.run("test", |kernlab| {
-            kernlab.args(["test", "--kernel", "debian-6.1"]);
+            kernlab.args(["test", "--kernel", self.kernel]);
             configure(kernlab);
         });
         let took = started.elapsed();
@@ -107,7 +129,7 @@ impl Place {
     /// Asserts that only the run's directory was written to, by files and directories with names that
     /// do nothing to a terminal.
     fn expect_own_files_only(&self) {
-        let files = all_below(self.0.path());
+        let files = all_below(self.path());
         let runs = Path::new("project/.kernlab");
         let known = |path: &Path| {
             path.starts_with(runs)
@@ -137,12 +159,6 @@ impl Place {
         let files = all_below(&dir).into_iter().filter(|(_, metadata)| metadata.is_file());
         files.map(|(path, metadata)| (path.display().to_string(), metadata.len())).collect()
     }
-}
-
-fn guest_program(name: &str) -> PathBuf {
-    let guest = env::var_os("KERNLAB_GUEST")
-        .expect("KERNLAB_GUEST names the guest's programs: run this by `cargo xtask test`");
-    Path::new(&guest).join(name)
 }
 
 /// Waits for a process. Returns also the most memory that it had, in KiB.
@@ -199,62 +215,99 @@ fn fails(reason: Reason) -> (Outcome, Option<Reason>) {
 
 #[rstest]
 // Bytes that are no messages end the connection at once.
-#[case::text("text", BROKEN, "while it ran a program: expected the start of a frame, found")]
-#[case::endless_bytes("endless-bytes", BROKEN, "expected the start of a frame, found")]
-#[case::frame_of_the_limit("frame-of-the-limit", BROKEN, "bytes follow the message in its frame")]
+#[case::text(
+    KERNEL,
+    "text",
+    BROKEN,
+    "while it ran a program: expected the start of a frame, found"
+)]
+#[case::endless_bytes(KERNEL, "endless-bytes", BROKEN, "expected the start of a frame, found")]
+#[case::frame_of_the_limit(
+    KERNEL,
+    "frame-of-the-limit",
+    BROKEN,
+    "bytes follow the message in its frame"
+)]
 #[case::frame_above_the_limit(
+    KERNEL,
     "frame-above-the-limit",
     BROKEN,
     "payload of 131073 bytes, at most 131072 are allowed"
 )]
-#[case::frame_of_4_gib("frame-of-4-gib", BROKEN, "payload of 4294967295 bytes")]
-#[case::damaged_frame("damaged-frame", BROKEN, "checksum of the payload is")]
-#[case::other_version("other-version", BROKEN, "the peer speaks version")]
-#[case::chunk_of_4_gib("chunk-of-4-gib", BROKEN, "malformed message")]
+#[case::frame_of_4_gib(KERNEL, "frame-of-4-gib", BROKEN, "payload of 4294967295 bytes")]
+#[case::damaged_frame(KERNEL, "damaged-frame", BROKEN, "checksum of the payload is")]
+#[case::other_version(KERNEL, "other-version", BROKEN, "the peer speaks version")]
+#[case::chunk_of_4_gib(KERNEL, "chunk-of-4-gib", BROKEN, "malformed message")]
 // So do messages that answer nothing, such as answers of before.
-#[case::hello_again("hello-again", BROKEN, "while it ran a program: unexpected hello")]
-#[case::answer_of_before("answer-of-before", BROKEN, "unexpected end of an answer")]
-#[case::ends_twice("ends-twice", BROKEN, "kernel's log: unexpected end of a program")]
-#[case::refuses("refuses", (Outcome::Infra, Some(Reason::TracerDied)), "the guest could not execute")]
-#[case::log_without_mark("log-without-mark", BROKEN, "without the line that it wrote there last")]
-#[case::endless_log("endless-log", BROKEN, "output, unexpected or beyond the limits")]
-#[case::resets("resets", BROKEN, "without a crash report; the last line on its console")]
+#[case::hello_again(KERNEL, "hello-again", BROKEN, "while it ran a program: unexpected hello")]
+#[case::answer_of_before(KERNEL, "answer-of-before", BROKEN, "unexpected end of an answer")]
+#[case::ends_twice(KERNEL, "ends-twice", BROKEN, "kernel's log: unexpected end of a program")]
+#[case::refuses(KERNEL, "refuses", (Outcome::Infra, Some(Reason::TracerDied)), "the guest could not execute")]
+#[case::log_without_mark(
+    KERNEL,
+    "log-without-mark",
+    BROKEN,
+    "without the line that it wrote there last"
+)]
+#[case::endless_log(KERNEL, "endless-log", BROKEN, "output, unexpected or beyond the limits")]
+#[case::resets(KERNEL, "resets", BROKEN, "without a crash report; the last line on its console")]
 // Nothing but the guest's memory is read for it.
-#[case::memory_elsewhere("memory-elsewhere", PASS, "")]
+#[case::memory_elsewhere(KERNEL, "memory-elsewhere", PASS, "")]
 // Numbers of any size have a verdict.
 #[case::largest_numbers(
+    KERNEL,
     "largest-numbers",
     fails(Reason::UnexpectedExit),
     "signal 2147483647 killed it"
 )]
 #[case::dropped_all(
+    KERNEL,
     "dropped-all",
     fails(Reason::EventsLost),
     "18446744073709551615 bytes of output"
 )]
-#[case::smallest_code("smallest-code", BROKEN, "conductor ended with Code(-2147483648)")]
+#[case::smallest_code(KERNEL, "smallest-code", BROKEN, "conductor ended with Code(-2147483648)")]
 #[case::largest_signal(
+    KERNEL,
     "largest-signal",
     (Outcome::Timeout, Some(Reason::DeadlineExceeded)),
     "a process that can't be killed"
 )]
-#[case::numbers_that_are_none("numbers-that-are-none", BROKEN, "tracer ended was not reported")]
+#[case::numbers_that_are_none(
+    KERNEL,
+    "numbers-that-are-none",
+    BROKEN,
+    "tracer ended was not reported"
+)]
 // Text is text, wherever it comes from.
 #[case::odd_texts(
+    KERNEL,
     "odd-texts",
     fails(Reason::StateLeftBehind),
     "were left running, and were killed"
 )]
-#[case::console_text("console-text", PASS, "")]
-#[case::frames_on_the_console("frames-on-the-console", PASS, "")]
-#[case::console_flood("console-flood", PASS, "")]
-#[case::kernel_log_flood("kernel-log-flood", PASS, "")]
+#[case::console_text(KERNEL, "console-text", PASS, "")]
+#[case::frames_on_the_console(KERNEL, "frames-on-the-console", PASS, "")]
+#[case::console_flood(KERNEL, "console-flood", PASS, "")]
+#[case::kernel_log_flood(KERNEL, "kernel-log-flood", PASS, "")]
+// The console, the port and the memory of arm64 are others.
+#[case::damaged_frame_on_arm64(ARM64, "damaged-frame", BROKEN, "checksum of the payload is")]
+#[case::resets_on_arm64(
+    ARM64,
+    "resets",
+    BROKEN,
+    "without a crash report; the last line on its console"
+)]
+#[case::memory_elsewhere_on_arm64(ARM64, "memory-elsewhere", PASS, "")]
+#[case::console_flood_on_arm64(ARM64, "console-flood", PASS, "")]
+#[case::kernel_log_flood_on_arm64(ARM64, "kernel-log-flood", PASS, "")]
 fn a_hostile_program_gets_no_more_than_its_verdict(
+    #[case] kernel: &'static str,
     #[case] way: &str,
     #[case] expected: (Outcome, Option<Reason>),
     #[case] message: &str,
 ) {
-    let place = Place::new();
+    let place = Place::new(kernel);
     let Ended { cell, status, took } = place.test(|kernlab| {
         kernlab.args(["--", "./agent", "hostile", way]);
     });
@@ -275,7 +328,7 @@ fn a_hostile_program_gets_no_more_than_its_verdict(
 
 #[test]
 fn files_of_a_guest_stay_where_they_belong() {
-    let place = Place::new();
+    let place = Place::new(KERNEL);
     let Ended { cell, .. } = place.test(|kernlab| {
         kernlab.args(["--", "./agent", "hostile", "odd-files"]);
     });
@@ -303,7 +356,7 @@ fn files_of_a_guest_stay_where_they_belong() {
 
 #[test]
 fn a_guest_fills_no_disk_with_small_files() {
-    let place = Place::new();
+    let place = Place::new(KERNEL);
     let Ended { cell, .. } = place.test(|kernlab| {
         kernlab.args(["--", "./agent", "hostile", "many-files"]);
     });
@@ -328,7 +381,7 @@ fn a_hostile_agent_is_no_verdict_on_a_tracer(
     #[case] reason: Reason,
     #[case] message: &str,
 ) {
-    let place = Place::new();
+    let place = Place::new(KERNEL);
     let guest = place.hostile_guest(way);
     let Ended { cell, status, .. } = place.test(|kernlab| {
         kernlab.env("KERNLAB_GUEST", guest).args(["--cold", "--", "true"]);

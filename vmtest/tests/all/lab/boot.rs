@@ -8,8 +8,11 @@ use kernlab_vmtest::{
     lab::{BOOT_TIMEOUT, Guest, LabError, LabErrorKind, Phase, PowerOff},
     qemu::Binary,
 };
+use rstest::rstest;
 
-use super::workbench::{fault_machine, guest, image, kernel, machine, machine_with, program};
+use super::workbench::{
+    ARM64, KERNEL, fault_machine, guest, image, kernel, machine, machine_with, program,
+};
 
 fn failure(result: Result<impl Sized, LabError>) -> LabError {
     match result {
@@ -52,15 +55,15 @@ fn a_kernel_without_an_init_panics() {
     assert!(error.evidence().reproduce.contains("qemu-system-"), "{:?}", error.evidence());
 }
 
-#[test]
-fn an_init_that_leaves_is_a_panic_too() {
-    let error = failure(Guest::boot(&fault_machine("leave"), BOOT_TIMEOUT));
+#[rstest]
+fn an_init_that_leaves_is_a_panic_too(#[values(KERNEL, ARM64)] kernel: &str) {
+    let error = failure(Guest::boot(&fault_machine(kernel, "leave"), BOOT_TIMEOUT));
     assert!(error.to_string().contains("Attempted to kill init"), "{error}");
 }
 
 #[test]
 fn an_init_that_never_speaks_runs_into_the_deadline() {
-    let error = failure(Guest::boot(&fault_machine("silent"), Duration::from_millis(1500)));
+    let error = failure(Guest::boot(&fault_machine(KERNEL, "silent"), Duration::from_millis(1500)));
     assert!(matches!(error.kind(), LabErrorKind::NeverReady { .. }), "{error}");
     assert_eq!((error.outcome(), error.reason()), (Outcome::Infra, Reason::BootTimeout));
     assert!(
@@ -70,9 +73,9 @@ fn an_init_that_never_speaks_runs_into_the_deadline() {
     );
 }
 
-#[test]
-fn an_init_that_speaks_another_language_is_refused() {
-    let error = failure(Guest::boot(&fault_machine("garbage"), BOOT_TIMEOUT));
+#[rstest]
+fn an_init_that_speaks_another_language_is_refused(#[values(KERNEL, ARM64)] kernel: &str) {
+    let error = failure(Guest::boot(&fault_machine(kernel, "garbage"), BOOT_TIMEOUT));
     assert!(matches!(error.kind(), LabErrorKind::Garbage { .. }), "{error}");
     assert_eq!((error.outcome(), error.reason()), (Outcome::Infra, Reason::ConnectionLost));
 }

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use kernlab_core::outcome::{Outcome, Reason};
 use kernlab_vmtest::lab::{Exit, Job, LabErrorKind, Limits, Phase};
 
-use super::workbench::{fault_agent, restored};
+use rstest::rstest;
+
+use super::workbench::{ARM64, KERNEL, fault_agent, restored, restored_on};
 
 fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).expect("the program writes text")
@@ -56,17 +58,18 @@ fn a_command_line_that_fits_no_message_is_refused() {
     assert!(error.verdict().message.contains("shorten the command line"), "{error}");
 }
 
-#[test]
-fn a_flood_is_cut_at_the_limit() {
+#[rstest]
+fn a_flood_is_cut_at_the_limit(#[values(KERNEL, ARM64)] kernel: &str) {
     let limits = Limits { stdout: 10_000, stderr: 10_000, result: 10_000 };
-    let output = restored().run(&fault_agent(&["flood", "3000000"]).limits(limits)).unwrap();
+    let output =
+        restored_on(kernel).run(&fault_agent(&["flood", "3000000"]).limits(limits)).unwrap();
     assert_eq!(output.exit, Exit::Code(0), "the program never blocks for ever");
     assert_eq!((output.stdout.len(), output.dropped), (10_000, 2_990_000));
 }
 
-#[test]
-fn a_program_that_ignores_its_deadline_is_killed() {
-    let mut guest = restored();
+#[rstest]
+fn a_program_that_ignores_its_deadline_is_killed(#[values(KERNEL, ARM64)] kernel: &str) {
+    let mut guest = restored_on(kernel);
     let started = Instant::now();
     let output =
         guest.run(&fault_agent(&["stubborn"]).timeout(Duration::from_millis(250))).unwrap();
@@ -98,9 +101,9 @@ fn hidden_dirs_are_empty_for_one_job() {
     assert!(text(&guest.run(&btf).unwrap().stdout).contains("vmlinux"));
 }
 
-#[test]
-fn the_guests_clock_keeps_time() {
-    let mut guest = restored();
+#[rstest]
+fn the_guests_clock_keeps_time(#[values(KERNEL, ARM64)] kernel: &str) {
+    let mut guest = restored_on(kernel);
     let mut nap = |count: &str, microseconds: &str| {
         let output = guest.run(&fault_agent(&["nap", count, microseconds])).unwrap();
         let guests = Duration::from_micros(text(&output.stdout).trim().parse().unwrap());
@@ -122,15 +125,18 @@ fn the_kernels_log_is_read_whole() {
     assert!(log.lines().all(|line| line.starts_with('<')), "{log}");
 }
 
-#[test]
-fn a_crash_is_reported_with_its_evidence() {
-    let mut guest = restored();
+#[rstest]
+fn a_crash_is_reported_with_its_evidence(#[values(KERNEL, ARM64)] kernel: &str) {
+    let mut guest = restored_on(kernel);
     let started = Instant::now();
     let error = guest.run(&fault_agent(&["crash"])).unwrap_err();
     assert!(matches!(error.kind(), LabErrorKind::Crashed { phase: Phase::Work, .. }), "{error}");
     assert_eq!((error.outcome(), error.reason()), (Outcome::KernelCrash, Reason::KernelPanicked));
     let evidence = &error.evidence().console;
-    assert!(evidence.contains("sysrq") && evidence.contains("Call Trace"), "{evidence}");
+    // arm64 spells it in lower case.
+    let traces = ["Call Trace:", "Call trace:"];
+    assert!(evidence.contains("sysrq"), "{evidence}");
+    assert!(traces.iter().any(|trace| evidence.contains(trace)), "{evidence}");
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     // The guest is gone.
     assert!(guest.run(&fault_agent(&["exit", "0"])).is_err());

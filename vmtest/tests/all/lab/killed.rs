@@ -19,7 +19,7 @@ use rstest::rstest;
 
 use super::{
     survivors::qemus_of,
-    workbench::{fault_agent, machine, restored},
+    workbench::{ARM64, KERNEL, fault_agent, machine, restored_on},
 };
 
 /// Sends a signal to the QEMUs of this process as soon as there are any, while something goes on.
@@ -54,23 +54,25 @@ fn expect_qemu_failed(error: &LabError, words: &str) {
 
 /// QEMU ends with 0 after the signals that it catches, as if its guest had powered off.
 #[rstest]
-#[case::kill(Signal::SIGKILL, "signal: 9")]
-#[case::term(Signal::SIGTERM, "terminating on signal 15")]
-#[case::int(Signal::SIGINT, "terminating on signal 2")]
-#[case::hup(Signal::SIGHUP, "terminating on signal 1")]
+#[case::kill(KERNEL, Signal::SIGKILL, "signal: 9")]
+#[case::kill_on_arm64(ARM64, Signal::SIGKILL, "signal: 9")]
+#[case::term(KERNEL, Signal::SIGTERM, "terminating on signal 15")]
+#[case::int(KERNEL, Signal::SIGINT, "terminating on signal 2")]
+#[case::hup(KERNEL, Signal::SIGHUP, "terminating on signal 1")]
 fn a_qemu_that_is_killed_while_a_program_runs_is_named(
+    #[case] kernel: &str,
     #[case] signal: Signal,
     #[case] words: &str,
 ) {
-    let mut guest = restored();
+    let mut guest = restored_on(kernel);
     let job = fault_agent(&["nap", "20000", "20000000"]).timeout(Duration::from_secs(30));
     let error = struck(signal, Duration::from_millis(300), || guest.run(&job)).unwrap_err();
     expect_qemu_failed(&error, words);
 }
 
-#[test]
-fn a_qemu_that_stands_still_runs_into_the_deadline() {
-    let mut guest = restored();
+#[rstest]
+fn a_qemu_that_stands_still_runs_into_the_deadline(#[values(KERNEL, ARM64)] kernel: &str) {
+    let mut guest = restored_on(kernel);
     let job = fault_agent(&["nap", "20000", "20000000"])
         .timeout(Duration::from_millis(500))
         .grace(Duration::from_millis(500));

@@ -8,40 +8,54 @@ use std::{
     time::Duration,
 };
 
-use kernlab_kernels::{Kernels, Module, Silent, Unpacked, chain};
+use kernlab_kernels::{Arch, Kernels, Module, Silent, Unpacked, chain};
 use kernlab_vmtest::{
     checkpoints::Checkpoints,
+    guest_programs,
     image::{Base, ImageStore, Initramfs},
     lab::{BOOT_TIMEOUT, Bootable, Guest, Job, Ready},
     qemu::{Accelerator, Binary, InjectedFile, MachineSpec},
 };
 
 /// The kernel that the lab's own tests boot.
-const KERNEL: &str = "debian-6.1";
+pub(crate) const KERNEL: &str = "debian-6.1";
+/// The kernel of another architecture that some of them boot too.
+pub(crate) const ARM64: &str = "debian-6.1-arm64";
 
 /// The tests' kernel. It is downloaded if the store lacks it; a failure panics.
 pub(crate) fn kernel() -> &'static Unpacked {
     static UNPACKED: OnceLock<Unpacked> = OnceLock::new();
-    UNPACKED.get_or_init(|| {
-        let kernels = Kernels::open().expect("the matrix can be read");
-        let entry = kernels.entry(KERNEL).expect("the matrix has the kernel");
-        kernels
-            .prepare(entry, &Silent)
-            .unwrap_or_else(|error| panic!("{KERNEL} is not available: {}", chain(&error)))
-    })
+    UNPACKED.get_or_init(|| unpacked(KERNEL))
+}
+
+fn unpacked(id: &str) -> Unpacked {
+    let kernels = Kernels::open().expect("the matrix can be read");
+    let entry = kernels.entry(id).expect("the matrix has the kernel");
+    kernels
+        .prepare(entry, &Silent)
+        .unwrap_or_else(|error| panic!("{id} is not available: {}", chain(&error)))
 }
 
 /// A program for the guest: from the directory that `cargo xtask` names, otherwise built now.
 pub(crate) fn program(name: &str) -> PathBuf {
+    program_for(kernel().arch, name)
+}
+
+fn programs() -> &'static Path {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     let given = || std::env::var_os("KERNLAB_GUEST").map(PathBuf::from);
-    DIR.get_or_init(|| given().unwrap_or_else(build)).join(name)
+    DIR.get_or_init(|| given().unwrap_or_else(build))
+}
+
+/// A program for guests of this architecture, which `cargo xtask` builds.
+fn program_for(arch: Arch, name: &str) -> PathBuf {
+    guest_programs::of_arch(programs(), arch).expect("it has programs").join(name)
 }
 
 fn build() -> PathBuf {
-    const TARGET: &str = "x86_64-unknown-linux-gnu";
+    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let output = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--profile", "guest", "--target", TARGET])
+        .args(["build", "--quiet", "--profile", "guest", "--target", &target])
         .args(["--package", "kernlab-agent", "--message-format", "json-render-diagnostics"])
         .env("RUSTFLAGS", "-Ctarget-feature=+crt-static")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
@@ -66,21 +80,33 @@ pub(crate) fn image(pid_1: &Path, modules: &[Module]) -> Initramfs {
 
 /// A machine that boots this initramfs, with the fault agent injected.
 pub(crate) fn machine_with(image: &Initramfs, words: &[&str]) -> Bootable {
+    machine_of(kernel(), image, words)
+}
+
+fn machine_of(kernel: &Unpacked, image: &Initramfs, words: &[&str]) -> Bootable {
     let mut machine =
-        MachineSpec::new(kernel().arch, Accelerator::Tcg, kernel().image.fastest(), &image.path);
-    machine.injected = vec![InjectedFile::program(program("kernlab-fault-agent"))];
+        MachineSpec::new(kernel.arch, Accelerator::Tcg, kernel.image.fastest(), &image.path);
+    machine.injected = vec![InjectedFile::program(program_for(kernel.arch, "kernlab-fault-agent"))];
     machine.kernel_words = words.iter().map(|word| (*word).to_owned()).collect();
-    Bootable::new(Binary::find(kernel().arch).expect("QEMU is installed"), machine)
+    Bootable::new(Binary::find(kernel.arch).expect("QEMU is installed"), machine)
 }
 
 /// A machine with the agent.
 pub(crate) fn machine() -> Bootable {
-    machine_with(&image(&program("kernlab-agent"), &[]), &[])
+    machine_on(KERNEL)
+}
+
+/// A machine with this kernel and the agent.
+pub(crate) fn machine_on(id: &str) -> Bootable {
+    let kernel = unpacked(id);
+    machine_of(&kernel, &image(&program_for(kernel.arch, "kernlab-agent"), &[]), &[])
 }
 
 /// A machine whose PID 1 is the fault agent.
-pub(crate) fn fault_machine(behaviour: &str) -> Bootable {
-    machine_with(&image(&program("kernlab-fault-agent"), &[]), &["--", behaviour])
+pub(crate) fn fault_machine(id: &str, behaviour: &str) -> Bootable {
+    let kernel = unpacked(id);
+    let image = image(&program_for(kernel.arch, "kernlab-fault-agent"), &[]);
+    machine_of(&kernel, &image, &["--", behaviour])
 }
 
 /// A guest that is ready.
@@ -93,8 +119,13 @@ pub(crate) fn guest() -> Guest<Ready> {
 
 /// A guest that is ready, restored from the saved one of this machine.
 pub(crate) fn restored() -> Guest<Ready> {
+    restored_on(KERNEL)
+}
+
+/// The same with this kernel.
+pub(crate) fn restored_on(id: &str) -> Guest<Ready> {
     let store = Kernels::open().expect("the matrix can be read").store().clone();
-    Checkpoints::of(&store).start(&machine(), false, &Silent).expect("the guest starts")
+    Checkpoints::of(&store).start(&machine_on(id), false, &Silent).expect("the guest starts")
 }
 
 /// The fault agent as a job.

@@ -13,7 +13,10 @@ use std::{
 
 use kernlab_proto::{Exit, GuestMessage, Hello, HostMessage, Piece, RunReport, Stream, checksum};
 
-use crate::takeover::{Takeover, ended_well, frame, sleep_for_ever};
+use crate::{
+    arch,
+    takeover::{Takeover, ended_well, frame, sleep_for_ever},
+};
 
 /// Text that does something to a terminal, if it gets there: it clears the screen, sets the title, and
 /// reverses what follows.
@@ -25,10 +28,10 @@ const LIMIT: u32 = 128 << 10;
 pub(crate) fn program(way: &str) -> io::Result<()> {
     // What needs no port.
     match way {
-        "console-flood" => return flood(File::options().write(true).open("/dev/ttyS0")?, 1 << 20),
-        "console-text" => return fs::write("/dev/ttyS0", format!("{ACTS}\r\nowned\r\n")),
+        "console-flood" => return flood(File::options().write(true).open(arch::CONSOLE)?, 1 << 20),
+        "console-text" => return fs::write(arch::CONSOLE, format!("{ACTS}\r\nowned\r\n")),
         "frames-on-the-console" => {
-            return fs::write("/dev/ttyS0", frame(&GuestMessage::Exited(ended_well()))?);
+            return fs::write(arch::CONSOLE, frame(&GuestMessage::Exited(ended_well()))?);
         }
         "kernel-log-flood" => return kernel_log_flood(),
         "resets" => return fs::write("/proc/sysrq-trigger", "b"),
@@ -196,9 +199,10 @@ fn reports<T: AsRef<str>>(host: &mut Takeover, reports: &[T]) -> io::Result<()> 
 /// Output that waits where no memory is. The host must not take any of it.
 fn memory_elsewhere(host: &mut Takeover) -> io::Result<()> {
     let piece = |address, length| Piece { address, length };
+    let [one, other] = arch::DEVICES;
     let kinds = [
-        vec![piece(0xfee0_0000, 4096)],
-        vec![piece(0xfec0_0000, 32), piece(0, 0)],
+        vec![piece(one, 4096)],
+        vec![piece(other, 32), piece(0, 0)],
         vec![piece(1 << 46, 4096)],
         vec![piece(u64::MAX, u32::MAX)],
         vec![piece(0, u32::MAX)],

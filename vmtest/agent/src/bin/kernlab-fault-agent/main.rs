@@ -1,11 +1,13 @@
 //! A program that misbehaves in the ways that the lab has to handle. Only the lab's tests use it:
 //! as a program, as PID 1, or in place of a workload.
 
-#[cfg(target_arch = "x86_64")]
+mod arch;
 mod faults;
 #[cfg(target_arch = "x86_64")]
 mod grace_period;
 mod hostile;
+#[cfg(target_arch = "x86_64")]
+mod stall;
 mod takeover;
 
 use std::{
@@ -83,13 +85,13 @@ fn behave(words: &[&str]) -> io::Result<()> {
         // Ways to crash or hang the kernel.
         ["crash"] => fs::write("/proc/sysrq-trigger", "c"),
         ["wedge"] => wedge(),
-        #[cfg(target_arch = "x86_64")]
         ["warn"] => faults::inject(&faults::Fault::Warn),
-        #[cfg(target_arch = "x86_64")]
         ["oops"] => faults::inject(&faults::Fault::Oops),
         #[cfg(target_arch = "x86_64")]
-        ["stall", milliseconds @ ..] => stall(milliseconds),
-        #[cfg(target_arch = "x86_64")]
+        ["stall", milliseconds @ ..] => {
+            let times = milliseconds.iter().map(|time| Duration::from_millis(number(time)));
+            stall::stall(&times.collect::<Vec<_>>())
+        }
         ["hang"] => faults::inject(&faults::Fault::Hang),
         // Ways to lie to the host, and to flood it.
         ["hostile", way] => hostile::program(way),
@@ -198,17 +200,8 @@ fn wedge() -> io::Result<()> {
     }
 }
 
-/// Makes RCU complain about this as soon as it can, after three seconds, and the watchdogs never.
-#[cfg(target_arch = "x86_64")]
-fn stall(milliseconds: &[&str]) -> io::Result<()> {
-    fs::write("/proc/sys/kernel/watchdog", "0")?;
-    fs::write("/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout", "3")?;
-    let times = milliseconds.iter().map(|time| Duration::from_millis(number(time)));
-    faults::inject(&faults::Fault::Stall(times.collect()))
-}
-
 fn garbage() -> io::Result<()> {
     mount(Some("dev"), "/dev", Some("devtmpfs"), MsFlags::empty(), None::<&str>)?;
-    fs::write("/dev/ttyS1", "klab? no: just text\n")?;
+    fs::write(format!("/dev/{}", arch::PORT), "klab? no: just text\n")?;
     takeover::sleep_for_ever()
 }

@@ -13,11 +13,10 @@ use nix::{
     unistd::Pid,
 };
 
+use crate::arch;
+
 #[path = "../../port.rs"]
 mod port;
-
-/// The device of the protocol's port.
-const DEVICE: &str = "ttyS1";
 
 /// The port, which nobody else in the guest uses any more.
 pub(crate) struct Takeover {
@@ -42,8 +41,8 @@ impl Takeover {
     }
 
     fn open() -> io::Result<Self> {
-        let port = port::Port::open(DEVICE).map_err(io::Error::other)?;
-        let raw = File::options().write(true).open(format!("/dev/{DEVICE}"))?;
+        let port = port::Port::open(arch::PORT).map_err(io::Error::other)?;
+        let raw = File::options().write(true).open(format!("/dev/{}", arch::PORT))?;
         Ok(Takeover { port, raw })
     }
 
