@@ -11,6 +11,7 @@ pub mod dossier;
 pub mod fuzzing;
 pub mod golden;
 pub mod guest_programs;
+mod host_processor;
 pub mod image;
 pub mod lab;
 pub mod machine;

@@ -11,18 +11,17 @@ use std::{
     time::Duration,
 };
 
-mod arm64;
+mod foreign;
 
 use anyhow::{Context as _, Result, ensure};
 use xshell::{Shell, cmd};
 
 use crate::{
+    architecture::Architecture,
     invocation::{self, ChildProcess, Invocation},
     setup::{self, Consent, Purpose},
 };
 
-/// The architecture of most guests, as rustc names it.
-const GUEST_TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The packages whose programs go into the guest.
 const GUEST_PACKAGES: [&str; 4] =
     ["kernlab-agent", "kernlab-conductor", "kernlab-tracer", "kernlab-fixtures"];
@@ -50,43 +49,46 @@ impl GuestPrograms {
         Some(GuestPrograms(dir.into()))
     }
 
-    /// Builds those for guests of arm64 as well, and puts them into a directory of their own in this one.
-    pub(crate) fn with_arm64(&self) -> Result<()> {
-        setup::ensure(Consent::Ask, Purpose::Arm64)?;
-        let GuestPrograms(built) =
-            build_guest_programs("the programs of arm64's guests", &arm64::build())?;
+    /// Builds those for guests of the other architecture as well, and puts them into a directory of their own
+    /// in this one.
+    pub(crate) fn with_foreign(&self) -> Result<()> {
+        setup::ensure(Consent::Ask, Purpose::Foreign)?;
+        let arch = Architecture::host().other();
+        let what = format!("the programs of {}'s guests", arch.facts().title);
+        let GuestPrograms(built) = build_guest_programs(what, &foreign::build(arch))?;
         let GuestPrograms(dir) = self;
-        let link = self.arm64();
+        let link = self.foreign();
         if fs::read_link(&link).is_ok_and(|to| to == built) {
             return Ok(());
         }
         // Another process may link the same directory now.
-        let fresh = dir.join(format!("{}.{}", arm64::ARCH, std::process::id()));
+        let fresh = dir.join(format!("{}.{}", arch.facts().name, std::process::id()));
         symlink(&built, &fresh)
             .and_then(|()| fs::rename(&fresh, &link))
             .with_context(|| format!("failed to link {}", link.display()))
     }
 
     /// The same where this machine has the tools for it. Where it lacks them, a note says so.
-    pub(crate) fn with_arm64_if_possible(&self) -> Result<()> {
-        if setup::is_complete(Purpose::Arm64) {
-            return self.with_arm64();
+    pub(crate) fn with_foreign_if_possible(&self) -> Result<()> {
+        if setup::is_complete(Purpose::Foreign) {
+            return self.with_foreign();
         }
         eprintln!(
-            "note: guests of arm64 are left out: `cargo xtask setup --only arm64` installs what their \
-             programs are built with"
+            "note: guests of {} are left out: `cargo xtask setup --only foreign` installs what their \
+             programs are built with",
+            Architecture::host().other().facts().title
         );
         // What an earlier build left does not fit the others.
-        match fs::remove_file(self.arm64()) {
+        match fs::remove_file(self.foreign()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
             _ => Ok(()),
         }
     }
 
-    /// Where those for guests of arm64 are.
-    fn arm64(&self) -> PathBuf {
+    /// Where those for guests of the other architecture are.
+    fn foreign(&self) -> PathBuf {
         let GuestPrograms(dir) = self;
-        dir.join(arm64::ARCH)
+        dir.join(Architecture::host().other().facts().name)
     }
 
     /// The directory as text, for the environment of a command that is also printed.
@@ -122,7 +124,8 @@ pub(crate) fn after_setup(consent: Consent, purpose: Purpose) -> Result<(GuestPr
 ///
 /// They have their own flags and profile, and so their own directory: the host's builds stay fresh.
 pub(crate) fn guest_programs() -> Result<GuestPrograms> {
-    build_guest_programs("the guest's programs", &guest_build(GUEST_TARGET))
+    let target = Architecture::host().facts().target;
+    build_guest_programs("the guest's programs".to_owned(), &guest_build(target))
 }
 
 /// The build of the programs for guests of this target.
@@ -135,7 +138,7 @@ fn guest_build(target: &str) -> Invocation {
         .env(variable, flags)
 }
 
-fn build_guest_programs(what: &'static str, build: &Invocation) -> Result<GuestPrograms> {
+fn build_guest_programs(what: String, build: &Invocation) -> Result<GuestPrograms> {
     let programs = CargoBuild::start(what, build, Beside::Nothing)?.finish()?;
     let mut dirs = programs.iter().filter_map(|program| program.parent());
     let dir = dirs.next().context("cargo built no program for the guest")?;
@@ -150,8 +153,9 @@ pub(crate) fn for_kernels(
     tool: &HostTool,
     selection: &[OsString],
 ) -> Result<GuestPrograms> {
-    if architectures(tool, selection)?.iter().any(|arch| arch == arm64::ARCH) {
-        guest.with_arm64()?;
+    let own = Architecture::host().facts().name;
+    if architectures(tool, selection)?.iter().any(|arch| arch != own) {
+        guest.with_foreign()?;
     }
     Ok(guest)
 }
@@ -297,17 +301,17 @@ enum Beside {
 /// Cargo shows its progress if it has the terminal for itself. Otherwise it prints only errors, and we
 /// print one line if the build takes long.
 struct CargoBuild {
-    what: &'static str,
+    what: String,
     shows_progress: bool,
     running: ChildProcess,
 }
 
 impl CargoBuild {
-    fn start(what: &'static str, build: &Invocation, beside: Beside) -> Result<Self> {
+    fn start(what: impl Into<String>, build: &Invocation, beside: Beside) -> Result<Self> {
         let shows_progress = beside == Beside::Nothing && io::stderr().is_terminal();
         let build = build.clone().args(["--message-format", "json-render-diagnostics"]);
         let build = if shows_progress { build } else { build.args(["--quiet"]) };
-        Ok(CargoBuild { what, shows_progress, running: build.start_captured()? })
+        Ok(CargoBuild { what: what.into(), shows_progress, running: build.start_captured()? })
     }
 
     /// Waits for the end, and returns the executables, built or fresh.

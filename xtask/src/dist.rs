@@ -14,6 +14,7 @@ use kernlab_cli::Exit;
 use xshell::{Shell, cmd};
 
 use crate::{
+    architecture::Architecture,
     build::{self, BUILD_DEADLINE, GUEST_VARIABLE},
     invocation::Invocation,
     setup::{self, Consent, Purpose},
@@ -22,16 +23,15 @@ use crate::{
 
 /// The package of the program.
 const PACKAGE: &str = "kernlab-vmtest";
-/// The architecture that the archives are for.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// What the archive has, as it is below `/usr/local`. `vmtest/Cargo.toml` names it as well: the Debian
 /// package has the same files.
 const TREE: &str = "target/dist/tree";
 /// Long enough for any single step but the build.
 const DEADLINE: Duration = Duration::from_secs(10 * 60);
 
-/// Build a release for x86-64: an archive and a Debian package with the program, which has in it what runs
-/// in guests of every architecture, its manual pages and completions, lists of what they consist of (CycloneDX), and checksums.
+/// Build a release for this machine's architecture: an archive and a Debian package with the program, which has in it what runs
+/// in guests of every architecture, its manual pages and completions, lists of what they consist of
+/// (CycloneDX), and checksums.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Write the release to this directory. The files of an earlier release are removed from it;
@@ -58,7 +58,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
     let into = std::path::absolute(&args.into).context("there is no current directory")?;
     remove_release(&into)?;
     let guest = build::guest_programs()?;
-    guest.with_arm64()?;
+    guest.with_foreign()?;
     let guest = guest.dir_name()?;
     let release = Invocation::cargo(["build", "--release", "--locked"]);
     let release = release.args(["--package", PACKAGE, "--bin", "kernlab"]);
@@ -66,10 +66,11 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
     let program = target_dir()?.join("release/kernlab");
     let time = commit_time()?;
     make_tree(&root, &program)?;
-    let name = archive_name(&version);
+    let arch = Architecture::host().facts();
+    let name = archive_name(&version, arch.target);
     archive(&root.join(TREE), &name, &into, &time)?;
     let deb = Invocation::cargo(["deb", "--package", PACKAGE, "--no-build", "--quiet", "--output"]);
-    let package = into.join(format!("kernlab_{version}_amd64.deb"));
+    let package = into.join(format!("kernlab_{version}_{}.deb", arch.debian));
     deb.args([text(&package)?]).env("SOURCE_DATE_EPOCH", &time).run(DEADLINE)?;
     sbom::write(&root, &into.join(format!("{name}.cdx.json")), &version, &time)?;
     checksums(&into)?;
@@ -78,8 +79,8 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
 }
 
 /// The name of the archive, and of the directory in it, without a suffix.
-fn archive_name(version: &str) -> String {
-    format!("kernlab-{version}-{TARGET}")
+fn archive_name(version: &str, target: &str) -> String {
+    format!("kernlab-{version}-{target}")
 }
 
 /// The version of the workspace.
@@ -268,17 +269,18 @@ mod tests {
         let root = workspace::root();
         let read = |file: &str| fs::read_to_string(root.join(file)).unwrap();
         let version = version(&read("Cargo.toml")).unwrap();
-        let name = archive_name(&version);
+        let target = Architecture::X86_64.facts().target;
+        let name = archive_name(&version, target);
         let expected = format!("kernlab-{version}-x86_64-unknown-linux-gnu");
         assert_eq!(name, expected);
         let action = read("action/setup/action.yml");
-        assert!(action.contains(&format!("\"{}\"", archive_name("$VERSION"))), "{action}");
+        assert!(action.contains(&format!("\"{}\"", archive_name("$VERSION", target))), "{action}");
         assert!(action.contains(&format!("\n    default: {version}\n")), "{action}");
         let manifest: toml::Table = read("vmtest/Cargo.toml").parse().unwrap();
         let binstall = &manifest["package"]["metadata"]["binstall"];
         let filled = |key: &str| {
             let text = binstall[key].as_str().unwrap();
-            text.replace("{ version }", &version).replace("{ target }", TARGET)
+            text.replace("{ version }", &version).replace("{ target }", target)
         };
         assert!(filled("pkg-url").ends_with(&format!("/v{version}/{name}.tar.gz")));
         assert_eq!(filled("bin-dir"), format!("{name}/bin/{{ bin }}"));

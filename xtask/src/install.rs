@@ -28,7 +28,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<Exit> {
     setup::ensure(Consent::Ask, Purpose::Work)?;
     let guest = build::guest_programs()?;
-    guest.with_arm64_if_possible()?;
+    guest.with_foreign_if_possible()?;
     // Cargo says where it puts the program.
     installation(args)?.env(build::GUEST_VARIABLE, guest.dir_name()?).run(build::BUILD_DEADLINE)?;
     Ok(Exit::Success)

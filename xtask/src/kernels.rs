@@ -88,11 +88,11 @@ pub(crate) fn with_installer(
 /// and `for ARCHITECTURE` if that is not this machine's.
 fn purpose(unbuilt: &str) -> Option<Purpose> {
     let has = |words| unbuilt.lines().any(|line| line.contains(words));
-    match (has(" with BTF"), has(" for aarch64")) {
+    match (has(" with BTF"), has(" for ")) {
         _ if unbuilt.is_empty() => None,
         (true, true) => Some(Purpose::Builds),
         (true, false) => Some(Purpose::BuildBtf),
-        (false, true) => Some(Purpose::BuildArm64),
+        (false, true) => Some(Purpose::BuildForeign),
         (false, false) => Some(Purpose::Build),
     }
 }
@@ -107,7 +107,8 @@ mod tests {
     #[case("", None)]
     #[case("a without BTF\n", Some(Purpose::Build))]
     #[case("a without BTF\nb with BTF\n", Some(Purpose::BuildBtf))]
-    #[case("a without BTF for aarch64\n", Some(Purpose::BuildArm64))]
+    #[case("a without BTF for aarch64\n", Some(Purpose::BuildForeign))]
+    #[case("a without BTF for x86_64\n", Some(Purpose::BuildForeign))]
     #[case("a without BTF for aarch64\nb with BTF\n", Some(Purpose::Builds))]
     fn tools_are_looked_for_only_where_something_is_to_be_built(
         #[case] unbuilt: &str,

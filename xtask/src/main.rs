@@ -9,6 +9,7 @@ use kernlab_cli::Exit;
 #[macro_use]
 mod output;
 
+mod architecture;
 mod book;
 mod build;
 mod dist;

@@ -17,7 +17,7 @@ use plan::{Plan, Step};
 pub(crate) use requirement::Purpose;
 use requirement::{C_COMPILER, Requirement};
 
-use crate::workspace;
+use crate::{architecture::Architecture, workspace};
 
 mod apt_source;
 mod archive;
@@ -172,14 +172,14 @@ impl Step {
 
 fn plan(missing: &[&Requirement]) -> Plan {
     let distribution = Distribution::of_this_machine();
-    Plan::new(missing, &distribution, machine::is_root(), env::consts::ARCH)
+    Plan::new(missing, &distribution, machine::is_root(), Architecture::host())
 }
 
 /// Looks for everything that a purpose requires, in parallel.
 fn survey(purpose: Purpose) -> Vec<(&'static Requirement, Detection)> {
     let machine = Machine::this();
     thread::scope(|scope| {
-        let required = requirement::ALL.iter().filter(|need| purpose.includes(need.purpose));
+        let required = requirement::of(Architecture::host(), purpose);
         let detections = required.map(|requirement| {
             let machine = &machine;
             (requirement, scope.spawn(move || requirement.detect(machine)))
@@ -225,8 +225,8 @@ fn agree(purpose: Purpose, consent: Consent) -> Result<()> {
             Purpose::Release => " --only release",
             Purpose::Fuzz => " --only fuzz",
             Purpose::Mutants => " --only mutants",
-            Purpose::Arm64 => " --only arm64",
-            Purpose::Build | Purpose::BuildBtf | Purpose::BuildArm64 | Purpose::Builds => {
+            Purpose::Foreign => " --only foreign",
+            Purpose::Build | Purpose::BuildBtf | Purpose::BuildForeign | Purpose::Builds => {
                 " --builds"
             }
         };

@@ -86,7 +86,7 @@ impl Stage {
         let mut command = self.command.clone();
         if self.boots_kernels {
             let guest = build::guest_programs()?;
-            guest.with_arm64()?;
+            guest.with_foreign()?;
             command = command.env(GUEST_VARIABLE, guest.dir_name()?);
             // Tests that run cells would compile them with variables of their own.
             for (name, value) in build::host_tool()?.program().1 {

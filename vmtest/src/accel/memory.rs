@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::qemu::Binary;
+use crate::{host_processor, qemu::Binary};
 
 /// Everything that could change a decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,14 +27,12 @@ pub(crate) struct Circumstances {
 impl Circumstances {
     pub(crate) fn of_host(qemu: &Binary, device: &Path) -> Self {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-        let processor = read("/proc/cpuinfo");
-        let processor = processor.lines().find(|line| line.starts_with("model name"));
         let executable = fs::canonicalize(qemu.path()).unwrap_or_else(|_| qemu.path().to_owned());
         let file = fs::metadata(&executable).ok();
         let node = fs::metadata(device).ok();
         Circumstances {
             boot: read("/proc/sys/kernel/random/boot_id").trim().to_owned(),
-            processor: processor.unwrap_or_default().to_owned(),
+            processor: host_processor::of_host(),
             qemu: (
                 executable,
                 file.as_ref().map_or(0, MetadataExt::size),

@@ -3,6 +3,7 @@
 use std::{fmt, fs, io, os::unix::fs::MetadataExt, path::Path, sync::OnceLock};
 
 use crate::{
+    host_processor,
     lab::{Bootable, Job},
     qemu::{InjectedFile, Memory, is_measured},
 };
@@ -112,35 +113,13 @@ fn identity(file: &Path, digests: &ContentDigests) -> io::Result<String> {
     Ok(format!("{real:?} {}\n", digests.of(&real)?))
 }
 
-/// The fields of /proc/cpuinfo that tell processors apart: of x86-64, and of arm64.
-const OF_PROCESSOR: [&str; 10] = [
-    "vendor_id",
-    "cpu family",
-    "model",
-    "stepping",
-    "flags",
-    "Features",
-    "CPU implementer",
-    "CPU variant",
-    "CPU part",
-    "CPU revision",
-];
-
 /// The host's processor and kernel: guests see their counters and features.
 fn processor() -> &'static str {
     static TEXT: OnceLock<String> = OnceLock::new();
     TEXT.get_or_init(|| {
-        let read = |path| fs::read_to_string(path).unwrap_or_default();
-        let kernel = read("/proc/sys/kernel/osrelease");
-        format!("{}\n{}", kernel.trim_end(), first_processor(&read("/proc/cpuinfo")))
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        format!("{}\n{}", kernel.trim_end(), host_processor::of_host())
     })
-}
-
-/// What /proc/cpuinfo says of the first processor, without what varies, such as its clock.
-fn first_processor(cpuinfo: &str) -> String {
-    let first = cpuinfo.split("\n\n").next().unwrap_or_default();
-    let is_told = |line: &&str| OF_PROCESSOR.iter().any(|name| line.starts_with(name));
-    first.lines().filter(is_told).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -171,16 +150,6 @@ mod tests {
 
     fn of(bootable: &Bootable) -> io::Result<Key> {
         Key::of(bootable, &digests(bootable))
-    }
-
-    #[test]
-    fn processors_of_both_architectures_are_told_apart() {
-        let x86_64 =
-            "processor\t: 0\nvendor_id\t: AuthenticAMD\nmodel\t\t: 1\ncpu MHz\t\t: 2445.4\n\n";
-        assert_eq!(first_processor(x86_64), "vendor_id\t: AuthenticAMD\nmodel\t\t: 1");
-        let aarch64 = "processor\t: 0\nBogoMIPS\t: 50.00\nFeatures\t: fp asimd\nCPU part\t: 0xd0c\n\n\
-                       processor\t: 1\nCPU part\t: 0xd0b\n";
-        assert_eq!(first_processor(aarch64), "Features\t: fp asimd\nCPU part\t: 0xd0c");
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::{fs, path::Path};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use super::{DEADLINE, TARGET};
-use crate::invocation::Invocation;
+use super::DEADLINE;
+use crate::{architecture::Architecture, invocation::Invocation};
 
 /// The directories of the packages with programs.
 const PACKAGES: [&str; 5] = ["vmtest", "vmtest/agent", "vmtest/conductor", "tracer", "fixtures"];
@@ -17,7 +17,8 @@ const FILE: &str = "kernlab.cdx";
 /// Writes the list.
 pub(super) fn write(root: &Path, into: &Path, version: &str, time: &str) -> Result<()> {
     let list = Invocation::cargo(["cyclonedx", "--quiet", "--format", "json"])
-        .args(["--spec-version", "1.5", "--target", TARGET, "--override-filename", FILE])
+        .args(["--spec-version", "1.5", "--target", Architecture::host().facts().target])
+        .args(["--override-filename", FILE])
         .env("SOURCE_DATE_EPOCH", time);
     let listed = list.run(DEADLINE);
     let read = |package: &str| {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{machine::Machine, requirement::Crate};
-use crate::workflows;
+use crate::{architecture::Architecture, workflows};
 
 /// The oldest clang that compiles the BPF programs.
 const CLANG_MINIMUM: u32 = 14;
@@ -59,9 +59,20 @@ pub(crate) fn programs(machine: &Machine, names: &[&str]) -> Detection {
     }
 }
 
-/// `$KERNLAB_QEMU` if it is set, as in the lab; otherwise the QEMU on the path.
-pub(crate) fn qemu(machine: &Machine) -> Detection {
-    program(machine, machine.qemu.as_deref().unwrap_or("qemu-system-x86_64"))
+/// `$KERNLAB_QEMU` if it is set, as in the lab; otherwise the QEMU for this architecture on the path.
+pub(crate) fn own_qemu(machine: &Machine, own: Architecture) -> Detection {
+    program(machine, machine.qemu.as_deref().unwrap_or(own.facts().qemu))
+}
+
+/// The QEMU for another architecture.
+pub(crate) fn qemu(machine: &Machine, other: Architecture) -> Detection {
+    program(machine, other.facts().qemu)
+}
+
+/// What compiles for another architecture, and puts together what it compiled with this other tool.
+pub(crate) fn cross_compiler(machine: &Machine, other: Architecture, tool: &str) -> Detection {
+    let compiler = other.facts().compiler;
+    programs(machine, &[compiler, &compiler.replace("gcc", tool)])
 }
 
 /// `$CLANG` if it is set; otherwise the newest `clang-NN`, or `clang`: as in the build.
@@ -196,7 +207,11 @@ mod tests {
         machine.clang = Some("my-clang".to_owned());
         assert_eq!(name(clang(&machine)), "my-clang");
         machine.qemu = Some("/nowhere/qemu".to_owned());
-        assert_eq!(name(qemu(&machine)), "no /nowhere/qemu");
+        assert_eq!(name(own_qemu(&machine, Architecture::X86_64)), "no /nowhere/qemu");
+        assert_eq!(name(qemu(&machine, Architecture::X86_64)), "qemu-system-x86_64");
+        machine.qemu = None;
+        let qemu_of_arm64 = own_qemu(&machine, Architecture::Aarch64);
+        assert_eq!(name(qemu_of_arm64), "no qemu-system-aarch64");
     }
 
     #[test]
@@ -213,7 +228,7 @@ mod tests {
     #[test]
     fn an_empty_machine_lacks_everything() {
         let (_dir, machine) = machine(&[]);
-        for requirement in super::super::requirement::ALL {
+        for requirement in super::super::requirement::all() {
             let detection = requirement.detect(&machine);
             assert!(matches!(detection, Detection::Missing(_)), "{}", requirement.name);
         }

@@ -7,7 +7,7 @@ use super::{
     distribution::{Distribution, PackageManager},
     requirement::{Crate, Origin, Packages, Requirement},
 };
-use crate::{invocation::Invocation, workflows};
+use crate::{architecture::Architecture, invocation::Invocation, workflows};
 
 /// Enough for downloads and compilation on a slow and busy machine.
 const STEP_DEADLINE: Duration = Duration::from_secs(2 * 60 * 60);
@@ -51,12 +51,12 @@ pub(crate) enum Step {
 }
 
 impl Plan {
-    /// The plan for `missing` requirements on a machine of this architecture (Rust's name of it).
+    /// The plan for `missing` requirements on a machine of this architecture.
     pub(crate) fn new(
         missing: &[&Requirement],
         distribution: &Distribution,
         root: bool,
-        architecture: &str,
+        architecture: Architecture,
     ) -> Self {
         let mut plan = Plan::default();
         let packages = missing.iter().filter_map(|requirement| match requirement.origin {
@@ -75,7 +75,7 @@ impl Plan {
                 }
                 Origin::Crate(wanted) => {
                     let compile = compile(wanted);
-                    let archive = wanted.archive.filter(|_| architecture == "x86_64");
+                    let archive = wanted.archive.filter(|_| architecture == Architecture::X86_64);
                     plan.steps.push(match archive {
                         Some(archive) => {
                             Step::Download { archive, otherwise: compile, deadline: STEP_DEADLINE }
@@ -167,8 +167,10 @@ mod tests {
         Distribution { id: id.to_owned(), ..Distribution::default() }
     }
 
-    fn needs(purpose: Purpose) -> Vec<&'static Requirement> {
-        requirement::ALL.iter().filter(|need| purpose.includes(need.purpose)).collect()
+    const X86_64: Architecture = Architecture::X86_64;
+
+    fn needs(host: Architecture, purpose: Purpose) -> Vec<&'static Requirement> {
+        requirement::of(host, purpose).collect()
     }
 
     fn render(plan: &Plan) -> String {
@@ -184,8 +186,8 @@ mod tests {
     #[case("arch", true)]
     #[case("nixos", false)]
     fn a_bare_machine(#[case] id: &str, #[case] root: bool) {
-        let everything = needs(Purpose::Test);
-        let plan = Plan::new(&everything, &distribution(id), root, "x86_64");
+        let everything = needs(X86_64, Purpose::Test);
+        let plan = Plan::new(&everything, &distribution(id), root, X86_64);
         insta::assert_snapshot!(format!("bare_{id}"), render(&plan));
     }
 
@@ -194,15 +196,54 @@ mod tests {
     #[case("fedora", false)]
     #[case("arch", true)]
     fn a_machine_that_is_to_build_kernels(#[case] id: &str, #[case] root: bool) {
-        let plan = Plan::new(&needs(Purpose::Builds), &distribution(id), root, "x86_64");
+        let plan = Plan::new(&needs(X86_64, Purpose::Builds), &distribution(id), root, X86_64);
         insta::assert_snapshot!(format!("builds_{id}"), render(&plan));
+    }
+
+    /// What an x86-64 machine has of its own is foreign to one of arm64, and the other way around.
+    #[rstest]
+    #[case::work(X86_64, Purpose::Work, " qemu-system-x86 ", &["qemu-system-arm", "-linux-gnu"])]
+    #[case::foreign(
+        X86_64,
+        Purpose::Foreign,
+        " qemu-system-arm gcc-aarch64-linux-gnu libc6-dev-arm64-cross\n",
+        &["x86"]
+    )]
+    #[case::builds(X86_64, Purpose::BuildForeign, " gcc-aarch64-linux-gnu\n", &["x86"])]
+    #[case::work_on_arm64(
+        Architecture::Aarch64,
+        Purpose::Work,
+        " qemu-system-arm ",
+        &["x86", "-linux-gnu", "get https"]
+    )]
+    #[case::foreign_on_arm64(
+        Architecture::Aarch64,
+        Purpose::Foreign,
+        " qemu-system-x86 gcc-x86-64-linux-gnu libc6-dev-amd64-cross\n",
+        &["arm", "aarch64"]
+    )]
+    #[case::builds_on_arm64(
+        Architecture::Aarch64,
+        Purpose::BuildForeign,
+        " gcc-x86-64-linux-gnu\n",
+        &["aarch64"]
+    )]
+    fn machines_of_each_architecture(
+        #[case] host: Architecture,
+        #[case] purpose: Purpose,
+        #[case] wanted: &str,
+        #[case] unwanted: &[&str],
+    ) {
+        let plan = render(&Plan::new(&needs(host, purpose), &distribution("debian"), true, host));
+        assert!(plan.contains(wanted), "{plan}");
+        assert!(!unwanted.iter().any(|words| plan.contains(words)), "{plan}");
     }
 
     #[test]
     fn only_what_is_missing_is_touched() {
-        let plan = Plan::new(&[], &distribution("debian"), true, "x86_64");
+        let plan = Plan::new(&[], &distribution("debian"), true, X86_64);
         assert_eq!(plan, Plan::default());
-        let rendered = plan_for("bpf-linker", "x86_64");
+        let rendered = plan_for("bpf-linker", X86_64);
         assert!(rendered.starts_with("run: CARGO_PROFILE_RELEASE_OPT_LEVEL="), "{rendered}");
         assert!(
             rendered.ends_with(" cargo install --locked --version 0.10.1 --force bpf-linker\n"),
@@ -212,12 +253,12 @@ mod tests {
     }
 
     #[rstest]
-    #[case::with_a_release("cargo-nextest", "x86_64", true)]
-    #[case::another_architecture("cargo-nextest", "aarch64", false)]
-    #[case::without_a_release("bpf-linker", "x86_64", false)]
+    #[case::with_a_release("cargo-nextest", X86_64, true)]
+    #[case::another_architecture("cargo-nextest", Architecture::Aarch64, false)]
+    #[case::without_a_release("bpf-linker", X86_64, false)]
     fn releases_are_for_one_architecture(
         #[case] name: &str,
-        #[case] architecture: &str,
+        #[case] architecture: Architecture,
         #[case] downloaded: bool,
     ) {
         let rendered = plan_for(name, architecture);
@@ -228,7 +269,7 @@ mod tests {
     /// A release is of the version that is compiled where it can't be had.
     #[rstest]
     fn releases_have_the_version_that_is_pinned() {
-        for requirement in requirement::ALL {
+        for requirement in requirement::all() {
             let Origin::Crate(Crate { version, archive: Some(archive), .. }) = requirement.origin
             else {
                 continue;
@@ -238,8 +279,8 @@ mod tests {
         }
     }
 
-    fn plan_for(name: &str, architecture: &str) -> String {
-        let needs = requirement::ALL.iter().filter(|need| need.name == name).collect::<Vec<_>>();
+    fn plan_for(name: &str, architecture: Architecture) -> String {
+        let needs = requirement::all().filter(|need| need.name == name).collect::<Vec<_>>();
         render(&Plan::new(&needs, &distribution("debian"), false, architecture))
     }
 }

@@ -7,6 +7,7 @@ use super::{
     detect::{self, Detection},
     machine::Machine,
 };
+use crate::architecture::Architecture;
 
 /// Must read the bitcode of the pinned rustc: change this line together with `rust-toolchain.toml`.
 ///
@@ -105,14 +106,14 @@ pub(crate) enum Purpose {
     Mutants,
     /// To make a release.
     Release,
-    /// To boot kernels of arm64.
-    Arm64,
+    /// To boot kernels of the other architecture, arm64 or x86-64.
+    Foreign,
     /// To build kernels from their source.
     Build,
     /// To build kernels with type information.
     BuildBtf,
-    /// To build kernels for arm64.
-    BuildArm64,
+    /// To build kernels for the other architecture.
+    BuildForeign,
     /// To build kernels of every kind.
     Builds,
 }
@@ -121,15 +122,15 @@ impl Purpose {
     /// Whether this purpose also needs everything for the other one.
     pub(crate) fn includes(self, other: Purpose) -> bool {
         use Purpose::{
-            Arm64, Build, BuildArm64, BuildBtf, Builds, Fuzz, Mutants, Release, Test, Work,
+            Build, BuildBtf, BuildForeign, Builds, Foreign, Fuzz, Mutants, Release, Test, Work,
         };
         self == other
             || match self {
                 Test => matches!(other, Work | Fuzz),
-                Release => matches!(other, Work | Arm64),
+                Release => matches!(other, Work | Foreign),
                 Mutants => other == Work,
-                BuildBtf | BuildArm64 => other == Build,
-                Builds => matches!(other, Build | BuildBtf | BuildArm64),
+                BuildBtf | BuildForeign => other == Build,
+                Builds => matches!(other, Build | BuildBtf | BuildForeign),
                 _ => false,
             }
     }
@@ -174,19 +175,137 @@ pub(crate) struct Crate {
 /// The name of the requirement that building the host tool needs.
 pub(crate) const C_COMPILER: &str = "C compiler";
 
-/// All requirements, in the order in which they are printed.
-pub(crate) const ALL: &[Requirement] = &[
-    Requirement {
+/// What a machine of this architecture needs for a purpose, in the order in which it is printed.
+pub(crate) fn of(
+    host: Architecture,
+    purpose: Purpose,
+) -> impl Iterator<Item = &'static Requirement> {
+    let (own, other) = (OfArchitecture::of(host), OfArchitecture::of(host.other()));
+    let all = [&own.own_qemu].into_iter().chain(ON_EVERY_MACHINE).chain(&other.foreign);
+    all.filter(move |need| purpose.includes(need.purpose))
+}
+
+/// What some machine needs for some purpose.
+#[cfg(test)]
+pub(crate) fn all() -> impl Iterator<Item = &'static Requirement> {
+    let of_architectures = [&X86_64, &AARCH64].into_iter();
+    let of_architectures =
+        of_architectures.flat_map(|of| [&of.own_qemu].into_iter().chain(&of.foreign));
+    of_architectures.chain(ON_EVERY_MACHINE)
+}
+
+/// What guests of an architecture need.
+struct OfArchitecture {
+    /// On a machine of this architecture.
+    own_qemu: Requirement,
+    /// On a machine of another one.
+    foreign: [Requirement; 3],
+}
+
+impl OfArchitecture {
+    fn of(arch: Architecture) -> &'static Self {
+        match arch {
+            Architecture::X86_64 => &X86_64,
+            Architecture::Aarch64 => &AARCH64,
+        }
+    }
+}
+
+const QEMU_FOR_X86_64: Packages = Packages {
+    apt: &["qemu-system-x86"],
+    dnf: &["qemu-system-x86-core"],
+    pacman: &["qemu-system-x86"],
+};
+const QEMU_FOR_ARM64: Packages = Packages {
+    apt: &["qemu-system-arm"],
+    dnf: &["qemu-system-aarch64-core"],
+    pacman: &["qemu-system-aarch64"],
+};
+
+static X86_64: OfArchitecture = OfArchitecture {
+    own_qemu: Requirement {
         name: "QEMU for x86-64",
         why: "boots the kernels",
         purpose: Purpose::Work,
-        origin: Origin::Packages(Packages {
-            apt: &["qemu-system-x86"],
-            dnf: &["qemu-system-x86-core"],
-            pacman: &["qemu-system-x86"],
-        }),
-        detect: detect::qemu,
+        origin: Origin::Packages(QEMU_FOR_X86_64),
+        detect: |machine| detect::own_qemu(machine, Architecture::X86_64),
     },
+    foreign: [
+        Requirement {
+            name: "QEMU for x86-64",
+            why: "boots kernels of x86-64",
+            purpose: Purpose::Foreign,
+            origin: Origin::Packages(QEMU_FOR_X86_64),
+            detect: |machine| detect::qemu(machine, Architecture::X86_64),
+        },
+        Requirement {
+            name: "C compiler for x86-64",
+            why: "links the programs of x86-64's guests, and compiles libbpf for them",
+            purpose: Purpose::Foreign,
+            origin: Origin::Packages(Packages {
+                apt: &["gcc-x86-64-linux-gnu", "libc6-dev-amd64-cross"],
+                dnf: &["gcc-x86_64-linux-gnu"],
+                pacman: &["x86_64-linux-gnu-gcc"],
+            }),
+            detect: |machine| detect::cross_compiler(machine, Architecture::X86_64, "ar"),
+        },
+        Requirement {
+            name: "gcc for x86-64",
+            why: "compiles kernels for x86-64",
+            purpose: Purpose::BuildForeign,
+            origin: Origin::Packages(Packages {
+                apt: &["gcc-x86-64-linux-gnu"],
+                dnf: &["gcc-x86_64-linux-gnu"],
+                pacman: &["x86_64-linux-gnu-gcc"],
+            }),
+            detect: |machine| detect::cross_compiler(machine, Architecture::X86_64, "ld"),
+        },
+    ],
+};
+
+static AARCH64: OfArchitecture = OfArchitecture {
+    own_qemu: Requirement {
+        name: "QEMU for arm64",
+        why: "boots the kernels",
+        purpose: Purpose::Work,
+        origin: Origin::Packages(QEMU_FOR_ARM64),
+        detect: |machine| detect::own_qemu(machine, Architecture::Aarch64),
+    },
+    foreign: [
+        Requirement {
+            name: "QEMU for arm64",
+            why: "boots kernels of arm64",
+            purpose: Purpose::Foreign,
+            origin: Origin::Packages(QEMU_FOR_ARM64),
+            detect: |machine| detect::qemu(machine, Architecture::Aarch64),
+        },
+        Requirement {
+            name: "C compiler for arm64",
+            why: "links the programs of arm64's guests, and compiles libbpf for them",
+            purpose: Purpose::Foreign,
+            origin: Origin::Packages(Packages {
+                apt: &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"],
+                dnf: &["gcc-aarch64-linux-gnu"],
+                pacman: &["aarch64-linux-gnu-gcc"],
+            }),
+            detect: |machine| detect::cross_compiler(machine, Architecture::Aarch64, "ar"),
+        },
+        Requirement {
+            name: "gcc for arm64",
+            why: "compiles kernels for arm64",
+            purpose: Purpose::BuildForeign,
+            origin: Origin::Packages(Packages {
+                apt: &["gcc-aarch64-linux-gnu"],
+                dnf: &["gcc-aarch64-linux-gnu"],
+                pacman: &["aarch64-linux-gnu-gcc"],
+            }),
+            detect: |machine| detect::cross_compiler(machine, Architecture::Aarch64, "ld"),
+        },
+    ],
+};
+
+/// In the order in which they are printed.
+static ON_EVERY_MACHINE: &[Requirement] = &[
     Requirement {
         name: "clang",
         why: "compiles the BPF programs written in C",
@@ -384,30 +503,6 @@ pub(crate) const ALL: &[Requirement] = &[
         detect: |machine| detect::crate_program(machine, &DEB),
     },
     Requirement {
-        name: "QEMU for arm64",
-        why: "boots kernels of arm64",
-        purpose: Purpose::Arm64,
-        origin: Origin::Packages(Packages {
-            apt: &["qemu-system-arm"],
-            dnf: &["qemu-system-aarch64-core"],
-            pacman: &["qemu-system-aarch64"],
-        }),
-        detect: |machine| detect::program(machine, "qemu-system-aarch64"),
-    },
-    Requirement {
-        name: "C compiler for arm64",
-        why: "links the programs of arm64's guests, and compiles libbpf for them",
-        purpose: Purpose::Arm64,
-        origin: Origin::Packages(Packages {
-            apt: &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"],
-            dnf: &["gcc-aarch64-linux-gnu"],
-            pacman: &["aarch64-linux-gnu-gcc"],
-        }),
-        detect: |machine| {
-            detect::programs(machine, &["aarch64-linux-gnu-gcc", "aarch64-linux-gnu-ar"])
-        },
-    },
-    Requirement {
         name: "gcc and make",
         why: "build kernels",
         purpose: Purpose::Build,
@@ -457,19 +552,6 @@ pub(crate) const ALL: &[Requirement] = &[
             pacman: &["pahole"],
         }),
         detect: |machine| detect::program(machine, "pahole"),
-    },
-    Requirement {
-        name: "gcc for arm64",
-        why: "compiles kernels for arm64",
-        purpose: Purpose::BuildArm64,
-        origin: Origin::Packages(Packages {
-            apt: &["gcc-aarch64-linux-gnu"],
-            dnf: &["gcc-aarch64-linux-gnu"],
-            pacman: &["aarch64-linux-gnu-gcc"],
-        }),
-        detect: |machine| {
-            detect::programs(machine, &["aarch64-linux-gnu-gcc", "aarch64-linux-gnu-ld"])
-        },
     },
 ];
 

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use xshell::{Shell, cmd};
 
 use super::fault::Damage;
-use crate::{build::HostTool, workspace};
+use crate::{architecture::Architecture, build::HostTool, workspace};
 
 /// The directories. Those outside the checkout are removed when this is dropped.
 #[derive(Debug)]
@@ -65,7 +65,8 @@ impl Place {
     pub(super) fn qemu_without_memory(&self) -> Result<PathBuf> {
         let path = self.scratch.path().join("qemu-without-memory");
         if !path.exists() {
-            let qemu = env::var("KERNLAB_QEMU").unwrap_or_else(|_| "qemu-system-x86_64".to_owned());
+            let qemu = env::var("KERNLAB_QEMU")
+                .unwrap_or_else(|_| Architecture::host().facts().qemu.to_owned());
             let script = format!("#!/bin/sh\nulimit -v 150000\nexec {qemu} \"$@\"\n");
             fs::write(&path, script)?;
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
