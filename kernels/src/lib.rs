@@ -47,7 +47,7 @@ pub use self::{
             FileSource, Matrix, Origin, Release, RpmDir, RpmSource, Source, Tier, Toolchain,
             TreeSource, UrlSource,
         },
-        select::{Archs, Chosen, LeftOut, SelectError, Selection, Tiers, select},
+        select::{Archs, Chosen, SelectError, Selection, Tiers, select},
     },
     compression::decompressed,
     digest::Digest,

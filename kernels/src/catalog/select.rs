@@ -3,7 +3,6 @@
 use crate::paths::program;
 use std::{
     collections::BTreeSet,
-    fmt,
     fs::File,
     io::{self, Read as _},
     path::Path,
@@ -113,6 +112,8 @@ pub struct Chosen {
     pub entries: Vec<Entry>,
     /// Entries of a selected release that are outside the selected tier.
     pub left_out: Vec<String>,
+    /// Entries that selectors match, but that are for another architecture than this machine's.
+    pub foreign: Vec<String>,
 }
 
 impl Selection {
@@ -123,20 +124,13 @@ impl Selection {
 }
 
 impl Chosen {
-    /// A notice of one line about the entries that were left out.
-    pub fn notice(&self) -> Option<LeftOut<'_>> {
-        (!self.left_out.is_empty()).then_some(LeftOut(&self.left_out))
-    }
-}
-
-/// Lists the entries of a release that were left out.
-#[derive(Debug)]
-pub struct LeftOut<'a>(&'a [String]);
-
-impl fmt::Display for LeftOut<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let LeftOut(ids) = self;
-        write!(f, "left out: {}; --tier all includes all tiers of a release", ids.join(", "))
+    /// Notices of one line about the entries that were left out.
+    pub fn notices(&self) -> impl Iterator<Item = String> {
+        let foreign = "--arch all includes all architectures";
+        let others = "--tier all includes all tiers of a release";
+        let left_out = [(&self.foreign, foreign), (&self.left_out, others)].into_iter();
+        let left_out = left_out.filter(|(ids, _)| !ids.is_empty());
+        left_out.map(|(ids, remedy)| format!("left out: {}; {remedy}", ids.join(", ")))
     }
 }
 
@@ -160,18 +154,22 @@ pub fn select(matrix: &Matrix, selection: &Selection) -> Result<Chosen, SelectEr
             };
             return Err(SelectError::NothingOfTier { tier: tiers.name(), arch });
         }
-        return Ok(Chosen { entries, left_out: Vec::new() });
+        return Ok(Chosen { entries, left_out: Vec::new(), foreign: Vec::new() });
     }
     let mut chosen = BTreeSet::new();
     let mut left_out = BTreeSet::new();
+    let mut foreign = BTreeSet::new();
     let mut added = Vec::<Entry>::new();
     for selector in selectors {
         match one(matrix, selector)? {
             Selected::Entries(positions) => {
-                chosen.extend(archs.of_selector(matrix, positions, selector)?);
+                let (meant, others) = archs.of_selector(matrix, positions, selector)?;
+                chosen.extend(meant);
+                foreign.extend(others);
             }
             Selected::Release(positions) => {
-                let positions = archs.of_selector(matrix, positions, selector)?;
+                let (positions, of_others) = archs.of_selector(matrix, positions, selector)?;
+                foreign.extend(tiers.divide(matrix, of_others).0);
                 let (meant, others) = tiers.divide(matrix, positions);
                 if meant.is_empty() {
                     let (release, tier) = (selector.clone(), tiers.name());
@@ -198,11 +196,13 @@ pub fn select(matrix: &Matrix, selection: &Selection) -> Result<Chosen, SelectEr
             }
         }
     }
-    let left_out =
-        left_out.difference(&chosen).map(|&position| matrix.entries[position].id.clone());
-    let left_out = left_out.collect();
+    let not_chosen = |positions: &BTreeSet<usize>| -> Vec<String> {
+        let others = positions.difference(&chosen);
+        others.map(|&position| matrix.entries[position].id.clone()).collect()
+    };
+    let (left_out, foreign) = (not_chosen(&left_out), not_chosen(&foreign));
     let chosen = chosen.into_iter().map(|position| matrix.entries[position].clone());
-    Ok(Chosen { entries: chosen.chain(added).collect(), left_out })
+    Ok(Chosen { entries: chosen.chain(added).collect(), left_out, foreign })
 }
 
 impl Archs {
@@ -222,19 +222,25 @@ impl Archs {
         }
     }
 
-    /// The same, for what a selector matches.
+    /// The same, for what a selector matches. Then come those that are left out without having been told to
+    /// be.
     fn of_selector(
         self,
         matrix: &Matrix,
         positions: Vec<usize>,
         selector: &str,
-    ) -> Result<Vec<usize>, SelectError> {
-        let picked = self.pick(matrix, positions);
+    ) -> Result<(Vec<usize>, Vec<usize>), SelectError> {
+        let picked = self.pick(matrix, positions.clone());
         match self {
             Archs::Only(arch) if picked.is_empty() => {
                 Err(SelectError::NotOfArch { selector: selector.to_owned(), arch })
             }
-            _ => Ok(picked),
+            Archs::Only(_) | Archs::All => Ok((picked, Vec::new())),
+            Archs::Host => {
+                let is_other = |position: &usize| !picked.contains(position);
+                let others = positions.into_iter().filter(is_other).collect();
+                Ok((picked, others))
+            }
         }
     }
 }

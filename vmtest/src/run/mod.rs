@@ -160,8 +160,8 @@ pub fn run(
     check_location(kernels)?;
     let (filter, partition) = (Filter::of(options)?, plan::partition(options)?);
     let chosen = kernels.select(&selection(&options.selected))?;
-    if let Some(left_out) = chosen.notice() {
-        show.notice(&left_out.to_string());
+    for left_out in chosen.notices() {
+        show.notice(&left_out);
     }
     let entries = kernels.with_modes_of_images(chosen.entries);
     let allow = allow_list::read(kernels.root())?;

@@ -68,8 +68,8 @@ pub(super) fn entries(
     let mut entries = Vec::new();
     let mut add = |selection: &Selection| -> Result<(), SelectError> {
         let chosen = kernels.select(selection)?;
-        if let Some(left_out) = chosen.notice() {
-            observer.notice(&left_out.to_string());
+        for left_out in chosen.notices() {
+            observer.notice(&left_out);
         }
         for entry in chosen.entries {
             if entries.iter().all(|known: &Entry| known.id != entry.id) {

@@ -93,6 +93,30 @@ fn kernels_of_other_architectures_are_asked_for(
     assert_eq!(ids.join(" "), expected);
 }
 
+#[rstest]
+#[case::all(&["all"], Archs::Host, &[
+    "left out: debian-5.10-other, debian-6.1-other, debian-6.1-other-rt, debian-7.0-other; --arch all includes \
+     all architectures",
+])]
+#[case::a_release(&["6.1"], Archs::Host, &[
+    "left out: debian-6.1-other; --arch all includes all architectures",
+    "left out: debian-6.1-rt; --tier all includes all tiers of a release",
+])]
+#[case::named_besides(&["debian-6.1-o*", "debian-6.1*"], Archs::Host, &[])]
+#[case::only_others(&["7.0"], Archs::Host, &[])]
+#[case::told_to(&["debian-6.1*"], Archs::Only(other_than_the_host_s()), &[])]
+#[case::no_selector(&[], Archs::Host, &[])]
+fn what_is_left_out_is_told(
+    #[case] selectors: &[&str],
+    #[case] archs: Archs,
+    #[case] expected: &[&str],
+) {
+    let selectors = selectors.iter().map(ToString::to_string).collect();
+    let selection = Selection { selectors, tiers: Tiers::Preferred, archs };
+    let chosen = select(&matrix(), &selection).unwrap();
+    assert_eq!(chosen.notices().collect::<Vec<_>>(), expected);
+}
+
 #[test]
 fn an_architecture_without_such_a_kernel_is_an_error() {
     let arch = other_than_the_host_s();

@@ -34,7 +34,7 @@ pub(crate) fn entries(
     selectors: &[String],
 ) -> Result<Vec<Entry>, Failure> {
     let chosen = kernels.select(&selection(scope, selectors))?;
-    if let Some(left_out) = chosen.notice() {
+    for left_out in chosen.notices() {
         say!("{left_out}");
     }
     Ok(chosen.entries)
