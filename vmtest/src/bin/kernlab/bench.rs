@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use kernlab_cli::{Exit, Selected, TestOptions};
+use kernlab_cli::{Exit, Scope, Selected, TestOptions};
 use kernlab_kernels::{Entry, Kernels, Selection, chain};
 use kernlab_vmtest::{
     bench::{
@@ -35,9 +35,7 @@ use crate::{
 pub(crate) enum Command {
     /// Measure cold boots to a ready guest, against the same kernel with an init that powers off at
     /// once; of several kernels in turn, compared with the first.
-    #[command(
-        after_help = "Example:\n  kernlab bench boot --kernel debian-6.1 --kernel debian-6.1-arm64"
-    )]
+    #[command(after_help = "Example:\n  kernlab bench boot --kernel 6.1 --kernel 6.12 --arch all")]
     Boot(Guests),
     /// Restore one guest after the other. Fails if a restore fails or if a guest leaves anything
     /// behind.
@@ -90,8 +88,10 @@ pub(crate) struct Subject {
 #[derive(Debug, Args)]
 pub(crate) struct Guests {
     /// A kernel: an id, or another selector. Repeatable.
-    #[arg(long = "kernel", value_name = "SEL", default_value = "debian-6.1")]
+    #[arg(long = "kernel", value_name = "SEL", default_value = "6.1")]
     kernels: Vec<String>,
+    #[command(flatten)]
+    scope: Scope,
     #[command(flatten)]
     measuring: Measuring,
 }
@@ -200,12 +200,13 @@ fn default_tier(selector: &str) -> Selection {
 }
 
 fn boot(arguments: &Guests) -> Result<(), Failure> {
-    let kernels = Kernels::open()?;
+    let kernels = selection::open(&arguments.scope)?;
     let guest = arguments.measuring.guest.dir(&kernels)?;
     // In the order in which they are named.
     let mut entries: Vec<Entry> = Vec::new();
     for selector in &arguments.kernels {
-        let more = kernels.select(&default_tier(selector))?.entries;
+        let named = selection::selection(&arguments.scope, std::slice::from_ref(selector));
+        let more = kernels.select(&named)?.entries;
         entries
             .extend(more.into_iter().filter(|entry| !entries.contains(entry)).collect::<Vec<_>>());
     }
