@@ -11,7 +11,8 @@ use std::{
 };
 
 use kernlab_core::outcome::Outcome;
-use kernlab_vmtest::report::Report;
+use kernlab_kernels::Arch;
+use kernlab_vmtest::{guest_programs, report::Report};
 use rstest::rstest;
 
 const KERNEL: &str = "debian-6.1-arm64";
@@ -236,6 +237,46 @@ fn a_suite_runs_on_kernels_of_both_architectures() {
         assert_eq!(cell.outcome, Outcome::Pass, "{}: {}", cell.id(), cell.message);
     }
     assert_eq!(code, Some(0));
+}
+
+/// Kernels that were asked for are never left out without a word.
+#[test]
+fn a_kernel_that_no_qemu_runs_has_its_cell() {
+    let project = Project::new();
+    for (compiler, arch) in [("cc", "x86_64"), (COMPILER, "aarch64")] {
+        project.compile(compiler, &["-static", "-o", arch, "program.c"]);
+    }
+    let kernels = ["--kernel", "debian-6.1", "--kernel", KERNEL];
+    let suites = "[[suite]]\nname = \"program\"\nrun = [\"./{arch}\"]\nexit = 7\n";
+    fs::write(project.path().join("kernlab.toml"), suites).unwrap();
+    let mut test = project.command(&[&["test", "--json"], &kernels[..]].concat());
+    let output = test.env("KERNLAB_QEMU_AARCH64", "/nonexistent").output().unwrap();
+    let (code, stdout, stderr) = code_and_texts(&output);
+    let report: Report = serde_json::from_str(&stdout).unwrap_or_else(|_| panic!("{stderr}"));
+    let cell = |kernel| format!("{kernel}/embedded/suite/program");
+    let cells: Vec<_> = report.cells.iter().map(|cell| (cell.id(), cell.outcome)).collect();
+    let expected = [(cell("debian-6.1"), Outcome::Pass), (cell(KERNEL), Outcome::Infra)];
+    assert_eq!(cells, expected);
+    assert!(report.cells[1].message.contains("/nonexistent, which is not an executable file"));
+    assert_eq!(code, Some(3));
+}
+
+#[rstest]
+fn guests_without_programs_are_an_error(#[values("exec", "runner", "test")] command: &str) {
+    let project = Project::new();
+    project.compile(COMPILER, &["-static", "-o", "program", "program.c"]);
+    let guest = std::env::var_os("KERNLAB_GUEST").expect("`cargo xtask test` sets KERNLAB_GUEST");
+    let guest = guest_programs::of_arch(Path::new(&guest), Arch::X86_64).unwrap();
+    fs::create_dir(project.path().join("guest")).unwrap();
+    for program in ["kernlab-agent", "kernlab-conductor"] {
+        std::os::unix::fs::symlink(guest.join(program), project.path().join("guest").join(program))
+            .unwrap();
+    }
+    let mut run = project.command(&[command, "--kernel", KERNEL, "--", "./program"]);
+    let output = run.env("KERNLAB_GUEST", project.path().join("guest")).output().unwrap();
+    let (code, _, stderr) = code_and_texts(&output);
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(stderr.contains("/guest has no programs for guests of aarch64: "), "{stderr}");
 }
 
 #[test]
