@@ -47,6 +47,9 @@ pub(crate) struct Args {
     /// How long each target runs, in seconds.
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     seconds: u32,
+    /// Build the targets with optimisations: that takes minutes, and pays off in runs of hours.
+    #[arg(long)]
+    release: bool,
     /// How many targets run at a time; without it, as many as there are processors.
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
@@ -79,7 +82,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
         }
     };
     setup::ensure(Consent::Ask, Purpose::Fuzz)?;
-    let place = Place::in_directory(&workspace::root().join(PLACE));
+    let place = Place::in_directory(&workspace::root().join(PLACE), args.release);
     build(&place)?;
     match once {
         Some((target, input)) => run_input(&place, target, &input),
@@ -99,11 +102,17 @@ fn build(place: &Place) -> Result<()> {
     }
     let programs = place.programs();
     let programs = programs.to_str().context("the target directory's path is not in UTF-8")?;
-    // Without a sanitizer, for those need a nightly compiler. Safe code has no use for them: what finds
-    // something are assertions, bounds and overflows.
-    Invocation::cargo(["fuzz", "build", "--dev", "--sanitizer", "none"])
+    build_command(place.is_release(), programs).run(BUILD_DEADLINE)
+}
+
+/// Without a sanitizer, for those need a nightly compiler. Safe code has no use for them: what finds something
+/// are assertions, bounds and overflows, which cargo-fuzz leaves out if it is told `--release`, and has in its
+/// default, which is the same but for that.
+fn build_command(is_release: bool, programs: &str) -> Invocation {
+    let dev: &[_] = if is_release { &[] } else { &["--dev"] };
+    Invocation::cargo(["fuzz", "build", "--sanitizer", "none"])
+        .args(dev.iter().copied())
         .args(["--target-dir", programs])
-        .run(BUILD_DEADLINE)
 }
 
 /// Runs a target on one input, which it tells about on the terminal.
@@ -128,7 +137,8 @@ fn fuzz(place: &Place, targets: &[&Target], args: &Args) -> Result<Exit> {
     let work = || {
         let mut exit = Exit::Success;
         while let Some(target) = next() {
-            exit = exit.and(tell(target, place.fuzz(target, args.seconds, args.seed)));
+            let fuzzed = place.fuzz(target, args.seconds, args.seed);
+            exit = exit.and(tell(target, fuzzed, args.release));
         }
         exit
     };
@@ -143,7 +153,7 @@ fn fuzz(place: &Place, targets: &[&Target], args: &Args) -> Result<Exit> {
 }
 
 /// Prints a line for a target, and what it found.
-fn tell(target: &Target, fuzzed: Result<Fuzzed>) -> Exit {
+fn tell(target: &Target, fuzzed: Result<Fuzzed>, is_release: bool) -> Exit {
     let Fuzzed { statistics, seconds, finds, log } = match fuzzed {
         Ok(fuzzed) => fuzzed,
         Err(error) => {
@@ -163,8 +173,9 @@ fn tell(target: &Target, fuzzed: Result<Fuzzed>) -> Exit {
     for find in &finds {
         let file = find.strip_prefix(workspace::root()).unwrap_or(find).display().to_string();
         let text = fs::read_to_string(&log).unwrap_or_default();
+        let release = if is_release { " --release" } else { "" };
         eprintln!(
-            "error: {}: {}\n  the input: {file}\n  what it does: {}\n  again: cargo xtask fuzz {} --input {file}",
+            "error: {}: {}\n  the input: {file}\n  what it does: {}\n  again: cargo xtask fuzz{release} {} --input {file}",
             target.name,
             process::cause(&text, &file),
             log.display(),
@@ -172,4 +183,16 @@ fn tell(target: &Target, fuzzed: Result<Fuzzed>) -> Exit {
         );
     }
     if finds.is_empty() { Exit::Success } else { Exit::Failure }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_builds_have_assertions() {
+        let command = |is_release| build_command(is_release, "build").to_string();
+        assert_eq!(command(false), "cargo fuzz build --sanitizer none --dev --target-dir build");
+        assert_eq!(command(true), "cargo fuzz build --sanitizer none --target-dir build");
+    }
 }

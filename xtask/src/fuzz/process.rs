@@ -25,6 +25,7 @@ const FINDS: [&str; 3] = ["crash-", "oom-", "timeout-"];
 /// The directory of everything that fuzzing makes.
 pub(super) struct Place {
     dir: PathBuf,
+    is_release: bool,
 }
 
 /// What came of a run.
@@ -47,8 +48,13 @@ pub(super) struct Statistics {
 }
 
 impl Place {
-    pub(super) fn in_directory(dir: &Path) -> Self {
-        Place { dir: dir.to_owned() }
+    pub(super) fn in_directory(dir: &Path, is_release: bool) -> Self {
+        Place { dir: dir.to_owned(), is_release }
+    }
+
+    /// Whether the programs are built with optimisations.
+    pub(super) fn is_release(&self) -> bool {
+        self.is_release
     }
 
     /// The target directory of the programs.
@@ -59,8 +65,9 @@ impl Place {
     /// The program of a target, once it is built: cargo-fuzz names the machine that it builds for.
     pub(super) fn program(&self, target: &Target) -> Result<String> {
         let triples = fs::read_dir(self.programs()).context("failed to list what was built")?;
+        let profile = if self.is_release { "release" } else { "debug" };
         let programs =
-            triples.flatten().map(|triple| triple.path().join("debug").join(target.name));
+            triples.flatten().map(|triple| triple.path().join(profile).join(target.name));
         let program = programs.into_iter().find(|path| path.is_file());
         let program = program.with_context(|| format!("the build made no {}", target.name))?;
         program
