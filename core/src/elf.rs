@@ -1,4 +1,4 @@
-//! Where ELF files have what is at an address.
+//! Offsets of functions and addresses in ELF files.
 
 use std::ops::Range;
 
@@ -70,14 +70,13 @@ mod tests {
         // SAFETY: code is readable, and more of it follows this function.
         let loaded = unsafe { slice::from_raw_parts(start, LENGTH) };
         assert_eq!(&executable[offset..offset + LENGTH], loaded);
-        let within = |range: Range<u64>| range.contains(&(offset as u64));
         // The address that the file gives the function, whatever it was loaded to.
-        let address = object::File::parse(&*executable)
-            .unwrap()
-            .symbol_by_name("kernlab_probed_in_a_test")
-            .unwrap()
-            .address();
-        assert!(file_range(&executable, address).unwrap().is_some_and(within));
+        let file = object::File::parse(&*executable).unwrap();
+        let address = file.symbol_by_name("kernlab_probed_in_a_test").unwrap().address();
+        let range = file_range(&executable, address).unwrap().unwrap();
+        assert_eq!(range.start, offset as u64);
+        let ends = file.segments().map(|segment| segment.file_range());
+        assert!(ends.map(|(start, length)| start + length).any(|end| end == range.end));
         assert_eq!(file_range(&executable, u64::MAX), Ok(None));
         let missing = file_offset(&executable, "kernlab_nothing");
         assert_eq!(missing, Err(ElfError::NoSymbol("kernlab_nothing".to_owned())));

@@ -1,4 +1,4 @@
-//! The architectures of guests, each of which this machine may have.
+//! The architectures of guests, and what their programs are built with.
 
 use std::env;
 

@@ -29,9 +29,9 @@ const TREE: &str = "target/dist/tree";
 /// Long enough for any single step but the build.
 const DEADLINE: Duration = Duration::from_secs(10 * 60);
 
-/// Build a release for this machine's architecture: an archive and a Debian package with the program, which has in it what runs
-/// in guests of every architecture, its manual pages and completions, lists of what they consist of
-/// (CycloneDX), and checksums.
+/// Build a release for this machine's architecture: an archive and a Debian package with the program, which
+/// has in it what runs in guests of every architecture, its manual pages and completions, lists of what they
+/// consist of (CycloneDX), and checksums.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Write the release to this directory. The files of an earlier release are removed from it;

@@ -364,6 +364,7 @@ fn features_of(dossier: &Dossier) -> BTreeMap<String, String> {
     }
     let known = [
         (FENTRY, features.fentry.map(|trial| trial.to_string())),
+        ("/proc/kcore", features.kcore.map(yes)),
         ("page size", features.page_size.map(|bytes| bytes.to_string())),
     ];
     all.extend(known.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));

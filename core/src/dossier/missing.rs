@@ -297,6 +297,7 @@ impl<'a> Asked<'a> {
             Some(ProbeResult::CouldNotTell(errno)) => State::Unknown(format!(
                 "whether such programs can be attached is not known: the trial failed (errno {errno})"
             )),
+            None if self.dossier.types.is_none() => State::Missing(NO_BTF.to_owned()),
             None => State::Unknown("whether it can be attached was not tried".to_owned()),
         }
     }

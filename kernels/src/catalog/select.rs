@@ -222,8 +222,7 @@ impl Archs {
         }
     }
 
-    /// The same, for what a selector matches. Then come those that are left out without having been told to
-    /// be.
+    /// The same, for what a selector matches; and those that are left out because no architecture was named.
     fn of_selector(
         self,
         matrix: &Matrix,

@@ -59,8 +59,8 @@ fn memory_ranges(memory: u64, _: Size) -> [Range<u64>; 2] {
 }
 
 /// A simple model is fast under TCG: with more features the kernel does more. It has no pages of 16 KiB.
-/// `max` has, and addresses of 52 bits, with which kernels before 5.12 don't start; none so old that a
-/// distribution ships has such pages. Signing pointers would take most of its time.
+/// `max` has them, and 52-bit addresses, which hang kernels before 5.12; no distribution ships a kernel so
+/// old with such pages. Pointer authentication is off, because TCG would spend most of its time on it.
 fn cpu_model(size: Size) -> &'static str {
     match size.accelerator {
         Accelerator::Kvm => "host",

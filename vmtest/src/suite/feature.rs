@@ -23,8 +23,8 @@ use super::{
 /// |---|---|
 /// | `btf` | the kernel has type information of its own |
 /// | `uprobes` | programs can be attached to functions in user space |
-/// | `fentry` | programs can be attached to functions by their BTF: `fentry`, `fexit` |
-/// | `five_level_paging` | the processor runs with five-level page tables |
+/// | `fentry` | `fentry` and `fexit` programs can be attached; where they can't, neither can `fmod_ret` and `lsm` |
+/// | `five_level_paging` | the kernel runs with the larger of its address spaces: five-level page tables, 52 bits |
 /// | `map_type.NAME` | such a map can be created: `map_type.ringbuf` |
 /// | `helper.NAME` | a kprobe program may call the helper: `helper.probe_read_kernel` |
 /// | `symbol.NAME` | a probe can be attached to this function: the kernel lists it under its own name |

@@ -104,7 +104,8 @@ impl<'a> GuestSplats<'a> {
         };
         let (Splat { title, kind, line, .. }, file) = (splat, self.file);
         let title = shorten(title);
-        let lines = telling(excerpt(self.log, splat)).take(EXCERPT).map(shorten);
+        let lines: Vec<_> = excerpt(self.log, splat).collect();
+        let lines = telling(&lines).into_iter().take(EXCERPT).map(shorten);
         let excerpt = lines.collect::<Vec<_>>().join("\n");
         Verdict::because(
             outcome,
@@ -115,13 +116,12 @@ impl<'a> GuestSplats<'a> {
 }
 
 /// The lines of a splat without what arm64 says of a failed access before it says where that was: the
-/// syndrome and the page tables, arch/arm64/mm/fault.c.
-fn telling<'a>(lines: impl Iterator<Item = &'a str>) -> impl Iterator<Item = &'a str> {
-    let mut lines = lines.peekable();
-    let headline = lines.next();
-    let of_arm64 = lines.peek().is_some_and(|line| line.contains("Mem abort info:"));
-    let rest = lines.skip_while(move |line| of_arm64 && !line.contains("Internal error: "));
-    headline.into_iter().chain(rest)
+/// syndrome and the page tables, arch/arm64/mm/fault.c. All of them if it doesn't get so far.
+fn telling<'a>(lines: &[&'a str]) -> Vec<&'a str> {
+    let is_fault = lines.get(1).is_some_and(|line| line.contains("Mem abort info:"));
+    let place = lines.iter().position(|line| line.contains("Internal error: "));
+    let from = place.filter(|_| is_fault).unwrap_or(1).min(lines.len());
+    lines.iter().take(1).chain(&lines[from..]).copied().collect()
 }
 
 #[cfg(test)]
@@ -145,6 +145,18 @@ mod tests {
     const GAP: &str = "<6>[    1.2] one\n\
                        kernlab: records of the log were overwritten before they were read\n\
                        <6>[    1.3] two\n";
+
+    #[rstest]
+    #[case::nothing(&[], &[])]
+    #[case::of_x86(&["BUG", "#PF", "Oops"], &["BUG", "#PF", "Oops"])]
+    #[case::of_arm64(
+        &["Unable", "Mem abort info:", "[0] pgd=0", "Internal error: Oops", "pc : f+0x4/0x8"],
+        &["Unable", "Internal error: Oops", "pc : f+0x4/0x8"]
+    )]
+    #[case::cut(&["Unable", "Mem abort info:", "[0] pgd"], &["Unable", "Mem abort info:", "[0] pgd"])]
+    fn what_precedes_the_place_is_left_out(#[case] lines: &[&str], #[case] expected: &[&str]) {
+        assert_eq!(telling(lines), expected);
+    }
 
     #[rstest]
     #[case::clean(QUIET, QUIET, &[])]

@@ -31,8 +31,7 @@ fn cross_build(arch: Architecture) -> Invocation {
         .env(&format!("AR_{target}"), facts.archiver)
 }
 
-/// Whether the toolchain has the standard library for this target. If not, and rustup can download it, it
-/// has.
+/// Whether the toolchain has the standard library for this target, which rustup downloads if it can.
 fn has_library(target: &str) -> bool {
     let print = ["--print", "target-libdir", "--target", target];
     let in_toolchain = || {

@@ -75,10 +75,10 @@ pub fn lacking(dossier: &Dossier, names: &BTreeSet<String>) -> Vec<String> {
     lacking
 }
 
-/// Whether a tracer with these names has programs that are attached to functions by their BTF: the type of
-/// those programs, the kinds of their sections, and the words of bpftrace.
+/// Whether a tracer with these names has programs that are attached to functions by their BTF: the kinds of
+/// their sections, and the words of bpftrace. (Their type, `tracing`, is also that of other programs.)
 pub fn attaches_by_btf(names: &BTreeSet<String>) -> bool {
-    let words = ["tracing", "fentry", "fexit", "fmod_ret", "lsm", "kfunc", "kretfunc"];
+    let words = ["fentry", "fexit", "fmod_ret", "lsm", "kfunc", "kretfunc"];
     words.into_iter().any(|word| names.contains(word))
 }
 
@@ -131,10 +131,10 @@ mod tests {
     }
 
     #[rstest]
-    #[case::program_type("tracing", true)]
     #[case::section("fexit", true)]
     #[case::bpftrace("kfunc", true)]
     #[case::kprobes("kprobe", false)]
+    #[case::a_tracepoint_by_btf("tracing", false)]
     fn fentry_is_told_to_those_who_use_it(#[case] word: &str, #[case] is_told: bool) {
         let new = dossier(include_bytes!("../../../tests/dossiers/debian-6.1.json"));
         let mut old = new.clone();

@@ -205,8 +205,7 @@ fn boot(arguments: &Guests) -> Result<(), Failure> {
     // In the order in which they are named.
     let mut entries: Vec<Entry> = Vec::new();
     for selector in &arguments.kernels {
-        let named = selection::selection(&arguments.scope, std::slice::from_ref(selector));
-        let more = kernels.select(&named)?.entries;
+        let more = selection::entries(&kernels, &arguments.scope, std::slice::from_ref(selector))?;
         entries
             .extend(more.into_iter().filter(|entry| !entries.contains(entry)).collect::<Vec<_>>());
     }

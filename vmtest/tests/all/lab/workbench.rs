@@ -49,7 +49,9 @@ fn programs() -> &'static Path {
 
 /// A program for guests of this architecture, which `cargo xtask` builds.
 fn program_for(arch: Arch, name: &str) -> PathBuf {
-    guest_programs::of_arch(programs(), arch).expect("it has programs").join(name)
+    guest_programs::of_arch(programs(), arch)
+        .expect("`cargo xtask test` says where they are")
+        .join(name)
 }
 
 fn build() -> PathBuf {

@@ -1,5 +1,4 @@
-//! Keeps RCU waiting. Only a kernel that preempts RCU's readers can be made to: none of arm64 in the matrix
-//! does.
+//! Keeps RCU waiting. That takes a kernel with preemptible RCU: no arm64 kernel of the matrix has it.
 
 use std::{fs, io, thread, time::Duration};
 

@@ -114,8 +114,11 @@ fn selected(kernels: &Kernels, Unbuilt { scope, selectors }: &Unbuilt) -> Vec<En
         let chosen = kernels.select(&selection::selection(scope, selectors));
         chosen.map_or_else(|_| Vec::new(), |chosen| chosen.entries)
     };
-    match &selectors[..] {
+    let mut entries: Vec<Entry> = match &selectors[..] {
         [] => select(&[]),
         words => words.chunks(1).flat_map(select).collect(),
-    }
+    };
+    let mut seen = BTreeSet::new();
+    entries.retain(|entry| seen.insert(entry.id.clone()));
+    entries
 }

@@ -114,7 +114,11 @@ fn facts(Row { id, dossier, .. }: &Row) -> String {
         features.ring_buffer,
         features.probe_read_kernel,
         yes(features.uprobes),
-        features.fentry.unwrap_or(ProbeResult::No),
+        match (features.fentry, &dossier.types) {
+            (Some(fentry), _) => fentry.to_string(),
+            (None, None) => "no".to_owned(),
+            (None, Some(_)) => "not tried".to_owned(),
+        },
     );
     let mut missing = |what: &str, names: Vec<String>| {
         if !names.is_empty() {
