@@ -19,7 +19,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 use fastrand::Rng;
-use kernlab_cli::Exit;
+use kernlab_cli::{Exit, Partition};
 
 use self::{
     crates::Tree,
@@ -45,6 +45,7 @@ const PLACE: &str = "target/mutants";
 Examples:
   cargo xtask mutants --sample 40 --seed 7
   cargo xtask mutants programs --only sys_write.bpf.c
+  cargo xtask mutants programs --seed 7 --partition 1/4
   cargo xtask mutants crates --minutes 60")]
 pub(crate) struct Args {
     /// Break only these: both, without it.
@@ -53,7 +54,10 @@ pub(crate) struct Args {
     /// Try this many of each part, chosen at random; all of them, without it.
     #[arg(long, value_name = "N")]
     sample: Option<NonZeroUsize>,
-    /// Choose as this seed does.
+    /// Try only this part of each, such as 1/4 to 4/4, which are all of them. It is the seed that divides.
+    #[arg(long, value_name = "PART/OF", requires = "seed", conflicts_with = "sample")]
+    partition: Option<Partition>,
+    /// Choose, and divide, as this seed does.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Begin with no mutant after this time.
@@ -222,7 +226,10 @@ impl Campaign<'_> {
     fn sample<T>(&self, mut all: Vec<T>) -> Vec<T> {
         Rng::with_seed(self.seed).shuffle(&mut all);
         all.truncate(self.args.sample.map_or(usize::MAX, NonZeroUsize::get));
-        all
+        match self.args.partition {
+            Some(partition) => partition.of(all),
+            None => all,
+        }
     }
 
     fn is_over(&self) -> bool {

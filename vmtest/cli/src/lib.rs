@@ -5,6 +5,8 @@
 //! [`RunOptions`] before it builds anything, `kernlab run` takes the same options, and the plan of
 //! a run keeps them for the run's cells.
 
+mod partition;
+
 use std::{
     num::{NonZeroU32, NonZeroUsize},
     path::PathBuf,
@@ -13,6 +15,8 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
+
+pub use self::partition::Partition;
 
 /// How a command ended: the exit codes of every command, explained in docs/exit-codes.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,18 +7,15 @@ use std::{
 };
 
 use globset::Glob;
-use kernlab_cli::RunOptions;
+use kernlab_cli::{Partition, RunOptions};
 use kernlab_core::{
     cell::{BackendKind, BtfMode, Cell, UnknownName},
     outcome::Verdict,
     scenario::Scenario,
 };
+use kernlab_kernels::{Entry, Unpacked};
 use kernlab_splat::AllowList;
 use serde::{Deserialize, Serialize};
-
-use super::shards::Partition;
-
-use kernlab_kernels::{Entry, Unpacked};
 
 /// The cells of a run, written down before the first one starts: the census counts against it.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -1,45 +1,9 @@
 //! Splits a run across several machines.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    str::FromStr,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use kernlab_core::cell::Cell;
 use serde::Serialize;
-
-/// One of several parts of a run, split by cell rather than by kernel: for machines that have all
-/// kernels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Partition {
-    /// Counted from 1.
-    part: usize,
-    /// How many parts there are.
-    of: usize,
-}
-
-impl Partition {
-    /// The cells of this part. Each cell is in exactly one part.
-    pub fn of<T>(self, cells: Vec<T>) -> Vec<T> {
-        cells.into_iter().skip(self.part - 1).step_by(self.of).collect()
-    }
-}
-
-impl FromStr for Partition {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parsed = text
-            .split_once('/')
-            .and_then(|(part, of)| {
-                Some(Partition { part: part.parse().ok()?, of: of.parse().ok()? })
-            })
-            .filter(|partition| (1..=partition.of).contains(&partition.part));
-        parsed.ok_or_else(|| {
-            format!("{text:?} is not a part of a run: expected PART/OF, for example 1/4 to 4/4")
-        })
-    }
-}
 
 /// The cells of one machine. All cells of a kernel are in one shard, so that it is fetched and
 /// booted once.
@@ -116,23 +80,5 @@ mod tests {
         assert_eq!(shards.iter().map(|shard| shard.cells).sum::<usize>(), cells.len());
         assert_eq!(shards[0].shard, 1);
         assert!(shards[0].arguments.starts_with("--kernel a"));
-    }
-
-    #[test]
-    fn every_cell_is_in_one_part() {
-        let all = cells(&[("a", 3), ("b", 2)]);
-        let parts = ["1/2", "2/2"].map(|part| part.parse::<Partition>().unwrap().of(all.clone()));
-        assert_eq!(parts.each_ref().map(Vec::len), [3, 2]);
-        assert!(all.iter().all(|cell| parts.concat().contains(cell)));
-    }
-
-    #[rstest]
-    #[case("2")]
-    #[case("0/2")]
-    #[case("3/2")]
-    #[case("1/0")]
-    #[case("a/b")]
-    fn no_part_is_told_so(#[case] text: &str) {
-        assert!(text.parse::<Partition>().unwrap_err().contains("expected PART/OF"));
     }
 }

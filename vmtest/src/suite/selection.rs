@@ -1,7 +1,7 @@
 //! Which cells a run of suites has.
 
 use globset::{Glob, GlobMatcher};
-use kernlab_cli::TestOptions;
+use kernlab_cli::{Partition, TestOptions};
 use kernlab_core::cell::{BackendKind, BtfMode};
 use kernlab_kernels::{Entry, Kernels, Observer, SelectError, Selection};
 
@@ -9,7 +9,7 @@ use super::{
     manifest::{Subject, Suite},
     run::{SUITE, SuiteRunError},
 };
-use crate::run::{RunError, plan::FilterError, selection, shards::Partition};
+use crate::run::{RunError, plan::FilterError, selection};
 
 /// One planned cell.
 #[derive(Clone, Debug)]

@@ -24,9 +24,10 @@ use crate::{
 };
 
 /// The directories with the programs' sources, below the repository.
-const SOURCES: [(&str, Language); 3] = [
+const SOURCES: [(&str, Language); 4] = [
     ("backends/libbpf/src/bpf", Language::C),
     ("backends/aya/ebpf/src", Language::Rust),
+    ("backends/aya/ebpf/src/arch", Language::Rust),
     ("backends/aya/ebpf/src/bin", Language::Rust),
 ];
 /// The cells of one tracer on one kernel take seconds; a machine may be busy.
@@ -251,8 +252,8 @@ impl Programs {
             Language::C => {
                 let sources = self.c_sources(Some(of))?;
                 let mut others = BTreeSet::new();
-                // The sizes of a map's keys and values are told by type information only.
-                let is_of_map = of.mutant.name.contains("__type(");
+                // What a map is, is told by type information only.
+                let is_of_map = ["__type(", "__uint("].iter().any(|it| of.mutant.name.contains(it));
                 for (name, object) in self.compile(&sources, &tracers, false)? {
                     let object = object.map_err(anyhow::Error::msg)?;
                     if is_of_map || self.plain.get(&name) != Some(&fs::read(object)?) {

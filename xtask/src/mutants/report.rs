@@ -62,10 +62,10 @@ impl Part {
             Verdict::Killed(_) => self.killed += 1,
             Verdict::SameObject => self.same_object += 1,
             Verdict::DoesNotBuild(_) => self.does_not_build += 1,
-            Verdict::NotJudged(said) => {
+            Verdict::NotJudged(said) if why.is_none() => {
                 self.not_judged.push(format!("{file}:{line}: {mutant}: {said}"));
             }
-            Verdict::Survived => {
+            Verdict::NotJudged(_) | Verdict::Survived => {
                 let (file, rule, mutant) = (file.to_owned(), rule.to_owned(), mutant.to_owned());
                 let survivor = Survivor { file, line, rule, mutant, why: why.map(str::to_owned) };
                 match why {
@@ -116,7 +116,8 @@ impl Part {
 impl Report {
     /// Is every mutant that was tried noticed or explained, and every explanation of one that exists?
     pub(super) fn is_well(&self) -> bool {
-        self.stale.is_empty() && self.parts.iter().all(|part| part.survivors.is_empty())
+        let is_well = |part: &Part| part.survivors.is_empty() && part.not_judged.is_empty();
+        self.stale.is_empty() && self.parts.iter().all(is_well)
     }
 
     /// The whole, for a terminal.
@@ -182,6 +183,13 @@ mod tests {
         report.stale.push("a.c: b => c".to_owned());
         assert!(!report.is_well());
         assert!(report.text().contains("explains a mutant that does not exist: a.c: b => c"));
+    }
+
+    #[test]
+    fn what_was_not_judged_is_not_well() {
+        let verdict = [Verdict::NotJudged("no guest".to_owned())];
+        assert!(!report(part(&verdict, None)).is_well());
+        assert!(report(part(&verdict, Some("no kernel of the lab loads it"))).is_well());
     }
 
     #[test]

@@ -64,10 +64,10 @@ pub(super) fn mutants(text: &str, language: Language) -> Vec<Mutant> {
 }
 
 fn sites(line: &str, language: Language) -> Vec<Site> {
-    // The capacity of a map is no matter of a verdict, and a declaration does nothing.
-    let is_no_matter = ["__uint(", "with_max_entries", "with_byte_size", "typedef "];
-    if line.trim().is_empty() || is_no_matter.iter().any(|word| line.contains(word)) {
-        return Vec::new();
+    // Of a map, only its capacity is broken; a declaration of a type does nothing.
+    let declares = ["__uint(", "with_max_entries", "with_byte_size", "typedef "];
+    if line.trim().is_empty() || declares.iter().any(|word| line.contains(word)) {
+        return capacity(line);
     }
     let mut sites = replaced(line, language);
     sites.extend(numbers(line, language));
@@ -158,6 +158,19 @@ fn numbers(line: &str, language: Language) -> Vec<Site> {
     sites
 }
 
+/// A map with a limit of its own has half as much room.
+fn capacity(line: &str) -> Vec<Site> {
+    let places = ["max_entries, ", "with_max_entries(", "with_byte_size("];
+    let limit = |place: &str| {
+        let start = line.find(place)? + place.len();
+        let rest = &line[start..];
+        let end = rest.find(|c: char| !c.is_ascii_uppercase() && c != '_')?;
+        let limit = &rest[..end];
+        (!limit.is_empty()).then(|| (start..start + end, format!("{limit} / 2"), "capacity"))
+    };
+    places.into_iter().filter_map(limit).collect()
+}
+
 /// A statement that has a line for itself, and does something, is left out.
 fn statement(line: &str, language: Language) -> Option<Site> {
     let text = line.trim();
@@ -240,6 +253,7 @@ mod tests {
     #[case::edge("\tif (event.ret < 0)", "off-by-one", "event.ret <= 0")]
     #[case::index("\tborn(argument(config, ctx, 2));", "off-by-one", "argument(config, ctx, 3)")]
     #[case::missing("\tevent.fd = write->fd;", "missing-statement", "=> ;")]
+    #[case::room("\t__uint(max_entries, MAX_PENDING);", "capacity", "MAX_PENDING / 2)")]
     fn c_is_broken(#[case] line: &str, #[case] rule: &str, #[case] shows: &str) {
         let all = mutants(line, Language::C);
         let found = all.iter().any(|mutant| mutant.rule == rule && mutant.name.contains(shows));
@@ -257,6 +271,7 @@ mod tests {
     #[case::width("    fd as i32", "width", "fd as i16 as i32")]
     #[case::index("    arguments.get(2)", "off-by-one", "get(3)")]
     #[case::missing("        (*event).fd = fd;", "missing-statement", "=> ")]
+    #[case::room("= HashMap::with_max_entries(MAX_PENDING, 0);", "capacity", "MAX_PENDING / 2, 0")]
     fn rust_is_broken(#[case] line: &str, #[case] rule: &str, #[case] shows: &str) {
         let all = mutants(line, Language::Rust);
         let found = all.iter().any(|mutant| mutant.rule == rule && mutant.name.contains(shows));
