@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use kernlab_abi::{MAX_BIRTHS, MAX_PENDING, MAX_TOTALS};
+use kernlab_abi::{MAX_BIRTHS, MAX_PENDING, MAX_TOTALS, RING_BYTES};
 
 use crate::{
     buffer::BufferKind,
@@ -43,8 +43,10 @@ enum Lost {
     None,
     /// At least one, in the buffer: how many is left to chance.
     Some,
-    /// So many, for these reasons.
-    Exactly(Losses),
+    /// So many, in the buffer.
+    InBuffer(u64),
+    /// So many, in a map.
+    InMap(Losses),
 }
 
 /// When a buffer is emptied.
@@ -56,9 +58,13 @@ pub enum Drain {
     AtTheEnd,
 }
 
+/// Bytes that an event of `sys_write` takes in the ring buffer, with its header.
+const RING_RECORD: u64 = 64;
+
 /// An event takes 64 bytes in the ring buffer and 72 in a perf buffer. So the 2000 events of a round
 /// fit into the perf buffer of one CPU, and those of all rounds go beyond the end of it, even on two.
-/// 20000 fit into neither the ring nor the perf buffers of a few CPUs.
+/// 20000 fit into neither the ring nor the perf buffers of a few CPUs. The ring loses as many wherever it is:
+/// all that [`RING_BYTES`] have no room for, less one byte that always stays free.
 ///
 /// Maps of state are filled to their last entry, and one more.
 static BURSTS: [Burst; 11] = [
@@ -83,17 +89,21 @@ impl Burst {
         calls: u64,
         rounds: u64,
     ) -> Self {
-        let lost = match drain {
-            Drain::AtTheEnd => Lost::Some,
-            Drain::AsTheyCome => Lost::None,
+        let writers = 4;
+        let lost = match (drain, buffer) {
+            (Drain::AsTheyCome, _) => Lost::None,
+            (Drain::AtTheEnd, BufferKind::Perf) => Lost::Some,
+            (Drain::AtTheEnd, BufferKind::Ring) => {
+                Lost::InBuffer(writers * calls - (RING_BYTES as u64 - 1) / RING_RECORD)
+            }
         };
         let (tracer, buffer) = ("sys_write", Some(buffer));
-        Burst { tracer, name, buffer, drain, writers: 4, calls, rounds, lost }
+        Burst { tracer, name, buffer, drain, writers, calls, rounds, lost }
     }
 
     /// One more at a time than fit into a map.
     const fn full(tracer: &'static str, name: &'static str, entries: u32, losses: Losses) -> Self {
-        let (drain, lost) = (Drain::AsTheyCome, Lost::Exactly(losses));
+        let (drain, lost) = (Drain::AsTheyCome, Lost::InMap(losses));
         let writers = entries as u64 + 1;
         Burst { tracer, name, buffer: None, drain, writers, calls: 1, rounds: 1, lost }
     }
@@ -110,8 +120,9 @@ impl Burst {
         let lost = match self.lost {
             Lost::None => "none".to_owned(),
             Lost::Some => "some".to_owned(),
+            Lost::InBuffer(lost) => Losses::NONE.describe(lost, BufferKind::Ring),
             // All of it is lost before the buffer, whichever that is.
-            Lost::Exactly(losses) => losses.describe(losses.counted(), BufferKind::Ring),
+            Lost::InMap(losses) => losses.describe(losses.counted(), BufferKind::Ring),
         };
         balance(writes(&ground_truth.events), &lost)
     }
@@ -131,7 +142,7 @@ impl Burst {
             let lost = match self.lost {
                 _ if lost == 0 => "none".to_owned(),
                 Lost::Some if losses.is_none() => "some".to_owned(),
-                Lost::Some | Lost::None | Lost::Exactly(_) => losses.describe(lost, buffer),
+                _ => losses.describe(lost, buffer),
             };
             balance(done, &lost)
         } else {
@@ -334,13 +345,26 @@ mod tests {
         };
         let events = [writes_of(2, 10, 1, 10), writes_of(3, of_second, 1, of_second)];
         assert_eq!(in_ring(&BURSTS[0], &events, &ground_truth, lost), expected);
-        // How many an overflow loses is left to chance.
-        let overflow = in_ring(&BURSTS[2], &events, &ground_truth, lost);
+        // How many an overflow of perf buffers loses is left to chance.
+        let overflow = in_ring(&BURSTS[3], &events, &ground_truth, lost);
         assert_eq!(overflow, if lost == 7 { SOME } else { expected });
         assert_eq!(
-            (BURSTS[0].expected(&ground_truth), BURSTS[2].expected(&ground_truth)),
+            (BURSTS[0].expected(&ground_truth), BURSTS[3].expected(&ground_truth)),
             (ALL.into(), SOME.into())
         );
+    }
+
+    #[rstest]
+    #[case::all_that_has_no_room(3617, true)]
+    #[case::a_smaller_ring(11_809, false)]
+    #[case::a_larger_ring(0, false)]
+    fn a_ring_loses_what_it_has_no_room_for(#[case] lost: u64, #[case] expected: bool) {
+        let ground_truth =
+            GroundTruth { events: vec![writes_of(2, 20_000, 1, 20_000)], ..GroundTruth::default() };
+        let captured = 20_000 - lost;
+        let events = [writes_of(2, captured, 1, captured)];
+        let observed = in_ring(&BURSTS[2], &events, &ground_truth, lost);
+        assert_eq!(observed == BURSTS[2].expected(&ground_truth), expected, "{observed}");
     }
 
     #[test]

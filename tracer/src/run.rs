@@ -183,7 +183,6 @@ fn trace(
 
     let burst = Burst::of(scenario);
     let mut records: Vec<Vec<u8>> = Vec::new();
-    let mut keep = |record: &[u8]| records.push(record.to_vec());
     if Live::of(scenario).is_some() {
         for call in 1..=Live::CALLS {
             let woken = events::wake(session.wait_on(), Live::BOUND).map_err(&tracer_died)?;
@@ -195,10 +194,16 @@ fn trace(
                 );
                 return Err(because(Reason::EventsLate)(late));
             }
-            session.consume(&mut keep)?;
+            session.consume(&mut |record: &[u8]| records.push(record.to_vec()))?;
+            if (records.len() as u64) < call {
+                workload.end().map_err(&workload_failed)?;
+                let late = anyhow!("the tracer woke, and found no event of call {call}");
+                return Err(because(Reason::EventsLate)(late));
+            }
             workload.go_on().map_err(&workload_failed)?;
         }
     }
+    let mut keep = |record: &[u8]| records.push(record.to_vec());
     let mut rounds_left = burst.map_or(1, |burst| burst.rounds);
     loop {
         let buffer = match burst.map(|burst| burst.drain) {

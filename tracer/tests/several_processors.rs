@@ -1,4 +1,5 @@
-//! Guests with two processors: what one of them does must not get lost, nor be counted for the other.
+//! Guests with two processors: what one of them does must not get lost, nor be counted for the other, nor come
+//! in another order.
 
 use std::{
     env, fs,
@@ -14,12 +15,22 @@ use kernlab_kernels::{Kernels, Silent};
 use kernlab_vmtest::run::{cell::Runner, dir::RunDir, plan::RunPlan};
 use rstest::rstest;
 
-/// Four threads that write as fast as they can, on both processors: each has a perf buffer and counters
-/// of its own.
+/// Threads that write as fast as they can on both processors, each of which has a perf buffer and counters of
+/// its own; threads that move between them; and writes on both that must wake the reader.
 #[rstest]
 fn every_processor_is_heard(
     #[values(BackendKind::Libbpf, BackendKind::Aya)] backend: BackendKind,
-    #[values("burst_ring", "burst_perf", "overflow_ring", "overflow_perf")] scenario: &str,
+    #[values(
+        "burst_ring",
+        "burst_perf",
+        "overflow_ring",
+        "overflow_perf",
+        "moved_thread",
+        "moved_perf",
+        "live_ring",
+        "live_perf"
+    )]
+    scenario: &str,
 ) {
     let guest = env::var_os("KERNLAB_GUEST")
         .map(PathBuf::from)

@@ -609,6 +609,21 @@ struct UserCallEvent {
 };
 
 /**
+ * What tells the calls of a function that are under way apart: a thread can be in several of them, each with
+ * its place on the stack.
+ */
+struct UserCallKey {
+  /**
+   * `bpf_get_current_pid_tgid`.
+   */
+  uint64_t thread;
+  /**
+   * The stack pointer once the function has returned.
+   */
+  uint64_t stack;
+};
+
+/**
  * One attempt to read kernel memory at an address that came from user space.
  */
 struct ReadEvent {

@@ -94,6 +94,7 @@ layouts! {
     CallEvent { header, arguments, text }
     SyncEvent { header, call, reserved }
     UserCallEvent { header, arguments, ret }
+    UserCallKey { thread, stack }
     ReadEvent { header, address, bytes, outcome, reserved }
     FileKey { thread, inode, device, reserved }
     FileTotals { header, reads, bytes_read, writes, bytes_written, mode, reserved, name }

@@ -344,6 +344,17 @@ pub struct UserCallEvent {
     pub ret: u64,
 }
 
+/// What tells the calls of a function that are under way apart: a thread can be in several of them, each with
+/// its place on the stack.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UserCallKey {
+    /// `bpf_get_current_pid_tgid`.
+    pub thread: u64,
+    /// The stack pointer once the function has returned.
+    pub stack: u64,
+}
+
 /// One attempt to read kernel memory at an address that came from user space.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

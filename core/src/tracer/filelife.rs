@@ -95,25 +95,19 @@ fn attach(
     config.unlink_dentry_argument = dentry_argument(END, facts)?;
     let mut told = config.unlink_dentry_argument != 0;
     let mut attach = Vec::new();
-    for birth in births {
-        attach.push(match birth {
-            OPEN => {
-                lay_out(&OPEN_FIELDS, facts, &mut config.layout)?;
-                kprobe("open_created", OPEN)
-            }
+    for (program, function) in births {
+        match function {
+            OPEN => lay_out(&OPEN_FIELDS, facts, &mut config.layout)?,
             CREATE => {
                 config.create_dentry_argument = dentry_argument(CREATE, facts)?;
                 if config.create_dentry_argument == 0 {
                     lay_out(&MODE_FIELDS, facts, &mut config.layout)?;
                     told = false;
                 }
-                kprobe("create_enter", CREATE)
             }
-            permission => {
-                expect_second(permission, facts)?;
-                kprobe("create_allowed", permission)
-            }
-        });
+            permission => expect_second(permission, facts)?,
+        }
+        attach.push(kprobe(program, function));
     }
     if !told {
         lay_out(&DENTRY_FIELDS, facts, &mut config.layout)?;
@@ -123,22 +117,31 @@ fn attach(
     Ok(attach)
 }
 
-/// The functions to listen to: all of them, so that no file is missed, except where a scenario is
-/// there to prove one. Beside [`PERMISSION`] it would not be noticed if another heard nothing.
-fn births(scenario: &Scenario, facts: &KernelFacts) -> Result<Vec<&'static str>, Unsupported> {
+/// A program that hears of births, and the function that tells it.
+type Birth = (&'static str, &'static str);
+
+/// What to listen to, so that no file is missed, and none that there is no room for is counted twice: where a
+/// call tells that it has created a file, [`PERMISSION`] only adds the file systems that create it
+/// themselves. Some scenarios are there to prove one alone, which would not be noticed beside the others.
+fn births(scenario: &Scenario, facts: &KernelFacts) -> Result<Vec<Birth>, Unsupported> {
     let open_tells = facts.has_symbol(OPEN) && facts.has_symbol(CREATED_SINCE);
+    let has = |(_, function): &Birth| facts.has_symbol(function);
+    let (opened, created) = (("open_created", OPEN), ("create_enter", CREATE));
+    let allowed = ("create_allowed", PERMISSION);
     match scenario.name {
-        // The second: so that a file that there is no room for is told once.
-        "mknod" | "full_births" => {
+        "mknod" => {
             require(facts, CREATE, "it is part of every kernel")?;
-            Ok(vec![CREATE])
+            Ok(vec![created])
         }
-        "open_creat" if open_tells => Ok(vec![OPEN]),
+        "open_creat" if open_tells => Ok(vec![opened]),
+        "failed_unlink" if has(&allowed) => Ok(vec![allowed]),
+        _ if open_tells => {
+            let all = [("create_announced", PERMISSION), opened, created];
+            Ok(all.into_iter().filter(has).collect())
+        }
         _ => {
-            if !open_tells {
-                require(facts, PERMISSION, "CONFIG_SECURITY")?;
-            }
-            Ok(BIRTHS.into_iter().filter(|name| facts.has_symbol(name)).collect())
+            require(facts, PERMISSION, "CONFIG_SECURITY")?;
+            Ok(vec![allowed])
         }
     }
 }
@@ -251,13 +254,14 @@ mod tests {
     }
 
     #[rstest]
-    #[case::all("filelife/create_unlink", FROM_4_19, &["create_allowed", "open_created", "create_enter"])]
-    #[case::proves_open("filelife/open_creat", FROM_4_19, &["open_created"])]
-    #[case::open_tells_nothing(
-        "filelife/open_creat",
-        UP_TO_4_18,
-        &["create_allowed", "open_created", "create_enter"]
+    #[case::all(
+        "filelife/create_unlink",
+        FROM_4_19,
+        &["create_announced", "open_created", "create_enter"]
     )]
+    #[case::proves_open("filelife/open_creat", FROM_4_19, &["open_created"])]
+    #[case::open_tells_nothing("filelife/open_creat", UP_TO_4_18, &["create_allowed"])]
+    #[case::proves_permission("filelife/failed_unlink", FROM_4_19, &["create_allowed"])]
     #[case::proves_create("filelife/mknod", UP_TO_4_18, &["create_enter"])]
     #[case::no_security("filelife/create_unlink", WITHOUT_SECURITY, &["open_created", "create_enter"])]
     fn a_birth_is_heard_of_wherever_it_is_told(

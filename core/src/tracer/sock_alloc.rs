@@ -18,6 +18,7 @@ pub(super) const TRACER: Definition = Definition {
     name: "sock_alloc",
     scenarios: &[
         ("families", "sockets of every family and type, by socket(2) and socketpair(2)"),
+        ("rare_families", "the families and types with the largest numbers"),
         ("accept", "connections that are accepted"),
     ],
     wants,
@@ -39,12 +40,21 @@ const FIELDS: [LayoutField; 3] = [
     ("proto_ops", "family", |layout| &mut layout.proto_ops_family),
 ];
 
+/// What makes the sockets of `rare_families`: net/packet/af_packet.c, net/xdp/xsk.c.
+const RARE: [(&str, &str); 2] =
+    [("packet_create", "CONFIG_PACKET"), ("xsk_create", "CONFIG_XDP_SOCKETS, from 4.18 on")];
+
 fn wants() -> Wants {
-    Wants { functions: vec![SOCK_ALLOC_FILE], fields: names(&FIELDS).collect(), ..Wants::default() }
+    Wants {
+        functions: vec![SOCK_ALLOC_FILE],
+        symbols: RARE.map(|(symbol, _)| symbol).to_vec(),
+        fields: names(&FIELDS).collect(),
+        ..Wants::default()
+    }
 }
 
 fn attach(
-    _: &Scenario,
+    scenario: &Scenario,
     facts: &KernelFacts,
     config: &mut ProgramConfig,
 ) -> Result<Vec<AttachPoint>, Unsupported> {
@@ -53,6 +63,11 @@ fn attach(
             Reason::MissingSymbol,
             format!("the kernel has no {SOCK_ALLOC_FILE}: CONFIG_NET"),
         ));
+    }
+    let lacks = |(symbol, _): &&(&str, &str)| !facts.has_symbol(symbol);
+    if let ("rare_families", Some((_, option))) = (scenario.name, RARE.iter().find(lacks)) {
+        let message = format!("a family of sockets is missing: {option}");
+        return Err(Unsupported::new(Reason::MissingConfig, message));
     }
     lay_out(&FIELDS, facts, &mut config.layout)?;
     Ok(vec![kprobe("sock_alloc", SOCK_ALLOC_FILE)])

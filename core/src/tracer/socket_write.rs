@@ -26,6 +26,7 @@ pub(super) const TRACER: Definition = Definition {
         ("tcp4", "TCP over IPv4, by every system call that writes"),
         ("tcp6", "TCP over IPv6"),
         ("tcp6_mapped", "sockets of IPv6 that talk IPv4"),
+        ("mptcp", "Multipath TCP, whose number 8 bits don't hold"),
         ("udp4", "UDP over IPv4, to a peer and to others"),
         ("udp6", "UDP over IPv6"),
         ("unix", "Unix sockets, which have no addresses to report"),
@@ -78,10 +79,13 @@ const FIELDS: [LayoutField; 15] = [
 /// A field that only the plan reads.
 const TYPE: (&str, &str) = ("sock", "sk_type");
 
+/// Writes to a socket of Multipath TCP: net/mptcp/protocol.c.
+const MPTCP: &str = "mptcp_sendmsg";
+
 fn wants() -> Wants {
     Wants {
         system_calls: WRITING_CALLS.to_vec(),
-        symbols: [&SKIPS[..], &[SOCKET_FILE_OPS]].concat(),
+        symbols: [&SKIPS[..], &[SOCKET_FILE_OPS, MPTCP]].concat(),
         tracepoints: TRACEPOINTS.to_vec(),
         fields: names(&FIELDS).chain([TYPE]).collect(),
         ..Wants::default()
@@ -93,6 +97,10 @@ fn attach(
     facts: &KernelFacts,
     config: &mut ProgramConfig,
 ) -> Result<Vec<AttachPoint>, Unsupported> {
+    if scenario.name == "mptcp" && !facts.has_symbol(MPTCP) {
+        let message = "there are no sockets of this protocol: CONFIG_MPTCP, from 5.6 on";
+        return Err(Unsupported::new(Reason::MissingConfig, message));
+    }
     let attach = attach_points(scenario, facts)?;
     config.socket_file_ops = facts.socket_file_ops()?;
     lay_out(&FIELDS, facts, &mut config.layout)?;
@@ -236,6 +244,15 @@ mod tests {
         let points = plan(scenario("socket_write/tcp4"), &facts).unwrap().attach;
         let found: Vec<_> = points.iter().map(|point| point.program.as_str()).collect();
         assert_eq!(found, [[programs[0]; 4], [programs[1]; 4]].concat());
+    }
+
+    #[test]
+    fn a_kernel_without_multipath_tcp_has_no_workload_for_it() {
+        let mut facts = socket_facts(&["socket_file_ops"], socket_btf(516, 514));
+        let planned = |facts: &KernelFacts| plan(scenario("socket_write/mptcp"), facts);
+        assert_eq!(planned(&facts).unwrap_err().reason, Reason::MissingConfig);
+        facts.symbols.insert(MPTCP.to_owned(), 0xffff_ffff_8200_0000);
+        assert!(planned(&facts).is_ok());
     }
 
     #[test]

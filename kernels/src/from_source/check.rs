@@ -332,6 +332,7 @@ mod tests {
             "user_args/ten_ints",
             "user_args/mixed_types",
             "user_args/two_at_once",
+            "user_args/recursive",
             "user_args/full_pending",
         ]
     )]

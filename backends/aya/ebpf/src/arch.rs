@@ -49,6 +49,12 @@ impl<M: StackMemory> Arguments<M> {
         unsafe { read_context::<OFFSET>(self.registers) }
     }
 
+    /// What the stack pointer will be when the function has returned: where its arguments begin.
+    #[inline(always)]
+    pub fn stack_of_caller(&self) -> u64 {
+        self.register::<STACK_POINTER>().wrapping_add(FIRST_STACK_ARGUMENT)
+    }
+
     /// Argument `number`, counted from 1, whole: the upper bits of a narrower argument are undefined.
     /// 0 for an argument on the stack that can't be read.
     #[inline(always)]
@@ -57,8 +63,7 @@ impl<M: StackMemory> Arguments<M> {
             // Each has eight bytes there.
             _ if number > IN_REGISTERS => {
                 let slot = u64::from(number.wrapping_sub(IN_REGISTERS + 1));
-                let first = self.register::<STACK_POINTER>().wrapping_add(FIRST_STACK_ARGUMENT);
-                self.stack.slot(first.wrapping_add(8 * slot))
+                self.stack.slot(self.stack_of_caller().wrapping_add(8 * slot))
             }
             1 => self.register::<{ register(1) }>(),
             2 => self.register::<{ register(2) }>(),
@@ -84,6 +89,13 @@ pub fn syscall_argument<const NUMBER: usize>(
     const { assert!(NUMBER >= 1 && NUMBER <= 3, "x86-64 has the fourth in another register") };
     let registers = Arguments::new(context, memory).get(1);
     memory.read_field(registers, const { register(NUMBER) as u32 })
+}
+
+/// The stack pointer of the caller to which `context` returns.
+#[inline(always)]
+pub fn stack_on_return(context: &RetProbeContext) -> u64 {
+    // SAFETY: the context has the registers, and the offset is one of them.
+    unsafe { read_context::<STACK_POINTER>(context.as_ptr()) }
 }
 
 /// The result of the function from which `context` returns, whole: the upper bits of a narrower

@@ -54,10 +54,16 @@ static __always_inline __u64 register_argument(void *ctx, __u32 n)
 #endif
 }
 
+/* On entry, what the stack pointer will be when the function has returned: where its arguments begin. */
+static __always_inline __u64 stack_of_caller(void *ctx)
+{
+	return REGISTER(ctx, STACK_POINTER) + FIRST_STACK_ARGUMENT;
+}
+
 /* The address of argument number `n` of those on the stack, where each has eight bytes. */
 static __always_inline __u64 stack_argument(void *ctx, __u32 n)
 {
-	return REGISTER(ctx, STACK_POINTER) + FIRST_STACK_ARGUMENT + 8 * (n - REGISTER_ARGUMENTS - 1);
+	return stack_of_caller(ctx) + 8 * (n - REGISTER_ARGUMENTS - 1);
 }
 
 /* Argument number `n` of a kernel function. A stack slot that can't be read is 0. */
@@ -93,6 +99,12 @@ static __always_inline int syscall_argument(const struct ProgramConfig *config, 
 	__u32 offset = n == 1 ? ARGUMENT_1 : n == 2 ? ARGUMENT_2 : ARGUMENT_3;
 
 	return read_kernel(config, to, sizeof(*to), register_argument(ctx, 1) + offset);
+}
+
+/* The stack pointer of a function's caller, where the function returns. */
+static __always_inline __u64 stack_on_return(void *ctx)
+{
+	return REGISTER(ctx, STACK_POINTER);
 }
 
 /* The result of a function, where it returns. */

@@ -29,14 +29,18 @@ struct {
 	__type(value, struct FileLifeEvent);
 } scratch SEC(".maps");
 
-static __always_inline void born(__u64 dentry)
+/* Returns 0, or a negative number if there was no room. */
+static __always_inline long note_birth(__u64 dentry)
 {
 	__u64 now = bpf_ktime_get_ns();
 
-	if (!dentry)
-		return;
+	return dentry ? bpf_map_update_elem(&births, &dentry, &now, BPF_ANY) : 0;
+}
+
+static __always_inline void born(__u64 dentry)
+{
 	/* Where there is no room, the file's end will go unreported. */
-	if (bpf_map_update_elem(&births, &dentry, &now, BPF_ANY))
+	if (note_birth(dentry))
 		count_lost(LOST_BIRTHS);
 }
 
@@ -63,7 +67,7 @@ static __always_inline int is_vacant(const struct ProgramConfig *config, __u64 d
 	return (mode & KIND_MASK) == KIND_DIRECTORY;
 }
 
-/* security_inode_create(dir, dentry, mode) */
+/* security_inode_create(dir, dentry, mode), where nothing else tells of a file. */
 SEC("kprobe")
 int create_allowed(void *ctx)
 {
@@ -71,6 +75,17 @@ int create_allowed(void *ctx)
 
 	if (config)
 		born(argument(config, ctx, 2));
+	return 0;
+}
+
+/* The same, where another program tells of most files: a loss is counted there. */
+SEC("kprobe")
+int create_announced(void *ctx)
+{
+	const struct ProgramConfig *config = traced_config();
+
+	if (config)
+		note_birth(argument(config, ctx, 2));
 	return 0;
 }
 

@@ -19,7 +19,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, MAX_PENDING);
-	__type(key, __u64);
+	__type(key, struct UserCallKey);
 	__type(value, struct UserCallEvent);
 } pending SEC(".maps");
 
@@ -27,7 +27,7 @@ SEC("uprobe")
 int user_call(void *ctx)
 {
 	const struct ProgramConfig *config = traced_config();
-	__u64 thread = bpf_get_current_pid_tgid();
+	struct UserCallKey key;
 	const struct UserCallEvent *begin;
 	struct UserCallEvent *call;
 	__u32 zero = 0;
@@ -37,12 +37,14 @@ int user_call(void *ctx)
 	begin = bpf_map_lookup_elem(&blank, &zero);
 	if (!begin)
 		return 0;
-	/* Where there is no room, the call is lost. */
-	if (bpf_map_update_elem(&pending, &thread, begin, BPF_ANY)) {
+	key.thread = bpf_get_current_pid_tgid();
+	key.stack = stack_of_caller(ctx);
+	/* Where there is no room, the call is lost. One that was there never returned. */
+	if (bpf_map_update_elem(&pending, &key, begin, BPF_ANY)) {
 		count_lost(LOST_PENDING);
 		return 0;
 	}
-	call = bpf_map_lookup_elem(&pending, &thread);
+	call = bpf_map_lookup_elem(&pending, &key);
 	if (!call)
 		return 0;
 #pragma unroll
@@ -54,14 +56,17 @@ int user_call(void *ctx)
 SEC("uretprobe")
 int user_return(void *ctx)
 {
-	__u64 thread = bpf_get_current_pid_tgid();
-	struct UserCallEvent *call = bpf_map_lookup_elem(&pending, &thread);
+	struct UserCallKey key = {
+		.thread = bpf_get_current_pid_tgid(),
+		.stack = stack_on_return(ctx),
+	};
+	struct UserCallEvent *call = bpf_map_lookup_elem(&pending, &key);
 
 	if (!call)
 		return 0;
 	call->ret = return_value(ctx);
 	fill_header(&call->header);
 	emit(ctx, call, sizeof(*call));
-	bpf_map_delete_elem(&pending, &thread);
+	bpf_map_delete_elem(&pending, &key);
 	return 0;
 }

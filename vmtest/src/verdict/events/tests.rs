@@ -158,7 +158,7 @@ fn a_loss_names_its_place_and_shows_what_is_missing() {
 #[rstest]
 #[case::though_none_is_missing(SCENARIO, 0, 1)]
 #[case::of_a_burst("sys_write/burst_ring", 0, 1)]
-#[case::more_than_are_missing("sys_write/overflow_ring", 1, 2)]
+#[case::more_than_are_missing("sys_write/overflow_perf", 1, 2)]
 fn more_events_are_counted_as_lost_than_are_missing(
     #[case] id: &str,
     #[case] lost: u64,
@@ -189,11 +189,11 @@ fn a_map_with_a_leftover_is_named() {
 }
 
 #[rstest]
-#[case::some_lost("sys_write/overflow_ring", 3, 2, 0, None)]
-#[case::none_lost("sys_write/overflow_ring", 5, 0, 0, Some(Reason::EventsDiffer))]
+#[case::some_lost("sys_write/overflow_perf", 3, 2, 0, None)]
+#[case::none_lost("sys_write/overflow_perf", 5, 0, 0, Some(Reason::EventsDiffer))]
 #[case::none_lost("sys_write/burst_ring", 5, 0, 0, None)]
 #[case::some_lost("sys_write/burst_ring", 3, 2, 0, Some(Reason::EventsDiffer))]
-#[case::missing("sys_write/overflow_ring", 2, 2, 0, Some(Reason::EventsDiffer))]
+#[case::missing("sys_write/overflow_perf", 2, 2, 0, Some(Reason::EventsDiffer))]
 #[case::skipped("sys_write/burst_ring", 5, 0, 1, Some(Reason::EventsLost))]
 fn a_burst_is_judged_by_its_balance(
     #[case] id: &str,

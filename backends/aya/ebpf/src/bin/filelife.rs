@@ -34,15 +34,18 @@ static PENDING: HashMap<u64, PendingUnlink> = HashMap::with_max_entries(MAX_PEND
 #[map(name = "scratch")]
 static SCRATCH: PerCpuArray<FileLifeEvent> = PerCpuArray::with_max_entries(1, 0);
 
+/// Whether there was room.
 #[inline(always)]
-fn born(dentry: u64) {
-    if dentry == 0 {
-        return;
-    }
+fn note_birth(dentry: u64) -> bool {
     // SAFETY: the helper has no requirements.
     let now = unsafe { bpf_ktime_get_ns() };
+    dentry == 0 || BIRTHS.insert(dentry, now, 0).is_ok()
+}
+
+#[inline(always)]
+fn born(dentry: u64) {
     // Where there is no room, the file's end will go unreported.
-    if BIRTHS.insert(dentry, now, 0).is_err() {
+    if !note_birth(dentry) {
         count_lost(LOST_BIRTHS);
     }
 }
@@ -67,11 +70,19 @@ fn is_vacant(reader: FileReader, dentry: u64) -> bool {
     mode.is_some_and(|mode| u32::from(mode) & KIND_MASK == KIND_DIRECTORY)
 }
 
-/// `security_inode_create(dir, dentry, mode)`
+/// `security_inode_create(dir, dentry, mode)`, where nothing else tells of a file.
 #[kprobe]
 fn create_allowed(context: ProbeContext) -> Option<()> {
     let reader = FileReader::new(TracedThread::current()?.config);
     born(Arguments::new(&context, reader.memory).get(2));
+    Some(())
+}
+
+/// The same, where another program tells of most files: a loss is counted there.
+#[kprobe]
+fn create_announced(context: ProbeContext) -> Option<()> {
+    let reader = FileReader::new(TracedThread::current()?.config);
+    note_birth(Arguments::new(&context, reader.memory).get(2));
     Some(())
 }
 

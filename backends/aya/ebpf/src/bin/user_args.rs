@@ -12,10 +12,10 @@ use aya_ebpf::{
     maps::{Array, HashMap},
     programs::{ProbeContext, RetProbeContext},
 };
-use kernlab_abi::{LOST_PENDING, MAX_PENDING, USER_ARGUMENTS, UserCallEvent};
+use kernlab_abi::{LOST_PENDING, MAX_PENDING, USER_ARGUMENTS, UserCallEvent, UserCallKey};
 use kernlab_aya_ebpf::{
     TracedThread, UserMemory,
-    arch::{Arguments, return_value},
+    arch::{Arguments, return_value, stack_on_return},
     count_lost, emit,
 };
 
@@ -23,9 +23,9 @@ use kernlab_aya_ebpf::{
 #[map(name = "blank")]
 static BLANK: Array<UserCallEvent> = Array::with_max_entries(1, 0);
 
-/// Calls under way, by thread: `pid_tgid`.
+/// Calls under way.
 #[map(name = "pending")]
-static PENDING: HashMap<u64, UserCallEvent> = HashMap::with_max_entries(MAX_PENDING, 0);
+static PENDING: HashMap<UserCallKey, UserCallEvent> = HashMap::with_max_entries(MAX_PENDING, 0);
 
 /// Captures all arguments, without a loop.
 macro_rules! capture {
@@ -39,12 +39,13 @@ macro_rules! capture {
 fn user_call(context: ProbeContext) -> Option<()> {
     let thread = TracedThread::current()?;
     let arguments = Arguments::new(&context, UserMemory::new(thread.config));
-    // Where there is no room, the call is lost.
-    if PENDING.insert(thread.pid_tgid, BLANK.get(0)?, 0).is_err() {
+    let key = UserCallKey { thread: thread.pid_tgid, stack: arguments.stack_of_caller() };
+    // Where there is no room, the call is lost. One that was there never returned.
+    if PENDING.insert(key, BLANK.get(0)?, 0).is_err() {
         count_lost(LOST_PENDING);
         return None;
     }
-    let call = PENDING.get_ptr_mut(thread.pid_tgid)?;
+    let call = PENDING.get_ptr_mut(key)?;
     // SAFETY: only this thread inserts or removes its entry.
     unsafe {
         capture!(arguments => (*call).arguments; 1 2 3 4 5 6 7 8 9 10);
@@ -55,7 +56,8 @@ fn user_call(context: ProbeContext) -> Option<()> {
 #[uretprobe]
 fn user_return(context: RetProbeContext) -> Option<()> {
     let thread = TracedThread::current()?;
-    let call = PENDING.get_ptr_mut(thread.pid_tgid)?;
+    let key = UserCallKey { thread: thread.pid_tgid, stack: stack_on_return(&context) };
+    let call = PENDING.get_ptr_mut(key)?;
     // SAFETY: only this thread inserts or removes its entry, so the value stays until it is removed. All of
     // it was initialised on entry.
     unsafe {
@@ -64,6 +66,6 @@ fn user_return(context: RetProbeContext) -> Option<()> {
         emit(&context, call);
     }
     // If this failed, the loader would find the entry at the end.
-    _ = PENDING.remove(thread.pid_tgid);
+    _ = PENDING.remove(key);
     Some(())
 }

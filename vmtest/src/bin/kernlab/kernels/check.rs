@@ -189,7 +189,7 @@ mod tests {
         all: 5.4.273
           no BTF: modes absent and external
           boots through its bzImage, a second slower than through a PVH entry point
-          suits the lab: all 39 options are as needed
+          suits the lab: all 42 options are as needed
         -> Success
 
         few: 5.4.273
@@ -203,7 +203,7 @@ mod tests {
           no BTF: modes absent and external
           boots through its bzImage, a second slower than through a PVH entry point
           CONFIG_KPROBES is missing, should be y; needed by every tracer: Probes at the entry and return of kernel functions, and the symbol table that says which there are.
-          does not suit the lab: 38 options are as needed, 1 not
+          does not suit the lab: 41 options are as needed, 1 not
         -> Failure
 
         silent: 5.4.273
