@@ -1,5 +1,3 @@
-use std::collections::BTreeSet;
-
 use rstest::rstest;
 
 use super::*;
@@ -15,7 +13,9 @@ pub(crate) fn facts(symbols: &[&str], btf: Option<Btf>) -> KernelFacts {
         release: "6.1.0".to_owned(),
         arch: Arch::X86_64,
         symbols: symbols.iter().map(|&name| (name.to_owned(), 0xffff_ffff_8100_0000)).collect(),
-        tracepoints: BTreeSet::new(),
+        tracepoints: ["sys_enter_write", "sys_exit_write", "sys_enter_getpgid"]
+            .map(str::to_owned)
+            .into(),
         btf: btf.map(Types::from),
         btf_file: None,
         discovered: None,
@@ -134,8 +134,7 @@ fn plans_load_alike_whose_programs_come_from_one_object(
 ) {
     let data = ["key_type_keyring", "key_type_user"];
     let symbols = [&["key_alloc", "process_vm_rw", "ksys_write"][..], &data].concat();
-    let mut facts = facts(&symbols, None);
-    facts.tracepoints = ["sys_enter_write", "sys_exit_write"].map(str::to_owned).into();
+    let facts = facts(&symbols, None);
     let [one, other] = [one, other].map(|id| plan(scenario(id), &facts).unwrap());
     assert_eq!(one.loads_like(&other), expected);
     assert!(one.loads_like(&one));

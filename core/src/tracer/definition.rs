@@ -4,7 +4,7 @@ use kernlab_abi::{EventHeader, Layout, ProgramConfig};
 
 use crate::{
     arch::{Arch, SystemCall},
-    attach::AttachPoint,
+    attach::{AttachPoint, tracepoint},
     buffer::BufferKind,
     decoder::{DecodeError, Decoder},
     event::{Action, Event, escape},
@@ -155,6 +155,21 @@ pub(super) fn lay_out(
         *offset(layout) = facts.offset(structure, field)?;
     }
     Ok(())
+}
+
+/// Programs on tracepoints of system calls, each with the name of its tracepoint: all of them, or none.
+pub(super) fn on_system_calls<'a>(
+    programs: impl IntoIterator<Item = (&'a str, &'a str)>,
+    facts: &KernelFacts,
+) -> Result<Vec<AttachPoint>, Unsupported> {
+    let attached = |(program, name): (&str, &str)| match facts.has_tracepoint(name) {
+        true => Ok(tracepoint(program, name)),
+        false => Err(Unsupported::new(
+            Reason::MissingConfig,
+            format!("there is no tracepoint {name}: CONFIG_FTRACE_SYSCALLS"),
+        )),
+    };
+    programs.into_iter().map(attached).collect()
 }
 
 /// Refuses a scenario that fills the map of calls under way, where their ends are seen by return probes: those

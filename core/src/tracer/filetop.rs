@@ -4,10 +4,10 @@ use kernlab_abi::{EventHeader, FileTotals, KIND_MASK, ProgramConfig};
 
 use super::definition::{
     Definition, EventType, FAULTABLE, LayoutField, RawEvent, Wants, lay_out, names,
-    sees_many_returns,
+    on_system_calls, sees_many_returns,
 };
 use crate::{
-    attach::{AttachPoint, kprobe, kretprobe, tracepoint},
+    attach::{AttachPoint, kprobe, kretprobe},
     decoder::{DecodeError, Decoder},
     event::{Action, FileKind, escape},
     facts::KernelFacts,
@@ -95,14 +95,7 @@ fn ends(scenario: &Scenario, facts: &KernelFacts) -> Result<Vec<AttachPoint>, Un
         sees_many_returns(scenario)?;
         return Ok(TRANSFERS.map(|(program, function)| kretprobe(program, function)).to_vec());
     }
-    let names = ENDS.map(|(_, name)| name);
-    if let Some(missing) = names.into_iter().find(|&name| !facts.has_tracepoint(name)) {
-        return Err(Unsupported::new(
-            Reason::MissingConfig,
-            format!("there is no tracepoint {missing}: CONFIG_FTRACE_SYSCALLS"),
-        ));
-    }
-    Ok(ENDS.map(|(program, name)| tracepoint(program, name)).to_vec())
+    on_system_calls(ENDS, facts)
 }
 
 impl FileKind {

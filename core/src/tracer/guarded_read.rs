@@ -4,9 +4,9 @@ use kernlab_abi::{
     EventHeader, ProgramConfig, READ_DONE, READ_REFUSED_BY_GUARD, READ_REFUSED_BY_KERNEL, ReadEvent,
 };
 
-use super::definition::{Definition, EventType, RawEvent, Wants};
+use super::definition::{Definition, EventType, RawEvent, Wants, on_system_calls};
 use crate::{
-    attach::{AttachPoint, tracepoint},
+    attach::AttachPoint,
     decoder::{DecodeError, Decoder},
     event::{Action, ReadOutcome},
     facts::KernelFacts,
@@ -52,7 +52,7 @@ fn attach(
         return Err(Unsupported::new(Reason::MissingConfig, message));
     }
     let program = if scenario.name == "unguarded" { "unguarded_read" } else { "guarded_read" };
-    Ok(vec![tracepoint(program, CALL)])
+    on_system_calls([(program, CALL)], facts)
 }
 
 // SAFETY: integers and bytes.

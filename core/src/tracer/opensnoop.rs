@@ -3,11 +3,12 @@
 use kernlab_abi::{EventHeader, OpenEvent, ProgramConfig};
 
 use super::definition::{
-    Definition, EventType, RawEvent, SKIPS, Wants, sees_many_returns, skips_on_tracepoints,
+    Definition, EventType, RawEvent, SKIPS, Wants, on_system_calls, sees_many_returns,
+    skips_on_tracepoints,
 };
 use crate::{
     arch::{Arch, SystemCall},
-    attach::{AttachPoint, kprobe, kretprobe, tracepoint},
+    attach::{AttachPoint, kprobe, kretprobe},
     decoder::{DecodeError, Decoder},
     event::{Action, escape},
     facts::KernelFacts,
@@ -63,13 +64,7 @@ fn attach(
         sees_many_returns(scenario)?;
         return Ok(vec![kprobe("open_entry", openat), kretprobe("open_return", openat)]);
     }
-    if let Some(missing) = TRACEPOINTS.into_iter().find(|&name| !facts.has_tracepoint(name)) {
-        return Err(Unsupported::new(
-            Reason::MissingConfig,
-            format!("there is no tracepoint {missing}: CONFIG_FTRACE_SYSCALLS"),
-        ));
-    }
-    Ok(TRACEPOINTS.map(|name| tracepoint(name, name)).to_vec())
+    on_system_calls(TRACEPOINTS.map(|name| (name, name)), facts)
 }
 
 // SAFETY: integers and bytes.

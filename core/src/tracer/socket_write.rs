@@ -5,12 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use kernlab_abi::{ADDRESS_WORDS, EventHeader, ProgramConfig, SocketWriteEvent};
 
 use super::definition::{
-    Definition, EventType, LayoutField, RawEvent, SKIPS, Wants, lay_out, names, sees_many_returns,
-    skips_on_tracepoints,
+    Definition, EventType, LayoutField, RawEvent, SKIPS, Wants, lay_out, names, on_system_calls,
+    sees_many_returns, skips_on_tracepoints,
 };
 use crate::{
     arch::WRITING_CALLS,
-    attach::{AttachPoint, kprobe, kretprobe, tracepoint},
+    attach::{AttachPoint, kprobe, kretprobe},
     decoder::{DecodeError, Decoder},
     event::Action,
     facts::{KernelFacts, SOCKET_FILE_OPS},
@@ -123,20 +123,11 @@ fn attach_points(
         let returns = functions.map(|function| kretprobe("socket_write_return", function));
         return Ok([entries, returns].concat());
     }
-    TRACEPOINTS
-        .into_iter()
-        .map(|name| {
-            if !facts.has_tracepoint(name) {
-                return Err(Unsupported::new(
-                    Reason::MissingConfig,
-                    format!("there is no tracepoint {name}: CONFIG_FTRACE_SYSCALLS, CONFIG_NET"),
-                ));
-            }
-            let entered = name.starts_with("sys_enter");
-            let program = if entered { "socket_write_enter" } else { "socket_write_exit" };
-            Ok(tracepoint(program, name))
-        })
-        .collect()
+    let program = |name: &str| match name.starts_with("sys_enter") {
+        true => "socket_write_enter",
+        false => "socket_write_exit",
+    };
+    on_system_calls(TRACEPOINTS.map(|name| (program(name), name)), facts)
 }
 
 /// The protocol is a u16 that follows the type since 5.6 (commit bf9765145b85), and before that the

@@ -3,10 +3,11 @@
 use kernlab_abi::{EventHeader, ProgramConfig, SysWriteEvent};
 
 use super::definition::{
-    Definition, EventType, RawEvent, SKIPS, Wants, sees_many_returns, skips_on_tracepoints,
+    Definition, EventType, RawEvent, SKIPS, Wants, on_system_calls, sees_many_returns,
+    skips_on_tracepoints,
 };
 use crate::{
-    attach::{AttachPoint, kprobe, kretprobe, tracepoint},
+    attach::{AttachPoint, kprobe, kretprobe},
     decoder::{DecodeError, Decoder},
     event::Action,
     facts::KernelFacts,
@@ -66,7 +67,7 @@ fn attach(
     }
     // The BPF context of a syscall tracepoint has its arguments at 16 on every kernel, whatever the
     // tracepoint's format file says: struct syscall_tp_t, kernel/trace/trace_syscalls.c.
-    Ok(TRACEPOINTS.map(|name| tracepoint(name, name)).to_vec())
+    on_system_calls(TRACEPOINTS.map(|name| (name, name)), facts)
 }
 
 // SAFETY: integers.
@@ -84,22 +85,25 @@ unsafe impl RawEvent for SysWriteEvent {
 mod tests {
     use rstest::rstest;
 
-    use crate::plan::{
-        plan,
-        tests::{facts, scenario},
+    use crate::{
+        outcome::Reason,
+        plan::{
+            plan,
+            tests::{facts, scenario},
+        },
     };
 
-    const TRACEPOINTS: &[&str] =
+    const BY_TRACEPOINTS: &[&str] =
         &["tracepoint syscalls:sys_enter_write", "tracepoint syscalls:sys_exit_write"];
     const FUNCTION: &[&str] = &["kprobe ksys_write", "kretprobe ksys_write"];
 
     #[rstest]
-    #[case::before_7_2("threads", &["ksys_write"], TRACEPOINTS)]
+    #[case::before_7_2("threads", &["ksys_write"], BY_TRACEPOINTS)]
     #[case::from_7_2("threads", &["ksys_write", "trace_call_bpf_faultable"], FUNCTION)]
-    #[case::perf_buffer("burst_perf", &["ksys_write"], TRACEPOINTS)]
+    #[case::perf_buffer("burst_perf", &["ksys_write"], BY_TRACEPOINTS)]
     #[case::real_time("burst_perf", &["ksys_write", "rt_spin_lock"], FUNCTION)]
-    #[case::ring_of_real_time("burst_ring", &["ksys_write", "rt_spin_lock"], TRACEPOINTS)]
-    #[case::renamed("threads", &["trace_call_bpf_faultable"], TRACEPOINTS)]
+    #[case::ring_of_real_time("burst_ring", &["ksys_write", "rt_spin_lock"], BY_TRACEPOINTS)]
+    #[case::renamed("threads", &["trace_call_bpf_faultable"], BY_TRACEPOINTS)]
     fn writes_are_traced_where_no_program_is_skipped(
         #[case] name: &str,
         #[case] symbols: &[&str],
@@ -109,5 +113,12 @@ mod tests {
         let plan = plan(scenario, &facts(symbols, None)).unwrap();
         let targets: Vec<_> = plan.attach.iter().map(|point| point.target.to_string()).collect();
         assert_eq!(targets, expected);
+    }
+    #[test]
+    fn without_tracepoints_there_is_nothing_to_attach_to() {
+        let mut facts = facts(&["ksys_write"], None);
+        facts.tracepoints.remove("sys_exit_write");
+        let refused = plan(scenario("sys_write/threads"), &facts);
+        assert_eq!(refused.unwrap_err().reason, Reason::MissingConfig);
     }
 }
