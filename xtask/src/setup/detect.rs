@@ -59,14 +59,9 @@ pub(crate) fn programs(machine: &Machine, names: &[&str]) -> Detection {
     }
 }
 
-/// `$KERNLAB_QEMU` if it is set, as in the lab; otherwise the QEMU for this architecture on the path.
-pub(crate) fn own_qemu(machine: &Machine, own: Architecture) -> Detection {
-    program(machine, machine.qemu.as_deref().unwrap_or(own.facts().qemu))
-}
-
-/// The QEMU for another architecture.
-pub(crate) fn qemu(machine: &Machine, other: Architecture) -> Detection {
-    program(machine, other.facts().qemu)
+/// The QEMU for an architecture: the one that the user chose, or the one on the path.
+pub(crate) fn qemu(machine: &Machine, arch: Architecture) -> Detection {
+    program(machine, machine.qemu(arch).unwrap_or(arch.facts().qemu))
 }
 
 /// What compiles for another architecture, and puts together what it compiled with this other tool.
@@ -181,7 +176,7 @@ mod tests {
         }
         let path = vec![dir.path().to_owned()];
         let workspace = dir.path().join("workspace");
-        (dir, Machine { path, clang: None, qemu: None, workspace })
+        (dir, Machine { path, clang: None, qemu: Vec::new(), workspace })
     }
 
     fn name(detection: Detection) -> String {
@@ -206,12 +201,11 @@ mod tests {
         let (_dir, mut machine) = machine(&["clang-22", "my-clang", "qemu-system-x86_64"]);
         machine.clang = Some("my-clang".to_owned());
         assert_eq!(name(clang(&machine)), "my-clang");
-        machine.qemu = Some("/nowhere/qemu".to_owned());
-        assert_eq!(name(own_qemu(&machine, Architecture::X86_64)), "no /nowhere/qemu");
+        machine.qemu = vec![(Architecture::Aarch64, "/nowhere/qemu".to_owned())];
+        assert_eq!(name(qemu(&machine, Architecture::Aarch64)), "no /nowhere/qemu");
         assert_eq!(name(qemu(&machine, Architecture::X86_64)), "qemu-system-x86_64");
-        machine.qemu = None;
-        let qemu_of_arm64 = own_qemu(&machine, Architecture::Aarch64);
-        assert_eq!(name(qemu_of_arm64), "no qemu-system-aarch64");
+        machine.qemu.clear();
+        assert_eq!(name(qemu(&machine, Architecture::Aarch64)), "no qemu-system-aarch64");
     }
 
     #[test]

@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
-use crate::{invocation::Invocation, workspace};
+use clap::ValueEnum as _;
+
+use crate::{architecture::Architecture, invocation::Invocation, workspace};
 
 /// `--version` and the like never take this long, even on a busy machine.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
@@ -19,8 +21,9 @@ pub(crate) struct Machine {
     pub(crate) path: Vec<PathBuf>,
     /// `$CLANG`: the compiler that the user chose.
     pub(crate) clang: Option<String>,
-    /// `$KERNLAB_QEMU`: the emulator that the user chose.
-    pub(crate) qemu: Option<String>,
+    /// The emulators that the user chose, as in the lab: `$KERNLAB_QEMU_AARCH64` or `$KERNLAB_QEMU_X86_64`,
+    /// and for this machine's architecture `$KERNLAB_QEMU` as well.
+    pub(crate) qemu: Vec<(Architecture, String)>,
     /// The checkout of this repository.
     pub(crate) workspace: PathBuf,
 }
@@ -30,12 +33,23 @@ impl Machine {
     pub(crate) fn this() -> Self {
         let path = env::var_os("PATH").unwrap_or_default();
         let set = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+        let qemu = |&arch: &Architecture| {
+            let of_arch = set(&format!("KERNLAB_QEMU_{}", arch.facts().name.to_uppercase()));
+            let of_host = || set("KERNLAB_QEMU").filter(|_| arch == Architecture::host());
+            Some((arch, of_arch.or_else(of_host)?))
+        };
         Machine {
             path: env::split_paths(&path).collect(),
             clang: set("CLANG"),
-            qemu: set("KERNLAB_QEMU"),
+            qemu: Architecture::value_variants().iter().filter_map(qemu).collect(),
             workspace: workspace::root(),
         }
+    }
+
+    /// The emulator that the user chose for an architecture.
+    pub(crate) fn qemu(&self, arch: Architecture) -> Option<&str> {
+        let chosen = self.qemu.iter().find(|(of, _)| *of == arch);
+        chosen.map(|(_, path)| path.as_str())
     }
 
     /// The program that a shell would run for this name, or the one at this path.

@@ -1,7 +1,10 @@
 //! What a machine must have, how to detect it, and where to get it.
 
+mod of_architecture;
+
 use clap::ValueEnum;
 
+use self::of_architecture::OfArchitecture;
 use super::{
     archive::Archive,
     detect::{self, Detection},
@@ -188,121 +191,12 @@ pub(crate) fn of(
 /// What some machine needs for some purpose.
 #[cfg(test)]
 pub(crate) fn all() -> impl Iterator<Item = &'static Requirement> {
-    let of_architectures = [&X86_64, &AARCH64].into_iter();
-    let of_architectures =
-        of_architectures.flat_map(|of| [&of.own_qemu].into_iter().chain(&of.foreign));
-    of_architectures.chain(ON_EVERY_MACHINE)
+    let of_architecture = |&arch: &Architecture| {
+        let of = OfArchitecture::of(arch);
+        [&of.own_qemu].into_iter().chain(&of.foreign)
+    };
+    Architecture::value_variants().iter().flat_map(of_architecture).chain(ON_EVERY_MACHINE)
 }
-
-/// What guests of an architecture need.
-struct OfArchitecture {
-    /// On a machine of this architecture.
-    own_qemu: Requirement,
-    /// On a machine of another one.
-    foreign: [Requirement; 3],
-}
-
-impl OfArchitecture {
-    fn of(arch: Architecture) -> &'static Self {
-        match arch {
-            Architecture::X86_64 => &X86_64,
-            Architecture::Aarch64 => &AARCH64,
-        }
-    }
-}
-
-const QEMU_FOR_X86_64: Packages = Packages {
-    apt: &["qemu-system-x86"],
-    dnf: &["qemu-system-x86-core"],
-    pacman: &["qemu-system-x86"],
-};
-const QEMU_FOR_ARM64: Packages = Packages {
-    apt: &["qemu-system-arm"],
-    dnf: &["qemu-system-aarch64-core"],
-    pacman: &["qemu-system-aarch64"],
-};
-
-static X86_64: OfArchitecture = OfArchitecture {
-    own_qemu: Requirement {
-        name: "QEMU for x86-64",
-        why: "boots the kernels",
-        purpose: Purpose::Work,
-        origin: Origin::Packages(QEMU_FOR_X86_64),
-        detect: |machine| detect::own_qemu(machine, Architecture::X86_64),
-    },
-    foreign: [
-        Requirement {
-            name: "QEMU for x86-64",
-            why: "boots kernels of x86-64",
-            purpose: Purpose::Foreign,
-            origin: Origin::Packages(QEMU_FOR_X86_64),
-            detect: |machine| detect::qemu(machine, Architecture::X86_64),
-        },
-        Requirement {
-            name: "C compiler for x86-64",
-            why: "links the programs of x86-64's guests, and compiles libbpf for them",
-            purpose: Purpose::Foreign,
-            origin: Origin::Packages(Packages {
-                apt: &["gcc-x86-64-linux-gnu", "libc6-dev-amd64-cross"],
-                dnf: &["gcc-x86_64-linux-gnu"],
-                pacman: &["x86_64-linux-gnu-gcc"],
-            }),
-            detect: |machine| detect::cross_compiler(machine, Architecture::X86_64, "ar"),
-        },
-        Requirement {
-            name: "gcc for x86-64",
-            why: "compiles kernels for x86-64",
-            purpose: Purpose::BuildForeign,
-            origin: Origin::Packages(Packages {
-                apt: &["gcc-x86-64-linux-gnu"],
-                dnf: &["gcc-x86_64-linux-gnu"],
-                pacman: &["x86_64-linux-gnu-gcc"],
-            }),
-            detect: |machine| detect::cross_compiler(machine, Architecture::X86_64, "ld"),
-        },
-    ],
-};
-
-static AARCH64: OfArchitecture = OfArchitecture {
-    own_qemu: Requirement {
-        name: "QEMU for arm64",
-        why: "boots the kernels",
-        purpose: Purpose::Work,
-        origin: Origin::Packages(QEMU_FOR_ARM64),
-        detect: |machine| detect::own_qemu(machine, Architecture::Aarch64),
-    },
-    foreign: [
-        Requirement {
-            name: "QEMU for arm64",
-            why: "boots kernels of arm64",
-            purpose: Purpose::Foreign,
-            origin: Origin::Packages(QEMU_FOR_ARM64),
-            detect: |machine| detect::qemu(machine, Architecture::Aarch64),
-        },
-        Requirement {
-            name: "C compiler for arm64",
-            why: "links the programs of arm64's guests, and compiles libbpf for them",
-            purpose: Purpose::Foreign,
-            origin: Origin::Packages(Packages {
-                apt: &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"],
-                dnf: &["gcc-aarch64-linux-gnu"],
-                pacman: &["aarch64-linux-gnu-gcc"],
-            }),
-            detect: |machine| detect::cross_compiler(machine, Architecture::Aarch64, "ar"),
-        },
-        Requirement {
-            name: "gcc for arm64",
-            why: "compiles kernels for arm64",
-            purpose: Purpose::BuildForeign,
-            origin: Origin::Packages(Packages {
-                apt: &["gcc-aarch64-linux-gnu"],
-                dnf: &["gcc-aarch64-linux-gnu"],
-                pacman: &["aarch64-linux-gnu-gcc"],
-            }),
-            detect: |machine| detect::cross_compiler(machine, Architecture::Aarch64, "ld"),
-        },
-    ],
-};
 
 /// In the order in which they are printed.
 static ON_EVERY_MACHINE: &[Requirement] = &[
