@@ -33,7 +33,7 @@ impl BufferKind {
                 "the kernel has no ring buffer (BPF_MAP_TYPE_RINGBUF)",
             )),
             (Some(BufferKind::Ring), ProbeResult::CouldNotTell(errno)) => Err(Unsupported::new(
-                Reason::HelperUnavailable,
+                Reason::TrialInconclusive,
                 format!("creating a ring buffer failed with errno {errno}: there may be none"),
             )),
         }

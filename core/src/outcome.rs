@@ -117,6 +117,8 @@ pub enum Reason {
     MissingConfig,
     /// The plan depends on something of the kernel that the tracer did not look for.
     FactNotGathered,
+    /// A trial of what the kernel has went wrong, so that nothing is known of it.
+    TrialInconclusive,
     /// The verifier refused a program.
     VerifierRejected,
     /// The kernel lacks a BPF helper, map type or program type.

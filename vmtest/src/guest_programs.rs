@@ -53,10 +53,11 @@ pub enum GuestProgramsError {
 }
 
 /// The directory of the programs that run in guests: the given one, or one in the store with the
-/// embedded programs.
+/// embedded programs. It is absolute: cells run in other directories.
 pub fn dir(given: Option<&Path>, store: &Store) -> Result<PathBuf, GuestProgramsError> {
     match given {
-        Some(dir) => Ok(dir.to_owned()),
+        // An empty path stays what it is, and leads nowhere.
+        Some(dir) => Ok(std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned())),
         None if EMBEDDED.is_empty() => Err(GuestProgramsError::None),
         None => unpacked(EMBEDDED, &store.root().join(Part::Guest.name())),
     }
@@ -148,6 +149,14 @@ mod tests {
 
     fn compressed(content: &[u8]) -> Vec<u8> {
         lz4_flex::compress_prepend_size(content)
+    }
+
+    #[test]
+    fn a_relative_directory_is_one_below_this_one() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(root.path().join("store")).unwrap();
+        let found = dir(Some(Path::new("target/guest")), &store).unwrap();
+        assert_eq!(found, std::env::current_dir().unwrap().join("target/guest"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::Reason;
 
 impl Reason {
     /// All reasons, in the order of their declaration.
-    pub const ALL: [Reason; 53] = [
+    pub const ALL: [Reason; 54] = [
         Reason::MissingSymbol,
         Reason::MissingBtf,
         Reason::WrongBtfMode,
@@ -14,6 +14,7 @@ impl Reason {
         Reason::SignatureChanged,
         Reason::MissingConfig,
         Reason::FactNotGathered,
+        Reason::TrialInconclusive,
         Reason::VerifierRejected,
         Reason::HelperUnavailable,
         Reason::AttachRefused,
@@ -82,6 +83,9 @@ impl Reason {
                 "a function exists with other parameters than the tracer can read"
             }
             Reason::MissingConfig => "the kernel was built without an option that the tracer needs",
+            Reason::TrialInconclusive => {
+                "a trial of what the kernel has went wrong: nothing is known of it"
+            }
             Reason::FactNotGathered => {
                 "the tracer's plan depends on something of the kernel that nobody looked for: a \
                  mistake of the lab"

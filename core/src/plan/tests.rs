@@ -82,7 +82,7 @@ fn programs_know_whose_an_address_is(
 #[rstest]
 #[case("sys_write/burst_ring", ProbeResult::Yes, Ok(BufferKind::Ring))]
 #[case("sys_write/burst_ring", ProbeResult::No, Err(Reason::HelperUnavailable))]
-#[case("sys_write/burst_ring", ProbeResult::CouldNotTell(1), Err(Reason::HelperUnavailable))]
+#[case("sys_write/burst_ring", ProbeResult::CouldNotTell(1), Err(Reason::TrialInconclusive))]
 #[case("sys_write/burst_perf", ProbeResult::Yes, Ok(BufferKind::Perf))]
 #[case("sys_write/moved_perf", ProbeResult::Yes, Ok(BufferKind::Perf))]
 #[case("sys_write/moved_thread", ProbeResult::Yes, Ok(BufferKind::Ring))]

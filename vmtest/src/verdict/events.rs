@@ -45,8 +45,8 @@ pub(super) fn judge(scenario: &Scenario, record: &Record, golden: Golden<'_>) ->
                 // The given BTF file is not usable with this kernel, so this cell's kernel is not
                 // available.
                 Reason::ForeignBtf => Outcome::Unavailable,
-                // The kernel may have it: that is our mistake.
-                Reason::FactNotGathered => Outcome::Infra,
+                // The kernel may have it.
+                Reason::FactNotGathered | Reason::TrialInconclusive => Outcome::Infra,
                 _ => Outcome::Unsupported,
             };
             judgement(Verdict::because(outcome, *reason, message.clone()))

@@ -246,10 +246,11 @@ fn two_tasks_of_one_name_are_never_a_pass() {
     assert_eq!((verdict.outcome, verdict.reason), (Outcome::Infra, Some(Reason::WorkloadFailed)));
 }
 
-#[test]
-fn a_fact_that_nobody_looked_for_is_not_missing() {
-    let message = "the plan of newsnoop depends on the tracepoint sys_exit_read".to_owned();
-    let refused = Unsupported { reason: Reason::FactNotGathered, message };
+#[rstest]
+#[case::nobody_looked(Reason::FactNotGathered)]
+#[case::nobody_could_tell(Reason::TrialInconclusive)]
+fn what_is_not_known_is_not_missing(#[case] reason: Reason) {
+    let refused = Unsupported { reason, message: "of the tracepoint sys_exit_read".to_owned() };
     let record = record(Decision::Unsupported(refused), None);
     let verdict = judge(scenario(), &record, Golden::default()).verdict;
     assert_eq!(verdict.outcome, Outcome::Infra, "{}", verdict.message);
