@@ -163,14 +163,18 @@ impl Drop for Traced {
     }
 }
 
-/// Process ids that 16 bits don't hold, from now on. A kernel without CONFIG_CHECKPOINT_RESTORE can't be told
-/// which to use, and goes on with those that it has.
+/// Process ids that 16 bits don't hold, from now on. A kernel without CONFIG_BASE_FULL has none
+/// (`PID_MAX_LIMIT`, include/linux/threads.h), and one without CONFIG_CHECKPOINT_RESTORE can't be told which to
+/// use: they go on with those that they have.
 fn use_high_process_ids() -> io::Result<()> {
     /// More than 4 million is too much for the kernel.
     const HIGHEST: &str = "4194304";
     /// Counts up from here; each half of it is different, and so is each byte.
     const LAST: &str = "1193046";
-    fs::write("/proc/sys/kernel/pid_max", HIGHEST)?;
+    match fs::write("/proc/sys/kernel/pid_max", HIGHEST) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Ok(()),
+        other => other?,
+    }
     match fs::write("/proc/sys/kernel/ns_last_pid", LAST) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
