@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use kernlab_abi::{MAX_BIRTHS, MAX_PENDING, MAX_TOTALS, RING_BYTES};
+use kernlab_abi::{MAX_BIRTHS, MAX_PENDING, MAX_TOTALS, RING_BYTES, SysWriteEvent};
 
 use crate::{
     buffer::BufferKind,
@@ -58,12 +58,13 @@ pub enum Drain {
     AtTheEnd,
 }
 
-/// Bytes that an event of `sys_write` takes in the ring buffer, with its header.
-const RING_RECORD: u64 = 64;
+/// Bytes that an event of `sys_write` takes in the ring buffer, with the eight before each:
+/// `BPF_RINGBUF_HDR_SZ`, include/uapi/linux/bpf.h.
+const RING_RECORD: u64 = size_of::<SysWriteEvent>() as u64 + 8;
 
 /// An event takes 64 bytes in the ring buffer and 72 in a perf buffer. So the 2000 events of a round
 /// fit into the perf buffer of one CPU, and those of all rounds go beyond the end of it, even on two.
-/// 20000 fit into neither the ring nor the perf buffers of a few CPUs. The ring loses as many wherever it is:
+/// 20000 fit into neither the ring nor the perf buffers of a few CPUs. The ring loses as many on every kernel:
 /// all that [`RING_BYTES`] have no room for, less one byte that always stays free.
 ///
 /// Maps of state are filled to their last entry, and one more.

@@ -117,7 +117,7 @@ pub enum Reason {
     MissingConfig,
     /// The plan depends on something of the kernel that the tracer did not look for.
     FactNotGathered,
-    /// A trial of what the kernel has went wrong, so that nothing is known of it.
+    /// The lab tried whether the kernel has something, and could not tell.
     TrialInconclusive,
     /// The verifier refused a program.
     VerifierRejected,
@@ -136,7 +136,7 @@ pub enum Reason {
     /// Events that the programs counted did not arrive, more are counted as lost than are missing, or the
     /// kernel skipped runs of the programs.
     EventsLost,
-    /// An event waited in its buffer, and nothing woke the tracer to read it.
+    /// An event did not reach the tracer while the workload ran: nothing woke it, or it woke and found none.
     EventsLate,
     /// The tracer left entries behind in a map that must be empty at the end, or programs in the kernel.
     StateLeftBehind,

@@ -163,9 +163,9 @@ impl Drop for Traced {
     }
 }
 
-/// Process ids that 16 bits don't hold, from now on. A kernel without CONFIG_BASE_FULL has none
-/// (`PID_MAX_LIMIT`, include/linux/threads.h), and one without CONFIG_CHECKPOINT_RESTORE can't be told which to
-/// use: they go on with those that they have.
+/// Process ids that 16 bits don't hold, from now on. A kernel without CONFIG_BASE_FULL has too few
+/// for that (`PID_MAX_LIMIT`, include/linux/threads.h), and one without CONFIG_CHECKPOINT_RESTORE can't be told
+/// which to use: they go on with those that they have.
 fn use_high_process_ids() -> io::Result<()> {
     /// More than 4 million is too much for the kernel.
     const HIGHEST: &str = "4194304";

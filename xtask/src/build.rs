@@ -6,7 +6,7 @@ use std::{
     fs,
     io::{self, IsTerminal as _},
     os::unix::{fs::symlink, process::CommandExt as _},
-    path::{Path, PathBuf},
+    path::{self, Path, PathBuf},
     process::Command,
     time::Duration,
 };
@@ -43,10 +43,10 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct GuestPrograms(PathBuf);
 
 impl GuestPrograms {
-    /// Those that the environment names, if it does.
+    /// Those that the environment names, if it does. What uses them may run in another directory.
     pub(crate) fn given() -> Option<Self> {
         let dir = env::var_os(GUEST_VARIABLE).filter(|dir| !dir.is_empty())?;
-        Some(GuestPrograms(dir.into()))
+        Some(GuestPrograms(path::absolute(dir).ok()?))
     }
 
     /// Builds those for guests of the other architecture as well, and puts them into a directory of their own

@@ -54,7 +54,7 @@ pub(crate) struct Args {
     /// Try this many of each part, chosen at random; all of them, without it.
     #[arg(long, value_name = "N")]
     sample: Option<NonZeroUsize>,
-    /// Try only this part of each, such as 1/4 to 4/4, which are all of them. It is the seed that divides.
+    /// Try only one part of each, such as 1/4. The parts of one seed, 1/4 to 4/4, are all mutants.
     #[arg(long, value_name = "PART/OF", requires = "seed", conflicts_with = "sample")]
     partition: Option<Partition>,
     /// Choose, and divide, as this seed does.
@@ -123,7 +123,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
     fs::write(&path, serde_json::to_vec_pretty(&campaign.report)?)
         .with_context(|| format!("failed to write {}", path.display()))?;
     println!("\n{}report: {}", campaign.report.text(), path.display());
-    Ok(if campaign.report.is_well() { Exit::Success } else { Exit::Failure })
+    Ok(campaign.report.exit())
 }
 
 struct Campaign<'a> {

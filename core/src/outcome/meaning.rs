@@ -84,7 +84,7 @@ impl Reason {
             }
             Reason::MissingConfig => "the kernel was built without an option that the tracer needs",
             Reason::TrialInconclusive => {
-                "a trial of what the kernel has went wrong: nothing is known of it"
+                "the lab tried whether the kernel has something, and could not tell"
             }
             Reason::FactNotGathered => {
                 "the tracer's plan depends on something of the kernel that nobody looked for: a \
@@ -108,7 +108,8 @@ impl Reason {
                  missing, or the kernel skipped runs of the programs"
             }
             Reason::EventsLate => {
-                "an event waited in its buffer, and nothing woke the tracer to read it"
+                "an event did not reach the tracer while the workload ran: nothing woke it, or it woke \
+                 and found none"
             }
             Reason::StateLeftBehind => {
                 "the tracer left entries behind in a map that must be empty at the end, or \

@@ -18,7 +18,7 @@ pub(super) const TRACER: Definition = Definition {
     name: "sock_alloc",
     scenarios: &[
         ("families", "sockets of every family and type, by socket(2) and socketpair(2)"),
-        ("rare_families", "the families and types with the largest numbers"),
+        ("rare_families", "families and types with large numbers"),
         ("accept", "connections that are accepted"),
     ],
     wants,
@@ -89,6 +89,8 @@ unsafe impl RawEvent for SockAllocEvent {
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
+
     use super::*;
     use crate::plan::{
         plan,
@@ -103,5 +105,19 @@ mod tests {
         assert_eq!((layout.socket_type, layout.socket_ops, layout.proto_ops_family), (4, 32, 0));
         let refused = plan(scenario("sock_alloc/accept"), &without).unwrap_err();
         assert_eq!(refused.reason, Reason::MissingSymbol);
+    }
+    #[rstest]
+    #[case::all(&["packet_create", "xsk_create"], None)]
+    #[case::no_packet(&["xsk_create"], Some("CONFIG_PACKET"))]
+    #[case::no_xdp(&["packet_create"], Some("CONFIG_XDP_SOCKETS"))]
+    fn rare_families_are_asked_for(#[case] symbols: &[&str], #[case] missing: Option<&str>) {
+        let facts = facts(&[&["sock_alloc_file"], symbols].concat(), socket_btf(516, 514));
+        assert!(plan(scenario("sock_alloc/families"), &facts).is_ok());
+        let refused = plan(scenario("sock_alloc/rare_families"), &facts).err();
+        assert_eq!(refused.is_some(), missing.is_some());
+        if let (Some(refused), Some(missing)) = (refused, missing) {
+            assert_eq!(refused.reason, Reason::MissingConfig);
+            assert!(refused.to_string().contains(missing), "{refused}");
+        }
     }
 }

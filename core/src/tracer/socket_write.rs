@@ -98,7 +98,7 @@ fn attach(
     config: &mut ProgramConfig,
 ) -> Result<Vec<AttachPoint>, Unsupported> {
     if scenario.name == "mptcp" && !facts.has_symbol(MPTCP) {
-        let message = "there are no sockets of this protocol: CONFIG_MPTCP, from 5.6 on";
+        let message = "there are no sockets of this protocol: CONFIG_MPTCP";
         return Err(Unsupported::new(Reason::MissingConfig, message));
     }
     let attach = attach_points(scenario, facts)?;

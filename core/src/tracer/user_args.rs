@@ -21,7 +21,7 @@ pub(super) const TRACER: Definition = Definition {
         ("ten_ints", "a function with 10 arguments, more than registers hold on any architecture"),
         ("mixed_types", "10 arguments of every width, with and without a sign, and pointers"),
         ("two_at_once", "threads inside of the function at the same time, and one that dies there"),
-        ("recursive", "a function that calls itself, and is left by none but its own return"),
+        ("recursive", "calls of a function inside of calls of the same, by one thread"),
         ("full_pending", "one more thread inside of the function than there is room for"),
     ],
     wants: Wants::default,

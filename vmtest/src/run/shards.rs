@@ -1,4 +1,4 @@
-//! Splits a run across several machines.
+//! Assigns kernels to machines.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -65,7 +65,7 @@ pub(super) fn all(root: &Path) -> Result<Vec<ProgramMutant>> {
         names.sort();
         let ends: &[&str] = if language == Language::C { &[".c", ".h"] } else { &[".rs"] };
         names.retain(|name| ends.iter().any(|end| name.ends_with(end)));
-        // They are compiled for x86-64.
+        // Mutants are compiled for x86-64 only.
         names.retain(|name| !name.contains("aarch64"));
         for name in names {
             let file = format!("{dir}/{name}");

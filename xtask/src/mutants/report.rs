@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use kernlab_cli::Exit;
 use serde::Serialize;
 
 use super::{Verdict, explanations_file};
@@ -114,10 +115,16 @@ impl Part {
 }
 
 impl Report {
-    /// Is every mutant that was tried noticed or explained, and every explanation of one that exists?
-    pub(super) fn is_well(&self) -> bool {
-        let is_well = |part: &Part| part.survivors.is_empty() && part.not_judged.is_empty();
-        self.stale.is_empty() && self.parts.iter().all(is_well)
+    /// Whether every mutant that was tried is noticed or explained, and every explanation is of one that
+    /// exists.
+    pub(super) fn exit(&self) -> Exit {
+        if !self.stale.is_empty() || self.parts.iter().any(|part| !part.survivors.is_empty()) {
+            return Exit::Failure;
+        }
+        match self.parts.iter().all(|part| part.not_judged.is_empty()) {
+            true => Exit::Success,
+            false => Exit::Infrastructure,
+        }
     }
 
     /// The whole, for a terminal.
@@ -172,24 +179,25 @@ mod tests {
                         were not judged\n  survived: a.c:3: sign: a => b\n";
         assert!(text.starts_with(expected), "{text}");
         assert!(text.contains("not judged: a.c:6: a => b: no guest"), "{text}");
-        assert!(!report.is_well());
+        assert_eq!(report.exit(), Exit::Failure);
     }
 
     #[test]
     fn what_is_explained_is_well_and_what_is_stale_is_not() {
         let mut report = report(part(&[Verdict::Survived], Some("so")));
-        assert!(report.is_well());
+        assert_eq!(report.exit(), Exit::Success);
         assert!(report.text().contains(" 1 are explained"), "{}", report.text());
         report.stale.push("a.c: b => c".to_owned());
-        assert!(!report.is_well());
+        assert_eq!(report.exit(), Exit::Failure);
         assert!(report.text().contains("explains a mutant that does not exist: a.c: b => c"));
     }
 
     #[test]
-    fn what_was_not_judged_is_not_well() {
+    fn what_was_not_judged_is_not_known() {
         let verdict = [Verdict::NotJudged("no guest".to_owned())];
-        assert!(!report(part(&verdict, None)).is_well());
-        assert!(report(part(&verdict, Some("no kernel of the lab loads it"))).is_well());
+        assert_eq!(report(part(&verdict, None)).exit(), Exit::Infrastructure);
+        let explained = report(part(&verdict, Some("no kernel of the lab loads it")));
+        assert_eq!(explained.exit(), Exit::Success);
     }
 
     #[test]

@@ -78,7 +78,10 @@ int create_allowed(void *ctx)
 	return 0;
 }
 
-/* The same, where another program tells of most files: a loss is counted there. */
+/*
+ * The same, where open_created and create_enter tell of most files, and count what is lost. What is lost of a
+ * file system that creates files itself (atomic_open) is not counted.
+ */
 SEC("kprobe")
 int create_announced(void *ctx)
 {

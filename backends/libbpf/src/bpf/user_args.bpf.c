@@ -4,7 +4,7 @@
  *
  * Programs on probes in user space can be preempted, and since 6.13 those that need 64 bytes of stack share
  * one with every other program of their kind on the same CPU (bpf_enable_priv_stack, kernel/bpf/verifier.c):
- * the next thread's call would overwrite this one's. So an event is built in the thread's own entry.
+ * the next thread's call would overwrite this one's. So an event is built in the call's own entry.
  */
 #include "arch.h"
 

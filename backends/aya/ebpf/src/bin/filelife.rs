@@ -78,7 +78,8 @@ fn create_allowed(context: ProbeContext) -> Option<()> {
     Some(())
 }
 
-/// The same, where another program tells of most files: a loss is counted there.
+/// The same, where `open_created` and `create_enter` tell of most files, and count what is lost. What is
+/// lost of a file system that creates files itself (`atomic_open`) is not counted.
 #[kprobe]
 fn create_announced(context: ProbeContext) -> Option<()> {
     let reader = FileReader::new(TracedThread::current()?.config);
