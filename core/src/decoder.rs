@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use kernlab_abi::READ_LEN;
+
 use crate::scenario::{Scenario, Tracer};
 
 /// Why bytes from a buffer are not an event.
@@ -26,6 +28,9 @@ pub enum DecodeError {
     /// A read with an outcome that there isn't.
     #[error("{0} is not the outcome of a read")]
     ReadOutcome(u32),
+    /// Bytes of an address that was refused.
+    #[error("{} was read where nothing could be read", .0.escape_ascii())]
+    RefusedRead([u8; READ_LEN]),
 }
 
 /// Turns the bytes of a session into events.

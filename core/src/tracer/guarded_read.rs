@@ -1,7 +1,8 @@
 //! `guarded_read`: reads of kernel memory at addresses that can't be trusted.
 
 use kernlab_abi::{
-    EventHeader, ProgramConfig, READ_DONE, READ_REFUSED_BY_GUARD, READ_REFUSED_BY_KERNEL, ReadEvent,
+    EventHeader, ProgramConfig, READ_DONE, READ_LEN, READ_REFUSED_BY_GUARD, READ_REFUSED_BY_KERNEL,
+    ReadEvent,
 };
 
 use super::definition::{Definition, EventType, RawEvent, Wants, on_system_calls};
@@ -64,6 +65,9 @@ unsafe impl RawEvent for ReadEvent {
     fn action(&self, _: &Decoder<'_>) -> Result<Action, DecodeError> {
         let outcome = match self.outcome {
             READ_DONE => ReadOutcome::Read(self.bytes.escape_ascii().to_string()),
+            READ_REFUSED_BY_GUARD | READ_REFUSED_BY_KERNEL if self.bytes != [0; READ_LEN] => {
+                return Err(DecodeError::RefusedRead(self.bytes));
+            }
             READ_REFUSED_BY_GUARD => ReadOutcome::RefusedByGuard,
             READ_REFUSED_BY_KERNEL => ReadOutcome::RefusedByKernel,
             other => return Err(DecodeError::ReadOutcome(other)),
@@ -82,15 +86,17 @@ mod tests {
     };
 
     #[rstest]
-    #[case(0, Ok(ReadOutcome::Read("Linux\\x00ve".to_owned())))]
-    #[case(1, Ok(ReadOutcome::RefusedByGuard))]
-    #[case(2, Ok(ReadOutcome::RefusedByKernel))]
-    #[case(3, Err(DecodeError::ReadOutcome(3)))]
+    #[case(0, *b"Linux\0ve", Ok(ReadOutcome::Read("Linux\\x00ve".to_owned())))]
+    #[case(1, [0; 8], Ok(ReadOutcome::RefusedByGuard))]
+    #[case(2, [0; 8], Ok(ReadOutcome::RefusedByKernel))]
+    #[case(1, *b"Linux\0ve", Err(DecodeError::RefusedRead(*b"Linux\0ve")))]
+    #[case(2, *b"Linux\0ve", Err(DecodeError::RefusedRead(*b"Linux\0ve")))]
+    #[case(3, [0; 8], Err(DecodeError::ReadOutcome(3)))]
     fn an_outcome_is_read_or_refused(
         #[case] outcome: u32,
+        #[case] bytes: [u8; READ_LEN],
         #[case] expected: Result<ReadOutcome, DecodeError>,
     ) {
-        let bytes = *b"Linux\0ve";
         let event = ReadEvent { header: header(), address: 5, bytes, outcome, reserved: 0 };
         let action = decoded("guarded_read/hostile_pointers", &event);
         assert_eq!(action, expected.map(|outcome| Action::Read { address: 5, outcome }));
