@@ -65,7 +65,7 @@ const RING_RECORD: u64 = size_of::<SysWriteEvent>() as u64 + 8;
 /// An event takes 64 bytes in the ring buffer and 72 in a perf buffer. So the 2000 events of a round
 /// fit into the perf buffer of one CPU, and those of all rounds go beyond the end of it, even on two.
 /// 20000 fit into neither the ring nor the perf buffers of a few CPUs. The ring loses as many on every kernel:
-/// all that [`RING_BYTES`] have no room for, less one byte that always stays free.
+/// those that find no room in [`RING_BYTES`], of which one byte always stays free.
 ///
 /// Maps of state are filled to their last entry, and one more.
 static BURSTS: [Burst; 11] = [
