@@ -66,6 +66,9 @@ pub(crate) struct Args {
     /// Only mutants whose file, or whose text, contains this.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+    /// Only mutants that mutants.toml does not explain.
+    #[arg(long)]
+    unexplained: bool,
     /// List the mutants, and run none.
     #[arg(long)]
     list: bool,
@@ -219,7 +222,9 @@ impl Campaign<'_> {
     }
 
     fn is_wanted(&self, file: &str, text: &str) -> bool {
-        self.args.only.as_deref().is_none_or(|only| file.contains(only) || text.contains(only))
+        let is_named =
+            self.args.only.as_deref().is_none_or(|only| file.contains(only) || text.contains(only));
+        is_named && !(self.args.unexplained && self.explanations.why(file, text).is_some())
     }
 
     /// As many as are asked for, in an order of chance, so that a run that ends early is a sample too.

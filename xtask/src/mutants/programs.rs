@@ -146,10 +146,13 @@ struct Judged {
 
 /// What came of running cells with an object.
 enum Noticed {
-    By(String),
+    By { cell: String, reason: String },
     ByNone,
     NotJudged(String),
 }
+
+/// Backend, tracer and variant of an object.
+type Key = (Language, String, Variant);
 
 /// Runs mutants of programs.
 pub(super) struct Programs {
@@ -160,8 +163,8 @@ pub(super) struct Programs {
     guest: String,
     scenarios: Vec<String>,
     rust: RustPrograms,
-    /// The cells that pass with an unbroken object, by backend, tracer and variant.
-    passing: BTreeMap<(Language, String, Variant), Vec<String>>,
+    /// The cells that pass with an unbroken object, in the order in which a mutant is shown to them.
+    passing: BTreeMap<Key, Vec<String>>,
     /// What the C programs are without a mutation, by `TRACER.VARIANT`.
     plain: BTreeMap<String, Vec<u8>>,
 }
@@ -226,7 +229,11 @@ impl Programs {
             let cells = self.passing(of.language, &tracer, variant)?;
             any_ran |= !cells.is_empty();
             match self.notice(&object, &cells)? {
-                Noticed::By(cell) => return Ok(Verdict::Killed(cell)),
+                Noticed::By { cell, reason } => {
+                    let verdict = Verdict::Killed(format!("{cell} ({reason})"));
+                    self.run_first((of.language, tracer, variant), &cell);
+                    return Ok(verdict);
+                }
                 Noticed::NotJudged(why) => return Ok(Verdict::NotJudged(why)),
                 Noticed::ByNone => {}
             }
@@ -374,6 +381,15 @@ impl Programs {
         Ok(passing)
     }
 
+    /// Shows the next mutant of such an object to this cell first: one that noticed a mutant notices others.
+    fn run_first(&mut self, of: Key, cell: &str) {
+        if let Some(cells) = self.passing.get_mut(&of)
+            && let Some(at) = cells.iter().position(|it| it == cell)
+        {
+            cells[..=at].rotate_right(1);
+        }
+    }
+
     /// Runs the cells until one does not pass. One about which nothing can be said is tried again.
     fn notice(&self, object: &Path, cells: &[String]) -> Result<Noticed> {
         let mut from = 0;
@@ -390,8 +406,8 @@ impl Programs {
                     return Ok(Noticed::NotJudged(last.message.clone()));
                 }
                 outcome => {
-                    let reason = last.reason.as_deref().unwrap_or(outcome);
-                    return Ok(Noticed::By(format!("{} ({reason})", last.cell)));
+                    let reason = last.reason.as_deref().unwrap_or(outcome).to_owned();
+                    return Ok(Noticed::By { cell: last.cell.clone(), reason });
                 }
             }
         }
