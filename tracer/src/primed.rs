@@ -206,9 +206,68 @@ fn all_functions_asked() -> Vec<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use kernlab_abi::ProgramConfig;
+    use kernlab_core::{
+        backend::BackendError,
+        outcome::Reason,
+        plan::{BufferKind, ReadHelper, TypeSource},
+    };
     use rstest::rstest;
 
     use super::*;
+
+    /// Loads nothing. What was loaded ahead by a backend is told by its name.
+    struct Nothing(BackendKind);
+
+    impl Backend for Nothing {
+        fn kind(&self) -> BackendKind {
+            self.0
+        }
+
+        fn load(&self, _: &ProbePlan) -> Result<Box<dyn backend::Programs>, BackendError> {
+            panic!("it was loaded ahead")
+        }
+    }
+
+    impl backend::Programs for Nothing {
+        fn attach(
+            self: Box<Self>,
+            _: &ProbePlan,
+        ) -> Result<Box<dyn backend::Session>, BackendError> {
+            let (stage, reason) = (self.0.to_string(), Reason::AttachRefused);
+            Err(BackendError { stage, reason, verifier_log: None, source: None })
+        }
+    }
+
+    #[test]
+    fn what_is_loaded_ahead_is_of_the_backend_that_asks() {
+        let plan = ProbePlan {
+            tracer: Tracer::by_name("sys_write").unwrap(),
+            attach: Vec::new(),
+            buffer: BufferKind::Ring,
+            read: ReadHelper::Split,
+            types: TypeSource::Layout,
+            btf_file: None,
+            config: ProgramConfig::default(),
+        };
+        let ahead = |backend| {
+            let (programs, own) = (Box::new(Nothing(backend)), Loaded::default());
+            Ahead { backend, plan: plan.clone(), programs, own }
+        };
+        let mut primed = PrimedTracer {
+            facts: None,
+            found: None,
+            workload: None,
+            planned: Vec::new(),
+            ahead: [BackendKind::Aya, BackendKind::Libbpf].map(ahead).into(),
+            loaded: Loaded::default(),
+        };
+        for backend in [BackendKind::Libbpf, BackendKind::Aya] {
+            let programs = primed.programs(&Nothing(backend), &plan).ok().unwrap();
+            let told = programs.loaded.attach(&plan).err().unwrap();
+            assert_eq!(told.stage, backend.to_string());
+        }
+    }
 
     #[rstest]
     #[case("aya/sys_write", Ok((BackendKind::Aya, "sys_write")))]

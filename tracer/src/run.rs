@@ -212,11 +212,12 @@ fn trace(
         };
         let changed = events::wait(buffer, workload.changes()).map_err(&tracer_died)?;
         let done = changed && workload.is_done().map_err(&workload_failed)?;
-        session.consume(&mut keep)?;
         rounds_left -= u64::from(done);
         if rounds_left == 0 {
+            // The session hands over the last events when it ends.
             break;
         }
+        session.consume(&mut keep)?;
         if done {
             workload = workload.paused().release().map_err(&workload_failed)?;
         }
@@ -226,6 +227,12 @@ fn trace(
     let skipped: Result<Vec<u64>, _> =
         session.programs().into_iter().map(bpf::skipped_runs).collect();
     let skipped = skipped.context("counting skipped runs").map_err(&tracer_died)?.iter().sum();
+    // What must be gone at the end is known to be there now.
+    let own = session.programs().len() as u64;
+    let known = others.since().context("listing programs").map_err(&tracer_died)?;
+    if known < own {
+        return Err(tracer_died(anyhow!("{own} programs are loaded, and {known} are known to be")));
+    }
     let tally = session.finish(&mut keep)?;
     let ground_truth = workload.ground_truth().map_err(&workload_failed)?;
     let still_loaded = others.remaining().context("listing programs").map_err(&tracer_died)?;

@@ -51,3 +51,21 @@ pub(crate) fn bytes_of_config(config: &ProgramConfig) -> &[u8] {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_is_the_one_that_is_asked_for() {
+        for (buffer, types, name) in [
+            (BufferKind::Ring, TypeSource::Core, "inotify.ring.core"),
+            (BufferKind::Ring, TypeSource::Layout, "inotify.ring.layout"),
+            (BufferKind::Perf, TypeSource::Layout, "inotify.perf.layout"),
+        ] {
+            let object = embedded(Tracer::by_name("inotify").unwrap(), buffer, types);
+            let named = embedded_objects().filter(|(_, other)| *other == object);
+            assert_eq!(named.map(|(name, _)| name).collect::<Vec<_>>(), [name]);
+        }
+    }
+}

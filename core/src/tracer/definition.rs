@@ -174,15 +174,30 @@ pub(super) fn on_system_calls<'a>(
 
 /// Refuses a scenario that fills the map of calls under way, where their ends are seen by return probes: those
 /// see only as many returns at a time as the kernel has instances for, on every kernel some ten
-/// (`kretprobe.maxactive`, kernel/kprobes.c), so that the map never is full.
+/// (`kretprobe.maxactive`, kernel/kprobes.c), and the ends of all others would go unseen.
 pub(super) fn sees_many_returns(scenario: &Scenario) -> Result<(), Unsupported> {
     if scenario.name != "full_pending" {
         return Ok(());
     }
     Err(Unsupported::new(
         Reason::HelperUnavailable,
-        "return probes see no more than some ten calls at a time, which don't fill a map",
+        "return probes see the ends of no more than some ten calls at a time, and the map holds more",
     ))
+}
+
+/// Refuses the scenario about unseen ends where they are seen by tracepoints, since the kernel lacks a function
+/// for return probes: none goes unseen.
+pub(super) fn sees_every_end(scenario: &Scenario) -> Result<(), Unsupported> {
+    if !wants_return_probes(scenario) {
+        return Ok(());
+    }
+    let message = "the kernel lacks a function for return probes, whose ends could go unseen";
+    Err(Unsupported::new(Reason::MissingSymbol, message))
+}
+
+/// Is the scenario about ends that return probes don't see?
+pub(super) fn wants_return_probes(scenario: &Scenario) -> bool {
+    scenario.name == "unseen_end"
 }
 
 /// On a kernel with this symbol, programs on syscall tracepoints can be preempted
@@ -205,7 +220,12 @@ pub(super) const SKIPS: [&str; 2] = [FAULTABLE, SLEEPING_LOCKS];
 /// which each CPU has one (each task from 6.11 on, commit 0d40a6d83e3e). Without it `perf_syscall_enter` and
 /// `perf_syscall_exit` return before they call programs, and count nothing (kernel/trace/trace_syscalls.c).
 /// Programs on kprobes are called without it (`kprobe_perf_func`, kernel/trace/trace_kprobe.c).
+///
+/// The scenario about ends that are not seen wants return probes, whatever the kernel does.
 pub(super) fn skips_on_tracepoints(scenario: &Scenario, facts: &KernelFacts) -> bool {
+    if wants_return_probes(scenario) {
+        return true;
+    }
     let is_perf = matches!(BufferKind::of(scenario, facts), Ok(BufferKind::Perf));
     facts.has_symbol(FAULTABLE) || (is_perf && facts.has_symbol(SLEEPING_LOCKS))
 }

@@ -22,6 +22,11 @@ pub(super) const TRACER: Definition = Definition {
         ("mknod", "mknod(2), which creates files and other things"),
         ("two_at_once", "two threads inside of unlink(2) at the same time, after long lives"),
         ("full_births", "one more file that lives than there is room for"),
+        (
+            "full_pending",
+            "one more unlink whose end the kernel doesn't show than there is room for",
+        ),
+        ("unseen_end", "an unlink whose end the kernel doesn't show: it is counted as lost"),
     ],
     wants,
     attach,
@@ -47,8 +52,8 @@ const END: &str = "vfs_unlink";
 /// constant that no table of the kernel lists. RHEL 8 has neither.
 const CREATED_SINCE: &str = "alloc_file_clone";
 
-/// What stops a thread until user space has given it a page: fs/userfaultfd.c. By that, the workload of
-/// `two_at_once` holds threads inside of unlink(2).
+/// What stops a thread until user space has given it a page: fs/userfaultfd.c. By that, workloads hold
+/// threads inside of unlink(2).
 const HOLDS_THREADS: &str = "handle_userfault";
 
 /// What an open file tells of its name.
@@ -86,7 +91,8 @@ fn attach(
     facts: &KernelFacts,
     config: &mut ProgramConfig,
 ) -> Result<Vec<AttachPoint>, Unsupported> {
-    if scenario.name == "two_at_once" && !facts.has_symbol(HOLDS_THREADS) {
+    let holds_threads = matches!(scenario.name, "two_at_once" | "full_pending" | "unseen_end");
+    if holds_threads && !facts.has_symbol(HOLDS_THREADS) {
         let message = "the workload has no userfaultfd(2) to hold threads with: CONFIG_USERFAULTFD";
         return Err(Unsupported::new(Reason::MissingConfig, message));
     }

@@ -4,7 +4,7 @@ use kernlab_abi::{EventHeader, FileTotals, KIND_MASK, ProgramConfig};
 
 use super::definition::{
     Definition, EventType, FAULTABLE, LayoutField, RawEvent, Wants, lay_out, names,
-    on_system_calls, sees_many_returns,
+    on_system_calls, sees_many_returns, wants_return_probes,
 };
 use crate::{
     attach::{AttachPoint, kprobe, kretprobe},
@@ -25,6 +25,7 @@ pub(super) const TRACER: Definition = Definition {
             "two threads inside of write(2) at the same time, and counts that are high",
         ),
         ("full_pending", "one more thread inside of write(2) than there is room for"),
+        ("unseen_end", "a write whose end the kernel doesn't show: it is counted as lost"),
         ("full_totals", "one more file written to than there is room for"),
     ],
     wants,
@@ -91,7 +92,7 @@ fn attach(
 }
 
 fn ends(scenario: &Scenario, facts: &KernelFacts) -> Result<Vec<AttachPoint>, Unsupported> {
-    if facts.has_symbol(FAULTABLE) {
+    if facts.has_symbol(FAULTABLE) || wants_return_probes(scenario) {
         sees_many_returns(scenario)?;
         return Ok(TRANSFERS.map(|(program, function)| kretprobe(program, function)).to_vec());
     }

@@ -29,6 +29,8 @@ pub(super) const TRACER: Definition = Definition {
         ("two_at_once", "two threads inside of openat(2) at the same time"),
         ("high_fd", "descriptors and flags that 16 bits don't hold"),
         ("full_pending", "one more thread inside of openat(2) than there is room for"),
+        ("live_ring", "large events that must wake their reader while the workload runs"),
+        ("unseen_end", "a call whose end the kernel doesn't show: it is counted as lost"),
     ],
     wants,
     attach,

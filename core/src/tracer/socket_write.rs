@@ -6,7 +6,7 @@ use kernlab_abi::{ADDRESS_WORDS, EventHeader, ProgramConfig, SocketWriteEvent};
 
 use super::definition::{
     Definition, EventType, LayoutField, RawEvent, SKIPS, Wants, lay_out, names, on_system_calls,
-    sees_many_returns, skips_on_tracepoints,
+    sees_every_end, sees_many_returns, skips_on_tracepoints,
 };
 use crate::{
     arch::WRITING_CALLS,
@@ -29,7 +29,7 @@ pub(super) const TRACER: Definition = Definition {
         ("mptcp", "Multipath TCP, whose number 8 bits don't hold"),
         ("udp4", "UDP over IPv4, to a peer and to others"),
         ("udp6", "UDP over IPv6"),
-        ("unix", "Unix sockets, which have no addresses to report"),
+        ("unix", "sockets of Unix and of netlink, which have no addresses to report"),
         ("not_a_socket", "writes to everything but sockets: no event"),
         ("dup_and_passed_fd", "one socket under many descriptors, duplicated and passed on"),
         ("high_fd", "descriptors in tables that have grown"),
@@ -39,6 +39,7 @@ pub(super) const TRACER: Definition = Definition {
             "two threads inside of write(2) at the same time, one at a high descriptor",
         ),
         ("full_pending", "one more thread inside of write(2) than there is room for"),
+        ("unseen_end", "a write whose end the kernel doesn't show: it is counted as lost"),
     ],
     wants,
     attach,
@@ -123,6 +124,7 @@ fn attach_points(
         let returns = functions.map(|function| kretprobe("socket_write_return", function));
         return Ok([entries, returns].concat());
     }
+    sees_every_end(scenario)?;
     let program = |name: &str| match name.starts_with("sys_enter") {
         true => "socket_write_enter",
         false => "socket_write_exit",

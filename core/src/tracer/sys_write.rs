@@ -3,8 +3,8 @@
 use kernlab_abi::{EventHeader, ProgramConfig, SysWriteEvent};
 
 use super::definition::{
-    Definition, EventType, RawEvent, SKIPS, Wants, on_system_calls, sees_many_returns,
-    skips_on_tracepoints,
+    Definition, EventType, RawEvent, SKIPS, Wants, on_system_calls, sees_every_end,
+    sees_many_returns, skips_on_tracepoints,
 };
 use crate::{
     attach::{AttachPoint, kprobe, kretprobe},
@@ -34,6 +34,7 @@ pub(super) const TRACER: Definition = Definition {
         ("live_perf", "the same through a perf buffer"),
         ("killed_inside", "threads that are killed inside of write(2), by an exec"),
         ("full_pending", "one more thread inside of write(2) than there is room for"),
+        ("unseen_end", "a write whose end the kernel doesn't show: it is counted as lost"),
     ],
     wants,
     attach,
@@ -65,6 +66,7 @@ fn attach(
         sees_many_returns(scenario)?;
         return Ok(vec![kprobe("write_entry", KSYS_WRITE), kretprobe("write_return", KSYS_WRITE)]);
     }
+    sees_every_end(scenario)?;
     // The BPF context of a syscall tracepoint has its arguments at 16 on every kernel, whatever the
     // tracepoint's format file says: struct syscall_tp_t, kernel/trace/trace_syscalls.c.
     on_system_calls(TRACEPOINTS.map(|name| (name, name)), facts)

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt, ops::RangeInclusive, path::PathBuf, str::F
 
 pub use kernlab_core::arch::Arch;
 use kernlab_core::{
-    cell::{BackendKind, BtfMode},
+    cell::{BackendKind, BtfMode, Cell},
     scenario::Scenario,
 };
 use serde::{Deserialize, Serialize};
@@ -290,6 +290,15 @@ pub struct Deviation {
     pub warning: Option<String>,
 }
 
+impl Deviation {
+    /// Does it occur in a cell of its kernel?
+    pub fn concerns(&self, cell: &Cell) -> bool {
+        self.scenario == cell.scenario
+            && self.backend.is_none_or(|backend| backend == cell.backend)
+            && self.btf.is_none_or(|btf| btf == cell.btf)
+    }
+}
+
 /// A package repository, signed by keys that are part of the project.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Repository {
@@ -375,6 +384,30 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+
+    #[rstest]
+    #[case::whatever_runs_it(None, None, true)]
+    #[case::its_own(Some(BackendKind::Aya), Some(BtfMode::Masked), true)]
+    #[case::of_the_other_backend(Some(BackendKind::Libbpf), None, false)]
+    #[case::of_another_mode(None, Some(BtfMode::Embedded), false)]
+    fn a_deviation_concerns_what_it_is_limited_to(
+        #[case] backend: Option<BackendKind>,
+        #[case] btf: Option<BtfMode>,
+        #[case] expected: bool,
+    ) {
+        let deviation = Deviation {
+            scenario: Scenario::by_id("sys_write/threads").unwrap(),
+            backend,
+            btf,
+            reason: String::new(),
+            link: String::new(),
+            snapshot: None,
+            warning: None,
+        };
+        let of = |scenario: &str| format!("debian-6.1/masked/aya/{scenario}").parse().unwrap();
+        assert_eq!(deviation.concerns(&of("sys_write/threads")), expected);
+        assert!(!deviation.concerns(&of("sys_write/failed_write")));
+    }
 
     #[rstest]
     #[case("6.1", "6", true)]

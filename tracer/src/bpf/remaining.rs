@@ -14,6 +14,7 @@ use super::{Command, bpf};
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Programs by id: those that are loaded, and in use or attached.
+#[derive(Default)]
 pub(crate) struct Loaded(BTreeSet<u32>);
 
 /// `BPF_PROG_GET_NEXT_ID`'s part of `union bpf_attr`.
@@ -45,13 +46,18 @@ impl Loaded {
         Loaded(self.0.difference(others).copied().collect())
     }
 
+    /// How many have come since.
+    pub(crate) fn since(&self) -> Result<u64, Errno> {
+        let Loaded(now) = Loaded::now()?.without(self);
+        Ok(now.len() as u64)
+    }
+
     /// How many have come since, and stay. The kernel frees a program some time after its last user
     /// is gone (an RCU grace period, a work queue), without notice.
     pub(crate) fn remaining(&self) -> Result<u64, Errno> {
         let deadline = Instant::now() + LOCK_TIMEOUT;
         loop {
-            let Loaded(now) = Loaded::now()?;
-            let remaining = now.difference(&self.0).count() as u64;
+            let remaining = self.since()?;
             if remaining == 0 || Instant::now() >= deadline {
                 return Ok(remaining);
             }

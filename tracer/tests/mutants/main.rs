@@ -79,6 +79,18 @@ fn run(scenario: &str, mutation: Option<(&str, &str, &str)>) -> CellReport {
     Reason::EventsLost,
     ""
 )]
+#[case::leftover_of_the_end(
+    "filelife/create_unlink",
+    ("filelife.bpf.c", "\tbpf_map_delete_elem(&births, &unlink.dentry);", ""),
+    Reason::StateLeftBehind,
+    ""
+)]
+#[case::event_of_another_size(
+    "sys_write/threads",
+    ("sys_write.bpf.c", "emit(ctx, &event, sizeof(event));", "emit(ctx, &event, sizeof(event) - 8);"),
+    Reason::TracerDied,
+    ""
+)]
 #[case::wrong_field_offset(
     "inotify/rename_same_dir",
     ("inotify.bpf.c", "FIELD_OFFSET(config, qstr, name)", "FIELD_OFFSET(config, qstr, name) + 8"),

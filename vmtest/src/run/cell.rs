@@ -32,9 +32,7 @@ use crate::{
     report::CellReport,
     verdict::{self, Findings, Golden, SplatPolicy, Trace},
 };
-use kernlab_kernels::{
-    Archs, Deviation, Entry, Kernels, Observer, Selection, Silent, Unpacked, chain,
-};
+use kernlab_kernels::{Archs, Entry, Kernels, Observer, Selection, Silent, Unpacked, chain};
 
 /// Where the guest has the BPF object to load instead of the embedded one.
 const OBJECT: &str = "/tmp/object.o";
@@ -212,7 +210,7 @@ impl Runner {
         let Gathered { entry, release, trace, mut clock, not_kept } = gathered;
         let prediction = prediction::of_cell(&self.dir, cell).map_err(host_io)?;
         let read = |name: &str| golden::read(&self.snapshots, name).map_err(host_io);
-        let deviation = deviation_of(cell, &entry);
+        let deviation = entry.deviations.iter().find(|deviation| deviation.concerns(cell));
         let deviation_name = deviation.and_then(|deviation| deviation.snapshot.clone());
         let shared_name = golden::shared_name(cell.scenario);
         let shared = read(&shared_name)?;
@@ -410,14 +408,6 @@ impl Runner {
         let timeout = given.unwrap_or(TIMEOUT);
         job.timeout(timeout).grace(GRACE.min(timeout))
     }
-}
-
-fn deviation_of<'a>(cell: &Cell, entry: &'a Entry) -> Option<&'a Deviation> {
-    entry.deviations.iter().find(|deviation| {
-        deviation.scenario == cell.scenario
-            && deviation.backend.is_none_or(|backend| backend == cell.backend)
-            && deviation.btf.is_none_or(|btf| btf == cell.btf)
-    })
 }
 
 /// Measures how long each stage of a cell takes.

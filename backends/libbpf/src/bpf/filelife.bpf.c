@@ -161,14 +161,14 @@ int unlink_enter(void *ctx)
 
 	if (!config)
 		return 0;
+	/* The return of the thread's last unlink was not seen, so that is lost. */
+	if (!bpf_map_delete_elem(&pending, &thread))
+		count_lost(LOST_UNSEEN);
 	unlink.dentry = unlinked_dentry(config, ctx);
 	birth = bpf_map_lookup_elem(&births, &unlink.dentry);
 	if (!birth)
 		return 0;
 	unlink.born = *birth;
-	/* The return of the thread's last unlink was not seen, so that is lost. */
-	if (bpf_map_lookup_elem(&pending, &thread))
-		count_lost(LOST_UNSEEN);
 	if (bpf_map_update_elem(&pending, &thread, &unlink, BPF_ANY))
 		count_lost(LOST_PENDING);
 	return 0;

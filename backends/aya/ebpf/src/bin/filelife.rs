@@ -128,6 +128,10 @@ fn create_enter(context: ProbeContext) -> Option<()> {
 #[kprobe]
 fn unlink_enter(context: ProbeContext) -> Option<()> {
     let thread = TracedThread::current()?;
+    // The return of the thread's last unlink was not seen, so that is lost.
+    if PENDING.remove(thread.pid_tgid).is_ok() {
+        count_lost(LOST_UNSEEN);
+    }
     let config = thread.config;
     let reader = FileReader::new(config);
     let arguments = Arguments::new(&context, reader.memory);
@@ -139,10 +143,6 @@ fn unlink_enter(context: ProbeContext) -> Option<()> {
     };
     // SAFETY: the value is copied at once, and no other thread can unlink this file now.
     let born = unsafe { *BIRTHS.get_ptr(dentry)? };
-    // The return of the thread's last unlink was not seen, so that is lost.
-    if PENDING.get_ptr(thread.pid_tgid).is_some() {
-        count_lost(LOST_UNSEEN);
-    }
     if PENDING.insert(thread.pid_tgid, PendingUnlink { dentry, born }, 0).is_err() {
         count_lost(LOST_PENDING);
     }
