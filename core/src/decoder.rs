@@ -19,6 +19,9 @@ pub enum DecodeError {
         /// The size of the record.
         got: usize,
     },
+    /// A member that programs leave zero has a value.
+    #[error("an event's reserved bytes are {0:#x}")]
+    Reserved(u32),
     /// A rename that is neither half, or both.
     #[error("mask {0:#x} is not one half of a rename")]
     Mask(u32),

@@ -201,7 +201,12 @@ pub fn wanted_types(arch: Arch) -> Wanted {
 
 #[cfg(test)]
 mod tests {
-    use kernlab_abi::{COMM_LEN, EventHeader, SysWriteEvent};
+    use std::mem::offset_of;
+
+    use kernlab_abi::{
+        COMM_LEN, EventHeader, ReadEvent, SockAllocEvent, SocketWriteEvent, SyncEvent,
+        SysWriteEvent,
+    };
 
     use super::{definition::RawEvent, *};
     use crate::event::Action;
@@ -258,8 +263,32 @@ mod tests {
     }
 
     #[test]
+    fn what_is_reserved_is_zero() {
+        let reserved = [
+            ("sys_write", offset_of!(SysWriteEvent, reserved)),
+            ("sock_alloc", offset_of!(SockAllocEvent, reserved)),
+            ("socket_write", offset_of!(SocketWriteEvent, reserved)),
+            ("syncsnoop", offset_of!(SyncEvent, reserved)),
+            ("guarded_read", offset_of!(ReadEvent, reserved)),
+        ];
+        let symbols = BTreeMap::new();
+        for (tracer, offset) in reserved {
+            let scenario = Tracer::by_name(tracer).unwrap().scenarios().next().unwrap();
+            let decoder = Decoder::new(scenario, &symbols, 0);
+            let Err(DecodeError::Size { expected, .. }) = decoder.decode(&[]) else {
+                panic!("{tracer}: nothing is no event")
+            };
+            let mut record = vec![0; expected];
+            record[offset + 1] = 2;
+            let (_, event) = decoder.decode(&record).unwrap();
+            let why = "an event's reserved bytes are 0x200".to_owned();
+            assert_eq!(event.action, Action::Undecodable { why }, "{tracer}");
+        }
+    }
+
+    #[test]
     fn what_no_program_reports_is_an_event_of_its_thread() {
-        let raw = kernlab_abi::SyncEvent { header: header(), call: 77, reserved: 0 };
+        let raw = SyncEvent { header: header(), call: 77, reserved: 0 };
         let symbols = BTreeMap::new();
         let tracer = Tracer::by_name("syncsnoop").unwrap();
         let decoder = Decoder::new(tracer.scenarios().next().unwrap(), &symbols, 0);

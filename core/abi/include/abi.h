@@ -566,7 +566,8 @@ struct CallEvent {
    */
   uint64_t arguments[MAX_ARGUMENTS];
   /**
-   * The string argument, zero-terminated; what follows the zero is undefined.
+   * The string argument, zero-terminated; what follows the zero is undefined, and so is all of it if the
+   * function has none.
    */
   uint8_t text[TEXT_LEN];
 };

@@ -315,7 +315,8 @@ pub struct CallEvent {
     /// Registers and stack slots, whole: the upper half of a 32-bit argument is undefined.
     /// What follows the last argument is undefined.
     pub arguments: [u64; MAX_ARGUMENTS],
-    /// The string argument, zero-terminated; what follows the zero is undefined.
+    /// The string argument, zero-terminated; what follows the zero is undefined, and so is all of it if the
+    /// function has none.
     pub text: [u8; TEXT_LEN],
 }
 

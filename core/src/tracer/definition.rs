@@ -118,6 +118,11 @@ pub(super) unsafe trait RawEvent: Copy {
     /// What every event starts with.
     fn header(&self) -> &EventHeader;
 
+    /// Room that programs leave: always zero.
+    fn reserved(&self) -> u32 {
+        0
+    }
+
     /// What the thread did.
     fn action(&self, decoder: &Decoder<'_>) -> Result<Action, DecodeError>;
 }
@@ -133,7 +138,11 @@ pub(super) fn decode<T: RawEvent>(decoder: &Decoder<'_>, record: &[u8]) -> Decod
     let &EventHeader { time, tgid, tid, comm } = raw.header();
     // It is an event of its thread all the same: the judge shows it among the others.
     let undecodable = |error: DecodeError| Action::Undecodable { why: error.to_string() };
-    let action = raw.action(decoder).unwrap_or_else(undecodable);
+    let action = match raw.reserved() {
+        0 => raw.action(decoder),
+        reserved => Err(DecodeError::Reserved(reserved)),
+    };
+    let action = action.unwrap_or_else(undecodable);
     Ok((time, Event { pid: tgid, tid, comm: escape(&comm), action }))
 }
 

@@ -62,6 +62,10 @@ unsafe impl RawEvent for ReadEvent {
         &self.header
     }
 
+    fn reserved(&self) -> u32 {
+        self.reserved
+    }
+
     fn action(&self, _: &Decoder<'_>) -> Result<Action, DecodeError> {
         let outcome = match self.outcome {
             READ_DONE => ReadOutcome::Read(self.bytes.escape_ascii().to_string()),

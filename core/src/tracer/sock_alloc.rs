@@ -79,6 +79,10 @@ unsafe impl RawEvent for SockAllocEvent {
         &self.header
     }
 
+    fn reserved(&self) -> u32 {
+        self.reserved
+    }
+
     fn action(&self, _: &Decoder<'_>) -> Result<Action, DecodeError> {
         Ok(Action::SocketAllocated {
             family: Family(self.family),

@@ -144,6 +144,10 @@ unsafe impl RawEvent for SocketWriteEvent {
         &self.header
     }
 
+    fn reserved(&self) -> u32 {
+        self.reserved
+    }
+
     fn action(&self, _: &Decoder<'_>) -> Result<Action, DecodeError> {
         let family = Family(self.family);
         let endpoint =

@@ -77,6 +77,10 @@ unsafe impl RawEvent for SyncEvent {
         &self.header
     }
 
+    fn reserved(&self) -> u32 {
+        self.reserved
+    }
+
     fn action(&self, _: &Decoder<'_>) -> Result<Action, DecodeError> {
         let call = SyncCall::ALL
             .into_iter()

@@ -78,6 +78,10 @@ unsafe impl RawEvent for SysWriteEvent {
         &self.header
     }
 
+    fn reserved(&self) -> u32 {
+        self.reserved
+    }
+
     fn action(&self, _: &Decoder<'_>) -> Result<Action, DecodeError> {
         Ok(Action::Write { fd: self.fd, count: self.count, ret: self.ret })
     }

@@ -26,7 +26,6 @@ int function_call(void *ctx)
 	for (__u32 n = 1; n <= MAX_ARGUMENTS; n++)
 		if (n <= config->argument_count)
 			event->arguments[n - 1] = argument(config, ctx, n);
-	event->text[0] = 0;
 	if (config->text_argument)
 		read_kernel_str(config, event->text, sizeof(event->text),
 				argument(config, ctx, config->text_argument));

@@ -41,8 +41,6 @@ fn function_call(context: ProbeContext) -> Option<()> {
         if config.text_argument != 0 {
             let text = arguments.get(config.text_argument);
             memory.read_string(text, &raw mut (*event).text);
-        } else {
-            (*event).text[0] = 0;
         }
         emit(&context, event);
     }
