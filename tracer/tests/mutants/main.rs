@@ -164,6 +164,18 @@ fn run_with(
     Reason::EventsDiffer,
     "+pid=<workload> tid=<workload> comm=workload file kind=pipe"
 )]
+#[case::files_told_apart_by_their_place_in_memory(
+    "filetop/mixed_io",
+    ("filetop.bpf.c", "pointer_at(config, inode + FIELD_OFFSET(config, inode, i_ino));", "inode;"),
+    Reason::EventsDiffer,
+    "-pid=<workload> tid=<workload> comm=workload file kind=pipe name=\"\" reads=0 bytes_read=0 writes=1 bytes_written=1"
+)]
+#[case::name_of_the_last_call(
+    "filetop/mixed_io",
+    ("filetop.bpf.c", "\tif (!found) {", "\tif (found)\n\t\t__builtin_memcpy(found->name, transfer->totals.name, 4);\n\tif (!found) {"),
+    Reason::EventsDiffer,
+    "name=\"old\""
+)]
 #[case::failed_unlink_taken_for_an_end(
     "filelife/failed_unlink",
     ("filelife.bpf.c", "if ((__s32)return_value(ctx))", "if (0)"),
