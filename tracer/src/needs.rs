@@ -41,12 +41,12 @@ mod tests {
     };
 
     use kernlab_core::{
-        bpf::{HELPERS, MAP_TYPES},
+        bpf::{HELPERS, MAP_TYPES, helper_number},
         dossier::{Dossier, GivenTypes},
         needs::Needs,
         tracer::wanted_fields,
     };
-    use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SymbolKind};
+    use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionKind, SymbolKind};
 
     use super::*;
 
@@ -123,6 +123,36 @@ mod tests {
         assert!(aya.helpers.contains("perf_event_output"), "{aya:?}");
         assert!(aya.maps.contains("perf_event_array"), "{aya:?}");
         assert!(aya.fields.is_empty(), "Rust programs have no CO-RE relocations: {aya:?}");
+    }
+
+    /// A program that is preempted while it counts, from 7.2 on, must not lose what another one counts there.
+    #[test]
+    fn events_are_counted_at_once() {
+        const CALL: u8 = 0x85;
+        /// `BPF_STX | BPF_ATOMIC | BPF_DW`; the operation `BPF_ADD` is 0.
+        const ATOMIC: u8 = 0xdb;
+        let of_libbpf = kernlab_libbpf::embedded_objects().map(|(_, object)| object);
+        let of_aya = Tracer::all().flat_map(|tracer| {
+            [BufferKind::Ring, BufferKind::Perf].map(|buffer| kernlab_aya::object(tracer, buffer))
+        });
+        let sends =
+            ["ringbuf_output", "perf_event_output"].map(|name| helper_number(name).unwrap());
+        let mut senders = 0;
+        for object in of_libbpf.chain(of_aya) {
+            let file = object::File::parse(object).unwrap();
+            for section in file.sections() {
+                let instructions = || section.data().unwrap_or_default().chunks_exact(8);
+                let operand = |it: &[u8]| u32::from_le_bytes(it[4..].try_into().unwrap());
+                let is_sender = instructions()
+                    .any(|it| it[0] == CALL && it[1] < 16 && sends.contains(&operand(it)));
+                if section.kind() == SectionKind::Text && is_sender {
+                    let counts = instructions().any(|it| it[0] == ATOMIC && operand(it) == 0);
+                    assert!(counts, "{}", section.name().unwrap());
+                    senders += 1;
+                }
+            }
+        }
+        assert!(senders > 0);
     }
 
     /// What CO-RE relocations look for, dossiers must look for as well.
