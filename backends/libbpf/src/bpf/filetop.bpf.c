@@ -83,14 +83,12 @@ static __always_inline struct FileTotals *ended_transfer(__s64 ret)
 	__u64 thread = bpf_get_current_pid_tgid();
 	struct PendingTransfer *transfer = bpf_map_lookup_elem(&pending, &thread);
 	struct FileTotals *found = 0;
-	struct FileKey key = {};
+	struct FileKey key;
 
 	if (!transfer)
 		return 0;
 	if (ret >= 0) {
-		key.thread = thread;
-		key.inode = transfer->key.inode;
-		key.device = transfer->key.device;
+		key = transfer->key;
 		found = bpf_map_lookup_elem(&totals, &key);
 		if (!found) {
 			/* One record more for the loader, or one call lost if there is no room. */

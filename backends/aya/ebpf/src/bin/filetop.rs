@@ -91,7 +91,7 @@ fn ended_transfer(returned: u64) -> Option<*mut FileTotals> {
     let totals = if returned as i64 >= 0 {
         // SAFETY: only this thread inserts or removes its entry, so the value stays until it is
         // removed below.
-        unsafe { totals_of(thread, transfer) }
+        unsafe { totals_of(transfer) }
     } else {
         None
     };
@@ -104,10 +104,9 @@ fn ended_transfer(returned: u64) -> Option<*mut FileTotals> {
 ///
 /// `transfer` is valid for reads.
 #[inline(always)]
-unsafe fn totals_of(thread: u64, transfer: *const PendingTransfer) -> Option<*mut FileTotals> {
+unsafe fn totals_of(transfer: *const PendingTransfer) -> Option<*mut FileTotals> {
     // SAFETY: valid by this function's contract.
-    let (inode, device) = unsafe { ((*transfer).key.inode, (*transfer).key.device) };
-    let key = FileKey { thread, inode, device, reserved: 0 };
+    let key = unsafe { (*transfer).key };
     if let Some(totals) = TOTALS.get_ptr_mut(key) {
         return Some(totals);
     }
