@@ -3,12 +3,14 @@
 use std::fmt::Write as _;
 
 use crate::{
-    event::Event,
+    event::{Action, Event},
     names::{NameClass, Names},
 };
 
 /// One line per event. Each thread's events are in their order, whatever it was called when; threads are
-/// in the order of their names, because nothing orders them against each other.
+/// in the order of their names, because nothing orders them against each other. A thread's totals are in the
+/// order of their text: they come in no order from the map that they were kept in, and the clocks of some kernels
+/// stand still for so long that the times of their first calls are the same.
 pub fn normalise(events: &[Event], names: &Names) -> String {
     let mut lines: Vec<(String, String)> = events
         .iter()
@@ -18,7 +20,10 @@ pub fn normalise(events: &[Event], names: &Names) -> String {
             (thread, format!("comm={} {}", event.comm, event.action.text(names)))
         })
         .collect();
-    lines.sort_by(|(left, _), (right, _)| left.cmp(right));
+    match events.iter().all(|event| matches!(event.action, Action::Transferred { .. })) {
+        true => lines.sort(),
+        false => lines.sort_by(|(left, _), (right, _)| left.cmp(right)),
+    }
     if lines.is_empty() {
         return "(no events)\n".to_owned();
     }
@@ -31,7 +36,7 @@ pub fn normalise(events: &[Event], names: &Names) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Action;
+    use crate::event::FileKind;
 
     fn write(tid: u32, comm: &str, count: u64) -> Event {
         let action = Action::Write { fd: 3, count, ret: count as i64 };
@@ -61,6 +66,28 @@ mod tests {
         let text = normalise(&events, &names);
         let counts: Vec<_> = text.lines().map(|line| line.rsplit('=').next().unwrap()).collect();
         assert_eq!(counts, ["1", "2", "3"]);
+    }
+
+    #[test]
+    fn totals_have_no_order() {
+        let total = |name: &str| {
+            let action = Action::Transferred {
+                kind: FileKind::Regular,
+                name: name.to_owned(),
+                reads: 1,
+                bytes_read: 5,
+                writes: 0,
+                bytes_written: 0,
+            };
+            Event { pid: 10, tid: 10, comm: "w".to_owned(), action }
+        };
+        let names = Names::default();
+        let text = normalise(&[total("b"), total("a")], &names);
+        assert_eq!(text, normalise(&[total("a"), total("b")], &names));
+        assert!(text.starts_with(
+            "pid=10 tid=10 comm=w file kind=regular name=\"a\" reads=1 bytes_read=5 writes=0 \
+             bytes_written=0\n"
+        ));
     }
 
     #[test]
