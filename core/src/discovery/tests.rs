@@ -188,6 +188,20 @@ fn what_depends_on_a_lost_field_is_lost_too() {
 }
 
 #[test]
+fn what_was_duplicated_is_one_file() {
+    let (mut world, mut subjects) = World::build(layout(&[]));
+    subjects.duplicates.push((subjects.files[0].fd, subjects.files[1].fd));
+    let discovered = discover(&mut world, &subjects);
+    assert!(discovered.offset("task_struct", "files").is_err());
+
+    let (mut world, mut subjects) = World::build(layout(&[]));
+    subjects.high.1 =
+        subjects.files.iter().map(|file| file.fd).find(|&fd| fd != subjects.high.1).unwrap();
+    let discovered = discover(&mut world, &subjects);
+    assert!(discovered.offset("task_struct", "files").is_err());
+}
+
+#[test]
 fn without_variety_nothing_is_concluded() {
     let (mut world, mut subjects) = World::build(layout(&[]));
     subjects.sockets.retain(|socket| socket.family == 2);

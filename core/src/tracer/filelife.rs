@@ -223,12 +223,21 @@ mod tests {
         create: &[(&str, &str)],
         unlink: &[(&str, &str)],
     ) -> KernelFacts {
+        permission_facts(symbols, DIR_FIRST, create, unlink)
+    }
+
+    fn permission_facts(
+        symbols: &[&str],
+        permission: &[(&str, &str)],
+        create: &[(&str, &str)],
+        unlink: &[(&str, &str)],
+    ) -> KernelFacts {
         let mut builder = Builder::new();
         builder.structure("file", &[("f_mode", 4)]);
         builder.structure("path", &[("dentry", 8)]);
         builder.structure("dentry", &[("d_name", 32)]);
         builder.structure("qstr", &[("name", 8)]);
-        builder.function("security_inode_create", DIR_FIRST);
+        builder.function("security_inode_create", permission);
         builder.function("vfs_create", create);
         builder.function("vfs_unlink", unlink);
         facts(symbols, Some(Btf::parse(builder.build()).unwrap()))
@@ -278,6 +287,13 @@ mod tests {
         let plan = plan(scenario(id), &file_facts(symbols, NO_DIR, DIR_SECOND)).unwrap();
         let programs: Vec<_> = plan.attach.iter().map(|point| point.program.as_str()).collect();
         assert_eq!(programs, [births, &["unlink_enter", "unlink_exit"]].concat());
+    }
+
+    #[test]
+    fn a_permission_that_is_asked_otherwise_is_not_listened_to() {
+        let facts = permission_facts(FROM_4_19, DIR_SECOND, NO_DIR, DIR_SECOND);
+        let refused = plan(scenario("filelife/create_unlink"), &facts).unwrap_err();
+        assert_eq!(refused.reason, Reason::SignatureChanged);
     }
 
     #[rstest]

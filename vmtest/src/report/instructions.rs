@@ -67,7 +67,7 @@ pub(super) fn growth(old: &CellReport, new: &CellReport) -> Option<String> {
         .iter()
         .filter_map(|program| {
             let (before, now) = (of_program(old, &program.name)?, program.verified_instructions?);
-            let percent = (now.saturating_sub(before) * 100).checked_div(before)?;
+            let percent = now.saturating_sub(before).saturating_mul(100).checked_div(before)?;
             (percent > u64::from(allowed))
                 .then(|| format!("{} from {before} to {now} (+{percent} %)", program.name))
         })

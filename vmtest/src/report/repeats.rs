@@ -24,6 +24,9 @@ pub struct Repeats {
     pub outcomes: BTreeMap<String, usize>,
     /// The cells whose verdicts differ, in the order of the first run that has them.
     pub changed: Vec<Changed>,
+    /// Whether those differ that say something of a cell: not just a pass and an `infra`.
+    #[serde(skip)]
+    disagree: bool,
     /// The cells that ended alike every time, and not as expected.
     pub failing: Vec<Changed>,
     /// Kernels whose release or package is not the same in all runs: what differs there may be the kernel.
@@ -95,6 +98,7 @@ impl Repeats {
             cells: order.len(),
             outcomes,
             changed: Vec::new(),
+            disagree: false,
             failing: Vec::new(),
             kernels: other_kernels(reports),
         };
@@ -104,6 +108,8 @@ impl Repeats {
             let is_expected =
                 verdicts.keys().all(|(outcome, _)| outcome.severity() == Severity::Expected);
             let differ = verdicts.len() > 1;
+            let is_conclusive = |(outcome, _): &&Key| outcome.severity() != Severity::Inconclusive;
+            repeats.disagree |= verdicts.keys().filter(is_conclusive).count() > 1;
             if !differ && is_expected {
                 continue;
             }
@@ -113,12 +119,13 @@ impl Repeats {
         repeats
     }
 
-    /// The worst that is known of any cell. A cell whose verdicts differ is a failure.
+    /// The worst that is known of any cell. A cell whose verdicts differ is a failure; an inconclusive one
+    /// doesn't disagree with others.
     pub fn severity(&self, reports: &[Report]) -> Severity {
         let worst = reports.iter().map(|report| Tally::of(&report.cells).severity()).max();
-        match self.changed.is_empty() {
-            true => worst.unwrap_or(Severity::Inconclusive),
-            false => Severity::Failure,
+        match self.disagree {
+            true => Severity::Failure,
+            false => worst.unwrap_or(Severity::Inconclusive),
         }
     }
 
@@ -161,17 +168,17 @@ fn counted(verdicts: BTreeMap<Key, Times<'_>>) -> Vec<Counted> {
 
 /// Kernels that are not the same in all runs that have them.
 fn other_kernels(reports: &[Report]) -> Vec<String> {
-    let mut known: BTreeMap<&str, (Option<&str>, Option<String>)> = BTreeMap::new();
+    let mut known: BTreeMap<(&str, &str), String> = BTreeMap::new();
     let mut others = Vec::new();
     for kernel in reports.iter().flat_map(|report| &report.kernels) {
-        let this = (kernel.release.as_deref(), kernel.sha256.as_ref().map(ToString::to_string));
-        // A run that did not get as far knows neither.
-        if this == (None, None) {
-            continue;
-        }
-        let first = known.entry(&kernel.id).or_insert_with(|| this.clone());
-        if *first != this && !others.contains(&kernel.id) {
-            others.push(kernel.id.clone());
+        // A run that did not get as far knows no release, and an image need not have a digest.
+        let digest = kernel.sha256.as_ref().map(ToString::to_string);
+        for (what, this) in [("release", kernel.release.clone()), ("sha256", digest)] {
+            let Some(this) = this else { continue };
+            let first = known.entry((&kernel.id, what)).or_insert_with(|| this.clone());
+            if *first != this && !others.contains(&kernel.id) {
+                others.push(kernel.id.clone());
+            }
         }
     }
     others
@@ -268,7 +275,8 @@ mod tests {
 
     #[test]
     fn attempts_of_a_run_count_each() {
-        let mut report = report("one", &[("a", 'p')]);
+        let of_run = report;
+        let mut report = of_run("one", &[("a", 'p')]);
         let attempt = |letter| {
             let cell = cell("a", letter);
             AttemptReport {
@@ -283,6 +291,9 @@ mod tests {
         let repeats = Repeats::of(&[report]);
         assert_eq!((repeats.cells, repeats.outcomes["pass"], repeats.outcomes["infra"]), (1, 2, 1));
         assert_eq!(repeats.changed[0].verdicts[1].verdict, "infra (boot-timeout)");
+        // As in a run that repeats its cells: nothing is known of a cell that was not judged once.
+        let reports = [of_run("one", &[("a", 'p')]), of_run("two", &[("a", 'i')])];
+        assert_eq!(Repeats::of(&reports).severity(&reports), Severity::Inconclusive);
     }
 
     #[test]
@@ -298,16 +309,22 @@ mod tests {
 
     #[test]
     fn another_kernel_is_told() {
-        let of = |release: Option<&str>| Report {
+        let image = |digit: char| Some(digit.to_string().repeat(64).parse().unwrap());
+        let of_image = |release: Option<&str>, sha256| Report {
             kernels: vec![Kernel {
                 id: "k".to_owned(),
                 arch: None,
                 release: release.map(str::to_owned),
                 unavailable: None,
-                sha256: None,
+                sha256,
             }],
             ..report("one", &[("a", 'p')])
         };
+        let of = |release| of_image(release, None);
+        let same = [of_image(Some("6.1.0"), image('1')), of_image(None, image('1'))];
+        assert!(Repeats::of(&same).kernels.is_empty());
+        let other = [of_image(Some("6.1.0"), image('1')), of_image(None, image('2'))];
+        assert_eq!(Repeats::of(&other).kernels, ["k"]);
         assert!(Repeats::of(&[of(Some("6.1.0")), of(None)]).kernels.is_empty());
         assert_eq!(Repeats::of(&[of(Some("6.1.0")), of(Some("6.1.1"))]).kernels, ["k"]);
     }

@@ -344,7 +344,24 @@ mod tests {
         }
         let error = merged("all", &|report| report.run.identity.clear()).unwrap_err();
         assert!(error.contains("was made by an earlier version"), "{error}");
-        merged("all", &|_| {}).unwrap();
+        let kernel_id = &all[0].kernel;
+        let image = |digit: &str| {
+            let digest = digit.repeat(64).parse().unwrap();
+            move |report: &mut Report| {
+                let id = kernel_id.clone();
+                let sha256 = Some(digest);
+                let kernel = Kernel { id, arch: None, release: None, unavailable: None, sha256 };
+                report.kernels = vec![kernel];
+            }
+        };
+        let first = dirs[0].join("report.json");
+        let mut of_first = Report::read(&first).unwrap();
+        image("1")(&mut of_first);
+        write_json(&first, &of_first).unwrap();
+        let error = merged("all", &image("2")).unwrap_err();
+        let expected = format!("they differ in kernel {}: ", all[0].kernel);
+        assert!(error.contains(&expected), "{error}");
+        merged("all", &image("1")).unwrap();
     }
 
     #[test]

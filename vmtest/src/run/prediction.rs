@@ -69,3 +69,29 @@ fn predict(dir: &RunDir, cell: &Cell, dossier: &Dossier) -> Option<Decision> {
     };
     Some(dossier.predict(cell.scenario, types))
 }
+
+#[cfg(test)]
+mod tests {
+    use kernlab_core::{discovery::Discovered, outcome::Reason};
+
+    use super::*;
+
+    /// The type information that a masked cell may not use says what its search must find.
+    #[test]
+    fn a_search_is_held_to_the_types_of_the_kernel() {
+        let file =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/tests/dossiers/debian-6.1.json");
+        let mut dossier = Dossier::from_json(&fs::read(file).unwrap()).unwrap();
+        dossier.discovered = Discovered::default();
+        let root = tempfile::tempdir().unwrap();
+        let dir = RunDir::open(root.path().to_owned());
+        keep(&dir, "k", &Some(dossier), None).unwrap();
+        let cell = "k/masked/aya/socket_write/tcp4".parse().unwrap();
+        let prediction = of_cell(&dir, &cell).unwrap();
+        assert!(matches!(prediction.with_types, Some(Decision::Plan { .. })));
+        let Some(Decision::Unsupported(refusal)) = prediction.decision else {
+            panic!("{:?}", prediction.decision)
+        };
+        assert_eq!(refusal.reason, Reason::LayoutNotFound);
+    }
+}

@@ -110,5 +110,23 @@ mod tests {
         compare(&mut cells, &events).unwrap();
         assert_eq!(cells[0].reason, Some(expected), "{}", cells[0].message);
         assert_eq!(cells[1].outcome, their_verdict.outcome);
+        let blamed = "those of aya do: look for the fault in libbpf";
+        assert_eq!(cells[0].message.contains(blamed), their_verdict.outcome == Outcome::Pass);
+    }
+
+    /// What a mode does to both backends is no difference between them.
+    #[test]
+    fn backends_are_compared_in_one_mode() {
+        let mut cells = Vec::new();
+        for (mode, verdict) in [("masked", failed()), ("embedded", Verdict::pass())] {
+            for backend in ["libbpf", "aya"] {
+                let id = format!("k/{mode}/{backend}/t/s");
+                cells.push(CellReport::of_verdict(&id, verdict.clone()));
+            }
+        }
+        let events = |cell: &CellReport| Ok(Some(cell.btf.clone()));
+        let before = cells.clone();
+        compare(&mut cells, &events).unwrap();
+        assert_eq!(cells, before);
     }
 }

@@ -96,6 +96,29 @@ mod tests {
         ProgramRecord { verifier_log: log, ..program("opened", Step::Failed(error), 40) }
     }
 
+    #[test]
+    fn programs_that_are_not_loaded_together_are_not_loaded() {
+        let object = ObjectSubject {
+            path: "probe.bpf.o".into(),
+            attach: true,
+            max_instructions: None,
+            max_growth_percent: None,
+        };
+        let error = StepError { call: Call::Loader, errno: None, message: "no room".to_owned() };
+        let record = ObjectRecord {
+            backend: BackendKind::Libbpf,
+            release: "6.1.0".to_owned(),
+            error: None,
+            programs: vec![program("a", Step::Done, 10)],
+            maps: Vec::new(),
+            unrelocated: false,
+            together: Some(Step::Failed(error)),
+        };
+        let verdict = verdict(&object, &record);
+        assert_eq!(verdict.reason, Some(Reason::LoadFailed), "{}", verdict.message);
+        assert!(verdict.message.contains("no room"), "{}", verdict.message);
+    }
+
     #[rstest]
     #[case::all_well(vec![program("a", Step::Done, 10)], None, None, "")]
     #[case::at_the_limit(vec![program("a", Step::Done, 10)], Some(10), None, "")]

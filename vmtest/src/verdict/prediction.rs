@@ -84,6 +84,17 @@ mod tests {
     }
 
     #[rstest]
+    #[case::in_other_words(Reason::MissingSymbol, Outcome::Unsupported)]
+    #[case::for_another_reason(Reason::MissingBtf, Outcome::Fail)]
+    fn a_refusal_is_predicted_with_its_reason(#[case] reason: Reason, #[case] expected: Outcome) {
+        let decision = Some(Decision::Unsupported(refusal()));
+        let observed = Decision::Unsupported(Unsupported { reason, message: "no g".into() });
+        let verdict = Verdict::because(Outcome::Unsupported, reason, "no g");
+        let prediction = Prediction { decision, with_types: None };
+        assert_eq!(prediction.checked(verdict, &observed).outcome, expected);
+    }
+
+    #[rstest]
     #[case::btf_has_it(Reason::LayoutNotFound, Some(plan()), Outcome::Fail)]
     #[case::there_is_no_btf(
         Reason::LayoutNotFound,

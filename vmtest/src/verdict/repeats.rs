@@ -22,8 +22,12 @@ pub(crate) fn combine(mut attempts: Vec<CellReport>) -> CellReport {
     let mut allowed: Vec<_> = attempts.iter().flat_map(|cell| cell.allowed.clone()).collect();
     allowed.sort();
     allowed.dedup();
+    let mut remarks: Vec<_> = attempts.iter().flat_map(|cell| cell.remarks.clone()).collect();
+    remarks.sort();
+    remarks.dedup();
     let mut cell = attempts.swap_remove(worst.unwrap_or(0));
     cell.allowed = allowed;
+    cell.remarks = remarks;
     if !agree {
         let message = format!("{}; the worst: {}", summary(&reports), cell.message);
         cell.set_verdict(Verdict::because(Outcome::Flaky, Reason::VerdictsDiffer, message));

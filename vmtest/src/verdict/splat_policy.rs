@@ -42,7 +42,9 @@ impl SplatPolicy<'_> {
         cpu_time: CpuTime,
     ) -> PolicyOutcome {
         let SplatPolicy { expected, .. } = *self;
-        let is_expected = |splat: &&Splat| expected.is_some_and(|part| splat.title.contains(part));
+        let is_expected = |splat: &&Splat| {
+            !splat.kind.is_crash() && expected.is_some_and(|part| splat.title.contains(part))
+        };
         let (as_expected, others): (Vec<_>, Vec<_>) =
             guest_splats.splats().iter().partition(is_expected);
         let (known, unknown): (Vec<_>, Vec<_>) = others
@@ -196,6 +198,26 @@ mod tests {
         assert_eq!((applied.verdict.reason, applied.allowed.len()), (reason, count));
         let titles = applied.allowed.iter().map(|splat| splat.title.as_str());
         assert!(titles.eq(vec!["WARNING in ex_handler_uaccess"; count]));
+    }
+
+    /// A third of a busy host is what a stuck guest gets of one with three times as much to do.
+    #[rstest]
+    #[case::busy_host(10.0, Reason::KernelWarned)]
+    #[case::a_little_more(6.1, Reason::KernelWarned)]
+    #[case::stopped_guest(5.9, Reason::GuestStarved)]
+    fn a_guest_that_ran_is_blamed(#[case] seconds: f64, #[case] expected: Reason) {
+        let (passed, processor) = (Duration::from_secs(30), Duration::from_secs_f64(seconds));
+        let policy = SplatPolicy { expected: None, allow: &AllowList::default() };
+        let applied = apply(Verdict::pass(), STUCK, policy, CpuTime { passed, processor });
+        assert_eq!(applied.verdict.reason, Some(expected));
+    }
+
+    /// What kernels.toml expects is a warning.
+    #[test]
+    fn no_crash_is_expected() {
+        let policy = SplatPolicy { expected: Some("divide"), allow: &AllowList::default() };
+        let applied = apply(Verdict::pass(), CRASH, policy, BUSY);
+        assert_eq!(applied.verdict.outcome, Outcome::KernelCrash);
     }
 
     #[rstest]

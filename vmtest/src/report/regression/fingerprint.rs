@@ -47,6 +47,11 @@ impl Fingerprint {
         Self::hash(["events", "", tracer, "", &changed(diff)])
     }
 
+    /// Of programs that grew, given as a sentence.
+    pub(super) fn of_growth(tracer: &str, sentence: &str) -> Self {
+        Self::hash(["growth", "", tracer, &without_numbers(sentence), ""])
+    }
+
     fn hash(parts: [&str; 5]) -> Self {
         let digest = Sha256::digest(parts.join("\0"));
         Fingerprint(digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect())

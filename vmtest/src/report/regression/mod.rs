@@ -338,11 +338,13 @@ impl<'a> Comparison<'a> {
             None if events.is_some() => Category::EventsChanged,
             None => return self.same += 1,
         };
-        let fingerprint = match (category, &events) {
-            (Category::EventsChanged, Some(events)) => {
+        let growth = growth.filter(|_| category == Category::MoreInstructions);
+        let fingerprint = match (category, &events, &growth) {
+            (Category::EventsChanged, Some(events), _) => {
                 Fingerprint::of_events(scenario_tracer(new), events)
             }
-            (Category::Fixed | Category::NewlySupported, _) => Fingerprint::of(old),
+            (_, _, Some(growth)) => Fingerprint::of_growth(scenario_tracer(new), growth),
+            (Category::Fixed | Category::NewlySupported, ..) => Fingerprint::of(old),
             _ => Fingerprint::of(new),
         };
         let of = if category.tells_of_base() { old } else { new };
@@ -356,9 +358,7 @@ impl<'a> Comparison<'a> {
                 fingerprint: Some(fingerprint),
                 base: vec![old.verdict()],
                 head: vec![new.verdict()],
-                message: growth
-                    .filter(|_| category == Category::MoreInstructions)
-                    .unwrap_or_else(|| of.message.clone()),
+                message: growth.unwrap_or_else(|| of.message.clone()),
                 diff: of.diff.clone(),
                 // If the outcomes differ, their reasons are clearer.
                 events: events.filter(|_| old.outcome == new.outcome),
@@ -366,7 +366,8 @@ impl<'a> Comparison<'a> {
                 cells: vec![new.id()],
                 again: new.repro_command(),
             },
-            None,
+            // How much a program grew differs between kernels.
+            Some(&new.kernel).filter(|_| category == Category::MoreInstructions),
         );
     }
 

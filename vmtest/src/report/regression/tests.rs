@@ -7,7 +7,7 @@ use kernlab_core::outcome::{
 use rstest::rstest;
 
 use super::*;
-use crate::report::{Kernel, Run, sample};
+use crate::report::{Kernel, LoadedObject, Run, TracerReport, sample};
 
 const DOSSIERS: [(&str, &[u8]); 3] = [
     ("debian-6.12", include_bytes!("../../../../core/tests/dossiers/debian-6.12.json")),
@@ -44,6 +44,60 @@ fn cell(id: &str, outcome: Outcome) -> CellReport {
         _ => because(Reason::QemuFailed, "no QEMU"),
     };
     CellReport::of_verdict(id, verdict)
+}
+
+/// The cells of an object whose program has so many instructions, on two kernels.
+fn of_object(counts: [(&str, u64); 2]) -> Report {
+    let mut report = report("r", &[("j/embedded/libbpf/o", Pass), ("k/embedded/libbpf/o", Pass)]);
+    for (cell, (program, count)) in report.cells.iter_mut().zip(counts) {
+        cell.tracer = Some(TracerReport {
+            is_object: true,
+            max_growth_percent: Some(25),
+            programs: vec![LoadedObject {
+                name: program.to_owned(),
+                kind: "kprobe".to_owned(),
+                verified_instructions: Some(count),
+                missed_runs: None,
+                load_us: None,
+            }],
+            ..TracerReport::default()
+        });
+    }
+    report
+}
+
+#[test]
+fn each_program_that_grew_is_told_of() {
+    let base = of_object([("a", 100), ("b", 100)]);
+    let head = of_object([("a", 126), ("b", 900)]);
+    let (one, other) = (Made::default(), Made::default());
+    let found = Regression::of_runs(
+        Side { report: &base, evidence: &one },
+        Side { report: &head, evidence: &other },
+    );
+    let told: Vec<_> = found
+        .findings
+        .iter()
+        .map(|finding| (finding.category, finding.message.as_str(), &finding.cells[..]))
+        .collect();
+    let grew = "verified instructions grew by more than 25 %:";
+    assert_eq!(
+        told,
+        [
+            (
+                Category::MoreInstructions,
+                &*format!("{grew} a from 100 to 126 (+26 %)"),
+                &["j/embedded/libbpf/o".to_owned()][..]
+            ),
+            (
+                Category::MoreInstructions,
+                &*format!("{grew} b from 100 to 900 (+800 %)"),
+                &["k/embedded/libbpf/o".to_owned()][..]
+            ),
+        ]
+    );
+    assert_ne!(found.findings[0].fingerprint, found.findings[1].fingerprint);
+    assert_eq!(Category::MoreInstructions.severity(), Severity::Failure);
 }
 
 fn report(run: &str, cells: &[(&str, Outcome)]) -> Report {

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use super::{super::table::counted, Explanation, Finding, Regression, Subject};
+use super::{super::table::counted, Category, Explanation, Finding, Regression, Subject};
 
 /// The maximum number of lines of a diff that are shown; the evidence has all of them.
 const DIFF_LINES: usize = 12;
-/// The maximum number of cells that are listed, except for new failures.
+/// The maximum number of cells that are listed, except for those of new failures and of programs that grew.
 const CELLS: usize = 6;
 
 impl fmt::Display for Regression {
@@ -80,8 +80,9 @@ impl Finding {
 
     /// The cells to list, and the number of other cells.
     pub(super) fn listed(&self) -> (&[String], usize) {
-        let is_good = !self.category.is_new_trouble();
-        let shown = if is_good { self.cells.len().min(CELLS) } else { self.cells.len() };
+        let is_whole =
+            self.category.is_new_trouble() || self.category == Category::MoreInstructions;
+        let shown = if is_whole { self.cells.len() } else { self.cells.len().min(CELLS) };
         // "and 1 more" takes as much room as that one cell.
         let shown = if self.cells.len() == shown + 1 { shown + 1 } else { shown };
         (&self.cells[..shown], self.cells.len() - shown)

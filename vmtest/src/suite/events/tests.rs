@@ -25,6 +25,17 @@ fn suite(order: Order) -> Suite {
     suite
 }
 
+/// A rule is for the field of that whole name, and for no field inside of others.
+#[rstest]
+#[case::outer("ts", "{\"args\": {\"ts\": 1}}\n")]
+#[case::inner("args.ts", "{\"args\": {}, \"ts\": 2}\n")]
+fn what_is_dropped_has_the_whole_name(#[case] dropped: &str, #[case] expected: &str) {
+    let mut suite = Suite::command(vec!["tracer".to_owned()]);
+    suite.normalise.fields = [(dropped.to_owned(), FieldRule::Drop)].into();
+    let text = normalise(br#"{"args":{"ts":1},"ts":2}"#, &suite).unwrap();
+    assert_eq!(text, expected);
+}
+
 fn per_pid() -> Order {
     Order::PerField("pid".to_owned())
 }

@@ -33,6 +33,19 @@ fn a_condition_is_about_features(#[case] text: &str, #[case] new: bool, #[case] 
     assert_eq!(condition.holds(asked(&dossier("vanilla-5.4-nobtf"))), Ok(old));
 }
 
+#[test]
+fn what_a_kernel_has_or_lacks_decides() {
+    for has in [true, false] {
+        let mut dossier = dossier("debian-6.1");
+        dossier.features.uprobes = has;
+        dossier.five_level_paging = has;
+        for feature in ["uprobes", "five_level_paging"] {
+            let condition = FeatureCondition::parse(feature).unwrap();
+            assert_eq!(condition.holds(asked(&dossier)), Ok(has), "{feature}");
+        }
+    }
+}
+
 #[rstest]
 #[case("config.BPF_SYSCALL", true)]
 #[case("config.CONFIG_BPF_EVENTS", true)]

@@ -97,7 +97,28 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::suite::manifest::Project;
+    use crate::suite::manifest::{ExpectedOutcome, Project};
+
+    #[test]
+    fn only_the_outcome_that_is_expected_is_expected() {
+        for (name, expected) in ExpectedOutcome::ALL {
+            let text = format!(
+                "[[suite]]\nname = \"a\"\nrun = [\"a\"]\nexpect = [{{ when = \"btf\", outcome = \
+                 \"{name}\", reason = \"known\" }}]\n"
+            );
+            let project = Project::parse(Path::new("kernlab.toml"), &text).unwrap();
+            let expectation = &project.suites[0].expect[0];
+            for outcome in Outcome::ALL {
+                let judged = of_expectation(expectation, Verdict { outcome, ..Verdict::pass() });
+                let known = match outcome {
+                    Outcome::Pass => Outcome::Fail,
+                    _ if outcome.name() == name => Outcome::Unsupported,
+                    other => other,
+                };
+                assert_eq!(judged.outcome, known, "{expected:?} {outcome}");
+            }
+        }
+    }
 
     #[rstest]
     #[case::expected(Outcome::Fail, Some(Reason::TracerDied), Some(Reason::ExpectedFailure))]
