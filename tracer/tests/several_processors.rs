@@ -16,19 +16,24 @@ use kernlab_vmtest::run::{cell::Runner, dir::RunDir, plan::RunPlan};
 use rstest::rstest;
 
 /// Threads that write as fast as they can on both processors, each of which has a perf buffer and counters of
-/// its own; threads that move between them; and writes on both that must wake the reader.
+/// its own; threads that move between them, also inside of a call; and writes on both that must wake the reader.
 #[rstest]
 fn every_processor_is_heard(
     #[values(BackendKind::Libbpf, BackendKind::Aya)] backend: BackendKind,
     #[values(
-        "burst_ring",
-        "burst_perf",
-        "overflow_ring",
-        "overflow_perf",
-        "moved_thread",
-        "moved_perf",
-        "live_ring",
-        "live_perf"
+        "sys_write/burst_ring",
+        "sys_write/burst_perf",
+        "sys_write/overflow_ring",
+        "sys_write/overflow_perf",
+        "sys_write/moved_thread",
+        "sys_write/moved_perf",
+        "sys_write/live_ring",
+        "sys_write/live_perf",
+        "socket_write/two_at_once",
+        "filetop/two_at_once",
+        "filelife/two_at_once",
+        "opensnoop/two_at_once",
+        "user_args/two_at_once"
     )]
     scenario: &str,
 ) {
@@ -52,7 +57,7 @@ fn every_processor_is_heard(
     fs::write(root.path().join("kernels.toml"), matrix).unwrap();
     env::set_current_dir(root.path()).unwrap();
 
-    let cell: Cell = format!("two/embedded/{backend}/sys_write/{scenario}").parse().unwrap();
+    let cell: Cell = format!("two/embedded/{backend}/{scenario}").parse().unwrap();
     let plan = RunPlan::of(vec![cell.to_string()], guest);
     let dir = RunDir::open(root.path().join("run"));
     let report = Runner::new(Kernels::open().unwrap(), plan, dir).run(&cell).unwrap();
