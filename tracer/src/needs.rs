@@ -125,6 +125,44 @@ mod tests {
         assert!(aya.fields.is_empty(), "Rust programs have no CO-RE relocations: {aya:?}");
     }
 
+    /// What processors must not share is in a map of theirs, and what a thread takes along to another processor is
+    /// not.
+    #[test]
+    fn maps_are_shared_by_processors_or_not() {
+        const HASH: u32 = 1;
+        const PERCPU_ARRAY: u32 = 6;
+        let expected = |map: &str| match map {
+            "scratch" => Some(PERCPU_ARRAY),
+            "pending" | "births" | "totals" => Some(HASH),
+            _ => None,
+        };
+        let mut known = BTreeSet::new();
+        for tracer in Tracer::all() {
+            let object = kernlab_aya::object(tracer, BufferKind::Ring);
+            let file = object::File::parse(object).unwrap();
+            let maps = file.section_by_name("maps").unwrap();
+            for symbol in file.symbols().filter(|it| it.section_index() == Some(maps.index())) {
+                let (name, at) = (symbol.name().unwrap(), symbol.address() as usize);
+                let kind = u32::from_le_bytes(maps.data().unwrap()[at..at + 4].try_into().unwrap());
+                if let Some(expected) = expected(name) {
+                    assert_eq!(kind, expected, "{name} of {tracer}");
+                    known.insert((tracer.name(), name.to_owned()));
+                }
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        kernlab_libbpf::source::copy(dir.path()).unwrap();
+        for (tracer, name) in &known {
+            let text = fs::read_to_string(dir.path().join(format!("{tracer}.bpf.c"))).unwrap();
+            let (before, _) = text.split_once(&format!("}} {name} SEC(\".maps\");")).unwrap();
+            let (_, map) = before.rsplit_once("struct {").unwrap();
+            let kind = if name == "scratch" { "PERCPU_ARRAY" } else { "HASH" };
+            let kind = format!("__uint(type, BPF_MAP_TYPE_{kind});");
+            assert!(map.contains(&kind), "{name} of {tracer} is not {kind}");
+        }
+        assert!(known.contains(&("opensnoop", "scratch".to_owned())), "{known:?}");
+    }
+
     /// A program that is preempted while it counts, from 7.2 on, must not lose what another one counts there.
     #[test]
     fn events_are_counted_at_once() {
