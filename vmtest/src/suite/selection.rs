@@ -149,3 +149,29 @@ pub(super) fn cells(
     }
     Ok(cells)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::suite::manifest::Project;
+
+    #[test]
+    fn both_loaders_load_an_object() {
+        let text = "[[suite]]\nname = \"o\"\nobject = \"o.bpf.o\"\n\n\
+                    [[suite]]\nname = \"r\"\nrun = [\"r\"]\n";
+        let project = Project::parse(Path::new("kernlab.toml"), text).unwrap();
+        let entry = Kernels::open().unwrap().entry("debian-6.1").unwrap().clone();
+        let cells = cells(&project.suites, &[0, 1], &[entry], &TestOptions::default()).unwrap();
+        let ids: Vec<_> = cells.iter().map(|cell| cell.id.as_str()).collect();
+        assert_eq!(
+            ids,
+            [
+                "debian-6.1/embedded/libbpf/o",
+                "debian-6.1/embedded/aya/o",
+                "debian-6.1/embedded/suite/r"
+            ]
+        );
+    }
+}

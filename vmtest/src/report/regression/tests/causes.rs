@@ -210,3 +210,30 @@ fn a_kernel_of_the_same_architecture_is_nearer() {
     report.kernels.clear();
     assert_eq!(nearest(&report, 8).as_deref(), Some("debian-6.1-arm64"));
 }
+
+/// A kernel whose package was updated between two runs.
+struct Updated(&'static str);
+
+impl EvidenceSource for Updated {
+    fn events(&self, _: &CellReport) -> Option<String> {
+        None
+    }
+
+    fn dossier(&self, _: &str) -> Option<Dossier> {
+        Made::default().dossier(self.0)
+    }
+}
+
+#[test]
+fn a_kernel_is_compared_with_what_it_was_in_the_other_run() {
+    let id = "k/embedded/libbpf/filelife/mknod";
+    let (base, head) = (report("old", &[(id, Pass)]), report("new", &[(id, Fail)]));
+    let (before, after) = (Updated("debian-6.18"), Updated("debian-6.19"));
+    let regression = Regression::of_runs(
+        Side { report: &base, evidence: &before },
+        Side { report: &head, evidence: &after },
+    );
+    let text = regression.to_string();
+    let change = "`vfs_create` takes the dentry as 2nd argument from 6.19, was 3rd";
+    assert!(text.contains(change), "{text}");
+}
