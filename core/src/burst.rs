@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// More than a tracer may have room for: threads that write as fast as they can, or more at a time than a
-/// map of its state has entries.
+/// map of its state has entries. Or a call whose end goes unseen.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Burst {
     /// The scenario's tracer, and its name.
@@ -32,16 +32,11 @@ pub struct Burst {
     /// Equal parts of the calls. Between two of them the workload stands still until the tracer has
     /// emptied the buffer.
     pub rounds: u64,
-    /// How many events find no room.
+    /// How many events are lost.
     lost: Lost,
 }
 
-/// Threads of another process that are inside of a function, so that a return probe doesn't see the ends of other
-/// calls: a kernel sees those of some ten at a time, or of twice as many as it can have processors, if that is more
-/// (`kretprobe.maxactive`, kernel/kprobes.c).
-pub const HOLDERS: usize = 64;
-
-/// How many events find no room.
+/// How many events are lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lost {
     /// None.
@@ -50,8 +45,8 @@ enum Lost {
     Some,
     /// So many, in the buffer.
     InBuffer(u64),
-    /// So many, in a map.
-    InMap(Losses),
+    /// So many, counted by the programs.
+    Counted(Losses),
 }
 
 /// When a buffer is emptied.
@@ -73,8 +68,8 @@ const RING_RECORD: u64 = size_of::<SysWriteEvent>() as u64 + 8;
 /// 20000 fit into neither the ring nor the perf buffers of a few CPUs. The ring loses as many on every kernel:
 /// those that find no room in [`RING_BYTES`], of which one byte always stays free.
 ///
-/// Maps of state are filled to their last entry, and one more. Return probes are held, all that the kernel has of
-/// each, so that they don't see the end of one call.
+/// Maps of state are filled to their last entry, and one more. In the last ones a return probe has no instance
+/// left, and misses the end of one call.
 static BURSTS: [Burst; 17] = [
     Burst::new("burst_ring", BufferKind::Ring, Drain::AsTheyCome, 5000, 4),
     Burst::new("burst_perf", BufferKind::Perf, Drain::AsTheyCome, 2000, 4),
@@ -117,7 +112,7 @@ impl Burst {
 
     /// One more at a time than fit into a map.
     const fn full(tracer: &'static str, name: &'static str, entries: u32, losses: Losses) -> Self {
-        let (drain, lost) = (Drain::AsTheyCome, Lost::InMap(losses));
+        let (drain, lost) = (Drain::AsTheyCome, Lost::Counted(losses));
         let writers = entries as u64 + 1;
         Burst { tracer, name, buffer: None, drain, writers, calls: 1, rounds: 1, lost }
     }
@@ -142,7 +137,7 @@ impl Burst {
             Lost::Some => "some".to_owned(),
             Lost::InBuffer(lost) => Losses::NONE.describe(lost, BufferKind::Ring),
             // All of it is lost before the buffer, whichever that is.
-            Lost::InMap(losses) => losses.describe(losses.counted(), BufferKind::Ring),
+            Lost::Counted(losses) => losses.describe(losses.counted(), BufferKind::Ring),
         };
         balance(writes(&ground_truth.events), &lost)
     }

@@ -8,14 +8,15 @@ use crate::{buffer::BufferKind, scenario::Scenario};
 /// tracer has read the last one's.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Live {
-    /// The scenario's tracer, and its name.
+    /// The scenario's tracer.
     tracer: &'static str,
+    /// The scenario's name.
     name: &'static str,
     /// The buffer that it is about.
     pub buffer: BufferKind,
 }
 
-/// The last has events as large as any.
+/// Events of `sys_write` are small; those of `opensnoop` have room for a file's name.
 static LIVE: [Live; 3] = [
     Live { tracer: "sys_write", name: "live_ring", buffer: BufferKind::Ring },
     Live { tracer: "sys_write", name: "live_perf", buffer: BufferKind::Perf },

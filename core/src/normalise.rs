@@ -9,8 +9,8 @@ use crate::{
 
 /// One line per event. Each thread's events are in their order, whatever it was called when; threads are
 /// in the order of their names, because nothing orders them against each other. A thread's totals are in the
-/// order of their text: they come in no order from the map that they were kept in, and the clocks of some kernels
-/// stand still for so long that the times of their first calls are the same.
+/// order of their text: they come in no order from the map that they were kept in, and the clocks of some
+/// kernels stand still for so long that the times of their first calls are the same.
 pub fn normalise(events: &[Event], names: &Names) -> String {
     let mut lines: Vec<(String, String)> = events
         .iter()

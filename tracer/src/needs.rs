@@ -125,8 +125,8 @@ mod tests {
         assert!(aya.fields.is_empty(), "Rust programs have no CO-RE relocations: {aya:?}");
     }
 
-    /// What processors must not share is in a map of theirs, and what a thread takes along to another processor is
-    /// not.
+    /// What processors must not share is in a map of theirs, and what a thread takes along to another processor
+    /// is not.
     #[test]
     fn maps_are_shared_by_processors_or_not() {
         const HASH: u32 = 1;
@@ -165,7 +165,7 @@ mod tests {
 
     /// A program that is preempted while it counts, from 7.2 on, must not lose what another one counts there.
     #[test]
-    fn events_are_counted_at_once() {
+    fn events_are_counted_atomically() {
         const CALL: u8 = 0x85;
         /// `BPF_STX | BPF_ATOMIC | BPF_DW`; the operation `BPF_ADD` is 0.
         const ATOMIC: u8 = 0xdb;

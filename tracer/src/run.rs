@@ -227,7 +227,7 @@ fn trace(
     let skipped: Result<Vec<u64>, _> =
         session.programs().into_iter().map(bpf::skipped_runs).collect();
     let skipped = skipped.context("counting skipped runs").map_err(&tracer_died)?.iter().sum();
-    // What must be gone at the end is known to be there now.
+    // Leftovers are found in lists of loaded programs: those must show this session's own ones now.
     let own = session.programs().len() as u64;
     let known = others.since().context("listing programs").map_err(&tracer_died)?;
     if known < own {

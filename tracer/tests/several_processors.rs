@@ -16,7 +16,8 @@ use kernlab_vmtest::run::{cell::Runner, dir::RunDir, plan::RunPlan};
 use rstest::rstest;
 
 /// Threads that write as fast as they can on both processors, each of which has a perf buffer and counters of
-/// its own; threads that move between them, also inside of a call; and writes on both that must wake the reader.
+/// its own; threads that move between them, also inside of a call; and writes on both that must wake the
+/// reader.
 #[rstest]
 fn every_processor_is_heard(
     #[values(BackendKind::Libbpf, BackendKind::Aya)] backend: BackendKind,

@@ -118,7 +118,7 @@ pub(super) unsafe trait RawEvent: Copy {
     /// What every event starts with.
     fn header(&self) -> &EventHeader;
 
-    /// Room that programs leave: always zero.
+    /// The event's reserved bytes, which programs leave zero.
     fn reserved(&self) -> u32 {
         0
     }
@@ -182,8 +182,9 @@ pub(super) fn on_system_calls<'a>(
 }
 
 /// Refuses a scenario that fills the map of calls under way, where their ends are seen by return probes: those
-/// see only as many returns at a time as the kernel has instances for, on every kernel some ten
-/// (`kretprobe.maxactive`, kernel/kprobes.c), and the ends of all others would go unseen.
+/// see only as many returns at a time as the kernel has instances for, at most ten, or twice as many as there
+/// can be processors if that is more (`kretprobe.maxactive`, kernel/kprobes.c). The ends of all others would go
+/// unseen.
 pub(super) fn sees_many_returns(scenario: &Scenario) -> Result<(), Unsupported> {
     if scenario.name != "full_pending" {
         return Ok(());
@@ -194,13 +195,13 @@ pub(super) fn sees_many_returns(scenario: &Scenario) -> Result<(), Unsupported> 
     ))
 }
 
-/// Refuses the scenario about unseen ends where they are seen by tracepoints, since the kernel lacks a function
-/// for return probes: none goes unseen.
-pub(super) fn sees_every_end(scenario: &Scenario) -> Result<(), Unsupported> {
+/// Refuses the scenario about unseen ends where only tracepoints are left to see them: those miss none.
+pub(super) fn refuse_unseen_end(scenario: &Scenario) -> Result<(), Unsupported> {
     if !wants_return_probes(scenario) {
         return Ok(());
     }
-    let message = "the kernel lacks a function for return probes, whose ends could go unseen";
+    let message =
+        "the kernel lacks the functions behind the tracepoints, and tracepoints miss no end";
     Err(Unsupported::new(Reason::MissingSymbol, message))
 }
 
@@ -217,21 +218,19 @@ pub(super) const FAULTABLE: &str = "trace_call_bpf_faultable";
 /// What spinlocks are with PREEMPT_RT, and only then: kernel/locking/spinlock_rt.c.
 const SLEEPING_LOCKS: &str = "rt_spin_lock";
 
-/// What [`skips_on_tracepoints`] asks about, for [`Wants`].
+/// What [`probes_functions`] asks about, for [`Wants`].
 pub(super) const SKIPS: [&str; 2] = [FAULTABLE, SLEEPING_LOCKS];
 
-/// Does the kernel skip programs on syscall tracepoints, so that a tracer has to use the functions behind
-/// them?
+/// Must a tracer use the functions behind the tracepoints of system calls? It must where the kernel skips
+/// programs on those, and in the scenario about unseen ends, which is about return probes.
 ///
-/// It does where they can be preempted ([`FAULTABLE`]), and with PREEMPT_RT for a tracer that sends events
-/// through perf buffers. There a thread wakes the reader of a perf buffer, and can be preempted while it does
+/// The kernel skips them where they can be preempted ([`FAULTABLE`]), and with PREEMPT_RT for a tracer that
+/// sends events through perf buffers. There a thread wakes the reader of a perf buffer, and can be preempted while it does
 /// (`perf_pending_irq`, kernel/events/core.c). Meanwhile it has the recursion context for software events, of
 /// which each CPU has one (each task from 6.11 on, commit 0d40a6d83e3e). Without it `perf_syscall_enter` and
 /// `perf_syscall_exit` return before they call programs, and count nothing (kernel/trace/trace_syscalls.c).
 /// Programs on kprobes are called without it (`kprobe_perf_func`, kernel/trace/trace_kprobe.c).
-///
-/// The scenario about ends that are not seen wants return probes, whatever the kernel does.
-pub(super) fn skips_on_tracepoints(scenario: &Scenario, facts: &KernelFacts) -> bool {
+pub(super) fn probes_functions(scenario: &Scenario, facts: &KernelFacts) -> bool {
     if wants_return_probes(scenario) {
         return true;
     }

@@ -3,8 +3,8 @@
 use kernlab_abi::{EventHeader, OpenEvent, ProgramConfig};
 
 use super::definition::{
-    Definition, EventType, RawEvent, SKIPS, Wants, on_system_calls, sees_many_returns,
-    skips_on_tracepoints,
+    Definition, EventType, RawEvent, SKIPS, Wants, on_system_calls, probes_functions,
+    sees_many_returns,
 };
 use crate::{
     arch::{Arch, SystemCall},
@@ -57,7 +57,7 @@ fn attach(
     facts: &KernelFacts,
     _: &mut ProgramConfig,
 ) -> Result<Vec<AttachPoint>, Unsupported> {
-    if skips_on_tracepoints(scenario, facts) {
+    if probes_functions(scenario, facts) {
         let openat = facts.arch.function_of(SystemCall::Openat);
         if !facts.has_symbol(openat) {
             let message = format!("the kernel has no {openat}");

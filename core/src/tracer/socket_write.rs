@@ -6,7 +6,7 @@ use kernlab_abi::{ADDRESS_WORDS, EventHeader, ProgramConfig, SocketWriteEvent};
 
 use super::definition::{
     Definition, EventType, LayoutField, RawEvent, SKIPS, Wants, lay_out, names, on_system_calls,
-    sees_every_end, sees_many_returns, skips_on_tracepoints,
+    probes_functions, refuse_unseen_end, sees_many_returns,
 };
 use crate::{
     arch::WRITING_CALLS,
@@ -117,14 +117,13 @@ fn attach_points(
     facts: &KernelFacts,
 ) -> Result<Vec<AttachPoint>, Unsupported> {
     let functions = WRITING_CALLS.map(|call| facts.arch.function_of(call));
-    if skips_on_tracepoints(scenario, facts) && functions.iter().all(|name| facts.has_symbol(name))
-    {
+    if probes_functions(scenario, facts) && functions.iter().all(|name| facts.has_symbol(name)) {
         sees_many_returns(scenario)?;
         let entries = functions.map(|function| kprobe("socket_write_entry", function));
         let returns = functions.map(|function| kretprobe("socket_write_return", function));
         return Ok([entries, returns].concat());
     }
-    sees_every_end(scenario)?;
+    refuse_unseen_end(scenario)?;
     let program = |name: &str| match name.starts_with("sys_enter") {
         true => "socket_write_enter",
         false => "socket_write_exit",

@@ -3,8 +3,8 @@
 use kernlab_abi::{EventHeader, ProgramConfig, SysWriteEvent};
 
 use super::definition::{
-    Definition, EventType, RawEvent, SKIPS, Wants, on_system_calls, sees_every_end,
-    sees_many_returns, skips_on_tracepoints,
+    Definition, EventType, RawEvent, SKIPS, Wants, on_system_calls, probes_functions,
+    refuse_unseen_end, sees_many_returns,
 };
 use crate::{
     attach::{AttachPoint, kprobe, kretprobe},
@@ -62,11 +62,11 @@ fn attach(
     facts: &KernelFacts,
     _: &mut ProgramConfig,
 ) -> Result<Vec<AttachPoint>, Unsupported> {
-    if skips_on_tracepoints(scenario, facts) && facts.has_symbol(KSYS_WRITE) {
+    if probes_functions(scenario, facts) && facts.has_symbol(KSYS_WRITE) {
         sees_many_returns(scenario)?;
         return Ok(vec![kprobe("write_entry", KSYS_WRITE), kretprobe("write_return", KSYS_WRITE)]);
     }
-    sees_every_end(scenario)?;
+    refuse_unseen_end(scenario)?;
     // The BPF context of a syscall tracepoint has its arguments at 16 on every kernel, whatever the
     // tracepoint's format file says: struct syscall_tp_t, kernel/trace/trace_syscalls.c.
     on_system_calls(TRACEPOINTS.map(|name| (name, name)), facts)
@@ -120,6 +120,17 @@ mod tests {
         let targets: Vec<_> = plan.attach.iter().map(|point| point.target.to_string()).collect();
         assert_eq!(targets, expected);
     }
+
+    #[test]
+    fn only_return_probes_miss_ends() {
+        let unseen =
+            |symbols: &[&str]| plan(scenario("sys_write/unseen_end"), &facts(symbols, None));
+        let attach = unseen(&["ksys_write"]).unwrap().attach;
+        let targets: Vec<_> = attach.iter().map(|point| point.target.to_string()).collect();
+        assert_eq!(targets, FUNCTION);
+        assert_eq!(unseen(&[]).unwrap_err().reason, Reason::MissingSymbol);
+    }
+
     #[test]
     fn without_tracepoints_there_is_nothing_to_attach_to() {
         let mut facts = facts(&["ksys_write"], None);

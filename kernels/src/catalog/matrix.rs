@@ -291,7 +291,7 @@ pub struct Deviation {
 }
 
 impl Deviation {
-    /// Does it occur in a cell of its kernel?
+    /// Does it apply to this cell of its kernel?
     pub fn concerns(&self, cell: &Cell) -> bool {
         self.scenario == cell.scenario
             && self.backend.is_none_or(|backend| backend == cell.backend)

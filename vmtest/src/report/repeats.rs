@@ -24,7 +24,7 @@ pub struct Repeats {
     pub outcomes: BTreeMap<String, usize>,
     /// The cells whose verdicts differ, in the order of the first run that has them.
     pub changed: Vec<Changed>,
-    /// Whether those differ that say something of a cell: not just a pass and an `infra`.
+    /// Whether a cell has different verdicts that are conclusive: a pass and an `infra` don't disagree.
     #[serde(skip)]
     disagree: bool,
     /// The cells that ended alike every time, and not as expected.

@@ -41,15 +41,17 @@ pub struct GuestSplats<'a> {
 impl<'a> GuestSplats<'a> {
     /// The splats of a kernel that lives. Programs can write anything to the console, and to the log
     /// under another facility than the kernel's; so only the kernel's own records count. If some of
-    /// them were overwritten before they were read, and the console has splats that the log has not, then the
-    /// console is believed.
+    /// them were overwritten before they were read, and the console has all splats of the log and others, then
+    /// the console is believed.
     pub fn of(kernel_log: &'a str, console: &'a str) -> Self {
         let splats = scan(of_kernel(kernel_log));
         let on_console = scan(console);
         let is_known = |splat: &Splat| splats.iter().any(|known| known.title == splat.title);
         let of_programs: Vec<_> =
             on_console.iter().filter(|splat| !is_known(splat)).cloned().collect();
-        if !of_programs.is_empty() && kernel_log.lines().any(|line| line == LOG_GAP) {
+        let has_all =
+            splats.iter().all(|known| on_console.iter().any(|it| it.title == known.title));
+        if has_all && !of_programs.is_empty() && kernel_log.lines().any(|line| line == LOG_GAP) {
             let (splats, of_programs) = (on_console.into(), Vec::new());
             return GuestSplats { file: CONSOLE, log: console, splats, of_programs };
         }
@@ -168,7 +170,11 @@ mod tests {
     #[case::a_program_imitates_a_log(TWO_LINES, QUIET, &[])]
     #[case::both_wrote(OF_BOTH, CRASH, &[Outcome::KernelWarning])]
     #[case::the_log_has_a_gap(GAP, CRASH, &[Outcome::KernelCrash])]
-    #[case::and_a_splat(&[GAP, WARNING].concat(), CRASH, &[Outcome::KernelCrash])]
+    #[case::and_a_splat(
+        &[GAP, WARNING].concat(),
+        &[WARNING, CRASH].concat(),
+        &[Outcome::KernelWarning, Outcome::KernelCrash]
+    )]
     #[case::and_all_that_the_console_has(&[GAP, WARNING].concat(), WARNING, &[Outcome::KernelWarning])]
     fn a_splat_is_a_verdict(
         #[case] kernel_log: &str,

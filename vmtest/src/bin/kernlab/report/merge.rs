@@ -23,7 +23,7 @@ pub(super) struct Arguments {
     runs: Vec<String>,
 }
 
-/// Adds up. The exit code says whether a cell fails, or changed its verdict.
+/// Adds up. The exit code says whether a cell fails, ended with different conclusive verdicts, or is unknown.
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let mut reports = Vec::new();
     for name in &arguments.runs {
