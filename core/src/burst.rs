@@ -119,8 +119,7 @@ impl Burst {
 
     /// One call whose end goes unseen.
     const fn unseen(tracer: &'static str) -> Self {
-        let losses = Losses { unseen: 1, ..Losses::NONE };
-        Burst { writers: 1, ..Burst::full(tracer, "unseen_end", 0, losses) }
+        Burst::full(tracer, "unseen_end", 0, Losses { unseen: 1, ..Losses::NONE })
     }
 
     /// What a scenario is, if it is a burst.

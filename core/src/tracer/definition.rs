@@ -225,11 +225,12 @@ pub(super) const SKIPS: [&str; 2] = [FAULTABLE, SLEEPING_LOCKS];
 /// programs on those, and in the scenario about unseen ends, which is about return probes.
 ///
 /// The kernel skips them where they can be preempted ([`FAULTABLE`]), and with PREEMPT_RT for a tracer that
-/// sends events through perf buffers. There a thread wakes the reader of a perf buffer, and can be preempted while it does
-/// (`perf_pending_irq`, kernel/events/core.c). Meanwhile it has the recursion context for software events, of
-/// which each CPU has one (each task from 6.11 on, commit 0d40a6d83e3e). Without it `perf_syscall_enter` and
-/// `perf_syscall_exit` return before they call programs, and count nothing (kernel/trace/trace_syscalls.c).
-/// Programs on kprobes are called without it (`kprobe_perf_func`, kernel/trace/trace_kprobe.c).
+/// sends events through perf buffers. There a thread wakes the reader of a perf buffer, and can be preempted
+/// while it does (`perf_pending_irq`, kernel/events/core.c). Meanwhile it has the recursion context for software
+/// events, of which each CPU has one (each task from 6.11 on, commit 0d40a6d83e3e). Without it
+/// `perf_syscall_enter` and `perf_syscall_exit` return before they call programs, and count nothing
+/// (kernel/trace/trace_syscalls.c). Programs on kprobes are called without it (`kprobe_perf_func`,
+/// kernel/trace/trace_kprobe.c).
 pub(super) fn probes_functions(scenario: &Scenario, facts: &KernelFacts) -> bool {
     if wants_return_probes(scenario) {
         return true;
