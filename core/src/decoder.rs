@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kernlab_abi::READ_LEN;
+use kernlab_abi::{ADDRESS_WORDS, READ_LEN};
 
 use crate::scenario::{Scenario, Tracer};
 
@@ -22,6 +22,9 @@ pub enum DecodeError {
     /// A member that programs leave zero has a value.
     #[error("an event's reserved bytes are {0:#x}")]
     Reserved(u32),
+    /// An IPv4 address that is longer than that.
+    #[error("the words {0:x?} are no IPv4 address")]
+    Address([u32; ADDRESS_WORDS]),
     /// A rename that is neither half, or both.
     #[error("mask {0:#x} is not one half of a rename")]
     Mask(u32),

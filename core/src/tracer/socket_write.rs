@@ -149,28 +149,37 @@ unsafe impl RawEvent for SocketWriteEvent {
 
     fn action(&self, _: &Decoder<'_>) -> Result<Action, DecodeError> {
         let family = Family(self.family);
-        let endpoint =
-            |address, port| Some(SocketAddr::new(internet_address(family, address)?, port));
-        // getpeername(2) knows no peer without a port either: inet_getname, net/ipv4/af_inet.c.
-        let remote_port = Some(u16::from_be(self.remote_port)).filter(|&port| port != 0);
+        let [local, remote] = [
+            (self.local_address, Some(self.local_port)),
+            // getpeername(2) knows no peer without a port either: inet_getname, net/ipv4/af_inet.c.
+            (self.remote_address, Some(u16::from_be(self.remote_port)).filter(|&port| port != 0)),
+        ]
+        .map(|(words, port)| Ok(internet_address(family, words)?.zip(port).map(SocketAddr::from)));
         Ok(Action::SocketWrite {
             fd: self.fd,
             bytes: self.ret,
             family,
             protocol: Protocol(self.protocol),
-            local: endpoint(self.local_address, self.local_port),
-            remote: remote_port.and_then(|port| endpoint(self.remote_address, port)),
+            local: local?,
+            remote: remote?,
         })
     }
 }
 
-fn internet_address(family: Family, words: [u32; ADDRESS_WORDS]) -> Option<IpAddr> {
+/// None if the family has no such addresses.
+fn internet_address(
+    family: Family,
+    words: [u32; ADDRESS_WORDS],
+) -> Result<Option<IpAddr>, DecodeError> {
     let [a, b, c, d] = words.map(|word| u128::from(u32::from_be(word)));
-    match family {
+    Ok(match family {
+        Family::INET if words[1..] != [0; ADDRESS_WORDS - 1] => {
+            return Err(DecodeError::Address(words));
+        }
         Family::INET => Some(Ipv4Addr::from(u32::from_be(words[0])).into()),
         Family::INET6 => Some(Ipv6Addr::from(a << 96 | b << 64 | c << 32 | d).into()),
         _ => None,
-    }
+    })
 }
 
 #[cfg(test)]
@@ -280,5 +289,17 @@ mod tests {
         };
         assert_eq!(local, expected_local.map(|text| text.parse().unwrap()));
         assert_eq!(remote, expected_remote.map(|text| text.parse().unwrap()));
+    }
+
+    #[rstest]
+    #[case::local(|event: &mut SocketWriteEvent| event.local_address[1] = 1)]
+    #[case::remote(|event: &mut SocketWriteEvent| event.remote_address[3] = 1)]
+    fn a_longer_address_is_none_of_version_4(#[case] spoil: fn(&mut SocketWriteEvent)) {
+        let mut event = SocketWriteEvent { header: header(), ..Default::default() };
+        event.family = Family::INET.0;
+        assert!(decoded("socket_write/tcp4", &event).is_ok());
+        spoil(&mut event);
+        let error = decoded("socket_write/tcp4", &event).unwrap_err();
+        assert!(matches!(error, DecodeError::Address(_)), "{error}");
     }
 }
