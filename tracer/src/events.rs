@@ -29,3 +29,34 @@ pub(crate) fn wake(buffer: Vec<BorrowedFd<'_>>, bound: Duration) -> Result<bool>
     let bound = PollTimeout::try_from(bound).context("the bound is too long")?;
     Ok(poll(&mut fds, bound).context("waiting for an event")? > 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Write as _, pipe},
+        os::fd::AsFd as _,
+    };
+
+    use super::*;
+
+    #[test]
+    fn only_an_event_wakes() {
+        let (reader, mut writer) = pipe().unwrap();
+        assert!(!wake(vec![reader.as_fd()], Duration::ZERO).unwrap());
+        writer.write_all(b"event").unwrap();
+        assert!(wake(vec![reader.as_fd()], Duration::from_secs(60)).unwrap());
+    }
+
+    #[test]
+    fn the_workload_is_told_from_events() {
+        let ([events, changes], mut written) = {
+            let (first, second) = (pipe().unwrap(), pipe().unwrap());
+            ([first.0, second.0], [first.1, second.1])
+        };
+        written[0].write_all(b"event").unwrap();
+        assert!(!wait(vec![events.as_fd()], changes.as_fd()).unwrap());
+        written[1].write_all(b"stopped").unwrap();
+        assert!(wait(vec![events.as_fd()], changes.as_fd()).unwrap());
+        assert!(wait(Vec::new(), changes.as_fd()).unwrap());
+    }
+}

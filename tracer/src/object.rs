@@ -190,7 +190,11 @@ impl<'a> Subject<'a> {
                 let program = programs.iter().find(|program| program.name == self.record.name);
                 let number = self.loads(calls).next().map_or(KPROBE, |call| call.kind);
                 let number = if tried_as_kprobe(number) { KPROBE } else { number };
-                if trial::has_free_type(number) && trial::program_type(number) == ProbeResult::No {
+                if !trial::has_free_type(number) {
+                    // Nothing can be tried: the kernel refuses such a program whatever it calls.
+                    return lacking;
+                }
+                if trial::program_type(number) == ProbeResult::No {
                     lacking.push(format!("program type {}", self.record.program_type));
                     return lacking;
                 }
@@ -275,4 +279,17 @@ fn kept(name: &str) -> &str {
 fn map_record(name: String, map_type: &str, create: Option<Step>) -> MapRecord {
     let create = create.unwrap_or_else(|| Step::Skipped("an earlier step failed".to_owned()));
     MapRecord { name, map_type: map_type.to_owned(), create }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kernel's names have 16 bytes with the terminator.
+    #[test]
+    fn a_long_name_is_known_by_what_the_kernel_keeps() {
+        assert_eq!(kept("leave_openat_ring"), "leave_openat_ri");
+        assert_eq!(kept("fifteen_letters"), "fifteen_letters");
+        assert_eq!(kept("short"), "short");
+    }
 }

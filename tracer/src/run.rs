@@ -1,6 +1,11 @@
 //! From a scenario to a record.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::PathBuf,
+    time::Instant,
+};
 
 use anyhow::{Context as _, Result, anyhow};
 use kernlab_core::{
@@ -187,7 +192,11 @@ fn trace(
         for call in 1..=Live::CALLS {
             let woken = events::wake(session.wait_on(), Live::BOUND).map_err(&tracer_died)?;
             if !woken {
-                workload.end().map_err(&workload_failed)?;
+                // One that has stopped before the last call says why.
+                match workload.is_done().map_err(&workload_failed)? {
+                    true => drop(workload.ground_truth().map_err(&workload_failed)?),
+                    false => workload.end().map_err(&workload_failed)?,
+                }
                 let late = anyhow!(
                     "nothing woke the tracer in {} seconds to read the event of call {call}",
                     Live::BOUND.as_secs()
@@ -229,6 +238,13 @@ fn trace(
     let skipped = skipped.context("counting skipped runs").map_err(&tracer_died)?.iter().sum();
     // Leftovers are found in lists of loaded programs: those must show this session's own ones now.
     let own = session.programs().len() as u64;
+    let attached: BTreeSet<_> = plan.attach.iter().map(|point| &point.program).collect();
+    if own < attached.len() as u64 {
+        let attached = attached.len();
+        return Err(tracer_died(anyhow!(
+            "{attached} programs are attached, and {own} are counted"
+        )));
+    }
     let known = others.since().context("listing programs").map_err(&tracer_died)?;
     if known < own {
         return Err(tracer_died(anyhow!("{own} programs are loaded, and {known} are known to be")));

@@ -8,6 +8,8 @@ use std::{
 };
 
 use kernlab_core::{
+    dossier::Offered,
+    facts::ProbeResult,
     object_record::{ObjectRecord, ProgramRecord, Step},
     outcome::Reason,
 };
@@ -32,7 +34,21 @@ fn object(name: &str) -> Vec<u8> {
 
 /// Loads and attaches an object in a guest, without the kernel's type information if that is `hidden`.
 fn record(kernel: &str, backend: &str, object: Vec<u8>, hidden: bool) -> ObjectRecord {
+    let command = ["object", "--backend", backend, "--attach", "/tmp/it.o"];
+    let job = tracer(&command).file("/tmp/it.o", 0o600, object);
+    let job = if hidden { job.hide("/sys/kernel/btf") } else { job };
+    serde_json::from_slice(&answer(kernel, &job)).unwrap()
+}
+
+fn tracer(arguments: &[&str]) -> Job {
     const MEGABYTES: u64 = 16 << 20;
+    Job::new([&["/bin/kernlab-tracer"], arguments].concat())
+        .timeout(Duration::from_secs(60))
+        .limits(Limits { stdout: 64 << 10, stderr: 64 << 10, result: MEGABYTES })
+}
+
+/// What the tracer answers in a guest.
+fn answer(kernel: &str, job: &Job) -> Vec<u8> {
     let programs = env::var_os("KERNLAB_GUEST")
         .map(PathBuf::from)
         .expect("KERNLAB_GUEST names the guest programs: run this by `cargo xtask test`");
@@ -42,18 +58,10 @@ fn record(kernel: &str, backend: &str, object: Vec<u8>, hidden: bool) -> ObjectR
     let bootable =
         machine::of_kernel(store, &unpacked, &programs, &["kernlab-tracer"], &Silent).unwrap();
     let mut guest = Checkpoints::of(store).start(&bootable, false, &Silent).unwrap();
-    let command = ["/bin/kernlab-tracer", "object", "--backend", backend, "--attach", "/tmp/it.o"];
-    let mut job = Job::new(command)
-        .file("/tmp/it.o", 0o600, object)
-        .timeout(Duration::from_secs(60))
-        .limits(Limits { stdout: 64 << 10, stderr: 64 << 10, result: MEGABYTES });
-    if hidden {
-        job = job.hide("/sys/kernel/btf");
-    }
-    let output = guest.run(&job).unwrap();
+    let output = guest.run(job).unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.exit, Exit::Code(0), "{stderr}");
-    serde_json::from_slice(&output.result).unwrap()
+    output.result
 }
 
 /// One line for the object if it could not be opened, and one for each program, by name.
@@ -213,4 +221,83 @@ fn programs_are_measured(
     let endless = record.programs.iter().find(|program| program.name == "endless").unwrap();
     let log = endless.verifier_log.as_deref().unwrap();
     assert!(log.contains("BPF program is too large. Processed 1000001 insn"), "{log}");
+}
+
+#[rstest]
+#[case("debian-5.10", "everywhere", true)]
+#[case("debian-5.10", "newer", false)]
+#[case("debian-6.1", "newer", true)]
+fn libbpf_loads_all_programs_together_as_well(
+    #[case] kernel: &str,
+    #[case] name: &str,
+    #[case] loads: bool,
+) {
+    let record = record(kernel, "libbpf", object(name), false);
+    assert_eq!(record.together == Some(Step::Done), loads, "{:?}", record.together);
+}
+
+#[rstest]
+fn nothing_is_attached_unasked(#[values("libbpf", "aya")] backend: &str) {
+    let job = tracer(&["object", "--backend", backend, "/tmp/it.o"]);
+    let job = job.file("/tmp/it.o", 0o600, object("everywhere"));
+    let record: ObjectRecord = serde_json::from_slice(&answer("debian-6.1", &job)).unwrap();
+    assert_eq!(record.programs.len(), 5);
+    for ProgramRecord { name, load, attach, .. } in &record.programs {
+        assert_eq!(*load, Step::Done, "{name}");
+        assert!(matches!(attach, Step::Skipped(_)), "{name}: {attach:?}");
+    }
+}
+
+/// Aya creates maps when it opens an object.
+#[rstest]
+#[case(
+    "debian-5.10",
+    "libbpf",
+    "remembers: load MapCreate 22, attach skipped: helper-unavailable [\"map type bloom_filter\"]"
+)]
+#[case(
+    "debian-5.10",
+    "aya",
+    "BPF_MAP_CREATE: map error: failed to create map `seen`: Invalid argument (os error 22)"
+)]
+#[case("debian-6.1", "libbpf", "remembers: load done, attach done: fine []")]
+#[case("debian-6.1", "aya", "remembers: load done, attach done: fine []")]
+fn a_map_type_that_a_kernel_lacks_is_named(
+    #[case] kernel: &str,
+    #[case] backend: &str,
+    #[case] expected: &str,
+) {
+    assert_eq!(sorted(&record(kernel, backend, object("newer_map"), false)), [expected]);
+}
+
+/// The verifier's refusal is no lack of the helper that the program calls.
+#[rstest]
+fn what_the_verifier_refuses_is_not_lacking(#[values("libbpf", "aya")] backend: &str) {
+    let record = record("debian-5.10", backend, object("refused"), false);
+    let expected = "returns_two: load ProgramLoad 22, attach skipped: verifier-rejected []";
+    assert_eq!(sorted(&record), [expected]);
+}
+
+#[rstest]
+#[case("debian-5.10", ProbeResult::No, &["bloom_filter", "user_ringbuf"])]
+#[case("debian-6.1", ProbeResult::Yes, &[])]
+fn what_a_kernel_offers_is_tried(
+    #[case] kernel: &str,
+    #[case] newer: ProbeResult,
+    #[case] maps: &[&str],
+) {
+    let offered = answer(kernel, &tracer(&["offers"]));
+    let offered: Offered = serde_json::from_slice(&offered).unwrap();
+    assert_eq!(offered.helper("kprobe", "loop"), Some(newer));
+    assert_eq!(offered.helper("kprobe", "get_current_comm"), Some(ProbeResult::Yes));
+    assert_eq!(offered.helper("xdp", "get_current_comm"), Some(ProbeResult::No));
+    assert!(offered.tracepoints.contains("sched:sched_switch"));
+    let refused = |all: &BTreeMap<String, ProbeResult>| -> Vec<String> {
+        let refused = all.iter().filter(|(_, answer)| **answer != ProbeResult::Yes);
+        refused.map(|(name, _)| name.clone()).collect()
+    };
+    assert_eq!(refused(&offered.maps), maps);
+    // Debian's kernels for virtual machines have no infrared receivers.
+    assert_eq!(refused(&offered.program_types), ["lirc_mode2"]);
+    assert!(offered.maps.len() > 20 && offered.program_types.len() > 20);
 }

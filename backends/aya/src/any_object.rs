@@ -261,3 +261,19 @@ fn failure(error: &(dyn Error + 'static)) -> StepFailure {
     }
     StepFailure { errno, message: words.join(": ") }
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("open", ("open", 0))]
+    #[case("open+4", ("open", 4))]
+    #[case("open+0x10", ("open", 16))]
+    #[case("operator+", ("operator+", 0))]
+    fn a_function_may_have_an_offset(#[case] function: &str, #[case] expected: (&str, u64)) {
+        assert_eq!(at_offset(function), expected);
+    }
+}

@@ -90,6 +90,10 @@ mod tests {
         "4: (85) call bpf_probe_read_kernel#113\nunknown func bpf_probe_read_kernel#113\n",
         Reason::HelperUnavailable
     )]
+    #[case(
+        "4: (85) call bpf_loop#181\nprogram of this type cannot use helper bpf_loop#181\n",
+        Reason::HelperUnavailable
+    )]
     fn a_log_tells_the_reason(#[case] log: &str, #[case] reason: Reason) {
         let error = load_failed(
             "function_call",

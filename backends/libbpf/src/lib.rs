@@ -143,3 +143,43 @@ fn attach_uprobe(
         .map_err(|error| io::Error::new(io::ErrorKind::NotFound, error))?;
     program.attach_uprobe(on_return, ALL_PROCESSES, &function.binary, offset as usize)
 }
+
+#[cfg(test)]
+mod tests {
+    use kernlab_abi::ProgramConfig;
+    use kernlab_core::{
+        plan::{BufferKind, ReadHelper, TypeSource},
+        tracer::Tracer,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_plan_decides_which_object_is_loaded() {
+        let known: Vec<_> = embedded_objects().collect();
+        for tracer in Tracer::all() {
+            for (buffer, types, variant) in [
+                (BufferKind::Ring, TypeSource::Core, "ring.core"),
+                (BufferKind::Ring, TypeSource::Layout, "ring.layout"),
+                (BufferKind::Perf, TypeSource::Core, "perf.core"),
+                (BufferKind::Perf, TypeSource::Layout, "perf.layout"),
+            ] {
+                let plan = ProbePlan {
+                    tracer,
+                    attach: Vec::new(),
+                    buffer,
+                    read: ReadHelper::Split,
+                    types,
+                    btf_file: None,
+                    config: ProgramConfig::default(),
+                };
+                let name = format!("{tracer}.{variant}");
+                let loaded = LibbpfBackend::default().object(&plan).into_owned();
+                assert!(
+                    known.iter().any(|(known, object)| *known == name && *object == loaded),
+                    "{name}"
+                );
+            }
+        }
+    }
+}

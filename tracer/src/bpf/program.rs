@@ -85,7 +85,8 @@ struct InfoAttributes {
 ///
 /// A program is not run inside of itself, or of a bpf(2) call, on the same CPU. From 7.2 on, those on
 /// syscall tracepoints can be preempted (`trace_call_bpf_faultable`, kernel/trace/bpf_trace.c): while
-/// a thread stands inside of a program, it is not run for the others. Kernels before 5.12 don't count.
+/// a thread stands inside of a program, it is not run for the others. Kernels before 6.7 don't count those of
+/// kprobes and tracepoints.
 pub(crate) fn skipped_runs(program: BorrowedFd<'_>) -> Result<u64, Errno> {
     Ok(info(program)?.recursion_misses)
 }
@@ -193,6 +194,8 @@ mod tests {
             offset_of!(libbpf_sys::bpf_prog_info, verified_insns),
         ];
         assert_eq!(ours, theirs);
+        // The kernel fills in no more than it is asked for.
+        assert!(size_of::<ProgramInfo>() >= theirs[3] + size_of::<u32>());
     }
 
     #[test]

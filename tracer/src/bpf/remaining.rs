@@ -55,14 +55,18 @@ impl Loaded {
     /// How many have come since, and stay. The kernel frees a program some time after its last user
     /// is gone (an RCU grace period, a work queue), without notice.
     pub(crate) fn remaining(&self) -> Result<u64, Errno> {
-        let deadline = Instant::now() + LOCK_TIMEOUT;
-        loop {
-            let remaining = self.since()?;
-            if remaining == 0 || Instant::now() >= deadline {
-                return Ok(remaining);
-            }
-            thread::sleep(Duration::from_millis(1));
+        remaining(LOCK_TIMEOUT, || self.since())
+    }
+}
+
+fn remaining(within: Duration, count: impl Fn() -> Result<u64, Errno>) -> Result<u64, Errno> {
+    let deadline = Instant::now() + within;
+    loop {
+        let remaining = count()?;
+        if remaining == 0 || Instant::now() >= deadline {
+            return Ok(remaining);
         }
+        thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -75,5 +79,13 @@ mod tests {
         let loaded = |ids: &[u32]| Loaded(ids.iter().copied().collect());
         let Loaded(ours) = loaded(&[1, 2, 5]).without(&loaded(&[1, 3]));
         assert_eq!(ours, BTreeSet::from([2, 5]));
+    }
+
+    #[test]
+    fn what_goes_in_time_is_not_left() {
+        let left = std::cell::Cell::new(3);
+        let counted = || Ok(left.replace(left.get() - 1));
+        assert_eq!(remaining(Duration::from_secs(60), counted), Ok(0));
+        assert_eq!(remaining(Duration::ZERO, || Ok(2)), Ok(2));
     }
 }

@@ -6,7 +6,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read as _},
+    io::{self, Read},
     os::unix::fs::OpenOptionsExt as _,
 };
 
@@ -47,26 +47,31 @@ impl KernelLog {
                 none.insert(File::options().read(true).custom_flags(libc::O_NONBLOCK).open(DEVICE)?)
             }
         };
-        let mut text = Vec::new();
-        let mut begins = is_first;
-        let mut record = vec![0; RECORD];
-        loop {
-            match device.read(&mut record) {
-                Ok(0) => return Ok(text),
-                Ok(length) => {
-                    let found = Record::parse(&record[..length]);
-                    let starts_late = found.as_ref().is_some_and(|record| record.sequence > 0);
-                    if std::mem::take(&mut begins) && starts_late {
-                        gap(&mut text);
-                    }
-                    found.iter().for_each(|record| record.write(&mut text));
+        text_of(device, is_first)
+    }
+}
+
+/// All records that are there. Before the first ones of all, none is missing.
+fn text_of(mut device: impl Read, is_first: bool) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    let mut begins = is_first;
+    let mut record = vec![0; RECORD];
+    loop {
+        match device.read(&mut record) {
+            Ok(0) => return Ok(text),
+            Ok(length) => {
+                let found = Record::parse(&record[..length]);
+                let starts_late = found.as_ref().is_some_and(|record| record.sequence > 0);
+                if std::mem::take(&mut begins) && starts_late {
+                    gap(&mut text);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(text),
-                // The next record was overwritten; the read after this one gets the oldest that is left.
-                Err(error) if error.raw_os_error() == Some(libc::EPIPE) => gap(&mut text),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                found.iter().for_each(|record| record.write(&mut text));
             }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(text),
+            // The next record was overwritten; the read after this one gets the oldest that is left.
+            Err(error) if error.raw_os_error() == Some(libc::EPIPE) => gap(&mut text),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
 }
@@ -165,5 +170,36 @@ mod tests {
         assert_eq!(Record::parse(b"no record"), None);
         assert_eq!(Record::parse(b"1,2;3"), None);
         assert_eq!(unescaped(b"\\xzz\\x4"), b"\\xzz\\x4");
+    }
+
+    /// Reads what a device answers, one after the other, and then that there is no more.
+    struct Answers<'a>(Vec<Result<&'a [u8], i32>>);
+
+    impl Read for Answers<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            if self.0.is_empty() {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let record = self.0.remove(0).map_err(io::Error::from_raw_os_error)?;
+            buffer[..record.len()].copy_from_slice(record);
+            Ok(record.len())
+        }
+    }
+
+    #[test]
+    fn what_was_overwritten_is_told() {
+        let read = |answers: &[Result<&'static [u8], i32>], is_first| {
+            String::from_utf8(text_of(Answers(answers.to_vec()), is_first).unwrap()).unwrap()
+        };
+        let (first, later) =
+            (b"6,0,1000000,-;first\n".as_slice(), b"6,9,2000000,-;later\n".as_slice());
+        let (first_line, later_line) = ("<6>[    1.000000] first\n", "<6>[    2.000000] later\n");
+        let gap = format!("{LOG_GAP}\n");
+        assert_eq!(read(&[Ok(first), Ok(later)], true), format!("{first_line}{later_line}"));
+        let overwritten = [Ok(first), Err(libc::EPIPE), Ok(later)];
+        assert_eq!(read(&overwritten, true), format!("{first_line}{gap}{later_line}"));
+        // The oldest record that is left is not the first of all.
+        assert_eq!(read(&[Ok(later)], true), format!("{gap}{later_line}"));
+        assert_eq!(read(&[Ok(later)], false), later_line);
     }
 }

@@ -34,6 +34,9 @@ use crate::{
 const INTERVAL: Duration = Duration::from_millis(10);
 /// How long killed processes may take to end, and their output to arrive.
 const DEATH: Duration = Duration::from_secs(2);
+/// How long the rest of the output may take to arrive once all processes have ended: on a host that is busy,
+/// the threads that read it may get no processor for that long.
+const ARRIVAL: Duration = Duration::from_secs(10);
 /// How long BPF programs may take to be freed after the last process has ended: the kernel frees
 /// them after a grace period.
 const FREED: Duration = Duration::from_secs(1);
@@ -156,7 +159,8 @@ fn clear(
 ) -> Result<(), String> {
     // Helpers of the tracer may be about to end as well.
     let patience = Instant::now() + Duration::from_millis(job.stop.within_ms).min(FREED);
-    if !all_gone(patience) {
+    let is_alone = all_gone(patience);
+    if !is_alone {
         let mut processes = processes();
         // Everything but PID 1 and this program.
         let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
@@ -166,7 +170,11 @@ fn clear(
         }
         reports.send(&SuiteReport::LeftRunning { processes })?;
     }
-    tracer.drain(Instant::now() + DEATH);
+    // Whoever is left may hold a stream; without anybody, the rest of the output is on its way.
+    let is_complete = tracer.drain(Instant::now() + if is_alone { ARRIVAL } else { DEATH });
+    if is_alone && !is_complete {
+        return Err("the end of the tracer's output did not arrive in time".to_owned());
+    }
     let freed = Instant::now() + FREED;
     loop {
         let left: Vec<u32> = news(before, loaded::program_ids()).collect();
@@ -334,9 +342,10 @@ impl Tracer {
         }
     }
 
-    /// Waits until all output has been passed on.
-    fn drain(&mut self, deadline: Instant) {
+    /// Waits until all output has been passed on, and tells whether it has.
+    fn drain(&mut self, deadline: Instant) -> bool {
         while self.streams > 0 && self.notice(deadline) {}
+        self.streams == 0
     }
 }
 

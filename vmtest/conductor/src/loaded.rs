@@ -53,6 +53,10 @@ fn ids(command: i32) -> Vec<u32> {
     ids
 }
 
+/// Where `recursion_misses` and `verified_insns` of `struct bpf_prog_info` are.
+const MISSED: u32 = 208;
+const VERIFIED: u32 = 216;
+
 /// A program by its number; none if it is gone.
 pub(crate) fn program(id: u32) -> Option<LoadedProgram> {
     // `struct bpf_prog_info`: include/uapi/linux/bpf.h. Older kernels fill in less of it.
@@ -61,9 +65,11 @@ pub(crate) fn program(id: u32) -> Option<LoadedProgram> {
         id,
         kind: word(&info, 0),
         name: name(&info[64..80]),
-        verified_instructions: (known >= 220).then(|| word(&info, 216)),
-        missed_runs: (known >= 216)
-            .then(|| u64::from(word(&info, 208)) | u64::from(word(&info, 212)) << 32),
+        verified_instructions: (known >= VERIFIED + 4).then(|| word(&info, VERIFIED as usize)),
+        missed_runs: (known >= MISSED + 8).then(|| {
+            let at = MISSED as usize;
+            u64::from(word(&info, at)) | u64::from(word(&info, at + 4)) << 32
+        }),
     })
 }
 
@@ -102,4 +108,24 @@ fn word(bytes: &[u8], at: usize) -> u32 {
 fn name(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::offset_of;
+
+    use super::*;
+
+    /// As the kernel's headers have them.
+    #[test]
+    fn numbers_are_where_the_kernel_writes_them() {
+        let theirs = [
+            offset_of!(libbpf_sys::bpf_prog_info, recursion_misses),
+            offset_of!(libbpf_sys::bpf_prog_info, verified_insns),
+            offset_of!(libbpf_sys::bpf_prog_info, name),
+            offset_of!(libbpf_sys::bpf_map_info, name),
+            offset_of!(libbpf_sys::bpf_map_info, max_entries),
+        ];
+        assert_eq!([MISSED as usize, VERIFIED as usize, 64, 24, 16], theirs);
+    }
 }
