@@ -95,7 +95,9 @@ impl Checkpoints {
                 bootable.name,
                 chain(&error)
             ));
-            self.forget(bootable);
+            if !error.is_about_the_host() {
+                self.forget(bootable);
+            }
             Ok(guest)
         })
     }
@@ -121,7 +123,9 @@ impl Checkpoints {
         match Guest::restore_primed(bootable, &state) {
             Ok(guest) => Ok(Some(guest)),
             Err(error) if error.is_about_restoring() => {
-                self.cache.discard(&key);
+                if !error.is_about_the_host() {
+                    self.cache.discard(&key);
+                }
                 let (name, why) = (&bootable.name, chain(&error));
                 observer.notice(&format!("{name}: restoring the primed guest failed: {why}"));
                 Ok(None)

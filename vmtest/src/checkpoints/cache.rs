@@ -76,11 +76,13 @@ pub(super) enum Taken {
 #[derive(Clone, Debug)]
 pub(super) struct CheckpointCache {
     dir: PathBuf,
+    /// How many bytes all checkpoints may take.
+    room: u64,
 }
 
 impl CheckpointCache {
     pub(super) fn at(dir: PathBuf) -> Self {
-        CheckpointCache { dir }
+        CheckpointCache { dir, room: ROOM }
     }
 
     pub(super) fn place(&self, key: &Key) -> PathBuf {
@@ -94,6 +96,8 @@ impl CheckpointCache {
             Ok(Some(state)) => Taken::Whole(state),
             Ok(None) => Taken::Nothing,
             Err(_) if !place.exists() => Taken::Nothing,
+            // Of a host that has no descriptor left, say, a checkpoint knows nothing.
+            Err(Damage::Io(error)) if !is_of_content(&error) => Taken::Nothing,
             Err(why) => Taken::Damaged(why.to_string()),
         }
     }
@@ -106,7 +110,7 @@ impl CheckpointCache {
         write(scratch.path(), key.contents(), state)?;
         self.discard(key);
         fs::rename(scratch.keep(), self.place(key))?;
-        self.make_room(ROOM)
+        self.make_room()
     }
 
     /// A directory to write a checkpoint in. It is locked: without the lock, it is a leftover.
@@ -151,7 +155,7 @@ impl CheckpointCache {
 
     /// Removes checkpoints that were unused for the longest time, and leftovers of killed
     /// processes.
-    fn make_room(&self, room: u64) -> io::Result<()> {
+    fn make_room(&self) -> io::Result<()> {
         let mut places = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
             let path = entry?.path();
@@ -168,7 +172,7 @@ impl CheckpointCache {
         let mut taken = 0;
         for (_, size, path) in places {
             taken += size;
-            if taken > room {
+            if taken > self.room {
                 let _ = fs::remove_dir_all(path);
             }
         }
@@ -211,16 +215,27 @@ fn read(place: &Path, contents: &str) -> Result<Option<Checkpoint>, Damage> {
     let seen = Seen::of(&memory)?;
     if seen == note.seen {
         // The modification time records the last use. Only making room depends on it.
-        let _ = File::options().append(true).open(&path)?.set_modified(SystemTime::now());
+        let touched = File::options().append(true).open(&path);
+        let _ = touched.and_then(|note| note.set_modified(SystemTime::now()));
     } else if for_each_page(&memory, |_, _| Ok(()))? == note.memory {
         note.seen = seen;
-        let mut fresh = tempfile::NamedTempFile::new_in(place)?;
-        serde_json::to_writer(&mut fresh, &note)?;
-        fresh.persist(&path).map_err(|error| error.error)?;
+        // Otherwise the memory is only read once more.
+        let _ = replace(&path, &note);
     } else {
         return Err(Damage::Checksum(MEMORY));
     }
     Ok(Some(Checkpoint { hello: note.hello, kernel_log: note.kernel_log, devices, memory }))
+}
+
+/// Whether an error tells of a file that is missing, or too short.
+fn is_of_content(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof)
+}
+
+fn replace(path: &Path, note: &Note) -> io::Result<()> {
+    let mut fresh = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(path))?;
+    serde_json::to_writer(&mut fresh, note)?;
+    fresh.persist(path).map(drop).map_err(|error| error.error)
 }
 
 fn write(place: &Path, contents: &str, state: &Checkpoint) -> io::Result<()> {
@@ -304,6 +319,25 @@ mod tests {
     }
 
     #[test]
+    fn after_a_crash_of_the_host_the_memory_is_read_again() {
+        let (_dir, cache) = cache_with(&["one"]);
+        let place = cache.place(&key("one"));
+        let note = fs::read_to_string(place.join(NOTE)).unwrap();
+        let boot = Seen::of(&File::open(place.join(MEMORY)).unwrap()).unwrap().boot;
+        assert!(note.contains(&boot));
+        let of_another_boot = |memory: u32| {
+            let mut note: Note = serde_json::from_str(&note.replace(&boot, "another")).unwrap();
+            note.memory ^= memory;
+            fs::write(place.join(NOTE), serde_json::to_vec(&note).unwrap()).unwrap();
+        };
+        of_another_boot(0);
+        assert!(matches!(cache.take(&key("one")), Taken::Whole(_)));
+        assert!(fs::read_to_string(place.join(NOTE)).unwrap().contains(&boot));
+        of_another_boot(1);
+        assert!(matches!(cache.take(&key("one")), Taken::Damaged(_)));
+    }
+
+    #[test]
     fn of_states_with_other_contents_the_last_one_is_kept() {
         let (_dir, cache) = cache_with(&["one"]);
         let (old, new) = (Key::for_test("two", "old"), Key::for_test("two", "new"));
@@ -370,7 +404,8 @@ mod tests {
 
     #[test]
     fn the_state_that_was_not_used_for_the_longest_time_goes_first() {
-        let (_dir, cache) = cache_with(&["one", "two", "three"]);
+        let (_dir, mut cache) = cache_with(&["one", "two", "three"]);
+        assert_eq!(cache.room, 8 << 30, "see docs/runner.md");
         for (name, seconds) in [("one", 300), ("two", 200), ("three", 100)] {
             let note =
                 File::options().write(true).open(cache.place(&key(name)).join(NOTE)).unwrap();
@@ -378,10 +413,10 @@ mod tests {
             note.set_modified(time).unwrap();
         }
         assert!(matches!(cache.take(&key("one")), Taken::Whole(_)), "using it updates its time");
-        let room = 2 * size(&cache.place(&key("one")));
-        cache.make_room(room).unwrap();
-        assert!(matches!(cache.take(&key("one")), Taken::Whole(_)));
-        assert!(matches!(cache.take(&key("two")), Taken::Nothing));
-        assert!(matches!(cache.take(&key("three")), Taken::Whole(_)));
+        cache.room = 3 * size(&cache.place(&key("one")));
+        cache.put(&key("four"), &state()).unwrap();
+        let left = ["one", "two", "three", "four"]
+            .map(|name| matches!(cache.take(&key(name)), Taken::Whole(_)));
+        assert_eq!(left, [true, false, true, true]);
     }
 }

@@ -55,6 +55,8 @@ pub enum LabErrorKind {
         source: MonitorError,
         /// QEMU's standard error.
         diagnostics: String,
+        /// Whether somebody ended QEMU with a signal.
+        is_killed: bool,
     },
     /// The file is no kernel image.
     #[error("the kernel can't be booted")]
@@ -198,6 +200,18 @@ impl LabError {
     /// Did QEMU fail to restore the guest?
     pub(crate) fn is_about_restoring(&self) -> bool {
         matches!(*self.kind, LabErrorKind::NotRestored { .. })
+    }
+
+    /// Was it the host, or somebody who ended QEMU? Then the saved guest is not at fault.
+    pub(crate) fn is_about_the_host(&self) -> bool {
+        match &*self.kind {
+            LabErrorKind::QemuMissing(_) | LabErrorKind::Spawn(_) | LabErrorKind::Host { .. } => {
+                true
+            }
+            LabErrorKind::NotRestored { is_killed, .. } => *is_killed,
+            LabErrorKind::QemuFailed { status, diagnostics } => was_killed(*status, diagnostics),
+            _ => false,
+        }
     }
 
     /// What went wrong.

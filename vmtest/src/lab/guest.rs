@@ -15,9 +15,12 @@ use super::{
     error::{LabError, LabErrorKind, Phase},
     job::{Job, JobOutput},
     keyboard::Keyboard,
-    machine::{ANSWER, ENDING, Machine, Request, Work, last_words},
+    machine::{ANSWER, ENDING, Machine, Request, Work, last_words, was_killed},
 };
-use crate::{console::Log, qemu::Memory};
+use crate::{
+    console::Log,
+    qemu::{Memory, MonitorError},
+};
 
 /// A guest that has not said hello yet.
 #[derive(Debug)]
@@ -166,8 +169,12 @@ impl Guest<Booted> {
         let spawn = machine.started.elapsed();
         let deadline = Instant::now() + machine.accelerator.scale_timeout(ANSWER);
         if let Err(source) = machine.monitor.restore(&saved.devices, deadline) {
+            // QEMU also ends by itself if it can't use a state.
+            let has_ended = matches!(source, MonitorError::Io(_)) && Instant::now() < deadline;
+            let status = has_ended.then(|| machine.process.wait(Instant::now() + ENDING));
             let diagnostics = machine.process.diagnostics();
-            return Err(machine.fail(LabErrorKind::NotRestored { source, diagnostics }));
+            let is_killed = status.flatten().is_some_and(|it| was_killed(it, &diagnostics));
+            return Err(machine.fail(LabErrorKind::NotRestored { source, diagnostics, is_killed }));
         }
         let hello = machine.started.elapsed();
         let kernel = hello.saturating_sub(spawn);

@@ -1,6 +1,6 @@
 //! Collects the report of a run from its directory after the cells have ended.
 
-use std::io;
+use std::{collections::BTreeMap, io};
 
 use kernlab_kernels::Entry;
 
@@ -14,11 +14,19 @@ use crate::{
     verdict,
 };
 
-/// A report for every cell of the plan, in its order. A cell that left no report did not run.
-pub fn cells(dir: &RunDir, plan: &RunPlan) -> io::Result<Vec<CellReport>> {
+/// A report for every cell of the plan, in its order: `unwritten` has those of attempts that are not in the
+/// directory. A cell that left no report did not run.
+pub fn cells(
+    dir: &RunDir,
+    plan: &RunPlan,
+    unwritten: &BTreeMap<String, CellReport>,
+) -> io::Result<Vec<CellReport>> {
     let attempt = |attempt: CellAttempt| {
-        let evidence = RunDir::evidence(&attempt.to_string());
-        let report = CellEvidence::at(dir.path().join(evidence)).report()?;
+        let name = attempt.to_string();
+        if let Some(report) = unwritten.get(&name) {
+            return Ok(report.clone());
+        }
+        let report = CellEvidence::at(dir.path().join(RunDir::evidence(&name))).report()?;
         Ok(report.unwrap_or_else(|| {
             CellReport::of_verdict(&attempt.cell, verdict::of_unfinished_cell())
         }))
@@ -57,7 +65,7 @@ pub fn kernels(plan: &RunPlan, entries: &[Entry], cells: &[CellReport]) -> Vec<K
 
 #[cfg(test)]
 mod tests {
-    use kernlab_core::outcome::{Outcome, Verdict};
+    use kernlab_core::outcome::{Outcome, Reason, Verdict};
 
     use super::*;
 
@@ -74,7 +82,11 @@ mod tests {
         let evidence = dir.create_evidence(&plan.cells[1]).unwrap();
         evidence.keep_report(&report).unwrap();
 
-        let cells = cells(&dir, &plan).unwrap();
+        let failure = Verdict::because(Outcome::Fail, Reason::EventsDiffer, "two events");
+        let failed = CellReport::of_verdict(&plan.cells[0], failure);
+        let unwritten = [(plan.cells[0].clone(), failed.clone())].into();
+        assert_eq!(super::cells(&dir, &plan, &unwritten).unwrap(), [failed, report.clone()]);
+        let cells = cells(&dir, &plan, &BTreeMap::new()).unwrap();
         assert_eq!(cells[0].outcome, Outcome::NotRun);
         assert_eq!(cells[1], report);
         let kernels = kernels(&plan, &[], &cells);

@@ -52,7 +52,9 @@ impl RunDir {
         // Replaces the link in one step, so that `latest` always points to a run.
         let fresh = all.join(format!(".latest-{name}"));
         symlink(&name, &fresh)?;
-        fs::rename(fresh, all.join("latest"))
+        fs::rename(&fresh, all.join("latest")).inspect_err(|_| {
+            let _ = fs::remove_file(&fresh);
+        })
     }
 
     /// The report of the newest run, if that run wrote one.
@@ -154,8 +156,8 @@ impl EvidenceSource for RunDir {
     }
 }
 
-/// The largest file of a run that is read at once, in bytes.
-const LARGEST: u64 = 64 << 20;
+/// The largest file of a run that is read at once, in bytes: as much as a guest may send.
+const LARGEST: u64 = 512 << 20;
 
 /// The bytes of a regular file. A link is not followed: a run may come from another machine.
 pub(crate) fn read_plain(path: &Path) -> io::Result<Vec<u8>> {
@@ -214,8 +216,8 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let dir = RunDir::create(root.path()).unwrap();
         let outside = CellEvidence::at(root.path().to_owned());
-        outside.keep_events(Some("outside"));
-        dir.create_evidence("k/masked/aya/t/s").unwrap().keep_events(Some("inside"));
+        outside.keep_events(Some("outside")).unwrap();
+        dir.create_evidence("k/masked/aya/t/s").unwrap().keep_events(Some("inside")).unwrap();
         let mut cell = CellReport::of_verdict("k/masked/aya/t/s", Verdict::pass());
         for (evidence, expected) in
             [("cells/k/masked/aya/t/s", Some("inside")), ("..", None), ("", None), ("cells", None)]

@@ -67,14 +67,16 @@ impl CellEvidence {
     }
 
     /// Keeps what a suite's tracer wrote, and the conductor's reports, as far as they arrived.
-    pub(crate) fn keep_streams(&self, stdout: &[u8], stderr: &[u8], reports: &[u8]) {
-        for (name, bytes) in
-            [("record.jsonl", reports), (Self::STDOUT, stdout), (Self::STDERR, stderr)]
-        {
-            if !bytes.is_empty() {
-                let _ = fs::write(self.0.join(name), bytes);
-            }
-        }
+    pub(crate) fn keep_streams(
+        &self,
+        stdout: &[u8],
+        stderr: &[u8],
+        reports: &[u8],
+    ) -> io::Result<()> {
+        [("record.jsonl", reports), (Self::STDOUT, stdout), (Self::STDERR, stderr)]
+            .into_iter()
+            .filter(|(_, bytes)| !bytes.is_empty())
+            .try_for_each(|(name, bytes)| fs::write(self.0.join(name), bytes))
     }
 
     /// Keeps the files that were brought back from a guest. Their paths are the guest's, so nothing
@@ -214,10 +216,8 @@ impl CellEvidence {
     }
 
     /// Keeps the events as they were compared.
-    pub(crate) fn keep_events(&self, events: Option<&str>) {
-        if let Some(events) = events {
-            let _ = fs::write(self.0.join(Self::EVENTS), events);
-        }
+    pub(crate) fn keep_events(&self, events: Option<&str>) -> io::Result<()> {
+        events.map_or(Ok(()), |events| fs::write(self.0.join(Self::EVENTS), events))
     }
 
     #[cfg(test)]

@@ -74,12 +74,14 @@ pub enum MergeError {
 
 /// Merges the reports and the evidence of `dirs` into the directory `into`, which has no files yet. A
 /// cell of `expected` that is in none of them becomes `not-run`. What is no part of the run that
-/// `identity` describes, or of the same run as the other parts, is refused.
+/// `identity` describes, or of the same run as the other parts, is refused. The report has these remarks, and
+/// those that all parts have: a rule that matches in one part only is no slip of the pen.
 pub fn merge<Name: ToString>(
     expected: &[Name],
     dirs: &[PathBuf],
     into: &Path,
     identity: &Identity,
+    remarks: &[String],
 ) -> Result<Report, MergeError> {
     if fs::read_dir(into).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(MergeError::NotEmpty(into.to_owned()));
@@ -132,6 +134,14 @@ pub fn merge<Name: ToString>(
             None => CellReport::of_verdict(&id, lost.clone()),
         })
         .collect();
+    let mut remarks = remarks.to_vec();
+    let first = reports.first().into_iter().flat_map(|report| &report.remarks);
+    let of_all = first.filter(|&one| reports.iter().all(|other| other.remarks.contains(one)));
+    remarks.extend(of_all.cloned());
+    remarks.extend(verdict::alike::remarks(&cells));
+    remarks.extend(verdict::unconfirmed::remarks(&cells));
+    let mut told = BTreeSet::new();
+    remarks.retain(|remark| told.insert(remark.clone()));
     let report = Report {
         schema: SCHEMA,
         run: Run {
@@ -145,7 +155,7 @@ pub fn merge<Name: ToString>(
             identity: reports.iter().flat_map(|r| r.run.identity.clone()).collect(),
         },
         kernels: kernels(reports.into_iter().flat_map(|report| report.kernels)),
-        remarks: [verdict::alike::remarks(&cells), verdict::unconfirmed::remarks(&cells)].concat(),
+        remarks,
         cells,
     };
     let path = into.join("report.json");
@@ -286,7 +296,7 @@ mod tests {
             write_json(&path, &part).unwrap();
         }
         let into = root.path().join("all");
-        let report = merge(&all, &dirs, &into, &sample()).unwrap();
+        let report = merge(&all, &dirs, &into, &sample(), &[]).unwrap();
         let known = Kernel {
             id: "a".to_owned(),
             arch: Some(kernlab_kernels::Arch::X86_64),
@@ -310,7 +320,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let all = cells(2);
         let dirs = [ran(root.path(), "part", &all[..1])];
-        let report = merge(&all, &dirs, &root.path().join("all"), &sample()).unwrap();
+        let report = merge(&all, &dirs, &root.path().join("all"), &sample(), &[]).unwrap();
         assert_eq!(report.cells[1].outcome, Outcome::NotRun);
         assert_eq!(report.run.exit_code, 3);
     }
@@ -327,7 +337,7 @@ mod tests {
             edit(&mut edited);
             write_json(&path, &edited).unwrap();
             let into = root.path().join(into);
-            merge(&all, &dirs, &into, &sample()).map_err(|error| {
+            merge(&all, &dirs, &into, &sample(), &[]).map_err(|error| {
                 assert!(!into.exists(), "nothing is written");
                 error.to_string()
             })
@@ -372,7 +382,7 @@ mod tests {
         let before = fs::read(dirs[0].join("report.json")).unwrap();
         let evidence = dirs[0].join("cells").join(all[0].to_string()).join("events.txt");
         for into in [dirs[0].clone(), dirs[0].join("."), dirs[0].join("cells")] {
-            let error = merge(&all, &dirs, &into, &sample()).unwrap_err();
+            let error = merge(&all, &dirs, &into, &sample(), &[]).unwrap_err();
             assert!(matches!(error, MergeError::NotEmpty(_)), "{error}");
         }
         assert_eq!(fs::read(dirs[0].join("report.json")).unwrap(), before);
@@ -388,7 +398,7 @@ mod tests {
         make_fifo(&evidence.join("pipe"));
         std::os::unix::fs::symlink("/etc/passwd", evidence.join("link")).unwrap();
         let into = root.path().join("all");
-        merge(&all, &dirs, &into, &sample()).unwrap();
+        merge(&all, &dirs, &into, &sample(), &[]).unwrap();
         let merged = into.join("cells").join(all[0].to_string());
         assert!(fs::symlink_metadata(merged.join("link")).is_err());
         assert!(fs::symlink_metadata(merged.join("pipe")).is_err());
@@ -396,7 +406,7 @@ mod tests {
         let report = dirs[0].join("report.json");
         fs::remove_file(&report).unwrap();
         make_fifo(&report);
-        let error = merge(&all, &dirs, &root.path().join("again"), &sample()).unwrap_err();
+        let error = merge(&all, &dirs, &root.path().join("again"), &sample(), &[]).unwrap_err();
         assert!(matches!(error, MergeError::Report(_)), "{error}");
     }
 
@@ -406,11 +416,12 @@ mod tests {
         let all = cells(2);
         let dirs = [ran(root.path(), "one", &all), ran(root.path(), "again", &all[..1])];
         let into = root.path().join("all");
-        let twice = merge(&all, &dirs, &into, &sample()).unwrap_err();
+        let twice = merge(&all, &dirs, &into, &sample(), &[]).unwrap_err();
         assert!(matches!(twice, MergeError::Twice { .. }), "{twice}");
-        let stray = merge(&all[..1], &dirs[..1], &into, &sample()).unwrap_err();
+        let stray = merge(&all[..1], &dirs[..1], &into, &sample(), &[]).unwrap_err();
         assert!(matches!(stray, MergeError::Stray { .. }), "{stray}");
-        let missing = merge(&all, &[root.path().join("nowhere")], &into, &sample()).unwrap_err();
+        let missing =
+            merge(&all, &[root.path().join("nowhere")], &into, &sample(), &[]).unwrap_err();
         assert!(matches!(missing, MergeError::Report(_)), "{missing}");
     }
 }

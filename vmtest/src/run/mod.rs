@@ -230,8 +230,8 @@ pub fn run(
     preparation::settle(&mut plan, &dir)
         .and_then(|()| plan.write(dir.path()))
         .map_err(|source| at("record the state of the kernels", source))?;
-    let mut cells =
-        collect::cells(&dir, &plan).map_err(|source| at("read the cells' reports", source))?;
+    let mut cells = collect::cells(&dir, &plan, &Default::default())
+        .map_err(|source| at("read the cells' reports", source))?;
     if cells.iter().all(|cell| cell.outcome == Outcome::NotRun) {
         match &ended {
             Ok(Ended { interrupted: true, .. } | Ended { killed: Some(_), .. }) => {}

@@ -24,7 +24,7 @@ use super::{
     job,
     manifest::Suite,
     packed::Packed,
-    payload::{ArchiveError, absolute},
+    payload::{self, ArchiveError, absolute},
     proposals::Proposals,
     start::{CONDUCTOR, start},
     targets,
@@ -177,7 +177,7 @@ fn attempt(
             }
         }
     };
-    collected.keep(evidence, &trace);
+    let kept = collected.keep(evidence, &trace);
     clock.lap("kernel log");
     let golden_file = suite.golden.as_ref().map(|golden| setting.directory.join(golden));
     let golden = match &golden_file {
@@ -209,12 +209,13 @@ fn attempt(
     {
         proposals.add(absolute(file), cell.id, events);
     }
-    evidence.keep_events(judgement.events.as_deref());
+    let kept = kept.and(evidence.keep_events(judgement.events.as_deref()));
     if let Some(record) = &object {
         evidence.keep_verifier_logs(record);
     }
     setting.shared.add(judgement.shared);
     let mut remarks = judgement.remarks;
+    remarks.extend(kept.err().map(|error| format!("not all evidence could be kept: {error}")));
     remarks.extend(not_collected(observed.not_collected.into_iter().chain(not_kept)));
     // Of a suite that passes, nobody asks for them.
     let targets = match judgement.verdict.outcome {
@@ -268,6 +269,11 @@ pub(crate) fn plan(
     if let Some(backend) = cell.backend {
         job.tracer.extend(["--backend".to_owned(), backend.to_string()]);
     }
+    // A run may take longer than an unused archive is kept.
+    [Some(&packed.system), packed.own.as_ref()]
+        .into_iter()
+        .flatten()
+        .for_each(|it| payload::touch(it));
     let job = job::file(&job).archive(store)?;
     let conductor = conductor(cell, timeout + suite.stop.within + MARGIN);
     Ok(Planned { bootable, job, conductor })

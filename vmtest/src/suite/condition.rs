@@ -85,6 +85,11 @@ impl<'a> Line<'a> {
         Line { text, event }
     }
 
+    /// Whether the line begins like an event and holds none.
+    pub(super) fn is_broken_event(&self) -> bool {
+        self.event.is_none() && self.text.trim_ascii_start().starts_with(b"{")
+    }
+
     /// All lines of an output. An end of line at its end begins no further one.
     pub fn all(output: &'a [u8]) -> impl Iterator<Item = Line<'a>> {
         let lines = output.split_inclusive(|&byte| byte == b'\n');
@@ -105,6 +110,11 @@ impl<'a> Line<'a> {
 }
 
 impl Condition {
+    /// Whether the condition is about a field of events.
+    pub(super) fn has_fields(&self) -> bool {
+        !self.fields().is_empty()
+    }
+
     /// Reads a condition on lines of standard output.
     pub fn parse(text: &str) -> Result<Self, SyntaxError> {
         let expression = Expression::parse(text, comparison)?;

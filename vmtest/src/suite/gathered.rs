@@ -1,6 +1,6 @@
 //! What a cell's guest told, and the verdict that rests on it.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use kernlab_core::{
     dossier::{Dossier, diff::Whole, missing::Asked},
@@ -113,15 +113,12 @@ impl Heardings {
         }
     }
 
-    pub(super) fn keep(&self, evidence: &CellEvidence, trace: &Trace) {
-        evidence.keep_streams(&self.stdout, &self.stderr, &self.reports);
-        match trace {
-            Trace::NotStarted(error) | Trace::Lost(error) => {
-                let _ = evidence.keep_lost_guest(error);
-            }
-            Trace::Ended { kernel_log, .. } => {
-                let _ = evidence.keep_kernel_log(kernel_log);
-            }
-        }
+    pub(super) fn keep(&self, evidence: &CellEvidence, trace: &Trace) -> io::Result<()> {
+        let streams = evidence.keep_streams(&self.stdout, &self.stderr, &self.reports);
+        let guest = match trace {
+            Trace::NotStarted(error) | Trace::Lost(error) => evidence.keep_lost_guest(error),
+            Trace::Ended { kernel_log, .. } => evidence.keep_kernel_log(kernel_log),
+        };
+        streams.and(guest)
     }
 }

@@ -21,6 +21,7 @@ use std::{
 
 use kernlab_kernels::Arch;
 
+pub(crate) use self::archive::touch;
 use self::sysroot::Found;
 pub use self::{archive::ArchiveError, elf::Machine, error::PayloadError};
 use super::platform::Platform;

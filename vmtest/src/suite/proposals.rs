@@ -27,27 +27,35 @@ impl Proposals {
 
     /// Writes the snapshots on which all cells agree. Where they don't, nothing is written, and the
     /// cells fail: a snapshot says what is the same on all kernels.
-    pub(crate) fn settle(&self, cells: &mut [CellReport]) -> Result<(), (PathBuf, io::Error)> {
+    pub(crate) fn settle(&self, cells: &mut [CellReport]) {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (snapshot, proposed) in all.iter() {
             let Some((first, events)) = proposed.first() else { continue };
-            let Some((other, _)) = proposed.iter().find(|(_, others)| others != events) else {
-                write(snapshot, events).map_err(|error| (snapshot.clone(), error))?;
-                continue;
+            let path = snapshot.display();
+            let verdict = match proposed.iter().find(|(_, others)| others != events) {
+                Some((other, _)) => Verdict::because(
+                    Outcome::Fail,
+                    Reason::EventsDiffer,
+                    format!(
+                        "the events of {first} and {other} differ, so the golden snapshot {path} was not written"
+                    ),
+                ),
+                None => match write(snapshot, events) {
+                    Ok(()) => continue,
+                    Err(error) => Verdict::because(
+                        Outcome::Infra,
+                        Reason::HostIo,
+                        format!("the golden snapshot {path} could not be written: {error}"),
+                    ),
+                },
             };
             for (id, own) in proposed {
-                let message = format!(
-                    "the events of {first} and {other} differ, so the golden snapshot {} was not written",
-                    snapshot.display()
-                );
-                let verdict = Verdict::because(Outcome::Fail, Reason::EventsDiffer, message);
                 for cell in cells.iter_mut().filter(|cell| cell.id() == *id) {
                     cell.set_verdict(verdict.clone());
                     cell.diff = events::diff(events, own);
                 }
             }
         }
-        Ok(())
     }
 }
 
@@ -79,7 +87,7 @@ mod tests {
         for cell in &cells {
             proposals.add(snapshot.clone(), &cell.id(), "one\n");
         }
-        proposals.settle(&mut cells).unwrap();
+        proposals.settle(&mut cells);
         assert_eq!(fs::read_to_string(snapshot).unwrap(), "one\n");
         assert!(cells.iter().all(|cell| cell.outcome == Outcome::Pass));
     }
@@ -93,9 +101,28 @@ mod tests {
         for (cell, events) in cells.iter().zip(["one\n", "two\n"]) {
             proposals.add(snapshot.clone(), &cell.id(), events);
         }
-        proposals.settle(&mut cells).unwrap();
+        proposals.settle(&mut cells);
         assert_eq!(fs::read_to_string(snapshot).unwrap(), "zero\n");
         assert!(cells.iter().all(|cell| cell.reason == Some(Reason::EventsDiffer)));
         assert!(cells[1].diff.as_deref().is_some_and(|diff| diff.contains("+two")));
+    }
+
+    #[test]
+    fn a_snapshot_that_can_not_be_written_leaves_the_others_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("file"), "").unwrap();
+        let (bad, good) = (dir.path().join("file/s.snap"), dir.path().join("s.snap"));
+        let (proposals, mut cells) = (Proposals::default(), cells());
+        for (cell, snapshot) in cells.iter().zip([&bad, &good]) {
+            proposals.add(snapshot.clone(), &cell.id(), "one\n");
+        }
+        proposals.settle(&mut cells);
+        assert_eq!(fs::read_to_string(good).unwrap(), "one\n");
+        assert_eq!([cells[0].reason, cells[1].reason], [Some(Reason::HostIo), None]);
+        assert!(
+            cells[0].message.contains("file/s.snap could not be written"),
+            "{}",
+            cells[0].message
+        );
     }
 }

@@ -73,6 +73,14 @@ pub enum SuiteRunError {
     /// `--suite` is no glob.
     #[error("--suite is not a valid glob")]
     Glob(#[from] globset::Error),
+    /// The suites were run, and the report can't be written.
+    #[error("the run's report could not be written")]
+    Unwritten {
+        /// What it would say.
+        outcomes: Box<Outcomes>,
+        /// Why.
+        source: RunError,
+    },
 }
 
 impl From<SelectError> for SuiteRunError {
@@ -122,6 +130,16 @@ pub fn cells(
     let entries = selection::entries(kernels, options, suites.kernels, observer)?;
     let cells = selection::cells(suites.suites, &chosen, &entries, options)?;
     Ok(cells.into_iter().map(|cell| cell.id).collect())
+}
+
+/// What is to be said of the chosen suites on whatever kernel: of expectations that a person should look at
+/// again.
+pub fn reminders(options: &TestOptions, suites: &Suites<'_>) -> Result<Vec<String>, SuiteRunError> {
+    Ok(due(suites, &selection::choose(suites.suites, options.suite.as_deref())?))
+}
+
+fn due(suites: &Suites<'_>, chosen: &[usize]) -> Vec<String> {
+    chosen.iter().flat_map(|&at| selection::due(&suites.suites[at])).collect()
 }
 
 /// Runs the suites on the selected kernels, with the programs of the directory `guest`, and writes
@@ -188,9 +206,9 @@ pub fn run(
         options,
         invocation: &suites.invocation,
     };
-    let prepared = work::run(task, jobs);
+    let done = work::run(task, jobs);
     show.end();
-    for (entry, prepared) in entries.iter().zip(prepared) {
+    for (entry, prepared) in entries.iter().zip(done.kernels) {
         match prepared {
             Some(Ok(ready)) => {
                 plan.kernels.insert(entry.id.clone(), ready.kernel);
@@ -201,18 +219,15 @@ pub fn run(
             None => {}
         }
     }
-    plan.write(dir.path()).map_err(|source| at("write the plan", source))?;
-    let mut cells =
-        collect::cells(&dir, &plan).map_err(|source| at("read the cells' reports", source))?;
-    proposals
-        .settle(&mut cells)
-        .map_err(|(snapshot, source)| dir_error("write the golden snapshot", &snapshot, source))?;
+    let mut cells = collect::cells(&dir, &plan, &done.unwritten)
+        .map_err(|source| at("read the cells' reports", source))?;
+    proposals.settle(&mut cells);
     verdict::release::check(&mut cells, &plan.releases());
     report::census(&plan.cells, &cells).map_err(RunError::from)?;
     let mut remarks = suites.remarks.clone();
     remarks.extend(verdict::alike::remarks(&cells));
     remarks.extend(shared.remarks(chosen_suites.len() == suites.suites.len()));
-    remarks.extend(chosen_suites.iter().flat_map(|&at| selection::due(&suites.suites[at])));
+    remarks.extend(due(suites, &chosen_suites));
     let report = Report {
         schema: SCHEMA,
         run: Run {
@@ -229,16 +244,28 @@ pub fn run(
         cells,
         remarks,
     };
-    write_json(&dir.path().join("report.json"), &report)
-        .map_err(|source| at("write the report", source))?;
+    let written =
+        plan.write(dir.path()).map_err(|source| at("write the plan", source)).and_then(|()| {
+            write_json(&dir.path().join("report.json"), &report)
+                .map_err(|source| at("write the report", source))
+        });
+    let outcomes = Outcomes { report, dir };
+    if let Err(source) = written {
+        return Err(SuiteRunError::Unwritten { outcomes: Box::new(outcomes), source });
+    }
     match suites.invocation {
         // Who looks around with it means the run before.
         Invocation::Exec { .. } | Invocation::Runner { .. } => {}
         Invocation::Suites { .. } | Invocation::Command { .. } | Invocation::Cargo { .. } => {
-            dir.make_latest().map_err(|source| at("point `latest` to the run", source))?;
+            if let Err(error) = outcomes.dir.make_latest() {
+                show.notice(&format!(
+                    "could not point `latest` in {} to this run: {error}",
+                    runs.display()
+                ));
+            }
         }
     }
-    Ok(Outcomes { report, dir })
+    Ok(outcomes)
 }
 
 /// The files of suites, by their places in the list of suites and by the architecture of guests.

@@ -95,6 +95,10 @@ impl Unmatched {
                 unmatched.own.push(remark);
             }
         }
+        let names_fields = !rules.fields.is_empty()
+            || suite.assertions.iter().flat_map(|one| one.conditions()).any(Condition::has_fields)
+            || suite.events.as_ref().is_some_and(Condition::has_fields);
+        unmatched.own.extend(of_broken(&lines).filter(|_| names_fields));
         if !without_events.is_empty() {
             without_events.dedup();
             unmatched.own.push(format!(
@@ -105,6 +109,22 @@ impl Unmatched {
         unmatched.own.extend(suite.lost.as_ref().and_then(|lost| of_lost(lost, stdout, stderr)));
         unmatched
     }
+}
+
+/// Lines that seem to be events, of which no condition on a field holds.
+fn of_broken(lines: &[Line<'_>]) -> Option<String> {
+    let mut broken = (1..).zip(lines).filter(|(_, line)| line.is_broken_event());
+    let (number, first) = broken.next()?;
+    let error = serde_json::from_slice::<Value>(first.text).err()?;
+    let count = broken.count() + 1;
+    let lines = match count {
+        1 => "1 line begins".to_owned(),
+        _ => format!("{count} lines begin"),
+    };
+    Some(format!(
+        "{lines} like a JSON object and can't be read as one, so no event is seen there: the first is line \
+         {number} of standard output: {error}"
+    ))
 }
 
 /// A pattern for losses that does not match is right as long as nothing is lost. It is not if the
@@ -292,6 +312,29 @@ mod tests {
     )]
     fn rules_that_match_nothing(#[case] rules: &str, #[case] remark: &str) {
         assert_eq!(own(rules, STDOUT, "ready\nLost 5 events\n"), [remark]);
+    }
+
+    #[rstest]
+    #[case::an_escape(
+        "{\"pid\": 1, \"name\": \"\\xff\"}\n",
+        "1 line begins like",
+        "line 2 of standard output: invalid escape"
+    )]
+    #[case::not_a_number(
+        "{\"pid\": nan}\n{\"pid\": 1\n",
+        "2 lines begin like",
+        "line 2 of standard output: expected ident"
+    )]
+    fn an_event_that_can_not_be_read_is_told(
+        #[case] broken: &str,
+        #[case] count: &str,
+        #[case] first: &str,
+    ) {
+        let stdout = format!("{{\"pid\": 1}}\n{broken}");
+        let remarks = own("assert = ['count(pid == 2) == 0']", &stdout, "");
+        assert!(remarks[0].starts_with(count) && remarks[0].contains(first), "{remarks:?}");
+        assert_eq!(remarks.len(), 1);
+        assert_eq!(own("replace = [{ pattern = 'pid', with = '' }]", &stdout, ""), [""; 0]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The threads of a run: one that makes kernels ready, and those that run cells.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
 };
@@ -62,14 +62,22 @@ pub(super) struct Task<'a> {
     pub(super) invocation: &'a Invocation,
 }
 
-/// Runs all cells, at most `jobs` side by side, and tells what became of the kernels, in the order of
-/// the entries.
-pub(super) fn run(task: Task<'_>, jobs: usize) -> Vec<Prepared> {
+/// What became of a run's kernels and cells.
+pub(super) struct Done {
+    /// The kernels, in the order of the entries.
+    pub(super) kernels: Vec<Prepared>,
+    /// The reports of attempts that could not be written.
+    pub(super) unwritten: BTreeMap<String, CellReport>,
+}
+
+/// Runs all cells, at most `jobs` side by side.
+pub(super) fn run(task: Task<'_>, jobs: usize) -> Done {
     let work = Work {
         task,
         kernels: Mutex::new(vec![None; task.entries.len()]),
         changed: Condvar::new(),
         queue: Mutex::new((0..task.cells.len()).collect()),
+        unwritten: Mutex::default(),
     };
     thread::scope(|scope| {
         scope.spawn(|| work.prepare_kernels());
@@ -77,7 +85,11 @@ pub(super) fn run(task: Task<'_>, jobs: usize) -> Vec<Prepared> {
             scope.spawn(|| work.run_cells());
         }
     });
-    work.kernels.into_inner().unwrap_or_else(PoisonError::into_inner)
+    let Work { kernels, unwritten, .. } = work;
+    Done {
+        kernels: kernels.into_inner().unwrap_or_else(PoisonError::into_inner),
+        unwritten: unwritten.into_inner().unwrap_or_else(PoisonError::into_inner),
+    }
 }
 
 /// What the threads share.
@@ -86,6 +98,7 @@ struct Work<'a> {
     kernels: Mutex<Vec<Prepared>>,
     changed: Condvar,
     queue: Mutex<VecDeque<usize>>,
+    unwritten: Mutex<BTreeMap<String, CellReport>>,
 }
 
 impl Work<'_> {
@@ -105,13 +118,15 @@ impl Work<'_> {
         });
         for at in order {
             let entry = &self.task.entries[at];
-            let prepared = kernels.prepare(entry, self.task.show).map_err(|error| {
-                Verdict::because(Outcome::Unavailable, error.reason(), chain(&error))
-            });
-            let ready = prepared.map(|kernel| {
+            let prepare = || {
+                let kernel = kernels.prepare(entry, self.task.show).map_err(|error| {
+                    Verdict::because(Outcome::Unavailable, error.reason(), chain(&error))
+                })?;
                 let examined = self.examined(at, &kernel);
-                ReadyKernel { kernel, examined }
-            });
+                Ok(ReadyKernel { kernel, examined })
+            };
+            // Cells wait for their kernel, and must not wait for ever.
+            let ready = caught(prepare).unwrap_or_else(|error| Err(error.verdict()));
             self.kernels()[at] = Some(ready);
             self.changed.notify_all();
         }
@@ -193,14 +208,14 @@ impl Work<'_> {
             None => unreachable!("a cell is taken when its kernel is ready"),
         };
         report.again = Some(self.again(planned));
-        let kept = self.task.dir.create_evidence(attempt).and_then(|evidence| {
-            let evidence_dir = RunDir::evidence(attempt).display().to_string();
-            evidence.keep_report(&CellReport { evidence: evidence_dir, ..report.clone() })
-        });
-        if let Err(error) = kept {
-            self.task.show.notice(&format!("{attempt}: its report could not be written: {error}"));
-        }
+        report.evidence = RunDir::evidence(attempt).display().to_string();
         let (outcome, reason) = (report.outcome, report.reason);
+        let evidence = self.task.dir.create_evidence(attempt);
+        if let Err(error) = evidence.and_then(|evidence| evidence.keep_report(&report)) {
+            self.task.show.notice(&format!("{attempt}: its report could not be written: {error}"));
+            let mut unwritten = self.unwritten.lock().unwrap_or_else(PoisonError::into_inner);
+            unwritten.insert(attempt.to_owned(), report);
+        }
         self.task.show.cell(attempt, &ProgressEvent::Finished { outcome, reason });
     }
 

@@ -212,12 +212,12 @@ fn only_new_failures_fail_a_pull_request() {
     }
 
     let mut head = Job::new();
-    // It is told which run, and copies what was uploaded; or writes down the comment, and the next time
+    // It is told which run, of which the newest has no artifact, and copies what was uploaded; or writes down the comment, and the next time
     // changes it.
     head.program(
         "gh",
         "case \"$1 $2\" in\n\
-         'run list') [ \"$8\" = main ] && echo 42 ;;\n\
+         'run list') [ \"$8\" = main ] && printf '43\\n42\\n' ;;\n\
          'run download') [ \"$3\" = 42 ] && cp -r \"$KERNLAB_TEST_DIR/base/.\" \"${9}\" ;;\n\
          'pr comment') [ \"$3\" = 7 ] && cp \"${7}\" \"$KERNLAB_TEST_DIR/comment\" ;;\n\
          'api --paginate') [ ! -f \"$KERNLAB_TEST_DIR/comment\" ] || echo 12 ;;\n\
@@ -275,6 +275,22 @@ fn parts_make_one_report_and_a_lost_one_is_missed() {
     assert_eq!(outputs["outcome"], "unknown");
     assert_eq!(counts(&outputs)["outcomes"], serde_json::json!({"not-run": 1, "pass": 1}));
     assert!(summary.contains("no shard has a report of this cell"), "{summary}");
+}
+
+#[test]
+fn parts_of_different_tracers_are_not_merged() {
+    let mut job = Job::new();
+    let suites = SUITES.replace("run = \"true\"", "run = \"true\"\nfiles = [\"tracer\"]");
+    fs::write(job.path("project/kernlab.toml"), suites).unwrap();
+    for (part, build) in [("1/2", "echo old > tracer"), ("2/2", "echo new > tracer")] {
+        let (_, outputs, _) = job.run(&[("build", build), ("shard", part)]);
+        let parts = job.path("project/parts");
+        fs::create_dir_all(&parts).unwrap();
+        fs::rename(&outputs["report"], parts.join(part.replace('/', "-of-"))).unwrap();
+    }
+    let (failed, ..) = job.run(&[("build", "true"), ("merge", "parts")]);
+    let said = fs::read_to_string(job.path("said")).unwrap();
+    assert!(failed && said.contains("they differ in tracers: "), "{said}");
 }
 
 /// The log shows what a tracer wrote, and GitHub looks for its commands in it.
@@ -339,6 +355,52 @@ fn a_base_that_is_gone_is_told_and_all_failures_count(#[case] gh: &str) {
     let said = fs::read_to_string(job.path("said")).unwrap();
     let notice = "::notice title=kernlab::there is no run of the base to compare with";
     assert!(said.contains(notice), "{said}");
+}
+
+/// What is installed as root has been verified before.
+#[rstest::rstest]
+#[case::whole("", "", true)]
+#[case::the_digest_that_was_given("DIGEST", "", true)]
+#[case::another_digest("0000", "", false)]
+#[case::not_attested("", "verify", false)]
+#[case::not_there("", "download", false)]
+fn only_a_release_that_is_verified_is_installed(
+    #[case] sha256: &str,
+    #[case] failing: &str,
+    #[case] is_installed: bool,
+) {
+    let job = Job::new();
+    let tool = |name: &str, script: &str| job.program(name, script);
+    tool("uname", "echo x86_64");
+    tool("sudo", "echo \"sudo $*\" >> \"$KERNLAB_TEST_DIR/log\"");
+    tool(
+        "gh",
+        &format!(
+            "echo \"gh $1 $2\" >> \"$KERNLAB_TEST_DIR/log\"\n\
+             [ \"$2\" != '{failing}' ] || exit 1\n\
+             [ \"$2\" != download ] || printf release > kernlab-1.2.3-x86_64-unknown-linux-gnu.tar.gz"
+        ),
+    );
+    let step = action("setup").runs.steps.remove(0);
+    assert_eq!(step.condition.as_deref(), Some("inputs.version != 'installed'"));
+    let digest = "a4d451ec23463726f72c43d64c710968f6b602cd653b4de8adee1b556240a829";
+    let run = Command::new("bash")
+        .args(["--noprofile", "--norc", "-eo", "pipefail", "-c", &step.run.unwrap()])
+        .env("PATH", format!("{}:{}", job.path("bin").display(), env!("PATH")))
+        .env("RUNNER_TEMP", job.path("project"))
+        .env("REPOSITORY", "kernlab/kernlab")
+        .env("SHA256", sha256.replace("DIGEST", digest))
+        .env("VERSION", "1.2.3")
+        .env("KERNLAB_TEST_DIR", job.path(""))
+        .output()
+        .unwrap();
+    let log = fs::read_to_string(job.path("log")).unwrap();
+    assert_eq!(run.status.success(), is_installed, "{log}{run:?}");
+    let done: Vec<_> = log.lines().collect();
+    assert_eq!(done.iter().any(|line| line.starts_with("sudo tar")), is_installed, "{log}");
+    if is_installed {
+        assert_eq!(done[..2], ["gh release download", "gh attestation verify"]);
+    }
 }
 
 /// The keys of caches depend on the kernels, and not on how they are written.

@@ -241,6 +241,30 @@ fn two_runs_are_compared() {
 }
 
 #[test]
+fn runs_are_added_up() {
+    let checkout = Checkout::new();
+    for (run, outcome) in [
+        ("passes", r#""outcome": "pass", "reason": null"#),
+        ("fails", r#""outcome": "fail", "reason": "events-differ""#),
+        ("unknown", r#""outcome": "infra", "reason": "qemu-failed""#),
+    ] {
+        let text = REPORT.replace(VERDICT, &format!(r#""message": "", {outcome}"#));
+        let text = text.replace("\"id\": \"r\"", &format!("\"id\": \"{run}\""));
+        fs::write(checkout.path(run), text).unwrap();
+    }
+    for (runs, expected) in [
+        (&["passes"][..], 0),
+        (&["passes", "fails"], 1),
+        (&["passes", "unknown"], 3),
+        (&["passes", "fails", "unknown"], 1),
+        (&["passes", "passes"], 2),
+    ] {
+        let (code, stdout, stderr) = checkout.report(&[&["merge"], runs].concat(), "");
+        assert_eq!(code, Some(expected), "{runs:?}: {stdout}{stderr}");
+    }
+}
+
+#[test]
 fn what_is_compared_can_not_be_misread() {
     let checkout = Checkout::new();
     for (arguments, expected) in [

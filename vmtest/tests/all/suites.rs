@@ -62,6 +62,7 @@ fn each_fault_has_its_outcome_and_reason() {
         ("says-that-it-loses", Fail, Reason::EventsLost, "3 lost events, and 2 are allowed"),
         ("says-nothing", Fail, Reason::SnapshotMissing, "an empty snapshot is not written"),
         ("never-ready", Timeout, Reason::NotReady, "no BPF program was loaded"),
+        ("loads-too-little", Timeout, Reason::NotReady, "1 BPF programs were loaded"),
         (
             "dies-early",
             Fail,
@@ -94,15 +95,16 @@ fn each_fault_has_its_outcome_and_reason() {
     assert_eq!(report.remarks, [due]);
     // A flood is no fault: what was read until the workload ended is kept.
     assert_eq!(cells["floods"].outcome, Outcome::Pass, "{}", cells["floods"].message);
-    let network = cells["in-a-network-of-its-own"];
-    assert_eq!(network.outcome, Outcome::Pass, "{}", network.message);
+    for well in ["in-a-network-of-its-own", "has-what-it-asks-for"] {
+        assert_eq!(cells[well].outcome, Outcome::Pass, "{well}: {}", cells[well].message);
+    }
     assert_eq!(cells["crashes-the-kernel"].outcome, KernelCrash);
     let run = project.path().join(".kernlab/latest");
     let said = fs::read(run.join(&cells["crashes-the-kernel"].evidence).join("stdout.txt"));
     assert_eq!(said.unwrap(), b"last words\n", "what a lost guest wrote is kept");
     // Nobody waits for a fault much longer than its deadline, which is four times as long without
     // KVM, and each guest is another.
-    assert_eq!(cells.len(), expected.len() + 4);
+    assert_eq!(cells.len(), expected.len() + 5);
     for cell in cells.values() {
         assert!(cell.duration_ms < 60_000, "{}: {} ms", cell.scenario, cell.duration_ms);
     }
@@ -147,7 +149,58 @@ fn a_new_snapshot_is_only_written_if_nothing_else_is_wrong() {
     assert_eq!((code, report.cells[0].reason), (1, Some(Reason::SnapshotMissing)));
     assert_eq!(project.test(&["--update-snapshots"]).0, 0);
     assert_eq!(fs::read_to_string(snapshot).unwrap(), SNAPSHOT);
-    assert_eq!(project.test(&["--repeat", "2"]).0, 0);
+    let copies = project.path().join("copies");
+    assert_eq!(project.test(&["--repeat", "2", "--report", copies.to_str().unwrap()]).0, 0);
+    assert!(copies.join("report.json").is_file());
+}
+
+/// A snapshot is what all kernels should say.
+#[test]
+fn what_a_kernel_is_known_to_get_wrong_is_in_no_snapshot() {
+    let project = Project::new(
+        r#"
+kernels = ["debian-6.1", "debian-5.10"]
+[[suite]]
+name = "release"
+run = "case $(uname -r) in 5.*) echo wrong ;; *) echo right ;; esac"
+golden = "tests/release.snap"
+expect = [{ when = "!map_type.bloom_filter", outcome = "fail", code = "events-differ", reason = "known" }]
+"#,
+    );
+    let snapshot = project.path().join("tests/release.snap");
+    fs::create_dir(project.path().join("tests")).unwrap();
+    fs::write(&snapshot, "old\n").unwrap();
+    let (code, report) = project.test(&["--update-snapshots"]);
+    let outcomes: Vec<_> = report.cells.iter().map(|cell| cell.outcome).collect();
+    let messages: Vec<_> = report.cells.iter().map(|cell| &cell.message).collect();
+    assert_eq!((code, outcomes), (0, vec![Outcome::Unsupported, Outcome::Pass]), "{messages:?}");
+    assert_eq!(fs::read_to_string(&snapshot).unwrap(), "right\n");
+    assert_eq!(project.test(&[]).0, 0);
+}
+
+/// A full disk takes the report, and not what it would say.
+#[test]
+fn without_a_report_a_failure_is_still_told() {
+    let project = Project::new(
+        "kernels = [\"debian-6.1\"]\n[[suite]]\nname = \"ill\"\nrun = \"false\"\nexit = 0\n",
+    );
+    // What is begun under this name can't be written.
+    let spoil = "d=.kernlab; until set -- $d/2*/plan.json && [ -e \"$1\" ]; do :; done; \
+                 mkdir \"${1%/*}/report.json.tmp\"";
+    let mut spoiler =
+        Command::new("sh").args(["-c", spoil]).current_dir(project.path()).spawn().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_kernlab"))
+        .arg("test")
+        .current_dir(project.path())
+        .output()
+        .unwrap();
+    let (stdout, stderr) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(spoiler.wait().unwrap().success());
+    assert_eq!(output.status.code(), Some(1), "{stdout}{stderr}");
+    assert!(stdout.contains("ill") && stdout.contains("exit code 1"), "{stdout}");
+    assert!(stderr.contains("failed to write the report"), "{stderr}");
+    assert!(!project.path().join(".kernlab/latest").exists());
 }
 
 const CRASH: &str =

@@ -10,7 +10,10 @@ use kernlab_cli::Exit;
 use kernlab_core::outcome::Severity;
 use kernlab_kernels::{OpenError, SelectError, StoreError, chain};
 use kernlab_vmtest::{
-    guest_programs::GuestProgramsError, run::RunError, suite::run::SuiteRunError, terminal,
+    guest_programs::GuestProgramsError,
+    run::{Outcomes, RunError},
+    suite::run::SuiteRunError,
+    terminal,
 };
 
 /// An exit code, and the message for the user.
@@ -107,6 +110,7 @@ impl From<SuiteRunError> for Failure {
             }
             SuiteRunError::Programs(error) => error.into(),
             SuiteRunError::Tools(error) => error.into(),
+            SuiteRunError::Unwritten { source, .. } => source.into(),
             SuiteRunError::Pack { .. } | SuiteRunError::NoSuite { .. } | SuiteRunError::Glob(_) => {
                 Failure::usage(chain(&error))
             }
@@ -144,6 +148,30 @@ pub(crate) fn exit_of(severity: Severity) -> Exit {
         Severity::Expected => Exit::Success,
         Severity::Failure => Exit::Failure,
         Severity::Inconclusive => Exit::Infrastructure,
+    }
+}
+
+/// A run's outcomes, and why its report could not be written, if so.
+pub(crate) fn outcomes(
+    ran: Result<Outcomes, SuiteRunError>,
+) -> Result<(Outcomes, Option<Failure>), Failure> {
+    match ran {
+        Err(SuiteRunError::Unwritten { outcomes, source }) => Ok((*outcomes, Some(source.into()))),
+        ran => Ok((ran?, None)),
+    }
+}
+
+/// The exit code of a run that has been shown, but of which something could not be kept. A failing cell
+/// outranks that.
+pub(crate) fn exit_without(severity: Severity, lost: Option<Failure>) -> Result<Exit, Failure> {
+    match lost {
+        Some(failure) if severity != Severity::Failure => Err(failure),
+        lost => {
+            if let Some(failure) = lost {
+                failure.report();
+            }
+            Ok(exit_of(severity))
+        }
     }
 }
 

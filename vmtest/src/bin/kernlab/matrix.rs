@@ -59,10 +59,13 @@ struct Include {
 /// What is no part of the run was named by mistake.
 pub(crate) fn merge_failed(error: MergeError) -> Failure {
     match error {
-        MergeError::NotEmpty(_) | MergeError::OtherRun { .. } | MergeError::Unidentified(_) => {
-            Failure::usage(chain(&error))
-        }
-        error => Failure::infrastructure(&error),
+        MergeError::NotEmpty(_)
+        | MergeError::OtherRun { .. }
+        | MergeError::Unidentified(_)
+        | MergeError::Stray { .. }
+        | MergeError::Twice { .. }
+        | MergeError::Report(_) => Failure::usage(chain(&error)),
+        MergeError::Evidence { .. } => Failure::infrastructure(&error),
     }
 }
 
@@ -88,7 +91,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         };
     };
     let identity = identity::of_kernels(&kernels, &entries);
-    let report = merge::merge(&cells, &arguments.merge, into, &identity).map_err(merge_failed)?;
+    let report =
+        merge::merge(&cells, &arguments.merge, into, &identity, &[]).map_err(merge_failed)?;
     println!("{}", table::matrix(&report, 100));
     let dir = RunDir::open(into.clone());
     print!("{}", table::findings(Side { report: &report, evidence: &dir }));

@@ -19,7 +19,7 @@ use kernlab_vmtest::{
 };
 
 use crate::{
-    failure::{self, Failure, exit_of},
+    failure::{self, Failure},
     runner::DataOptions,
     selection,
     show::Terminal,
@@ -140,44 +140,45 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         failure::print(&cells.iter().map(|cell| format!("{cell}\n")).collect::<String>())?;
         return Ok(Exit::Success);
     }
-    let Outcomes { report, dir } =
-        run::run(&kernels, options, &tested.suites(), &programs, &show, &|_, _, _| {})?;
-    if let Some(copies) = &options.report {
-        copy_report(dir.path(), copies)?;
-    }
+    let ran = run::run(&kernels, options, &tested.suites(), &programs, &show, &|_, _, _| {});
+    let (Outcomes { report, dir }, mut lost) = failure::outcomes(ran)?;
     if *json {
-        failure::print(&report.to_json())?;
+        failure::print_or_note(&report.to_json());
     } else {
         let shown = match is_command {
             true => table::commands(&report),
             false => table::matrix(&report, terminal.width()),
         };
-        failure::print(&format!(
+        failure::print_or_note(&format!(
             "\n{shown}\n{}{}{}\nevidence: {}\n",
             instructions::table(&report),
             table::findings(Side { report: &report, evidence: &dir }),
             table::summary(&report),
             dir.path().display()
-        ))?;
+        ));
     }
-    Ok(exit_of(Tally::of(&report.cells).severity()))
+    if let (Some(copies), None) = (&options.report, &lost) {
+        lost = copy_report(dir.path(), copies).err();
+    }
+    failure::exit_without(Tally::of(&report.cells).severity(), lost)
+}
+
+/// The nearest description of suites, in a directory or above it.
+pub(crate) fn find(here: &Path) -> Option<PathBuf> {
+    here.ancestors().map(|dir| dir.join(FILE_NAME)).find(|path| path.is_file())
 }
 
 /// Reads the description of the suites.
 pub(crate) fn read(config: Option<&Path>, here: &Path) -> Result<Project, Failure> {
     let path = match config {
         Some(path) => path.to_owned(),
-        None => here
-            .ancestors()
-            .map(|dir| dir.join(FILE_NAME))
-            .find(|path| path.is_file())
-            .ok_or_else(|| {
-                Failure::usage(format!(
-                    "there is no {FILE_NAME} at or above {}: `kernlab init` writes one, and `kernlab \
-                     test -- PROGRAM` needs none",
-                    here.display()
-                ))
-            })?,
+        None => find(here).ok_or_else(|| {
+            Failure::usage(format!(
+                "there is no {FILE_NAME} at or above {}: `kernlab init` writes one, and `kernlab test -- \
+                 PROGRAM` needs none",
+                here.display()
+            ))
+        })?,
     };
     Project::read(&path).map_err(|error| Failure::usage(chain(&error)))
 }

@@ -47,6 +47,12 @@ fn failed(what: &Path) -> impl Fn(io::Error) -> ArchiveError {
     move |source| ArchiveError { what: what.clone(), source }
 }
 
+/// Notes that an archive is used.
+pub(crate) fn touch(path: &Path) {
+    // If that fails, the archive is only removed a little earlier.
+    let _ = unused::touch(path, USE_RESOLUTION);
+}
+
 impl Payload {
     /// The payload in two parts: what the system provides, which rarely changes, and the rest: small
     /// files, and what is at or below one of the places `own`.
@@ -94,8 +100,7 @@ impl Payload {
         let is_damaged = || self.is_another(&path).unwrap_or(!digests.is_as_made(&path));
         if path.exists() {
             if !is_damaged() {
-                // If that fails, the archive is only removed a little earlier.
-                let _ = unused::touch(&path, USE_RESOLUTION);
+                touch(&path);
                 return Ok((path, true));
             }
             // Guests that have it open keep it.

@@ -269,3 +269,16 @@ fn a_command_is_no_tracer() {
         assert_eq!(verdict.message, format!("{expected} could not be started: no such file"));
     }
 }
+
+#[rstest]
+#[case::none("", "what became of the object did not arrive")]
+#[case::half("{", "what became of the object can't be read: EOF")]
+fn without_a_record_of_its_object_a_cell_tells_why(#[case] record: &str, #[case] message: &str) {
+    let text = "[[suite]]\nname = \"opens\"\nobject = \"opens.bpf.o\"\n";
+    let suite =
+        Project::parse(std::path::Path::new("kernlab.toml"), text).unwrap().suites.remove(0);
+    let reports = course(vec![ready(), ended(OK, Cause::Itself)]);
+    let judged = judge(&suite, &reports, output(Exit::Code(0), record, ""), QUIET);
+    assert_eq!(judged.verdict.reason, Some(Reason::ConnectionLost));
+    assert!(judged.verdict.message.starts_with(message), "{}", judged.verdict.message);
+}

@@ -13,7 +13,7 @@ use kernlab_vmtest::{
 };
 
 use super::{Choice, output};
-use crate::{failure::Failure, selection, tested::Tested};
+use crate::{failure::Failure, selection, test::find, tested::Tested};
 
 /// Print the store's directory, what its caches are named after, and whether this machine has KVM.
 ///
@@ -30,10 +30,10 @@ pub(super) fn run(Arguments { choice }: &Arguments) -> Result<Exit, Failure> {
     let options = choice.options()?;
     let kernels = selection::open(&options.selected.scope)?;
     // A project that tests a command has no kernlab.toml.
-    let project = match Tested::project(choice.config()) {
-        Ok(tested) => tested.project.kernels,
-        Err(_) if choice.config().is_none() => Vec::new(),
-        Err(failure) => return Err(failure),
+    let has_project = choice.config().is_some() || find(&std::env::current_dir()?).is_some();
+    let project = match has_project {
+        true => Tested::project(choice.config())?.project.kernels,
+        false => Vec::new(),
     };
     let entries = suite::run::entries(&kernels, &options, &project, &Silent)?;
     let locked = Digest::of(describe(&kernels, &entries).as_bytes());

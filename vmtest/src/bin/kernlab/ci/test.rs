@@ -1,12 +1,12 @@
 //! `kernlab ci test`: runs suites, compares, and reports where the CI system looks.
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{fs, io, path::PathBuf, sync::Arc};
 
 use clap::{Args, ValueEnum};
 use kernlab_cli::{Exit, TestOptions};
 use kernlab_vmtest::{
     report::{
-        Report,
+        Report, Tally,
         counts::{self, Conclusion, Counts},
         html, junit,
         markdown::{self, GITHUB_LIMIT},
@@ -104,11 +104,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
             )));
         }
     }
-    if let Some(into) = path(&arguments.into)
-        && fs::read_dir(&into).is_ok_and(|mut entries| entries.next().is_some())
-    {
-        let message = format!("--into: there are files in {} already", into.display());
-        return Err(Failure::usage(message));
+    if let Some(into) = path(&arguments.into) {
+        let why = match fs::read_dir(&into) {
+            Ok(mut entries) => entries.next().map(|_| "there are files in it already".to_owned()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(why) = why {
+            return Err(Failure::usage(format!("--into: {}: {why}", into.display())));
+        }
     }
     let log = Log::begin()?;
     // A base that can't be read is told before anything runs.
@@ -118,8 +122,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         tested.project.build = Some(line.to_owned());
     }
     let terminal = Arc::new(Terminal::new());
-    let outcomes = match path(merge) {
-        Some(dir) => merge_parts(dir, arguments, &mut tested, &options, &terminal)?,
+    let (outcomes, lost) = match path(merge) {
+        Some(dir) => (merge_parts(dir, arguments, &mut tested, &options, &terminal)?, None),
         None => run_suites(arguments, &mut tested, &options, &terminal)?,
     };
     let Outcomes { report, dir } = &outcomes;
@@ -127,14 +131,17 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let comparison = base
         .as_ref()
         .map(|(base, evidence)| Regression::of_runs(Side { report: base, evidence }, head));
-    failure::print(&format!(
+    failure::print_or_note(&format!(
         "\n{}\n{}{}\n",
         table::matrix(report, terminal.width()),
         table::findings(head),
         table::summary(report)
-    ))?;
+    ));
+    if lost.is_some() {
+        return failure::exit_without(Tally::of(&report.cells).severity(), lost);
+    }
     match (&comparison, arguments.fail_on) {
-        (Some(comparison), _) => failure::print(&format!("\n{comparison}"))?,
+        (Some(comparison), _) => failure::print_or_note(&format!("\n{comparison}")),
         (None, FailOn::New) if options.partition.is_none() => {
             log.notice("there is no run of the base to compare with: every failure counts as new")?;
         }
@@ -196,14 +203,14 @@ fn run_suites(
     tested: &mut Tested,
     options: &TestOptions,
     terminal: &Arc<Terminal>,
-) -> Result<Outcomes, Failure> {
+) -> Result<(Outcomes, Option<Failure>), Failure> {
     let kernels = selection::open(&options.selected.scope)?;
     let guest = arguments.guest.dir(&kernels)?;
     let listers = Listers { kernels: &kernels, guest: &arguments.guest, options };
     tested.build(Some(&DataRule::default()), listers)?;
     let show: Arc<dyn RunObserver> = Arc::clone(terminal) as _;
     let suites = tested.suites();
-    Ok(suite::run::run(&kernels, options, &suites, &guest, &show, &|_, _, _| {})?)
+    failure::outcomes(suite::run::run(&kernels, options, &suites, &guest, &show, &|_, _, _| {}))
 }
 
 /// Makes one run of the parts below a directory. What no part has is `not-run`.
@@ -230,7 +237,8 @@ fn merge_parts(
     })?;
     let entries = suite::run::entries(&kernels, options, &tested.project.kernels, &**terminal)?;
     let identity = identity::of_kernels(&kernels, &entries);
-    let report = merge::merge(&asked, &found, created.path(), &identity)
+    let remarks = suite::run::reminders(options, &tested.suites())?;
+    let report = merge::merge(&asked, &found, created.path(), &identity, &remarks)
         .map_err(crate::matrix::merge_failed)?;
     Ok(Outcomes { report, dir: created })
 }
