@@ -22,7 +22,7 @@ pub enum DecodeError {
     /// A member that programs leave zero has a value.
     #[error("an event's reserved bytes are {0:#x}")]
     Reserved(u32),
-    /// An IPv4 address that is longer than that.
+    /// IPv4, but with more than 32 bits of address.
     #[error("the words {0:x?} are no IPv4 address")]
     Address([u32; ADDRESS_WORDS]),
     /// A rename that is neither half, or both.

@@ -191,7 +191,15 @@ impl<'a> Subject<'a> {
                 let number = self.loads(calls).next().map_or(KPROBE, |call| call.kind);
                 let number = if tried_as_kprobe(number) { KPROBE } else { number };
                 if !trial::has_free_type(number) {
-                    // Nothing can be tried: the kernel refuses such a program whatever it calls.
+                    // Nothing can be tried: without more than its type, such a program is refused whatever
+                    // it calls. The verifier names a helper, and a kernel without the type has none.
+                    lacking.push(match &self.record.verifier_log {
+                        None => format!("program type {}", self.record.program_type),
+                        Some(log) => match refused_helper(log) {
+                            Some(helper) => format!("helper {helper}"),
+                            None => return lacking,
+                        },
+                    });
                     return lacking;
                 }
                 if trial::program_type(number) == ProbeResult::No {
@@ -248,6 +256,17 @@ fn tried_as_kprobe(program_type: u32) -> bool {
     (26..=29).contains(&program_type)
 }
 
+/// The helper that the verifier says a program may not call: `check_helper_call`, kernel/bpf/verifier.c. The
+/// second wording replaced the first in 6.10.
+fn refused_helper(log: &str) -> Option<&str> {
+    let named = |line: &'_ str| -> Option<usize> {
+        ["unknown func ", "program of this type cannot use helper "]
+            .iter()
+            .find_map(|wording| line.starts_with(wording).then_some(wording.len()))
+    };
+    log.lines().find_map(|line| line[named(line)?..].split('#').next())
+}
+
 fn lacking_map_type(number: u32) -> Option<String> {
     let name = kernlab_core::bpf::map_type_name(number);
     let known = map_type_number(&name).is_some();
@@ -284,6 +303,15 @@ fn map_record(name: String, map_type: &str, create: Option<Step>) -> MapRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_verifier_names_a_helper() {
+        let old = "0: (85) call bpf_loop#181\nunknown func bpf_loop#181\nprocessed 1 insns\n";
+        assert_eq!(refused_helper(old), Some("bpf_loop"));
+        let new = "program of this type cannot use helper bpf_override_return#58\n";
+        assert_eq!(refused_helper(new), Some("bpf_override_return"));
+        assert_eq!(refused_helper("At program exit the register R0 has value 2\n"), None);
+    }
 
     /// The kernel's names have 16 bytes with the terminator.
     #[test]

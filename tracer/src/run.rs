@@ -192,7 +192,7 @@ fn trace(
         for call in 1..=Live::CALLS {
             let woken = events::wake(session.wait_on(), Live::BOUND).map_err(&tracer_died)?;
             if !woken {
-                // One that has stopped before the last call says why.
+                // A workload that has stopped early has failed, and says why.
                 match workload.is_done().map_err(&workload_failed)? {
                     true => drop(workload.ground_truth().map_err(&workload_failed)?),
                     false => workload.end().map_err(&workload_failed)?,
@@ -236,15 +236,14 @@ fn trace(
     let skipped: Result<Vec<u64>, _> =
         session.programs().into_iter().map(bpf::skipped_runs).collect();
     let skipped = skipped.context("counting skipped runs").map_err(&tracer_died)?.iter().sum();
-    // Leftovers are found in lists of loaded programs: those must show this session's own ones now.
+    // Each program that is attached must have been asked how many runs were skipped.
     let own = session.programs().len() as u64;
     let attached: BTreeSet<_> = plan.attach.iter().map(|point| &point.program).collect();
     if own < attached.len() as u64 {
         let attached = attached.len();
-        return Err(tracer_died(anyhow!(
-            "{attached} programs are attached, and {own} are counted"
-        )));
+        return Err(tracer_died(anyhow!("{attached} programs are attached, and {own} are known")));
     }
+    // Leftovers are found in lists of loaded programs: those must show this session's own ones now.
     let known = others.since().context("listing programs").map_err(&tracer_died)?;
     if known < own {
         return Err(tracer_died(anyhow!("{own} programs are loaded, and {known} are known to be")));

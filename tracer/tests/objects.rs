@@ -278,6 +278,18 @@ fn what_the_verifier_refuses_is_not_lacking(#[values("libbpf", "aya")] backend: 
     assert_eq!(sorted(&record), [expected]);
 }
 
+/// Aya 0.14 does not know the section.
+#[rstest]
+#[case(
+    "debian-5.10",
+    "load ProgramLoad 22, attach skipped: helper-unavailable [\"program type syscall\"]"
+)]
+#[case("debian-6.1", "load done, attach skipped: fine []")]
+fn a_program_type_that_a_kernel_lacks_is_named(#[case] kernel: &str, #[case] expected: &str) {
+    let record = record(kernel, "libbpf", object("system_call"), false);
+    assert_eq!(sorted(&record), [format!("does_nothing: {expected}")]);
+}
+
 #[rstest]
 #[case("debian-5.10", ProbeResult::No, &["bloom_filter", "user_ringbuf"])]
 #[case("debian-6.1", ProbeResult::Yes, &[])]

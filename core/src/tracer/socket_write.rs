@@ -294,7 +294,7 @@ mod tests {
     #[rstest]
     #[case::local(|event: &mut SocketWriteEvent| event.local_address[1] = 1)]
     #[case::remote(|event: &mut SocketWriteEvent| event.remote_address[3] = 1)]
-    fn a_longer_address_is_none_of_version_4(#[case] spoil: fn(&mut SocketWriteEvent)) {
+    fn an_ipv4_address_has_one_word(#[case] spoil: fn(&mut SocketWriteEvent)) {
         let mut event = SocketWriteEvent { header: header(), ..Default::default() };
         event.family = Family::INET.0;
         assert!(decoded("socket_write/tcp4", &event).is_ok());

@@ -170,7 +170,7 @@ fn clear(
         }
         reports.send(&SuiteReport::LeftRunning { processes })?;
     }
-    // Whoever is left may hold a stream; without anybody, the rest of the output is on its way.
+    // A process that is left may hold a stream. If none is left, the rest of the output is on its way.
     let is_complete = tracer.drain(Instant::now() + if is_alone { ARRIVAL } else { DEATH });
     if is_alone && !is_complete {
         return Err("the end of the tracer's output did not arrive in time".to_owned());

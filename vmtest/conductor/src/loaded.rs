@@ -53,9 +53,15 @@ fn ids(command: i32) -> Vec<u32> {
     ids
 }
 
-/// Where `recursion_misses` and `verified_insns` of `struct bpf_prog_info` are.
-const MISSED: u32 = 208;
-const VERIFIED: u32 = 216;
+// Where members of `struct bpf_prog_info` are: name, recursion_misses, verified_insns.
+const PROGRAM_NAME: usize = 64;
+const MISSED: usize = 208;
+const VERIFIED: usize = 216;
+// Where members of `struct bpf_map_info` are: max_entries, name.
+const MAX_ENTRIES: usize = 16;
+const MAP_NAME: usize = 24;
+/// The length of a name, with its terminator.
+const NAME: usize = 16;
 
 /// A program by its number; none if it is gone.
 pub(crate) fn program(id: u32) -> Option<LoadedProgram> {
@@ -64,12 +70,10 @@ pub(crate) fn program(id: u32) -> Option<LoadedProgram> {
     Some(LoadedProgram {
         id,
         kind: word(&info, 0),
-        name: name(&info[64..80]),
-        verified_instructions: (known >= VERIFIED + 4).then(|| word(&info, VERIFIED as usize)),
-        missed_runs: (known >= MISSED + 8).then(|| {
-            let at = MISSED as usize;
-            u64::from(word(&info, at)) | u64::from(word(&info, at + 4)) << 32
-        }),
+        name: name(&info[PROGRAM_NAME..][..NAME]),
+        verified_instructions: (known as usize >= VERIFIED + 4).then(|| word(&info, VERIFIED)),
+        missed_runs: (known as usize >= MISSED + 8)
+            .then(|| u64::from(word(&info, MISSED)) | u64::from(word(&info, MISSED + 4)) << 32),
     })
 }
 
@@ -79,8 +83,8 @@ pub(crate) fn map(id: u32) -> Option<LoadedMap> {
     let (info, _) = information(MAP_GET_FD_BY_ID, id)?;
     Some(LoadedMap {
         kind: word(&info, 0),
-        name: name(&info[24..40]),
-        max_entries: word(&info, 16),
+        name: name(&info[MAP_NAME..][..NAME]),
+        max_entries: word(&info, MAX_ENTRIES),
     })
 }
 
@@ -126,6 +130,6 @@ mod tests {
             offset_of!(libbpf_sys::bpf_map_info, name),
             offset_of!(libbpf_sys::bpf_map_info, max_entries),
         ];
-        assert_eq!([MISSED as usize, VERIFIED as usize, 64, 24, 16], theirs);
+        assert_eq!([MISSED, VERIFIED, PROGRAM_NAME, MAP_NAME, MAX_ENTRIES], theirs);
     }
 }

@@ -212,7 +212,8 @@ pub struct LoadedProgram {
     pub name: String,
     /// How many instructions the verifier processed, where the kernel tells (since 5.16).
     pub verified_instructions: Option<u32>,
-    /// How many runs the kernel skipped, where it tells (of kprobes and tracepoints since 6.7, of others since 5.12).
+    /// How many runs the kernel skipped, where it tells: of kprobes and tracepoints since 6.7, of others
+    /// since 5.12.
     pub missed_runs: Option<u64>,
 }
 
