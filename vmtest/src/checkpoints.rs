@@ -115,7 +115,7 @@ impl Checkpoints {
         let Ok(key) = Key::of_primed(bootable, program, &self.store.content_digests()) else {
             return Ok(None);
         };
-        let Some(state) = self.take(&key, bootable, observer) else { return Ok(None) };
+        let Ok(Some(state)) = self.take(&key, bootable, observer) else { return Ok(None) };
         // The guest was saved with the other files.
         let mut bootable = bootable.clone();
         bootable.machine.injected = files.to_vec();
@@ -145,11 +145,12 @@ impl Checkpoints {
         let Ok(key) = Key::of_primed(bootable, program, &self.store.content_digests()) else {
             return Ok(());
         };
-        if self.take(&key, bootable, observer).is_some() {
+        let is_made = || !matches!(self.take(&key, bootable, observer), Ok(None));
+        if is_made() {
             return Ok(());
         }
         let _lock = self.store.lock(&format!("checkpoint-{key}"));
-        if self.take(&key, bootable, observer).is_some() {
+        if is_made() {
             return Ok(());
         }
         let Some(booted) = self.state(bootable, observer)? else { return Ok(()) };
@@ -189,13 +190,15 @@ impl Checkpoints {
         observer: &dyn Observer,
     ) -> Result<Option<Checkpoint>, LabError> {
         let Ok(key) = Key::of(bootable, &self.store.content_digests()) else { return Ok(None) };
-        if let Some(state) = self.take(&key, bootable, observer) {
-            return Ok(Some(state));
+        match self.take(&key, bootable, observer) {
+            Ok(None) => {}
+            taken => return Ok(taken.unwrap_or(None)),
         }
         // If several processes want a guest, one boots it and the others wait.
         let lock = self.store.lock(&format!("checkpoint-{key}"));
-        if let Some(state) = self.take(&key, bootable, observer) {
-            return Ok(Some(state));
+        match self.take(&key, bootable, observer) {
+            Ok(None) => {}
+            taken => return Ok(taken.unwrap_or(None)),
         }
         // Every guest that is restored from this one has this kernel in its memory.
         let kernel = &bootable.machine.kernel;
@@ -233,18 +236,31 @@ impl Checkpoints {
         }
     }
 
-    fn take(&self, key: &Key, bootable: &Bootable, observer: &dyn Observer) -> Option<Checkpoint> {
+    /// A checkpoint, if there is one. An error means that nobody knows: nothing is to replace it.
+    fn take(
+        &self,
+        key: &Key,
+        bootable: &Bootable,
+        observer: &dyn Observer,
+    ) -> Result<Option<Checkpoint>, Unreadable> {
+        let name = &bootable.name;
         match self.cache.take(key) {
-            Taken::Whole(state) => Some(state),
-            Taken::Nothing => None,
+            Taken::Whole(state) => Ok(Some(state)),
+            Taken::Nothing => Ok(None),
+            Taken::Unreadable(why) => {
+                observer.notice(&format!("{name}: the saved guest can't be read: {why}"));
+                Err(Unreadable)
+            }
             Taken::Damaged(why) => {
-                let name = &bootable.name;
                 observer.notice(&format!(
                     "{name}: the saved guest is damaged ({why}), saving it again"
                 ));
                 self.cache.discard(key);
-                None
+                Ok(None)
             }
         }
     }
 }
+
+/// A saved guest can't be read. The observer knows why.
+struct Unreadable;

@@ -202,7 +202,7 @@ impl LabError {
         matches!(*self.kind, LabErrorKind::NotRestored { .. })
     }
 
-    /// Was it the host, or somebody who ended QEMU? Then the saved guest is not at fault.
+    /// Did the host fail, or was QEMU killed? Then the saved guest is not at fault.
     pub(crate) fn is_about_the_host(&self) -> bool {
         match &*self.kind {
             LabErrorKind::QemuMissing(_) | LabErrorKind::Spawn(_) | LabErrorKind::Host { .. } => {

@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    io,
     process::ExitStatus,
     time::{Duration, Instant},
 };
@@ -158,6 +159,12 @@ impl Guest<Booting> {
     }
 }
 
+/// Whether an error tells that the other side is gone.
+fn is_end(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(kind, BrokenPipe | ConnectionReset | UnexpectedEof)
+}
+
 impl Guest<Booted> {
     /// Restores a guest from a checkpoint.
     pub(super) fn restored(
@@ -170,7 +177,7 @@ impl Guest<Booted> {
         let deadline = Instant::now() + machine.accelerator.scale_timeout(ANSWER);
         if let Err(source) = machine.monitor.restore(&saved.devices, deadline) {
             // QEMU also ends by itself if it can't use a state.
-            let has_ended = matches!(source, MonitorError::Io(_)) && Instant::now() < deadline;
+            let has_ended = matches!(&source, MonitorError::Io(error) if is_end(error.kind()));
             let status = has_ended.then(|| machine.process.wait(Instant::now() + ENDING));
             let diagnostics = machine.process.diagnostics();
             let is_killed = status.flatten().is_some_and(|it| was_killed(it, &diagnostics));

@@ -151,7 +151,10 @@ impl EvidenceSource for RunDir {
     }
 
     fn output(&self, cell: &CellReport) -> String {
-        let (stdout, stderr) = self.output_of(cell);
+        // It is searched for names.
+        const LIMIT: u64 = 64 << 20;
+        let evidence = self.evidence_of(cell);
+        let (stdout, stderr) = evidence.map(|it| it.starts_of_streams(LIMIT)).unwrap_or_default();
         format!("{}\n{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr))
     }
 }
@@ -161,9 +164,18 @@ const LARGEST: u64 = 512 << 20;
 
 /// The bytes of a regular file. A link is not followed: a run may come from another machine.
 pub(crate) fn read_plain(path: &Path) -> io::Result<Vec<u8>> {
+    let bytes = read_start(path, LARGEST + 1)?;
+    match bytes.len() as u64 > LARGEST {
+        true => Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 512 MiB")),
+        false => Ok(bytes),
+    }
+}
+
+/// At most so many bytes from the start of a regular file.
+pub(crate) fn read_start(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let file = open_plain(path)?;
     let mut bytes = Vec::new();
-    file.take(LARGEST).read_to_end(&mut bytes)?;
+    file.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use kernlab_core::{object_record::ObjectRecord, outcome::Outcome};
 
-use super::dir::{read_json, read_plain, read_text, write_json};
+use super::dir::{read_json, read_plain, read_start, read_text, write_json};
 use crate::{
     lab::{JobOutput, LabError},
     report::CellReport,
@@ -73,10 +73,15 @@ impl CellEvidence {
         stderr: &[u8],
         reports: &[u8],
     ) -> io::Result<()> {
-        [("record.jsonl", reports), (Self::STDOUT, stdout), (Self::STDERR, stderr)]
-            .into_iter()
-            .filter(|(_, bytes)| !bytes.is_empty())
-            .try_for_each(|(name, bytes)| fs::write(self.0.join(name), bytes))
+        let mut kept = Ok(());
+        for (name, bytes) in
+            [("record.jsonl", reports), (Self::STDOUT, stdout), (Self::STDERR, stderr)]
+        {
+            if !bytes.is_empty() {
+                kept = kept.and(fs::write(self.0.join(name), bytes));
+            }
+        }
+        kept
     }
 
     /// Keeps the files that were brought back from a guest. Their paths are the guest's, so nothing
@@ -101,6 +106,12 @@ impl CellEvidence {
     /// What a suite's tracer wrote to standard output and to standard error.
     pub(crate) fn streams(&self) -> (Vec<u8>, Vec<u8>) {
         let read = |name| read_plain(&self.0.join(name)).unwrap_or_default();
+        (read(Self::STDOUT), read(Self::STDERR))
+    }
+
+    /// The same, at most so many bytes of each.
+    pub(crate) fn starts_of_streams(&self, limit: u64) -> (Vec<u8>, Vec<u8>) {
+        let read = |name| read_start(&self.0.join(name), limit).unwrap_or_default();
         (read(Self::STDOUT), read(Self::STDERR))
     }
 

@@ -75,7 +75,7 @@ pub enum MergeError {
 /// Merges the reports and the evidence of `dirs` into the directory `into`, which has no files yet. A
 /// cell of `expected` that is in none of them becomes `not-run`. What is no part of the run that
 /// `identity` describes, or of the same run as the other parts, is refused. The report has these remarks, and
-/// those that all parts have: a rule that matches in one part only is no slip of the pen.
+/// those that all parts have: a rule that matches in some part is not misspelled.
 pub fn merge<Name: ToString>(
     expected: &[Name],
     dirs: &[PathBuf],
@@ -104,6 +104,9 @@ pub fn merge<Name: ToString>(
                 return Err(MergeError::OtherRun { first, second: dir.clone(), difference });
             }
         }
+        // What was computed from some of the cells is computed from all of them below.
+        let of_part = computed_remarks(&report.cells);
+        report.remarks.retain(|remark| !of_part.contains(remark));
         for cell in std::mem::take(&mut report.cells) {
             let id = cell.id();
             if !known.contains(&id) {
@@ -138,8 +141,7 @@ pub fn merge<Name: ToString>(
     let first = reports.first().into_iter().flat_map(|report| &report.remarks);
     let of_all = first.filter(|&one| reports.iter().all(|other| other.remarks.contains(one)));
     remarks.extend(of_all.cloned());
-    remarks.extend(verdict::alike::remarks(&cells));
-    remarks.extend(verdict::unconfirmed::remarks(&cells));
+    remarks.extend(computed_remarks(&cells));
     let mut told = BTreeSet::new();
     remarks.retain(|remark| told.insert(remark.clone()));
     let report = Report {
@@ -165,6 +167,10 @@ pub fn merge<Name: ToString>(
         source,
     })?;
     Ok(report)
+}
+
+fn computed_remarks(cells: &[CellReport]) -> Vec<String> {
+    [verdict::alike::remarks(cells), verdict::unconfirmed::remarks(cells)].concat()
 }
 
 /// What a report depends on, with the kernels that its cells booted.
@@ -313,6 +319,25 @@ mod tests {
         for cell in &all {
             assert!(into.join("cells").join(cell.to_string()).join("events.txt").is_file());
         }
+    }
+
+    #[test]
+    fn only_what_all_parts_remark_is_remarked() {
+        let root = tempfile::tempdir().unwrap();
+        let all = cells(2);
+        let dirs = [ran(root.path(), "one", &all[..1]), ran(root.path(), "other", &all[1..])];
+        for (dir, own) in dirs.iter().zip(["first", "second"]) {
+            let path = dir.join("report.json");
+            let mut part = Report::read(&path).unwrap();
+            part.remarks = vec!["a rule matches nothing".to_owned(), own.to_owned()];
+            part.remarks.extend(computed_remarks(&part.cells));
+            write_json(&path, &part).unwrap();
+        }
+        let given = ["look again".to_owned()];
+        let report = merge(&all, &dirs, &root.path().join("all"), &sample(), &given).unwrap();
+        let computed = computed_remarks(&report.cells);
+        let expected = [&given[..], &["a rule matches nothing".to_owned()], &computed].concat();
+        assert_eq!(report.remarks, expected);
     }
 
     #[test]

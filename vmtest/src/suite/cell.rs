@@ -1,7 +1,7 @@
 //! One cell of a suite: a guest, the suite's programs in it, and the verdict.
 
 use std::{
-    io,
+    io, iter,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -39,8 +39,9 @@ use crate::{
     verdict::Trace,
 };
 
-/// The time for the conductor's own work, on top of the suite's.
-pub(super) const MARGIN: Duration = Duration::from_secs(15);
+/// The time for the conductor's own work, on top of the suite's: until what it killed is gone (2 s), helpers
+/// have ended (1 s), output has arrived (10 s), programs are freed (1 s), and files are brought back (5 s).
+pub(super) const MARGIN: Duration = Duration::from_secs(25);
 
 /// The time in which files are brought back, without KVM four times that.
 const COLLECT: Duration = Duration::from_secs(5);
@@ -270,10 +271,9 @@ pub(crate) fn plan(
         job.tracer.extend(["--backend".to_owned(), backend.to_string()]);
     }
     // A run may take longer than an unused archive is kept.
-    [Some(&packed.system), packed.own.as_ref()]
-        .into_iter()
-        .flatten()
-        .for_each(|it| payload::touch(it));
+    for archive in iter::once(&packed.system).chain(&packed.own) {
+        payload::touch(archive);
+    }
     let job = job::file(&job).archive(store)?;
     let conductor = conductor(cell, timeout + suite.stop.within + MARGIN);
     Ok(Planned { bootable, job, conductor })

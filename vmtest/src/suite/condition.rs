@@ -77,17 +77,20 @@ pub struct Line<'a> {
     pub event: Option<Value>,
 }
 
+fn begins_event(text: &[u8]) -> bool {
+    text.trim_ascii_start().starts_with(b"{")
+}
+
 impl<'a> Line<'a> {
     /// Reads a line.
     pub fn new(text: &'a [u8]) -> Self {
-        let is_object = text.trim_ascii_start().starts_with(b"{");
-        let event = is_object.then(|| serde_json::from_slice(text).ok()).flatten();
+        let event = begins_event(text).then(|| serde_json::from_slice(text).ok()).flatten();
         Line { text, event }
     }
 
-    /// Whether the line begins like an event and holds none.
+    /// Whether the line begins with `{` and is not valid JSON.
     pub(super) fn is_broken_event(&self) -> bool {
-        self.event.is_none() && self.text.trim_ascii_start().starts_with(b"{")
+        self.event.is_none() && begins_event(self.text)
     }
 
     /// All lines of an output. An end of line at its end begins no further one.

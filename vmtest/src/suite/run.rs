@@ -132,8 +132,7 @@ pub fn cells(
     Ok(cells.into_iter().map(|cell| cell.id).collect())
 }
 
-/// What is to be said of the chosen suites on whatever kernel: of expectations that a person should look at
-/// again.
+/// Remarks on expectations of the chosen suites whose review date has passed.
 pub fn reminders(options: &TestOptions, suites: &Suites<'_>) -> Result<Vec<String>, SuiteRunError> {
     Ok(due(suites, &selection::choose(suites.suites, options.suite.as_deref())?))
 }
@@ -244,28 +243,21 @@ pub fn run(
         cells,
         remarks,
     };
-    let written =
-        plan.write(dir.path()).map_err(|source| at("write the plan", source)).and_then(|()| {
-            write_json(&dir.path().join("report.json"), &report)
-                .map_err(|source| at("write the report", source))
-        });
-    let outcomes = Outcomes { report, dir };
-    if let Err(source) = written {
-        return Err(SuiteRunError::Unwritten { outcomes: Box::new(outcomes), source });
-    }
-    match suites.invocation {
+    let plan = plan.write(dir.path()).map_err(|source| at("write the plan", source));
+    let written = write_json(&dir.path().join("report.json"), &report)
+        .map_err(|source| at("write the report", source));
+    let written = written.and(plan).and_then(|()| match suites.invocation {
         // Who looks around with it means the run before.
-        Invocation::Exec { .. } | Invocation::Runner { .. } => {}
+        Invocation::Exec { .. } | Invocation::Runner { .. } => Ok(()),
         Invocation::Suites { .. } | Invocation::Command { .. } | Invocation::Cargo { .. } => {
-            if let Err(error) = outcomes.dir.make_latest() {
-                show.notice(&format!(
-                    "could not point `latest` in {} to this run: {error}",
-                    runs.display()
-                ));
-            }
+            dir.make_latest().map_err(|source| at("point `latest` to the run", source))
         }
+    });
+    let outcomes = Outcomes { report, dir };
+    match written {
+        Ok(()) => Ok(outcomes),
+        Err(source) => Err(SuiteRunError::Unwritten { outcomes: Box::new(outcomes), source }),
     }
-    Ok(outcomes)
 }
 
 /// The files of suites, by their places in the list of suites and by the architecture of guests.

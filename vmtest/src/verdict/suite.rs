@@ -14,7 +14,7 @@ use kernlab_proto::suite::End;
 
 use self::{
     course::{of_conductor, of_remains, of_start, of_tracer, subject},
-    expectations::{named_functions, of_expectations},
+    expectations::{is_known_to_fail, named_functions, of_expectations},
 };
 use super::{GuestSplats, PolicyOutcome, SplatPolicy, Trace, lost_guest, object, want_of_memory};
 use crate::{
@@ -166,7 +166,8 @@ pub(crate) fn of_suite(findings: &SuiteFindings<'_>) -> SuiteJudgement {
     judgement.verdict = want_of_memory::with_advice(judgement.verdict, memory_mib);
     judgement.verdict = of_expectations(findings, judgement.verdict);
     // Neither what a kernel is known to get wrong, nor what came of a kernel that complained.
-    judgement.acceptable &= matches!(judgement.verdict.outcome, Outcome::Pass | Outcome::Fail);
+    judgement.acceptable &= matches!(judgement.verdict.outcome, Outcome::Pass | Outcome::Fail)
+        && !is_known_to_fail(findings);
     judgement.shared.extend(named_functions(findings));
     judgement
 }

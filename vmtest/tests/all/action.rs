@@ -212,8 +212,8 @@ fn only_new_failures_fail_a_pull_request() {
     }
 
     let mut head = Job::new();
-    // It is told which run, of which the newest has no artifact, and copies what was uploaded; or writes down the comment, and the next time
-    // changes it.
+    // gh, which lists two runs, of which the newer has no artifact, copies that of the other, and writes down
+    // the comment or changes it.
     head.program(
         "gh",
         "case \"$1 $2\" in\n\
@@ -361,7 +361,7 @@ fn a_base_that_is_gone_is_told_and_all_failures_count(#[case] gh: &str) {
 #[rstest::rstest]
 #[case::whole("", "", true)]
 #[case::the_digest_that_was_given("DIGEST", "", true)]
-#[case::another_digest("0000", "", false)]
+#[case::another_digest("OTHER", "", false)]
 #[case::not_attested("", "verify", false)]
 #[case::not_there("", "download", false)]
 fn only_a_release_that_is_verified_is_installed(
@@ -389,7 +389,7 @@ fn only_a_release_that_is_verified_is_installed(
         .env("PATH", format!("{}:{}", job.path("bin").display(), env!("PATH")))
         .env("RUNNER_TEMP", job.path("project"))
         .env("REPOSITORY", "kernlab/kernlab")
-        .env("SHA256", sha256.replace("DIGEST", digest))
+        .env("SHA256", sha256.replace("DIGEST", digest).replace("OTHER", &"0".repeat(64)))
         .env("VERSION", "1.2.3")
         .env("KERNLAB_TEST_DIR", job.path(""))
         .output()

@@ -168,14 +168,21 @@ expect = [{ when = "!map_type.bloom_filter", outcome = "fail", code = "events-di
 "#,
     );
     let snapshot = project.path().join("tests/release.snap");
-    fs::create_dir(project.path().join("tests")).unwrap();
-    fs::write(&snapshot, "old\n").unwrap();
-    let (code, report) = project.test(&["--update-snapshots"]);
-    let outcomes: Vec<_> = report.cells.iter().map(|cell| cell.outcome).collect();
-    let messages: Vec<_> = report.cells.iter().map(|cell| &cell.message).collect();
-    assert_eq!((code, outcomes), (0, vec![Outcome::Unsupported, Outcome::Pass]), "{messages:?}");
-    assert_eq!(fs::read_to_string(&snapshot).unwrap(), "right\n");
-    assert_eq!(project.test(&[]).0, 0);
+    for before in [None, Some("old\n"), Some("wrong\n")] {
+        let _ = fs::remove_file(&snapshot);
+        before.iter().for_each(|before| fs::write(&snapshot, before).unwrap());
+        // With the wrong snapshot, it is unexpected that the old kernel's events are like it.
+        let (code, old) = match before {
+            Some("wrong\n") => (1, Outcome::Fail),
+            _ => (0, Outcome::Unsupported),
+        };
+        let (found, report) = project.test(&["--update-snapshots"]);
+        let outcomes: Vec<_> = report.cells.iter().map(|cell| cell.outcome).collect();
+        let messages: Vec<_> = report.cells.iter().map(|cell| &cell.message).collect();
+        assert_eq!((found, outcomes), (code, vec![old, Outcome::Pass]), "{before:?} {messages:?}");
+        assert_eq!(fs::read_to_string(&snapshot).unwrap(), "right\n");
+        assert_eq!(project.test(&[]).0, 0);
+    }
 }
 
 /// A full disk takes the report, and not what it would say.
@@ -185,7 +192,8 @@ fn without_a_report_a_failure_is_still_told() {
         "kernels = [\"debian-6.1\"]\n[[suite]]\nname = \"ill\"\nrun = \"false\"\nexit = 0\n",
     );
     // What is begun under this name can't be written.
-    let spoil = "d=.kernlab; until set -- $d/2*/plan.json && [ -e \"$1\" ]; do :; done; \
+    let spoil = "n=0; until set -- .kernlab/2*/plan.json && [ -e \"$1\" ]; do \
+                 n=$((n + 1)); [ $n -lt 3000 ] || exit 1; sleep 0.01; done; \
                  mkdir \"${1%/*}/report.json.tmp\"";
     let mut spoiler =
         Command::new("sh").args(["-c", spoil]).current_dir(project.path()).spawn().unwrap();

@@ -9,7 +9,7 @@ use std::{
 
 use clap::Args;
 use kernlab_cli::{Selected, TestOptions};
-use kernlab_core::outcome::Outcome;
+use kernlab_core::outcome::{Outcome, Severity};
 use kernlab_kernels::Entry;
 use kernlab_vmtest::{
     lab::Stream,
@@ -23,7 +23,7 @@ use kernlab_vmtest::{
 };
 
 use crate::{
-    failure::{self, Failure, exit_of},
+    failure::{self, Failure},
     guest_options::GuestOptions,
     passed_on::{exit_code, explain, not_run, write_to},
     selection,
@@ -105,12 +105,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         }
     };
     let done = run::run(&kernels, &options, &suites, &guest, &show, &pass_on);
-    let Outcomes { report, dir } = match done {
-        Err(error) if one => return Ok(not_run(&Failure::from(error))),
+    let (Outcomes { report, dir }, unwritten) = match failure::outcomes(done) {
+        Err(failure) if one => return Ok(not_run(&failure)),
         done => done?,
     };
     if arguments.json {
-        failure::print(&to_json(&report, &dir))?;
+        failure::print_or_note(&to_json(&report, &dir));
     } else if one {
         for cell in &report.cells {
             explain(cell, "");
@@ -119,9 +119,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     } else {
         show_all(&report, &dir)?;
     }
+    let severity = Tally::of(&report.cells).severity();
     match &report.cells[..] {
-        [cell] => Ok(exit_code(cell)),
-        cells => Ok(exit_of(Tally::of(cells).severity()).into()),
+        // What the program returned is known.
+        [cell] if severity != Severity::Expected || unwritten.is_none() => {
+            unwritten.iter().for_each(|failure| say!("error: {failure}"));
+            Ok(exit_code(cell))
+        }
+        _ => Ok(failure::exit_of_run(severity, unwritten)?.into()),
     }
 }
 

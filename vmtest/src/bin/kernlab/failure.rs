@@ -161,13 +161,12 @@ pub(crate) fn outcomes(
     }
 }
 
-/// The exit code of a run that has been shown, but of which something could not be kept. A failing cell
-/// outranks that.
-pub(crate) fn exit_without(severity: Severity, lost: Option<Failure>) -> Result<Exit, Failure> {
-    match lost {
+/// The exit code of a run that has been shown. A failing cell outranks a report that could not be written.
+pub(crate) fn exit_of_run(severity: Severity, unwritten: Option<Failure>) -> Result<Exit, Failure> {
+    match unwritten {
         Some(failure) if severity != Severity::Failure => Err(failure),
-        lost => {
-            if let Some(failure) = lost {
+        unwritten => {
+            if let Some(failure) = unwritten {
                 failure.report();
             }
             Ok(exit_of(severity))

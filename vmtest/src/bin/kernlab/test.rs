@@ -141,7 +141,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         return Ok(Exit::Success);
     }
     let ran = run::run(&kernels, options, &tested.suites(), &programs, &show, &|_, _, _| {});
-    let (Outcomes { report, dir }, mut lost) = failure::outcomes(ran)?;
+    let (Outcomes { report, dir }, mut unwritten) = failure::outcomes(ran)?;
     if *json {
         failure::print_or_note(&report.to_json());
     } else {
@@ -157,10 +157,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
             dir.path().display()
         ));
     }
-    if let (Some(copies), None) = (&options.report, &lost) {
-        lost = copy_report(dir.path(), copies).err();
+    if let (Some(copies), None) = (&options.report, &unwritten) {
+        unwritten = copy_report(dir.path(), copies).err();
     }
-    failure::exit_without(Tally::of(&report.cells).severity(), lost)
+    failure::exit_of_run(Tally::of(&report.cells).severity(), unwritten)
 }
 
 /// The nearest description of suites, in a directory or above it.

@@ -46,22 +46,35 @@ pub(super) fn of_expectations(findings: &SuiteFindings<'_>, verdict: Verdict) ->
     verdict
 }
 
+/// Whether the suite expects a failure on this kernel.
+pub(super) fn is_known_to_fail(findings: &SuiteFindings<'_>) -> bool {
+    let holds = |expectation: &Expectation| {
+        findings.kernel.is_some_and(|kernel| expectation.when.holds(kernel) == Ok(true))
+    };
+    findings.suite.expect.iter().any(holds)
+}
+
 fn of_expectation(expectation: &Expectation, verdict: Verdict) -> Verdict {
-    let Expectation { when, outcome, code, reason, .. } = expectation;
+    let Expectation { when, outcome, code, reason: why, .. } = expectation;
     let when = when.text();
     if verdict.outcome == Outcome::Pass {
         let message = format!(
-            "it passes, but is expected to end with `{}` where `{when}` holds ({reason}): remove the \
+            "it passes, but is expected to end with `{}` where `{when}` holds ({why}): remove the \
              expectation",
             outcome.outcome()
         );
         return Verdict::because(Outcome::Fail, Reason::ExpectationStale, message);
     }
-    if verdict.outcome != outcome.outcome() || code.is_some_and(|code| verdict.reason != Some(code))
-    {
+    // Without a golden snapshot, there is nothing yet that the events could differ from.
+    let reason = match verdict.reason {
+        Some(Reason::SnapshotMissing) => Some(Reason::EventsDiffer),
+        other => other,
+    };
+    let is_expected = code.is_none_or(|code| [verdict.reason, reason].contains(&Some(code)));
+    if verdict.outcome != outcome.outcome() || !is_expected {
         return verdict;
     }
-    let message = format!("{reason} (`{when}`); it ended with: {}", verdict.message);
+    let message = format!("{why} (`{when}`); it ended with: {}", verdict.message);
     Verdict::because(Outcome::Unsupported, Reason::ExpectedFailure, message)
 }
 
@@ -126,6 +139,11 @@ mod tests {
         Outcome::Fail,
         Some(Reason::EventsDiffer),
         Some(Reason::EventsDiffer)
+    )]
+    #[case::nothing_to_differ_from(
+        Outcome::Fail,
+        Some(Reason::SnapshotMissing),
+        Some(Reason::SnapshotMissing)
     )]
     #[case::another_outcome(Outcome::Timeout, Some(Reason::TracerDied), Some(Reason::TracerDied))]
     #[case::none(Outcome::Pass, None, Some(Reason::ExpectationStale))]

@@ -96,7 +96,8 @@ fn expect_pass_or_no_space(told: &Told) {
     assert!(!told.stderr.contains("panicked"), "{told:?}");
     let message = told.cell.as_ref().map_or("", |cell| &cell.message);
     match &told.cell {
-        Some(cell) if cell.outcome == Outcome::Pass => told.expect_pass(),
+        // What passed may have been printed, and not written.
+        Some(cell) if cell.outcome == Outcome::Pass && told.code == Some(0) => {}
         _ => {
             assert!(matches!(told.code, Some(3 | 125)), "{told:?}");
             let says_why = |text: &str| text.to_lowercase().contains("no space left");

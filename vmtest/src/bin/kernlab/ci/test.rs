@@ -4,9 +4,10 @@ use std::{fs, io, path::PathBuf, sync::Arc};
 
 use clap::{Args, ValueEnum};
 use kernlab_cli::{Exit, TestOptions};
+use kernlab_core::outcome::Severity;
 use kernlab_vmtest::{
     report::{
-        Report, Tally,
+        Report,
         counts::{self, Conclusion, Counts},
         html, junit,
         markdown::{self, GITHUB_LIMIT},
@@ -23,7 +24,7 @@ use super::{
     parts, path,
 };
 use crate::{
-    failure::{self, Failure, exit_of},
+    failure::{self, Failure},
     report, selection,
     show::Terminal,
     tested::{Listers, Tested},
@@ -122,7 +123,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         tested.project.build = Some(line.to_owned());
     }
     let terminal = Arc::new(Terminal::new());
-    let (outcomes, lost) = match path(merge) {
+    let (outcomes, unwritten) = match path(merge) {
         Some(dir) => (merge_parts(dir, arguments, &mut tested, &options, &terminal)?, None),
         None => run_suites(arguments, &mut tested, &options, &terminal)?,
     };
@@ -137,9 +138,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         table::findings(head),
         table::summary(report)
     ));
-    if lost.is_some() {
-        return failure::exit_without(Tally::of(&report.cells).severity(), lost);
-    }
     match (&comparison, arguments.fail_on) {
         (Some(comparison), _) => failure::print_or_note(&format!("\n{comparison}")),
         (None, FailOn::New) if options.partition.is_none() => {
@@ -147,15 +145,25 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         }
         (None, _) => {}
     }
-    hand_over(arguments, &outcomes, comparison.as_ref())
+    let fail_on = match arguments.fail_on {
+        FailOn::New => counts::FailOn::New,
+        FailOn::Any => counts::FailOn::Any,
+    };
+    let severity = counts::severity(report, comparison.as_ref(), fail_on);
+    let unwritten = match unwritten {
+        Some(failure) => Some(failure),
+        None => hand_over(arguments, &outcomes, comparison.as_ref(), severity).err(),
+    };
+    failure::exit_of_run(severity, unwritten)
 }
 
-/// Writes everything that others read, and decides.
+/// Writes everything that others read.
 fn hand_over(
     arguments: &Arguments,
     Outcomes { report, dir }: &Outcomes,
     comparison: Option<&Regression>,
-) -> Result<Exit, Failure> {
+    severity: Severity,
+) -> Result<(), Failure> {
     let side = Side { report, evidence: dir };
     let causes = Regression::causes(side);
     let page = html::render(report, &causes, &|cell| html::EvidenceLinks::read(dir, cell));
@@ -177,17 +185,11 @@ fn hand_over(
     if arguments.summary == Summary::True {
         output::summarise(&summary)?;
     }
-    let fail_on = match arguments.fail_on {
-        FailOn::New => counts::FailOn::New,
-        FailOn::Any => counts::FailOn::Any,
-    };
-    let severity = counts::severity(report, comparison, fail_on);
     output::hand_over(&[
         ("outcome", Conclusion::from(severity).name().to_owned()),
         ("report", std::path::absolute(&place)?.display().to_string()),
         ("counts", Counts::of(report, comparison).to_json()),
-    ])?;
-    Ok(exit_of(severity))
+    ])
 }
 
 /// The comparison, then the run.
