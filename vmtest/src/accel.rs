@@ -94,10 +94,20 @@ pub fn decide(
     }
     let finding = probe::boot(qemu, kernel.arch, kernel.image.fastest(), &image.path)
         .map_err(AccelError::Probe)?;
+    Ok(decided(&memory, &circumstances, &finding))
+}
+
+/// The choice after a test, which is remembered if it is certain.
+fn decided(
+    memory: &Memory<Decision>,
+    circumstances: &Circumstances,
+    finding: &Finding,
+) -> AccelChoice {
+    let accelerator = finding.accelerator();
     if finding.is_certain() {
-        memory.remember(&circumstances, Decision { accelerator: finding.accelerator() });
+        memory.remember(circumstances, Decision { accelerator });
     }
-    Ok(AccelChoice { accelerator: finding.accelerator(), news: news_of(&finding) })
+    AccelChoice { accelerator, news: news_of(finding) }
 }
 
 /// Whether to do without KVM after it failed to run a guest. The decision for KVM is forgotten, so that the
@@ -206,6 +216,21 @@ mod tests {
     fn a_wish_that_does_not_exist_is_refused() {
         let message = wished("KVM").unwrap_err().to_string();
         assert_eq!(message, "KERNLAB_ACCEL is \"KVM\": expected kvm, tcg or auto");
+    }
+
+    #[test]
+    fn only_what_is_certain_is_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let memory = Memory::at(dir.path().join("accelerator.json"));
+        let qemu = Binary::at(dir.path().join("qemu"));
+        let circumstances = Circumstances::of_host(&qemu, Path::new(KVM));
+        for finding in [Finding::Killed, Finding::Mute, Finding::Refused("no memory".to_owned())] {
+            assert_eq!(decided(&memory, &circumstances, &finding).accelerator, Accelerator::Tcg);
+            assert_eq!(memory.recall(&circumstances), None, "{finding:?}");
+        }
+        decided(&memory, &circumstances, &Finding::Runs);
+        let remembered = memory.recall(&circumstances);
+        assert_eq!(remembered, Some(Decision { accelerator: Accelerator::Kvm }));
     }
 
     #[test]

@@ -286,6 +286,21 @@ mod tests {
     }
 
     #[test]
+    fn after_a_boot_every_file_is_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let digests = ContentDigests::at(dir.path().join("digests"));
+        let file = dir.path().join("vmlinux");
+        fs::write(&file, "content").unwrap();
+        let mut seen = Seen::of(&fs::metadata(&file).unwrap());
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+        assert_eq!(seen.boot, boot.trim_end());
+        seen.boot = "another".to_owned();
+        let name = Digest::of(format!("{} {}", seen.device, seen.inode).as_bytes());
+        digests.remember(name, &Note { seen, digest: Digest::of(b"before the crash") });
+        assert_eq!(digests.of(&file).unwrap(), Digest::of(b"content"));
+    }
+
+    #[test]
     fn a_flipped_bit_in_an_artifact_is_damage_that_is_made_anew() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();

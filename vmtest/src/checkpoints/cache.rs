@@ -381,6 +381,16 @@ mod tests {
     }
 
     #[test]
+    fn what_can_not_be_read_is_not_damaged() {
+        let (_dir, cache) = cache_with(&["one"]);
+        let note = cache.place(&key("one")).join(NOTE);
+        fs::remove_file(&note).unwrap();
+        fs::create_dir(&note).unwrap();
+        let taken = cache.take(&key("one"));
+        assert!(matches!(taken, Taken::Unreadable(_)), "{taken:?}");
+    }
+
+    #[test]
     fn what_a_killed_process_did_not_finish_is_removed() {
         let (_dir, cache) = cache_with(&[]);
         let left = cache.dir.join(".new-aB3xyz");

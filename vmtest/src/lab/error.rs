@@ -248,3 +248,36 @@ impl From<BinaryError> for LabError {
         LabErrorKind::QemuMissing(error).into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_saved_guest_is_at_fault_unless_the_host_is() {
+        let failed = |status| LabErrorKind::QemuFailed {
+            status: ExitStatus::from_raw(status),
+            diagnostics: String::new(),
+        };
+        let not_restored = |is_killed| LabErrorKind::NotRestored {
+            source: MonitorError::NotSaved("failed".to_owned()),
+            diagnostics: String::new(),
+            is_killed,
+        };
+        let source = io::ErrorKind::StorageFull.into();
+        let (killed, exited) = (libc::SIGKILL, 1 << 8);
+        for (kind, expected) in [
+            (failed(killed), true),
+            (failed(exited), false),
+            (not_restored(true), true),
+            (not_restored(false), false),
+            (LabErrorKind::Host { what: "could not write", source }, true),
+            (LabErrorKind::Silent { doing: "while it waited", waited: Duration::ZERO }, false),
+        ] {
+            let error = LabError::from(kind);
+            assert_eq!(error.is_about_the_host(), expected, "{error}");
+        }
+    }
+}
