@@ -133,6 +133,14 @@ fn run_with(
     Reason::EventsDiffer,
     "+pid=<workload> tid=<workload> comm=workload read(<null>) = refused by the kernel"
 )]
+#[case::reader_never_woken(
+    "sys_write/live_ring",
+    // BPF_RB_NO_WAKEUP
+    ("tracer.h", "bpf_ringbuf_output(&events, event, size, 0)",
+     "bpf_ringbuf_output(&events, event, size, 1)"),
+    Reason::EventsLate,
+    ""
+)]
 #[case::losses_not_counted(
     "sys_write/overflow_ring",
     ("tracer.h", "bpf_map_lookup_elem(&emitted, &slot)", "0"),
