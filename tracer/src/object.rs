@@ -9,7 +9,7 @@ use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result};
 use kernlab_core::{
-    bpf::{helper_number, map_type_number, program_type_name},
+    bpf::{helper_name, helper_number, map_type_number, program_type_name},
     cell::BackendKind,
     facts::ProbeResult,
     needs::{self, Needs},
@@ -196,7 +196,7 @@ impl<'a> Subject<'a> {
                     lacking.push(match &self.record.verifier_log {
                         None => format!("program type {}", self.record.program_type),
                         Some(log) => match refused_helper(log) {
-                            Some(helper) => format!("helper {helper}"),
+                            Some(helper) => format!("helper bpf_{helper}"),
                             None => return lacking,
                         },
                     });
@@ -256,15 +256,14 @@ fn tried_as_kprobe(program_type: u32) -> bool {
     (26..=29).contains(&program_type)
 }
 
-/// The helper that the verifier says a program may not call: `check_helper_call`, kernel/bpf/verifier.c. The
-/// second wording replaced the first in 6.10.
-fn refused_helper(log: &str) -> Option<&str> {
-    let named = |line: &'_ str| -> Option<usize> {
-        ["unknown func ", "program of this type cannot use helper "]
-            .iter()
-            .find_map(|wording| line.starts_with(wording).then_some(wording.len()))
-    };
-    log.lines().find_map(|line| line[named(line)?..].split('#').next())
+/// The helper that the verifier says a program may not call, by its number at the end of the line:
+/// `check_helper_call`, kernel/bpf/verifier.c. The third wording replaced the second in 6.10.
+fn refused_helper(log: &str) -> Option<String> {
+    const WORDINGS: [&str; 3] =
+        ["invalid func ", "unknown func ", "program of this type cannot use helper "];
+    let line = log.lines().find(|line| WORDINGS.iter().any(|it| line.starts_with(it)))?;
+    let (_, number) = line.rsplit_once('#')?;
+    Some(helper_name(number.trim_end().parse().ok()?))
 }
 
 fn lacking_map_type(number: u32) -> Option<String> {
@@ -306,10 +305,12 @@ mod tests {
 
     #[test]
     fn the_verifier_names_a_helper() {
-        let old = "0: (85) call bpf_loop#181\nunknown func bpf_loop#181\nprocessed 1 insns\n";
-        assert_eq!(refused_helper(old), Some("bpf_loop"));
-        let new = "program of this type cannot use helper bpf_override_return#58\n";
-        assert_eq!(refused_helper(new), Some("bpf_override_return"));
+        let known = "0: (85) call bpf_loop#181\nunknown func bpf_loop#181\nprocessed 1 insns\n";
+        assert_eq!(refused_helper(known).as_deref(), Some("loop"));
+        let older_kernel = "0: (85) call unknown#181\ninvalid func unknown#181\n";
+        assert_eq!(refused_helper(older_kernel).as_deref(), Some("loop"));
+        let newer_words = "program of this type cannot use helper bpf_override_return#58\n";
+        assert_eq!(refused_helper(newer_words).as_deref(), Some("override_return"));
         assert_eq!(refused_helper("At program exit the register R0 has value 2\n"), None);
     }
 
