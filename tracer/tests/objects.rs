@@ -270,12 +270,18 @@ fn a_map_type_that_a_kernel_lacks_is_named(
     assert_eq!(sorted(&record(kernel, backend, object("newer_map"), false)), [expected]);
 }
 
-/// The verifier's refusal is no lack of the helper that the program calls.
+/// A refusal for another cause is no lack of a helper that the program calls.
 #[rstest]
 fn what_the_verifier_refuses_is_not_lacking(#[values("libbpf", "aya")] backend: &str) {
     let record = record("debian-5.10", backend, object("refused"), false);
-    let expected = "returns_two: load ProgramLoad 22, attach skipped: verifier-rejected []";
-    assert_eq!(sorted(&record), [expected]);
+    let refused = "load ProgramLoad 22, attach skipped";
+    let expected = [
+        format!(
+            "asks_the_time: {refused}: helper-unavailable [\"helper bpf_ktime_get_coarse_ns\"]"
+        ),
+        format!("returns_two: {refused}: verifier-rejected []"),
+    ];
+    assert_eq!(sorted(&record), expected);
 }
 
 /// Aya 0.14 does not know the section.
