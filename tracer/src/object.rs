@@ -272,13 +272,10 @@ fn lacking_map_type(number: u32) -> Option<String> {
     (known && trial::map_type(number) == ProbeResult::No).then(|| format!("map type {name}"))
 }
 
-/// What became of a map, as far as calls tell.
-fn created(name: &str, calls: &[Watched]) -> Option<Step> {
-    let mut creations = calls.iter().filter(|call| {
-        call.call == Call::MapCreate && !call.name.is_empty() && kept(name).starts_with(&call.name)
-    });
+/// What became of a map, if calls for no other map of the object are given.
+fn created<'a>(calls: impl Iterator<Item = &'a Watched>) -> Option<Step> {
     // Where it is refused with type information, a loader tries it without.
-    let last = creations.next_back()?;
+    let last = calls.filter(|call| call.call == Call::MapCreate && call.is_of_object()).last()?;
     Some(match last.result {
         Ok(_) => Step::Done,
         Err(errno) => Step::Failed(StepError {

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use kernlab_aya::any_object::{AnyObject, StepFailure, try_features};
 use kernlab_core::{
     bpf::map_type_name,
-    object_record::{Call, MapRecord, ObjectRecord, ProgramRecord, Step},
+    object_record::{Call, MapRecord, ObjectRecord, ProgramRecord},
 };
 
 use super::{
@@ -84,7 +84,7 @@ fn map_records(calls: &[Watched]) -> Vec<MapRecord> {
     let creations = calls.iter().filter(|call| call.call == Call::MapCreate && call.is_of_object());
     for call in creations {
         if records.iter().all(|record| record.name != call.name) {
-            let create: Option<Step> = created(&call.name, calls);
+            let create = created(calls.iter().filter(|it| it.name == call.name));
             records.push(map_record(call.name.clone(), &map_type_name(call.kind), create));
         }
     }

@@ -110,7 +110,7 @@ fn map_records(maps: Vec<MapHeading>, question: &Question<'_>) -> Vec<MapRecord>
     let record = |MapHeading { name, map_type }: MapHeading| {
         let create = match all_created {
             true => Some(Step::Done),
-            false => created(&name, &calls_of(Some(&name)).1),
+            false => created(calls_of(Some(&name)).1.iter()),
         };
         map_record(name, &map_type_name(map_type), create)
     };

@@ -88,6 +88,14 @@ pub enum RunError {
         #[source]
         source: io::Error,
     },
+    /// The cells were run, and the run's report could not be written.
+    #[error("the run's report could not be written")]
+    Unwritten {
+        /// What it would say.
+        outcomes: Box<Outcomes>,
+        /// Why.
+        source: Box<RunError>,
+    },
     /// nextest could not run the cells.
     #[error("nextest did not run the cells: {0}")]
     Nextest(String),
@@ -228,8 +236,8 @@ pub fn run(
     // No cell waits any longer for a build that is still running.
     hold.stop_others(CLEANED_UP);
     preparation::settle(&mut plan, &dir)
-        .and_then(|()| plan.write(dir.path()))
-        .map_err(|source| at("record the state of the kernels", source))?;
+        .map_err(|source| at("read the state of the kernels", source))?;
+    let planned = plan.write(dir.path());
     let mut cells = collect::cells(&dir, &plan, &Default::default())
         .map_err(|source| at("read the cells' reports", source))?;
     if cells.iter().all(|cell| cell.outcome == Outcome::NotRun) {
@@ -284,10 +292,11 @@ pub fn run(
             .collect(),
         cells,
     };
-    write_json(&dir.path().join("report.json"), &report)
-        .map_err(|source| at("write the report", source))?;
-    dir.make_latest().map_err(|source| at("point `latest` to the run", source))?;
-    Ok(Outcomes { report, dir })
+    let written = planned
+        .map_err(|source| at("record the state of the kernels", source))
+        .and_then(|()| Outcomes::write(&report, &dir))
+        .and_then(|()| dir.make_latest().map_err(|source| at("point `latest` to the run", source)));
+    Outcomes { report, dir }.if_written(written)
 }
 
 /// A finished run whose report passed the census.
@@ -297,6 +306,24 @@ pub struct Outcomes {
     pub report: Report,
     /// The directory with the evidence.
     pub dir: RunDir,
+}
+
+impl Outcomes {
+    /// Writes a report into its directory.
+    pub(crate) fn write(report: &Report, dir: &RunDir) -> Result<(), RunError> {
+        write_json(&dir.path().join("report.json"), report)
+            .map_err(|source| failed("write the report", dir.path(), source))
+    }
+
+    /// The outcomes, which an error takes along: verdicts are not lost with the report.
+    pub(crate) fn if_written(self, written: Result<(), RunError>) -> Result<Self, RunError> {
+        match written {
+            Ok(()) => Ok(self),
+            Err(source) => {
+                Err(RunError::Unwritten { outcomes: Box::new(self), source: Box::new(source) })
+            }
+        }
+    }
 }
 
 fn failed(action: &'static str, dir: &Path, source: io::Error) -> RunError {

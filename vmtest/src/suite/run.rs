@@ -28,10 +28,8 @@ use crate::{
     lab::Stream,
     report::{self, Report, Run, SCHEMA, Tally},
     run::{
-        Outcomes, RunError, RunObserver, allow_list, capacity, collect,
-        dir::{RunDir, write_json},
-        identity, milliseconds,
-        plan::RunPlan,
+        Outcomes, RunError, RunObserver, allow_list, capacity, collect, dir::RunDir, identity,
+        milliseconds, plan::RunPlan,
     },
     verdict,
 };
@@ -73,14 +71,6 @@ pub enum SuiteRunError {
     /// `--suite` is no glob.
     #[error("--suite is not a valid glob")]
     Glob(#[from] globset::Error),
-    /// The suites were run, and the report can't be written.
-    #[error("the run's report could not be written")]
-    Unwritten {
-        /// What it would say.
-        outcomes: Box<Outcomes>,
-        /// Why.
-        source: RunError,
-    },
 }
 
 impl From<SelectError> for SuiteRunError {
@@ -243,21 +233,16 @@ pub fn run(
         cells,
         remarks,
     };
-    let plan = plan.write(dir.path()).map_err(|source| at("write the plan", source));
-    let written = write_json(&dir.path().join("report.json"), &report)
-        .map_err(|source| at("write the report", source));
-    let written = written.and(plan).and_then(|()| match suites.invocation {
+    let written = Outcomes::write(&report, &dir);
+    let planned = plan.write(dir.path()).map_err(|source| at("write the plan", source));
+    let written = written.and(planned).and_then(|()| match suites.invocation {
         // Who looks around with it means the run before.
         Invocation::Exec { .. } | Invocation::Runner { .. } => Ok(()),
         Invocation::Suites { .. } | Invocation::Command { .. } | Invocation::Cargo { .. } => {
             dir.make_latest().map_err(|source| at("point `latest` to the run", source))
         }
     });
-    let outcomes = Outcomes { report, dir };
-    match written {
-        Ok(()) => Ok(outcomes),
-        Err(source) => Err(SuiteRunError::Unwritten { outcomes: Box::new(outcomes), source }),
-    }
+    Ok(Outcomes { report, dir }.if_written(written)?)
 }
 
 /// The files of suites, by their places in the list of suites and by the architecture of guests.

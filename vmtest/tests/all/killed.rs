@@ -274,14 +274,11 @@ fn a_download_goes_on_where_it_was_killed() {
     assert_eq!(server.plan.lock().unwrap().asked_from, expected);
 }
 
-/// In the place of cargo: starts a cell, which ends when its run does, and is then killed.
-const NEXTEST: &str = r#"#!/bin/bash
-(cat <&"$KERNLAB_LIFE"; echo ended > "$KERNLAB_RUN/cell") &
-kill -KILL $$
-"#;
+const INTERRUPTED: &str =
+    "the run was interrupted: SIGKILL killed nextest, and its cells were ended";
 
-#[test]
-fn a_run_whose_nextest_is_killed_ends_its_cells_and_says_so() {
+/// A run of cells with a script in the place of cargo.
+fn run_with(nextest: &str) -> (Checkout, Output) {
     let image = image();
     let archive = archive(&image);
     let server = Server::start(archive.clone());
@@ -290,26 +287,37 @@ fn a_run_whose_nextest_is_killed_ends_its_cells_and_says_so() {
     let guest = checkout.0.path().join("guest");
     fs::create_dir(&guest).unwrap();
     fs::write(guest.join("kernlab-agent"), "never booted").unwrap();
-    let nextest = checkout.0.path().join("nextest");
-    fs::write(&nextest, NEXTEST).unwrap();
-    fs::set_permissions(&nextest, fs::Permissions::from_mode(0o755)).unwrap();
-    let began = Instant::now();
-    let Output { status, stdout, stderr } = Command::new(env!("CARGO_BIN_EXE_kernlab"))
+    let script = checkout.0.path().join("nextest");
+    fs::write(&script, nextest).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_kernlab"))
         .args(["run", "--kernel", "killed", "--scenario", "sys_write/threads"])
         .current_dir(checkout.0.path())
         .env("KERNLAB_STORE", checkout.store())
         .env("KERNLAB_GUEST", guest)
-        .env("CARGO", nextest)
+        .env("CARGO", script)
         .output()
         .unwrap();
+    (checkout, output)
+}
+
+/// Starts a cell, which ends when its run does, and is then killed.
+const KILLED: &str = r#"#!/bin/bash
+(cat <&"$KERNLAB_LIFE"; echo ended > "$KERNLAB_RUN/cell") &
+kill -KILL $$
+"#;
+
+#[test]
+fn a_run_whose_nextest_is_killed_ends_its_cells_and_says_so() {
+    let began = Instant::now();
+    let (checkout, Output { status, stdout, stderr }) = run_with(KILLED);
     let (stdout, stderr) = (String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap());
     assert_eq!(status.code(), Some(3), "{stdout}{stderr}");
-    let told = "the run was interrupted: SIGKILL killed nextest, and its cells were ended";
-    assert!(stdout.contains(told), "{stdout}{stderr}");
+    assert!(stdout.contains(INTERRUPTED), "{stdout}{stderr}");
     let run = checkout.0.path().join("target/kernlab/latest");
     assert_eq!(fs::read_to_string(run.join("cell")).unwrap(), "ended\n");
     let report = Report::read(&run.join("report.json")).unwrap();
-    assert_eq!(report.remarks, [told]);
+    assert_eq!(report.remarks, [INTERRUPTED]);
     assert!(!report.cells.is_empty());
     for cell in &report.cells {
         let verdict = (cell.outcome, cell.reason);
@@ -317,4 +325,20 @@ fn a_run_whose_nextest_is_killed_ends_its_cells_and_says_so() {
     }
     // Nobody waited for the deadline of cells that stay.
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+/// Takes the name under which the report is begun.
+const IN_THE_WAY: &str = r#"#!/bin/bash
+mkdir "$KERNLAB_RUN/report.json.tmp"
+kill -KILL $$
+"#;
+
+#[test]
+fn a_run_without_a_report_is_told_all_the_same() {
+    let (checkout, Output { status, stdout, stderr }) = run_with(IN_THE_WAY);
+    let (stdout, stderr) = (String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap());
+    assert_eq!(status.code(), Some(3), "{stdout}{stderr}");
+    assert!(stdout.contains(INTERRUPTED) && stdout.contains("not-run"), "{stdout}{stderr}");
+    assert!(stderr.contains("failed to write the report"), "{stdout}{stderr}");
+    assert!(!checkout.0.path().join("target/kernlab/latest").exists());
 }

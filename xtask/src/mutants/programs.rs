@@ -41,8 +41,18 @@ const OF_PERF_BUFFERS: &str = "_perf";
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Kernel {
     pub(super) id: String,
+    /// Such as `5.4`.
+    release: String,
     /// The modes that it has.
     btf: Vec<String>,
+}
+
+impl Kernel {
+    /// Ring buffers came with 5.8.
+    fn has_ring_buffers(&self) -> bool {
+        let mut numbers = self.release.split('.').map_while(|number| number.parse::<u32>().ok());
+        (numbers.next(), numbers.next()) >= (Some(5), Some(8))
+    }
 }
 
 /// A mutant of a program, and the file that it is of.
@@ -115,9 +125,10 @@ impl Variant {
         of_kernel.iter().find(|mode| modes.contains(&mode.as_str()))
     }
 
-    /// Do the scenario's cells load such an object?
-    fn serves(self, scenario: &str) -> bool {
-        scenario.ends_with(OF_PERF_BUFFERS) == (self == Variant::PerfLayout)
+    /// Do the scenario's cells on a kernel load such an object?
+    fn serves(self, scenario: &str, kernel: &Kernel) -> bool {
+        let with_perf = scenario.ends_with(OF_PERF_BUFFERS) || !kernel.has_ring_buffers();
+        with_perf == (self == Variant::PerfLayout)
     }
 }
 
@@ -245,14 +256,21 @@ impl Programs {
     }
 
     /// The objects that are others with the mutant, ready to be loaded. Code that all variants share is run
-    /// with a ring buffer only, except by the scenarios that are about perf buffers.
+    /// with a ring buffer only, except by the scenarios that are about perf buffers and on kernels that have
+    /// no other.
     fn changed(&self, of: &ProgramMutant) -> Result<Vec<(String, Variant, PathBuf)>> {
         let tracers = self.tracers_of(&of.file);
         let mut changed = Vec::new();
         match of.language {
             Language::Rust => {
                 let text = fs::read_to_string(self.root.join(&of.file))?;
-                let objects = self.rust.changed(&of.file, &of.mutant.apply(&text), &tracers)?;
+                let with_perf: Vec<_> = tracers
+                    .iter()
+                    .filter(|tracer| self.serves(tracer, Variant::PerfLayout))
+                    .cloned()
+                    .collect();
+                let text = of.mutant.apply(&text);
+                let objects = self.rust.changed(&of.file, &text, &tracers, &with_perf)?;
                 for (tracer, buffer, object) in objects {
                     let loaded = Variant::ALL.into_iter().filter(|it| it.buffer() == buffer);
                     changed.extend(loaded.map(|it| (tracer.clone(), it, object.clone())));
@@ -292,10 +310,15 @@ impl Programs {
                 }
             }
         }
-        changed.retain(|(tracer, variant, _)| {
-            self.scenarios_of(tracer).any(|scenario| variant.serves(scenario))
-        });
+        changed.retain(|(tracer, variant, _)| self.serves(tracer, *variant));
         Ok(changed)
+    }
+
+    /// Does any cell of a tracer load such an object?
+    fn serves(&self, tracer: &str, variant: Variant) -> bool {
+        self.kernels.iter().any(|kernel| {
+            self.scenarios_of(tracer).any(|scenario| variant.serves(scenario, kernel))
+        })
     }
 
     /// The tracers whose programs are made of a file: one, or all that may share it.
@@ -343,7 +366,7 @@ impl Programs {
             .kernels
             .iter()
             .flat_map(|kernel| {
-                let scenarios = self.scenarios_of(tracer).filter(|it| variant.serves(it));
+                let scenarios = self.scenarios_of(tracer).filter(|it| variant.serves(it, kernel));
                 let btf = variant.btf(&kernel.btf);
                 scenarios.filter_map(move |scenario| {
                     Some(format!("{}/{}/{backend}/{scenario}", kernel.id, btf?))
@@ -458,6 +481,16 @@ impl Programs {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kernel_before_5_8_gets_perf_buffers() {
+        let has = |release: &str| {
+            Kernel { id: String::new(), release: release.to_owned(), btf: Vec::new() }
+                .has_ring_buffers()
+        };
+        assert_eq!(["4.18", "5.4", "5.7"].map(has), [false; 3]);
+        assert_eq!(["5.8", "5.10", "6.1", "7.3"].map(has), [true; 4]);
+    }
 
     #[test]
     fn only_the_test_drives() {

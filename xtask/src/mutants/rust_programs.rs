@@ -62,26 +62,31 @@ impl RustPrograms {
         self.dir.join("unbroken").join(format!("{tracer}.{variant}.o"))
     }
 
-    /// The objects of these tracers that are others if a file is: tracer, variant, path. Perf buffers are
-    /// looked at only where no other object is changed.
+    /// The objects of these tracers that are others if a file is: tracer, variant, path. Those with perf
+    /// buffers are made of some of the tracers only.
     pub(super) fn changed(
         &self,
         file: &str,
         text: &str,
         tracers: &[String],
+        with_perf: &[String],
     ) -> Result<Vec<(String, &'static str, PathBuf)>> {
         let broken = self.dir.join(file);
         fs::write(&broken, text)?;
-        let changed = self.compile_changed(tracers);
+        let changed = self.compile_changed(tracers, with_perf);
         fs::copy(self.root.join(file), &broken)?;
         changed
     }
 
-    fn compile_changed(&self, tracers: &[String]) -> Result<Vec<(String, &'static str, PathBuf)>> {
+    fn compile_changed(
+        &self,
+        tracers: &[String],
+        with_perf: &[String],
+    ) -> Result<Vec<(String, &'static str, PathBuf)>> {
         let mut changed = Vec::new();
         for (variant, features) in VARIANTS {
-            // The scenarios about perf buffers are of this tracer.
-            if variant == "perf" && !tracers.iter().any(|tracer| tracer == "sys_write") {
+            let tracers = if variant == "perf" { with_perf } else { tracers };
+            if tracers.is_empty() {
                 continue;
             }
             self.compile(features, tracers)?;

@@ -93,6 +93,7 @@ impl From<RunError> for Failure {
             | RunError::NoCells => Exit::Usage,
             RunError::NoGuestPrograms(_)
             | RunError::Dir { .. }
+            | RunError::Unwritten { .. }
             | RunError::Nextest(_)
             | RunError::Census(_) => Exit::Infrastructure,
         };
@@ -110,7 +111,6 @@ impl From<SuiteRunError> for Failure {
             }
             SuiteRunError::Programs(error) => error.into(),
             SuiteRunError::Tools(error) => error.into(),
-            SuiteRunError::Unwritten { source, .. } => source.into(),
             SuiteRunError::Pack { .. } | SuiteRunError::NoSuite { .. } | SuiteRunError::Glob(_) => {
                 Failure::usage(chain(&error))
             }
@@ -153,10 +153,12 @@ pub(crate) fn exit_of(severity: Severity) -> Exit {
 
 /// A run's outcomes, and why its report could not be written, if so.
 pub(crate) fn outcomes(
-    ran: Result<Outcomes, SuiteRunError>,
+    ran: Result<Outcomes, impl Into<SuiteRunError>>,
 ) -> Result<(Outcomes, Option<Failure>), Failure> {
-    match ran {
-        Err(SuiteRunError::Unwritten { outcomes, source }) => Ok((*outcomes, Some(source.into()))),
+    match ran.map_err(Into::into) {
+        Err(SuiteRunError::Run(RunError::Unwritten { outcomes, source })) => {
+            Ok((*outcomes, Some((*source).into())))
+        }
         ran => Ok((ran?, None)),
     }
 }

@@ -10,10 +10,10 @@ use kernlab_vmtest::{
 };
 
 use crate::{
-    failure::{self, Failure, exit_of},
+    failure::{self, Failure},
     scenarios, selection,
     show::Terminal,
-    test::copy_report,
+    test::{check_dir, copy_report},
 };
 
 /// Boot kernels, run every tracer in them, and compare its events with the golden snapshots.
@@ -36,10 +36,14 @@ pub(crate) fn run(Arguments { options, guest }: &Arguments) -> Result<Exit, Fail
     }
     let kernels = selection::open(&options.selected.scope)?;
     run::check_location(&kernels)?;
+    if let Some(copies) = &options.report {
+        check_dir(copies)?;
+    }
     let guest = guest.dir(&kernels)?;
     let terminal = Arc::new(Terminal::new());
     let show: Arc<dyn RunObserver> = Arc::clone(&terminal) as _;
-    let Outcomes { report, dir } = run::run(&kernels, options, &guest, &show)?;
+    let ran = run::run(&kernels, options, &guest, &show);
+    let (Outcomes { report, dir }, mut unwritten) = failure::outcomes(ran)?;
     println!("\n{}", table::matrix(&report, terminal.width()));
     let unsupported = predictions::unsupported(&report);
     if !unsupported.is_empty() {
@@ -51,8 +55,8 @@ pub(crate) fn run(Arguments { options, guest }: &Arguments) -> Result<Exit, Fail
     }
     println!("{}", table::summary(&report));
     println!("evidence: {}", dir.path().display());
-    if let Some(copies) = &options.report {
-        copy_report(dir.path(), copies)?;
+    if let (Some(copies), None) = (&options.report, &unwritten) {
+        unwritten = copy_report(dir.path(), copies).err();
     }
-    Ok(exit_of(Tally::of(&report.cells).severity()))
+    failure::exit_of_run(Tally::of(&report.cells).severity(), unwritten)
 }
