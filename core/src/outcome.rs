@@ -190,7 +190,7 @@ pub enum Reason {
     QemuFailed,
     /// The guest's agent broke the protocol or the connection was lost.
     ConnectionLost,
-    /// Writing on the host failed: no space, no permission.
+    /// A file of the host could not be read or written.
     HostIo,
     /// The kernel is not locked: it has not been resolved yet.
     NotLocked,

@@ -2,8 +2,9 @@
 //!
 //! `/dev/kvm` alone proves little. Some hosts open it and create a machine, but never run an
 //! ordinary kernel. So the first guest of a host is booted with KVM and a short deadline. If its
-//! console stays silent, guests are translated (TCG). The answer is remembered until the host
-//! reboots or something relevant changes.
+//! console stays silent, the kernel is booted without KVM, and then once more with it: if that is
+//! silent as well, guests are translated (TCG). The answer is remembered until the host reboots or
+//! something relevant changes.
 
 pub(crate) mod memory;
 mod probe;

@@ -1,7 +1,4 @@
 //! Suites: a user's own tracer with its workload and expectation, as `kernlab.toml` describes them.
-//!
-//! What is here performs no I/O but for reading that file: it reads the description, and compares
-//! what a guest brought back with what was expected.
 
 pub mod after;
 pub mod assertion;

@@ -23,14 +23,13 @@ mod mutants;
 mod pages;
 mod setup;
 mod soak;
-mod splat;
 mod test;
 mod tool;
 mod vmtest;
 mod workflows;
 mod workspace;
 
-/// Does this tracer report the same thing on every kernel?
+/// Build, check and run kernlab.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = Exit::HELP)]
 struct Cli {
@@ -68,7 +67,8 @@ enum Command {
     /// Explain how one cell of a run ended.
     Why(tool::Arguments),
     Soak(soak::Args),
-    Splat(splat::Args),
+    /// Find kernel splats in a console log.
+    Splat(tool::Arguments),
     Workflows(workflows::Args),
     Pages(pages::Args),
     Findings(findings::Args),
@@ -104,7 +104,7 @@ fn run() -> Exit {
         Command::Shell(arguments) => tool::run_with_guest("shell", &arguments),
         Command::Why(arguments) => tool::run("why", &arguments),
         Command::Soak(args) => soak::run(&args),
-        Command::Splat(args) => splat::run(&args),
+        Command::Splat(arguments) => tool::run("splat", &arguments),
         Command::Workflows(args) => workflows::run(&args),
         Command::Pages(args) => pages::run(&args),
         Command::Findings(args) => findings::run(&args),

@@ -9,7 +9,6 @@ use rstest::rstest;
 
 #[rstest]
 #[case::listing(&["workflows"])]
-#[case::splat(&["splat", "/dev/null"])]
 #[case::help(&["--help"])]
 #[case::wrong(&["bogus"])]
 fn no_stream_makes_a_command_panic(

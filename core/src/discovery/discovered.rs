@@ -61,7 +61,8 @@ impl Discovered {
             Some(why) => vec![why.clone()],
             None => self.failures.iter().map(|(what, why)| format!("{what}: {why}")).collect(),
         };
-        let why = if why.is_empty() { "nobody looked for it".to_owned() } else { why.join("; ") };
+        let why =
+            if why.is_empty() { "it was not searched for".to_owned() } else { why.join("; ") };
         let message = format!("discovery did not find {what}: {why}");
         Unsupported::new(Reason::LayoutNotFound, message)
     }

@@ -87,8 +87,8 @@ impl Reason {
                 "the lab tried whether the kernel has something, and could not tell"
             }
             Reason::FactNotGathered => {
-                "the tracer's plan depends on something of the kernel that nobody looked for: a \
-                 mistake of the lab"
+                "the tracer's plan depends on a fact about the kernel that was not gathered: a bug of \
+                 kernlab"
             }
             Reason::VerifierRejected => "the verifier refused a program",
             Reason::HelperUnavailable => "the kernel lacks a BPF helper, map type or program type",
@@ -162,7 +162,7 @@ impl Reason {
             Reason::ConnectionLost => {
                 "the guest's agent broke the protocol or the connection was lost"
             }
-            Reason::HostIo => "writing on the host failed: no space, no permission",
+            Reason::HostIo => "a file of the host could not be read or written",
             Reason::NotLocked => "the kernel is not locked: it has not been resolved yet",
             Reason::Unreachable => "no mirror could deliver the kernel",
             Reason::DigestMismatch => "what was delivered is not what the lock promises",

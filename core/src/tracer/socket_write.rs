@@ -231,7 +231,7 @@ mod tests {
         let refused = planned(&facts).unwrap_err();
         assert_eq!(
             refused.to_string(),
-            "discovery did not find socket_file_ops: nobody looked for it"
+            "discovery did not find socket_file_ops: it was not searched for"
         );
     }
 

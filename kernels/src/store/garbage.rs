@@ -135,8 +135,7 @@ impl Store {
                     | Part::Images
                     | Part::Roots
                     | Part::Digests
-                    | Part::Runner
-                    | Part::Warm => {
+                    | Part::Runner => {
                         // Nobody else uses the store, so nobody writes it any more.
                         let name = path.file_name().and_then(|name| name.to_str());
                         let is_unfinished = name.is_some_and(|name| part.makes_unfinished(name));

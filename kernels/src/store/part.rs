@@ -29,12 +29,10 @@ pub enum Part {
     Digests,
     /// Runs of a runner outside of any project.
     Runner,
-    /// Saved guests of earlier versions.
-    Warm,
 }
 
 impl Part {
-    pub(super) const ALL: [Part; 14] = [
+    pub(super) const ALL: [Part; 13] = [
         Part::Objects,
         Part::Partial,
         Part::Artifacts,
@@ -48,7 +46,6 @@ impl Part {
         Part::Roots,
         Part::Digests,
         Part::Runner,
-        Part::Warm,
     ];
 
     /// The name of its directory.
@@ -67,7 +64,6 @@ impl Part {
             Part::Roots => "roots",
             Part::Digests => "digests",
             Part::Runner => "runner",
-            Part::Warm => "warm",
         }
     }
 
@@ -87,8 +83,7 @@ impl Part {
             Part::Objects => is_hex(name, 2),
             Part::Partial | Part::Artifacts | Part::Scratch | Part::Guest => is_digest(name),
             Part::Locks => {
-                let prefixes =
-                    ["checkpoint-", "root-", "first-", "lock-file-", "lock-entry-", "warm-"];
+                let prefixes = ["checkpoint-", "root-", "first-", "lock-file-", "lock-entry-"];
                 is_digest(name) || prefixes.iter().any(|prefix| name.starts_with(prefix))
             }
             Part::Logs => {
@@ -106,7 +101,7 @@ impl Part {
                 });
                 is_image || digest_and(&[".json"]) || is_temporary(name, ".tmp")
             }
-            Part::Checkpoints | Part::Warm => {
+            Part::Checkpoints => {
                 let mut parts = name.split('.');
                 let is_key = parts.clone().count() <= 2 && parts.all(is_digest);
                 is_key || is_temporary(name, ".new-")

@@ -10,6 +10,7 @@ use std::{
 use serde::Deserialize;
 
 use super::{Report, SCHEMA};
+use crate::run::dir::LARGEST;
 
 /// A file that is not a report.
 #[derive(Debug, thiserror::Error)]
@@ -61,9 +62,6 @@ impl Report {
     }
 }
 
-/// The largest report that is read, in bytes.
-const LARGEST: u64 = 1 << 30;
-
 /// Opens a regular file: a pipe might never end, and a device never does.
 pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
@@ -78,7 +76,7 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     file.take(LARGEST + 1).read_to_end(&mut text)?;
     match text.len() as u64 > LARGEST {
-        true => Err(io::Error::new(io::ErrorKind::InvalidData, "it is larger than 1 GiB")),
+        true => Err(io::Error::new(io::ErrorKind::InvalidData, "it is larger than 512 MiB")),
         false => Ok(text),
     }
 }

@@ -160,7 +160,7 @@ impl EvidenceSource for RunDir {
 }
 
 /// The largest file of a run that is read at once, in bytes: as much as a guest may send.
-const LARGEST: u64 = 512 << 20;
+pub(crate) const LARGEST: u64 = 512 << 20;
 
 /// The bytes of a regular file. A link is not followed: a run may come from another machine.
 pub(crate) fn read_plain(path: &Path) -> io::Result<Vec<u8>> {

@@ -1,7 +1,7 @@
 //! A run: executes the requested cells, each in its own process and guest, and reports on them.
 //!
-//! nextest starts the cells, because it already lists, filters, parallelises, retries and
-//! partitions. This module decides which cells there are, and collects their results.
+//! nextest starts the cells, and limits how many run at a time. This module decides which cells there
+//! are, and collects their results.
 
 pub(crate) mod allow_list;
 pub(crate) mod capacity;

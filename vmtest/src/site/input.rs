@@ -10,11 +10,9 @@ use jiff::Timestamp;
 use super::file_names::digest;
 use crate::{
     report::{Report, ReportError, open_regular},
-    run::dir::RunDir,
+    run::dir::{LARGEST, RunDir},
 };
 
-/// The largest report that is read, in bytes.
-const LARGEST: u64 = 256 << 20;
 /// The most cells that a report may have.
 const CELLS: usize = 200_000;
 /// The longest name of a kernel, BTF mode, backend or scenario, in bytes.

@@ -47,6 +47,7 @@ mod shell;
 mod show;
 mod site;
 mod snapshots;
+mod splat;
 mod test;
 mod tested;
 mod why;
@@ -107,6 +108,7 @@ enum Command {
     /// Open a shell in a guest, on the kernel's console.
     Shell(shell::Arguments),
     Site(site::Arguments),
+    Splat(splat::Arguments),
     /// Run a project's own tracers on many kernels, or a command that tests itself.
     Test(test::Arguments),
     /// Explain how one cell of a run ended.
@@ -165,6 +167,7 @@ fn run() -> ExitCode {
             Err(failure) => Err(failure),
         },
         Command::Site(arguments) => site::run(&arguments),
+        Command::Splat(arguments) => splat::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Why(arguments) => why::run(&arguments),
     };

@@ -29,7 +29,7 @@ use kernlab_vmtest::{
 
 use super::progress::Progress;
 use crate::{
-    failure::{Failure, exit_of},
+    failure::{self, Failure},
     selection::GuestPrograms,
     show::Terminal,
 };
@@ -153,7 +153,8 @@ fn compare(kernels: &Kernels, proposal: &Proposal, guest: &Path) -> Result<Exit,
     let options = RunOptions { selected, ..RunOptions::default() };
     let terminal = Arc::new(Terminal::new());
     let show: Arc<dyn RunObserver> = Arc::clone(&terminal) as _;
-    let Outcomes { report, dir } = run::run(kernels, &options, guest, &show)?;
+    let ran = run::run(kernels, &options, guest, &show);
+    let (Outcomes { report, dir }, mut unwritten) = failure::outcomes(ran)?;
     println!("\n{}", table::matrix(&report, terminal.width()));
     let side = Side { report: &report, evidence: &dir };
     print!("{}", table::findings(side));
@@ -166,9 +167,10 @@ fn compare(kernels: &Kernels, proposal: &Proposal, guest: &Path) -> Result<Exit,
         }
         println!("\n{regression}");
         let file = dir.path().join("regression.txt");
-        fs::write(&file, regression.to_string()).map_err(|error| {
-            Failure::from(error).of(&format!("cannot write {}: ", file.display()))
-        })?;
+        if let (Err(error), None) = (fs::write(&file, regression.to_string()), &unwritten) {
+            unwritten =
+                Some(Failure::from(error).of(&format!("failed to write {}: ", file.display())));
+        }
     } else {
         println!("no other kernel is available, so there is nothing to compare with");
     }
@@ -176,5 +178,5 @@ fn compare(kernels: &Kernels, proposal: &Proposal, guest: &Path) -> Result<Exit,
     if entry.btf.contains(&BtfMode::Absent) {
         println!("{} has no BTF: its cells run in the mode `absent`", entry.id);
     }
-    Ok(exit_of(Tally::of(&report.cells).severity()))
+    failure::exit_of_run(Tally::of(&report.cells).severity(), unwritten)
 }

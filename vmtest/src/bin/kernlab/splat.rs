@@ -1,21 +1,23 @@
-//! `cargo xtask splat`: finds splats in a recorded console.
+//! `kernlab splat`: finds splats in a recorded console.
 
 use std::{
-    fs,
-    io::{self, Read as _, Write as _},
+    fmt, fs,
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result};
+use clap::Args;
+use kernlab_cli::Exit;
 use kernlab_splat::{AllowEntry, AllowList, Splat};
 
-use kernlab_cli::Exit;
+use crate::failure::{self, Failure};
 
 /// Find kernel splats in a console log.
 ///
 /// A splat is what the kernel prints when something is wrong with it: an oops, a warning, a stall.
-#[derive(clap::Args)]
-pub(crate) struct Args {
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  kernlab splat --check console.log\n  kernlab splat --json -")]
+pub(crate) struct Arguments {
     /// The log of a console, dmesg, syslog or the journal; `-` reads standard input.
     file: PathBuf,
     /// Print `{"splats": [{"title", "kind", "frame", "line"}]}`.
@@ -37,38 +39,30 @@ struct Found<'a> {
     known: Option<&'a AllowEntry>,
 }
 
-pub(crate) fn run(args: &Args) -> Result<Exit> {
-    let (text, exit) = match answer(args) {
-        Ok(answer) => answer,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            return Ok(Exit::Usage);
-        }
-    };
-    match io::stdout().write_all(text.as_bytes()) {
-        // The reader of a pipe, `head` for example, has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-        written => written.context("failed to print")?,
-    }
+pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let (text, exit) = answer(arguments).map_err(Failure::usage)?;
+    failure::print(&text)?;
     Ok(exit)
 }
 
-/// The text to print, and the exit code.
-fn answer(args: &Args) -> Result<(String, Exit)> {
-    let failed = |file: &Path| format!("failed to read {}", file.display());
-    let allow = match &args.allow {
+/// The text to print, and the exit code; or what is wrong with a file.
+fn answer(arguments: &Arguments) -> Result<(String, Exit), String> {
+    let Arguments { file, json, check, allow } = arguments;
+    let unreadable =
+        |file: &Path, why: &dyn fmt::Display| format!("failed to read {}: {why}", file.display());
+    let allow = match allow {
         Some(file) => {
-            let text = fs::read_to_string(file).with_context(|| failed(file))?;
-            toml::from_str(&text).with_context(|| failed(file))?
+            let text = fs::read_to_string(file).map_err(|error| unreadable(file, &error))?;
+            toml::from_str(&text).map_err(|error| unreadable(file, &error))?
         }
         None => AllowList::default(),
     };
-    let log = read(&args.file).with_context(|| failed(&args.file))?;
+    let log = read(file).map_err(|error| unreadable(file, &error))?;
     let found = |splat| Found { known: allow.entry(&splat), splat };
     let found: Vec<_> = kernlab_splat::scan(log).into_iter().map(found).collect();
-    let text = if args.json { json(&found) } else { listing(&args.file, &found) };
+    let text = if *json { as_json(&found) } else { listing(file, &found) };
     let unknown = found.iter().any(|found| found.known.is_none());
-    let exit = if args.check && unknown { Exit::Failure } else { Exit::Success };
+    let exit = if *check && unknown { Exit::Failure } else { Exit::Success };
     Ok((text, exit))
 }
 
@@ -81,7 +75,7 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
     Ok(log)
 }
 
-fn json(found: &[Found<'_>]) -> String {
+fn as_json(found: &[Found<'_>]) -> String {
     let splat = |Found { splat, known }: &Found<'_>| {
         let mut splat = serde_json::json!(splat);
         if let Some(AllowEntry { reason, link, .. }) = known {
@@ -135,7 +129,7 @@ link = \"https://example.org/1\"
         allow: Option<&str>,
         json: bool,
         check: bool,
-    ) -> Result<(String, Exit)> {
+    ) -> Result<(String, Exit), String> {
         let dir = tempfile::tempdir().unwrap();
         let file = |name: &str, text: &str| {
             let path = dir.path().join(name);
@@ -143,8 +137,8 @@ link = \"https://example.org/1\"
             path
         };
         let allow = allow.map(|text| file("splats.toml", text));
-        let args = Args { file: file("console.log", log), json, check, allow };
-        let (text, exit) = answer(&args)?;
+        let arguments = Arguments { file: file("console.log", log), json, check, allow };
+        let (text, exit) = answer(&arguments)?;
         Ok((text.replace(&format!("{}/", dir.path().display()), ""), exit))
     }
 
@@ -215,13 +209,14 @@ link = \"https://example.org/1\"
     fn a_list_that_says_too_little_is_refused() {
         let list = ALLOW.replace("the device is slow", "");
         let error = answer_about(LOG, Some(&list), false, false).unwrap_err();
-        assert!(format!("{error:#}").contains("a reason why the splat doesn't count"), "{error:#}");
+        assert!(error.contains("a reason why the splat doesn't count"), "{error}");
     }
 
     #[test]
-    fn a_missing_file_is_wrong_usage() {
+    fn a_missing_file_is_named() {
         let file = tempfile::tempdir().unwrap().path().join("gone.log");
-        let args = Args { file, json: true, check: false, allow: None };
-        assert_eq!(run(&args).unwrap(), Exit::Usage);
+        let arguments = Arguments { file, json: true, check: false, allow: None };
+        let error = answer(&arguments).unwrap_err();
+        assert!(error.starts_with("failed to read ") && error.contains("gone.log: "), "{error}");
     }
 }
