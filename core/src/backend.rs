@@ -55,8 +55,8 @@ pub struct Tally {
     pub lost: u64,
     /// Why, as far as that happened before the buffer.
     pub losses: Losses,
-    /// How many entries each hash map has in which programs keep what is under way, by its name. A map
-    /// that nobody thought of is among them: all but [`RESULTS`] are.
+    /// How many entries each hash map has in which programs keep what is under way, by its name: all plain
+    /// hash maps of the object but [`RESULTS`].
     pub state: BTreeMap<String, u64>,
 }
 

@@ -204,7 +204,7 @@ mod tests {
     use std::mem::offset_of;
 
     use kernlab_abi::{
-        COMM_LEN, EventHeader, ReadEvent, SockAllocEvent, SocketWriteEvent, SyncEvent,
+        COMM_LEN, EventHeader, FileTotals, ReadEvent, SockAllocEvent, SocketWriteEvent, SyncEvent,
         SysWriteEvent,
     };
 
@@ -270,6 +270,7 @@ mod tests {
             ("socket_write", offset_of!(SocketWriteEvent, reserved)),
             ("syncsnoop", offset_of!(SyncEvent, reserved)),
             ("guarded_read", offset_of!(ReadEvent, reserved)),
+            ("filetop", offset_of!(FileTotals, reserved)),
         ];
         let symbols = BTreeMap::new();
         for (tracer, offset) in reserved {

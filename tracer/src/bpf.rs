@@ -14,7 +14,7 @@ pub(crate) use self::{
     program::{
         ProgramKind, Sizes, load, load_for_entry, load_of_type, load_with_log, sizes, skipped_runs,
     },
-    remaining::Loaded,
+    remaining::{Loaded, PINS, pinned},
 };
 
 use std::os::fd::{FromRawFd as _, OwnedFd};

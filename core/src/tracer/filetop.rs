@@ -117,6 +117,10 @@ unsafe impl RawEvent for FileTotals {
         &self.header
     }
 
+    fn reserved(&self) -> u32 {
+        self.reserved
+    }
+
     fn action(&self, _: &Decoder<'_>) -> Result<Action, DecodeError> {
         Ok(Action::Transferred {
             kind: FileKind::of_mode(self.mode),

@@ -1,8 +1,8 @@
-//! Which programs are in the kernel.
+//! Which programs are in the kernel, and what keeps maps and programs there.
 
 use std::{
     collections::BTreeSet,
-    thread,
+    fs, io, thread,
     time::{Duration, Instant},
 };
 
@@ -57,6 +57,23 @@ impl Loaded {
     pub(crate) fn remaining(&self) -> Result<u64, Errno> {
         remaining(LOCK_TIMEOUT, || self.since())
     }
+}
+
+/// Where the guest's agent mounts the file system of pinned maps and programs.
+pub(crate) const PINS: &str = "/sys/fs/bpf";
+
+/// The names of what is pinned, but for the iterators that the kernel itself brings: kernel/bpf/preload.
+pub(crate) fn pinned() -> io::Result<Vec<String>> {
+    const OF_KERNEL: [&str; 2] = ["maps.debug", "progs.debug"];
+    let entries = match fs::read_dir(PINS) {
+        // The kernel was built without it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other?,
+    };
+    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let mut names = names.collect::<io::Result<Vec<_>>>()?;
+    names.retain(|name| !OF_KERNEL.contains(&name.as_str()));
+    Ok(names)
 }
 
 fn remaining(within: Duration, count: impl Fn() -> Result<u64, Errno>) -> Result<u64, Errno> {

@@ -72,8 +72,10 @@ pub(crate) fn conduct(job: &SuiteJob, reports: &Reports) -> Result<(), String> {
         Err(what) => return finish(job, reports, &SuiteReport::SetupFailed { what }),
     };
     let patterns = patterns(&job.ready).map_err(|error| format!("the pattern: {error}"))?;
-    let before: BTreeSet<u32> = loaded::program_ids().into_iter().collect();
-    let maps_before: BTreeSet<u32> = loaded::map_ids().into_iter().collect();
+    let before = Before {
+        programs: loaded::program_ids().ok().map(BTreeSet::from_iter),
+        maps: loaded::map_ids().unwrap_or_default().into_iter().collect(),
+    };
     let mut tracer = match process::tracer(job, user) {
         Ok(child) => Tracer::watch(child, patterns),
         Err(error) => {
@@ -96,8 +98,10 @@ pub(crate) fn conduct(job: &SuiteJob, reports: &Reports) -> Result<(), String> {
             }
         },
     };
-    let programs = news(&before, loaded::program_ids()).filter_map(loaded::program).collect();
-    let maps = news(&maps_before, loaded::map_ids()).filter_map(loaded::map).collect();
+    let programs = before.new_programs().unwrap_or_default();
+    let programs = programs.into_iter().filter_map(loaded::program).collect();
+    let maps = loaded::map_ids().unwrap_or_default().into_iter();
+    let maps = maps.filter(|id| !before.maps.contains(id)).filter_map(loaded::map).collect();
     reports.send(&SuiteReport::Loaded { programs, maps })?;
     let (end, cause) = tracer.stop(job, cause);
     let duration_ms = milliseconds(tracer.started.elapsed());
@@ -128,8 +132,19 @@ fn patterns(ready: &Readiness) -> Result<[Option<Regex>; 2], regex::Error> {
     })
 }
 
-fn news(before: &BTreeSet<u32>, now: Vec<u32>) -> impl Iterator<Item = u32> {
-    now.into_iter().filter(|id| !before.contains(id))
+/// What was loaded before the tracer started.
+struct Before {
+    /// None if the kernel does not tell.
+    programs: Option<BTreeSet<u32>>,
+    maps: BTreeSet<u32>,
+}
+
+impl Before {
+    /// The programs that were loaded since; none if the kernel has never told. An error if it told at first.
+    fn new_programs(&self) -> io::Result<Vec<u32>> {
+        let Some(before) = &self.programs else { return Ok(Vec::new()) };
+        Ok(loaded::program_ids()?.into_iter().filter(|id| !before.contains(id)).collect())
+    }
 }
 
 /// Runs the workload to its end.
@@ -154,7 +169,7 @@ fn work(
 fn clear(
     job: &SuiteJob,
     tracer: &mut Tracer,
-    before: &BTreeSet<u32>,
+    before: &Before,
     reports: &Reports,
 ) -> Result<(), String> {
     // Helpers of the tracer may be about to end as well.
@@ -177,7 +192,8 @@ fn clear(
     }
     let freed = Instant::now() + FREED;
     loop {
-        let left: Vec<u32> = news(before, loaded::program_ids()).collect();
+        let left = before.new_programs();
+        let left = left.map_err(|error| format!("ask which programs stayed loaded: {error}"))?;
         if left.is_empty() {
             return Ok(());
         }
@@ -282,7 +298,7 @@ impl Tracer {
     fn ready(
         &mut self,
         ready: &Readiness,
-        before: &BTreeSet<u32>,
+        before: &Before,
         deadline: Instant,
     ) -> Result<(), Cause> {
         let mut settled = Settled::new(self.group);
@@ -291,7 +307,7 @@ impl Tracer {
             let is_ready = match ready {
                 Readiness::Stdout(_) | Readiness::Stderr(_) => self.matched,
                 Readiness::Programs(wanted) => {
-                    let loaded = news(before, loaded::program_ids()).count();
+                    let loaded = before.new_programs().unwrap_or_default().len();
                     let is_loaded = loaded >= *wanted as usize;
                     if is_loaded {
                         interval = settled::INTERVAL;

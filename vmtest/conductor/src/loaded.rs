@@ -32,25 +32,28 @@ fn bpf(command: i32, attributes: &mut Attributes) -> io::Result<i64> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-/// The kernel's numbers for all programs.
-pub(crate) fn program_ids() -> Vec<u32> {
+/// The kernel's numbers for all programs; an error if it does not tell.
+pub(crate) fn program_ids() -> io::Result<Vec<u32>> {
     ids(PROG_GET_NEXT_ID)
 }
 
-/// The kernel's numbers for all maps.
-pub(crate) fn map_ids() -> Vec<u32> {
+/// The kernel's numbers for all maps; an error if it does not tell.
+pub(crate) fn map_ids() -> io::Result<Vec<u32>> {
     ids(MAP_GET_NEXT_ID)
 }
 
-fn ids(command: i32) -> Vec<u32> {
+fn ids(command: i32) -> io::Result<Vec<u32>> {
     let mut ids = Vec::new();
     let mut attributes = Attributes::default();
-    // ENOENT ends the list; EPERM and EINVAL mean that the kernel does not tell.
-    while bpf(command, &mut attributes).is_ok() {
-        ids.push(attributes.second);
+    loop {
+        match bpf(command, &mut attributes) {
+            Ok(_) => ids.push(attributes.second),
+            // The last one has no next.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(ids),
+            Err(error) => return Err(error),
+        }
         attributes = Attributes { first: attributes.second, ..Attributes::default() };
     }
-    ids
 }
 
 // Where members of `struct bpf_prog_info` are: name, recursion_misses, verified_insns.

@@ -28,10 +28,11 @@ pub(crate) fn prepare(job: &SuiteJob, deadline: Instant) -> Result<(), String> {
     for dir in ["/tmp", &job.directory] {
         fs::create_dir_all(dir).map_err(|error| format!("make the directory {dir}: {error}"))?;
     }
-    for (name, value) in &job.sysctl {
-        let file = format!("/proc/sys/{}", name.replace('.', "/"));
-        fs::write(&file, value).map_err(|error| format!("set {name} to {value}: {error}"))?;
-    }
+    let set = |(name, value): &(String, String)| {
+        let set = fs::write(sysctl_file(name), value);
+        set.map_err(|error| (error.kind(), format!("set {name} to {value}: {error}")))
+    };
+    job.sysctl.iter().try_for_each(set).map_err(|(_, why)| why)?;
     if let Some(version) = job.cgroup {
         control_groups(version)
             .map_err(|error| format!("mount control groups (version {version}): {error}"))?;
@@ -41,8 +42,29 @@ pub(crate) fn prepare(job: &SuiteJob, deadline: Instant) -> Result<(), String> {
             .map_err(|error| format!("make a network namespace: {error}"))?;
         loopback_up().map_err(|error| format!("bring up lo: {error}"))?;
         show_interfaces().map_err(|error| format!("show the interfaces in /sys: {error}"))?;
+        // A namespace begins with values of its own, but for those that all share: these only the first one
+        // shows, or lets be changed.
+        for parameter in &job.sysctl {
+            match set(parameter) {
+                Err((io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied, _)) | Ok(()) => {}
+                Err((_, why)) => return Err(why),
+            }
+        }
     }
     job.setup.iter().try_for_each(|line| setup(job, line, deadline))
+}
+
+/// Where a kernel parameter is. As for sysctl(8), the first separator of a name is the one between its
+/// parts, and the other stands for a character of a part: `net/ipv4/conf/eth0.1/forwarding`.
+fn sysctl_file(name: &str) -> String {
+    let is_path = name.find(['.', '/']).is_some_and(|at| name[at..].starts_with('/'));
+    let swapped = |character| match character {
+        '.' => '/',
+        '/' => '.',
+        other => other,
+    };
+    let path: String = if is_path { name.into() } else { name.chars().map(swapped).collect() };
+    format!("/proc/sys/{path}")
 }
 
 /// Runs one line of the setup.
@@ -155,4 +177,21 @@ fn loopback_up() -> nix::Result<()> {
     };
     // SAFETY: SIOCSIFFLAGS reads an ifreq, and `request` is one that outlives the call.
     unsafe { set_interface_flags(socket.as_raw_fd(), &request) }.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_separator_divides_a_name() {
+        let cases = [
+            ("kernel.bpf_stats_enabled", "kernel/bpf_stats_enabled"),
+            ("net.ipv4.conf.eth0/1.forwarding", "net/ipv4/conf/eth0.1/forwarding"),
+            ("net/ipv4/conf/eth0.1/forwarding", "net/ipv4/conf/eth0.1/forwarding"),
+        ];
+        for (name, path) in cases {
+            assert_eq!(sysctl_file(name), format!("/proc/sys/{path}"));
+        }
+    }
 }

@@ -26,7 +26,8 @@ pub(super) struct Key {
 impl Key {
     /// The key of a booted guest.
     pub(super) fn of(bootable: &Bootable, digests: &ContentDigests) -> io::Result<Self> {
-        Ok(Key { place: machine(bootable, digests)?.to_string(), contents: String::new() })
+        let place = machine(bootable, digests, processor())?.to_string();
+        Ok(Key { place, contents: String::new() })
     }
 
     /// The key of a guest with a primed program, including all files that the guest was given.
@@ -64,9 +65,9 @@ impl Key {
     }
 }
 
-fn machine(bootable: &Bootable, digests: &ContentDigests) -> io::Result<Digest> {
+fn machine(bootable: &Bootable, digests: &ContentDigests, host: &str) -> io::Result<Digest> {
     let machine = &bootable.machine;
-    let mut text = format!("kernlab {FORMAT}\n{}\n", processor());
+    let mut text = format!("kernlab {FORMAT}\n{host}\n");
     // Their digests are remembered: reading them would cost every cell a tenth of a second.
     for file in [bootable.qemu.path(), &machine.kernel] {
         text.push_str(&identity(file, digests)?);
@@ -223,6 +224,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let plain = bootable(dir.path());
         let key = of(&plain).unwrap();
+        let on = |host: &str| machine(&plain, &digests(&plain), host).unwrap();
+        assert_ne!(on("one processor"), on("another"));
+        assert_eq!(on(processor()).to_string(), key.to_string());
         let mut larger = plain.clone();
         larger.machine.memory_mib += 1;
         let mut worded = plain.clone();

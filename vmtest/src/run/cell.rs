@@ -262,6 +262,7 @@ impl Runner {
             diff: judgement.diff,
             snapshot,
             allowed: judgement.allowed,
+            remarks: judgement.remarks,
             ..CellReport::of_verdict(&cell.to_string(), judgement.verdict)
         })
     }

@@ -237,8 +237,13 @@ impl CellEvidence {
     }
 }
 
-/// Where a file of a guest is kept, below the directory of collected files. Line ends, and characters
-/// that act on a terminal, are written as `%1b`: not every tool that is given a name is careful.
+/// What the archives of CI services accept in no name: github.com/actions/toolkit,
+/// packages/artifact/src/internal/upload/path-and-artifact-name-validation.ts.
+const NOT_IN_ARCHIVES: [char; 7] = ['"', ':', '<', '>', '|', '*', '?'];
+
+/// Where a file of a guest is kept, below the directory of collected files. Line ends, characters that act
+/// on a terminal, and those that no archive takes are written as `%1b`: not every tool that is given a name
+/// is careful.
 fn collected_name(path: &str) -> io::Result<PathBuf> {
     let names = Path::new(path).components().filter_map(|part| match part {
         Component::Normal(name) => Some(name.to_string_lossy()),
@@ -248,7 +253,8 @@ fn collected_name(path: &str) -> io::Result<PathBuf> {
     for name in names {
         let mut kept = String::with_capacity(name.len());
         for character in name.chars() {
-            if character.is_control() || terminal::acts(character) {
+            let is_refused = NOT_IN_ARCHIVES.contains(&character);
+            if is_refused || character.is_control() || terminal::acts(character) {
                 let _ = write!(kept, "%{:02x}", u32::from(character));
             } else {
                 kept.push(character);
@@ -274,7 +280,8 @@ mod tests {
     #[case::above_in_the_middle("a/../../b/./c", "a/b/c")]
     #[case::with_an_escape("/tmp/\u{1b}[2J\n\u{202e}\u{9b}", "tmp/%1b[2J%0a%202e%9b")]
     #[case::with_a_zero("/a\0b", "a%00b")]
-    #[case::plain("/tmp/a:b c ä", "tmp/a:b c ä")]
+    #[case::that_no_archive_takes("/tmp/a:b*?\"<>|", "tmp/a%3ab%2a%3f%22%3c%3e%7c")]
+    #[case::plain("/tmp/a=b c ä", "tmp/a=b c ä")]
     fn names_of_a_guest_stay_below_its_directory(#[case] path: &str, #[case] expected: &str) {
         assert_eq!(collected_name(path).unwrap(), Path::new(expected));
     }

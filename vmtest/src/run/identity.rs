@@ -1,6 +1,10 @@
 //! What the parts of one run have in common, so that a report of another run is not taken for one.
 
-use std::{collections::BTreeMap, io, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::Path,
+};
 
 use kernlab_kernels::{Digest, Entry, Kernels};
 
@@ -41,9 +45,16 @@ pub(crate) fn of_run(
     selection: &str,
 ) -> io::Result<Identity> {
     let mut identity = of_kernels(kernels, entries);
-    let programs: Vec<_> = GUEST.iter().map(|name| guest.join(name)).collect();
-    let present = programs.iter().map(|path| path.as_path()).filter(|path| path.exists());
-    identity.insert("guest programs".to_owned(), of_files(kernels, present)?);
+    let foreign =
+        entries.iter().map(|entry| entry.arch).filter(|arch| guest.join(arch.name()).is_dir());
+    let foreign = BTreeSet::from_iter(foreign)
+        .into_iter()
+        .map(|arch| (format!("guest programs of {arch}"), guest.join(arch.name())));
+    for (name, dir) in foreign.chain([("guest programs".to_owned(), guest.to_owned())]) {
+        let programs: Vec<_> = GUEST.iter().map(|program| dir.join(program)).collect();
+        let present = programs.iter().map(|path| path.as_path()).filter(|path| path.exists());
+        identity.insert(name, of_files(kernels, present)?);
+    }
     identity.insert("selection".to_owned(), selection.to_owned());
     Ok(identity)
 }

@@ -289,6 +289,7 @@ pub fn run(
             .into_iter()
             .chain(unpredicted)
             .chain(verdict::unconfirmed::remarks(&cells))
+            .chain(verdict::alike::remarks_on_cells(&cells))
             .collect(),
         cells,
     };

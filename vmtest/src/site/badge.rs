@@ -39,7 +39,7 @@ impl Badge {
                 (format!("fails on {fails} of {known} kernels"), "red")
             }
             (known, works, _) if works == known => {
-                (format!("works on {}", range(&by_kernel)), "brightgreen")
+                (format!("works on {}", range(with(Status::Works))), "brightgreen")
             }
             (known, works, _) => (format!("works on {works} of {known} kernels"), "yellowgreen"),
         };
@@ -106,9 +106,8 @@ pub(super) fn shown(text: &str) -> String {
 }
 
 /// The oldest and the newest release, `5.10 to 6.12`.
-fn range(by_kernel: &[(&Kernel, Status)]) -> String {
-    let mut releases: Vec<_> = by_kernel
-        .iter()
+fn range<'a>(kernels: impl Iterator<Item = &'a (&'a Kernel, Status)>) -> String {
+    let mut releases: Vec<_> = kernels
         .map(|(kernel, _)| version(kernel))
         .filter(|version| version.len() > 1)
         .map(|version| (version[0], version[1]))

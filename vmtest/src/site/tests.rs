@@ -131,6 +131,20 @@ fn a_feed_and_badges() {
 }
 
 #[test]
+fn a_badge_names_no_kernel_of_which_nothing_is_known() {
+    let mut runs = Runs::new();
+    let mut report = sample::suites();
+    for cell in report.cells.iter_mut().filter(|cell| cell.scenario == "writes") {
+        let missing = Verdict::because(Outcome::Infra, Reason::QemuFailed, "no QEMU");
+        let verdict = if cell.kernel == "debian-6.1" { missing } else { Verdict::pass() };
+        cell.set_verdict(verdict);
+    }
+    runs.add(1, report);
+    let badge = text(&runs.site(), "badges/writes.json");
+    assert!(badge.contains("\"works on 5.10\""), "{badge}");
+}
+
+#[test]
 fn the_order_in_which_runs_are_named_means_nothing() {
     let mut runs = two();
     let site = runs.site();

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use kernlab_core::cell::BtfMode;
+use kernlab_core::cell::{BackendKind, BtfMode};
 use kernlab_kernels::{Entry, Kernels, Observer};
 use kernlab_proto::suite::ARCHIVES;
 use kernlab_splat::AllowList;
@@ -55,6 +55,8 @@ pub struct Visit<'a> {
     pub kernel: &'a Entry,
     /// Its BTF mode.
     pub btf: BtfMode,
+    /// The loader of an object.
+    pub backend: Option<BackendKind>,
     /// The suite.
     pub suite: &'a Suite,
     /// Where the suite's programs run, and with what.
@@ -105,7 +107,7 @@ pub fn run(
     observer: &dyn Observer,
     heard: &mut dyn FnMut(Stream, &[u8]),
 ) -> Result<Left, AfterError> {
-    let Visit { at, btf, platform, .. } = *visit;
+    let Visit { at, btf, backend, platform, .. } = *visit;
     let suite = &visit.suite.clone().on_arch(visit.kernel.arch);
     let own = guest_programs::of_arch(visit.programs, visit.kernel.arch)?;
     let packed = packed::pack(suite, at, kernels, &own, platform, observer)?;
@@ -122,7 +124,7 @@ pub fn run(
         packed: &packed,
         kernel: &kernel,
         btf,
-        backend: None,
+        backend,
         dossier: None,
         examination_failure: None,
         whole: None,

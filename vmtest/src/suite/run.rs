@@ -9,7 +9,8 @@ use std::{
 };
 
 use kernlab_cli::{RunOptions, TestOptions};
-use kernlab_kernels::{Arch, Entry, Kernels, Observer, SelectError};
+use kernlab_kernels::{Arch, Digest, Entry, Kernels, Observer, SelectError};
+use kernlab_splat::AllowList;
 
 use super::{
     cell::Setting,
@@ -150,9 +151,11 @@ pub fn run(
     let entries = selection::entries(kernels, options, suites.kernels, &**show)?;
     let allow = allow_list::read(kernels.root()).map_err(RunError::from)?;
     let cells = selection::cells(suites.suites, &chosen_suites, &entries, options)?;
+    let idle = selection::without_cells(suites.suites, &chosen_suites, &entries, options)?;
     // Files are packed before kernels are downloaded: a missing one is told at once.
     let packed = pack(suites, &chosen_suites, kernels, &entries, guest, &**show)?;
-    let identity = identity_of(kernels, options, suites, &entries, &packed, guest)?;
+    let asked = Asked { suites, chosen: &chosen_suites, options, allow: &allow };
+    let identity = asked.identity(kernels, &entries, &packed, guest)?;
     let runs = suites.runs.clone().unwrap_or_else(|| kernels.runs_dir());
     let dir = RunDir::create(&runs)
         .map_err(|source| dir_error("create the run's directory", &runs, source))?;
@@ -214,6 +217,7 @@ pub fn run(
     verdict::release::check(&mut cells, &plan.releases());
     report::census(&plan.cells, &cells).map_err(RunError::from)?;
     let mut remarks = suites.remarks.clone();
+    remarks.extend(idle);
     remarks.extend(verdict::alike::remarks(&cells));
     remarks.extend(shared.remarks(chosen_suites.len() == suites.suites.len()));
     remarks.extend(due(suites, &chosen_suites));
@@ -269,7 +273,7 @@ fn pack(
         let mut last: Option<(usize, Suite)> = None;
         for &at in chosen {
             let suite = suites.on_arch(at, arch);
-            let like = last.as_ref().filter(|(_, last)| last.shares_files_with(&suite));
+            let like = last.as_ref().filter(|(_, last)| last.is_like(&suite));
             let files = match like.and_then(|(like, _)| all.get_mut(&(*like, arch))) {
                 Some(like) => {
                     like.is_shared = true;
@@ -307,32 +311,56 @@ impl Suites<'_> {
     }
 }
 
-/// What tells this run from one whose parts must not be merged with its own.
-fn identity_of(
-    kernels: &Kernels,
-    options: &TestOptions,
-    suites: &Suites<'_>,
-    entries: &[Entry],
-    packed: &AllPacked,
-    guest: &Path,
-) -> Result<BTreeMap<String, String>, RunError> {
-    // What is selected beside kernels and a part of the cells.
-    let TestOptions { suite, btf, repeat, timeout, .. } = options;
-    let selection = format!("suite {suite:?}, btf {btf:?}, repeat {repeat:?}, timeout {timeout:?}");
-    let mut identity = identity::of_run(kernels, entries, guest, &selection)
-        .map_err(|source| dir_error("read the programs for guests in", guest, source))?;
-    // What runs one program for its user has no parts.
-    let has_parts =
-        !matches!(suites.invocation, Invocation::Exec { .. } | Invocation::Runner { .. });
-    if has_parts {
-        let own = packed.values().flat_map(|files| files.own_files.iter().map(PathBuf::as_path));
-        let tracers = identity::of_files(kernels, own.filter(|file| file.is_file()));
-        let tracers = tracers.map_err(|source| {
-            dir_error("read the files of the suites in", &suites.at.directory, source)
-        })?;
-        identity.insert("tracers".to_owned(), tracers);
+/// What a run was asked to do.
+struct Asked<'a> {
+    suites: &'a Suites<'a>,
+    chosen: &'a [usize],
+    options: &'a TestOptions,
+    allow: &'a AllowList,
+}
+
+impl Asked<'_> {
+    /// What tells this run from one whose parts must not be merged with its own.
+    fn identity(
+        &self,
+        kernels: &Kernels,
+        entries: &[Entry],
+        packed: &AllPacked,
+        guest: &Path,
+    ) -> Result<BTreeMap<String, String>, RunError> {
+        let Asked { suites, chosen, options, allow } = *self;
+        // What is selected beside kernels and a part of the cells.
+        let TestOptions { suite, btf, repeat, timeout, .. } = options;
+        let selection =
+            format!("suite {suite:?}, btf {btf:?}, repeat {repeat:?}, timeout {timeout:?}");
+        let mut identity = identity::of_run(kernels, entries, guest, &selection)
+            .map_err(|source| dir_error("read the programs for guests in", guest, source))?;
+        // What runs one program for its user has no parts.
+        let has_parts =
+            !matches!(suites.invocation, Invocation::Exec { .. } | Invocation::Runner { .. });
+        if has_parts {
+            let own =
+                packed.values().flat_map(|files| files.own_files.iter().map(PathBuf::as_path));
+            let tracers = identity::of_files(kernels, own.filter(|file| file.is_file()));
+            let tracers = tracers.map_err(|source| {
+                dir_error("read the files of the suites in", &suites.at.directory, source)
+            })?;
+            identity.insert("tracers".to_owned(), tracers);
+            let goldens = chosen.iter().filter_map(|&at| suites.suites[at].golden.as_ref());
+            let goldens: Vec<_> = goldens
+                .map(|golden| suites.at.directory.join(golden))
+                .filter(|it| it.is_file())
+                .collect();
+            let goldens = identity::of_files(kernels, goldens.iter().map(PathBuf::as_path));
+            let goldens = goldens.map_err(|source| {
+                dir_error("read the golden snapshots in", &suites.at.directory, source)
+            })?;
+            let described: Vec<_> = chosen.iter().map(|&at| suites.suites[at].portable()).collect();
+            let rules = Digest::of(format!("{described:?} {allow:?}").as_bytes());
+            identity.insert("suites".to_owned(), format!("{rules} {goldens}"));
+        }
+        Ok(identity)
     }
-    Ok(identity)
 }
 
 fn dir_error(action: &'static str, dir: &Path, source: io::Error) -> RunError {

@@ -99,27 +99,12 @@ pub(super) fn cells(
     entries: &[Entry],
     options: &TestOptions,
 ) -> Result<Vec<Planned>, SuiteRunError> {
-    let asked: Option<BtfMode> = match options.btf.as_deref() {
-        Some(mode) => Some(
-            mode.parse()
-                .map_err(|error| SuiteRunError::Run(RunError::Filter(FilterError::Name(error))))?,
-        ),
-        None => None,
-    };
+    let asked = asked(options)?;
     let mut cells = Vec::new();
     for (entry_at, entry) in entries.iter().enumerate() {
         for &suite in chosen {
             let described = &suites[suite];
-            let wanted = match (asked, described.btf.is_empty()) {
-                (Some(mode), _) => vec![mode],
-                (None, false) => described.btf.clone(),
-                // One mode that fits the kernel: its own.
-                (None, true) => entry.btf.first().copied().into_iter().collect(),
-            };
-            for btf in wanted {
-                if !btf.fits(entry.has_btf()) || btf == BtfMode::External {
-                    continue;
-                }
+            for btf in modes(described, entry, asked) {
                 let backends = match described.subject {
                     Subject::Object(_) => BackendKind::ALL.map(Some).to_vec(),
                     Subject::Run(_) | Subject::Bpftrace(_) => vec![None],
@@ -150,6 +135,46 @@ pub(super) fn cells(
     Ok(cells)
 }
 
+/// A remark on each chosen suite that has a cell on none of the kernels.
+pub(super) fn without_cells(
+    suites: &[Suite],
+    chosen: &[usize],
+    entries: &[Entry],
+    options: &TestOptions,
+) -> Result<Vec<String>, SuiteRunError> {
+    let asked = asked(options)?;
+    let suites = chosen.iter().map(|&at| &suites[at]);
+    let idle = suites
+        .filter(|suite| entries.iter().all(|entry| modes(suite, entry, asked).next().is_none()));
+    let told = idle.map(|suite| {
+        let modes = suite.btf.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        format!("{}: it was not run: no kernel of this run has the BTF mode {modes}", suite.name)
+    });
+    Ok(told.collect())
+}
+
+/// The BTF mode of the command line, if it names one.
+fn asked(options: &TestOptions) -> Result<Option<BtfMode>, SuiteRunError> {
+    let mode = options.btf.as_deref().map(str::parse).transpose();
+    mode.map_err(|error| SuiteRunError::Run(RunError::Filter(FilterError::Name(error))))
+}
+
+/// The modes in which a suite runs on a kernel.
+fn modes(
+    suite: &Suite,
+    entry: &Entry,
+    asked: Option<BtfMode>,
+) -> impl Iterator<Item = BtfMode> + use<> {
+    let wanted = match (asked, suite.btf.is_empty()) {
+        (Some(mode), _) => vec![mode],
+        (None, false) => suite.btf.clone(),
+        // One mode that fits the kernel: its own.
+        (None, true) => entry.btf.first().copied().into_iter().collect(),
+    };
+    let has_btf = entry.has_btf();
+    wanted.into_iter().filter(move |&mode| mode.fits(has_btf) && mode != BtfMode::External)
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -173,5 +198,16 @@ mod tests {
                 "debian-6.1/embedded/suite/r"
             ]
         );
+    }
+
+    #[test]
+    fn a_suite_without_a_cell_is_told() {
+        let text = "[[suite]]\nname = \"old\"\nrun = [\"a\"]\nbtf = [\"absent\"]\n\n\
+                    [[suite]]\nname = \"any\"\nrun = [\"a\"]\n";
+        let project = Project::parse(Path::new("kernlab.toml"), text).unwrap();
+        let entry = Kernels::open().unwrap().entry("debian-6.1").unwrap().clone();
+        let told = without_cells(&project.suites, &[0, 1], &[entry], &TestOptions::default());
+        let expected = "old: it was not run: no kernel of this run has the BTF mode absent";
+        assert_eq!(told.unwrap(), [expected]);
     }
 }

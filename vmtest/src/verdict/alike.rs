@@ -12,18 +12,30 @@ use crate::{
 /// Remarks on suites, one sentence each: a suite that fails alike everywhere, and one that used
 /// other programs or maps on some kernels.
 pub(crate) fn remarks(cells: &[CellReport]) -> Vec<String> {
-    let mut suites: BTreeMap<&str, Vec<&CellReport>> = BTreeMap::new();
-    for cell in cells {
-        suites.entry(&cell.scenario).or_default().push(cell);
-    }
     let mut remarks = Vec::new();
-    for (suite, cells) in suites {
+    for (suite, cells) in by_scenario(cells) {
         remarks.extend(fails_alike(suite, &cells));
         remarks.extend(falls_back(suite, &cells));
         remarks.extend(predicted(suite, &cells));
         remarks.extend(of_cells(suite, &cells));
     }
     remarks
+}
+
+/// The remarks on single cells, each once for its scenario.
+pub(crate) fn remarks_on_cells(cells: &[CellReport]) -> Vec<String> {
+    by_scenario(cells)
+        .into_iter()
+        .flat_map(|(scenario, cells)| of_cells(scenario, &cells))
+        .collect()
+}
+
+fn by_scenario(cells: &[CellReport]) -> BTreeMap<&str, Vec<&CellReport>> {
+    let mut scenarios: BTreeMap<&str, Vec<&CellReport>> = BTreeMap::new();
+    for cell in cells {
+        scenarios.entry(&cell.scenario).or_default().push(cell);
+    }
+    scenarios
 }
 
 /// The remarks on single cells, each once, with its kernels if it is not on all.

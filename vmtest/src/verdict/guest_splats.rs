@@ -35,7 +35,9 @@ pub struct GuestSplats<'a> {
     log: &'a str,
     splats: Cow<'a, [Splat]>,
     /// What looks like splats on the console, and is not in the kernel's log.
-    of_programs: Vec<Splat>,
+    on_console_only: Vec<Splat>,
+    /// Whether records of the log were overwritten before they were read.
+    is_incomplete: bool,
 }
 
 impl<'a> GuestSplats<'a> {
@@ -47,32 +49,48 @@ impl<'a> GuestSplats<'a> {
         let splats = scan(of_kernel(kernel_log));
         let on_console = scan(console);
         let is_known = |splat: &Splat| splats.iter().any(|known| known.title == splat.title);
-        let of_programs: Vec<_> =
+        let on_console_only: Vec<_> =
             on_console.iter().filter(|splat| !is_known(splat)).cloned().collect();
         let has_all =
             splats.iter().all(|known| on_console.iter().any(|it| it.title == known.title));
-        if has_all && !of_programs.is_empty() && kernel_log.lines().any(|line| line == LOG_GAP) {
-            let (splats, of_programs) = (on_console.into(), Vec::new());
-            return GuestSplats { file: CONSOLE, log: console, splats, of_programs };
-        }
-        GuestSplats { file: "kernel.log", log: kernel_log, splats: splats.into(), of_programs }
+        let is_incomplete = kernel_log.lines().any(|line| line == LOG_GAP);
+        let believed = is_incomplete && has_all && !on_console_only.is_empty();
+        let (file, log, splats, on_console_only) = match believed {
+            true => (CONSOLE, console, on_console, Vec::new()),
+            false => ("kernel.log", kernel_log, splats, on_console_only),
+        };
+        GuestSplats { file, log, splats: splats.into(), on_console_only, is_incomplete }
     }
 
     /// The splats on the console of a guest that is gone.
     pub fn of_console(console: &'a ConsoleLog) -> Self {
         let ConsoleLog { text, splats } = console;
-        GuestSplats { file: CONSOLE, log: text, splats: splats.into(), of_programs: Vec::new() }
+        GuestSplats {
+            file: CONSOLE,
+            log: text,
+            splats: splats.into(),
+            on_console_only: Vec::new(),
+            is_incomplete: false,
+        }
     }
 
-    /// A remark on each text on the console that looks like a splat, and is a program's.
+    /// A remark on each text on the console that looks like a splat and does not count, and one if the log
+    /// is not all that the kernel wrote.
     pub fn remarks(&self) -> impl Iterator<Item = String> {
-        self.of_programs.iter().map(|Splat { title, line, .. }| {
+        let why = match self.is_incomplete {
+            true => "the kernel's log, of which a part is missing, does not have it",
+            false => "a program wrote it, and not the kernel",
+        };
+        let texts = self.on_console_only.iter().map(move |Splat { title, line, .. }| {
             let title = shorten(title);
-            format!(
-                "the text {title:?} in line {line} of {CONSOLE} does not count: a program wrote it, and \
-                 not the kernel"
-            )
-        })
+            format!("the text {title:?} in line {line} of {CONSOLE} does not count: {why}")
+        });
+        let gap = self.is_incomplete.then(|| {
+            "a part of the kernel's log was overwritten before it was read: what the kernel complained of \
+             there is only on the console, if at all"
+                .to_owned()
+        });
+        gap.into_iter().chain(texts)
     }
 
     /// The splats in the order of the log.
@@ -194,6 +212,21 @@ mod tests {
                       wrote it, and not the kernel";
         assert_eq!(splats.remarks().collect::<Vec<_>>(), [remark]);
         assert_eq!(GuestSplats::of(WARNING, WARNING).remarks().count(), 0);
+    }
+
+    #[test]
+    fn a_gap_is_told() {
+        let remarks = |log: &str, console: &str| -> Vec<_> {
+            GuestSplats::of(log, console).remarks().collect()
+        };
+        let quiet = remarks(GAP, QUIET);
+        assert!(
+            quiet.len() == 1 && quiet[0].contains("overwritten before it was read"),
+            "{quiet:?}"
+        );
+        // The console lacks a splat of the log: it may be quiet, and what it has may be a program's.
+        let both = remarks(&[GAP, WARNING].concat(), CRASH);
+        assert!(both.len() == 2 && both[1].contains("of which a part is missing"), "{both:?}");
     }
 
     #[test]

@@ -86,6 +86,8 @@ pub(crate) struct Judgement {
     pub(crate) verifier_log: Option<String>,
     /// The splats without consequence.
     pub(crate) allowed: Vec<AllowedSplat>,
+    /// What the user should know and what does not change the verdict.
+    pub(crate) remarks: Vec<String>,
 }
 
 impl Judgement {
@@ -98,6 +100,7 @@ impl Judgement {
             confirmed: false,
             verifier_log: None,
             allowed,
+            remarks: Vec::new(),
         }
     }
 }
@@ -141,6 +144,7 @@ pub(crate) fn of_cell(findings: &Findings<'_>) -> Judgement {
     let PolicyOutcome { verdict, allowed } =
         policy.apply(judgement.verdict, &splats, output.cpu_time);
     (judgement.verdict, judgement.allowed) = (verdict, allowed);
+    judgement.remarks.extend(splats.remarks());
     judgement
 }
 

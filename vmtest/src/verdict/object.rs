@@ -10,11 +10,42 @@ use crate::suite::manifest::ObjectSubject;
 /// How many lines of the verifier's log a verdict shows.
 const LINES: usize = 12;
 
-/// A program that can't be opened, loaded or attached outranks one that is too complex.
-pub(super) fn verdict(object: &ObjectSubject, record: &ObjectRecord) -> Verdict {
+/// The verdict, and what the user should know beside it. A program that can't be opened, loaded or attached
+/// outranks one that is too complex.
+pub(super) fn judge(object: &ObjectSubject, record: &ObjectRecord) -> (Verdict, Vec<String>) {
     if let Some(reason) = record.reason() {
-        return Verdict::because(Outcome::Fail, reason, failures(record).join("\n"));
+        let verdict = Verdict::because(Outcome::Fail, reason, failures(record).join("\n"));
+        return (verdict, Vec::new());
     }
+    let not_attached = if object.attach { not_attached(record) } else { Vec::new() };
+    if !not_attached.is_empty() && not_attached.len() == record.programs.len() {
+        let message = format!("nothing was attached: {}", not_attached.join("; "));
+        let verdict = Verdict::because(Outcome::Fail, Reason::AttachRefused, message);
+        return (verdict, Vec::new());
+    }
+    let mut remarks = not_attached;
+    if object.max_instructions.is_some() || object.max_growth_percent.is_some() {
+        let unknown =
+            record.programs.iter().filter(|program| program.verified_instructions.is_none());
+        remarks.extend(unknown.map(|ProgramRecord { name, .. }| {
+            format!(
+                "{name}: this kernel does not tell how many instructions the verifier processed"
+            )
+        }));
+    }
+    (of_complexity(object, record), remarks)
+}
+
+/// The programs that no step attached, and why.
+fn not_attached(record: &ObjectRecord) -> Vec<String> {
+    let skipped = record.programs.iter().filter_map(|program| match &program.attach {
+        Step::Skipped(why) => Some(format!("{} ({}): {why}", program.name, program.section)),
+        Step::Done | Step::Failed(_) => None,
+    });
+    skipped.collect()
+}
+
+fn of_complexity(object: &ObjectSubject, record: &ObjectRecord) -> Verdict {
     let Some(max) = object.max_instructions else { return Verdict::pass() };
     let complex: Vec<_> = record
         .programs
@@ -114,7 +145,7 @@ mod tests {
             unrelocated: false,
             together: Some(Step::Failed(error)),
         };
-        let verdict = verdict(&object, &record);
+        let (verdict, _) = judge(&object, &record);
         assert_eq!(verdict.reason, Some(Reason::LoadFailed), "{}", verdict.message);
         assert!(verdict.message.contains("no room"), "{}", verdict.message);
     }
@@ -156,7 +187,58 @@ mod tests {
             unrelocated: false,
             together: Some(Step::Done),
         };
-        let verdict = verdict(&object, &record);
+        let (verdict, remarks) = judge(&object, &record);
         assert_eq!((verdict.reason, verdict.message.as_str()), (reason, message));
+        assert!(remarks.is_empty(), "{remarks:?}");
+    }
+
+    fn skipped(name: &str) -> ProgramRecord {
+        let attach = Step::Skipped("not attached: its section names no attach point".to_owned());
+        ProgramRecord { attach, ..program(name, Step::Done, 10) }
+    }
+
+    fn uncounted(name: &str) -> ProgramRecord {
+        ProgramRecord { verified_instructions: None, ..program(name, Step::Done, 0) }
+    }
+
+    #[rstest]
+    #[case::one_of_two(
+        vec![skipped("a"), program("b", Step::Done, 10)],
+        true,
+        None,
+        &["a (kprobe/vfs_open): not attached: its section names no attach point"]
+    )]
+    #[case::none(vec![skipped("a"), skipped("b")], true, Some(Reason::AttachRefused), &[])]
+    #[case::not_asked_for(vec![skipped("a")], false, None, &[])]
+    #[case::not_counted(
+        vec![uncounted("a"), program("b", Step::Done, 10)],
+        true,
+        None,
+        &["a: this kernel does not tell how many instructions the verifier processed"]
+    )]
+    fn what_was_not_tried_is_told(
+        #[case] programs: Vec<ProgramRecord>,
+        #[case] attach: bool,
+        #[case] reason: Option<Reason>,
+        #[case] expected: &[&str],
+    ) {
+        let object = ObjectSubject {
+            path: "probe.bpf.o".into(),
+            attach,
+            max_instructions: Some(10),
+            max_growth_percent: None,
+        };
+        let record = ObjectRecord {
+            backend: BackendKind::Libbpf,
+            release: "6.1.0".to_owned(),
+            error: None,
+            programs,
+            maps: Vec::new(),
+            unrelocated: false,
+            together: Some(Step::Done),
+        };
+        let (verdict, remarks) = judge(&object, &record);
+        assert_eq!(verdict.reason, reason, "{}", verdict.message);
+        assert_eq!(remarks, expected);
     }
 }

@@ -95,7 +95,7 @@ impl SuiteJudgement {
 /// 4. a guest that ran out of memory;
 /// 5. a guest that could not be prepared, or a program that could not be started;
 /// 6. a tracer that was not ready, ended too early, did not end in time or when it was asked to;
-/// 7. a workload that failed;
+/// 7. a workload that failed, unless the tracer had crashed;
 /// 8. the tracer's exit code;
 /// 9. processes and BPF programs that it left behind;
 /// 10. events that were lost, or differ from the golden snapshot;
@@ -130,9 +130,11 @@ pub(crate) fn of_suite(findings: &SuiteFindings<'_>) -> SuiteJudgement {
             let mut judgement = match course {
                 Some(verdict) => SuiteJudgement::of(PolicyOutcome::unchanged(verdict)),
                 None => match (&suite.subject, findings.object) {
-                    (Subject::Object(object), Some(record)) => SuiteJudgement::of(
-                        PolicyOutcome::unchanged(object::verdict(object, record)),
-                    ),
+                    (Subject::Object(object), Some(record)) => {
+                        let (verdict, remarks) = object::judge(object, record);
+                        let judgement = SuiteJudgement::of(PolicyOutcome::unchanged(verdict));
+                        SuiteJudgement { remarks, ..judgement }
+                    }
                     (Subject::Object(_), None) => SuiteJudgement::because(
                         Outcome::Infra,
                         Reason::ConnectionLost,

@@ -158,7 +158,12 @@ impl Job {
             };
             assert!(!script.contains("${{"), "an expression in a script: {script}");
             assert_eq!(step.shell.as_deref(), Some("bash"));
-            if !self.holds(step.condition.as_deref().unwrap_or("always()"), failed) {
+            // Without a condition, a step runs if all before it succeeded.
+            let runs = match &step.condition {
+                Some(condition) => self.holds(condition, failed),
+                None => !failed,
+            };
+            if !runs {
                 continue;
             }
             fs::write(&output, "").unwrap();
@@ -218,9 +223,11 @@ fn only_new_failures_fail_a_pull_request() {
         "gh",
         "case \"$1 $2\" in\n\
          'run list') [ \"$8\" = main ] && printf '43\\n42\\n' ;;\n\
-         'run download') [ \"$3\" = 42 ] && cp -r \"$KERNLAB_TEST_DIR/base/.\" \"${9}\" ;;\n\
+         'run download') cp -r \"$KERNLAB_TEST_DIR/base/.\" \"${9}\" ;;\n\
          'pr comment') [ \"$3\" = 7 ] && cp \"${7}\" \"$KERNLAB_TEST_DIR/comment\" ;;\n\
-         'api --paginate') [ ! -f \"$KERNLAB_TEST_DIR/comment\" ] || echo 12 ;;\n\
+         'api --paginate') case \"$3\" in \
+             */runs/42/artifacts*) echo 7 ;; */artifacts*) ;; \
+             *) [ ! -f \"$KERNLAB_TEST_DIR/comment\" ] || echo 12 ;; esac ;;\n\
          'api --method') [ \"$4\" = repos/you/tracer/issues/comments/12 ] && \
              cp \"${6#body=@}\" \"$KERNLAB_TEST_DIR/changed\" ;;\n\
          esac",
@@ -293,6 +300,23 @@ fn parts_of_different_tracers_are_not_merged() {
     assert!(failed && said.contains("they differ in tracers: "), "{said}");
 }
 
+#[test]
+fn parts_of_different_suites_are_not_merged() {
+    let mut job = Job::new();
+    for (part, suites) in
+        [("1/2", SUITES.to_owned()), ("2/2", SUITES.replace("\"true\"", "\"true \""))]
+    {
+        fs::write(job.path("project/kernlab.toml"), suites).unwrap();
+        let (_, outputs, _) = job.run(&[("build", "true"), ("shard", part)]);
+        let parts = job.path("project/parts");
+        fs::create_dir_all(&parts).unwrap();
+        fs::rename(&outputs["report"], parts.join(part.replace('/', "-of-"))).unwrap();
+    }
+    let (failed, ..) = job.run(&[("build", "true"), ("merge", "parts")]);
+    let said = fs::read_to_string(job.path("said")).unwrap();
+    assert!(failed && said.contains("they differ in suites: "), "{said}");
+}
+
 /// The log shows what a tracer wrote, and GitHub looks for its commands in it.
 #[test]
 fn what_a_tracer_writes_is_never_a_command() {
@@ -344,7 +368,10 @@ fn inputs_are_never_commands() {
 /// run's artifact if it is given no run.
 #[rstest::rstest]
 #[case::no_run("[ \"$1 $2\" = 'run list' ] || touch \"$KERNLAB_TEST_DIR/downloaded\"")]
-#[case::no_artifact("[ \"$1 $2\" != 'run download' ] && echo 42")]
+#[case::no_artifact(
+    "case \"$1 $2\" in 'run list') echo 42 ;; 'api --paginate') ;; \
+     *) touch \"$KERNLAB_TEST_DIR/downloaded\" ;; esac"
+)]
 fn a_base_that_is_gone_is_told_and_all_failures_count(#[case] gh: &str) {
     let mut job = Job::new();
     job.program("gh", gh);
@@ -355,6 +382,21 @@ fn a_base_that_is_gone_is_told_and_all_failures_count(#[case] gh: &str) {
     let said = fs::read_to_string(job.path("said")).unwrap();
     let notice = "::notice title=kernlab::there is no run of the base to compare with";
     assert!(said.contains(notice), "{said}");
+}
+
+/// A new failure may be an old one of an older run.
+#[test]
+fn a_base_that_cannot_be_downloaded_is_not_replaced_by_an_older_one() {
+    let mut job = Job::new();
+    job.program(
+        "gh",
+        "case \"$1 $2\" in 'run list') printf '43\\n42\\n' ;; 'api --paginate') echo 7 ;; \
+         'run download') echo \"download $3\"; [ \"$3\" = 42 ] ;; esac",
+    );
+    let (failed, outputs, _) = job.run(&[("base", "main"), ("build", "true")]);
+    let said = fs::read_to_string(job.path("said")).unwrap();
+    assert!(failed && said.contains("download 43") && !said.contains("download 42"), "{said}");
+    assert_eq!(outputs["outcome"], "", "{said}");
 }
 
 /// What is installed as root has been verified before.

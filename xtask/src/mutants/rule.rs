@@ -186,7 +186,8 @@ fn statement(line: &str, language: Language) -> Option<Site> {
         ],
     };
     let balanced = body.matches('(').count() == body.matches(')').count();
-    let does = body.contains('(') || body.contains(" = ") || body.contains("+= ");
+    let assigns = [" = ", "+= ", "&= "].iter().any(|operator| body.contains(operator));
+    let does = assigns || body.contains('(');
     if !balanced || !does || declares.iter().any(|word| text.starts_with(word)) {
         return None;
     }

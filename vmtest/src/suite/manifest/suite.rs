@@ -110,18 +110,26 @@ impl Suite {
         self
     }
 
-    /// Whether the guests of two suites get the same files: those of one test program.
-    pub(crate) fn shares_files_with(&self, other: &Suite) -> bool {
+    /// Whether two suites are tests of one program, and only their names and arguments differ.
+    pub(crate) fn is_like(&self, other: &Suite) -> bool {
         let program = |suite: &Suite| match &suite.subject {
             Subject::Run(Command::Argv(argv)) if suite.is_test => argv.first().cloned(),
             _ => None,
         };
-        let own = program(self);
-        own.is_some()
-            && own == program(other)
-            && self.directory == other.directory
-            && self.env == other.env
-            && (&self.data, &self.files, &self.root) == (&other.data, &other.files, &other.root)
+        let (name, subject) = (other.name.clone(), other.subject.clone());
+        program(self).is_some_and(|own| program(other) == Some(own))
+            && Suite { name, subject, ..self.clone() } == *other
+    }
+
+    /// The suite without what only says where this machine has its files.
+    pub(crate) fn portable(&self) -> Suite {
+        let mut suite = Suite { directory: None, data: Arc::default(), ..self.clone() };
+        if let (true, Subject::Run(Command::Argv(argv))) = (suite.is_test, &mut suite.subject) {
+            // Where cargo has built its program, and what it tells it of the project.
+            argv.drain(..argv.len().min(1));
+            suite.env.clear();
+        }
+        suite
     }
 
     /// A suite with nothing but a subject.
@@ -265,4 +273,28 @@ impl Stop {
 /// The signal of a name, which may begin with `SIG`.
 pub(super) fn signal_of(name: &str) -> Option<Signal> {
     format!("SIG{}", name.strip_prefix("SIG").unwrap_or(name)).parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn test(name: &str, argv: &[&str]) -> Suite {
+        let argv = argv.iter().map(|&word| word.to_owned()).collect();
+        let suite = Suite::of(name.to_owned(), Subject::Run(Command::Argv(argv)));
+        Suite { is_test: true, ..suite }
+    }
+
+    #[test]
+    fn tests_are_alike_if_only_their_names_and_arguments_differ() {
+        let (one, two) = (test("one", &["/it", "one"]), test("two", &["/it", "two", "--exact"]));
+        assert!(one.is_like(&two));
+        assert!(!one.is_like(&test("two", &["/other", "two"])));
+        assert!(!one.is_like(&Suite { is_test: false, ..two.clone() }));
+        assert!(!one.is_like(&Suite { user: Some("nobody".to_owned()), ..two.clone() }));
+        assert!(!one.is_like(&Suite { setup: vec!["true".to_owned()], ..two.clone() }));
+        assert!(!one.is_like(&Suite { root: Some("root.tar".into()), ..two.clone() }));
+        let env = [("A".to_owned(), "1".to_owned())].into();
+        assert!(!one.is_like(&Suite { env, ..two }));
+    }
 }

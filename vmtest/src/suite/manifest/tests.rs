@@ -309,10 +309,7 @@ fn the_tests_of_cargo_are_no_suite_yet() {
     "object = 'a'\nready = { programs = 1 }",
     "`ready`: an `object` is not a program: the lab loads it"
 )]
-#[case(
-    "object = 'a'\nworkload = 'b'",
-    "`workload`: without `attach = true`, no workload triggers the `object`"
-)]
+#[case("object = 'a'\nworkload = 'b'", "`workload`: the lab only loads an `object`")]
 #[case("object = 'a'\ninsns = { max = 0 }", "`insns.max`: expected 1 or more")]
 #[case(
     "object = 'a'\ninsns = { growth = '25' }",

@@ -24,6 +24,14 @@ pub(super) fn of_conductor(output: &JobOutput, observed: &Observed) -> Option<Ve
         Exit::Code(0) if observed.done && observed.started && observed.tracer.is_none() => {
             infra("how the tracer ended was not reported".to_owned())
         }
+        Exit::Code(0)
+            if observed.done
+                && observed.ready_after_ms.is_some()
+                && observed.workload.is_none()
+                && observed.not_started.is_none() =>
+        {
+            infra("how the workload ended was not reported".to_owned())
+        }
         Exit::Code(0) if observed.done && output.dropped == 0 => None,
         Exit::Code(0) if output.dropped > 0 => {
             let dropped = output.dropped;
@@ -90,12 +98,25 @@ pub(super) fn of_tracer(suite: &Suite, observed: &Observed, output: &JobOutput) 
         && workload.end != Some(End::Code(0))
     {
         let text = last_lines(workload.output.as_bytes()).replace("stderr", "output");
-        let Some(end) = workload.end else {
-            let message = format!("the workload did not end within {seconds} s{text}");
-            return Some(Verdict::because(Outcome::Timeout, Reason::DeadlineExceeded, message));
+        let (outcome, reason, message) = match workload.end {
+            None => (
+                Outcome::Timeout,
+                Reason::DeadlineExceeded,
+                format!("the workload did not end within {seconds} s{text}"),
+            ),
+            Some(end) => (
+                Outcome::Infra,
+                Reason::WorkloadFailed,
+                format!("the workload failed: {}{text}", described(end)),
+            ),
         };
-        let message = format!("the workload failed: {}{text}", described(end));
-        return Some(Verdict::because(Outcome::Infra, Reason::WorkloadFailed, message));
+        // A workload that talks to its tracer fails because the tracer is gone.
+        let expected = [Some(0), suite.exit];
+        if cause == Cause::Itself && !expected.contains(&Some(Observed::status(end))) {
+            let died = format!("{subject} ended while the workload ran: {}", described(end));
+            return because(Outcome::Fail, Reason::TracerDied, format!("{died}; {message}"));
+        }
+        return Some(Verdict::because(outcome, reason, message));
     }
     match cause {
         Cause::Deadline => {

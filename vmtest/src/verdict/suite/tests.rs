@@ -111,6 +111,20 @@ fn judge_with(
     Some(Reason::SetupFailed),
     "the tracer could not be started: x: gone"
 )]
+#[case::no_workload(
+    course(vec![
+        ready(),
+        SuiteReport::NotStarted { part: Part::Workload, why: "y: gone".to_owned() },
+        ended(End::Signal(2), Cause::Stopped),
+    ]),
+    Some(Reason::WorkloadFailed),
+    "the workload could not be started: y: gone"
+)]
+#[case::the_workloads_end_was_hidden(
+    course(vec![ready(), ended(End::Signal(2), Cause::Stopped)]),
+    Some(Reason::ConnectionLost),
+    "how the workload ended was not reported"
+)]
 #[case::never_ready(
     course(vec![ended(End::Signal(9), Cause::NeverReady)]),
     Some(Reason::NotReady),
@@ -125,6 +139,16 @@ fn judge_with(
     course(vec![ready(), worked(Some(OK)), ended(OK, Cause::Itself)]),
     Some(Reason::TracerDied),
     "while the workload ran"
+)]
+#[case::a_crash_over_the_workload_that_it_makes_fail(
+    course(vec![ready(), worked(Some(End::Code(3))), ended(End::Signal(11), Cause::Itself)]),
+    Some(Reason::TracerDied),
+    "SIGSEGV killed it; the workload failed: exit code 3"
+)]
+#[case::workload_failed_and_the_tracer_ended_well(
+    course(vec![ready(), worked(Some(End::Code(3))), ended(OK, Cause::Itself)]),
+    Some(Reason::WorkloadFailed),
+    "exit code 3"
 )]
 #[case::workload_failed_over_the_tracers_end(
     course(vec![ready(), worked(Some(End::Code(3))), ended(End::Code(4), Cause::Stopped)]),
@@ -277,7 +301,7 @@ fn without_a_record_of_its_object_a_cell_tells_why(#[case] record: &str, #[case]
     let text = "[[suite]]\nname = \"opens\"\nobject = \"opens.bpf.o\"\n";
     let suite =
         Project::parse(std::path::Path::new("kernlab.toml"), text).unwrap().suites.remove(0);
-    let reports = course(vec![ready(), ended(OK, Cause::Itself)]);
+    let reports = course(vec![ended(OK, Cause::Itself)]);
     let judged = judge(&suite, &reports, output(Exit::Code(0), record, ""), QUIET);
     assert_eq!(judged.verdict.reason, Some(Reason::ConnectionLost));
     assert!(judged.verdict.message.starts_with(message), "{}", judged.verdict.message);

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use kernlab_cli::{Selected, TestOptions};
-use kernlab_core::cell::BtfMode;
+use kernlab_core::cell::{BackendKind, BtfMode};
 use kernlab_kernels::{Kernels, chain};
 use kernlab_vmtest::{
     report::TracerReport,
@@ -36,6 +36,8 @@ use crate::{
 struct CellName {
     kernel: String,
     btf: BtfMode,
+    /// The loader of an object.
+    backend: Option<BackendKind>,
     suite: String,
 }
 
@@ -49,7 +51,7 @@ pub(super) fn run(kernels: &Kernels, arguments: &Arguments) -> Result<ExitCode, 
         }
         false => given.to_owned(),
     };
-    let CellName { kernel, btf, suite } = parse(&id).map_err(Failure::usage)?;
+    let CellName { kernel, btf, backend, suite } = parse(&id).map_err(Failure::usage)?;
     let here = std::env::current_dir()?;
     let project = test::read(arguments.config.as_deref(), &here)?;
     let is_test = |name: &str| suite.strip_prefix(name).is_some_and(|rest| rest.starts_with('/'));
@@ -90,6 +92,7 @@ pub(super) fn run(kernels: &Kernels, arguments: &Arguments) -> Result<ExitCode, 
     let visit = Visit {
         kernel: &entry,
         btf,
+        backend,
         suite,
         at: &at,
         platform: &platform,
@@ -121,8 +124,9 @@ fn parse(id: &str) -> Result<CellName, String> {
     let has_slashes = id.split('/').nth(2) == Some(SUITE);
     let parts: Vec<_> = id.splitn(if has_slashes { 4 } else { 6 }, '/').collect();
     match parts[..] {
-        [kernel, btf, SUITE | "libbpf" | "aya", suite] => Ok(CellName {
+        [kernel, btf, loader @ (SUITE | "libbpf" | "aya"), suite] => Ok(CellName {
             kernel: kernel.to_owned(),
+            backend: loader.parse().ok(),
             btf: btf.parse().map_err(|error| format!("{id:?} is not a cell: {error}"))?,
             suite: suite.to_owned(),
         }),
@@ -172,9 +176,12 @@ mod tests {
         let expected = CellName {
             kernel: "debian-6.1".to_owned(),
             btf: BtfMode::Masked,
+            backend: None,
             suite: "opens.2".to_owned(),
         };
         assert_eq!(parse("debian-6.1/masked/suite/opens.2"), Ok(expected));
+        let loaded = parse("debian-6.1/masked/aya/probe").unwrap();
+        assert_eq!(loaded.backend, Some(BackendKind::Aya));
     }
 
     #[rstest]

@@ -233,7 +233,7 @@ fn check_that_keys_fit(subject: &Subject, table: &Table<'_>) -> Result<(), Docum
         ["golden", "events", "order", "normalise", "replace", "lost", "assert", "exit"];
     const PROCESS: [&str; 4] = ["ready", "stop", "user", "env"];
     match subject {
-        Subject::Object(object) => {
+        Subject::Object(_) => {
             for key in OUTPUT {
                 table.refuse(
                     key,
@@ -243,12 +243,11 @@ fn check_that_keys_fit(subject: &Subject, table: &Table<'_>) -> Result<(), Docum
             for key in PROCESS {
                 table.refuse(key, "an `object` is not a program: the lab loads it")?;
             }
-            if !object.attach {
-                table.refuse(
-                    "workload",
-                    "without `attach = true`, no workload triggers the `object`",
-                )?;
-            }
+            table.refuse(
+                "workload",
+                "the lab only loads an `object`, and attaches it if `attach` says so: a loader of yours \
+                 (`run`) keeps it attached while a workload runs",
+            )?;
         }
         Subject::Run(_) | Subject::Bpftrace(_) => {
             for key in ["attach", "insns"] {
