@@ -23,7 +23,7 @@ use crate::{
 pub(super) const TRACER: Definition = Definition {
     name: "socket_write",
     scenarios: &[
-        ("tcp4", "TCP over IPv4, by every system call that writes"),
+        ("tcp4", "TCP over IPv4, by write(2), writev(2), sendto(2) and sendmsg(2)"),
         ("tcp6", "TCP over IPv6"),
         ("tcp6_mapped", "sockets of IPv6 that talk IPv4"),
         ("mptcp", "Multipath TCP, whose number 8 bits don't hold"),
