@@ -113,7 +113,7 @@ fn decided(
 
 /// Whether to do without KVM after it failed to run a guest. The decision for KVM is forgotten, so that the
 /// next process tries it anew; not if the user wishes for KVM.
-pub(crate) fn doubt(store: &Store, accelerator: Accelerator) -> bool {
+pub(crate) fn forget_kvm(store: &Store, accelerator: Accelerator) -> bool {
     let wish = env::var_os(ACCEL_VARIABLE).unwrap_or_default();
     let is_doubted =
         accelerator == Accelerator::Kvm && matches!(wished(&wish.to_string_lossy()), Ok(None));

@@ -67,7 +67,7 @@ impl Checkpoints {
             Err(error) if error.is_about_starting() => error,
             started => return started,
         };
-        if !accel::doubt(&self.store, bootable.machine.accelerator) {
+        if !accel::forget_kvm(&self.store, bootable.machine.accelerator) {
             return Err(error);
         }
         let (name, why) = (&bootable.name, chain(&error));

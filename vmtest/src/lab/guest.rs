@@ -224,12 +224,12 @@ impl Guest<Ready> {
 
     /// Runs a program. A failing program is no error; after an error the guest is gone.
     pub fn run(&mut self, job: &Job) -> Result<JobOutput, LabError> {
-        self.run_heard(job, &mut |_, _| {})
+        self.run_streaming(job, &mut |_, _| {})
     }
 
     /// Runs a program, and passes its output on when it arrives. What a guest wrote before it was
     /// lost is thus known.
-    pub fn run_heard(
+    pub fn run_streaming(
         &mut self,
         job: &Job,
         heard: &mut dyn FnMut(Stream, &[u8]),

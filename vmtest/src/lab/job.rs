@@ -25,7 +25,7 @@ pub struct Job {
     pub(super) timeout: Duration,
     pub(super) grace: Duration,
     pub(super) limits: Limits,
-    pub(super) is_heard_only: bool,
+    pub(super) is_only_streamed: bool,
 }
 
 impl Job {
@@ -40,15 +40,15 @@ impl Job {
             timeout: Duration::from_secs(10),
             grace: ANSWER,
             limits: Limits { stdout: 256 << 10, stderr: 256 << 10, result: 4 << 20 },
-            is_heard_only: false,
+            is_only_streamed: false,
         }
     }
 
     /// Gives the program's output only to who hears it when it arrives, and keeps no other copy: it may
     /// be as large as memory.
     #[must_use]
-    pub fn heard_only(self) -> Self {
-        Job { is_heard_only: true, ..self }
+    pub fn only_streamed(self) -> Self {
+        Job { is_only_streamed: true, ..self }
     }
 
     /// Takes an argument away.
@@ -147,7 +147,7 @@ pub(super) struct Collected {
 impl Collected {
     pub(super) fn new(job: &Job) -> Self {
         let (stdout, stderr, result) = Default::default();
-        let is_kept = !job.is_heard_only;
+        let is_kept = !job.is_only_streamed;
         Collected { arrived: 0, room: job.limits, is_kept, stdout, stderr, result }
     }
 
@@ -208,7 +208,7 @@ mod tests {
         assert!(!collected.add(Stream::Stderr, b"x"));
         assert!(!collected.add(Stream::KernelLog, b""));
         assert_eq!(collected.stdout, b"four");
-        let mut passed_on = Collected::new(&Job::new(["x"]).limits(limits).heard_only());
+        let mut passed_on = Collected::new(&Job::new(["x"]).limits(limits).only_streamed());
         assert!(passed_on.add(Stream::Stdout, b"four"));
         assert!(!passed_on.add(Stream::Stdout, b"!"));
         assert_eq!(passed_on.stdout, b"");
@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn only_what_is_sent_earns_time() {
         let limits = Limits { stdout: u64::MAX, stderr: 0, result: 0 };
-        let mut collected = Collected::new(&Job::new(["x"]).limits(limits).heard_only());
+        let mut collected = Collected::new(&Job::new(["x"]).limits(limits).only_streamed());
         assert!(collected.add(Stream::Stdout, b""));
         assert_eq!(collected.earned(), Duration::ZERO);
         assert!(collected.add(Stream::Stdout, &vec![0; 8 << 10]));

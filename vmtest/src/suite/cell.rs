@@ -20,7 +20,7 @@ use kernlab_kernels::{Kernels, Observer, Unpacked, chain};
 use kernlab_splat::AllowList;
 
 use super::{
-    gathered::{Gathered, Heardings, Judged},
+    gathered::{CollectedOutput, Gathered, Judged},
     job,
     manifest::Suite,
     packed::Packed,
@@ -152,7 +152,7 @@ fn attempt(
     let mut planned =
         plan(cell, setting, observer).map_err(|error| infra(error.reason(), &error))?;
     planned.bootable.console_file = Some(evidence.console_file());
-    let mut collected = Heardings::default();
+    let mut collected = CollectedOutput::default();
     clock.lap("prepare");
     let started = start(cell, setting, &planned, observer);
     clock.lap("guest");
@@ -313,7 +313,7 @@ fn conductor(cell: &SuiteCell<'_>, timeout: Duration) -> Job {
         stderr: OUTPUT,
         result: OUTPUT,
     });
-    let job = job.heard_only();
+    let job = job.only_streamed();
     hidden(cell).into_iter().fold(job, Job::hide)
 }
 

@@ -28,7 +28,7 @@ use crate::{
 pub(super) struct Gathered {
     pub(super) suite: Suite,
     pub(super) trace: Trace,
-    pub(super) collected: Heardings,
+    pub(super) collected: CollectedOutput,
     pub(super) golden: Option<String>,
     pub(super) dossier: Option<Dossier>,
     pub(super) whole: Option<Arc<Whole>>,
@@ -53,7 +53,7 @@ pub(super) struct Judged {
 impl Gathered {
     /// How many bytes the guest has sent.
     pub(super) fn size(&self) -> usize {
-        let Heardings { stdout, stderr, reports } = &self.collected;
+        let CollectedOutput { stdout, stderr, reports } = &self.collected;
         stdout.len() + stderr.len() + reports.len()
     }
 
@@ -97,13 +97,13 @@ impl Gathered {
 
 /// What arrived, also from a guest that was lost.
 #[derive(Debug, Default)]
-pub(super) struct Heardings {
+pub(super) struct CollectedOutput {
     stdout: Vec<u8>,
     stderr: Vec<u8>,
     reports: Vec<u8>,
 }
 
-impl Heardings {
+impl CollectedOutput {
     pub(super) fn add(&mut self, stream: Stream, bytes: &[u8]) {
         match stream {
             Stream::Stdout => self.stdout.extend_from_slice(bytes),

@@ -46,7 +46,7 @@ impl Start {
     pub(super) fn run(self, heard: Heard<'_>) -> Result<(Guest<Ready>, JobOutput), LabError> {
         match self {
             Start::Ready(mut guest, job) => {
-                let output = guest.run_heard(&job, heard)?;
+                let output = guest.run_streaming(&job, heard)?;
                 Ok((guest, output))
             }
             Start::Paused(guest, job) => guest.proceed_heard("", &job, heard),

@@ -2,7 +2,7 @@
 //! passes an input that was left out.
 
 mod keys;
-mod output;
+pub(crate) mod output;
 mod parts;
 mod test;
 

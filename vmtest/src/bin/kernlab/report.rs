@@ -4,9 +4,7 @@ mod diff;
 mod merge;
 
 use std::{
-    env,
-    fs::File,
-    io::Write as _,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -22,10 +20,11 @@ use kernlab_vmtest::{
     run::dir::RunDir,
 };
 
-use crate::failure::{self, Failure};
+use crate::{
+    ci::output::summarise,
+    failure::{self, Failure},
+};
 
-/// The environment variable with the path of the job summary on GitHub.
-const SUMMARY_VARIABLE: &str = "GITHUB_STEP_SUMMARY";
 /// Columns of the table where the output is no terminal.
 const WIDTH: usize = 100;
 
@@ -90,14 +89,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
 /// Writes to a file or to standard output. Without a file, a summary is appended to the job summary
 /// that GitHub names, if it names one.
 fn deliver(output: Option<&Path>, is_summary: bool, text: &str) -> Result<(), Failure> {
-    let summary = env::var_os(SUMMARY_VARIABLE).filter(|path| is_summary && !path.is_empty());
-    let file = match (output, summary) {
-        (Some(path), _) => File::create(path),
-        (None, Some(path)) => File::options().create(true).append(true).open(PathBuf::from(path)),
-        (None, None) => return failure::print(text),
-    };
-    file.and_then(|mut file| file.write_all(text.as_bytes()))
-        .map_err(|error| Failure::from(error).of("failed to write the report: "))
+    if let Some(path) = output {
+        return fs::write(path, text)
+            .map_err(|error| Failure::from(error).of("failed to write the report: "));
+    }
+    match is_summary && summarise(text)? {
+        true => Ok(()),
+        false => failure::print(text),
+    }
 }
 
 /// The selected report, and its directory.

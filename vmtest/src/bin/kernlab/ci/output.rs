@@ -26,9 +26,9 @@ pub(super) fn hand_over(values: &[(&str, String)]) -> Result<(), Failure> {
     }
 }
 
-/// Appends to the job's summary, where there is one.
-pub(super) fn summarise(text: &str) -> Result<(), Failure> {
-    append(SUMMARY_VARIABLE, text).map(drop)
+/// Appends to the job's summary, and tells whether there is one.
+pub(crate) fn summarise(text: &str) -> Result<bool, Failure> {
+    append(SUMMARY_VARIABLE, text)
 }
 
 /// Tells something that is worth a line where GitHub shows them.
