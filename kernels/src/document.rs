@@ -47,10 +47,12 @@ impl fmt::Display for Position {
 }
 
 impl Document {
+    /// A document whose text is at hand; messages name the path.
     pub fn new(path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
         Document { path: path.into(), text: text.into() }
     }
 
+    /// Reads a file.
     pub fn read(path: &Path) -> Result<Self, DocumentError> {
         match fs::read_to_string(path) {
             Ok(text) => Ok(Document::new(path, text)),
@@ -68,6 +70,7 @@ impl Document {
         }
     }
 
+    /// The document's TOML as a value; an error names path, line and column.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, DocumentError> {
         toml::from_str(&self.text).map_err(|error| {
             let message = error.message().trim_end().replace('\n', ": ");
@@ -75,6 +78,7 @@ impl Document {
         })
     }
 
+    /// An error at these bytes of the text.
     pub fn invalid(&self, span: Range<usize>, message: impl Into<String>) -> DocumentError {
         DocumentError::Invalid { position: self.position(span.start), message: message.into() }
     }

@@ -194,10 +194,12 @@ impl Lock {
         self.kernels.insert(kernel.id.clone(), kernel);
     }
 
+    /// Adds or replaces lock entries.
     pub fn extend(&mut self, kernels: impl IntoIterator<Item = LockedKernel>) {
         kernels.into_iter().for_each(|kernel| self.insert(kernel));
     }
 
+    /// Makes the changes of an update: entries that are replaced, and those that are removed.
     pub fn apply(&mut self, changes: Vec<Change>) {
         for Change { id, new, .. } in changes {
             match new {

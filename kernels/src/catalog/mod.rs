@@ -178,6 +178,7 @@ impl Kernels {
         &self.catalog.matrix
     }
 
+    /// Where downloaded and unpacked kernels are kept.
     pub fn store(&self) -> &Store {
         &self.catalog.store
     }

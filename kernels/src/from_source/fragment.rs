@@ -85,6 +85,7 @@ pub enum OptionState {
 }
 
 impl Requirement {
+    /// Whether a kernel with this configuration meets it.
     pub fn state_in(&self, config: &Config) -> OptionState {
         let before =
             |since: &Release| config.release.as_ref().is_some_and(|release| release < since);
@@ -120,6 +121,7 @@ impl Requirement {
     }
 }
 
+/// What the lab needs of a kernel's configuration: kernels/kconfig/lab.config.
 pub fn requirements() -> &'static [Requirement] {
     static REQUIREMENTS: LazyLock<Vec<Requirement>> = LazyLock::new(|| match parse(LAB) {
         Ok(requirements) => requirements,
