@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The sort of trouble, as in `cargo xtask splat --json`; `docs/splat.md` explains each.
+/// The sort of trouble, as in `kernlab splat --json`; `docs/splat.md` explains each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {

@@ -251,7 +251,7 @@ fn trace(
     let tally = session.finish(&mut keep)?;
     let ground_truth = workload.ground_truth().map_err(&workload_failed)?;
     let still_loaded = others.remaining().context("listing programs").map_err(&tracer_died)?;
-    let pinned = bpf::pinned().context("listing what is pinned").map_err(&tracer_died)?;
+    let pinned = bpf::pinned(bpf::PINS).context("listing what is pinned").map_err(&tracer_died)?;
     if !pinned.is_empty() {
         let pinned =
             anyhow!("maps or programs stay pinned in {}: {}", bpf::PINS, pinned.join(", "));

@@ -62,10 +62,10 @@ impl Loaded {
 /// Where the guest's agent mounts the file system of pinned maps and programs.
 pub(crate) const PINS: &str = "/sys/fs/bpf";
 
-/// The names of what is pinned, but for the iterators that the kernel itself brings: kernel/bpf/preload.
-pub(crate) fn pinned() -> io::Result<Vec<String>> {
+/// The names of what is pinned in a directory, but for the iterators that the kernel itself brings: kernel/bpf/preload.
+pub(crate) fn pinned(dir: &str) -> io::Result<Vec<String>> {
     const OF_KERNEL: [&str; 2] = ["maps.debug", "progs.debug"];
-    let entries = match fs::read_dir(PINS) {
+    let entries = match fs::read_dir(dir) {
         // The kernel was built without it.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         other => other?,
@@ -96,6 +96,18 @@ mod tests {
         let loaded = |ids: &[u32]| Loaded(ids.iter().copied().collect());
         let Loaded(ours) = loaded(&[1, 2, 5]).without(&loaded(&[1, 3]));
         assert_eq!(ours, BTreeSet::from([2, 5]));
+    }
+
+    #[test]
+    fn what_is_pinned_is_told_but_for_what_the_kernel_brings() {
+        let dir = tempfile::tempdir().unwrap();
+        let in_it = || pinned(dir.path().to_str().unwrap()).unwrap();
+        fs::write(dir.path().join("maps.debug"), "").unwrap();
+        assert!(in_it().is_empty());
+        fs::write(dir.path().join("totals"), "").unwrap();
+        assert_eq!(in_it(), ["totals"]);
+        drop(fs::remove_dir_all(dir.path()));
+        assert!(in_it().is_empty());
     }
 
     #[test]

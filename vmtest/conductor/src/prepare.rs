@@ -28,11 +28,13 @@ pub(crate) fn prepare(job: &SuiteJob, deadline: Instant) -> Result<(), String> {
     for dir in ["/tmp", &job.directory] {
         fs::create_dir_all(dir).map_err(|error| format!("make the directory {dir}: {error}"))?;
     }
-    let set = |(name, value): &(String, String)| {
+    let set = |name: &str, value: &str| {
         let set = fs::write(sysctl_file(name), value);
         set.map_err(|error| (error.kind(), format!("set {name} to {value}: {error}")))
     };
-    job.sysctl.iter().try_for_each(set).map_err(|(_, why)| why)?;
+    for (name, value) in &job.sysctl {
+        set(name, value).map_err(|(_, why)| why)?;
+    }
     if let Some(version) = job.cgroup {
         control_groups(version)
             .map_err(|error| format!("mount control groups (version {version}): {error}"))?;
@@ -42,10 +44,11 @@ pub(crate) fn prepare(job: &SuiteJob, deadline: Instant) -> Result<(), String> {
             .map_err(|error| format!("make a network namespace: {error}"))?;
         loopback_up().map_err(|error| format!("bring up lo: {error}"))?;
         show_interfaces().map_err(|error| format!("show the interfaces in /sys: {error}"))?;
-        // A namespace begins with values of its own, but for those that all share: these only the first one
-        // shows, or lets be changed.
-        for parameter in &job.sysctl {
-            match set(parameter) {
+        // A new namespace has default values. Parameters that all namespaces share are missing in it, or can't
+        // be written there.
+        let of_network = job.sysctl.iter().filter(|(name, _)| name.starts_with("net"));
+        for (name, value) in of_network {
+            match set(name, value) {
                 Err((io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied, _)) | Ok(()) => {}
                 Err((_, why)) => return Err(why),
             }

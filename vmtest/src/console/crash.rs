@@ -30,7 +30,7 @@ impl ConsoleLog {
 /// A kernel's report of its own crash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Crash {
-    /// What happened and where, as `cargo xtask splat` names it.
+    /// What happened and where, as `kernlab splat` names it.
     pub title: String,
     /// The line where the report begins, and the lines after it.
     pub excerpt: String,

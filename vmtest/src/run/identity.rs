@@ -95,6 +95,26 @@ mod tests {
     }
 
     #[test]
+    fn the_programs_of_each_architecture_count() {
+        let kernels = Kernels::open().unwrap();
+        let entry = |id: &str| kernels.entry(id).unwrap().clone();
+        let entries = [entry("debian-6.1"), entry("debian-6.1-arm64")];
+        let guest = tempfile::tempdir().unwrap();
+        let agent = |place: &str, text: &str| {
+            let dir = guest.path().join(place);
+            std::fs::create_dir_all(&dir).unwrap();
+            std::fs::write(dir.join("kernlab-agent"), text).unwrap();
+            of_run(&kernels, &entries, guest.path(), "").unwrap()
+        };
+        let alone = agent("", "own");
+        let both = agent("aarch64", "one");
+        assert_eq!(difference(&alone, &both), None);
+        let other = agent("aarch64", "another");
+        let told = difference(&both, &other).unwrap();
+        assert!(told.starts_with("guest programs of aarch64: "), "{told}");
+    }
+
+    #[test]
     fn what_differs_is_named() {
         let one = identity("program=1 tracer=a lock-of-x=1");
         assert_eq!(difference(&one, &identity("program=1 tracer=a lock-of-y=2")), None);

@@ -293,9 +293,9 @@ pub fn run(
             .collect(),
         cells,
     };
-    let written = planned
-        .map_err(|source| at("record the state of the kernels", source))
-        .and_then(|()| Outcomes::write(&report, &dir))
+    let planned = planned.map_err(|source| at("record the state of the kernels", source));
+    let written = Outcomes::write(&report, &dir)
+        .and(planned)
         .and_then(|()| dir.make_latest().map_err(|source| at("point `latest` to the run", source)));
     Outcomes { report, dir }.if_written(written)
 }

@@ -148,7 +148,8 @@ pub(super) fn without_cells(
         .filter(|suite| entries.iter().all(|entry| modes(suite, entry, asked).next().is_none()));
     let told = idle.map(|suite| {
         let modes = suite.btf.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        format!("{}: it was not run: no kernel of this run has the BTF mode {modes}", suite.name)
+        let name = &suite.name;
+        format!("{name}: it was not run: no kernel of this run has one of its BTF modes ({modes})")
     });
     Ok(told.collect())
 }
@@ -207,7 +208,8 @@ mod tests {
         let project = Project::parse(Path::new("kernlab.toml"), text).unwrap();
         let entry = Kernels::open().unwrap().entry("debian-6.1").unwrap().clone();
         let told = without_cells(&project.suites, &[0, 1], &[entry], &TestOptions::default());
-        let expected = "old: it was not run: no kernel of this run has the BTF mode absent";
+        let expected =
+            "old: it was not run: no kernel of this run has one of its BTF modes (absent)";
         assert_eq!(told.unwrap(), [expected]);
     }
 }

@@ -123,11 +123,23 @@ impl Suite {
 
     /// The suite without what only says where this machine has its files.
     pub(crate) fn portable(&self) -> Suite {
+        /// Beside `CARGO_*`, what cargo tells a test of where things are.
+        const OF_CARGO: [&str; 2] = ["OUT_DIR", "LD_LIBRARY_PATH"];
         let mut suite = Suite { directory: None, data: Arc::default(), ..self.clone() };
-        if let (true, Subject::Run(Command::Argv(argv))) = (suite.is_test, &mut suite.subject) {
-            // Where cargo has built its program, and what it tells it of the project.
-            argv.drain(..argv.len().min(1));
-            suite.env.clear();
+        let name_alone = |path: &mut PathBuf| *path = path.file_name().unwrap_or_default().into();
+        if let Subject::Run(Command::Argv(argv)) = &mut suite.subject
+            && let Some(program) = argv.first_mut()
+        {
+            let mut path = PathBuf::from(&*program);
+            name_alone(&mut path);
+            *program = path.to_string_lossy().into_owned();
+        }
+        suite.files.iter_mut().for_each(|file| name_alone(&mut file.host));
+        suite.root.iter_mut().for_each(name_alone);
+        if suite.is_test {
+            suite.env.retain(|name, _| {
+                !name.starts_with("CARGO_") && !OF_CARGO.contains(&name.as_str())
+            });
         }
         suite
     }
@@ -296,5 +308,16 @@ mod tests {
         assert!(!one.is_like(&Suite { root: Some("root.tar".into()), ..two.clone() }));
         let env = [("A".to_owned(), "1".to_owned())].into();
         assert!(!one.is_like(&Suite { env, ..two }));
+    }
+
+    #[test]
+    fn where_things_are_is_no_part_of_a_suite() {
+        let env = |name: &str| [(name.to_owned(), "/here".to_owned())].into();
+        let here = Suite { env: env("CARGO_MANIFEST_DIR"), ..test("it", &["/here/it", "a"]) };
+        let there = Suite { directory: Some("/there".into()), ..test("it", &["/there/it", "a"]) };
+        assert_eq!(here.portable(), there.portable());
+        let other = Suite { env: env("LEVEL"), ..there.clone() };
+        assert_ne!(other.portable(), there.portable());
+        assert_ne!(test("it", &["/here/it", "b"]).portable(), there.portable());
     }
 }

@@ -110,10 +110,10 @@ pub(super) fn of_tracer(suite: &Suite, observed: &Observed, output: &JobOutput) 
                 format!("the workload failed: {}{text}", described(end)),
             ),
         };
-        // A workload that talks to its tracer fails because the tracer is gone.
-        let expected = [Some(0), suite.exit];
-        if cause == Cause::Itself && !expected.contains(&Some(Observed::status(end))) {
-            let died = format!("{subject} ended while the workload ran: {}", described(end));
+        // A workload that talks to its tracer fails because the tracer has crashed. One that only exits may do
+        // so because the workload has failed.
+        if cause == Cause::Itself && matches!(end, End::Signal(_)) {
+            let died = format!("{subject} crashed: {}", described(end));
             return because(Outcome::Fail, Reason::TracerDied, format!("{died}; {message}"));
         }
         return Some(Verdict::because(outcome, reason, message));

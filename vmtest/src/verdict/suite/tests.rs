@@ -145,8 +145,8 @@ fn judge_with(
     Some(Reason::TracerDied),
     "SIGSEGV killed it; the workload failed: exit code 3"
 )]
-#[case::workload_failed_and_the_tracer_ended_well(
-    course(vec![ready(), worked(Some(End::Code(3))), ended(OK, Cause::Itself)]),
+#[case::workload_failed_and_then_the_tracer(
+    course(vec![ready(), worked(Some(End::Code(3))), ended(End::Code(1), Cause::Itself)]),
     Some(Reason::WorkloadFailed),
     "exit code 3"
 )]
