@@ -24,14 +24,6 @@ pub(super) fn of_conductor(output: &JobOutput, observed: &Observed) -> Option<Ve
         Exit::Code(0) if observed.done && observed.started && observed.tracer.is_none() => {
             infra("how the tracer ended was not reported".to_owned())
         }
-        Exit::Code(0)
-            if observed.done
-                && observed.ready_after_ms.is_some()
-                && observed.workload.is_none()
-                && observed.not_started.is_none() =>
-        {
-            infra("how the workload ended was not reported".to_owned())
-        }
         Exit::Code(0) if observed.done && output.dropped == 0 => None,
         Exit::Code(0) if output.dropped > 0 => {
             let dropped = output.dropped;
@@ -66,7 +58,12 @@ pub(super) fn of_start(suite: &Suite, observed: &Observed) -> Option<Verdict> {
             let message = format!("the workload could not be started: {why}");
             Some(Verdict::because(Outcome::Infra, Reason::WorkloadFailed, message))
         }
-        None => None,
+        None => {
+            let began = suite.workload.is_some() && observed.ready_after_ms.is_some();
+            let message = "how the workload ended was not reported";
+            (began && observed.workload.is_none())
+                .then(|| Verdict::because(Outcome::Infra, Reason::ConnectionLost, message))
+        }
     }
 }
 

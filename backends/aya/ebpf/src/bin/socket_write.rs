@@ -112,43 +112,38 @@ fn leave(context: &impl EbpfContext, ret: i64) -> Option<()> {
         (*event).ret = ret;
         (*event).fd = fd;
         (*event).reserved = 0;
-        write_five_tuple(thread.config, sock, event)?;
+        write_five_tuple(thread.config, sock, event);
         emit(context, event);
     }
     Some(())
 }
 
-/// Writes family, protocol, addresses and ports.
+/// Writes family, protocol, addresses and ports: 0 for what can't be read.
 ///
 /// # Safety
 ///
 /// `event` is valid for writes.
 #[inline(always)]
-unsafe fn write_five_tuple(
-    config: &ProgramConfig,
-    sock: u64,
-    event: *mut SocketWriteEvent,
-) -> Option<()> {
+unsafe fn write_five_tuple(config: &ProgramConfig, sock: u64, event: *mut SocketWriteEvent) {
     let memory = KernelMemory::new(config);
     let layout = &config.layout;
-    let family = memory.read_field(sock, layout.sock_common_skc_family)?;
-    let protocol = memory.read_field::<u16>(sock, layout.sock_sk_protocol)?;
-    let address = |inet: u32, inet6: u32| -> Option<[u32; ADDRESS_WORDS]> {
+    let number = |field: u32| memory.read_field::<u16>(sock, field).unwrap_or_default();
+    let family = number(layout.sock_common_skc_family);
+    let address = |inet: u32, inet6: u32| -> [u32; ADDRESS_WORDS] {
         match family {
-            AF_INET6 => memory.read_field(sock, inet6),
-            _ => Some([memory.read_field(sock, inet)?, 0, 0, 0]),
+            AF_INET6 => memory.read_field(sock, inet6).unwrap_or_default(),
+            _ => [memory.read_field(sock, inet).unwrap_or_default(), 0, 0, 0],
         }
     };
     // SAFETY: valid by this function's contract.
     unsafe {
         (*event).family = family;
-        (*event).protocol = protocol & config.protocol_mask as u16;
+        (*event).protocol = number(layout.sock_sk_protocol) & config.protocol_mask as u16;
         (*event).local_address =
-            address(layout.sock_common_skc_rcv_saddr, layout.sock_common_skc_v6_rcv_saddr)?;
+            address(layout.sock_common_skc_rcv_saddr, layout.sock_common_skc_v6_rcv_saddr);
         (*event).remote_address =
-            address(layout.sock_common_skc_daddr, layout.sock_common_skc_v6_daddr)?;
-        (*event).local_port = memory.read_field(sock, layout.sock_common_skc_num)?;
-        (*event).remote_port = memory.read_field(sock, layout.sock_common_skc_dport)?;
+            address(layout.sock_common_skc_daddr, layout.sock_common_skc_v6_daddr);
+        (*event).local_port = number(layout.sock_common_skc_num);
+        (*event).remote_port = number(layout.sock_common_skc_dport);
     }
-    Some(())
 }
