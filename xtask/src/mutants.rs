@@ -8,6 +8,7 @@ mod report;
 mod rule;
 mod rust_programs;
 mod source;
+mod variant;
 
 use std::{
     fs,
@@ -24,8 +25,9 @@ use kernlab_cli::{Exit, Partition};
 use self::{
     crates::Tree,
     explained::{Explanations, FILE},
-    programs::{Kernel, ProgramMutant, Programs},
+    programs::{ProgramMutant, Programs},
     report::{Part, Report},
+    variant::Kernel,
 };
 use crate::{
     build::{self, GuestPrograms},

@@ -117,6 +117,24 @@ mod tests {
         }
     }
 
+    /// What became of an object whose programs are loaded together as this says.
+    fn record(programs: Vec<ProgramRecord>, together: Step) -> ObjectRecord {
+        ObjectRecord {
+            backend: BackendKind::Libbpf,
+            release: "6.1.0".to_owned(),
+            error: None,
+            programs,
+            maps: Vec::new(),
+            unrelocated: false,
+            together: Some(together),
+        }
+    }
+
+    fn subject(attach: bool, max_instructions: Option<u64>) -> ObjectSubject {
+        let path = "probe.bpf.o".into();
+        ObjectSubject { path, attach, max_instructions, max_growth_percent: None }
+    }
+
     fn refused() -> ProgramRecord {
         let error = StepError {
             call: Call::ProgramLoad,
@@ -129,22 +147,9 @@ mod tests {
 
     #[test]
     fn programs_that_are_not_loaded_together_are_not_loaded() {
-        let object = ObjectSubject {
-            path: "probe.bpf.o".into(),
-            attach: true,
-            max_instructions: None,
-            max_growth_percent: None,
-        };
+        let object = subject(true, None);
         let error = StepError { call: Call::Loader, errno: None, message: "no room".to_owned() };
-        let record = ObjectRecord {
-            backend: BackendKind::Libbpf,
-            release: "6.1.0".to_owned(),
-            error: None,
-            programs: vec![program("a", Step::Done, 10)],
-            maps: Vec::new(),
-            unrelocated: false,
-            together: Some(Step::Failed(error)),
-        };
+        let record = record(vec![program("a", Step::Done, 10)], Step::Failed(error));
         let (verdict, _) = judge(&object, &record);
         assert_eq!(verdict.reason, Some(Reason::LoadFailed), "{}", verdict.message);
         assert!(verdict.message.contains("no room"), "{}", verdict.message);
@@ -172,21 +177,8 @@ mod tests {
         #[case] reason: Option<Reason>,
         #[case] message: &str,
     ) {
-        let object = ObjectSubject {
-            path: "probe.bpf.o".into(),
-            attach: true,
-            max_instructions: max,
-            max_growth_percent: None,
-        };
-        let record = ObjectRecord {
-            backend: BackendKind::Libbpf,
-            release: "6.1.0".to_owned(),
-            error: None,
-            programs,
-            maps: Vec::new(),
-            unrelocated: false,
-            together: Some(Step::Done),
-        };
+        let object = subject(true, max);
+        let record = record(programs, Step::Done);
         let (verdict, remarks) = judge(&object, &record);
         assert_eq!((verdict.reason, verdict.message.as_str()), (reason, message));
         assert!(remarks.is_empty(), "{remarks:?}");
@@ -222,21 +214,8 @@ mod tests {
         #[case] reason: Option<Reason>,
         #[case] expected: &[&str],
     ) {
-        let object = ObjectSubject {
-            path: "probe.bpf.o".into(),
-            attach,
-            max_instructions: Some(10),
-            max_growth_percent: None,
-        };
-        let record = ObjectRecord {
-            backend: BackendKind::Libbpf,
-            release: "6.1.0".to_owned(),
-            error: None,
-            programs,
-            maps: Vec::new(),
-            unrelocated: false,
-            together: Some(Step::Done),
-        };
+        let object = subject(attach, Some(10));
+        let record = record(programs, Step::Done);
         let (verdict, remarks) = judge(&object, &record);
         assert_eq!(verdict.reason, reason, "{}", verdict.message);
         assert_eq!(remarks, expected);

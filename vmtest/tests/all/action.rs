@@ -284,37 +284,38 @@ fn parts_make_one_report_and_a_lost_one_is_missed() {
     assert!(summary.contains("no shard has a report of this cell"), "{summary}");
 }
 
-#[test]
-fn parts_of_different_tracers_are_not_merged() {
-    let mut job = Job::new();
-    let suites = SUITES.replace("run = \"true\"", "run = \"true\"\nfiles = [\"tracer\"]");
-    fs::write(job.path("project/kernlab.toml"), suites).unwrap();
-    for (part, build) in [("1/2", "echo old > tracer"), ("2/2", "echo new > tracer")] {
-        let (_, outputs, _) = job.run(&[("build", build), ("shard", part)]);
-        let parts = job.path("project/parts");
-        fs::create_dir_all(&parts).unwrap();
-        fs::rename(&outputs["report"], parts.join(part.replace('/', "-of-"))).unwrap();
-    }
-    let (failed, ..) = job.run(&[("build", "true"), ("merge", "parts")]);
-    let said = fs::read_to_string(job.path("said")).unwrap();
-    assert!(failed && said.contains("they differ in tracers: "), "{said}");
+fn suites_with_a_file() -> String {
+    SUITES.replace("run = \"true\"", "run = \"true\"\nfiles = [\"tracer\"]")
 }
 
-#[test]
-fn parts_of_different_suites_are_not_merged() {
+/// Two parts, with each one's suites and build command.
+#[rstest::rstest]
+#[case::tracers(
+    [suites_with_a_file(), suites_with_a_file()],
+    ["echo old > tracer", "echo new > tracer"],
+    "they differ in tracers: "
+)]
+#[case::suites(
+    [SUITES.to_owned(), SUITES.replace("\"true\"", "\"true \"")],
+    ["true", "true"],
+    "they differ in suites: "
+)]
+fn parts_that_differ_are_not_merged(
+    #[case] projects: [String; 2],
+    #[case] builds: [&str; 2],
+    #[case] expected: &str,
+) {
     let mut job = Job::new();
-    for (part, suites) in
-        [("1/2", SUITES.to_owned()), ("2/2", SUITES.replace("\"true\"", "\"true \""))]
-    {
+    let parts = job.path("project/parts");
+    fs::create_dir_all(&parts).unwrap();
+    for (part, (suites, build)) in ["1/2", "2/2"].into_iter().zip(projects.iter().zip(builds)) {
         fs::write(job.path("project/kernlab.toml"), suites).unwrap();
-        let (_, outputs, _) = job.run(&[("build", "true"), ("shard", part)]);
-        let parts = job.path("project/parts");
-        fs::create_dir_all(&parts).unwrap();
+        let (_, outputs, _) = job.run(&[("build", build), ("shard", part)]);
         fs::rename(&outputs["report"], parts.join(part.replace('/', "-of-"))).unwrap();
     }
     let (failed, ..) = job.run(&[("build", "true"), ("merge", "parts")]);
     let said = fs::read_to_string(job.path("said")).unwrap();
-    assert!(failed && said.contains("they differ in suites: "), "{said}");
+    assert!(failed && said.contains(expected), "{said}");
 }
 
 /// The log shows what a tracer wrote, and GitHub looks for its commands in it.
