@@ -206,6 +206,14 @@ fn the_course_decides(
     assert!(verdict.message.contains(message), "{}", verdict.message);
 }
 
+#[test]
+fn output_that_was_dropped_is_lost() {
+    let output = JobOutput { dropped: 5, ..output(Exit::Code(0), EVENT, "") };
+    let SuiteJudgement { verdict, .. } = judge(&suite(), &well(), output, QUIET);
+    assert_eq!(verdict.reason, Some(Reason::EventsLost), "{}", verdict.message);
+    assert!(verdict.message.starts_with("5 bytes of output"), "{}", verdict.message);
+}
+
 #[rstest]
 #[case::as_the_snapshot(EVENT, "", None, true)]
 #[case::few_are_lost(EVENT, "lost 1\n", None, true)]
