@@ -1,8 +1,11 @@
 //! Removes files that nobody has used for long.
 
 use std::{
-    fs, io,
-    path::Path,
+    cmp::Reverse,
+    fs::{self, Metadata},
+    io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
@@ -20,21 +23,57 @@ pub(crate) fn remove(
     kept_for: Duration,
     now: SystemTime,
 ) -> io::Result<()> {
+    for (path, metadata) in made(dir, part)? {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let is_unfinished = name.is_some_and(|name| part.makes_unfinished(name));
+        let kept_for = if is_unfinished { kept_for.min(WRITTEN_WITHIN) } else { kept_for };
+        if age(&metadata, now).is_some_and(|age| age > kept_for) {
+            // Another process may be cleaning up as well.
+            let _ = fs::remove_file(path);
+        }
+    }
+    Ok(())
+}
+
+/// Removes the least recently used of the files that the lab made in the directory of this part, until
+/// the rest takes no more than `room` bytes. What was used within `kept_for` may be in use, and stays.
+pub(crate) fn make_room(
+    dir: &Path,
+    part: Part,
+    room: u64,
+    kept_for: Duration,
+    now: SystemTime,
+) -> io::Result<()> {
+    let mut files = made(dir, part)?;
+    files.sort_by_cached_key(|(_, metadata)| Reverse(metadata.modified().ok()));
+    let mut taken = 0;
+    for (path, metadata) in files {
+        taken += metadata.blocks() * 512;
+        if taken > room && age(&metadata, now).is_some_and(|age| age > kept_for) {
+            let _ = fs::remove_file(path);
+        }
+    }
+    Ok(())
+}
+
+/// The files that the lab made in the directory of this part.
+fn made(dir: &Path, part: Part) -> io::Result<Vec<(PathBuf, Metadata)>> {
+    let mut files = Vec::new();
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         if !entry.file_name().to_str().is_some_and(|name| part.makes(name)) {
             continue;
         }
-        let is_unfinished = entry.file_name().to_str().is_some_and(|it| part.makes_unfinished(it));
-        let kept_for = if is_unfinished { kept_for.min(WRITTEN_WITHIN) } else { kept_for };
-        let age = entry.metadata().and_then(|file| file.modified()).ok();
-        let age = age.and_then(|modified| now.duration_since(modified).ok());
-        if age.is_some_and(|age| age > kept_for) {
-            // Another process may be cleaning up as well.
-            let _ = fs::remove_file(entry.path());
-        }
+        // Another process may have removed it.
+        let Ok(metadata) = entry.metadata() else { continue };
+        files.push((entry.path(), metadata));
     }
-    Ok(())
+    Ok(files)
+}
+
+/// The time since a file was last used.
+fn age(metadata: &Metadata, now: SystemTime) -> Option<Duration> {
+    now.duration_since(metadata.modified().ok()?).ok()
 }
 
 /// Notes that a file is used now, unless that was noted less than `resolution` ago.
@@ -87,6 +126,27 @@ mod tests {
         let mut left: Vec<_> = left.collect();
         left.sort();
         assert_eq!(left, ["20260102T030406", "photos", "results"]);
+    }
+
+    #[test]
+    fn the_least_recently_used_files_make_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
+        let minutes = |count: u64| Duration::from_secs(60 * count);
+        let name = |unused: u64| format!("{unused:064x}.tar");
+        for unused in [1, 20, 30, 40] {
+            let path = dir.path().join(name(unused));
+            fs::write(&path, [1; 4096]).unwrap();
+            File::options().append(true).open(path).unwrap().set_modified(now - minutes(unused)).unwrap();
+        }
+        let left = |room, kept_for| {
+            make_room(dir.path(), Part::Archives, room, kept_for, now).unwrap();
+            [1, 20, 30, 40].map(|unused| dir.path().join(name(unused)).exists())
+        };
+        assert_eq!(left(4 * 4096, minutes(0)), [true, true, true, true]);
+        assert_eq!(left(2 * 4096, minutes(35)), [true, true, true, false]);
+        assert_eq!(left(2 * 4096, minutes(10)), [true, true, false, false]);
+        assert_eq!(left(0, minutes(10)), [true, false, false, false]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use kernlab_cli::Exit;
+use nix::sys::statvfs::statvfs;
 
 use crate::{
     build::{self, BPF_PACKAGE, GUEST_VARIABLE},
@@ -33,6 +34,9 @@ const BPF_TARGET: &str = "bpfel-unknown-none";
 const ADVISORIES_DEADLINE: Duration = Duration::from_secs(120);
 /// The outermost deadline of a stage; the commands that it runs have shorter ones.
 const STAGE_DEADLINE: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// With less free disk space, in bytes, a build may have failed for the lack of it.
+const SCARCE: u64 = 2 << 30;
 
 /// Check formatting, lints, tests and a small matrix of kernels.
 #[derive(clap::Args, Debug)]
@@ -71,6 +75,9 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
         };
         summary.push(format!("FAILED   {seconds:>8} {}", stage.name));
         eprintln!("error: {error:#}");
+        if let Some(hint) = disk_hint() {
+            eprintln!("{hint}");
+        }
         exit = Exit::Failure;
         if !args.keep_going {
             break;
@@ -101,6 +108,17 @@ impl Stage {
         println!("==> {}: {command}", self.name);
         command.run(STAGE_DEADLINE)
     }
+}
+
+/// That the disk is nearly full, which a linker tells as "Bus error".
+fn disk_hint() -> Option<String> {
+    let root = workspace::root();
+    let disk = statvfs(&root).ok()?;
+    let free = disk.blocks_available() * disk.fragment_size();
+    (free < SCARCE).then(|| {
+        let (free, place) = (free >> 20, root.display());
+        format!("hint: only {free} MiB are free in {place}, which may be the reason")
+    })
 }
 
 /// All stages, cheapest first.

@@ -18,6 +18,9 @@ use crate::unused;
 /// An archive that was unused for this long is removed.
 const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// The size limit for all archives, in bytes on disk. There is one for each build of a program.
+const ROOM: u64 = 4 << 30;
+
 /// How precisely the time of the last use is recorded. An archive whose time is set is read again to
 /// learn that its content is the same.
 const USE_RESOLUTION: Duration = Duration::from_secs(60 * 60);
@@ -107,7 +110,10 @@ impl Payload {
             fs::remove_file(&path).map_err(failed(&path))?;
         }
         fs::create_dir_all(&dir).map_err(failed(&dir))?;
-        unused::remove(&dir, Part::Archives, KEPT_FOR, SystemTime::now()).map_err(failed(&dir))?;
+        let now = SystemTime::now();
+        unused::remove(&dir, Part::Archives, KEPT_FOR, now)
+            .and_then(|()| unused::make_room(&dir, Part::Archives, ROOM, 2 * USE_RESOLUTION, now))
+            .map_err(failed(&dir))?;
         let file = tempfile::NamedTempFile::new_in(&dir).map_err(failed(&dir))?;
         self.write(&file)?;
         file.persist(&path).map_err(|error| failed(&path)(error.error))?;
