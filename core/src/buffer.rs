@@ -3,9 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    burst::Burst,
     facts::{KernelFacts, ProbeResult},
-    live::Live,
     outcome::Reason,
     scenario::Scenario,
     unsupported::Unsupported,
@@ -25,7 +23,7 @@ impl BufferKind {
     /// What a scenario uses on a kernel: the ring buffer where there is one, unless the scenario is about one
     /// of the two.
     pub(crate) fn of(scenario: &Scenario, facts: &KernelFacts) -> Result<Self, Unsupported> {
-        match (about(scenario), facts.ring_buffer) {
+        match (scenario.buffer(), facts.ring_buffer) {
             (None | Some(BufferKind::Ring), ProbeResult::Yes) => Ok(BufferKind::Ring),
             (None | Some(BufferKind::Perf), _) => Ok(BufferKind::Perf),
             (Some(BufferKind::Ring), ProbeResult::No) => Err(Unsupported::new(
@@ -46,15 +44,4 @@ impl BufferKind {
             BufferKind::Perf => "perf",
         }
     }
-}
-
-/// The scenario that is about perf buffers beside the bursts: each processor has one.
-const MOVED_PERF: &str = "sys_write/moved_perf";
-
-/// The buffer that a scenario is about.
-fn about(scenario: &Scenario) -> Option<BufferKind> {
-    let of_burst = Burst::of(scenario).and_then(|burst| burst.buffer);
-    let of_live = || Live::of(scenario).map(|live| live.buffer);
-    let of_moved = || (scenario.to_string() == MOVED_PERF).then_some(BufferKind::Perf);
-    of_burst.or_else(of_live).or_else(of_moved)
 }

@@ -11,16 +11,12 @@ use crate::{
     ground_truth::GroundTruth,
     losses::Losses,
     normalise::normalise,
-    scenario::Scenario,
 };
 
 /// More than a tracer may have room for: threads that write as fast as they can, or more at a time than a
 /// map of its state has entries. Or a call whose end goes unseen.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Burst {
-    /// The scenario's tracer, and its name.
-    tracer: &'static str,
-    name: &'static str,
     /// The buffer that it is about.
     pub buffer: Option<BufferKind>,
     /// When the tracer empties the buffer.
@@ -62,71 +58,69 @@ pub enum Drain {
 /// `BPF_RINGBUF_HDR_SZ`, include/uapi/linux/bpf.h.
 const RING_RECORD: u64 = size_of::<SysWriteEvent>() as u64 + 8;
 
-/// An event takes 64 bytes in the ring buffer and 72 in a perf buffer. So the 2000 events of a round
-/// fit into the perf buffer of one CPU, and those of all rounds go beyond the end of it, even on two; the
-/// 5000 of a round fit into the ring, and those of all go beyond its end.
-/// 20000 fit into neither the ring nor the perf buffers of a few CPUs. The ring loses as many on every kernel:
-/// those that find no room in [`RING_BYTES`], of which one byte always stays free.
-///
-/// Maps of state are filled to their last entry, and one more. In the last ones a return probe has no instance
-/// left, and misses the end of one call.
-static BURSTS: [Burst; 17] = [
-    Burst::new("burst_ring", BufferKind::Ring, Drain::AsTheyCome, 5000, 4),
-    Burst::new("burst_perf", BufferKind::Perf, Drain::AsTheyCome, 2000, 4),
-    Burst::new("overflow_ring", BufferKind::Ring, Drain::AtTheEnd, 5000, 1),
-    Burst::new("overflow_perf", BufferKind::Perf, Drain::AtTheEnd, 5000, 1),
-    Burst::full("sys_write", "full_pending", MAX_PENDING, Losses { pending: 1, ..Losses::NONE }),
-    Burst::full("socket_write", "full_pending", MAX_PENDING, Losses { pending: 1, ..Losses::NONE }),
-    Burst::full("opensnoop", "full_pending", MAX_PENDING, Losses { pending: 1, ..Losses::NONE }),
-    Burst::full("user_args", "full_pending", MAX_PENDING, Losses { pending: 1, ..Losses::NONE }),
-    Burst::full("filetop", "full_pending", MAX_PENDING, Losses { pending: 1, ..Losses::NONE }),
-    Burst::full("filelife", "full_pending", MAX_PENDING, Losses { pending: 1, ..Losses::NONE }),
-    Burst::full("filetop", "full_totals", MAX_TOTALS, Losses { totals: 1, ..Losses::NONE }),
-    Burst::full("filelife", "full_births", MAX_BIRTHS, Losses { births: 1, ..Losses::NONE }),
-    Burst::unseen("sys_write"),
-    Burst::unseen("socket_write"),
-    Burst::unseen("opensnoop"),
-    Burst::unseen("filetop"),
-    Burst::unseen("filelife"),
-];
+/// Threads that write as fast as they can.
+const WRITERS: u64 = 4;
 
 impl Burst {
-    const fn new(
-        name: &'static str,
+    /// Through the ring buffer: the events of a round fit into it, and those of all rounds go beyond its end.
+    pub(crate) const RING: Burst =
+        Burst::of_writes(BufferKind::Ring, Drain::AsTheyCome, Lost::None, 5000, 4);
+
+    /// Through perf buffers: the events of a round fit into the buffer of one processor, and those of all rounds
+    /// go beyond its end, even if they are those of two.
+    pub(crate) const PERF: Burst =
+        Burst::of_writes(BufferKind::Perf, Drain::AsTheyCome, Lost::None, 2000, 4);
+
+    /// More than fit into the ring buffer. It loses as many on every kernel: those that find no room in
+    /// [`RING_BYTES`], of which one byte always stays free.
+    pub(crate) const OVERFLOW_RING: Burst = {
+        let lost = WRITERS * 5000 - (RING_BYTES as u64 - 1) / RING_RECORD;
+        Burst::of_writes(BufferKind::Ring, Drain::AtTheEnd, Lost::InBuffer(lost), 5000, 1)
+    };
+
+    /// More than fit into the perf buffers of a few processors.
+    pub(crate) const OVERFLOW_PERF: Burst =
+        Burst::of_writes(BufferKind::Perf, Drain::AtTheEnd, Lost::Some, 5000, 1);
+
+    /// One more call at a time than the map of calls under way has entries.
+    pub(crate) const FULL_PENDING: Burst =
+        Burst::full(MAX_PENDING, Losses { pending: 1, ..Losses::NONE });
+
+    /// One more file than the map of what is read and written has entries.
+    pub(crate) const FULL_TOTALS: Burst =
+        Burst::full(MAX_TOTALS, Losses { totals: 1, ..Losses::NONE });
+
+    /// One more file that lives than the map of births has entries.
+    pub(crate) const FULL_BIRTHS: Burst =
+        Burst::full(MAX_BIRTHS, Losses { births: 1, ..Losses::NONE });
+
+    /// One call whose end goes unseen: a return probe has no instance left.
+    pub(crate) const UNSEEN_END: Burst = Burst::full(0, Losses { unseen: 1, ..Losses::NONE });
+
+    const fn of_writes(
         buffer: BufferKind,
         drain: Drain,
+        lost: Lost,
         calls: u64,
         rounds: u64,
     ) -> Self {
-        let writers = 4;
-        let lost = match (drain, buffer) {
-            (Drain::AsTheyCome, _) => Lost::None,
-            (Drain::AtTheEnd, BufferKind::Perf) => Lost::Some,
-            (Drain::AtTheEnd, BufferKind::Ring) => {
-                Lost::InBuffer(writers * calls - (RING_BYTES as u64 - 1) / RING_RECORD)
-            }
-        };
-        let (tracer, buffer) = ("sys_write", Some(buffer));
-        Burst { tracer, name, buffer, drain, writers, calls, rounds, lost }
+        Burst { buffer: Some(buffer), drain, writers: WRITERS, calls, rounds, lost }
     }
 
     /// One more at a time than fit into a map.
-    const fn full(tracer: &'static str, name: &'static str, entries: u32, losses: Losses) -> Self {
+    const fn full(entries: u32, losses: Losses) -> Self {
         let (drain, lost) = (Drain::AsTheyCome, Lost::Counted(losses));
-        let writers = entries as u64 + 1;
-        Burst { tracer, name, buffer: None, drain, writers, calls: 1, rounds: 1, lost }
+        Burst { buffer: None, drain, writers: entries as u64 + 1, calls: 1, rounds: 1, lost }
     }
 
-    /// One call whose end goes unseen.
-    const fn unseen(tracer: &'static str) -> Self {
-        Burst::full(tracer, "unseen_end", 0, Losses { unseen: 1, ..Losses::NONE })
+    /// Does it fill the map of calls under way?
+    pub(crate) fn fills_pending(&self) -> bool {
+        matches!(self.lost, Lost::Counted(losses) if losses.pending > 0)
     }
 
-    /// What a scenario is, if it is a burst.
-    pub fn of(scenario: &Scenario) -> Option<&'static Burst> {
-        let named =
-            |burst: &&Burst| (burst.tracer, burst.name) == (scenario.tracer.name(), scenario.name);
-        BURSTS.iter().find(named)
+    /// Does the end of a call go unseen?
+    pub(crate) fn has_unseen_end(&self) -> bool {
+        matches!(self.lost, Lost::Counted(losses) if losses.unseen > 0)
     }
 
     /// What must come of the burst, as text.
@@ -248,7 +242,10 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::names::NameClass;
+    use crate::{names::NameClass, scenario::Scenario};
+
+    /// Bytes that an event of `sys_write` takes in a perf buffer: header, size and padding beside it.
+    const PERF_RECORD: u64 = 72;
 
     fn did(tid: u32, action: Action) -> Event {
         Event { pid: 1, tid, comm: "writer".to_owned(), action }
@@ -267,18 +264,14 @@ mod tests {
     }
 
     #[test]
-    fn every_burst_is_a_scenario() {
-        let scenarios = Scenario::ALL.iter().filter_map(Burst::of);
-        assert_eq!(scenarios.count(), BURSTS.len());
-    }
-
-    #[test]
     fn a_full_map_is_named_as_its_scenario() {
-        let ground_truth = GroundTruth::default();
-        let full = |burst: &'static Burst| Some((burst, burst.name.strip_prefix("full_")?));
-        assert_eq!(BURSTS.iter().filter_map(full).count(), 8);
-        for (burst, map) in BURSTS.iter().filter_map(full) {
-            let expected = burst.expected(&ground_truth);
+        let full = |scenario: &'static Scenario| {
+            Some((scenario.burst()?, scenario.name.strip_prefix("full_")?))
+        };
+        let full: Vec<_> = Scenario::ALL.iter().filter_map(full).collect();
+        assert_eq!(full.len(), 8);
+        for (burst, map) in full {
+            let expected = burst.expected(&GroundTruth::default());
             assert_eq!(expected, balance(0, &format!("1 found no room in the map `{map}`")));
         }
     }
@@ -286,14 +279,12 @@ mod tests {
     #[test]
     fn a_round_fits_into_a_buffer_and_all_of_them_do_not() {
         let of_perf = u64::from(kernlab_abi::PERF_PAGES) * 4096;
-        for Burst { buffer, drain, writers, calls, rounds, .. } in &BURSTS {
-            let (bytes, event, shares) = match (buffer, drain) {
-                (Some(BufferKind::Ring), Drain::AsTheyCome) => {
-                    (u64::from(RING_BYTES), RING_RECORD, 1)
-                }
+        for Burst { buffer, drain, writers, calls, rounds, .. } in [Burst::RING, Burst::PERF] {
+            assert_eq!(drain, Drain::AsTheyCome);
+            let (bytes, event, shares) = match buffer.unwrap() {
+                BufferKind::Ring => (u64::from(RING_BYTES), RING_RECORD, 1),
                 // Its events may be those of two processors, with a buffer each.
-                (Some(BufferKind::Perf), Drain::AsTheyCome) => (of_perf, 72, 2),
-                _ => continue,
+                BufferKind::Perf => (of_perf, PERF_RECORD, 2),
             };
             assert_eq!(calls % rounds, 0);
             assert!(writers * calls / rounds * event < bytes);
@@ -321,7 +312,7 @@ mod tests {
                 ..GroundTruth::default()
             };
             let events: Vec<_> = (1..=captured).map(|tid| write(tid, 5)).collect();
-            let burst = Burst::full("sys_write", "full_pending", 2, pending(1));
+            let burst = Burst::full(2, pending(1));
             let observed = burst.observed(&events, &ground_truth, lost, losses, BufferKind::Ring);
             (observed, burst.expected(&ground_truth))
         };
@@ -365,12 +356,12 @@ mod tests {
             ..GroundTruth::default()
         };
         let events = [writes_of(2, 10, 1, 10), writes_of(3, of_second, 1, of_second)];
-        assert_eq!(in_ring(&BURSTS[0], &events, &ground_truth, lost), expected);
+        assert_eq!(in_ring(&Burst::RING, &events, &ground_truth, lost), expected);
         // How many an overflow of perf buffers loses is left to chance.
-        let overflow = in_ring(&BURSTS[3], &events, &ground_truth, lost);
+        let overflow = in_ring(&Burst::OVERFLOW_PERF, &events, &ground_truth, lost);
         assert_eq!(overflow, if lost == 7 { SOME } else { expected });
         assert_eq!(
-            (BURSTS[0].expected(&ground_truth), BURSTS[3].expected(&ground_truth)),
+            (Burst::RING.expected(&ground_truth), Burst::OVERFLOW_PERF.expected(&ground_truth)),
             (ALL.into(), SOME.into())
         );
     }
@@ -384,8 +375,12 @@ mod tests {
             GroundTruth { events: vec![writes_of(2, 20_000, 1, 20_000)], ..GroundTruth::default() };
         let captured = 20_000 - lost;
         let events = [writes_of(2, captured, 1, captured)];
-        let observed = in_ring(&BURSTS[2], &events, &ground_truth, lost);
-        assert_eq!(observed == BURSTS[2].expected(&ground_truth), expected, "{observed}");
+        let observed = in_ring(&Burst::OVERFLOW_RING, &events, &ground_truth, lost);
+        assert_eq!(
+            observed == Burst::OVERFLOW_RING.expected(&ground_truth),
+            expected,
+            "{observed}"
+        );
     }
 
     #[test]
@@ -394,7 +389,8 @@ mod tests {
             GroundTruth { events: vec![writes_of(2, 10, 1, 10)], ..GroundTruth::default() };
         let losses = Losses { pending: 7, ..Losses::NONE };
         let events = [writes_of(2, 3, 1, 3)];
-        let text = BURSTS[2].observed(&events, &ground_truth, 7, losses, BufferKind::Ring);
+        let text =
+            Burst::OVERFLOW_RING.observed(&events, &ground_truth, 7, losses, BufferKind::Ring);
         assert_eq!(text, "captured + lost = 10\nlost: 7 found no room in the map `pending`\n");
     }
 
@@ -403,7 +399,7 @@ mod tests {
         let ground_truth =
             GroundTruth { events: vec![writes_of(2, 10, 1, 10)], ..GroundTruth::default() };
         let events = [writes_of(2, u64::MAX, 1, 10), writes_of(2, u64::MAX, 1, 10)];
-        let text = in_ring(&BURSTS[0], &events, &ground_truth, u64::MAX);
+        let text = in_ring(&Burst::RING, &events, &ground_truth, u64::MAX);
         assert!(text.starts_with("captured 18446744073709551615 + lost"), "{text}");
     }
 
@@ -421,7 +417,7 @@ mod tests {
         let mut ground_truth =
             GroundTruth { events: vec![writes_of(2, 10, 1, 10)], ..GroundTruth::default() };
         ground_truth.names.add(NameClass::Task, 2, "a").unwrap();
-        let text = in_ring(&BURSTS[0], &[stray], &ground_truth, 0);
+        let text = in_ring(&Burst::RING, &[stray], &ground_truth, 0);
         assert!(text.ends_with(&format!("never done:\npid=1 {shown}\n")), "{text}");
     }
 }

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use kernlab_abi::ProgramConfig;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use self::definition::{Decoded, Definition, Wants};
+use self::definition::{Decoded, Definition, Wants, Workload};
 pub use self::user_args::{EIGHT_INTS, MIXED_TYPES, STATIC_WORKLOAD, TEN_INTS};
 use crate::{
     arch::Arch,
@@ -29,7 +29,7 @@ use crate::{
     discovery::SEARCHED_FIELDS,
     event::Event,
     facts::KernelFacts,
-    scenario::Scenario,
+    scenario::{Kind, Scenario},
     unsupported::Unsupported,
 };
 pub use crate::{
@@ -133,14 +133,15 @@ const SCENARIOS: usize = {
 
 /// The scenarios of all tracers, in the order of the table.
 const fn scenarios() -> [Scenario; SCENARIOS] {
-    let mut all = [const { Scenario { tracer: Tracer::at(0), name: "", about: "" } }; SCENARIOS];
+    let none = Scenario { tracer: Tracer::at(0), name: "", about: "", kind: Kind::Listed };
+    let mut all = [none; SCENARIOS];
     let (mut count, mut position) = (0, 0);
     while position < TABLE.len() {
-        let names = TABLE[position].scenarios;
+        let workloads = TABLE[position].scenarios;
         let mut index = 0;
-        while index < names.len() {
-            let (name, about) = names[index];
-            all[count] = Scenario { tracer: Tracer::at(position), name, about };
+        while index < workloads.len() {
+            let Workload { name, about, kind } = workloads[index];
+            all[count] = Scenario { tracer: Tracer::at(position), name, about, kind };
             count += 1;
             index += 1;
         }

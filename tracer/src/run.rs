@@ -10,12 +10,12 @@ use std::{
 use anyhow::{Context as _, Result, anyhow};
 use kernlab_core::{
     backend::{self, Backend, BackendError},
-    burst::{Burst, Drain, condense},
+    burst::{Drain, condense},
     decoder::Decoder,
     discovery::Discovered,
     event::Event,
     facts::KernelFacts,
-    live::Live,
+    live,
     outcome::Reason,
     plan::{ProbePlan, Unsupported, plan_with_search},
     record::{Decision, Leftover, Observation, Record},
@@ -186,11 +186,11 @@ fn trace(
     stages.end("attach");
     let mut workload = workload.release().map_err(&workload_failed)?;
 
-    let burst = Burst::of(scenario);
+    let burst = scenario.burst();
     let mut records: Vec<Vec<u8>> = Vec::new();
-    if Live::of(scenario).is_some() {
-        for call in 1..=Live::CALLS {
-            let woken = events::wake(session.wait_on(), Live::BOUND).map_err(&tracer_died)?;
+    if scenario.is_live() {
+        for call in 1..=live::CALLS {
+            let woken = events::wake(session.wait_on(), live::BOUND).map_err(&tracer_died)?;
             if !woken {
                 // A workload that has stopped early has failed, and says why.
                 match workload.is_done().map_err(&workload_failed)? {
@@ -199,7 +199,7 @@ fn trace(
                 }
                 let late = anyhow!(
                     "nothing woke the tracer in {} seconds to read the event of call {call}",
-                    Live::BOUND.as_secs()
+                    live::BOUND.as_secs()
                 );
                 return Err(because(Reason::EventsLate)(late));
             }

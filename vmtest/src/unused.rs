@@ -137,7 +137,12 @@ mod tests {
         for unused in [1, 20, 30, 40] {
             let path = dir.path().join(name(unused));
             fs::write(&path, [1; 4096]).unwrap();
-            File::options().append(true).open(path).unwrap().set_modified(now - minutes(unused)).unwrap();
+            File::options()
+                .append(true)
+                .open(path)
+                .unwrap()
+                .set_modified(now - minutes(unused))
+                .unwrap();
         }
         let left = |room, kept_for| {
             make_room(dir.path(), Part::Archives, room, kept_for, now).unwrap();

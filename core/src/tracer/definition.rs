@@ -6,11 +6,12 @@ use crate::{
     arch::{Arch, SystemCall},
     attach::{AttachPoint, tracepoint},
     buffer::BufferKind,
+    burst::Burst,
     decoder::{DecodeError, Decoder},
     event::{Action, Event, escape},
     facts::{Dependency, KernelFacts},
     outcome::Reason,
-    scenario::Scenario,
+    scenario::{Kind, Scenario},
     unsupported::Unsupported,
 };
 
@@ -18,8 +19,8 @@ use crate::{
 pub(super) struct Definition {
     /// The name in ids, file names and BPF objects: `sys_write`.
     pub(super) name: &'static str,
-    /// The workloads that prove it: the name of each, and what it is about.
-    pub(super) scenarios: &'static [(&'static str, &'static str)],
+    /// The workloads that prove it.
+    pub(super) scenarios: &'static [Workload],
     /// What its plans may depend on.
     pub(super) wants: fn() -> Wants,
     /// Where its programs go. What they read at run time goes into the configuration.
@@ -27,6 +28,37 @@ pub(super) struct Definition {
         fn(&Scenario, &KernelFacts, &mut ProgramConfig) -> Result<Vec<AttachPoint>, Unsupported>,
     /// What its programs report.
     pub(super) event: EventType,
+}
+
+/// A workload that proves a tracer: what its [`Scenario`] has beside the tracer.
+pub(super) struct Workload {
+    pub(super) name: &'static str,
+    pub(super) about: &'static str,
+    pub(super) kind: Kind,
+}
+
+/// A workload each of whose events is listed.
+pub(super) const fn listed(name: &'static str, about: &'static str) -> Workload {
+    Workload { name, about, kind: Kind::Listed }
+}
+
+/// The same through one kind of buffer.
+pub(super) const fn through(
+    name: &'static str,
+    buffer: BufferKind,
+    about: &'static str,
+) -> Workload {
+    Workload { name, about, kind: Kind::Through(buffer) }
+}
+
+/// The same, whose every event must wake the buffer's reader.
+pub(super) const fn live(name: &'static str, buffer: BufferKind, about: &'static str) -> Workload {
+    Workload { name, about, kind: Kind::Live(buffer) }
+}
+
+/// A workload whose events are counted.
+pub(super) const fn burst(name: &'static str, burst: Burst, about: &'static str) -> Workload {
+    Workload { name, about, kind: Kind::Burst(burst) }
 }
 
 /// What the plans of a tracer may ask about or attach to.
@@ -186,7 +218,7 @@ pub(super) fn on_system_calls<'a>(
 /// can be processors if that is more (`kretprobe.maxactive`, kernel/kprobes.c). The ends of all others would go
 /// unseen.
 pub(super) fn sees_many_returns(scenario: &Scenario) -> Result<(), Unsupported> {
-    if scenario.name != "full_pending" {
+    if !scenario.burst().is_some_and(Burst::fills_pending) {
         return Ok(());
     }
     Err(Unsupported::new(
@@ -207,7 +239,7 @@ pub(super) fn refuse_unseen_end(scenario: &Scenario) -> Result<(), Unsupported> 
 
 /// Is the scenario about ends that return probes don't see?
 pub(super) fn wants_return_probes(scenario: &Scenario) -> bool {
-    scenario.name == "unseen_end"
+    scenario.burst().is_some_and(Burst::has_unseen_end)
 }
 
 /// On a kernel with this symbol, programs on syscall tracepoints can be preempted

@@ -2,9 +2,12 @@
 
 use kernlab_abi::{EventHeader, FileLifeEvent, ProgramConfig};
 
-use super::definition::{Definition, EventType, LayoutField, RawEvent, Wants, lay_out, names};
+use super::definition::{
+    Definition, EventType, LayoutField, RawEvent, Wants, burst, lay_out, listed, names,
+};
 use crate::{
     attach::{AttachPoint, kprobe, kretprobe},
+    burst::Burst,
     decoder::{DecodeError, Decoder},
     event::{Action, escape},
     facts::KernelFacts,
@@ -16,17 +19,22 @@ use crate::{
 pub(super) const TRACER: Definition = Definition {
     name: "filelife",
     scenarios: &[
-        ("create_unlink", "files that are created and unlinked, each with its lifetime"),
-        ("failed_unlink", "unlinks that the kernel refuses: no event, and the file lives on"),
-        ("open_creat", "every way in which open(2) may create a file"),
-        ("mknod", "mknod(2), which creates files and other things"),
-        ("two_at_once", "two threads inside of unlink(2) at the same time, after long lives"),
-        ("full_births", "one more file that lives than there is room for"),
-        (
+        listed("create_unlink", "files that are created and unlinked, each with its lifetime"),
+        listed("failed_unlink", "unlinks that the kernel refuses: no event, and the file lives on"),
+        listed("open_creat", "every way in which open(2) may create a file"),
+        listed("mknod", "mknod(2), which creates files and other things"),
+        listed("two_at_once", "two threads inside of unlink(2) at the same time, after long lives"),
+        burst("full_births", Burst::FULL_BIRTHS, "one more file that lives than there is room for"),
+        burst(
             "full_pending",
+            Burst::FULL_PENDING,
             "one more unlink whose end the kernel doesn't show than there is room for",
         ),
-        ("unseen_end", "an unlink whose end the kernel doesn't show: it is counted as lost"),
+        burst(
+            "unseen_end",
+            Burst::UNSEEN_END,
+            "an unlink whose end the kernel doesn't show: it is counted as lost",
+        ),
     ],
     wants,
     attach,

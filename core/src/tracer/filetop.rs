@@ -3,11 +3,12 @@
 use kernlab_abi::{EventHeader, FileTotals, KIND_MASK, ProgramConfig};
 
 use super::definition::{
-    Definition, EventType, FAULTABLE, LayoutField, RawEvent, Wants, lay_out, names,
+    Definition, EventType, FAULTABLE, LayoutField, RawEvent, Wants, burst, lay_out, listed, names,
     on_system_calls, sees_many_returns, wants_return_probes,
 };
 use crate::{
     attach::{AttachPoint, kprobe, kretprobe},
+    burst::Burst,
     decoder::{DecodeError, Decoder},
     event::{Action, FileKind, escape},
     facts::KernelFacts,
@@ -19,14 +20,25 @@ use crate::{
 pub(super) const TRACER: Definition = Definition {
     name: "filetop",
     scenarios: &[
-        ("mixed_io", "reads and writes of files of all kinds by many threads, counted exactly"),
-        (
+        listed(
+            "mixed_io",
+            "reads and writes of files of all kinds by many threads, counted exactly",
+        ),
+        listed(
             "two_at_once",
             "two threads inside of write(2) at the same time, and counts that are high",
         ),
-        ("full_pending", "one more thread inside of write(2) than there is room for"),
-        ("unseen_end", "a write whose end the kernel doesn't show: it is counted as lost"),
-        ("full_totals", "one more file written to than there is room for"),
+        burst(
+            "full_pending",
+            Burst::FULL_PENDING,
+            "one more thread inside of write(2) than there is room for",
+        ),
+        burst(
+            "unseen_end",
+            Burst::UNSEEN_END,
+            "a write whose end the kernel doesn't show: it is counted as lost",
+        ),
+        burst("full_totals", Burst::FULL_TOTALS, "one more file written to than there is room for"),
     ],
     wants,
     attach,

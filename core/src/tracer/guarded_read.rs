@@ -5,7 +5,7 @@ use kernlab_abi::{
     ReadEvent,
 };
 
-use super::definition::{Definition, EventType, RawEvent, Wants, on_system_calls};
+use super::definition::{Definition, EventType, RawEvent, Wants, listed, on_system_calls};
 use crate::{
     attach::AttachPoint,
     decoder::{DecodeError, Decoder},
@@ -19,11 +19,11 @@ use crate::{
 pub(super) const TRACER: Definition = Definition {
     name: "guarded_read",
     scenarios: &[
-        (
+        listed(
             "hostile_pointers",
             "addresses that no program may read: user space, not canonical, not mapped",
         ),
-        (
+        listed(
             "unguarded",
             "the same read without a guard, at addresses that every kernel refuses itself",
         ),

@@ -4,7 +4,9 @@ use kernlab_abi::{
     EventHeader, InotifyEvent, NAME_IS_QSTR, NAME_IS_STRING, ProgramConfig, RENAME_MASK,
 };
 
-use super::definition::{Definition, EventType, LayoutField, RawEvent, Wants, lay_out, names};
+use super::definition::{
+    Definition, EventType, LayoutField, RawEvent, Wants, lay_out, listed, names,
+};
 use crate::{
     attach::{AttachPoint, kprobe},
     btf::Prototype,
@@ -19,11 +21,11 @@ use crate::{
 pub(super) const TRACER: Definition = Definition {
     name: "inotify",
     scenarios: &[
-        ("rename_same_dir", "a rename within a watched directory"),
-        ("rename_cross_dir", "a rename from one watched directory to another"),
-        ("rename_exchange", "two names that are exchanged (RENAME_EXCHANGE)"),
-        ("long_name", "a name of 255 bytes"),
-        ("unwatched", "renames that nothing watches: no event"),
+        listed("rename_same_dir", "a rename within a watched directory"),
+        listed("rename_cross_dir", "a rename from one watched directory to another"),
+        listed("rename_exchange", "two names that are exchanged (RENAME_EXCHANGE)"),
+        listed("long_name", "a name of 255 bytes"),
+        listed("unwatched", "renames that nothing watches: no event"),
     ],
     wants,
     attach,

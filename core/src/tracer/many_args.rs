@@ -5,7 +5,7 @@ mod function;
 use kernlab_abi::{CallEvent, EventHeader, ProgramConfig};
 
 use self::function::{Class, Function, Parameter};
-use super::definition::{Definition, EventType, RawEvent, Wants};
+use super::definition::{Definition, EventType, RawEvent, Wants, listed};
 use crate::{
     attach::{AttachPoint, kprobe},
     decoder::{DecodeError, Decoder},
@@ -19,10 +19,10 @@ use crate::{
 pub(super) const TRACER: Definition = Definition {
     name: "many_args",
     scenarios: &[
-        ("key_alloc", "8 arguments, on x86-64 two of them on the stack"),
-        ("ip_make_skb", "10 arguments, on x86-64 four of them on the stack"),
-        ("process_vm_rw", "7 arguments, on x86-64 one of them on the stack"),
-        ("get_user_pages", "8 arguments of `__get_user_pages`, where it has so many"),
+        listed("key_alloc", "8 arguments, on x86-64 two of them on the stack"),
+        listed("ip_make_skb", "10 arguments, on x86-64 four of them on the stack"),
+        listed("process_vm_rw", "7 arguments, on x86-64 one of them on the stack"),
+        listed("get_user_pages", "8 arguments of `__get_user_pages`, where it has so many"),
     ],
     wants,
     attach,

@@ -3,12 +3,14 @@
 use kernlab_abi::{EventHeader, OpenEvent, ProgramConfig};
 
 use super::definition::{
-    Definition, EventType, RawEvent, SKIPS, Wants, on_system_calls, probes_functions,
-    sees_many_returns,
+    Definition, EventType, RawEvent, SKIPS, Wants, burst, listed, live, on_system_calls,
+    probes_functions, sees_many_returns,
 };
 use crate::{
     arch::{Arch, SystemCall},
     attach::{AttachPoint, kprobe, kretprobe},
+    buffer::BufferKind,
+    burst::Burst,
     decoder::{DecodeError, Decoder},
     event::{Action, escape},
     facts::KernelFacts,
@@ -20,17 +22,29 @@ use crate::{
 pub(super) const TRACER: Definition = Definition {
     name: "opensnoop",
     scenarios: &[
-        (
+        listed(
             "opened",
             "calls of openat(2) that succeed, with their flags; on arm64 one by a tagged pointer",
         ),
-        ("failed_open", "calls that fail, each with its error"),
-        ("long_name", "names up to the longest that is kept"),
-        ("two_at_once", "two threads inside of openat(2) at the same time"),
-        ("high_fd", "descriptors and flags that 16 bits don't hold"),
-        ("full_pending", "one more thread inside of openat(2) than there is room for"),
-        ("live_ring", "large events that must wake their reader while the workload runs"),
-        ("unseen_end", "a call whose end the kernel doesn't show: it is counted as lost"),
+        listed("failed_open", "calls that fail, each with its error"),
+        listed("long_name", "names up to the longest that is kept"),
+        listed("two_at_once", "two threads inside of openat(2) at the same time"),
+        listed("high_fd", "descriptors and flags that 16 bits don't hold"),
+        burst(
+            "full_pending",
+            Burst::FULL_PENDING,
+            "one more thread inside of openat(2) than there is room for",
+        ),
+        live(
+            "live_ring",
+            BufferKind::Ring,
+            "large events that must wake their reader while the workload runs",
+        ),
+        burst(
+            "unseen_end",
+            Burst::UNSEEN_END,
+            "a call whose end the kernel doesn't show: it is counted as lost",
+        ),
     ],
     wants,
     attach,

@@ -2,7 +2,9 @@
 
 use kernlab_abi::{EventHeader, ProgramConfig, SockAllocEvent};
 
-use super::definition::{Definition, EventType, LayoutField, RawEvent, Wants, lay_out, names};
+use super::definition::{
+    Definition, EventType, LayoutField, RawEvent, Wants, lay_out, listed, names,
+};
 use crate::{
     attach::{AttachPoint, kprobe},
     decoder::{DecodeError, Decoder},
@@ -17,9 +19,9 @@ use crate::{
 pub(super) const TRACER: Definition = Definition {
     name: "sock_alloc",
     scenarios: &[
-        ("families", "sockets of every family and type, by socket(2) and socketpair(2)"),
-        ("rare_families", "families and types with large numbers"),
-        ("accept", "connections that are accepted"),
+        listed("families", "sockets of every family and type, by socket(2) and socketpair(2)"),
+        listed("rare_families", "families and types with large numbers"),
+        listed("accept", "connections that are accepted"),
     ],
     wants,
     attach,

@@ -5,12 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use kernlab_abi::{ADDRESS_WORDS, EventHeader, ProgramConfig, SocketWriteEvent};
 
 use super::definition::{
-    Definition, EventType, LayoutField, RawEvent, SKIPS, Wants, lay_out, names, on_system_calls,
-    probes_functions, refuse_unseen_end, sees_many_returns,
+    Definition, EventType, LayoutField, RawEvent, SKIPS, Wants, burst, lay_out, listed, names,
+    on_system_calls, probes_functions, refuse_unseen_end, sees_many_returns,
 };
 use crate::{
     arch::WRITING_CALLS,
     attach::{AttachPoint, kprobe, kretprobe},
+    burst::Burst,
     decoder::{DecodeError, Decoder},
     event::Action,
     facts::{KernelFacts, SOCKET_FILE_OPS},
@@ -23,23 +24,31 @@ use crate::{
 pub(super) const TRACER: Definition = Definition {
     name: "socket_write",
     scenarios: &[
-        ("tcp4", "TCP over IPv4, by write(2), writev(2), sendto(2) and sendmsg(2)"),
-        ("tcp6", "TCP over IPv6"),
-        ("tcp6_mapped", "sockets of IPv6 that talk IPv4"),
-        ("mptcp", "Multipath TCP, whose number 8 bits don't hold"),
-        ("udp4", "UDP over IPv4, to a peer and to others"),
-        ("udp6", "UDP over IPv6"),
-        ("unix", "sockets of Unix and of netlink, which have no addresses to report"),
-        ("not_a_socket", "writes to everything but sockets: no event"),
-        ("dup_and_passed_fd", "one socket under many descriptors, duplicated and passed on"),
-        ("high_fd", "descriptors in tables that have grown"),
-        ("replaced_fd", "a descriptor that means another socket after the call has begun"),
-        (
+        listed("tcp4", "TCP over IPv4, by write(2), writev(2), sendto(2) and sendmsg(2)"),
+        listed("tcp6", "TCP over IPv6"),
+        listed("tcp6_mapped", "sockets of IPv6 that talk IPv4"),
+        listed("mptcp", "Multipath TCP, whose number 8 bits don't hold"),
+        listed("udp4", "UDP over IPv4, to a peer and to others"),
+        listed("udp6", "UDP over IPv6"),
+        listed("unix", "sockets of Unix and of netlink, which have no addresses to report"),
+        listed("not_a_socket", "writes to everything but sockets: no event"),
+        listed("dup_and_passed_fd", "one socket under many descriptors, duplicated and passed on"),
+        listed("high_fd", "descriptors in tables that have grown"),
+        listed("replaced_fd", "a descriptor that means another socket after the call has begun"),
+        listed(
             "two_at_once",
             "two threads inside of write(2) at the same time, one at a high descriptor",
         ),
-        ("full_pending", "one more thread inside of write(2) than there is room for"),
-        ("unseen_end", "a write whose end the kernel doesn't show: it is counted as lost"),
+        burst(
+            "full_pending",
+            Burst::FULL_PENDING,
+            "one more thread inside of write(2) than there is room for",
+        ),
+        burst(
+            "unseen_end",
+            Burst::UNSEEN_END,
+            "a write whose end the kernel doesn't show: it is counted as lost",
+        ),
     ],
     wants,
     attach,

@@ -5,7 +5,7 @@ use kernlab_abi::{
     EventHeader, ProgramConfig, SyncEvent,
 };
 
-use super::definition::{Definition, EventType, RawEvent, Wants};
+use super::definition::{Definition, EventType, RawEvent, Wants, listed};
 use crate::{
     attach::{AttachPoint, tracepoint},
     decoder::{DecodeError, Decoder},
@@ -18,7 +18,7 @@ use crate::{
 
 pub(super) const TRACER: Definition = Definition {
     name: "syncsnoop",
-    scenarios: &[("every_call", "each call of the sync(2) family once")],
+    scenarios: &[listed("every_call", "each call of the sync(2) family once")],
     wants,
     attach,
     event: EventType::of::<SyncEvent>(),

@@ -3,11 +3,13 @@
 use kernlab_abi::{EventHeader, ProgramConfig, SysWriteEvent};
 
 use super::definition::{
-    Definition, EventType, RawEvent, SKIPS, Wants, on_system_calls, probes_functions,
-    refuse_unseen_end, sees_many_returns,
+    Definition, EventType, RawEvent, SKIPS, Wants, burst, listed, live, on_system_calls,
+    probes_functions, refuse_unseen_end, sees_many_returns, through,
 };
 use crate::{
     attach::{AttachPoint, kprobe, kretprobe},
+    buffer::BufferKind,
+    burst::Burst,
     decoder::{DecodeError, Decoder},
     event::Action,
     facts::KernelFacts,
@@ -18,23 +20,51 @@ use crate::{
 pub(super) const TRACER: Definition = Definition {
     name: "sys_write",
     scenarios: &[
-        ("files_and_pipes", "writes to files and pipes, with their results"),
-        ("failed_write", "writes that fail: no event, and nothing left behind"),
-        ("threads", "threads that are inside of write(2) at the same time"),
-        (
+        listed("files_and_pipes", "writes to files and pipes, with their results"),
+        listed("failed_write", "writes that fail: no event, and nothing left behind"),
+        listed("threads", "threads that are inside of write(2) at the same time"),
+        listed(
             "moved_thread",
             "a thread that goes to another processor between calls, and inside of one",
         ),
-        ("moved_perf", "the same through the perf buffers of those processors"),
-        ("burst_ring", "a burst of writes by many threads, through a ring buffer"),
-        ("burst_perf", "the same through a perf buffer"),
-        ("overflow_ring", "more than a ring buffer holds: every lost event is counted"),
-        ("overflow_perf", "more than a perf buffer holds: every lost event is counted"),
-        ("live_ring", "events that must wake their reader while the workload runs: ring buffer"),
-        ("live_perf", "the same through a perf buffer"),
-        ("killed_inside", "threads that are killed inside of write(2), by an exec"),
-        ("full_pending", "one more thread inside of write(2) than there is room for"),
-        ("unseen_end", "a write whose end the kernel doesn't show: it is counted as lost"),
+        through(
+            "moved_perf",
+            BufferKind::Perf,
+            "the same through the perf buffers of those processors",
+        ),
+        burst(
+            "burst_ring",
+            Burst::RING,
+            "a burst of writes by many threads, through a ring buffer",
+        ),
+        burst("burst_perf", Burst::PERF, "the same through a perf buffer"),
+        burst(
+            "overflow_ring",
+            Burst::OVERFLOW_RING,
+            "more than a ring buffer holds: every lost event is counted",
+        ),
+        burst(
+            "overflow_perf",
+            Burst::OVERFLOW_PERF,
+            "more than a perf buffer holds: every lost event is counted",
+        ),
+        live(
+            "live_ring",
+            BufferKind::Ring,
+            "events that must wake their reader while the workload runs: ring buffer",
+        ),
+        live("live_perf", BufferKind::Perf, "the same through a perf buffer"),
+        listed("killed_inside", "threads that are killed inside of write(2), by an exec"),
+        burst(
+            "full_pending",
+            Burst::FULL_PENDING,
+            "one more thread inside of write(2) than there is room for",
+        ),
+        burst(
+            "unseen_end",
+            Burst::UNSEEN_END,
+            "a write whose end the kernel doesn't show: it is counted as lost",
+        ),
     ],
     wants,
     attach,

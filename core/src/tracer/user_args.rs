@@ -2,9 +2,10 @@
 
 use kernlab_abi::{EventHeader, ProgramConfig, UserCallEvent};
 
-use super::definition::{Definition, EventType, RawEvent, Wants};
+use super::definition::{Definition, EventType, RawEvent, Wants, burst, listed};
 use crate::{
     attach::{AttachPoint, Target, UserFunction},
+    burst::Burst,
     decoder::{DecodeError, Decoder},
     event::Action,
     facts::KernelFacts,
@@ -16,13 +17,23 @@ use crate::{
 pub(super) const TRACER: Definition = Definition {
     name: "user_args",
     scenarios: &[
-        ("eight_ints", "a function in user space with 8 arguments and a result"),
-        ("pie_and_static", "the same in a relocatable program and in one at fixed addresses"),
-        ("ten_ints", "a function with 10 arguments, more than registers hold on any architecture"),
-        ("mixed_types", "10 arguments of every width, with and without a sign, and pointers"),
-        ("two_at_once", "threads inside of the function at the same time, and one that dies there"),
-        ("recursive", "calls of a function inside of calls of the same, by one thread"),
-        ("full_pending", "one more thread inside of the function than there is room for"),
+        listed("eight_ints", "a function in user space with 8 arguments and a result"),
+        listed("pie_and_static", "the same in a relocatable program and in one at fixed addresses"),
+        listed(
+            "ten_ints",
+            "a function with 10 arguments, more than registers hold on any architecture",
+        ),
+        listed("mixed_types", "10 arguments of every width, with and without a sign, and pointers"),
+        listed(
+            "two_at_once",
+            "threads inside of the function at the same time, and one that dies there",
+        ),
+        listed("recursive", "calls of a function inside of calls of the same, by one thread"),
+        burst(
+            "full_pending",
+            Burst::FULL_PENDING,
+            "one more thread inside of the function than there is room for",
+        ),
     ],
     wants: Wants::default,
     attach,

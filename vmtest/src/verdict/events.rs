@@ -4,7 +4,6 @@
 use std::{collections::BTreeMap, io};
 
 use kernlab_core::{
-    burst::Burst,
     losses::Losses,
     normalise::normalise,
     outcome::{Outcome, Reason, Verdict},
@@ -90,7 +89,7 @@ pub(super) fn judge(scenario: &Scenario, record: &Record, golden: Golden<'_>) ->
             }
             let buffer = buffer_of(&record.decision);
             let excess = losses.counted().saturating_sub(*lost);
-            let (observed, done, lost) = match Burst::of(scenario) {
+            let (observed, done, lost) = match scenario.burst() {
                 // The text of a burst includes the lost events.
                 Some(burst) => {
                     let observed = burst.observed(events, ground_truth, *lost, *losses, buffer);

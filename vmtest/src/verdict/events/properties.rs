@@ -8,7 +8,6 @@
 mod steps;
 
 use kernlab_core::{
-    burst::Burst,
     event::{Action, Event},
     ground_truth::GroundTruth,
     outcome::{Outcome, Reason},
@@ -248,7 +247,7 @@ proptest! {
         const CALLS: u64 = 5;
         let id = if overflows { "sys_write/overflow_perf" } else { "sys_write/burst_ring" };
         let scenario = Scenario::by_id(id).unwrap();
-        prop_assert!(Burst::of(scenario).is_some());
+        prop_assert!(scenario.burst().is_some());
         let writes = |thread: u32, calls, shortest, longest| {
             let action = Action::Writes { fd: 3, calls, shortest, longest };
             Event { pid: 7, tid: 7 + thread, comm: "w".to_owned(), action }
