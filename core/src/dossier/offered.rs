@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::facts::ProbeResult;
+use crate::{bpf, facts::ProbeResult};
 
 /// What a kernel offers to BPF programs: found by trial, but for tracepoints.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +20,16 @@ pub struct Offered {
 }
 
 impl Offered {
+    /// What is tried, as text: an answer to less is out of date.
+    pub fn tried() -> String {
+        let helpers = (1..bpf::helper_count()).map(bpf::helper_name);
+        let maps = (1..bpf::map_type_count()).map(bpf::map_type_name);
+        let programs = bpf::PROGRAM_TYPES.iter().map(|(_, name)| (*name).to_owned());
+        [programs.collect(), helpers.collect(), maps.collect()]
+            .map(|names: Vec<_>| names.join(" "))
+            .join("; ")
+    }
+
     /// May a program of this type call this helper? None if that was not tried. Programs that are only
     /// loaded with the place that they belong to may nearly always call what kprobe programs may.
     pub fn helper(&self, program_type: &str, helper: &str) -> Option<ProbeResult> {

@@ -11,7 +11,7 @@ use kernlab_core::{
     btf::{Btf, Types},
     config,
     discovery::LayoutReport,
-    dossier::{BtfIdentity, Dossier, Examination, SCHEMA, Scope, diff::Whole},
+    dossier::{BtfIdentity, Dossier, Examination, Offered, SCHEMA, Scope, diff::Whole},
 };
 use object::{Object as _, ObjectSection as _};
 
@@ -130,14 +130,14 @@ impl Archive {
             Some(identity) => {
                 let bytes = match embedded_btf(self.kernel.image.fastest(), identity) {
                     Some(bytes) => bytes,
-                    None => self.answer("btf", kernels, how, observer)?,
+                    None => self.answer("btf", "", kernels, how, observer)?,
                 };
                 let btf = Btf::parse(bytes)
                     .map_err(|error| DossierError::Btf(self.dossier.release.clone(), error))?;
                 Some(btf.listing())
             }
         };
-        let offered = self.answer("offers", kernels, how, observer)?;
+        let offered = self.answer("offers", &Offered::tried(), kernels, how, observer)?;
         let offered = serde_json::from_slice(&offered).map_err(|error| invalid(&error))?;
         Ok(Whole { types, function_names, offered })
     }
@@ -149,19 +149,20 @@ impl Archive {
         how: How<'_>,
         observer: &dyn Observer,
     ) -> Result<BTreeSet<String>, DossierError> {
-        let names = self.answer("functions", kernels, how, observer)?;
+        let names = self.answer("functions", "", kernels, how, observer)?;
         Ok(String::from_utf8_lossy(&names).lines().map(str::to_owned).collect())
     }
 
-    /// The tracer program's answer to a question; it is long and never changes, so it is stored.
+    /// The tracer program's answer to a question about `scope`; it is long and never changes, so it is stored.
     fn answer(
         &self,
         question: &str,
+        scope: &str,
         kernels: &Kernels,
         how: How<'_>,
         observer: &dyn Observer,
     ) -> Result<Vec<u8>, DossierError> {
-        let key = format!("{question} {VERSION} {}", self.image);
+        let key = format!("{question} {VERSION} {scope} {}", self.image);
         let key = Digest::of(key.as_bytes()).to_string();
         let whole = |dir: &Path| fs::read(dir.join(question)).ok();
         let (_, answer) = kernels.store().artifact(&key, whole, |scratch| {
