@@ -23,6 +23,7 @@ pub mod interruption;
 mod package;
 pub mod paths;
 mod progress;
+mod replace;
 mod repository;
 mod signature;
 mod similar;
@@ -68,6 +69,7 @@ pub use self::{
         vmlinux::ImageError,
     },
     progress::{Event, Observer, Silent},
+    replace::replace_file,
     repository::{
         download::OFFLINE_VARIABLE,
         fetch::{FetchError, MirrorAttempt},

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, BufReader, Write as _},
+    io::{self, BufReader},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
@@ -11,7 +11,7 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{Part, Store, StoreError};
-use crate::digest::Digest;
+use crate::{digest::Digest, replace::replace_file};
 
 /// Lists the digests of an artifact's files, in the artifact.
 const LIST: &str = ".content.json";
@@ -158,12 +158,10 @@ impl ContentDigests {
     pub(crate) fn remember<T: Serialize>(&self, name: Digest, note: &T) {
         let write = || {
             fs::create_dir_all(&self.dir)?;
-            let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
-            let note = serde_json::to_vec(note)?;
-            file.write_all(&note)?;
-            file.write_all(Digest::of(&note).to_string().as_bytes())?;
-            file.persist(self.dir.join(format!("{name}.json")))?;
-            io::Result::Ok(())
+            let mut note = serde_json::to_vec(note)?;
+            let digest = Digest::of(&note).to_string();
+            note.extend(digest.as_bytes());
+            replace_file(&self.dir.join(format!("{name}.json")), &note)
         };
         drop(write());
     }
@@ -221,13 +219,10 @@ impl Store {
         }
         list.sort();
         let path = dir.join(LIST);
-        let write = || {
-            let mut file = tempfile::NamedTempFile::new_in(dir)?;
-            file.write_all(&serde_json::to_vec_pretty(&list)?)?;
-            file.persist(&path)?;
-            io::Result::Ok(())
-        };
-        write().map_err(|source| StoreError::io("write", &path, source))
+        serde_json::to_vec_pretty(&list)
+            .map_err(io::Error::from)
+            .and_then(|list| replace_file(&path, &list))
+            .map_err(|source| StoreError::io("write", &path, source))
     }
 
     /// Whether an artifact has no list yet: earlier versions made it.

@@ -1,13 +1,13 @@
 //! Remembers decisions about this host.
 
 use std::{
-    fs,
-    io::{self, Write},
+    fs, io,
     marker::PhantomData,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
+use kernlab_kernels::replace_file;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{host_processor, qemu::Binary};
@@ -86,11 +86,7 @@ impl<T: Serialize + DeserializeOwned> Memory<T> {
     }
 
     fn write(&self, record: &Record<T>) -> io::Result<()> {
-        let dir = self.file.parent().unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(dir)?;
-        file.write_all(&serde_json::to_vec_pretty(record)?)?;
-        file.persist(&self.file)?;
-        Ok(())
+        replace_file(&self.file, &serde_json::to_vec_pretty(record)?)
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     time::SystemTime,
 };
 
-use kernlab_kernels::Part;
+use kernlab_kernels::{Part, replace_file};
 use kernlab_proto::Hello;
 use serde::{Deserialize, Serialize};
 
@@ -235,9 +235,7 @@ fn is_of_content(error: &io::Error) -> bool {
 }
 
 fn replace(path: &Path, note: &Note) -> io::Result<()> {
-    let mut fresh = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(path))?;
-    serde_json::to_writer(&mut fresh, note)?;
-    fresh.persist(path).map(drop).map_err(|error| error.error)
+    replace_file(path, &serde_json::to_vec(note)?)
 }
 
 fn write(place: &Path, contents: &str, state: &Checkpoint) -> io::Result<()> {

@@ -19,7 +19,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use kernlab_kernels::{Arch, ContentDigests, Digest, Observer, Part, Store, StoreError};
+use kernlab_kernels::{
+    Arch, ContentDigests, Digest, Observer, Part, Store, StoreError, replace_file,
+};
 use serde::{Deserialize, Serialize};
 
 use self::tree::{Content, Kind, Node, Tree};
@@ -191,9 +193,7 @@ impl RootStore {
         let text = serde_json::to_vec(&Note { image: image.clone(), length });
         text.map_err(io::Error::from)
             .and_then(|text| {
-                let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
-                io::Write::write_all(&mut file, &text)?;
-                file.persist(note)?;
+                replace_file(note, &text)?;
                 unused::remove(&self.dir, Part::Roots, KEPT_FOR, SystemTime::now())
             })
             .map_err(|error| self.write_error(error))?;

@@ -1,8 +1,7 @@
 //! Stores images for later use.
 
 use std::{
-    fs,
-    io::{self, Write},
+    fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
@@ -12,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Base, ImageError};
 use crate::unused;
-use kernlab_kernels::{ContentDigests, Digest, Module, Observer, Part, Store};
+use kernlab_kernels::{ContentDigests, Digest, Module, Observer, Part, Store, replace_file};
 
 /// An image that was unused for this long is removed.
 const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -143,9 +142,7 @@ impl ImageStore {
 
     fn write(&self, path: &Path, image: &[u8]) -> io::Result<()> {
         fs::create_dir_all(&self.dir)?;
-        let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
-        file.write_all(image)?;
-        file.persist(path)?;
+        replace_file(path, image)?;
         unused::remove(&self.dir, Part::Images, KEPT_FOR, SystemTime::now())
     }
 }

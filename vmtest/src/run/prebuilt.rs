@@ -6,13 +6,14 @@ use std::{
     env,
     ffi::{OsStr, OsString},
     fs::{self, File},
-    io::{self, Write as _},
+    io,
     os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
     path::{self, Path, PathBuf},
     process::{self, Command, Stdio},
     time::SystemTime,
 };
 
+use kernlab_kernels::replace_file;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -128,13 +129,9 @@ fn answer(ask: &mut Command) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Writes the file in one step, since other runs may read it at any moment.
 fn keep(file: &Path, text: &[u8]) -> io::Result<()> {
-    let dir = file.parent().unwrap_or(file);
-    fs::create_dir_all(dir)?;
-    let mut fresh = tempfile::NamedTempFile::new_in(dir)?;
-    fresh.write_all(text)?;
-    fresh.persist(file).map(drop).map_err(|error| error.error)
+    fs::create_dir_all(file.parent().unwrap_or(file))?;
+    replace_file(file, text)
 }
 
 /// The path of the cells' test binary in nextest's list.

@@ -1,0 +1,40 @@
+//! Files that others may read at any moment.
+
+use std::{
+    io::{self, Write as _},
+    path::Path,
+};
+
+/// Writes a file in one step: a reader finds all of the new content, or what was there before, even if this
+/// process is killed. Only the user can read the file. Its directory must exist.
+pub fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    let dir = path.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    file.write_all(content)?;
+    file.persist(path)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_replaced_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        replace_file(&file, b"old").unwrap();
+        let reader = fs::File::open(&file).unwrap();
+        replace_file(&file, b"new").unwrap();
+        assert_eq!(io::read_to_string(reader).unwrap(), "old", "whoever reads it reads on");
+        assert_eq!(fs::read(&file).unwrap(), b"new");
+
+        // A rename does not replace a directory by a file.
+        let place = dir.path().join("directory");
+        fs::create_dir(&place).unwrap();
+        assert!(replace_file(&place, b"new").is_err());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "nothing else is left");
+    }
+}
