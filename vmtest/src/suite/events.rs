@@ -16,19 +16,6 @@ use crate::console::shorten;
 /// Output that can't be compared.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EventsError {
-    /// Numbers of this size are rounded when they are read, so that two could get one name.
-    #[error(
-        "line {line} of stdout: {value} in `{field}` is too large to be told from its neighbours, so \
-         it can't get a name"
-    )]
-    TooLarge {
-        /// Counted from 1.
-        line: usize,
-        /// The field that would get a name.
-        field: String,
-        /// What was read.
-        value: String,
-    },
     /// The order is among events with the same value in a field that none has.
     #[error("the order is `per-{field}`, but none of the {events} events has the field `{field}`")]
     NoSuchField {
@@ -51,13 +38,12 @@ pub enum EventsError {
 pub fn normalise(stdout: &[u8], suite: &Suite) -> Result<String, EventsError> {
     let mut names = Names::default();
     let mut lines = Vec::new();
-    for (number, line) in (1..).zip(Line::all(stdout)) {
+    for line in Line::all(stdout) {
         if suite.events.as_ref().is_some_and(|events| !events.holds(&line)) {
             continue;
         }
         let pieces = match &line.event {
-            Some(event) => text::of_event(event, &suite.normalise, &mut names)
-                .map_err(|(field, value)| EventsError::TooLarge { line: number, field, value })?,
+            Some(_) => text::of_event(line.text, &suite.normalise, &mut names),
             None => text::of_line(line.text, &suite.normalise),
         };
         lines.push((line, pieces));

@@ -1,8 +1,11 @@
 //! Lines of output as text with gaps, which get names once the order is known.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write as _},
+};
 
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 use crate::suite::manifest::{FieldRule, Normalise};
 
@@ -54,7 +57,7 @@ impl Names {
                             *count += 1;
                             *count
                         });
-                        push_json(&mut text, &Value::String(name(class, nth)));
+                        push_json(&mut text, &Value::String(name(class, nth)).to_string());
                     }
                 }
             }
@@ -71,16 +74,16 @@ fn name(class: &str, nth: usize) -> String {
     format!("<{class}{separator}{nth}>")
 }
 
-/// The text of an event. The error is a field with a value that can't get a name.
-pub(super) fn of_event(
-    event: &Value,
-    rules: &Normalise,
-    names: &mut Names,
-) -> Result<Pieces, (String, String)> {
+/// The text of a line that holds an event. It is written as JSON again, from the line itself: a [`Value`] rounds
+/// integers of more than 64 bits.
+pub(super) fn of_event(line: &[u8], rules: &Normalise, names: &mut Names) -> Pieces {
+    let Ok(event) = serde_json::from_slice(line) else {
+        return of_line(line, rules);
+    };
     let mut writer = Writer { rules, names, pieces: Vec::new(), text: String::new() };
-    writer.value(event, "")?;
+    writer.value(event, "");
     writer.end_text();
-    Ok(writer.pieces)
+    writer.pieces
 }
 
 struct Writer<'a> {
@@ -92,32 +95,28 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     /// Writes what is at `path`. Elements of a list have the path of the list.
-    fn value(&mut self, value: &Value, path: &str) -> Result<(), (String, String)> {
-        if let Value::Array(items) = value {
+    fn value(&mut self, value: &RawValue, path: &str) {
+        let node = Node::of(value);
+        if let Node::List(items) = node {
             self.text.push('[');
-            for (index, item) in items.iter().enumerate() {
+            for (index, item) in items.into_iter().enumerate() {
                 self.text.push_str(if index == 0 { "" } else { ", " });
-                self.value(item, path)?;
+                self.value(item, path);
             }
             self.text.push(']');
-            return Ok(());
+            return;
         }
         if let Some(FieldRule::Alias { class }) = self.rules.fields.get(path)
-            && !value.is_null()
+            && value.get() != "null"
         {
-            if is_rounded(value) {
-                return Err((path.to_owned(), value.to_string()));
-            }
             self.end_text();
-            self.pieces.push(Piece::Value(self.names.number(class, value.to_string())));
-            return Ok(());
+            self.pieces.push(Piece::Value(self.names.number(class, node.to_string())));
+            return;
         }
-        let Value::Object(object) = value else {
-            push_json(&mut self.text, value);
-            return Ok(());
+        let Node::Object(fields) = node else {
+            push_json(&mut self.text, &node.to_string());
+            return;
         };
-        let mut fields: Vec<(&String, &Value)> = object.iter().collect();
-        fields.sort_by_key(|(name, _)| *name);
         self.text.push('{');
         let mut separator = "";
         for (name, value) in fields {
@@ -127,12 +126,11 @@ impl Writer<'_> {
             }
             self.text.push_str(separator);
             separator = ", ";
-            push_json(&mut self.text, &Value::String(name.clone()));
+            push_json(&mut self.text, &Value::String(name).to_string());
             self.text.push_str(": ");
-            self.value(value, &path)?;
+            self.value(value, &path);
         }
         self.text.push('}');
-        Ok(())
     }
 
     fn end_text(&mut self) {
@@ -142,23 +140,56 @@ impl Writer<'_> {
     }
 }
 
-/// Integers that don't fit into 64 bits are read as floating-point numbers.
-fn is_rounded(value: &Value) -> bool {
-    /// 2^63.
-    const LARGE: f64 = 9_223_372_036_854_775_808.0;
-    match value {
-        Value::Number(number) => {
-            number.is_f64() && number.as_f64().is_none_or(|float| float.abs() >= LARGE)
-        }
-        Value::Array(items) => items.iter().any(is_rounded),
-        Value::Object(object) => object.values().any(is_rounded),
-        _ => false,
+/// A JSON value, one level of it. It is displayed in one way, however it was written.
+enum Node<'a> {
+    List(Vec<&'a RawValue>),
+    Object(BTreeMap<String, &'a RawValue>),
+    Other(String),
+}
+
+impl<'a> Node<'a> {
+    fn of(value: &'a RawValue) -> Self {
+        let text = value.get();
+        let node = match text.as_bytes() {
+            [b'[', ..] => serde_json::from_str(text).map(Node::List),
+            [b'{', ..] => serde_json::from_str(text).map(Node::Object),
+            _ => serde_json::from_str(text).map(|value: Value| match value {
+                Value::Number(number) if number.is_f64() && is_integer(text) => {
+                    Node::Other(text.to_owned())
+                }
+                value => Node::Other(value.to_string()),
+            }),
+        };
+        node.unwrap_or_else(|_| Node::Other(text.to_owned()))
     }
 }
 
-fn push_json(text: &mut String, value: &Value) {
+/// Is the number written without a fraction and an exponent? -0 is none: it differs from 0.
+fn is_integer(number: &str) -> bool {
+    !number.contains(['.', 'e', 'E']) && number != "-0"
+}
+
+impl fmt::Display for Node<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Node::Other(text) => f.write_str(text),
+            Node::List(items) => {
+                let items: Vec<_> = items.iter().map(|item| Node::of(item).to_string()).collect();
+                write!(f, "[{}]", items.join(","))
+            }
+            Node::Object(fields) => {
+                let field = |(name, value): (&String, &&RawValue)| {
+                    format!("{}:{}", Value::from(name.as_str()), Node::of(value))
+                };
+                write!(f, "{{{}}}", fields.iter().map(field).collect::<Vec<_>>().join(","))
+            }
+        }
+    }
+}
+
+fn push_json(text: &mut String, json: &str) {
     // JSON leaves some control characters as they are: U+007F to U+009F.
-    for character in value.to_string().chars() {
+    for character in json.chars() {
         match character.is_control() {
             true => drop(write!(text, "\\u{:04x}", u32::from(character))),
             false => text.push(character),
