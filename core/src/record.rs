@@ -150,9 +150,9 @@ pub enum Observation {
 /// What a map of state has at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leftover {
-    /// So many entries it has.
+    /// How many entries it has.
     pub entries: u64,
-    /// So many it should have: most often none.
+    /// How many it should have: mostly none.
     pub expected: u64,
 }
 

@@ -28,7 +28,7 @@ use crate::{
     workload::IdleWorkload,
 };
 
-/// Where a tracer has from what it needs.
+/// Provides what a session needs: facts, a plan, a workload and programs.
 pub(crate) trait Resources {
     /// What is known of the kernel.
     fn facts(&mut self) -> Result<KernelFacts>;

@@ -36,7 +36,7 @@ const CELLS_VARIABLE: &str = "KERNLAB_CELLS";
 /// A first build takes minutes on a small machine, longer on a busy one.
 pub(crate) const BUILD_DEADLINE: Duration = Duration::from_secs(2 * 60 * 60);
 /// A build that takes longer is announced, if cargo shows no progress itself.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+const ANNOUNCED_AFTER: Duration = Duration::from_secs(5);
 
 /// The directory of the guest's programs.
 #[derive(Debug, PartialEq, Eq)]
@@ -147,7 +147,7 @@ fn build_guest_programs(what: String, build: &Invocation) -> Result<GuestProgram
 }
 
 /// Also builds the programs for guests of other architectures, if one of the kernels that these words of a
-/// command line select is of one: who has none of them pays nothing.
+/// command line select is of one.
 pub(crate) fn for_kernels(
     guest: GuestPrograms,
     tool: &HostTool,
@@ -316,7 +316,7 @@ impl CargoBuild {
 
     /// Waits for the end, and returns the executables, built or fresh.
     fn finish(self) -> Result<Vec<PathBuf>> {
-        let messages = match self.running.wait(LOCK_TIMEOUT)? {
+        let messages = match self.running.wait(ANNOUNCED_AFTER)? {
             Some(messages) => messages,
             None => {
                 if !self.shows_progress {

@@ -37,12 +37,12 @@ pub(super) struct Workload {
     pub(super) kind: Kind,
 }
 
-/// A workload each of whose events is listed.
+/// A workload each of whose events is listed in the golden snapshot.
 pub(super) const fn listed(name: &'static str, about: &'static str) -> Workload {
     Workload { name, about, kind: Kind::Listed }
 }
 
-/// The same through one kind of buffer.
+/// A listed workload that is about one kind of buffer.
 pub(super) const fn through(
     name: &'static str,
     buffer: BufferKind,
@@ -51,7 +51,7 @@ pub(super) const fn through(
     Workload { name, about, kind: Kind::Through(buffer) }
 }
 
-/// The same, whose every event must wake the buffer's reader.
+/// A workload whose every event must wake the reader of its buffer.
 pub(super) const fn live(name: &'static str, buffer: BufferKind, about: &'static str) -> Workload {
     Workload { name, about, kind: Kind::Live(buffer) }
 }
@@ -217,7 +217,7 @@ pub(super) fn on_system_calls<'a>(
 /// see only as many returns at a time as the kernel has instances for, at most ten, or twice as many as there
 /// can be processors if that is more (`kretprobe.maxactive`, kernel/kprobes.c). The ends of all others would go
 /// unseen.
-pub(super) fn sees_many_returns(scenario: &Scenario) -> Result<(), Unsupported> {
+pub(super) fn refuse_full_pending(scenario: &Scenario) -> Result<(), Unsupported> {
     if !scenario.burst().is_some_and(Burst::fills_pending) {
         return Ok(());
     }

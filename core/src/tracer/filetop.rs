@@ -4,7 +4,7 @@ use kernlab_abi::{EventHeader, FileTotals, KIND_MASK, ProgramConfig};
 
 use super::definition::{
     Definition, EventType, FAULTABLE, LayoutField, RawEvent, Wants, burst, lay_out, listed, names,
-    on_system_calls, sees_many_returns, wants_return_probes,
+    on_system_calls, refuse_full_pending, wants_return_probes,
 };
 use crate::{
     attach::{AttachPoint, kprobe, kretprobe},
@@ -105,7 +105,7 @@ fn attach(
 
 fn ends(scenario: &Scenario, facts: &KernelFacts) -> Result<Vec<AttachPoint>, Unsupported> {
     if facts.has_symbol(FAULTABLE) || wants_return_probes(scenario) {
-        sees_many_returns(scenario)?;
+        refuse_full_pending(scenario)?;
         return Ok(TRANSFERS.map(|(program, function)| kretprobe(program, function)).to_vec());
     }
     on_system_calls(ENDS, facts)

@@ -4,7 +4,7 @@ use kernlab_abi::{EventHeader, OpenEvent, ProgramConfig};
 
 use super::definition::{
     Definition, EventType, RawEvent, SKIPS, Wants, burst, listed, live, on_system_calls,
-    probes_functions, sees_many_returns,
+    probes_functions, refuse_full_pending,
 };
 use crate::{
     arch::{Arch, SystemCall},
@@ -77,7 +77,7 @@ fn attach(
             let message = format!("the kernel has no {openat}");
             return Err(Unsupported::new(Reason::MissingSymbol, message));
         }
-        sees_many_returns(scenario)?;
+        refuse_full_pending(scenario)?;
         return Ok(vec![kprobe("open_entry", openat), kretprobe("open_return", openat)]);
     }
     on_system_calls(TRACEPOINTS.map(|name| (name, name)), facts)

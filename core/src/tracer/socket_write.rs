@@ -6,7 +6,7 @@ use kernlab_abi::{ADDRESS_WORDS, EventHeader, ProgramConfig, SocketWriteEvent};
 
 use super::definition::{
     Definition, EventType, LayoutField, RawEvent, SKIPS, Wants, burst, lay_out, listed, names,
-    on_system_calls, probes_functions, refuse_unseen_end, sees_many_returns,
+    on_system_calls, probes_functions, refuse_full_pending, refuse_unseen_end,
 };
 use crate::{
     arch::WRITING_CALLS,
@@ -127,7 +127,7 @@ fn attach_points(
 ) -> Result<Vec<AttachPoint>, Unsupported> {
     let functions = WRITING_CALLS.map(|call| facts.arch.function_of(call));
     if probes_functions(scenario, facts) && functions.iter().all(|name| facts.has_symbol(name)) {
-        sees_many_returns(scenario)?;
+        refuse_full_pending(scenario)?;
         let entries = functions.map(|function| kprobe("socket_write_entry", function));
         let returns = functions.map(|function| kretprobe("socket_write_return", function));
         return Ok([entries, returns].concat());

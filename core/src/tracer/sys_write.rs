@@ -4,7 +4,7 @@ use kernlab_abi::{EventHeader, ProgramConfig, SysWriteEvent};
 
 use super::definition::{
     Definition, EventType, RawEvent, SKIPS, Wants, burst, listed, live, on_system_calls,
-    probes_functions, refuse_unseen_end, sees_many_returns, through,
+    probes_functions, refuse_full_pending, refuse_unseen_end, through,
 };
 use crate::{
     attach::{AttachPoint, kprobe, kretprobe},
@@ -93,7 +93,7 @@ fn attach(
     _: &mut ProgramConfig,
 ) -> Result<Vec<AttachPoint>, Unsupported> {
     if probes_functions(scenario, facts) && facts.has_symbol(KSYS_WRITE) {
-        sees_many_returns(scenario)?;
+        refuse_full_pending(scenario)?;
         return Ok(vec![kprobe("write_entry", KSYS_WRITE), kretprobe("write_return", KSYS_WRITE)]);
     }
     refuse_unseen_end(scenario)?;

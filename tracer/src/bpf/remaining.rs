@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use super::{Command, bpf};
 
 /// How long the kernel may take to free programs without references.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+const FREED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Programs by id: those that are loaded, and in use or attached.
 #[derive(Default)]
@@ -55,7 +55,7 @@ impl Loaded {
     /// How many have come since, and stay. The kernel frees a program some time after its last user
     /// is gone (an RCU grace period, a work queue), without notice.
     pub(crate) fn remaining(&self) -> Result<u64, Errno> {
-        remaining(LOCK_TIMEOUT, || self.since())
+        remaining(FREED_WITHIN, || self.since())
     }
 }
 

@@ -1,6 +1,9 @@
 //! What a report says of a user's tracer.
 
-use kernlab_core::{bpf::map_type_name, object_record::ObjectRecord};
+use kernlab_core::{
+    bpf::{map_type_name, program_type_name},
+    object_record::ObjectRecord,
+};
 use kernlab_proto::suite::End;
 use serde::{Deserialize, Serialize};
 
@@ -42,7 +45,7 @@ pub struct TracerReport {
 pub struct LoadedObject {
     /// The first 15 bytes of its name.
     pub name: String,
-    /// The type of a map, or the number of a program's type in `enum bpf_prog_type`.
+    /// Its type, as bpftool(8) names it.
     pub kind: String,
     /// How many instructions the verifier processed, where the kernel tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -123,59 +126,5 @@ impl TracerReport {
             max_growth_percent: object.max_growth_percent,
             ..TracerReport::of(observed)
         }
-    }
-}
-
-/// `enum bpf_prog_type` of include/uapi/linux/bpf.h, as bpftool(8) names it.
-fn program_type_name(number: u32) -> String {
-    const NAMES: [&str; 33] = [
-        "unspec",
-        "socket_filter",
-        "kprobe",
-        "sched_cls",
-        "sched_act",
-        "tracepoint",
-        "xdp",
-        "perf_event",
-        "cgroup_skb",
-        "cgroup_sock",
-        "lwt_in",
-        "lwt_out",
-        "lwt_xmit",
-        "sock_ops",
-        "sk_skb",
-        "cgroup_device",
-        "sk_msg",
-        "raw_tracepoint",
-        "cgroup_sock_addr",
-        "lwt_seg6local",
-        "lirc_mode2",
-        "sk_reuseport",
-        "flow_dissector",
-        "cgroup_sysctl",
-        "raw_tracepoint_writable",
-        "cgroup_sockopt",
-        "tracing",
-        "struct_ops",
-        "ext",
-        "lsm",
-        "sk_lookup",
-        "syscall",
-        "netfilter",
-    ];
-    let name = usize::try_from(number).ok().and_then(|number| NAMES.get(number));
-    name.map_or_else(|| format!("#{number}"), |name| (*name).to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn program_types_have_the_names_that_bpftool_gives_them() {
-        for (number, name) in [(2, "kprobe"), (5, "tracepoint"), (26, "tracing"), (31, "syscall")] {
-            assert_eq!(program_type_name(number), name);
-        }
-        assert_eq!(program_type_name(99), "#99");
     }
 }

@@ -29,7 +29,7 @@ const BINARY: &str = "kernlab-cells::cells";
 
 /// Which tests there are.
 pub(super) struct Tests {
-    /// What tells nextest.
+    /// The arguments of nextest that tell it.
     pub(super) arguments: Vec<OsString>,
     /// The test binary, through which cells are started.
     _open: Option<File>,

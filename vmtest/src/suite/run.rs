@@ -240,7 +240,7 @@ pub fn run(
     let written = Outcomes::write(&report, &dir);
     let planned = plan.write(dir.path()).map_err(|source| at("write the plan", source));
     let written = written.and(planned).and_then(|()| match suites.invocation {
-        // Who looks around with it means the run before.
+        // `why`, `repro` and `shell` are about the run before these.
         Invocation::Exec { .. } | Invocation::Runner { .. } => Ok(()),
         Invocation::Suites { .. } | Invocation::Command { .. } | Invocation::Cargo { .. } => {
             dir.make_latest().map_err(|source| at("point `latest` to the run", source))

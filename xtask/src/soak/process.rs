@@ -69,7 +69,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Sends a signal. A process that is gone by now is none that the signal has to reach.
+    /// Sends a signal. False if the process is gone.
     pub(super) fn signal(&self, signal: Signal) -> bool {
         kill(Pid::from_raw(self.pid), signal).is_ok()
     }

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::build::{GuestPrograms, HostTool};
 
-/// A run that takes longer hangs: no cell waits for half as long.
+/// A run that takes longer hangs: the deadline of a cell is less than half of this.
 const HANGS_AFTER: Duration = Duration::from_secs(300);
 /// How long the processes of a run that has ended may take to end.
 const LEFT_AFTER: Duration = Duration::from_secs(20);
@@ -71,13 +71,12 @@ impl Lab<'_> {
     ) -> Result<Outcome> {
         let mut outcome = Outcome::default();
         match fault {
-            Fault::Damage(how) => match self.place.damage(random, *how)? {
-                Some(name) => {
+            Fault::Damage(how) => {
+                if let Some(name) = self.place.damage(random, *how)? {
                     outcome.told.push(name);
                     outcome.struck = true;
                 }
-                None => outcome.struck = false,
-            },
+            }
             Fault::Times => self.place.change_times(random)?,
             _ => {}
         }
@@ -114,7 +113,7 @@ impl Lab<'_> {
         process::end_all(&mark);
         for run in &mut runs {
             let status = run.child.wait()?;
-            self.judge(work, fault, &outcome.struck.clone(), run, status, judge, &mut outcome)?;
+            run.judge(status, work, fault, judge, &mut outcome);
         }
         outcome.wrong.extend(self.place.held_locks().into_iter().map(|it| format!("held: {it}")));
         let files = self.place.clear_temporary()?;
@@ -193,24 +192,31 @@ impl Lab<'_> {
         }
         Ok(command)
     }
+}
 
-    #[expect(clippy::too_many_arguments, reason = "each is another thing")]
+impl Run {
+    fn is_running(&mut self) -> bool {
+        if self.status.is_none() {
+            self.status = self.child.try_wait().ok().flatten();
+        }
+        self.status.is_none()
+    }
+
+    /// Judges its report by what the fault may have changed.
     fn judge(
         &self,
+        status: ExitStatus,
         work: &Work,
         fault: &Fault,
-        struck: &bool,
-        run: &Run,
-        status: ExitStatus,
         judge: &mut Judge,
         outcome: &mut Outcome,
-    ) -> Result<()> {
-        let stderr = fs::read(&run.stderr).unwrap_or_default();
+    ) {
+        let stderr = fs::read(&self.stderr).unwrap_or_default();
         let stderr = String::from_utf8_lossy(&stderr).trim().to_owned();
         if stderr.contains("panicked at") {
             outcome.wrong.push(format!("it panicked: {stderr}"));
         }
-        let text = fs::read(&run.report).unwrap_or_default();
+        let text = fs::read(&self.report).unwrap_or_default();
         let report: Option<Report> = serde_json::from_slice(&text).ok();
         let Some(Report { cells, .. }) = report else {
             let ended = match status.signal() {
@@ -221,12 +227,12 @@ impl Lab<'_> {
             let told = format!("no report, {ended}: {}", last.join(" | "));
             // Neither is there a result, nor has the user done anything wrong.
             let says_otherwise = matches!(status.code(), Some(0 | 2));
-            let is_lost_for_nothing = !(*struck && fault.may_lose_the_report());
+            let is_lost_for_nothing = !(outcome.struck && fault.may_lose_the_report());
             match says_otherwise || is_lost_for_nothing {
                 true => outcome.wrong.push(told),
                 false => outcome.told.push(told),
             }
-            return Ok(());
+            return;
         };
         let allowed = fault.allowed();
         let right = work.right();
@@ -246,16 +252,6 @@ impl Lab<'_> {
             outcome.wrong.push(format!("{status}, expected code {expected}: {cells}: {stderr}"));
         }
         outcome.judged.extend(judged);
-        Ok(())
-    }
-}
-
-impl Run {
-    fn is_running(&mut self) -> bool {
-        if self.status.is_none() {
-            self.status = self.child.try_wait().ok().flatten();
-        }
-        self.status.is_none()
     }
 }
 

@@ -146,7 +146,7 @@ impl Work {
         }
     }
 
-    /// It in words.
+    /// What is run, in words.
     pub(super) fn described(&self) -> String {
         let kernel = self.kernel();
         match self {

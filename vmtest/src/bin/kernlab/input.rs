@@ -32,7 +32,7 @@ pub(crate) fn for_runner() -> io::Result<Option<NamedTempFile>> {
     Ok(input)
 }
 
-/// What can be read, if it is something, and whether that is all.
+/// A copy of what can be read, none if that is nothing; and whether the end was reached.
 fn read(from: OwnedFd, silence: Duration) -> io::Result<(Option<NamedTempFile>, bool)> {
     let mut from = File::from(from);
     let kind = from.metadata()?.file_type();
