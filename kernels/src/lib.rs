@@ -69,7 +69,7 @@ pub use self::{
         vmlinux::ImageError,
     },
     progress::{Event, Observer, Silent},
-    replace::replace_file,
+    replace::{replace_file, replace_private_file},
     repository::{
         download::OFFLINE_VARIABLE,
         fetch::{FetchError, MirrorAttempt},

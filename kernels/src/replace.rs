@@ -1,15 +1,27 @@
 //! Files that others may read at any moment.
 
 use std::{
+    fs::Permissions,
     io::{self, Write as _},
+    os::unix::fs::PermissionsExt as _,
     path::Path,
 };
 
 /// Writes a file in one step: a reader finds all of the new content, or what was there before, even if this
-/// process is killed. Only the user can read the file. Its directory must exist.
+/// process is killed. Who may read and write the file is up to the umask. Its directory must exist.
 pub fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    replace(path, 0o666, content)
+}
+
+/// The same for a file that only the user may read.
+pub fn replace_private_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    replace(path, 0o600, content)
+}
+
+fn replace(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     let dir = path.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    let permissions = Permissions::from_mode(mode);
+    let mut file = tempfile::Builder::new().permissions(permissions).tempfile_in(dir)?;
     file.write_all(content)?;
     file.persist(path)?;
     Ok(())
@@ -34,7 +46,7 @@ mod tests {
         // A rename does not replace a directory by a file.
         let place = dir.path().join("directory");
         fs::create_dir(&place).unwrap();
-        assert!(replace_file(&place, b"new").is_err());
+        assert!(replace_private_file(&place, b"new").is_err());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "nothing else is left");
     }
 }

@@ -22,5 +22,6 @@ mod sandbox;
 pub mod site;
 pub mod suite;
 pub mod terminal;
+mod untrusted;
 pub mod unused;
 pub mod verdict;

@@ -11,7 +11,7 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{Part, Store, StoreError};
-use crate::{digest::Digest, replace::replace_file};
+use crate::{digest::Digest, replace::replace_private_file};
 
 /// Lists the digests of an artifact's files, in the artifact.
 const LIST: &str = ".content.json";
@@ -161,7 +161,7 @@ impl ContentDigests {
             let mut note = serde_json::to_vec(note)?;
             let digest = Digest::of(&note).to_string();
             note.extend(digest.as_bytes());
-            replace_file(&self.dir.join(format!("{name}.json")), &note)
+            replace_private_file(&self.dir.join(format!("{name}.json")), &note)
         };
         drop(write());
     }
@@ -221,7 +221,7 @@ impl Store {
         let path = dir.join(LIST);
         serde_json::to_vec_pretty(&list)
             .map_err(io::Error::from)
-            .and_then(|list| replace_file(&path, &list))
+            .and_then(|list| replace_private_file(&path, &list))
             .map_err(|source| StoreError::io("write", &path, source))
     }
 

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use kernlab_kernels::replace_file;
+use kernlab_kernels::replace_private_file;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{host_processor, qemu::Binary};
@@ -86,7 +86,7 @@ impl<T: Serialize + DeserializeOwned> Memory<T> {
     }
 
     fn write(&self, record: &Record<T>) -> io::Result<()> {
-        replace_file(&self.file, &serde_json::to_vec_pretty(record)?)
+        replace_private_file(&self.file, &serde_json::to_vec_pretty(record)?)
     }
 }
 

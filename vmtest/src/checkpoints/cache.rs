@@ -8,7 +8,7 @@ use std::{
     time::SystemTime,
 };
 
-use kernlab_kernels::{Part, replace_file};
+use kernlab_kernels::{Part, replace_private_file};
 use kernlab_proto::Hello;
 use serde::{Deserialize, Serialize};
 
@@ -235,7 +235,7 @@ fn is_of_content(error: &io::Error) -> bool {
 }
 
 fn replace(path: &Path, note: &Note) -> io::Result<()> {
-    replace_file(path, &serde_json::to_vec(note)?)
+    replace_private_file(path, &serde_json::to_vec(note)?)
 }
 
 fn write(place: &Path, contents: &str, state: &Checkpoint) -> io::Result<()> {

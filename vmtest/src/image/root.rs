@@ -20,7 +20,7 @@ use std::{
 };
 
 use kernlab_kernels::{
-    Arch, ContentDigests, Digest, Observer, Part, Store, StoreError, replace_file,
+    Arch, ContentDigests, Digest, Observer, Part, Store, StoreError, replace_private_file,
 };
 use serde::{Deserialize, Serialize};
 
@@ -193,7 +193,7 @@ impl RootStore {
         let text = serde_json::to_vec(&Note { image: image.clone(), length });
         text.map_err(io::Error::from)
             .and_then(|text| {
-                replace_file(note, &text)?;
+                replace_private_file(note, &text)?;
                 unused::remove(&self.dir, Part::Roots, KEPT_FOR, SystemTime::now())
             })
             .map_err(|error| self.write_error(error))?;

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Base, ImageError};
 use crate::unused;
-use kernlab_kernels::{ContentDigests, Digest, Module, Observer, Part, Store, replace_file};
+use kernlab_kernels::{
+    ContentDigests, Digest, Module, Observer, Part, Store, replace_private_file,
+};
 
 /// An image that was unused for this long is removed.
 const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -142,7 +144,7 @@ impl ImageStore {
 
     fn write(&self, path: &Path, image: &[u8]) -> io::Result<()> {
         fs::create_dir_all(&self.dir)?;
-        replace_file(path, image)?;
+        replace_private_file(path, image)?;
         unused::remove(&self.dir, Part::Images, KEPT_FOR, SystemTime::now())
     }
 }

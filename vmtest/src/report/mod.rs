@@ -34,15 +34,12 @@ use kernlab_kernels::{Arch, Digest};
 use serde::{Deserialize, Serialize};
 
 use self::message::{bounded, headline};
+pub(crate) use self::message::{in_a_line, printable};
 pub use self::{
     find::FindError,
     inside::{inside, link},
     read::ReportError,
     tracer::{LoadedObject, TracerReport},
-};
-pub(crate) use self::{
-    message::{in_a_line, printable},
-    read::open_regular,
 };
 
 /// The version of `report.json`. New fields don't change it; a new meaning of a field does.

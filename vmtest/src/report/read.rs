@@ -1,16 +1,14 @@
 //! Reading a `report.json`, which may be anything.
 
 use std::{
-    fs::File,
-    io::{self, Read as _},
-    os::unix::fs::OpenOptionsExt as _,
+    io,
     path::{Path, PathBuf},
 };
 
 use serde::Deserialize;
 
 use super::{Report, SCHEMA};
-use crate::run::dir::LARGEST;
+use crate::untrusted::{self, Links};
 
 /// A file that is not a report.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +38,7 @@ impl Report {
     ///
     /// The file can't be read, or is not a report of this schema version.
     pub fn read(path: &Path) -> Result<Self, ReportError> {
-        let text = read_file(path)
+        let text = untrusted::read(path, Links::Follow)
             .map_err(|source| ReportError::Read { path: path.to_owned(), source })?;
         Self::parse(path, &text)
     }
@@ -59,25 +57,6 @@ impl Report {
             return Err(not_a_report(error));
         }
         read.map_err(not_a_report)
-    }
-}
-
-/// Opens a regular file: a pipe might never end, and a device never does.
-pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")),
-    }
-}
-
-fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    let file = open_regular(path)?;
-    let mut text = Vec::new();
-    file.take(LARGEST + 1).read_to_end(&mut text)?;
-    match text.len() as u64 > LARGEST {
-        true => Err(io::Error::new(io::ErrorKind::InvalidData, "it is larger than 512 MiB")),
-        false => Ok(text),
     }
 }
 

@@ -2,16 +2,20 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read as _, Write as _},
-    os::unix::fs::{OpenOptionsExt as _, symlink},
+    io::{self, Write as _},
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
 };
 
 use kernlab_core::dossier::Dossier;
+use kernlab_kernels::replace_file;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::evidence::CellEvidence;
-use crate::report::{CellReport, Report, inside, regression::EvidenceSource};
+use crate::{
+    report::{CellReport, Report, inside, regression::EvidenceSource},
+    untrusted::{self, Links},
+};
 
 /// The environment variable that tells cells the directory of their run.
 pub const RUN_VARIABLE: &str = "KERNLAB_RUN";
@@ -147,7 +151,7 @@ impl EvidenceSource for RunDir {
     fn dossier(&self, kernel: &str) -> Option<Dossier> {
         inside(kernel)?;
         let file = self.existing(&format!("dossiers/{kernel}.json"))?;
-        Dossier::from_json(&read_plain(&file).ok()?).ok()
+        Dossier::from_json(&untrusted::read(&file, Links::Refuse).ok()?).ok()
     }
 
     fn output(&self, cell: &CellReport) -> String {
@@ -159,41 +163,9 @@ impl EvidenceSource for RunDir {
     }
 }
 
-/// The largest file of a run that is read at once, in bytes: as much as a guest may send.
-pub(crate) const LARGEST: u64 = 512 << 20;
-
-/// The bytes of a regular file. A link is not followed: a run may come from another machine.
-pub(crate) fn read_plain(path: &Path) -> io::Result<Vec<u8>> {
-    let bytes = read_start(path, LARGEST + 1)?;
-    match bytes.len() as u64 > LARGEST {
-        true => Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 512 MiB")),
-        false => Ok(bytes),
-    }
-}
-
-/// At most so many bytes from the start of a regular file.
-pub(crate) fn read_start(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let file = open_plain(path)?;
-    let mut bytes = Vec::new();
-    file.take(limit).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// Opens a regular file, and neither a link nor anything on which a reader could wait.
-pub(crate) fn open_plain(path: &Path) -> io::Result<File> {
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    let file = File::options().read(true).custom_flags(flags).open(path)?;
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")),
-    }
-}
-
 /// Writes `value` as JSON in one step: a reader finds the whole file or none.
 pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
-    let fresh = path.with_extension("json.tmp");
-    fs::write(&fresh, serde_json::to_vec_pretty(value)?)?;
-    fs::rename(fresh, path)
+    replace_file(path, &serde_json::to_vec_pretty(value)?)
 }
 
 /// Reads what [`write_json`] wrote; none if there is no such file.
@@ -207,7 +179,7 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T
 
 /// The text of a regular file; none if it does not exist.
 pub(crate) fn read_text(path: &Path) -> io::Result<Option<String>> {
-    let text = read_plain(path).and_then(|bytes| {
+    let text = untrusted::read(path, Links::Refuse).and_then(|bytes| {
         String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     });
     match text {

@@ -10,11 +10,12 @@ use std::{
 
 use kernlab_core::{object_record::ObjectRecord, outcome::Outcome};
 
-use super::dir::{read_json, read_plain, read_start, read_text, write_json};
+use super::dir::{read_json, read_text, write_json};
 use crate::{
     lab::{JobOutput, LabError},
     report::CellReport,
     terminal,
+    untrusted::{self, Links},
     verdict::Judgement,
 };
 
@@ -57,7 +58,7 @@ impl CellEvidence {
 
     /// What the console printed; empty if the file can't be read.
     pub(crate) fn console(&self) -> String {
-        let console = read_plain(&self.console_file()).unwrap_or_default();
+        let console = untrusted::read(&self.console_file(), Links::Refuse).unwrap_or_default();
         String::from_utf8_lossy(&console).into_owned()
     }
 
@@ -105,13 +106,15 @@ impl CellEvidence {
 
     /// What a suite's tracer wrote to standard output and to standard error.
     pub(crate) fn streams(&self) -> (Vec<u8>, Vec<u8>) {
-        let read = |name| read_plain(&self.0.join(name)).unwrap_or_default();
+        let read = |name| untrusted::read(&self.0.join(name), Links::Refuse).unwrap_or_default();
         (read(Self::STDOUT), read(Self::STDERR))
     }
 
     /// The same, at most so many bytes of each.
     pub(crate) fn starts_of_streams(&self, limit: u64) -> (Vec<u8>, Vec<u8>) {
-        let read = |name| read_start(&self.0.join(name), limit).unwrap_or_default();
+        let read = |name| {
+            untrusted::read_start(&self.0.join(name), Links::Refuse, limit).unwrap_or_default()
+        };
         (read(Self::STDOUT), read(Self::STDERR))
     }
 

@@ -13,7 +13,7 @@ use std::{
     time::SystemTime,
 };
 
-use kernlab_kernels::replace_file;
+use kernlab_kernels::replace_private_file;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -131,7 +131,7 @@ fn answer(ask: &mut Command) -> io::Result<Vec<u8>> {
 
 fn keep(file: &Path, text: &[u8]) -> io::Result<()> {
     fs::create_dir_all(file.parent().unwrap_or(file))?;
-    replace_file(file, text)
+    replace_private_file(file, text)
 }
 
 /// The path of the cells' test binary in nextest's list.

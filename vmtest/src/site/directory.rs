@@ -10,7 +10,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::run::dir::{RunDir, open_plain};
+use crate::{
+    run::dir::RunDir,
+    untrusted::{self, Links},
+};
 
 /// The file that marks a directory as a site, and lists the files of it.
 const MARKER: &str = ".kernlab-site";
@@ -87,7 +90,7 @@ pub(super) fn write(files: &BTreeMap<String, Vec<u8>>, into: &Path) -> Result<()
 /// The files that an earlier call wrote.
 fn known(into: &Path) -> Result<BTreeSet<String>, IntoError> {
     let place = into.join(MARKER);
-    let file = match open_plain(&place) {
+    let file = match untrusted::open(&place, Links::Refuse) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let mut entries = fs::read_dir(into).map_err(failed("read", into))?;

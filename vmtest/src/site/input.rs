@@ -1,16 +1,14 @@
 //! Reads the reports of runs, which may come from anywhere.
 
-use std::{
-    io::{self, Read as _},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
 use super::file_names::digest;
 use crate::{
-    report::{Report, ReportError, open_regular},
-    run::dir::{LARGEST, RunDir},
+    report::{Report, ReportError},
+    run::dir::RunDir,
+    untrusted::{self, Links},
 };
 
 /// The most cells that a report may have.
@@ -95,13 +93,6 @@ impl Input {
 }
 
 fn bytes(path: &Path) -> Result<Vec<u8>, InputError> {
-    let failed = |source: io::Error| ReportError::Read { path: path.to_owned(), source };
-    let mut text = Vec::new();
-    let file = open_regular(path).map_err(failed)?;
-    file.take(LARGEST + 1).read_to_end(&mut text).map_err(failed)?;
-    if text.len() as u64 > LARGEST {
-        let what = format!("more than {} MiB", LARGEST >> 20);
-        return Err(InputError::TooLarge { path: path.to_owned(), what });
-    }
-    Ok(text)
+    untrusted::read(path, Links::Follow)
+        .map_err(|source| ReportError::Read { path: path.to_owned(), source }.into())
 }

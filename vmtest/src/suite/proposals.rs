@@ -2,14 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, Permissions},
-    io::{self, Write as _},
-    os::unix::fs::PermissionsExt as _,
+    fs, io,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
 
 use kernlab_core::outcome::{Outcome, Reason, Verdict};
+use kernlab_kernels::replace_file;
 
 use super::events;
 use crate::report::CellReport;
@@ -59,15 +58,9 @@ impl Proposals {
     }
 }
 
-/// Writes a whole file or nothing.
 fn write(path: &Path, text: &str) -> io::Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(dir)?;
-    let mut file =
-        tempfile::Builder::new().permissions(Permissions::from_mode(0o644)).tempfile_in(dir)?;
-    file.write_all(text.as_bytes())?;
-    file.persist(path)?;
-    Ok(())
+    fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
+    replace_file(path, text.as_bytes())
 }
 
 #[cfg(test)]

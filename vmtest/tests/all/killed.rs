@@ -327,9 +327,9 @@ fn a_run_whose_nextest_is_killed_ends_its_cells_and_says_so() {
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
-/// Takes the name under which the report is begun.
+/// Takes the report's name.
 const IN_THE_WAY: &str = r#"#!/bin/bash
-mkdir "$KERNLAB_RUN/report.json.tmp"
+mkdir "$KERNLAB_RUN/report.json"
 kill -KILL $$
 "#;
 

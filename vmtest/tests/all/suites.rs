@@ -191,10 +191,10 @@ fn without_a_report_a_failure_is_still_told() {
     let project = Project::new(
         "kernels = [\"debian-6.1\"]\n[[suite]]\nname = \"ill\"\nrun = \"false\"\nexit = 0\n",
     );
-    // What is begun under this name can't be written.
+    // A file can't replace a directory.
     let spoil = "n=0; until set -- .kernlab/2*/plan.json && [ -e \"$1\" ]; do \
                  n=$((n + 1)); [ $n -lt 3000 ] || exit 1; sleep 0.01; done; \
-                 mkdir \"${1%/*}/report.json.tmp\"";
+                 mkdir \"${1%/*}/report.json\"";
     let mut spoiler =
         Command::new("sh").args(["-c", spoil]).current_dir(project.path()).spawn().unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_kernlab"))
