@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
-use object::{Object as _, ObjectSegment as _, ObjectSymbol as _};
+use object::{
+    Endianness, Object as _, ObjectSegment as _, ObjectSymbol as _,
+    read::elf::{ElfFile64, Note, ProgramHeader as _},
+};
 
 /// A function that can't be found in a file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +42,20 @@ pub fn file_range(headers: &[u8], address: u64) -> Result<Option<Range<u64>>, El
     let file = object::File::parse(headers)
         .map_err(|error| ElfError::NotAnExecutable(error.to_string()))?;
     Ok(in_segment(&file, address))
+}
+
+/// `LINUX_VERSION_CODE` of a kernel, as its vDSO has it in a note: the release doesn't tell it on every
+/// distribution, nor after 255 releases of one series. Every architecture has the note:
+/// arch/x86/entry/vdso/vdso-note.S, arch/arm64/kernel/vdso/note.S.
+pub fn linux_version_code(vdso: &[u8]) -> Option<u32> {
+    let file = ElfFile64::<Endianness>::parse(vdso).ok()?;
+    let endian = file.endian();
+    let mut notes = file.elf_program_headers().iter().filter_map(|header| {
+        let mut notes = header.notes(endian, vdso).ok()??;
+        let is_version = |note: &Note<'_, _>| note.name() == b"Linux" && note.n_type(endian) == 0;
+        std::iter::from_fn(|| notes.next().ok()?).find(is_version)
+    });
+    notes.next()?.desc().first_chunk().copied().map(u32::from_ne_bytes)
 }
 
 fn in_segment(file: &object::File<'_>, address: u64) -> Option<Range<u64>> {
@@ -80,6 +97,41 @@ mod tests {
         assert_eq!(file_range(&executable, u64::MAX), Ok(None));
         let missing = file_offset(&executable, "kernlab_nothing");
         assert_eq!(missing, Err(ElfError::NoSymbol("kernlab_nothing".to_owned())));
+    }
+
+    /// A shared object with one segment, of notes: each a name, a type, and four bytes.
+    fn with_notes(notes: &[(&[u8; 8], u32, u32)]) -> Vec<u8> {
+        let mut text: Vec<u8> = Vec::new();
+        for (name, kind, value) in notes {
+            let length = name.iter().position(|&byte| byte == 0).unwrap() as u32 + 1;
+            text.extend([length, 4, *kind].map(u32::to_ne_bytes).concat());
+            text.extend(&name[..length.next_multiple_of(4) as usize]);
+            text.extend(value.to_ne_bytes());
+        }
+        let mut file = vec![0; 64 + 56];
+        file[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+        let (mut put, length) = (
+            |offset: usize, bytes: &[u8]| file[offset..offset + bytes.len()].copy_from_slice(bytes),
+            (text.len() as u64).to_ne_bytes(),
+        );
+        // e_phoff, e_phentsize, e_phnum; p_type, p_offset, p_filesz, p_align.
+        put(32, &64_u64.to_ne_bytes());
+        put(54, &[56_u16, 1].map(u16::to_ne_bytes).concat());
+        put(64, &4_u32.to_ne_bytes());
+        put(64 + 8, &(64 + 56_u64).to_ne_bytes());
+        put(64 + 32, &length);
+        put(64 + 48, &4_u64.to_ne_bytes());
+        file.extend(text);
+        file
+    }
+
+    #[test]
+    fn a_version_is_the_one_in_the_note_of_the_kernel() {
+        const LINUX: &[u8; 8] = b"Linux\0\0\0";
+        let notes = [(LINUX, 7, 1), (b"GNU\0\0\0\0\0", 0, 2), (LINUX, 0, 0x0004_13f9)];
+        assert_eq!(linux_version_code(&with_notes(&notes)), Some(0x0004_13f9));
+        assert_eq!(linux_version_code(&with_notes(&notes[..2])), None);
+        assert_eq!(linux_version_code(b"#!/bin/sh\n"), None);
     }
 
     #[test]

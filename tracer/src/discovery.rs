@@ -50,6 +50,7 @@ fn attempt(facts: &KernelFacts, asked: &[&str]) -> Result<Discovered> {
     if let Ok(qstr_name) = discovered.offset("qstr", "name") {
         let reading = Reading { helper, kernel_address_min, qstr_name };
         prototypes::search(&questions, &peek, reading, &mut discovered)?;
+        peek.lock().expect("no thread panics while it reads memory").check()?;
     }
     Ok(discovered)
 }

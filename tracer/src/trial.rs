@@ -125,3 +125,18 @@ pub(crate) fn helper_of(program_type: u32, number: u32) -> ProbeResult {
         other => answer(other),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_kernel_does_not_know_is_missing() {
+        assert_eq!(answer(Ok(())), ProbeResult::Yes);
+        assert_eq!(answer::<()>(Err(Errno::EINVAL)), ProbeResult::No);
+        for errno in [Errno::EPERM, Errno::ENOMEM, Errno::EACCES] {
+            let told = ProbeResult::CouldNotTell(errno as i32);
+            assert_eq!(answer::<()>(Err(errno)), told);
+        }
+    }
+}

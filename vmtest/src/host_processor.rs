@@ -21,6 +21,12 @@ pub(crate) fn of_host() -> String {
     first(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default())
 }
 
+/// Whether this machine's processor translates addresses by five tables: `la57` of x86-64. A kernel tells, by
+/// where its memory begins, if it runs on such a processor.
+pub(crate) fn has_five_level_paging() -> bool {
+    of_host().split_whitespace().any(|word| word == "la57")
+}
+
 /// What /proc/cpuinfo says of the first processor, without what varies, such as its clock.
 fn first(cpuinfo: &str) -> String {
     let first = cpuinfo.split("\n\n").next().unwrap_or_default();

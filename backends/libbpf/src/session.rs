@@ -3,7 +3,9 @@
 use std::{
     cell::RefCell,
     collections::BTreeMap,
+    io, mem,
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
+    ptr,
     rc::Rc,
 };
 
@@ -15,7 +17,7 @@ use kernlab_core::{
     plan::{BufferKind, ProbePlan},
 };
 use libbpf_rs::{
-    Link, MapCore as _, MapFlags, MapType, Object, PerfBuffer, PerfBufferBuilder, RingBuffer,
+    Link, Map, MapCore as _, MapFlags, MapType, Object, PerfBuffer, PerfBufferBuilder, RingBuffer,
     RingBufferBuilder,
 };
 
@@ -127,12 +129,40 @@ impl LibbpfSession {
     }
 
     /// How many entries each map of state has.
-    fn state(&self) -> BTreeMap<String, u64> {
-        self.object
-            .maps()
-            .filter(|map| map.map_type() == MapType::Hash && map.name() != RESULTS)
-            .map(|map| (map.name().to_string_lossy().into_owned(), map.keys().count() as u64))
-            .collect()
+    fn state(&self) -> Result<BTreeMap<String, u64>, BackendError> {
+        let is_state = |map: &Map<'_>| map.map_type() == MapType::Hash && map.name() != RESULTS;
+        let count = |map: Map<'_>| {
+            let name = map.name().to_string_lossy().into_owned();
+            let entries = entries(map.as_fd(), map.key_size() as usize).map_err(|source| {
+                failure(format!("counting the entries of {name}"), Reason::LoadFailed, source)
+            })?;
+            Ok((name, entries))
+        };
+        self.object.maps().filter(is_state).map(count).collect()
+    }
+}
+
+/// How many entries a map has: only exact while no program runs. libbpf-rs's iterator takes an error for the
+/// end.
+fn entries(map: BorrowedFd<'_>, key_size: usize) -> Result<u64, libbpf_rs::Error> {
+    let (mut key, mut next) = (vec![0_u8; key_size], vec![0_u8; key_size]);
+    let mut count = 0;
+    loop {
+        let after = if count == 0 { ptr::null() } else { key.as_ptr().cast() };
+        // SAFETY: the kernel reads one key and writes the other. Both have the size of this map's keys, and
+        // outlive the call.
+        let errno = unsafe {
+            libbpf_sys::bpf_map_get_next_key(map.as_raw_fd(), after, next.as_mut_ptr().cast())
+        };
+        if errno < 0 {
+            let error = io::Error::from_raw_os_error(-errno);
+            return match error.kind() {
+                io::ErrorKind::NotFound => Ok(count),
+                _ => Err(error.into()),
+            };
+        }
+        mem::swap(&mut key, &mut next);
+        count += 1;
     }
 }
 
@@ -171,6 +201,19 @@ impl Session for LibbpfSession {
         let received = self.received.borrow().count + self.hand_over_totals(sink)?;
         let slots = self.emitted()?;
         let lost = slots[EMITTED as usize].saturating_sub(received);
-        Ok(Tally { lost, losses: Losses::of(&slots), state: self.state() })
+        Ok(Tally { lost, losses: Losses::of(&slots), state: self.state()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_map_is_not_empty() {
+        let file = File::open("/dev/null").unwrap();
+        assert!(entries(file.as_fd(), 8).is_err());
     }
 }

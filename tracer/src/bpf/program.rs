@@ -1,7 +1,16 @@
 //! Loads programs.
 
-use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::{
+    fs::{self, File},
+    io,
+    os::{
+        fd::{AsRawFd as _, BorrowedFd, OwnedFd},
+        unix::fs::FileExt as _,
+    },
+    sync::LazyLock,
+};
 
+use kernlab_core::elf::linux_version_code;
 use nix::errno::Errno;
 
 use super::{Assembler, Command, Register, bpf, own};
@@ -152,24 +161,32 @@ fn load_logged(
         log_level: level,
         log_size: log.len() as u32,
         log: if log.is_empty() { 0 } else { log.as_mut_ptr() as u64 },
-        kernel_version: running_version(),
+        kernel_version: version_code(),
         ..attributes
     };
     // SAFETY: instructions, license and log outlive the call, and it returns a new descriptor.
     Ok(unsafe { own(bpf(Command::ProgramLoad, &mut attributes)?) })
 }
 
-/// `LINUX_VERSION_CODE` of the running kernel, which kprobe programs must name before 5.0.
-fn running_version() -> u32 {
-    let release =
-        nix::sys::utsname::uname().map(|uts| uts.release().to_owned()).unwrap_or_default();
-    let release = release.to_string_lossy();
-    let mut numbers = release
-        .split(|character: char| !character.is_ascii_digit())
-        .map(|number| number.parse::<u32>().unwrap_or(0));
-    let mut next = || numbers.next().unwrap_or(0);
-    let (version, patch_level, sub_level) = (next(), next(), next());
-    version << 16 | patch_level << 8 | sub_level.min(255)
+/// `LINUX_VERSION_CODE` of the running kernel, which kprobe programs must name before 5.0; 0 if the kernel has
+/// no vDSO to tell it.
+fn version_code() -> u32 {
+    static CODE: LazyLock<u32> =
+        LazyLock::new(|| vdso().ok().and_then(|vdso| linux_version_code(&vdso)).unwrap_or(0));
+    *CODE
+}
+
+/// The shared object that the kernel maps into every process: vdso(7).
+fn vdso() -> io::Result<Vec<u8>> {
+    let maps = fs::read_to_string("/proc/self/maps")?;
+    let addresses = maps.lines().find_map(|line| line.strip_suffix("[vdso]")?.split_once(' '));
+    let bounds = addresses.and_then(|(range, _)| range.split_once('-'));
+    let hexadecimal = |text| u64::from_str_radix(text, 16).ok();
+    let bounds = bounds.and_then(|(from, to)| Some((hexadecimal(from)?, hexadecimal(to)?)));
+    let (from, to) = bounds.ok_or(io::ErrorKind::NotFound)?;
+    let mut bytes = vec![0; (to - from) as usize];
+    File::open("/proc/self/mem")?.read_exact_at(&mut bytes, from)?;
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -15,6 +15,11 @@ use nix::errno::Errno;
 
 use super::measure::{self, Attributes, Measured};
 
+/// The names of the programs and maps that loaders try a kernel with, as far as the kernel keeps them:
+/// libbpf's src/features.c, and aya/src/sys/bpf.rs.
+const TRIALS: [&str; 5] =
+    ["libbpf_nametest", "libbpf_global", "libbpf_mmap", "aya_name_check", "aya_global"];
+
 /// A call that was made.
 #[derive(Debug)]
 pub(super) struct Watched {
@@ -38,8 +43,7 @@ impl Watched {
     /// Whether it is about a program or a map of the object. Loaders try the kernel with programs and
     /// maps that have no name, or one of theirs.
     pub(super) fn is_of_object(&self) -> bool {
-        let trials = ["libbpf_", "aya_"];
-        !self.name.is_empty() && !trials.iter().any(|trial| self.name.starts_with(trial))
+        !self.name.is_empty() && !TRIALS.contains(&self.name.as_str())
     }
 }
 
@@ -138,5 +142,21 @@ fn command(number: c_long) -> Call {
         18 => Call::BtfLoad,
         28 => Call::LinkCreate,
         _ => Call::OtherBpf,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_like_a_loader_s_is_not_one_of_its_trials() {
+        let is_of_object = |name: &str| {
+            let (call, result, took) = (Call::ProgramLoad, Ok(3), Duration::ZERO);
+            let (name, measured) = (name.to_owned(), Measured::default());
+            Watched { call, name, kind: 0, result, took, measured }.is_of_object()
+        };
+        assert!(["aya_loops", "libbpf_probe", "openat"].into_iter().all(is_of_object));
+        assert!(!["", "aya_name_check", "libbpf_nametest"].into_iter().any(is_of_object));
     }
 }

@@ -97,6 +97,13 @@ fn run_with(
     Reason::StateLeftBehind,
     ""
 )]
+#[case::map_stays_pinned(
+    "sys_write/threads",
+    ("sys_write.bpf.c", "__uint(max_entries, MAX_PENDING);",
+     "__uint(max_entries, MAX_PENDING);\n\t__uint(pinning, LIBBPF_PIN_BY_NAME);"),
+    Reason::StateLeftBehind,
+    "stay pinned"
+)]
 #[case::event_of_another_size(
     "sys_write/threads",
     ("sys_write.bpf.c", "emit(ctx, &event, sizeof(event));", "emit(ctx, &event, sizeof(event) - 8);"),

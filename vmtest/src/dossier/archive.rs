@@ -16,6 +16,7 @@ use kernlab_core::{
 use object::{Object as _, ObjectSection as _};
 
 use super::{DossierError, LONG_TIMEOUT, ask, ask_for_json, invalid};
+use crate::host_processor;
 use kernlab_kernels::{Digest, Entry, Kernels, Observer, StoreError, Unpacked};
 
 /// Part of the names of dossiers. Raise it when dossiers of the same scope get other content.
@@ -46,8 +47,8 @@ pub struct Archive {
     image: Digest,
 }
 
-/// The dossier of a kernel, from the store or taken now. It depends on the image and on the scope
-/// of dossiers, so changes to tracers never make it stale.
+/// The dossier of a kernel, from the store or taken now. It depends on the image, on the scope of dossiers, and
+/// on what the host's processor tells a kernel, so changes to tracers never make it stale.
 pub fn of(
     kernels: &Kernels,
     entry: &Entry,
@@ -69,7 +70,9 @@ pub fn of_kernel(
     let (image, _) = image.map_err(|source| unreadable(path, source))?;
     let scope =
         serde_json::to_string(&Scope::of(kernel.arch)).map_err(|error| unreadable(path, error))?;
-    let key = Digest::of(format!("dossier {VERSION} {image} {scope}").as_bytes()).to_string();
+    let levels = if host_processor::has_five_level_paging() { 5 } else { 4 };
+    let key = format!("dossier {VERSION} {image} {scope} {levels}");
+    let key = Digest::of(key.as_bytes()).to_string();
 
     let refused = Cell::new(how.refresh);
     let whole = |dir: &Path| if refused.get() { None } else { read(dir) };

@@ -62,13 +62,22 @@ pub struct Report {
     pub remarks: Vec<String>,
 }
 
+/// A value as the text of a JSON file.
+///
+/// # Panics
+///
+/// The value is no plain data: a map in it has keys that are no text.
+pub fn pretty_json(value: &impl Serialize) -> String {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => text + "\n",
+        Err(error) => panic!("it is no plain data: {error}"),
+    }
+}
+
 impl Report {
     /// The text of a `report.json`.
     pub fn to_json(&self) -> String {
-        match serde_json::to_string_pretty(self) {
-            Ok(text) => text + "\n",
-            Err(error) => unreachable!("a report is plain data: {error}"),
-        }
+        pretty_json(self)
     }
 
     /// The architecture of a kernel, if the report names it.

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt};
 use kernlab_core::outcome::{Outcome, Reason, Severity};
 use serde::Serialize;
 
-use super::{CellReport, Report, Tally};
+use super::{CellReport, Report, Tally, pretty_json};
 
 /// The version of a sum's JSON. New fields don't change it; a new meaning of a field does.
 pub const SCHEMA: u32 = 1;
@@ -131,10 +131,7 @@ impl Repeats {
 
     /// As JSON.
     pub fn to_json(&self) -> String {
-        match serde_json::to_string_pretty(self) {
-            Ok(text) => text + "\n",
-            Err(error) => unreachable!("a sum is plain data: {error}"),
-        }
+        pretty_json(self)
     }
 }
 

@@ -277,6 +277,40 @@ fn a_kernel_that_hangs_is_given_up(#[values(KERNEL, ARM64)] kernel: &str) {
     assert!(report.duration_ms < 40_000, "{} ms", report.duration_ms);
 }
 
+/// Each part is blamed for what it does, also if another one suffers.
+#[rstest]
+#[case::workload_fails(
+    "workload fails",
+    "inotify/unwatched",
+    (Outcome::Infra, Reason::WorkloadFailed),
+    "the disk is full"
+)]
+#[case::program_stays(
+    "workload leaves-a-program",
+    "inotify/unwatched",
+    (Outcome::Fail, Reason::StateLeftBehind),
+    "1 program"
+)]
+#[case::nothing_to_attach_to(
+    "detach /sys/kernel/tracing /sys/kernel/debug",
+    "sys_write/files_and_pipes",
+    (Outcome::Fail, Reason::AttachRefused),
+    "attaching sys_"
+)]
+fn what_a_session_meets_is_told(
+    #[case] behaviour: &str,
+    #[case] scenario: &str,
+    #[case] (outcome, reason): (Outcome, Reason),
+    #[case] message: &str,
+    #[values("aya", "libbpf")] backend: &str,
+) {
+    let mut broken = Broken::by(behaviour);
+    broken.plan.cells = vec![format!("{KERNEL}/embedded/{backend}/{scenario}")];
+    let report = broken.run();
+    assert_eq!((report.outcome, report.reason), (outcome, Some(reason)), "{}", report.message);
+    assert!(report.message.contains(message), "{}", report.message);
+}
+
 /// A program in the workload's place takes the protocol's port from the agent: `hostile.rs` has more
 /// of these.
 #[rstest]

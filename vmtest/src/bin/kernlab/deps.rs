@@ -19,7 +19,10 @@ use kernlab_core::{
     tracer::Tracer,
 };
 use kernlab_kernels::{Config, Entry, OptionState, Requirement, Scope, chain, requirements};
-use kernlab_vmtest::dossier::{self, Archive, DossierError, How};
+use kernlab_vmtest::{
+    dossier::{self, Archive, DossierError, How},
+    report::pretty_json,
+};
 
 use crate::{
     failure::{self, Failure},
@@ -73,10 +76,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     all.retain(|tracer, _| arguments.tracer.is_none_or(|wanted| wanted == *tracer));
     let text = match arguments.json {
         false => render(archives.keys(), &all),
-        true => match serde_json::to_string_pretty(&all) {
-            Ok(text) => text + "\n",
-            Err(error) => unreachable!("what tracers depend on is plain data: {error}"),
-        },
+        true => pretty_json(&all),
     };
     failure::print(&text)?;
     Ok(exit)
@@ -105,10 +105,7 @@ fn run_with_objects(arguments: &Arguments) -> Result<Exit, Failure> {
             let answers: String = answers.iter().map(object::render).collect();
             format!("on {}\n{answers}", ids.join(", "))
         }
-        true => match serde_json::to_string_pretty(&answers) {
-            Ok(text) => text + "\n",
-            Err(error) => unreachable!("what objects depend on is plain data: {error}"),
-        },
+        true => pretty_json(&answers),
     };
     failure::print(&text)?;
     Ok(exit)

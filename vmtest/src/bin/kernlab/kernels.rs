@@ -12,7 +12,7 @@ mod verify;
 use clap::{Args, Subcommand};
 use kernlab_cli::{Exit, Scope};
 use kernlab_kernels::{Archs, Entry, Kernels, LockedKernel, SelectError, Selection, State, chain};
-use kernlab_vmtest::suite::platform::Platform;
+use kernlab_vmtest::{report::pretty_json, suite::platform::Platform};
 use serde::Serialize;
 
 pub(crate) use self::progress::Progress;
@@ -164,14 +164,7 @@ fn row<'a>(kernels: &'a Kernels, entry: &'a Entry) -> Row<'a> {
 
 fn run_list(kernels: &Kernels, list: &List) -> Result<Exit, Failure> {
     let rows: Vec<_> = kernels.matrix().entries.iter().map(|entry| row(kernels, entry)).collect();
-    let text = if list.json {
-        match serde_json::to_string_pretty(&rows) {
-            Ok(text) => text + "\n",
-            Err(error) => unreachable!("rows are plain data: {error}"),
-        }
-    } else {
-        table(&rows)
-    };
+    let text = if list.json { pretty_json(&rows) } else { table(&rows) };
     failure::print(&text)?;
     Ok(Exit::Success)
 }

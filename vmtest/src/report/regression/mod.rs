@@ -29,7 +29,7 @@ pub use self::{
     fingerprint::Fingerprint,
 };
 use self::{explain::Explainer, fingerprint::scenario_tracer};
-use super::{CellReport, Report, Tally, instructions::growth};
+use super::{CellReport, Report, Tally, instructions::growth, pretty_json};
 
 /// The version of a comparison's JSON. New fields don't change it; a new meaning of a field does.
 pub const SCHEMA: u32 = 1;
@@ -213,10 +213,7 @@ impl Regression {
 
     /// The JSON form.
     pub fn to_json(&self) -> String {
-        match serde_json::to_string_pretty(self) {
-            Ok(text) => text + "\n",
-            Err(error) => unreachable!("a comparison is plain data: {error}"),
-        }
+        pretty_json(self)
     }
 }
 

@@ -9,6 +9,7 @@ mod hostile;
 #[cfg(target_arch = "x86_64")]
 mod stall;
 mod takeover;
+mod workload;
 
 use std::{
     env,
@@ -21,7 +22,7 @@ use std::{
 };
 
 use nix::{
-    mount::{MsFlags, mount},
+    mount::{MntFlags, MsFlags, mount, umount2},
     sys::signal::{SigHandler, Signal, raise, signal},
     unistd::{ForkResult, fork, setsid},
 };
@@ -93,6 +94,11 @@ fn behave(words: &[&str]) -> io::Result<()> {
             stall::stall(&times.collect::<Vec<_>>())
         }
         ["hang"] => faults::inject(&faults::Fault::Hang),
+        // Ways to misbehave as a workload.
+        ["workload", way] => workload::workload(way),
+        ["detach", dirs @ ..] => {
+            dirs.iter().try_for_each(|dir| Ok(umount2(*dir, MntFlags::MNT_DETACH)?))
+        }
         // Ways to lie to the host, and to flood it.
         ["hostile", way] => hostile::program(way),
         // Ways to misbehave as PID 1.

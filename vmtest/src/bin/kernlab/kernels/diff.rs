@@ -5,7 +5,10 @@ use globset::{Glob, GlobMatcher};
 use kernlab_cli::Exit;
 use kernlab_core::dossier::diff::{Difference, WholeDifference};
 use kernlab_kernels::{Entry, Kernels, Selection, Tier};
-use kernlab_vmtest::dossier::{self, DossierError, How};
+use kernlab_vmtest::{
+    dossier::{self, DossierError, How},
+    report::pretty_json,
+};
 use serde::Serialize;
 
 use super::progress::Progress;
@@ -64,10 +67,7 @@ pub(super) fn run(kernels: Kernels, arguments: &Diff) -> Result<Exit, Failure> {
     }
     let text = match arguments.json {
         false => render(&output, arguments.name.as_ref()),
-        true => match serde_json::to_string_pretty(&output) {
-            Ok(text) => text + "\n",
-            Err(error) => unreachable!("a difference is plain data: {error}"),
-        },
+        true => pretty_json(&output),
     };
     failure::print(&text)?;
     Ok(Exit::Success)

@@ -14,7 +14,10 @@ use kernlab_core::{
     tracer::{wanted_symbols, wanted_tracepoints},
 };
 use kernlab_kernels::Kernels;
-use kernlab_vmtest::dossier::{self, How};
+use kernlab_vmtest::{
+    dossier::{self, How},
+    report::pretty_json,
+};
 use serde::Serialize;
 
 use super::progress::Progress;
@@ -86,10 +89,7 @@ pub(super) fn run(kernels: Kernels, arguments: &Dossier) -> Result<Exit, Failure
         rows.push(row);
     }
     if arguments.json {
-        match serde_json::to_string_pretty(&rows) {
-            Ok(text) => failure::print(&(text + "\n"))?,
-            Err(error) => unreachable!("rows are plain data: {error}"),
-        }
+        failure::print(&pretty_json(&rows))?;
     }
     Ok(exit)
 }
@@ -97,7 +97,7 @@ pub(super) fn run(kernels: Kernels, arguments: &Dossier) -> Result<Exit, Failure
 fn write(dir: &std::path::Path, row: &Row) -> io::Result<()> {
     fs::create_dir_all(dir)?;
     let path = dir.join(format!("{}.json", row.id));
-    fs::write(&path, serde_json::to_string_pretty(&row.dossier.clone().trimmed())? + "\n")?;
+    fs::write(&path, pretty_json(&row.dossier.clone().trimmed()))?;
     println!("{}", path.display());
     Ok(())
 }

@@ -6,6 +6,7 @@ use kernlab_cli::Exit;
 use kernlab_kernels::{
     Kernels, Resolution, SignedBy, Unproven, Unverified, Verification, Verified, chain,
 };
+use kernlab_vmtest::report::pretty_json;
 use serde::Serialize;
 
 use super::{columns, select_all};
@@ -31,10 +32,7 @@ pub(crate) fn run(kernels: &Kernels, arguments: &Verify) -> Result<Exit, Failure
     let verification = kernels.verify(&entries);
     let rows: Vec<_> = verification.entries.iter().map(row).collect();
     let shown = if arguments.json {
-        match serde_json::to_string_pretty(&rows) {
-            Ok(text) => failure::print(&(text + "\n")),
-            Err(error) => unreachable!("rows are plain data: {error}"),
-        }
+        failure::print(&pretty_json(&rows))
     } else {
         failure::print(&table(&rows))
     };
