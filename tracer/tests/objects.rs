@@ -55,8 +55,9 @@ fn answer(kernel: &str, job: &Job) -> Vec<u8> {
     let kernels = Kernels::open().unwrap();
     let unpacked = kernels.prepare(kernels.entry(kernel).unwrap(), &Silent).unwrap();
     let store = kernels.store();
-    let bootable =
-        machine::of_kernel(store, &unpacked, &programs, &["kernlab-tracer"], &Silent).unwrap();
+    // One of the objects has programs for a function of the workload.
+    let names = ["kernlab-tracer", "kernlab-workload"];
+    let bootable = machine::of_kernel(store, &unpacked, &programs, &names, &Silent).unwrap();
     let mut guest = Checkpoints::of(store).start(&bootable, false, &Silent).unwrap();
     let output = guest.run(job).unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -93,6 +94,18 @@ fn sorted(record: &ObjectRecord) -> Vec<String> {
         "on_opened: load done, attach done: fine []",
         "on_packet: load done, attach skipped: fine []",
         "on_write: load done, attach done: fine []",
+    ]
+)]
+#[case::typed(
+    "typed",
+    &[
+        "on_entry: load done, attach done: fine []",
+        "on_exit: load done, attach done: fine []",
+        "on_function: load done, attach done: fine []",
+        "on_permission: load done, attach done: fine []",
+        "on_return: load done, attach done: fine []",
+        "on_switch: load done, attach done: fine []",
+        "on_task: load done, attach done: fine []",
     ]
 )]
 #[case::core("core", &["on_open: load done, attach done: fine []"])]

@@ -26,6 +26,7 @@ pub mod why;
 
 use std::{cmp::Reverse, collections::BTreeMap, num::NonZeroU32};
 
+use kernlab_cli::Exit;
 use kernlab_core::{
     outcome::{Outcome, Reason, Severity, Verdict},
     record::Decision,
@@ -339,12 +340,12 @@ impl std::fmt::Display for Tally {
     }
 }
 
-/// The exit code for the severity of a whole run.
-pub fn exit_code(severity: Severity) -> u8 {
+/// How a command ends after a run whose worst cell has this severity.
+pub fn exit_of(severity: Severity) -> Exit {
     match severity {
-        Severity::Expected => 0,
-        Severity::Failure => 1,
-        Severity::Inconclusive => 3,
+        Severity::Expected => Exit::Success,
+        Severity::Failure => Exit::Failure,
+        Severity::Inconclusive => Exit::Infrastructure,
     }
 }
 

@@ -153,7 +153,7 @@ pub fn merge<Name: ToString>(
             selectors: reports.iter().flat_map(|r| r.run.selectors.clone()).collect(),
             jobs: reports.iter().map(|r| r.run.jobs).sum(),
             repeat: reports.iter().map(|r| r.run.repeat).min().unwrap_or(NonZeroU32::MIN),
-            exit_code: report::exit_code(Tally::of(&cells).severity()),
+            exit_code: report::exit_of(Tally::of(&cells).severity()) as u8,
             identity: reports.iter().flat_map(|r| r.run.identity.clone()).collect(),
         },
         kernels: kernels(reports.into_iter().flat_map(|report| report.kernels)),

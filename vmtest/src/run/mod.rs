@@ -281,7 +281,7 @@ pub fn run(
             selectors: plan.options.selected.kernels.clone(),
             jobs,
             repeat: plan.options.repeats(),
-            exit_code: report::exit_code(Tally::of(&cells).severity()),
+            exit_code: report::exit_of(Tally::of(&cells).severity()) as u8,
             identity,
         },
         kernels: collect::kernels(&plan, &entries, &cells),

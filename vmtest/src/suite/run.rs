@@ -230,7 +230,7 @@ pub fn run(
             selectors: options.selected.kernels.clone(),
             jobs,
             repeat: options.repeat.unwrap_or(std::num::NonZero::<u32>::MIN),
-            exit_code: report::exit_code(Tally::of(&cells).severity()),
+            exit_code: report::exit_of(Tally::of(&cells).severity()) as u8,
             identity,
         },
         kernels: collect::kernels(&plan, &entries, &cells),

@@ -11,6 +11,7 @@ use kernlab_core::outcome::Severity;
 use kernlab_kernels::{OpenError, SelectError, StoreError, chain};
 use kernlab_vmtest::{
     guest_programs::GuestProgramsError,
+    report::exit_of,
     run::{Outcomes, RunError},
     suite::run::SuiteRunError,
     terminal,
@@ -139,15 +140,6 @@ impl From<StoreError> for Failure {
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Failure::infrastructure(&error)
-    }
-}
-
-/// The exit code of a run whose worst cell has this severity.
-pub(crate) fn exit_of(severity: Severity) -> Exit {
-    match severity {
-        Severity::Expected => Exit::Success,
-        Severity::Failure => Exit::Failure,
-        Severity::Inconclusive => Exit::Infrastructure,
     }
 }
 

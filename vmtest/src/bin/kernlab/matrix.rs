@@ -6,7 +6,7 @@ use clap::{ArgGroup, Args};
 use kernlab_cli::{Exit, Selected};
 use kernlab_kernels::chain;
 use kernlab_vmtest::{
-    report::{Tally, regression::Side, table},
+    report::{Tally, exit_of, regression::Side, table},
     run::{
         dir::RunDir,
         identity,
@@ -17,11 +17,7 @@ use kernlab_vmtest::{
 };
 use serde::Serialize;
 
-use crate::{
-    failure::{Failure, exit_of},
-    kernels::Progress,
-    selection,
-};
+use crate::{failure::Failure, kernels::Progress, selection};
 
 #[derive(Args, Debug)]
 #[command(

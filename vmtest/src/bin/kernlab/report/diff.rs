@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use kernlab_cli::Exit;
 use kernlab_vmtest::report::{
+    exit_of,
     markdown::GITHUB_LIMIT,
     regression::{Regression, Side, html, markdown},
 };
 
 use super::{deliver, read};
-use crate::failure::{Failure, exit_of};
+use crate::failure::Failure;
 
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  kernlab report diff 20261128T101500 latest")]

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use kernlab_cli::Exit;
-use kernlab_vmtest::report::repeats::Repeats;
+use kernlab_vmtest::report::{exit_of, repeats::Repeats};
 
 use super::{deliver, read};
-use crate::failure::{Failure, exit_of};
+use crate::failure::Failure;
 
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  kernlab report merge 20261128T101500 20261128T113000 latest")]
