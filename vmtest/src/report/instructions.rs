@@ -17,8 +17,7 @@ pub fn table(report: &Report) -> String {
         let title = format!("{suite}, {backend}: verified instructions");
         let mut rows = vec![vec![title]];
         for cell in &cells {
-            let mode = if cell.btf == "masked" { " masked" } else { "" };
-            rows[0].push(format!("{}{mode}", cell.kernel));
+            rows[0].push(cell.kernel_and_mode());
         }
         let mut names: Vec<&str> = Vec::new();
         for program in

@@ -242,6 +242,22 @@ fn once() -> NonZeroU32 {
 }
 
 impl CellReport {
+    /// Whether the kernel's type information was hidden from user space.
+    pub fn is_masked(&self) -> bool {
+        self.btf == "masked"
+    }
+
+    /// The kernel, with the BTF mode if that is not the usual one: `debian-6.1 masked`.
+    pub fn kernel_and_mode(&self) -> String {
+        let mode = if self.is_masked() { " masked" } else { "" };
+        format!("{}{mode}", self.kernel)
+    }
+
+    /// The tracer of a scenario; the name of a suite.
+    pub fn tracer_name(&self) -> &str {
+        self.scenario.split('/').next().unwrap_or_default()
+    }
+
     /// `kernel/btf/backend/tracer/scenario`.
     pub fn id(&self) -> String {
         format!("{}/{}/{}/{}", self.kernel, self.btf, self.backend, self.scenario)

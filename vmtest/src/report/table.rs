@@ -70,10 +70,7 @@ pub fn commands(report: &Report) -> String {
             (None, Some(signal)) => Some(format!("signal {signal}")),
             (None, None) => None,
         });
-        let kernel = match cell.btf.as_str() {
-            "masked" => format!("{} masked", cell.kernel),
-            _ => cell.kernel.clone(),
-        };
+        let kernel = cell.kernel_and_mode();
         let none = || "-".to_owned();
         let seconds = format!("{:.1}", cell.duration_ms as f64 / 1000.0);
         let release = cell.release.clone().unwrap_or_else(none);

@@ -45,7 +45,7 @@ pub(super) struct Tool<'a> {
 pub(super) fn key(cell: &CellReport) -> (Kind, &str) {
     match cell.is_of_suite() {
         true => (Kind::Suite, &cell.scenario),
-        false => (Kind::Tracer, cell.scenario.split('/').next().unwrap_or_default()),
+        false => (Kind::Tracer, cell.tracer_name()),
     }
 }
 

@@ -43,7 +43,7 @@ fn of_cells(suite: &str, cells: &[&CellReport]) -> Vec<String> {
     let mut kernels: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for cell in cells {
         for remark in &cell.remarks {
-            kernels.entry(remark).or_default().push(kernel(cell));
+            kernels.entry(remark).or_default().push(cell.kernel_and_mode());
         }
     }
     let told = kernels.into_iter().map(|(remark, kernels)| {
@@ -76,8 +76,8 @@ fn fails_alike(suite: &str, cells: &[&CellReport]) -> Option<String> {
 /// The kernels on which a suite passes with other programs or maps than on most.
 fn falls_back(suite: &str, cells: &[&CellReport]) -> Vec<String> {
     let passing = cells.iter().filter(|cell| cell.outcome.severity() == Severity::Expected);
-    let used: Vec<(String, BTreeSet<String>)> = passing
-        .filter_map(|cell| Some((kernel(cell), objects(cell.tracer.as_ref()?))))
+    let used: Vec<(&CellReport, BTreeSet<String>)> = passing
+        .filter_map(|cell| Some((*cell, objects(cell.tracer.as_ref()?))))
         .filter(|(_, objects)| !objects.is_empty())
         .collect();
     let mut counts: BTreeMap<&BTreeSet<String>, usize> = BTreeMap::new();
@@ -86,17 +86,17 @@ fn falls_back(suite: &str, cells: &[&CellReport]) -> Vec<String> {
     }
     // Of two equally common sets, the usual one is that of the newest kernel, which comes last in a
     // matrix, with its type information, which comes first.
-    let all_masked = cells.iter().all(|cell| cell.btf == "masked");
+    let all_masked = cells.iter().all(|cell| cell.is_masked());
     let Some(usual) = used
         .iter()
-        .filter(|(kernel, _)| !kernel.ends_with(" masked") || all_masked)
+        .filter(|(cell, _)| !cell.is_masked() || all_masked)
         .map(|(_, objects)| objects)
         .max_by_key(|objects| counts.get(objects).copied().unwrap_or_default())
     else {
         return Vec::new();
     };
     let mut remarks = BTreeSet::new();
-    for (kernel, objects) in &used {
+    for (cell, objects) in &used {
         if objects != usual {
             let list = |set: Vec<&String>| {
                 let names: Vec<_> = set.into_iter().map(String::as_str).collect();
@@ -104,6 +104,7 @@ fn falls_back(suite: &str, cells: &[&CellReport]) -> Vec<String> {
             };
             let instead = list(objects.difference(usual).collect());
             let of = list(usual.difference(objects).collect());
+            let kernel = cell.kernel_and_mode();
             remarks.insert(format!("{suite}: on {kernel} it uses {instead} instead of {of}"));
         }
     }
@@ -119,7 +120,7 @@ fn predicted(suite: &str, cells: &[&CellReport]) -> Vec<String> {
             continue;
         }
         let lacks = tracer.predicted_missing.join("; ");
-        let kernel = kernel(cell);
+        let kernel = cell.kernel_and_mode();
         remarks.insert(match (cell.outcome, cell.outcome.severity()) {
             (Outcome::Pass, _) => {
                 format!("{suite}: {kernel} lacks {lacks}, by its dossier, but it works")
@@ -132,14 +133,6 @@ fn predicted(suite: &str, cells: &[&CellReport]) -> Vec<String> {
         });
     }
     remarks.into_iter().collect()
-}
-
-/// The kernel, and its BTF mode if that is not the usual one.
-fn kernel(cell: &CellReport) -> String {
-    match cell.btf.as_str() {
-        "masked" => format!("{} masked", cell.kernel),
-        _ => cell.kernel.clone(),
-    }
 }
 
 fn objects(tracer: &TracerReport) -> BTreeSet<String> {

@@ -28,8 +28,7 @@ pub(crate) fn remarks(cells: &[CellReport]) -> Vec<String> {
         if reason == Reason::HelperUnavailable || works.contains(cell.scenario.as_str()) {
             continue;
         }
-        let tracer = cell.scenario.split('/').next().unwrap_or_default();
-        let claim = claims.entry((tracer, reason)).or_default();
+        let claim = claims.entry((cell.tracer_name(), reason)).or_default();
         claim.scenarios.insert(&cell.scenario);
         claim.kernels.insert(&cell.kernel);
         claim.cells += 1;

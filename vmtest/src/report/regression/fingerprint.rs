@@ -30,7 +30,7 @@ impl Fingerprint {
             | Outcome::Fail
             | Outcome::Unsupported
             | Outcome::Timeout
-            | Outcome::Flaky => scenario_tracer(cell),
+            | Outcome::Flaky => cell.tracer_name(),
         };
         let reason = cell.reason.map(|reason| reason.code()).unwrap_or_default();
         let mut message = cause(cell).to_owned();
@@ -74,10 +74,6 @@ fn cause(cell: &CellReport) -> &str {
         (_, Some(Reason::GuestStarved)) => headline,
         _ => &cell.message,
     }
-}
-
-pub(super) fn scenario_tracer(cell: &CellReport) -> &str {
-    cell.scenario.split('/').next().unwrap_or_default()
 }
 
 /// The kinds of changes in a unified diff: which events appeared or vanished, and which of their

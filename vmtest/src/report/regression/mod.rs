@@ -22,13 +22,13 @@ use kernlab_kernels::Arch;
 use serde::Serialize;
 use similar::TextDiff;
 
+use self::explain::Explainer;
 pub(crate) use self::explain::numbers;
 pub use self::{
     category::Category,
     explain::{Explanation, NearestPass},
     fingerprint::Fingerprint,
 };
-use self::{explain::Explainer, fingerprint::scenario_tracer};
 use super::{CellReport, Report, Tally, instructions::growth, pretty_json};
 
 /// The version of a comparison's JSON. New fields don't change it; a new meaning of a field does.
@@ -338,9 +338,9 @@ impl<'a> Comparison<'a> {
         let growth = growth.filter(|_| category == Category::MoreInstructions);
         let fingerprint = match (category, &events, &growth) {
             (Category::EventsChanged, Some(events), _) => {
-                Fingerprint::of_events(scenario_tracer(new), events)
+                Fingerprint::of_events(new.tracer_name(), events)
             }
-            (_, _, Some(growth)) => Fingerprint::of_growth(scenario_tracer(new), growth),
+            (_, _, Some(growth)) => Fingerprint::of_growth(new.tracer_name(), growth),
             (Category::Fixed | Category::NewlySupported, ..) => Fingerprint::of(old),
             _ => Fingerprint::of(new),
         };
