@@ -58,8 +58,11 @@ pub enum Drain {
 /// `BPF_RINGBUF_HDR_SZ`, include/uapi/linux/bpf.h.
 const RING_RECORD: u64 = size_of::<SysWriteEvent>() as u64 + 8;
 
-/// Threads that write as fast as they can.
+/// How many threads write as fast as they can.
 const WRITERS: u64 = 4;
+
+/// How often each of them writes to overflow a buffer.
+const OVERFLOW: u64 = 5000;
 
 impl Burst {
     /// Through the ring buffer: the events of a round fit into it, and those of all rounds go beyond its end.
@@ -71,16 +74,16 @@ impl Burst {
     pub(crate) const PERF: Burst =
         Burst::of_writes(BufferKind::Perf, Drain::AsTheyCome, Lost::None, 2000, 4);
 
-    /// More than fit into the ring buffer. It loses as many on every kernel: those that find no room in
+    /// More than fit into the ring buffer. It loses the same number on every kernel: those that find no room in
     /// [`RING_BYTES`], of which one byte always stays free.
     pub(crate) const OVERFLOW_RING: Burst = {
-        let lost = WRITERS * 5000 - (RING_BYTES as u64 - 1) / RING_RECORD;
-        Burst::of_writes(BufferKind::Ring, Drain::AtTheEnd, Lost::InBuffer(lost), 5000, 1)
+        let lost = WRITERS * OVERFLOW - (RING_BYTES as u64 - 1) / RING_RECORD;
+        Burst::of_writes(BufferKind::Ring, Drain::AtTheEnd, Lost::InBuffer(lost), OVERFLOW, 1)
     };
 
     /// More than fit into the perf buffers of a few processors.
     pub(crate) const OVERFLOW_PERF: Burst =
-        Burst::of_writes(BufferKind::Perf, Drain::AtTheEnd, Lost::Some, 5000, 1);
+        Burst::of_writes(BufferKind::Perf, Drain::AtTheEnd, Lost::Some, OVERFLOW, 1);
 
     /// One more call at a time than the map of calls under way has entries.
     pub(crate) const FULL_PENDING: Burst =

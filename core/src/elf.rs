@@ -44,9 +44,9 @@ pub fn file_range(headers: &[u8], address: u64) -> Result<Option<Range<u64>>, El
     Ok(in_segment(&file, address))
 }
 
-/// `LINUX_VERSION_CODE` of a kernel, as its vDSO has it in a note: the release doesn't tell it on every
-/// distribution, nor after 255 releases of one series. Every architecture has the note:
-/// arch/x86/entry/vdso/vdso-note.S, arch/arm64/kernel/vdso/note.S.
+/// `LINUX_VERSION_CODE` of a kernel, as its vDSO has it in a note: arch/x86/entry/vdso/vdso-note.S,
+/// arch/arm64/kernel/vdso/note.S. `uname -r` may lack the last number (`4.19.0-27-amd64` is 4.19.316), and
+/// kernels write 255 for it where the header has no room for more.
 pub fn linux_version_code(vdso: &[u8]) -> Option<u32> {
     let file = ElfFile64::<Endianness>::parse(vdso).ok()?;
     let endian = file.endian();
@@ -55,7 +55,11 @@ pub fn linux_version_code(vdso: &[u8]) -> Option<u32> {
         let is_version = |note: &Note<'_, _>| note.name() == b"Linux" && note.n_type(endian) == 0;
         std::iter::from_fn(|| notes.next().ok()?).find(is_version)
     });
-    notes.next()?.desc().first_chunk().copied().map(u32::from_ne_bytes)
+    let code = notes.next()?.desc().first_chunk().copied()?;
+    Some(match endian {
+        Endianness::Little => u32::from_le_bytes(code),
+        Endianness::Big => u32::from_be_bytes(code),
+    })
 }
 
 fn in_segment(file: &object::File<'_>, address: u64) -> Option<Range<u64>> {
@@ -104,23 +108,23 @@ mod tests {
         let mut text: Vec<u8> = Vec::new();
         for (name, kind, value) in notes {
             let length = name.iter().position(|&byte| byte == 0).unwrap() as u32 + 1;
-            text.extend([length, 4, *kind].map(u32::to_ne_bytes).concat());
+            text.extend([length, 4, *kind].map(u32::to_le_bytes).concat());
             text.extend(&name[..length.next_multiple_of(4) as usize]);
-            text.extend(value.to_ne_bytes());
+            text.extend(value.to_le_bytes());
         }
         let mut file = vec![0; 64 + 56];
         file[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
         let (mut put, length) = (
             |offset: usize, bytes: &[u8]| file[offset..offset + bytes.len()].copy_from_slice(bytes),
-            (text.len() as u64).to_ne_bytes(),
+            (text.len() as u64).to_le_bytes(),
         );
         // e_phoff, e_phentsize, e_phnum; p_type, p_offset, p_filesz, p_align.
-        put(32, &64_u64.to_ne_bytes());
-        put(54, &[56_u16, 1].map(u16::to_ne_bytes).concat());
-        put(64, &4_u32.to_ne_bytes());
-        put(64 + 8, &(64 + 56_u64).to_ne_bytes());
+        put(32, &64_u64.to_le_bytes());
+        put(54, &[56_u16, 1].map(u16::to_le_bytes).concat());
+        put(64, &4_u32.to_le_bytes());
+        put(64 + 8, &(64 + 56_u64).to_le_bytes());
         put(64 + 32, &length);
-        put(64 + 48, &4_u64.to_ne_bytes());
+        put(64 + 48, &4_u64.to_le_bytes());
         file.extend(text);
         file
     }

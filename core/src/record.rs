@@ -152,7 +152,7 @@ pub enum Observation {
 pub struct Leftover {
     /// How many entries it has.
     pub entries: u64,
-    /// How many it should have: mostly none.
+    /// How many it should have: usually 0.
     pub expected: u64,
 }
 

@@ -21,10 +21,13 @@ pub(crate) fn of_host() -> String {
     first(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default())
 }
 
-/// Whether this machine's processor translates addresses by five tables: `la57` of x86-64. A kernel tells, by
-/// where its memory begins, if it runs on such a processor.
+/// Whether this machine's processor has five-level page tables, which a guest of KVM may use then.
 pub(crate) fn has_five_level_paging() -> bool {
-    of_host().split_whitespace().any(|word| word == "la57")
+    has_flag(&of_host(), "la57")
+}
+
+fn has_flag(processor: &str, flag: &str) -> bool {
+    processor.split_whitespace().any(|word| word == flag)
 }
 
 /// What /proc/cpuinfo says of the first processor, without what varies, such as its clock.
@@ -43,6 +46,8 @@ mod tests {
         let x86_64 =
             "processor\t: 0\nvendor_id\t: AuthenticAMD\nmodel\t\t: 1\ncpu MHz\t\t: 2445.4\n\n";
         assert_eq!(first(x86_64), "vendor_id\t: AuthenticAMD\nmodel\t\t: 1");
+        assert!(has_flag("flags\t\t: fpu la57 vme", "la57"));
+        assert!(!has_flag("flags\t\t: fpu la57x", "la57"));
         let aarch64 = "processor\t: 0\nBogoMIPS\t: 50.00\nFeatures\t: fp asimd\nCPU part\t: 0xd0c\n\n\
                        processor\t: 1\nCPU part\t: 0xd0b\n";
         assert_eq!(first(aarch64), "Features\t: fp asimd\nCPU part\t: 0xd0c");

@@ -36,7 +36,7 @@ pub(crate) fn remove(
 }
 
 /// Removes the least recently used of the files that the lab made in the directory of this part, until
-/// the rest takes no more than `room` bytes. What was used within `kept_for` may be in use, and stays.
+/// the rest takes no more than `room` bytes. What was used within `kept_for` stays, even if that is more.
 pub(crate) fn make_room(
     dir: &Path,
     part: Part,

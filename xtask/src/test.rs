@@ -3,6 +3,7 @@
 use std::{
     env,
     num::NonZeroUsize,
+    path::PathBuf,
     thread,
     time::{Duration, Instant},
 };
@@ -36,7 +37,7 @@ const ADVISORIES_DEADLINE: Duration = Duration::from_secs(120);
 const STAGE_DEADLINE: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// With less free disk space, in bytes, a build may have failed for the lack of it.
-const SCARCE: u64 = 2 << 30;
+const SCARCE: u64 = 1 << 30;
 
 /// Check formatting, lints, tests and a small matrix of kernels.
 #[derive(clap::Args, Debug)]
@@ -110,14 +111,16 @@ impl Stage {
     }
 }
 
-/// That the disk is nearly full, which a linker tells as "Bus error".
+/// Whether a disk is nearly full: a linker without room says no more than "Bus error".
 fn disk_hint() -> Option<String> {
-    let root = workspace::root();
-    let disk = statvfs(&root).ok()?;
-    let free = disk.blocks_available() * disk.fragment_size();
-    (free < SCARCE).then(|| {
-        let (free, place) = (free >> 20, root.display());
-        format!("hint: only {free} MiB are free in {place}, which may be the reason")
+    let target = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    let places = [Some(workspace::root()), target, Some(env::temp_dir())];
+    places.into_iter().flatten().find_map(|place| {
+        let disk = statvfs(&place).ok()?;
+        let free = disk.blocks_available() * disk.fragment_size();
+        let (free, is_scarce) = (free >> 20, free < SCARCE);
+        let hint = || format!("hint: only {free} MiB are free in {}", place.display());
+        is_scarce.then(hint)
     })
 }
 

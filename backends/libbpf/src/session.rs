@@ -3,7 +3,7 @@
 use std::{
     cell::RefCell,
     collections::BTreeMap,
-    io, mem,
+    io,
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
     ptr,
     rc::Rc,
@@ -119,7 +119,7 @@ impl LibbpfSession {
         };
         let failed = |source| failure("reading the totals".to_owned(), Reason::LoadFailed, source);
         let mut count = 0;
-        for key in totals.keys() {
+        for key in keys(totals.as_fd(), totals.key_size() as usize).map_err(failed)? {
             if let Some(record) = totals.lookup(&key, MapFlags::ANY).map_err(failed)? {
                 sink(&record);
                 count += 1;
@@ -133,22 +133,21 @@ impl LibbpfSession {
         let is_state = |map: &Map<'_>| map.map_type() == MapType::Hash && map.name() != RESULTS;
         let count = |map: Map<'_>| {
             let name = map.name().to_string_lossy().into_owned();
-            let entries = entries(map.as_fd(), map.key_size() as usize).map_err(|source| {
+            let keys = keys(map.as_fd(), map.key_size() as usize).map_err(|source| {
                 failure(format!("counting the entries of {name}"), Reason::LoadFailed, source)
             })?;
-            Ok((name, entries))
+            Ok((name, keys.len() as u64))
         };
         self.object.maps().filter(is_state).map(count).collect()
     }
 }
 
-/// How many entries a map has: only exact while no program runs. libbpf-rs's iterator takes an error for the
-/// end.
-fn entries(map: BorrowedFd<'_>, key_size: usize) -> Result<u64, libbpf_rs::Error> {
-    let (mut key, mut next) = (vec![0_u8; key_size], vec![0_u8; key_size]);
-    let mut count = 0;
+/// The keys of a map, all of them if no program runs. libbpf-rs's iterator takes an error for the end.
+fn keys(map: BorrowedFd<'_>, key_size: usize) -> Result<Vec<Vec<u8>>, libbpf_rs::Error> {
+    let mut keys: Vec<Vec<u8>> = Vec::new();
     loop {
-        let after = if count == 0 { ptr::null() } else { key.as_ptr().cast() };
+        let after = keys.last().map_or(ptr::null(), |key| key.as_ptr().cast());
+        let mut next = vec![0_u8; key_size];
         // SAFETY: the kernel reads one key and writes the other. Both have the size of this map's keys, and
         // outlive the call.
         let errno = unsafe {
@@ -157,12 +156,11 @@ fn entries(map: BorrowedFd<'_>, key_size: usize) -> Result<u64, libbpf_rs::Error
         if errno < 0 {
             let error = io::Error::from_raw_os_error(-errno);
             return match error.kind() {
-                io::ErrorKind::NotFound => Ok(count),
+                io::ErrorKind::NotFound => Ok(keys),
                 _ => Err(error.into()),
             };
         }
-        mem::swap(&mut key, &mut next);
-        count += 1;
+        keys.push(next);
     }
 }
 
@@ -214,6 +212,6 @@ mod tests {
     #[test]
     fn what_is_no_map_is_not_empty() {
         let file = File::open("/dev/null").unwrap();
-        assert!(entries(file.as_fd(), 8).is_err());
+        assert!(keys(file.as_fd(), 8).is_err());
     }
 }

@@ -20,8 +20,8 @@ pub struct Offered {
 }
 
 impl Offered {
-    /// What is tried, as text: an answer to less is out of date.
-    pub fn tried() -> String {
+    /// The names of everything that can be tried. An answer from a time with fewer names is out of date.
+    pub fn known() -> String {
         let helpers = (1..bpf::helper_count()).map(bpf::helper_name);
         let maps = (1..bpf::map_type_count()).map(bpf::map_type_name);
         let programs = bpf::PROGRAM_TYPES.iter().map(|(_, name)| (*name).to_owned());

@@ -11,7 +11,10 @@ use std::{
 };
 
 use kernlab_core::elf::linux_version_code;
-use nix::errno::Errno;
+use nix::{
+    errno::Errno,
+    sys::utsname::{UtsName, uname},
+};
 
 use super::{Assembler, Command, Register, bpf, own};
 
@@ -168,12 +171,27 @@ fn load_logged(
     Ok(unsafe { own(bpf(Command::ProgramLoad, &mut attributes)?) })
 }
 
-/// `LINUX_VERSION_CODE` of the running kernel, which kprobe programs must name before 5.0; 0 if the kernel has
-/// no vDSO to tell it.
+/// `LINUX_VERSION_CODE` of the running kernel, which kprobe programs must name before 5.0. Without a vDSO, it is
+/// what the release says.
 fn version_code() -> u32 {
-    static CODE: LazyLock<u32> =
-        LazyLock::new(|| vdso().ok().and_then(|vdso| linux_version_code(&vdso)).unwrap_or(0));
+    static CODE: LazyLock<u32> = LazyLock::new(|| {
+        let of_vdso = vdso().ok().and_then(|vdso| linux_version_code(&vdso));
+        of_vdso.unwrap_or_else(|| of_release(&uname().map_or_else(|_| String::new(), release)))
+    });
     *CODE
+}
+
+fn release(names: UtsName) -> String {
+    names.release().to_string_lossy().into_owned()
+}
+
+fn of_release(release: &str) -> u32 {
+    let mut numbers = release
+        .split(|character: char| !character.is_ascii_digit())
+        .map(|number| number.parse::<u32>().unwrap_or(0));
+    let mut next = || numbers.next().unwrap_or(0);
+    let (version, patch_level, sub_level) = (next(), next(), next());
+    version << 16 | patch_level << 8 | sub_level.min(255)
 }
 
 /// The shared object that the kernel maps into every process: vdso(7).
@@ -213,6 +231,14 @@ mod tests {
         assert_eq!(ours, theirs);
         // The kernel fills in no more than it is asked for.
         assert!(size_of::<ProgramInfo>() >= theirs[3] + size_of::<u32>());
+    }
+
+    #[test]
+    fn the_vdso_tells_the_version_of_the_release() {
+        assert_eq!(of_release("5.4.300-7-generic"), 0x0005_04ff);
+        // The last number differs on some distributions.
+        let code = linux_version_code(&vdso().unwrap()).unwrap();
+        assert_eq!(code >> 8, of_release(&release(uname().unwrap())) >> 8);
     }
 
     #[test]

@@ -17,8 +17,15 @@ use super::measure::{self, Attributes, Measured};
 
 /// The names of the programs and maps that loaders try a kernel with, as far as the kernel keeps them:
 /// libbpf's src/features.c, and aya/src/sys/bpf.rs.
-const TRIALS: [&str; 5] =
-    ["libbpf_nametest", "libbpf_global", "libbpf_mmap", "aya_name_check", "aya_global"];
+const TRIALS: [&str; 7] = [
+    "libbpf_nametest",
+    "libbpf_global",
+    "libbpf_mmap",
+    "libbpf_det_bind",
+    "det_arg_ctx",
+    "aya_name_check",
+    "aya_global",
+];
 
 /// A call that was made.
 #[derive(Debug)]

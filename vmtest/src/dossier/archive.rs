@@ -48,7 +48,7 @@ pub struct Archive {
 }
 
 /// The dossier of a kernel, from the store or taken now. It depends on the image, on the scope of dossiers, and
-/// on what the host's processor tells a kernel, so changes to tracers never make it stale.
+/// on whether guests may have five-level page tables; so changes to tracers never make it stale.
 pub fn of(
     kernels: &Kernels,
     entry: &Entry,
@@ -140,7 +140,7 @@ impl Archive {
                 Some(btf.listing())
             }
         };
-        let offered = self.answer("offers", &Offered::tried(), kernels, how, observer)?;
+        let offered = self.answer("offers", &Offered::known(), kernels, how, observer)?;
         let offered = serde_json::from_slice(&offered).map_err(|error| invalid(&error))?;
         Ok(Whole { types, function_names, offered })
     }

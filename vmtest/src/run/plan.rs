@@ -13,7 +13,7 @@ use kernlab_core::{
     outcome::Verdict,
     scenario::Scenario,
 };
-use kernlab_kernels::{Entry, Unpacked};
+use kernlab_kernels::{Entry, Unpacked, replace_file};
 use kernlab_splat::AllowList;
 use serde::{Deserialize, Serialize};
 
@@ -168,7 +168,7 @@ impl RunPlan {
 
     /// Writes the plan into the directory of its run.
     pub fn write(&self, dir: &Path) -> io::Result<()> {
-        fs::write(dir.join(Self::FILE), serde_json::to_vec_pretty(self)?)
+        replace_file(&dir.join(Self::FILE), &serde_json::to_vec_pretty(self)?)
     }
 
     /// Reads the plan of a run.

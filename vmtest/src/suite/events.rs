@@ -70,7 +70,7 @@ fn units(lines: Vec<(Line<'_>, Pieces)>, order: &Order) -> Result<Vec<Unit>, Eve
     // Lines without the field are one unit.
     let mut units: Vec<(Option<String>, Unit)> = Vec::new();
     for (line, pieces) in lines {
-        let value = line.field(&path).map(ToString::to_string);
+        let value = line.event.as_ref().and_then(|_| text::field(line.text, &path));
         match units.iter_mut().find(|(other, _)| *other == value) {
             Some((_, unit)) => unit.push(pieces),
             None => units.push((value, vec![pieces])),

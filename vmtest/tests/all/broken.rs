@@ -277,7 +277,7 @@ fn a_kernel_that_hangs_is_given_up(#[values(KERNEL, ARM64)] kernel: &str) {
     assert!(report.duration_ms < 40_000, "{} ms", report.duration_ms);
 }
 
-/// Each part is blamed for what it does, also if another one suffers.
+/// What is not the kernel's doing: the workload's, a program's that stays, a place's that is gone.
 #[rstest]
 #[case::workload_fails(
     "workload fails",
@@ -297,7 +297,7 @@ fn a_kernel_that_hangs_is_given_up(#[values(KERNEL, ARM64)] kernel: &str) {
     (Outcome::Fail, Reason::AttachRefused),
     "attaching sys_"
 )]
-fn what_a_session_meets_is_told(
+fn a_verdict_names_the_part_that_failed(
     #[case] behaviour: &str,
     #[case] scenario: &str,
     #[case] (outcome, reason): (Outcome, Reason),

@@ -15,7 +15,7 @@ pub(super) enum Literal {
     Null,
 }
 
-/// All integers of JSON and C are exact.
+/// Integers of 64 bits, with and without a sign, are exact. Larger ones of events are floating-point numbers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Number {
     Integer(i128),

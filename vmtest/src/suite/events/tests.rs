@@ -224,6 +224,14 @@ fn numbers_of_any_size_are_exact(#[case] line: &str, #[case] expected: &str) {
 }
 
 #[test]
+fn fields_of_any_size_tell_units_apart() {
+    let lines =
+        ["{\"pid\":18446744073709551616,\"n\":1}", "{\"pid\":18446744073709551617,\"n\":2}"];
+    let text = |lines: &[&str]| normalise(lines.join("\n").as_bytes(), &suite(per_pid())).unwrap();
+    assert_eq!(text(&lines), text(&[lines[1], lines[0]]));
+}
+
+#[test]
 fn what_can_t_be_compared_is_an_error() {
     let error =
         |stdout: &str, order| normalise(stdout.as_bytes(), &suite(order)).unwrap_err().to_string();

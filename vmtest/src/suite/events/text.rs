@@ -86,6 +86,17 @@ pub(super) fn of_event(line: &[u8], rules: &Normalise, names: &mut Names) -> Pie
     writer.pieces
 }
 
+/// The field of an event at the end of a path, in the one way in which it is displayed.
+pub(super) fn field(line: &[u8], path: &[String]) -> Option<String> {
+    let event: &RawValue = serde_json::from_slice(line).ok()?;
+    let field = path.iter().try_fold(event, |value, name| match Node::of(value) {
+        Node::Object(fields) => fields.get(name).copied(),
+        Node::List(items) => items.get(name.parse::<usize>().ok()?).copied(),
+        Node::Other(_) => None,
+    });
+    field.map(|value| Node::of(value).to_string())
+}
+
 struct Writer<'a> {
     rules: &'a Normalise,
     names: &'a mut Names,

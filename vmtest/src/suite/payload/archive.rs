@@ -18,8 +18,12 @@ use crate::unused;
 /// An archive that was unused for this long is removed.
 const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The size limit for all archives, in bytes on disk. There is one for each build of a program.
+/// The size limit for all archives, in bytes on disk: each build of a program has its own. Those that a run may
+/// still use count, and stay.
 const ROOM: u64 = 4 << 30;
+
+/// How long after its last use a run may use an archive again.
+const IN_USE: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// How precisely the time of the last use is recorded. An archive whose time is set is read again to
 /// learn that its content is the same.
@@ -112,7 +116,9 @@ impl Payload {
         fs::create_dir_all(&dir).map_err(failed(&dir))?;
         let now = SystemTime::now();
         unused::remove(&dir, Part::Archives, KEPT_FOR, now)
-            .and_then(|()| unused::make_room(&dir, Part::Archives, ROOM, 2 * USE_RESOLUTION, now))
+            .and_then(|()| {
+                unused::make_room(&dir, Part::Archives, ROOM, IN_USE + USE_RESOLUTION, now)
+            })
             .map_err(failed(&dir))?;
         let file = tempfile::NamedTempFile::new_in(&dir).map_err(failed(&dir))?;
         self.write(&file)?;

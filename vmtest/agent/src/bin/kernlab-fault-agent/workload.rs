@@ -19,17 +19,19 @@ pub(crate) fn workload(way: &str) -> io::Result<()> {
     io::read_to_string(io::stdin())?;
     raise(Signal::SIGSTOP)?;
     match way {
-        "fails" => {}
-        "leaves-a-program" => leave_a_program()?,
+        "fails" => {
+            raise(Signal::SIGSTOP)?;
+            eprintln!("the disk is full");
+            exit(1);
+        }
+        "leaves-a-program" => {
+            leave_a_program()?;
+            raise(Signal::SIGSTOP)?;
+            println!(r#"{{"names": {{}}, "did": []}}"#);
+            exit(0)
+        }
         other => panic!("unknown workload {other:?}"),
     }
-    raise(Signal::SIGSTOP)?;
-    if way == "fails" {
-        eprintln!("the disk is full");
-        exit(1);
-    }
-    println!(r#"{{"names": {{}}, "did": []}}"#);
-    exit(0)
 }
 
 /// `enum bpf_cmd`, include/uapi/linux/bpf.h.
@@ -71,9 +73,8 @@ fn leave_a_program() -> io::Result<()> {
         license: c"GPL".as_ptr(),
         rest: [0; 3],
     };
-    let program = bpf(PROGRAM_LOAD, &load)?;
-    // SAFETY: it is a new descriptor.
-    let program = unsafe { OwnedFd::from_raw_fd(program as i32) };
+    // SAFETY: instructions and licence outlive the call, which returns a new descriptor.
+    let program = unsafe { OwnedFd::from_raw_fd(bpf(PROGRAM_LOAD, &load)? as i32) };
     let target = File::open(PLACE)?;
     let attach = AttachAttributes {
         target: target.as_raw_fd(),
@@ -81,12 +82,16 @@ fn leave_a_program() -> io::Result<()> {
         attach_type: EGRESS,
         flags: 0,
     };
-    bpf(PROGRAM_ATTACH, &attach).map(drop)
+    // SAFETY: the attributes point to nothing.
+    unsafe { bpf(PROGRAM_ATTACH, &attach) }.map(drop)
 }
 
-fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<libc::c_long> {
+/// # Safety
+///
+/// The attributes must be those of the command, and what they point to must be valid.
+unsafe fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<libc::c_long> {
     let attributes = std::ptr::from_ref(attributes);
-    // SAFETY: what the attributes point to outlives the call.
+    // SAFETY: the caller's promise.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
     Ok(Errno::result(result)?)
 }
