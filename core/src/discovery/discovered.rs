@@ -67,3 +67,45 @@ impl Discovered {
         Unsupported::new(Reason::LayoutNotFound, message)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pointers by their addresses.
+    struct Pointers(BTreeMap<u64, u64>);
+
+    impl Memory for Pointers {
+        fn read(&mut self, address: u64, into: &mut [u8]) -> bool {
+            let Some(pointer) = self.0.get(&address) else { return false };
+            into.copy_from_slice(&pointer.to_ne_bytes());
+            true
+        }
+    }
+
+    #[test]
+    fn the_entry_of_a_descriptor_is_followed_to() {
+        let fields = [
+            ("task_struct.files", 0x10),
+            ("files_struct.fdt", 0x20),
+            ("fdtable.fd", 0x30),
+            ("file.f_path", 0x40),
+            ("path.dentry", 8),
+        ];
+        let finding = |offset| Finding { offset, how: String::new() };
+        let found = Discovered {
+            fields: fields.map(|(name, offset)| (name.to_owned(), finding(offset))).into(),
+            ..Discovered::default()
+        };
+        let mut memory = Pointers(BTreeMap::from([
+            (0x1010, 0x2000),
+            (0x2020, 0x3000),
+            (0x3030, 0x4000),
+            (0x4000 + 8 * 5, 0x5000),
+            (0x5048, 0x6000),
+        ]));
+        assert_eq!(found.dentry_of(&mut memory, 0x1000, 5), Some(0x6000));
+        assert_eq!(found.dentry_of(&mut memory, 0x1000, 4), None, "it is not open");
+        assert_eq!(Discovered::default().dentry_of(&mut memory, 0x1000, 5), None);
+    }
+}
