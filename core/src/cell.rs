@@ -171,9 +171,59 @@ impl FromStr for Cell {
     }
 }
 
+/// The name of a cell in parts, which may be words of another version of the lab. Parts that it lacks
+/// are empty.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CellName<'a> {
+    /// The kernel's id.
+    pub kernel: &'a str,
+    /// The BTF mode.
+    pub btf: &'a str,
+    /// The backend; `suite` for a cell of a suite.
+    pub backend: &'a str,
+    /// `tracer/scenario`, or the name of a suite, which may have slashes.
+    pub scenario: &'a str,
+}
+
+impl<'a> CellName<'a> {
+    /// Takes a cell's name apart.
+    pub fn of(id: &'a str) -> Self {
+        let mut parts = id.splitn(4, '/');
+        let mut next = || parts.next().unwrap_or_default();
+        CellName { kernel: next(), btf: next(), backend: next(), scenario: next() }
+    }
+
+    /// The tracer; the first part of a suite's name.
+    pub fn tracer(self) -> &'a str {
+        tracer_of(self.scenario)
+    }
+}
+
+/// The tracer that a scenario's name begins with.
+pub fn tracer_of(scenario: &str) -> &str {
+    scenario.split('/').next().unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_name_of_a_suite_keeps_its_slashes_and_missing_parts_are_empty() {
+        let name = CellName::of("debian-6.1/masked/suite/tests/opens");
+        let expected = CellName {
+            kernel: "debian-6.1",
+            btf: "masked",
+            backend: "suite",
+            scenario: "tests/opens",
+        };
+        assert_eq!(name, expected);
+        assert_eq!(
+            CellName::of("k/masked"),
+            CellName { kernel: "k", btf: "masked", ..CellName::default() }
+        );
+        assert_eq!(CellName::of("k/absent/aya/inotify/ids").tracer(), "inotify");
+    }
 
     #[test]
     fn a_cell_reads_back_what_it_writes() {

@@ -1,6 +1,9 @@
 //! The verdict of a whole run in one sentence: the heading of its page.
 
-use kernlab_core::outcome::{Outcome, Severity};
+use kernlab_core::{
+    cell::CellName,
+    outcome::{Outcome, Severity},
+};
 
 use super::{Report, Tally, grid::distinct, in_a_line, regression::Finding, table::counted};
 
@@ -33,12 +36,10 @@ fn is_failure(cause: &Finding) -> bool {
 
 /// What failed, where, and how its first cell says it.
 fn one_cause(cause: &Finding) -> String {
-    let part = |number: usize| {
-        let parts = cause.cells.iter().map(move |cell| cell.splitn(4, '/').nth(number));
-        distinct(parts.map(Option::unwrap_or_default))
-    };
-    let (kernels, scenarios) = (part(0), part(3));
-    let tracers = distinct(scenarios.iter().filter_map(|name| name.split('/').next()));
+    let names = || cause.cells.iter().map(|cell| CellName::of(cell));
+    let kernels = distinct(names().map(|name| name.kernel));
+    let scenarios = distinct(names().map(|name| name.scenario));
+    let tracers = distinct(names().map(CellName::tracer));
     // A single scenario is named whole.
     let (what, count) = match (&scenarios[..], &tracers[..]) {
         ([scenario], _) => ((*scenario).to_owned(), 1),

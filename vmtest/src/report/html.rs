@@ -1,6 +1,6 @@
 //! A run as one self-contained page of HTML, with a script only for the filter and to copy commands.
 
-use kernlab_core::{outcome::Outcome, record::Decision};
+use kernlab_core::{cell::tracer_of, outcome::Outcome, record::Decision};
 use maud::{Markup, PreEscaped, html};
 
 use self::page::part;
@@ -107,7 +107,7 @@ fn filter(report: &Report, grid: &Grid<'_>) -> Markup {
     let choices = [
         ("outcome", outcomes.collect::<Vec<_>>()),
         ("kernel", kernels.collect()),
-        ("tracer", distinct(grid.scenarios.iter().map(|scenario| tracer(scenario)))),
+        ("tracer", distinct(grid.scenarios.iter().map(|scenario| tracer_of(scenario)))),
         ("architecture", archs),
     ];
     html! {
@@ -123,10 +123,6 @@ fn filter(report: &Report, grid: &Grid<'_>) -> Markup {
             }
         }
     }
-}
-
-fn tracer(scenario: &str) -> &str {
-    scenario.split('/').next().unwrap_or_default()
 }
 
 fn matrix(report: &Report, grid: &Grid<'_>) -> Markup {
@@ -161,7 +157,7 @@ fn matrix(report: &Report, grid: &Grid<'_>) -> Markup {
                 }
                 tbody {
                     @for scenario in &grid.scenarios {
-                        tr data-tracer=(tracer(scenario)) {
+                        tr data-tracer=(tracer_of(scenario)) {
                             th scope="row" { (page::name(scenario)) }
                             @for (arch, kernel) in &columns {
                                 td data-kernel=(kernel.0) data-architecture=[arch] {
@@ -212,7 +208,7 @@ fn details(grid: &Grid<'_>, cell: &CellReport, evidence: &EvidenceLinks) -> Mark
             data-outcome=(outcome)
             data-kernel=(cell.kernel)
             data-architecture=[grid.arch(&cell.kernel)]
-            data-tracer=(tracer(&cell.scenario))
+            data-tracer=(cell.tracer_name())
         {
             summary {
                 (page::name(&id)) " " span.cell.(outcome) { (cell.verdict()) } " " (cell.duration_ms) " ms"

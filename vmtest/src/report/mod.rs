@@ -28,6 +28,7 @@ use std::{cmp::Reverse, collections::BTreeMap, num::NonZeroU32};
 
 use kernlab_cli::Exit;
 use kernlab_core::{
+    cell::{CellName, tracer_of},
     outcome::{Outcome, Reason, Severity, Verdict},
     record::Decision,
 };
@@ -255,7 +256,7 @@ impl CellReport {
 
     /// The tracer of a scenario; the name of a suite.
     pub fn tracer_name(&self) -> &str {
-        self.scenario.split('/').next().unwrap_or_default()
+        tracer_of(&self.scenario)
     }
 
     /// `kernel/btf/backend/tracer/scenario`.
@@ -286,13 +287,12 @@ impl CellReport {
 
     /// A report for a cell that wrote none itself.
     pub fn of_verdict(cell: &str, verdict: Verdict) -> Self {
-        let mut parts = cell.splitn(4, '/').map(str::to_owned);
-        let mut next = || parts.next().unwrap_or_default();
+        let CellName { kernel, btf, backend, scenario } = CellName::of(cell);
         CellReport {
-            kernel: next(),
-            btf: next(),
-            backend: next(),
-            scenario: next(),
+            kernel: kernel.to_owned(),
+            btf: btf.to_owned(),
+            backend: backend.to_owned(),
+            scenario: scenario.to_owned(),
             outcome: verdict.outcome,
             reason: verdict.reason,
             message: bounded(verdict.message),

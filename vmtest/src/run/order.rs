@@ -8,6 +8,8 @@ use std::{
     path::Path,
 };
 
+use kernlab_core::cell::CellName;
+
 use super::plan::RunPlan;
 use crate::report::Report;
 
@@ -36,18 +38,17 @@ pub(super) fn tool_config(run: &Path) -> OsString {
 /// one cell of each BTF mode, which may save another guest. Then come the cells that took longest
 /// in the run `before`, so that no long one is left for the end.
 fn priorities(plan: &RunPlan, before: Option<&Report>) -> String {
-    let parts = |cell: &str, count| cell.split('/').take(count).collect::<Vec<_>>().join("/");
     let available = |cell: &&String| {
-        let kernel = parts(cell, 1);
-        !plan.unavailable.contains_key(&kernel) && !plan.pending.contains(&kernel)
+        let kernel = kernel(cell);
+        !plan.unavailable.contains_key(kernel) && !plan.pending.contains(kernel)
     };
     let cells: Vec<&String> = plan.cells.iter().filter(available).collect();
     let (mut kernels, mut modes) = (BTreeSet::new(), BTreeSet::new());
     let (of_kernels, others): (Vec<&String>, Vec<&String>) =
-        cells.into_iter().partition(|cell| kernels.insert(parts(cell, 1)));
-    modes.extend(of_kernels.iter().map(|cell| parts(cell, 2)));
+        cells.into_iter().partition(|cell| kernels.insert(kernel(cell)));
+    modes.extend(of_kernels.iter().map(|cell| kernel_and_mode(cell)));
     let (of_modes, mut others): (Vec<&String>, Vec<&String>) =
-        others.into_iter().partition(|cell| modes.insert(parts(cell, 2)));
+        others.into_iter().partition(|cell| modes.insert(kernel_and_mode(cell)));
 
     let took: BTreeMap<String, u64> = before
         .iter()
@@ -73,6 +74,15 @@ fn priorities(plan: &RunPlan, before: Option<&Report>) -> String {
     text
 }
 
+fn kernel(cell: &str) -> &str {
+    CellName::of(cell).kernel
+}
+
+fn kernel_and_mode(cell: &str) -> (&str, &str) {
+    let CellName { kernel, btf, .. } = CellName::of(cell);
+    (kernel, btf)
+}
+
 /// Cells of kernels that are not ready start after all others, kernel by kernel, one cell of each
 /// kernel first. They wait inside their process, with a longer timeout.
 fn pending(plan: &RunPlan, order: &[String]) -> String {
@@ -81,7 +91,7 @@ fn pending(plan: &RunPlan, order: &[String]) -> String {
     for (kernel, priority) in order.iter().zip(priorities) {
         let name = kernel.replace('.', "\\.").replace('+', "\\+");
         let of_kernel = format!("test(/^{name}\\//)");
-        let first = plan.cells.iter().find(|cell| cell.split('/').next() == Some(kernel));
+        let first = plan.cells.iter().find(|cell| self::kernel(cell) == kernel);
         let first = first.map(|cell| (format!("test(={cell})"), priority));
         for (filter, priority) in first.into_iter().chain([(of_kernel, (priority - 1).max(LOWEST))])
         {

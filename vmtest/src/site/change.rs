@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kernlab_core::outcome::Severity;
+use kernlab_core::{cell::CellName, outcome::Severity};
 
 use super::{
     collection::{Collection, Observation},
     tool,
 };
-use crate::report::{CellReport, regression::Category};
+use crate::report::{CellReport, grid::distinct, regression::Category};
 
 /// A change of all cells of a tool that have it for the same reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,14 +36,7 @@ impl Change {
 
     /// The kernels of its cells.
     pub(super) fn kernels(&self) -> Vec<&str> {
-        let mut kernels = Vec::new();
-        for cell in &self.cells {
-            let kernel = cell.split('/').next().unwrap_or_default();
-            if !kernels.contains(&kernel) {
-                kernels.push(kernel);
-            }
-        }
-        kernels
+        distinct(self.cells.iter().map(|cell| CellName::of(cell).kernel))
     }
 
     /// All changes, those of the newest run first, the worst of a run first.

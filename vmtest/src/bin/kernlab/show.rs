@@ -11,7 +11,10 @@ use std::{
 
 use crate::building::Building;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use kernlab_core::outcome::{Outcome, Reason, Severity};
+use kernlab_core::{
+    cell::CellName,
+    outcome::{Outcome, Reason, Severity},
+};
 use kernlab_kernels::Observer;
 use kernlab_vmtest::{
     report::table::counted,
@@ -163,7 +166,7 @@ impl RunObserver for Terminal {
                         Outcome::Unavailable
                             if state.kernels.get(&kernel).is_some_and(is_reported) => {}
                         Outcome::Unavailable if of_mode => {
-                            let mode = cell.split('/').nth(1).unwrap_or_default();
+                            let mode = CellName::of(cell).btf;
                             self.line(&format!("{kernel}/{mode}: {outcome}{reason}"));
                         }
                         Outcome::Unavailable => self.line(&format!("{kernel}: {outcome}{reason}")),
@@ -197,7 +200,7 @@ impl KernelState {
 }
 
 fn kernel_of(cell: &str) -> String {
-    cell.split('/').next().unwrap_or_default().to_owned()
+    CellName::of(cell).kernel.to_owned()
 }
 
 impl Observer for Terminal {

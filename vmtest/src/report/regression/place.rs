@@ -1,5 +1,7 @@
 //! One line that says where something happened.
 
+use kernlab_core::cell::CellName;
+
 use super::{super::grid::distinct, Finding};
 use crate::suite::run::SUITE;
 
@@ -10,22 +12,19 @@ impl Finding {
     /// `filelife/mknod on debian-6.19, debian-backports (embedded; libbpf, aya)`. Suites have no
     /// backend.
     pub(crate) fn place(&self) -> String {
-        let part = |number: usize| {
-            let parts = self.cells.iter().map(move |cell| cell.splitn(4, '/').nth(number));
-            distinct(parts.map(Option::unwrap_or_default))
-        };
-        let tracers = || distinct(part(3).iter().filter_map(|scenario| scenario.split('/').next()));
-        let scenarios = match part(3) {
+        let names = || self.cells.iter().map(|cell| CellName::of(cell));
+        let kernels = distinct(names().map(|name| name.kernel));
+        let modes = distinct(names().map(|name| name.btf)).join(", ");
+        let backends = distinct(names().map(|name| name.backend));
+        let tracers = distinct(names().map(CellName::tracer));
+        let is_suite = backends == [SUITE];
+        let scenarios = match distinct(names().map(|name| name.scenario)) {
             few if few.len() <= NAMES => few.join(", "),
-            many if part(2) == [SUITE] => format!("{} suites", many.len()),
-            many => format!("{} scenarios of {}", many.len(), listed(&tracers(), "tracers")),
+            many if is_suite => format!("{} suites", many.len()),
+            many => format!("{} scenarios of {}", many.len(), listed(&tracers, "tracers")),
         };
-        let backends = match part(2) {
-            suite if suite == [SUITE] => String::new(),
-            backends => format!("; {}", backends.join(", ")),
-        };
-        let modes = part(1).join(", ");
-        format!("{scenarios} on {} ({modes}{backends})", listed(&part(0), "kernels"))
+        let backends = if is_suite { String::new() } else { format!("; {}", backends.join(", ")) };
+        format!("{scenarios} on {} ({modes}{backends})", listed(&kernels, "kernels"))
     }
 }
 

@@ -33,7 +33,7 @@ use crate::{
 
 /// A cell of a suite, by the parts of its name.
 #[derive(Debug, PartialEq, Eq)]
-struct CellName {
+struct SuiteCell {
     kernel: String,
     btf: BtfMode,
     /// The loader of an object.
@@ -51,7 +51,7 @@ pub(super) fn run(kernels: &Kernels, arguments: &Arguments) -> Result<ExitCode, 
         }
         false => given.to_owned(),
     };
-    let CellName { kernel, btf, backend, suite } = parse(&id).map_err(Failure::usage)?;
+    let SuiteCell { kernel, btf, backend, suite } = parse(&id).map_err(Failure::usage)?;
     let here = std::env::current_dir()?;
     let project = test::read(arguments.config.as_deref(), &here)?;
     let is_test = |name: &str| suite.strip_prefix(name).is_some_and(|rest| rest.starts_with('/'));
@@ -119,12 +119,12 @@ pub(super) fn run(kernels: &Kernels, arguments: &Arguments) -> Result<ExitCode, 
 }
 
 /// The parts of a cell's name.
-fn parse(id: &str) -> Result<CellName, String> {
+fn parse(id: &str) -> Result<SuiteCell, String> {
     // The name of a test of cargo has slashes.
     let has_slashes = id.split('/').nth(2) == Some(SUITE);
     let parts: Vec<_> = id.splitn(if has_slashes { 4 } else { 6 }, '/').collect();
     match parts[..] {
-        [kernel, btf, loader @ (SUITE | "libbpf" | "aya"), suite] => Ok(CellName {
+        [kernel, btf, loader @ (SUITE | "libbpf" | "aya"), suite] => Ok(SuiteCell {
             kernel: kernel.to_owned(),
             backend: loader.parse().ok(),
             btf: btf.parse().map_err(|error| format!("{id:?} is not a cell: {error}"))?,
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_cell_has_a_kernel_a_mode_and_a_suite() {
-        let expected = CellName {
+        let expected = SuiteCell {
             kernel: "debian-6.1".to_owned(),
             btf: BtfMode::Masked,
             backend: None,
