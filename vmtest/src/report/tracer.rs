@@ -1,5 +1,7 @@
 //! What a report says of a user's tracer.
 
+use std::collections::BTreeSet;
+
 use kernlab_core::{
     bpf::{map_type_name, program_type_name},
     object_record::ObjectRecord,
@@ -126,5 +128,28 @@ impl TracerReport {
             max_growth_percent: object.max_growth_percent,
             ..TracerReport::of(observed)
         }
+    }
+
+    /// `program opens (kprobe)`, `map events (ringbuf)`: its programs and maps, each kind and name once. Those
+    /// without a name were loaded to find out what the kernel can do, as libbpf does.
+    pub(crate) fn object_names(&self) -> BTreeSet<String> {
+        let programs = self.programs.iter().map(|program| ("program", program));
+        let maps = self.maps.iter().map(|map| ("map", map));
+        let named = programs.chain(maps).filter(|(_, object)| !object.name.is_empty());
+        named
+            .map(|(what, LoadedObject { name, kind, .. })| {
+                format!("{what} {} ({kind})", without_address(name))
+            })
+            .collect()
+    }
+}
+
+/// The name of a map, such as `tool.data` for the data of an object called `tool`. libbpf names an object that
+/// it reads from memory after its address, which differs from process to process: of `aaaab4e8.data` only
+/// `.data` is left.
+fn without_address(name: &str) -> &str {
+    match name.find('.') {
+        Some(8) if name.bytes().take(8).all(|byte| byte.is_ascii_hexdigit()) => &name[8..],
+        _ => name,
     }
 }

@@ -215,14 +215,8 @@ fn named(name: &str) -> &str {
 
 /// The BPF objects that only one of two cells has: those of the first, and those of the second.
 fn tracer_differences(cell: &CellReport, other: &CellReport) -> (Vec<String>, Vec<String>) {
-    let objects = |cell: &CellReport| -> BTreeSet<String> {
-        let Some(tracer) = &cell.tracer else { return BTreeSet::new() };
-        let described = |what: &str, objects: &[LoadedObject]| {
-            let named = objects.iter().filter(|object| !object.name.is_empty());
-            named.map(|o| format!("{what} {} ({})", o.name, o.kind)).collect::<Vec<_>>()
-        };
-        let programs = described("program", &tracer.programs);
-        programs.into_iter().chain(described("map", &tracer.maps)).collect()
+    let objects = |cell: &CellReport| {
+        cell.tracer.as_ref().map(TracerReport::object_names).unwrap_or_default()
     };
     let (here, there) = (objects(cell), objects(other));
     let only = |ours: &BTreeSet<String>, theirs| ours.difference(theirs).cloned().collect();
@@ -240,8 +234,8 @@ mod tests {
     #[test]
     fn everything_about_a_cell() {
         let mut report = sample::suites();
-        let map = |kind: &str| LoadedObject {
-            name: "events".to_owned(),
+        let map = |name: &str, kind: &str| LoadedObject {
+            name: name.to_owned(),
             kind: kind.to_owned(),
             verified_instructions: None,
             missed_runs: None,
@@ -261,13 +255,13 @@ mod tests {
             exit_code: Some(1),
             duration_ms: Some(70),
             programs: vec![program.clone()],
-            maps: vec![map("perf_event_array")],
+            maps: vec![map("events", "perf_event_array"), map("aaaab4e8.rodata", "array")],
             ..TracerReport::default()
         });
         report.cells[2].set_verdict(kernlab_core::outcome::Verdict::pass());
         report.cells[2].tracer = Some(TracerReport {
             programs: vec![program],
-            maps: vec![map("ringbuf")],
+            maps: vec![map("events", "ringbuf"), map("aaab1b58.rodata", "array")],
             ..TracerReport::default()
         });
         let why = Why {

@@ -4,10 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kernlab_core::outcome::{Outcome, Severity};
 
-use crate::{
-    report::{CellReport, TracerReport},
-    suite::invocation::is_of_project,
-};
+use crate::{report::CellReport, suite::invocation::is_of_project};
 
 /// Remarks on suites, one sentence each: a suite that fails alike everywhere, and one that used
 /// other programs or maps on some kernels.
@@ -77,7 +74,7 @@ fn fails_alike(suite: &str, cells: &[&CellReport]) -> Option<String> {
 fn falls_back(suite: &str, cells: &[&CellReport]) -> Vec<String> {
     let passing = cells.iter().filter(|cell| cell.outcome.severity() == Severity::Expected);
     let used: Vec<(&CellReport, BTreeSet<String>)> = passing
-        .filter_map(|cell| Some((*cell, objects(cell.tracer.as_ref()?))))
+        .filter_map(|cell| Some((*cell, cell.tracer.as_ref()?.object_names())))
         .filter(|(_, objects)| !objects.is_empty())
         .collect();
     let mut counts: BTreeMap<&BTreeSet<String>, usize> = BTreeMap::new();
@@ -135,35 +132,13 @@ fn predicted(suite: &str, cells: &[&CellReport]) -> Vec<String> {
     remarks.into_iter().collect()
 }
 
-fn objects(tracer: &TracerReport) -> BTreeSet<String> {
-    // libbpf and others load small programs to find out what a kernel can do; those have no name.
-    let named = |kind: &'static str, objects: &[crate::report::LoadedObject]| {
-        let named = objects.iter().filter(|object| !object.name.is_empty());
-        named
-            .map(|object| format!("{kind} {} ({})", without_address(&object.name), object.kind))
-            .collect::<Vec<_>>()
-    };
-    let programs = named("program", &tracer.programs);
-    programs.into_iter().chain(named("map", &tracer.maps)).collect()
-}
-
-/// The name of a map, such as `tool.data` for the data of an object called `tool`. libbpf names an object that
-/// it reads from memory after its address, which differs from process to process: of `aaaab4e8.data` only
-/// `.data` is left.
-fn without_address(name: &str) -> &str {
-    match name.find('.') {
-        Some(8) if name.bytes().take(8).all(|byte| byte.is_ascii_hexdigit()) => &name[8..],
-        _ => name,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use kernlab_core::outcome::{Reason, Verdict};
     use rstest::rstest;
 
     use super::*;
-    use crate::report::LoadedObject;
+    use crate::report::{LoadedObject, TracerReport};
 
     fn cell(kernel: &str, verdict: Verdict, map: &str) -> CellReport {
         let mut cell = CellReport::of_verdict(&format!("{kernel}/embedded/suite/opens"), verdict);
