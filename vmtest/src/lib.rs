@@ -6,6 +6,7 @@ pub mod accel;
 pub mod bench;
 pub mod checkpoints;
 pub mod console;
+mod diff;
 pub mod dossier;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

@@ -1,6 +1,6 @@
 //! How many instructions the verifier processed for the programs of users' BPF objects.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{collections::BTreeMap, fmt::Write as _, num::NonZeroU64};
 
 use super::{CellReport, Report, TracerReport};
 
@@ -66,9 +66,12 @@ pub(super) fn growth(old: &CellReport, new: &CellReport) -> Option<String> {
         .iter()
         .filter_map(|program| {
             let (before, now) = (of_program(old, &program.name)?, program.verified_instructions?);
-            let percent = now.saturating_sub(before).saturating_mul(100).checked_div(before)?;
-            (percent > u64::from(allowed))
-                .then(|| format!("{} from {before} to {now} (+{percent} %)", program.name))
+            let (grown, before) = (now.checked_sub(before)?, NonZeroU64::new(before)?);
+            let is_too_much =
+                u128::from(grown) * 100 > u128::from(allowed) * u128::from(before.get());
+            let percent = grown as f64 * 100.0 / before.get() as f64;
+            is_too_much
+                .then(|| format!("{} from {before} to {now} (+{percent:.1} %)", program.name))
         })
         .collect();
     (!grown.is_empty()).then(|| {
@@ -106,9 +109,17 @@ mod tests {
     fn growth_is_measured_against_the_base() {
         let base = cell("k", &[("a", Some(100)), ("b", Some(100)), ("c", None)]);
         let head = cell("k", &[("a", Some(125)), ("b", Some(126)), ("c", Some(1)), ("d", Some(9))]);
-        let expected = "verified instructions grew by more than 25 %: b from 100 to 126 (+26 %)";
+        let expected = "verified instructions grew by more than 25 %: b from 100 to 126 (+26.0 %)";
         assert_eq!(growth(&base, &head).as_deref(), Some(expected));
         assert_eq!(growth(&head, &base), None, "less is no regression");
+        let of = |allowed, before, now| {
+            let [base, mut head] = [before, now].map(|count| cell("k", &[("a", Some(count))]));
+            head.tracer.as_mut().unwrap().max_growth_percent = Some(allowed);
+            growth(&base, &head).is_some()
+        };
+        assert!(of(25, 1000, 1259) && of(25, 1000, 1251) && !of(25, 1000, 1250));
+        assert!(of(0, 10_000, 10_001) && !of(0, 10_000, 10_000));
+        assert!(!of(100, 0, u64::MAX) && of(100, 1, u64::MAX), "nothing overflows");
     }
 
     #[test]

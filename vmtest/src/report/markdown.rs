@@ -1,7 +1,5 @@
 //! A run in GitHub's Markdown, for the summary of a job, a comment or a release note.
 
-use std::fmt::Write as _;
-
 use maud::html;
 
 use super::{AllowedSplat, CellReport, Report, grid::Grid, headline, printable, table};
@@ -9,55 +7,88 @@ use super::{AllowedSplat, CellReport, Report, grid::Grid, headline, printable, t
 /// The maximum size of a job's summary on GitHub, in bytes.
 pub const GITHUB_LIMIT: usize = 1 << 20;
 
-/// The summary, the matrix as a table, and every cell with an unexpected outcome, with its diff.
-/// Findings that would exceed `limit` bytes are left out and counted.
+/// The summary, the matrix as a table, and every cell with an unexpected outcome, with its diff: at most
+/// `limit` bytes. Of remarks, rows and findings, those that don't fit are left out and counted.
 pub fn render(report: &Report, limit: usize) -> String {
-    let mut text = format!("### kernlab: {}\n\n", escaped(&table::summary(report)));
-    for kernel in &report.kernels {
-        if let Some(why) = &kernel.unavailable {
-            let _ = writeln!(text, "- **{}** can't be had: {}", escaped(&kernel.id), escaped(why));
-        }
-    }
-    for (AllowedSplat { title, reason, link }, count) in report.allowed() {
-        let [title, reason, link] = [title, reason, link].map(|text| escaped(text));
-        let cells = table::counted(count, "cell");
-        let _ = writeln!(text, "- known, in {cells}: **{title}**: {reason}: <{link}>");
-    }
-    for remark in &report.remarks {
-        let _ = writeln!(text, "- {}", escaped(remark));
-    }
-    matrix(&mut text, report);
-    let findings = report.findings();
-    if findings.is_empty() {
-        return text;
-    }
-    text += "\n#### What is not as it should be\n";
-    for (index, cell) in findings.iter().enumerate() {
-        let finding = finding(cell);
-        let left = format!("\n{} more are in report.json.\n", findings.len() - index);
-        if text.len() + finding.len() + left.len() > limit {
-            text += &left;
-            break;
-        }
-        text += &finding;
-    }
-    text
-}
-
-fn matrix(text: &mut String, report: &Report) {
+    let mut text = Bounded::new(format!("### kernlab: {}\n\n", escaped(&table::summary(report))));
+    text.add(limit / 4, "remark", remarks(report));
     let grid = Grid::of(report);
+    let legend = format!("\n{}\n", escaped(&grid.legend()));
+    let findings = report.findings();
+    let of_matrix = if findings.is_empty() { limit } else { limit / 2 };
     for (arch, kernels) in grid.blocks() {
         let names: Vec<_> = kernels.iter().map(|(kernel, _)| escaped(kernel)).collect();
         let corner = arch.map_or("scenario".to_owned(), |arch| format!("scenario on {arch}"));
-        let _ = writeln!(text, "\n| {} | {} |", escaped(&corner), names.join(" | "));
-        let _ = writeln!(text, "|---|{}", ":-:|".repeat(names.len()));
-        for scenario in &grid.scenarios {
+        let head = format!(
+            "\n| {} | {} |\n|---|{}\n",
+            escaped(&corner),
+            names.join(" | "),
+            ":-:|".repeat(names.len())
+        );
+        let rows = grid.scenarios.iter().map(|scenario| {
             let cells = kernels.iter().map(|kernel| code(&grid.symbols(kernel, scenario)));
             let cells: Vec<_> = cells.collect();
-            let _ = writeln!(text, "| {} | {} |", escaped(scenario), cells.join(" | "));
+            format!("| {} | {} |\n", escaped(scenario), cells.join(" | "))
+        });
+        if text.has_room(of_matrix, &head) {
+            text.0 += &head;
+            text.add(of_matrix.saturating_sub(legend.len()), "row", rows.collect());
         }
     }
-    let _ = writeln!(text, "\n{}", escaped(&grid.legend()));
+    if text.has_room(limit, &legend) {
+        text.0 += &legend;
+    }
+    if !findings.is_empty() {
+        let mut findings: Vec<_> = findings.into_iter().map(finding).collect();
+        findings[0].insert_str(0, "\n#### What is not as it should be\n");
+        text.add(limit, "finding", findings);
+    }
+    text.0
+}
+
+/// What is to be said beside the matrix, a line each.
+fn remarks(report: &Report) -> Vec<String> {
+    let unavailable = report.kernels.iter().filter_map(|kernel| {
+        let why = kernel.unavailable.as_ref()?;
+        Some(format!("- **{}** can't be had: {}\n", escaped(&kernel.id), escaped(why)))
+    });
+    let known =
+        report.allowed().into_iter().map(|(AllowedSplat { title, reason, link }, count)| {
+            let [title, reason, link] = [title, reason, link].map(|text| escaped(text));
+            let cells = table::counted(count, "cell");
+            format!("- known, in {cells}: **{title}**: {reason}: <{link}>\n")
+        });
+    let remarks = report.remarks.iter().map(|remark| format!("- {}\n", escaped(remark)));
+    unavailable.chain(known).chain(remarks).collect()
+}
+
+/// A text that is not to become too long.
+struct Bounded(String);
+
+impl Bounded {
+    fn new(text: String) -> Self {
+        Bounded(text)
+    }
+
+    fn has_room(&self, limit: usize, text: &str) -> bool {
+        self.0.len() + text.len() <= limit
+    }
+
+    /// Adds pieces, and instead of the first that would exceed `limit` bytes how many are left out.
+    fn add(&mut self, limit: usize, noun: &str, pieces: Vec<String>) {
+        for (index, piece) in pieces.iter().enumerate() {
+            let count = pieces.len() - index;
+            let (noun, are) =
+                if count == 1 { (noun.to_owned(), "is") } else { (format!("{noun}s"), "are") };
+            let left = format!("\n{count} more {noun} {are} in report.json.\n");
+            let is_last = count == 1 && self.has_room(limit, piece);
+            if !is_last && !self.has_room(limit, &format!("{piece}{left}")) {
+                self.0 += &left;
+                return;
+            }
+            self.0 += piece;
+        }
+    }
 }
 
 fn finding(cell: &CellReport) -> String {
@@ -143,13 +174,30 @@ mod tests {
         let whole = render(&report, GITHUB_LIMIT);
         for limit in [0, 1200, whole.len() - 1] {
             let text = render(&report, limit);
-            assert!(
-                text.len() < whole.len() && text.ends_with(" more are in report.json.\n"),
-                "{text}"
-            );
+            assert!(text.len() < whole.len() && text.ends_with(" in report.json.\n"), "{text}");
             assert_eq!(text.matches("<details>").count(), text.matches("</details>").count());
-            assert!(text.len() <= limit.max(1100), "{} > {limit}", text.len());
+            assert!(text.len() <= limit.max(300), "{} > {limit}", text.len());
         }
+    }
+
+    #[test]
+    fn neither_rows_nor_remarks_leave_no_room_for_findings() {
+        let mut report = sample::report();
+        let remarks = (0..2000).map(|number| format!("remark {number} about something"));
+        report.remarks = remarks.collect();
+        let cells = report.cells.clone();
+        for number in 0..2000 {
+            report
+                .cells
+                .push(CellReport { scenario: format!("suite {number}"), ..cells[0].clone() });
+        }
+        const LIMIT: usize = 60_000;
+        let text = render(&report, LIMIT);
+        assert!(text.len() <= LIMIT, "{}", text.len());
+        for left in [" more remarks are in report.json.\n", " more rows are in report.json.\n"] {
+            assert!(text.contains(left), "{text}");
+        }
+        assert!(text.contains("<details>"), "{text}");
     }
 
     #[test]

@@ -6,12 +6,22 @@ use crate::terminal;
 pub(crate) fn in_a_line(message: &str) -> String {
     let (headline, lines) = headline(message);
     // The lines of a kernel's log say no more than the title of their splat.
-    let is_shown = |line: &&str| !line.trim().is_empty() && !line.starts_with('[');
+    let is_shown = |line: &&str| !line.trim().is_empty() && !is_of_log(line);
     let next = lines.and_then(|lines| lines.lines().next()).filter(is_shown);
     match (headline.ends_with(':'), next) {
         (true, Some(next)) => format!("{headline} {}", next.trim()),
         _ => headline.trim_end_matches(':').to_owned(),
     }
+}
+
+/// Whether a line is of a kernel's log, as on its console or with the level of each record:
+/// `[    1.234567] text`, `<4>[    1.234567] text`.
+fn is_of_log(line: &str) -> bool {
+    let level = line.strip_prefix('<').and_then(|rest| rest.split_once('>'));
+    let rest =
+        level.filter(|(level, _)| level.parse::<u8>().is_ok()).map_or(line, |(_, rest)| rest);
+    let time = rest.strip_prefix('[').map(str::trim_start);
+    time.is_some_and(|time| time.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 /// Splits a message into its headline and the lines that follow, as after the title of a splat.
@@ -47,6 +57,18 @@ mod tests {
 
     use super::*;
     use crate::report::CellReport;
+
+    #[test]
+    fn a_line_shows_no_log_of_a_kernel() {
+        for log in ["[    1.0] WARNING: CPU: 0", "<4>[    1.0] WARNING: CPU: 0", ""] {
+            assert_eq!(
+                in_a_line(&format!("WARNING in f, line 2:\n{log}\nmore")),
+                "WARNING in f, line 2"
+            );
+        }
+        assert_eq!(in_a_line("it said:\n<b> [x]\nmore"), "it said: <b> [x]");
+        assert_eq!(in_a_line("it said:\n[x] is left"), "it said: [x] is left");
+    }
 
     #[test]
     fn an_endless_message_is_cut() {

@@ -43,6 +43,7 @@ pub use self::{
     read::ReportError,
     tracer::{LoadedObject, TracerReport},
 };
+use crate::suite::unmatched::Rules;
 
 /// The version of `report.json`. New fields don't change it; a new meaning of a field does.
 pub const SCHEMA: u32 = 1;
@@ -126,6 +127,9 @@ pub struct Run {
     /// What the run depends on: the parts of one run have the same.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub identity: BTreeMap<String, String>,
+    /// Rules of which it is enough if they match in some cell of a run: null if one did.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rules: Rules,
 }
 
 impl Default for Run {
@@ -140,6 +144,7 @@ impl Default for Run {
             repeat: once(),
             exit_code: 0,
             identity: BTreeMap::new(),
+            rules: Rules::new(),
         }
     }
 }

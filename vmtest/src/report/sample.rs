@@ -37,7 +37,7 @@ pub(crate) fn report() -> Report {
             jobs: 2,
             repeat: std::num::NonZeroU32::MIN,
             exit_code: 1,
-            identity: Default::default(),
+            ..Run::default()
         },
         kernels: vec![
             kernel("debian-6.1", Some("6.1.0-56-cloud-amd64"), None),

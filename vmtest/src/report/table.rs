@@ -203,7 +203,7 @@ mod tests {
             jobs: 2,
             repeat: std::num::NonZeroU32::MIN,
             exit_code: 1,
-            identity: Default::default(),
+            ..Run::default()
         };
         Report { schema: 1, run, kernels: vec![], cells, remarks: vec![] }
     }

@@ -87,7 +87,7 @@ mod tests {
                 jobs: 2,
                 repeat: std::num::NonZeroU32::MIN,
                 exit_code: 0,
-                identity: Default::default(),
+                ..Run::default()
             },
             kernels: vec![],
             cells: vec![

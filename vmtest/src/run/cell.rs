@@ -232,15 +232,20 @@ impl Runner {
             release: release.as_deref(),
         };
         let mut judgement = verdict::of_cell(&findings);
-        let snapshot = judgement.events.as_ref().map(|_| deviation_name.unwrap_or(shared_name));
-        if let (true, Some(events), Some(name)) = (
-            self.plan.options.update_snapshots && judgement.confirmed,
-            &judgement.events,
-            &snapshot,
-        ) {
-            golden::write(&self.snapshots, name, events)
-                .map_err(|error| infra(Reason::HostIo, &error))?;
-            let golden = Golden { shared: Some(events), deviation: None };
+        let snapshot =
+            judgement.events.as_ref().map(|_| deviation_name.clone().unwrap_or(shared_name));
+        if let (true, Some(events), Some(name)) =
+            (self.plan.options.update_snapshots, judgement.new_snapshot(), &snapshot)
+        {
+            // The snapshot of a deviation that no longer occurs is to be removed, not updated.
+            let is_stale = deviation_name.is_some() && shared.as_deref() == Some(events);
+            let golden = if is_stale {
+                Golden { shared: shared.as_deref(), deviation: Some(events) }
+            } else {
+                golden::write(&self.snapshots, name, events)
+                    .map_err(|error| infra(Reason::HostIo, &error))?;
+                Golden { shared: Some(events), deviation: None }
+            };
             judgement = verdict::of_cell(&Findings { golden, ..findings });
         }
         evidence.keep_judgement(&judgement).map_err(host_io)?;

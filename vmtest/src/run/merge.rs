@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     report::{self, CellReport, Kernel, Report, ReportError, Run, SCHEMA, Tally},
+    suite::unmatched::{self, Rules},
     verdict,
 };
 
@@ -74,8 +75,8 @@ pub enum MergeError {
 
 /// Merges the reports and the evidence of `dirs` into the directory `into`, which has no files yet. A
 /// cell of `expected` that is in none of them becomes `not-run`. What is no part of the run that
-/// `identity` describes, or of the same run as the other parts, is refused. The report has these remarks, and
-/// those that all parts have: a rule that matches in some part is not misspelled.
+/// `identity` describes, or of the same run as the other parts, is refused. The report has these remarks,
+/// those that all parts have, and those on rules that match in no part.
 pub fn merge<Name: ToString>(
     expected: &[Name],
     dirs: &[PathBuf],
@@ -88,6 +89,7 @@ pub fn merge<Name: ToString>(
     }
     let mut found: BTreeMap<String, (CellReport, &PathBuf)> = BTreeMap::new();
     let mut reports = Vec::new();
+    let mut rules = Rules::new();
     let known: BTreeSet<_> = expected.iter().map(ToString::to_string).collect();
     for dir in dirs {
         let mut report = Report::read(&dir.join("report.json"))?;
@@ -105,8 +107,10 @@ pub fn merge<Name: ToString>(
             }
         }
         // What was computed from some of the cells is computed from all of them below.
-        let of_part = computed_remarks(&report.cells);
-        report.remarks.retain(|remark| !of_part.contains(remark));
+        let mut computed = computed_remarks(&report.cells);
+        computed.extend(unmatched::remarks(&report.run.rules));
+        report.remarks.retain(|remark| !computed.contains(remark));
+        unmatched::join(&mut rules, std::mem::take(&mut report.run.rules));
         for cell in std::mem::take(&mut report.cells) {
             let id = cell.id();
             if !known.contains(&id) {
@@ -142,6 +146,7 @@ pub fn merge<Name: ToString>(
     let of_all = first.filter(|&one| reports.iter().all(|other| other.remarks.contains(one)));
     remarks.extend(of_all.cloned());
     remarks.extend(computed_remarks(&cells));
+    remarks.extend(unmatched::remarks(&rules));
     let mut told = BTreeSet::new();
     remarks.retain(|remark| told.insert(remark.clone()));
     let report = Report {
@@ -155,6 +160,7 @@ pub fn merge<Name: ToString>(
             repeat: reports.iter().map(|r| r.run.repeat).min().unwrap_or(NonZeroU32::MIN),
             exit_code: report::exit_of(Tally::of(&cells).severity()) as u8,
             identity: reports.iter().flat_map(|r| r.run.identity.clone()).collect(),
+            rules,
         },
         kernels: kernels(reports.into_iter().flat_map(|report| report.kernels)),
         remarks,
@@ -276,6 +282,7 @@ mod tests {
             repeat: NonZeroU32::MIN,
             exit_code: 0,
             identity: sample(),
+            rules: Rules::new(),
         };
         let report =
             Report { schema: SCHEMA, run, kernels: vec![], cells: reports, remarks: vec![] };
@@ -326,18 +333,33 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let all = cells(2);
         let dirs = [ran(root.path(), "one", &all[..1]), ran(root.path(), "other", &all[1..])];
-        for (dir, own) in dirs.iter().zip(["first", "second"]) {
+        let rule = |name: &str, remark: Option<&str>| (name.to_owned(), remark.map(str::to_owned));
+        let rules = [
+            // The second part shows nothing of the first rule, and another part matches the second.
+            vec![rule("a", Some("a matches nothing")), rule("b", Some("b matches nothing"))],
+            vec![rule("b", None)],
+        ];
+        for ((dir, own), rules) in dirs.iter().zip(["first", "second"]).zip(rules) {
             let path = dir.join("report.json");
             let mut part = Report::read(&path).unwrap();
-            part.remarks = vec!["a rule matches nothing".to_owned(), own.to_owned()];
+            part.run.rules = rules.into_iter().collect();
+            part.remarks = vec!["true of all".to_owned(), own.to_owned()];
+            part.remarks.extend(unmatched::remarks(&part.run.rules));
+            // As it is for the cells of the part alone.
+            part.cells.iter_mut().for_each(|cell| cell.remarks = vec![own.to_owned()]);
             part.remarks.extend(computed_remarks(&part.cells));
             write_json(&path, &part).unwrap();
         }
         let given = ["look again".to_owned()];
         let report = merge(&all, &dirs, &root.path().join("all"), &sample(), &given).unwrap();
         let computed = computed_remarks(&report.cells);
-        let expected = [&given[..], &["a rule matches nothing".to_owned()], &computed].concat();
+        assert!(!computed.is_empty());
+        let [of_all, unmatched] = ["true of all", "a matches nothing"].map(str::to_owned);
+        let expected = [&given[..], &[of_all], &computed, &[unmatched]].concat();
         assert_eq!(report.remarks, expected);
+        let again =
+            merge(&all, &[root.path().join("all")], &root.path().join("again"), &sample(), &[]);
+        assert_eq!(again.unwrap().run.rules, report.run.rules, "they are kept");
     }
 
     #[test]

@@ -283,6 +283,7 @@ pub fn run(
             repeat: plan.options.repeats(),
             exit_code: report::exit_of(Tally::of(&cells).severity()) as u8,
             identity,
+            ..Run::default()
         },
         kernels: collect::kernels(&plan, &entries, &cells),
         remarks: early_end

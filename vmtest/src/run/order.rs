@@ -151,7 +151,7 @@ mod tests {
                 jobs: 1,
                 repeat: NonZeroU32::MIN,
                 exit_code: 0,
-                identity: Default::default(),
+                ..Run::default()
             },
             kernels: Vec::new(),
             cells: cells.iter().map(cell).collect(),

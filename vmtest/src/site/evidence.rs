@@ -45,11 +45,16 @@ pub(super) struct Evidence {
 impl Evidence {
     /// That of all cells: failures first, because there is a limit for all together.
     pub(super) fn of(collection: &Collection) -> Self {
+        Self::within(ALL, collection)
+    }
+
+    /// The same with another limit.
+    fn within(limit: usize, collection: &Collection) -> Self {
         let mut evidence = Evidence::default();
         let mut cells: Vec<_> = collection.current.cells.iter().collect();
         cells.sort_by_key(|cell| Reverse(cell.outcome.severity()));
         for cell in cells {
-            evidence.copy(collection, cell);
+            evidence.copy(limit, collection, cell);
         }
         evidence
     }
@@ -59,7 +64,7 @@ impl Evidence {
         self.pieces.get(&cell.id()).map_or(&[], Vec::as_slice)
     }
 
-    fn copy(&mut self, collection: &Collection, cell: &CellReport) {
+    fn copy(&mut self, limit: usize, collection: &Collection, cell: &CellReport) {
         let mut pieces = Vec::new();
         let mut is_whole = true;
         let diff = cell.diff.as_deref().map(|diff| ("difference", shortened(diff.as_bytes())));
@@ -69,7 +74,7 @@ impl Evidence {
         for (label, text) in diff.into_iter().chain(files).filter(|(_, text)| !text.is_empty()) {
             let path = format!("evidence/{}.txt", &digest(text.as_bytes())[..32]);
             if !self.files.contains_key(&path) {
-                if self.size + text.len() > ALL {
+                if self.size + text.len() > limit {
                     is_whole = false;
                     continue;
                 }
@@ -120,6 +125,8 @@ fn text(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use kernlab_core::outcome::{Outcome, Verdict};
+
     use super::*;
 
     #[test]
@@ -135,6 +142,24 @@ mod tests {
         let small = [vec![b'a'; 65_536]].concat();
         std::fs::write(&path, &small).unwrap();
         assert_eq!(read(&path).unwrap().as_bytes(), small);
+    }
+
+    #[test]
+    fn the_evidence_of_failures_comes_first() {
+        let cell = |name: &str, outcome| {
+            let verdict = Verdict { outcome, reason: None, message: String::new() };
+            let mut cell = CellReport::of_verdict(&format!("k/masked/suite/{name}"), verdict);
+            cell.diff = Some(name.repeat(100));
+            cell
+        };
+        let cells = vec![cell("a", Outcome::Pass), cell("b", Outcome::Fail)];
+        let mut collection = Collection::default();
+        collection.current.cells = cells;
+        let evidence = Evidence::within(150, &collection);
+        let [pass, fail] =
+            [0, 1].map(|cell| evidence.pieces(&collection.current.cells[cell]).len());
+        assert_eq!((pass, fail, evidence.left_out), (0, 1, 1));
+        assert_eq!(Evidence::of(&collection).left_out, 0);
     }
 
     #[test]

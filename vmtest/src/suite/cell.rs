@@ -275,7 +275,7 @@ pub(crate) fn plan(
         payload::touch(archive);
     }
     let job = job::file(&job).archive(store)?;
-    let conductor = conductor(cell, timeout + suite.stop.within + MARGIN);
+    let conductor = conductor(cell, longest(suite, timeout));
     Ok(Planned { bootable, job, conductor })
 }
 
@@ -289,22 +289,20 @@ fn predicted_missing(cell: &SuiteCell<'_>) -> Vec<String> {
     missing.into_iter().map(|missing| format!("{}: {}", missing.need, missing.why)).collect()
 }
 
-/// What the suite asks for, and memory for its files.
 fn wanted(SuiteCell { suite, packed, kernel, .. }: &SuiteCell<'_>) -> Wanted {
-    const UNIT: u64 = 64 << 20;
-    // A small payload fits in what every guest has.
-    let files = packed.size.saturating_sub(UNIT / 2).next_multiple_of(UNIT) >> 20;
-    let files = u32::try_from(files).unwrap_or(u32::MAX / 2);
-    // A program's own files in memory are beside those that it maps.
-    let enough = kernel.memory_mib.saturating_add(files * 3 / 2);
     Wanted {
-        memory_mib: Some(suite.guest.memory_mib.unwrap_or(enough)),
+        memory_mib: Some(packed.memory_mib(suite, kernel.memory_mib)),
         processors: suite.guest.cpus,
         modules: suite.guest.modules.clone(),
         lsm: suite.guest.lsm.clone(),
         root: packed.root.clone(),
         kernel_words: Vec::new(),
     }
+}
+
+/// How long the conductor may take for a suite with this timeout.
+fn longest(suite: &Suite, timeout: Duration) -> Duration {
+    timeout + suite.stop.within + MARGIN
 }
 
 fn conductor(cell: &SuiteCell<'_>, timeout: Duration) -> Job {
@@ -339,4 +337,16 @@ fn not_collected(files: impl Iterator<Item = (String, String)>) -> Vec<String> {
         remarks.push(format!("{more} more files were not brought back: see record.jsonl"));
     }
     remarks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tracer_may_take_its_time_to_stop() {
+        let mut suite = Suite::command(vec!["./tracer".to_owned()]);
+        suite.stop.within = Duration::from_secs(600);
+        assert!(longest(&suite, Duration::from_secs(30)) >= Duration::from_secs(630) + MARGIN);
+    }
 }

@@ -4,14 +4,12 @@
 mod canonical;
 mod text;
 
-use similar::TextDiff;
-
 use self::text::{Names, Pieces};
 use super::{
     condition::{Line, Stream},
     manifest::{Lost, Order, Suite},
 };
-use crate::console::shorten;
+use crate::{console::shorten, diff};
 
 /// Output that can't be compared.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -119,13 +117,7 @@ pub struct NotANumber {
 
 /// How two texts differ; none if they are equal.
 pub fn diff(expected: &str, observed: &str) -> Option<String> {
-    (expected != observed).then(|| {
-        TextDiff::from_lines(expected, observed)
-            .unified_diff()
-            .context_radius(3)
-            .header("expected", "observed")
-            .to_string()
-    })
+    (expected != observed).then(|| diff::unified(expected, observed, ("expected", "observed")))
 }
 
 #[cfg(test)]

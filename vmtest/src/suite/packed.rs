@@ -41,6 +41,18 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
+    /// The memory of a guest with these files in mebibytes, on a kernel that has so much without them: what the
+    /// suite asks for, or what is enough.
+    pub(super) fn memory_mib(&self, suite: &Suite, without_files: u32) -> u32 {
+        const UNIT: u64 = 64 << 20;
+        // A small payload fits in what every guest has.
+        let files = self.size.saturating_sub(UNIT / 2).next_multiple_of(UNIT) >> 20;
+        let files = u32::try_from(files).unwrap_or(u32::MAX / 2);
+        // A program's own files in memory are beside those that it maps.
+        let enough = without_files.saturating_add(files * 3 / 2);
+        suite.guest.memory_mib.unwrap_or(enough)
+    }
+
     /// The same files, with the arguments of another suite with the same program.
     pub(crate) fn with_arguments_of(&self, suite: &Suite) -> Self {
         let mut packed = self.clone();

@@ -21,7 +21,7 @@ use super::{
     platform::Platform,
     proposals::Proposals,
     selection,
-    unmatched::SharedRules,
+    unmatched::{self, SharedRules},
     work::{self, Task},
 };
 use crate::{
@@ -172,7 +172,12 @@ pub fn run(
     plan.write(dir.path()).map_err(|source| at("write the plan", source))?;
     show.begin(dir.path(), &plan);
 
-    let memory = entries.iter().map(|entry| entry.memory_mib).max().unwrap_or_default();
+    let memory = cells.iter().map(|cell| {
+        let entry = &entries[cell.entry];
+        let packed = &packed[&(cell.suite, entry.arch)];
+        packed.memory_mib(&suites.suites[cell.suite], entry.memory_mib)
+    });
+    let memory = memory.max().unwrap_or_default();
     let jobs = options.jobs.map_or_else(|| capacity::guests(memory), std::num::NonZero::get);
     let jobs = jobs.min(cells.len());
     let (proposals, shared) = (Proposals::default(), SharedRules::default());
@@ -219,7 +224,8 @@ pub fn run(
     let mut remarks = suites.remarks.clone();
     remarks.extend(idle);
     remarks.extend(verdict::alike::remarks(&cells));
-    remarks.extend(shared.remarks(chosen_suites.len() == suites.suites.len()));
+    let rules = shared.of_run(chosen_suites.len() == suites.suites.len());
+    remarks.extend(unmatched::remarks(&rules));
     remarks.extend(due(suites, &chosen_suites));
     let report = Report {
         schema: SCHEMA,
@@ -232,6 +238,7 @@ pub fn run(
             repeat: options.repeat.unwrap_or(std::num::NonZero::<u32>::MIN),
             exit_code: report::exit_of(Tally::of(&cells).severity()) as u8,
             identity,
+            rules,
         },
         kernels: collect::kernels(&plan, &entries, &cells),
         cells,

@@ -28,8 +28,12 @@ pub(crate) struct Unmatched {
     pub(crate) own: Vec<String>,
     /// Each rule of the whole project that concerns the suite, as `normalise.FIELD`; with a remark if
     /// it matched nothing.
-    pub(crate) shared: BTreeMap<String, Option<String>>,
+    pub(crate) shared: Rules,
 }
+
+/// Rules of which it is enough if they match in some cell: those of the whole project, as `normalise.FIELD`,
+/// and the functions that expectations name. Each with what to remark if it matched in none.
+pub(crate) type Rules = BTreeMap<String, Option<String>>;
 
 impl Unmatched {
     /// Compares the rules of a suite with what its tracer printed.
@@ -212,36 +216,43 @@ impl Events {
 /// What the keys of rules for all suites begin with.
 const OF_ALL: &str = "normalise.";
 
-/// Rules of which it is enough if they match in some cell: those of the whole project, and the functions
-/// that expectations name.
+/// The rules that the cells of a run share.
 #[derive(Debug, Default)]
-pub(crate) struct SharedRules(Mutex<BTreeMap<String, Option<String>>>);
+pub(crate) struct SharedRules(Mutex<Rules>);
 
 impl SharedRules {
     /// Adds what one cell showed.
-    pub(crate) fn add(&self, shared: BTreeMap<String, Option<String>>) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for (rule, remark) in shared {
-            match remark {
-                None => drop(all.insert(rule, None)),
-                // The one that says the most: there may have been no events at all.
-                Some(remark) => {
-                    let known = all.entry(rule).or_insert_with(|| Some(remark.clone()));
-                    if known.as_ref().is_some_and(|known| known.len() < remark.len()) {
-                        *known = Some(remark);
-                    }
+    pub(crate) fn add(&self, of_cell: Rules) {
+        join(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner), of_cell);
+    }
+
+    /// What all cells showed. If not all suites ran, the rules of the whole project may match in the others.
+    pub(crate) fn of_run(self, all_suites: bool) -> Rules {
+        let mut rules = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        rules.retain(|rule, _| all_suites || !rule.starts_with(OF_ALL));
+        rules
+    }
+}
+
+/// Adds what others showed.
+pub(crate) fn join(all: &mut Rules, others: Rules) {
+    for (rule, remark) in others {
+        match remark {
+            None => drop(all.insert(rule, None)),
+            // The one that says the most: there may have been no events at all.
+            Some(remark) => {
+                let known = all.entry(rule).or_insert_with(|| Some(remark.clone()));
+                if known.as_ref().is_some_and(|known| known.len() < remark.len()) {
+                    *known = Some(remark);
                 }
             }
         }
     }
+}
 
-    /// Remarks on the rules that no cell has matched. If not all suites ran, those for all suites may
-    /// match in the others.
-    pub(crate) fn remarks(&self, all_suites: bool) -> Vec<String> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = all.iter().filter(|(rule, _)| all_suites || !rule.starts_with(OF_ALL));
-        told.filter_map(|(_, remark)| remark.clone()).collect()
-    }
+/// Remarks on the rules that matched nowhere.
+pub(crate) fn remarks(rules: &Rules) -> impl Iterator<Item = String> {
+    rules.values().flatten().cloned()
 }
 
 #[cfg(test)]
@@ -333,15 +344,18 @@ mod tests {
         let text = "[normalise]\npid = \"alias\"\ntss = \"drop\"\n[[suite]]\nname = \"s\"\nrun = \
                     \"t\"\nnormalise.comm = \"drop\"\n";
         let project = Project::parse(std::path::Path::new("kernlab.toml"), text).unwrap();
-        let rules = SharedRules::default();
+        let [all, some] = [SharedRules::default(), SharedRules::default()];
         for stdout in ["", "{\"ts\": 1, \"comm\": 2}\n", "{\"pid\": 1}\n", "{\"ts\": 1}\n"] {
             let unmatched = Unmatched::of(&project.suites[0], stdout.as_bytes(), b"");
             assert_eq!(unmatched.own.is_empty(), stdout.contains("comm"), "{unmatched:?}");
-            rules.add(unmatched.shared);
+            all.add(unmatched.shared.clone());
+            some.add(unmatched.shared);
         }
         let remark = "all suites: `normalise.tss` is about a field that no event has: did you mean \
                       `ts`?";
-        assert_eq!(rules.remarks(true), [remark]);
-        assert_eq!(rules.remarks(false), [""; 0], "other suites may match it");
+        let of_all = all.of_run(true);
+        assert_eq!(remarks(&of_all).collect::<Vec<_>>(), [remark]);
+        assert_eq!(of_all.get("normalise.pid"), Some(&None), "it matched");
+        assert!(some.of_run(false).is_empty(), "other suites may match them");
     }
 }

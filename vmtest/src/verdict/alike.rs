@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kernlab_core::outcome::{Outcome, Severity};
+use kernlab_core::outcome::{Outcome, Reason, Severity};
 
 use crate::{report::CellReport, suite::invocation::is_of_project};
 
@@ -59,7 +59,14 @@ fn fails_alike(suite: &str, cells: &[&CellReport]) -> Option<String> {
     let kernels: BTreeSet<_> = cells.iter().map(|cell| &cell.kernel).collect();
     let reasons: BTreeSet<_> =
         cells.iter().map(|cell| (cell.outcome.name(), cell.reason.map(|r| r.code()))).collect();
-    let all_fail = cells.iter().all(|cell| cell.outcome.severity() != Severity::Expected);
+    let all_fail = cells.iter().all(|cell| match cell.outcome.severity() {
+        Severity::Failure => true,
+        // The others are faults of the host.
+        Severity::Inconclusive => {
+            matches!(cell.reason, Some(Reason::SetupFailed | Reason::WorkloadFailed))
+        }
+        Severity::Expected => false,
+    });
     let ran = cells.iter().all(|cell| cell.release.is_some());
     (kernels.len() > 1 && reasons.len() == 1 && all_fail && ran).then(|| {
         let verdict = cells[0].verdict();
@@ -134,7 +141,7 @@ fn predicted(suite: &str, cells: &[&CellReport]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use kernlab_core::outcome::{Reason, Verdict};
+    use kernlab_core::outcome::Verdict;
     use rstest::rstest;
 
     use super::*;
@@ -168,6 +175,14 @@ mod tests {
         let again = Some("kernlab test --kernel a -- ./self-test".to_owned());
         let of_command = cells.clone().map(|cell| CellReport { again: again.clone(), ..cell });
         assert!(remarks(&of_command)[0].contains(": the program is at fault"));
+        let of_infra = |reason| {
+            let verdict = Verdict::because(Outcome::Infra, reason, "");
+            remarks(&["a", "b"].map(|kernel| cell(kernel, verdict.clone(), "ringbuf"))).len()
+        };
+        assert_eq!(of_infra(Reason::SetupFailed), 1);
+        assert_eq!(of_infra(Reason::WorkloadFailed), 1);
+        assert_eq!(of_infra(Reason::GuestStarved), 0, "the host is at fault");
+        assert_eq!(of_infra(Reason::QemuFailed), 0);
         let [one, _] = cells;
         let other = cell("b", fail(Reason::EventsDiffer), "ringbuf");
         assert!(remarks(&[one.clone(), other]).is_empty());

@@ -77,6 +77,8 @@ mod tests {
 
     #[rstest]
     #[case("pid=71 tid=<workload> x", "pid=72 tid=<workload> x", true)]
+    #[case("pid=71 tid=71 x", "pid=71 tid=72 x", true)]
+    #[case("lifetime=5000 name=\"a\"", "lifetime=49 name=\"a\"", true)]
     #[case("local=127.0.0.1:32167\n", "local=127.0.0.1:5\n", true)]
     #[case("local=127.0.0.1:<client>\n", "local=127.0.0.1:5\n", false)]
     #[case("remote=[::1]:7\n", "remote=[::2]:7\n", false)]

@@ -11,10 +11,9 @@ use kernlab_core::{
     record::{Decision, Leftover, Observation, Record},
     scenario::Scenario,
 };
-use similar::TextDiff;
 
 use super::{Judgement, PolicyOutcome, ReadText};
-use crate::report::CellReport;
+use crate::{diff, report::CellReport};
 
 /// The snapshots that a cell is compared with.
 #[derive(Clone, Copy, Debug, Default)]
@@ -246,11 +245,7 @@ fn judgement(verdict: Verdict) -> Judgement {
 }
 
 fn unified_diff(expected: &str, observed: &str) -> String {
-    TextDiff::from_lines(expected, observed)
-        .unified_diff()
-        .context_radius(3)
-        .header("expected", "observed")
-        .to_string()
+    diff::unified(expected, observed, ("expected", "observed"))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use kernlab_core::outcome::{Outcome, Reason, Verdict};
 use kernlab_proto::LOG_GAP;
 use kernlab_splat::{Kind, Splat, excerpt, scan};
 
+use super::SplatPolicy;
 use crate::console::{ConsoleLog, shorten};
 
 /// How many lines of a splat a verdict shows.
@@ -98,10 +99,12 @@ impl<'a> GuestSplats<'a> {
         &self.splats
     }
 
-    /// The splats of want of memory, which are taken out of these. They are not the kernel's fault.
-    pub(super) fn take_want_of_memory(&mut self) -> Vec<Splat> {
+    /// The splats of want of memory that `policy` does not allow, which are taken out of these. They are not
+    /// the kernel's fault.
+    pub(super) fn take_want_of_memory(&mut self, policy: SplatPolicy<'_>) -> Vec<Splat> {
         let all = std::mem::take(&mut self.splats).into_owned();
-        let (memory, others) = all.into_iter().partition(|splat| splat.kind == Kind::OutOfMemory);
+        let is_taken = |splat: &Splat| splat.kind == Kind::OutOfMemory && !policy.allows(splat);
+        let (memory, others) = all.into_iter().partition(is_taken);
         self.splats = Cow::Owned(others);
         memory
     }

@@ -91,6 +91,11 @@ pub(crate) struct Judgement {
 }
 
 impl Judgement {
+    /// The events that may become the golden snapshot: those that the workload confirms.
+    pub(crate) fn new_snapshot(&self) -> Option<&str> {
+        self.events.as_deref().filter(|_| self.confirmed)
+    }
+
     fn of(PolicyOutcome { verdict, allowed }: PolicyOutcome) -> Self {
         Judgement {
             verdict,

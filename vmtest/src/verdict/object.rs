@@ -73,6 +73,13 @@ fn failures(record: &ObjectRecord) -> Vec<String> {
         let whole = record.together.as_ref().and_then(Step::error);
         failures.extend(whole.map(|error| format!("all programs together: {error}")));
     }
+    if failures.is_empty() && record.unrelocated {
+        failures.push(format!(
+            "{} loads it without its CO-RE relocations, for user space has no type information of this kernel: \
+             its programs read where fields were in the kernel that it was compiled for",
+            record.backend
+        ));
+    }
     failures
 }
 
@@ -153,6 +160,18 @@ mod tests {
         let (verdict, _) = judge(&object, &record);
         assert_eq!(verdict.reason, Some(Reason::LoadFailed), "{}", verdict.message);
         assert!(verdict.message.contains("no room"), "{}", verdict.message);
+    }
+
+    #[test]
+    fn relocations_that_were_not_made_are_told() {
+        let record = record(vec![program("a", Step::Done, 10)], Step::Done);
+        let record = ObjectRecord { backend: BackendKind::Aya, unrelocated: true, ..record };
+        let (verdict, _) = judge(&subject(true, None), &record);
+        assert_eq!(verdict.reason, Some(Reason::MissingBtf));
+        assert!(
+            verdict.message.starts_with("aya loads it without its CO-RE relocations"),
+            "{verdict:?}"
+        );
     }
 
     #[rstest]

@@ -76,6 +76,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::report::AllowedSplat;
 
     const ID: &str = "k/masked/aya/t/s";
 
@@ -118,6 +119,23 @@ mod tests {
         assert_eq!(cell.duration_ms, 10 * attempts.len() as u64);
         let expected = if attempts.len() == 1 { 0 } else { attempts.len() };
         assert_eq!(cell.attempts.len(), expected);
+    }
+
+    #[test]
+    fn what_any_attempt_showed_is_kept() {
+        let splat = |title: &str| AllowedSplat {
+            title: title.to_owned(),
+            reason: "known".to_owned(),
+            link: "https://example.org".to_owned(),
+        };
+        let attempts = ["b", "a", "b"].map(|word| CellReport {
+            allowed: vec![splat(word)],
+            remarks: vec![word.to_owned()],
+            ..cell(Outcome::Pass, None, 1)
+        });
+        let cell = combine(attempts.into());
+        assert_eq!(cell.allowed, [splat("a"), splat("b")]);
+        assert_eq!(cell.remarks, ["a", "b"]);
     }
 
     #[test]

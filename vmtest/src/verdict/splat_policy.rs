@@ -60,6 +60,11 @@ impl SplatPolicy<'_> {
         PolicyOutcome { verdict, allowed }
     }
 
+    /// Whether a splat has no consequence.
+    pub(super) fn allows(&self, splat: &Splat) -> bool {
+        self.entry(splat).is_some()
+    }
+
     fn entry(&self, splat: &Splat) -> Option<AllowedSplat> {
         let entry = self.allow.entry(splat).filter(|_| !splat.kind.is_crash())?;
         let (reason, link) = (entry.reason.clone(), entry.link.clone());

@@ -114,12 +114,16 @@ pub(crate) fn of_suite(findings: &SuiteFindings<'_>) -> SuiteJudgement {
             let lost = lost_guest::verdict(error, policy);
             let is_unknown = matches!(lost.verdict.outcome, Outcome::Infra | Outcome::Timeout);
             match is_unknown.then(|| shut_down(&error.evidence().console_log.text)).flatten() {
-                Some(said) => SuiteJudgement::because(
-                    Outcome::Fail,
-                    Reason::TracerDied,
-                    format!("a program of the suite shut the guest down: {said}"),
-                ),
-                None => SuiteJudgement::of(lost_for_memory(error, memory_mib).unwrap_or(lost)),
+                Some(said) => {
+                    let message = format!("a program of the suite shut the guest down: {said}");
+                    let verdict = Verdict::because(Outcome::Fail, Reason::TracerDied, message);
+                    SuiteJudgement::of(PolicyOutcome { verdict, ..lost })
+                }
+                None => {
+                    let verdict =
+                        lost_for_memory(error, policy, memory_mib).unwrap_or(lost.verdict);
+                    SuiteJudgement::of(PolicyOutcome { verdict, allowed: lost.allowed })
+                }
             }
         }
         Trace::Ended { output, kernel_log, console } => {
@@ -152,7 +156,7 @@ pub(crate) fn of_suite(findings: &SuiteFindings<'_>) -> SuiteJudgement {
                 judgement.events = events::normalise(&output.stdout, suite).ok();
             }
             let mut splats = GuestSplats::of(kernel_log, console);
-            let memory = splats.take_want_of_memory();
+            let memory = splats.take_want_of_memory(policy);
             if let Some(first) = memory.first() {
                 let then = &judgement.verdict;
                 judgement.verdict = want_of_memory::verdict(&splats, first, memory_mib, then);
@@ -186,13 +190,12 @@ fn unread_record(record: &[u8]) -> String {
 
 /// The verdict on a lost guest whose kernel complains of nothing but want of memory, and of the time
 /// that this took.
-fn lost_for_memory(error: &LabError, memory_mib: u32) -> Option<PolicyOutcome> {
+fn lost_for_memory(error: &LabError, policy: SplatPolicy<'_>, memory_mib: u32) -> Option<Verdict> {
     let mut splats = GuestSplats::of_console(&error.evidence().console_log);
-    let memory = splats.take_want_of_memory();
+    let memory = splats.take_want_of_memory(policy);
     let others = splats.splats().iter().any(|splat| !splat.kind.is_slowness());
     let first = memory.first().filter(|_| !others)?;
-    let verdict = want_of_memory::verdict(&splats, first, memory_mib, &error.verdict());
-    Some(PolicyOutcome::unchanged(verdict))
+    Some(want_of_memory::verdict(&splats, first, memory_mib, &error.verdict()))
 }
 
 /// What the kernel said last if it was told to restart, halt or power off: kernel/reboot.c.

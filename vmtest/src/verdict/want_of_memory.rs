@@ -66,9 +66,10 @@ fn advice(memory_mib: u32) -> String {
 
 #[cfg(test)]
 mod tests {
+    use kernlab_splat::AllowList;
     use rstest::rstest;
 
-    use super::*;
+    use super::{super::SplatPolicy, *};
 
     const GUEST: &str = "<4>[    1.0] tail invoked oom-killer: gfp_mask=0x140cca, order=0\n\
                          <4>[    1.0] Mem-Info:\n\
@@ -83,7 +84,8 @@ mod tests {
     #[case::of_a_group(GROUP, "a control group of the suite ran out of memory; line 1 of ")]
     fn the_kernel_is_not_to_blame(#[case] log: &str, #[case] message: &str) {
         let mut splats = GuestSplats::of(log, "");
-        let memory = splats.take_want_of_memory();
+        let allow = AllowList::default();
+        let memory = splats.take_want_of_memory(SplatPolicy { expected: None, allow: &allow });
         assert_eq!(splats.splats().len(), 0);
         let then = Verdict::because(Outcome::Fail, Reason::UnexpectedExit, "exit code 137");
         let verdict = verdict(&splats, &memory[0], 256, &then);

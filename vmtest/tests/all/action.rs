@@ -288,12 +288,21 @@ fn suites_with_a_file() -> String {
     SUITES.replace("run = \"true\"", "run = \"true\"\nfiles = [\"tracer\"]")
 }
 
+fn suites_with_a_snapshot() -> String {
+    SUITES.replace("run = \"true\"", "run = \"true\"\ngolden = \"well.snap\"")
+}
+
 /// Two parts, with each one's suites and build command.
 #[rstest::rstest]
 #[case::tracers(
     [suites_with_a_file(), suites_with_a_file()],
     ["echo old > tracer", "echo new > tracer"],
     "they differ in tracers: "
+)]
+#[case::golden_snapshots(
+    [suites_with_a_snapshot(), suites_with_a_snapshot()],
+    ["echo old > well.snap", "echo new > well.snap"],
+    "they differ in suites: "
 )]
 #[case::suites(
     [SUITES.to_owned(), SUITES.replace("\"true\"", "\"true \"")],

@@ -112,7 +112,7 @@ impl Broken {
             jobs: 1,
             repeat: self.plan.options.repeats(),
             exit_code: 1,
-            identity: Default::default(),
+            ..Run::default()
         };
         let report = Report {
             schema: SCHEMA,

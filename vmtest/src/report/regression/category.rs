@@ -70,8 +70,8 @@ impl Category {
         }
     }
 
-    /// Whether both sides must have events.
-    pub(super) fn has_events(old: &CellReport, new: &CellReport) -> bool {
+    /// Whether the cell passes on both sides, so that both have events.
+    pub(super) fn both_pass(old: &CellReport, new: &CellReport) -> bool {
         (old.outcome, new.outcome) == (Outcome::Pass, Outcome::Pass)
     }
 

@@ -18,25 +18,11 @@ impl Fingerprint {
     /// Of a verdict: its outcome and reason, the constant parts of its message and diff, and the
     /// tracer if that may be at fault.
     pub fn of(cell: &CellReport) -> Self {
-        let tracer = match cell.outcome {
-            // A guest that can't run and an error that the kernel itself reports are the same for
-            // all tracers.
-            Outcome::Infra
-            | Outcome::Unavailable
-            | Outcome::NotRun
-            | Outcome::KernelCrash
-            | Outcome::KernelWarning => "",
-            Outcome::Pass
-            | Outcome::Fail
-            | Outcome::Unsupported
-            | Outcome::Timeout
-            | Outcome::Flaky => cell.tracer_name(),
-        };
+        let tracer = tracer_at_fault(cell).unwrap_or_default();
         let reason = cell.reason.map(|reason| reason.code()).unwrap_or_default();
         let mut message = cause(cell).to_owned();
-        let names = [Some(&cell.scenario), cell.release.as_ref(), Some(&cell.kernel)];
-        for name in names.into_iter().flatten().filter(|name| !name.is_empty()) {
-            message = message.replace(name.as_str(), "<>");
+        for name in names(cell) {
+            message = without_word(&message, name);
         }
         let diff = cell.diff.as_deref().map(changed).unwrap_or_default();
         Self::hash([cell.outcome.name(), &reason, tracer, &without_numbers(&message), &diff])
@@ -62,6 +48,51 @@ impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)
     }
+}
+
+/// The tracer that may be at fault. A guest that can't run and an error that the kernel itself reports are the
+/// same for all tracers.
+fn tracer_at_fault(cell: &CellReport) -> Option<&str> {
+    match cell.outcome {
+        Outcome::Infra
+        | Outcome::Unavailable
+        | Outcome::NotRun
+        | Outcome::KernelCrash
+        | Outcome::KernelWarning => None,
+        Outcome::Pass
+        | Outcome::Fail
+        | Outcome::Unsupported
+        | Outcome::Timeout
+        | Outcome::Flaky => Some(cell.tracer_name()),
+    }
+}
+
+/// The names in a message that differ between cells with one cause.
+fn names(cell: &CellReport) -> Vec<&str> {
+    let of_kernel = [cell.release.as_deref(), Some(cell.kernel.as_str())];
+    let names = match tracer_at_fault(cell) {
+        // The name of a suite may be a word of any message, as that of the kernel `host` is of this one.
+        None if cell.reason == Some(Reason::GuestStarved) => vec![],
+        None => of_kernel.to_vec(),
+        Some(_) => [&[Some(cell.scenario.as_str())], &of_kernel[..]].concat(),
+    };
+    names.into_iter().flatten().filter(|name| !name.is_empty()).collect()
+}
+
+/// A text without a name, where that is not a part of a word.
+fn without_word(text: &str, name: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    let is_in_word = |c: char| c.is_alphanumeric() || c == '_';
+    while let Some(at) = rest.find(name) {
+        let (before, from) = rest.split_at(at);
+        let after = &from[name.len()..];
+        out.push_str(before);
+        let continues = out.ends_with(is_in_word) || after.starts_with(is_in_word);
+        out.push_str(if continues { name } else { "<>" });
+        rest = after;
+    }
+    out + rest
 }
 
 /// The part of a message that depends only on the cause, such as the title of a splat.
@@ -230,6 +261,33 @@ mod tests {
         let other = "WARNING in do_it [warning], line 7 of console.log:\n[2.0] do_it\n[2.1] twice";
         assert_eq!(cell(first) == cell(other), alike);
         assert_ne!(cell(first), cell(&first.replace("in do_it", "in do_that")));
+    }
+
+    #[test]
+    fn names_that_are_words_of_a_message_make_no_other_cause() {
+        let of = |id: &str, outcome, reason, message: &str| {
+            Fingerprint::of(&CellReport::of_verdict(id, Verdict::because(outcome, reason, message)))
+        };
+        let warning = "WARNING in vfs_open [warning], line 2 of kernel.log:\n[1.0] vfs_open";
+        let warned = |id| of(id, Outcome::KernelWarning, Reason::KernelWarned, warning);
+        assert_eq!(warned("k/embedded/suite/open"), warned("k/embedded/suite/write"));
+        let starved =
+            |id| of(id, Outcome::Infra, Reason::GuestStarved, "the host ran the guest 1 ms");
+        assert_eq!(starved("host/embedded/suite/s"), starved("k/embedded/suite/s"));
+        let infra = |kernel: &str| {
+            let message = format!("{kernel} is not there, nor is {kernel}_x");
+            of(&format!("{kernel}/masked/suite/s"), Outcome::Infra, Reason::HostIo, &message)
+        };
+        assert_eq!(
+            infra("one-6.1"),
+            of(
+                "b/masked/suite/t",
+                Outcome::Infra,
+                Reason::HostIo,
+                "b is not there, nor is one-#.#_x"
+            )
+        );
+        assert_eq!(without_word("a-open, vfs_open open", "open"), "a-<>, vfs_open <>");
     }
 
     proptest! {

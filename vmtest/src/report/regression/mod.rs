@@ -20,7 +20,6 @@ use kernlab_core::{
 };
 use kernlab_kernels::Arch;
 use serde::Serialize;
-use similar::TextDiff;
 
 use self::explain::Explainer;
 pub(crate) use self::explain::numbers;
@@ -30,6 +29,7 @@ pub use self::{
     fingerprint::Fingerprint,
 };
 use super::{CellReport, Report, Tally, instructions::growth, pretty_json};
+use crate::diff;
 
 /// The version of a comparison's JSON. New fields don't change it; a new meaning of a field does.
 pub const SCHEMA: u32 = 1;
@@ -321,14 +321,17 @@ impl<'a> Comparison<'a> {
         self.compared += 1;
         let (before, after) =
             (self.base.side.evidence.events(old), self.head.side.evidence.events(new));
-        if Category::has_events(old, new) && (before.is_none() || after.is_none()) {
+        if Category::both_pass(old, new) && (before.is_none() || after.is_none()) {
             self.events_unknown += 1;
         }
+        // If the outcomes differ, their reasons are clearer.
         let events = match (before, after) {
-            (Some(before), Some(after)) if before != after => Some(events_diff(&before, &after)),
+            (Some(before), Some(after)) if old.outcome == new.outcome && before != after => {
+                Some(diff::unified(&before, &after, ("base", "head")))
+            }
             _ => None,
         };
-        let growth = growth(old, new);
+        let growth = Category::both_pass(old, new).then(|| growth(old, new)).flatten();
         let category = match Category::of(old, new) {
             Some(category) => category,
             None if growth.is_some() => Category::MoreInstructions,
@@ -357,8 +360,7 @@ impl<'a> Comparison<'a> {
                 head: vec![new.verdict()],
                 message: growth.unwrap_or_else(|| of.message.clone()),
                 diff: of.diff.clone(),
-                // If the outcomes differ, their reasons are clearer.
-                events: events.filter(|_| old.outcome == new.outcome),
+                events,
                 explanations,
                 cells: vec![new.id()],
                 again: new.repro_command(),
@@ -472,14 +474,6 @@ fn tell_what_came(findings: &mut [Finding], report: &Report) {
         let of_kernel = report.cells.iter().filter(|cell| cell.kernel == kernel.kernel);
         finding.message = format!("{}: {}", kernel.kernel, Tally::of(of_kernel));
     }
-}
-
-fn events_diff(base: &str, head: &str) -> String {
-    TextDiff::from_lines(base, head)
-        .unified_diff()
-        .context_radius(3)
-        .header("base", "head")
-        .to_string()
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ pub(super) fn render(context: &Context<'_>, tool: &Tool<'_>, badge: &Badge) -> V
     let by_kernel = tool.by_kernel(kernels);
     let causes = causes(context, tool);
     let runs: Vec<_> = runs_of(context.collection, &tool.cells).into_iter().collect();
+    let count = runs.len();
     let runs = &runs[runs.len().saturating_sub(HISTORY)..];
     let changes = context
         .changes
@@ -41,7 +42,7 @@ pub(super) fn render(context: &Context<'_>, tool: &Tool<'_>, badge: &Badge) -> V
     let content = html! {
         p.facts {
             (kind(tool.kind)) ", " (counted(tool.cells.len(), "cell")) " on "
-            (counted(by_kernel.len(), "kernel")) ", from " (counted(runs.len(), "run"))
+            (counted(by_kernel.len(), "kernel")) ", from " (counted(count, "run"))
         }
         (summary(context, tool, &by_kernel))
         @if !causes.is_empty() {

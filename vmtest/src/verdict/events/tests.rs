@@ -69,10 +69,10 @@ fn events_are_judged(
 fn what_explains_a_verdict_is_kept() {
     let golden = Golden { shared: Some(GOLDEN), deviation: None };
     let same = judge(scenario(), &traced(vec![write(3)], vec![write(3)], NOTHING), golden);
-    assert_eq!((same.events.as_deref(), same.confirmed), (Some(GOLDEN), true));
+    assert_eq!((same.events.as_deref(), same.new_snapshot()), (Some(GOLDEN), Some(GOLDEN)));
     let observed = GOLDEN.replace("fd=3", "fd=4");
     let other = judge(scenario(), &traced(vec![write(4)], vec![write(3)], NOTHING), golden);
-    assert_eq!((other.events, other.confirmed), (Some(observed), false));
+    assert_eq!((other.new_snapshot(), &other.events), (None, &Some(observed)));
     let refused = Observation::Failed {
         reason: Reason::VerifierRejected,
         message: "no".to_owned(),

@@ -1,12 +1,13 @@
 use std::time::Duration;
 
 use kernlab_proto::suite::{Cause, End, LoadedProgram, Part, SuiteReport};
-use kernlab_splat::AllowList;
+use kernlab_splat::{AllowEntry, AllowList};
 use rstest::rstest;
 
 use super::*;
 use crate::{
-    lab::{CpuTime, Exit},
+    console::{ConsoleLog, Log},
+    lab::{CpuTime, Exit, GuestEvidence, LabErrorKind, Phase},
     suite::manifest::{Command, Project},
 };
 
@@ -72,8 +73,37 @@ fn output(exit: Exit, stdout: &str, stderr: &str) -> JobOutput {
     }
 }
 
+/// The verdict on a guest that was lost, with this on its console.
+fn judge_lost(kind: LabErrorKind, console: &str, allow: &AllowList) -> SuiteJudgement {
+    let mut log = Log::default();
+    log.append(console.as_bytes());
+    let console_log = ConsoleLog::of(&log);
+    let error = LabError::new(kind, GuestEvidence { console_log, ..GuestEvidence::default() });
+    of_suite(&SuiteFindings {
+        suite: &suite(),
+        trace: &Trace::Lost(error),
+        observed: &Observed::default(),
+        object: None,
+        golden: Some(EVENT),
+        kernel: None,
+        examination_failure: None,
+        memory_mib: 256,
+        policy: SplatPolicy { expected: None, allow },
+    })
+}
+
 fn judge(suite: &Suite, reports: &[SuiteReport], output: JobOutput, log: &str) -> SuiteJudgement {
-    judge_with(suite, reports, output, log, None)
+    judge_with(suite, reports, output, log, None, &AllowList::default())
+}
+
+fn judge_allowing(
+    suite: &Suite,
+    reports: &[SuiteReport],
+    output: JobOutput,
+    log: &str,
+    allow: &AllowList,
+) -> SuiteJudgement {
+    judge_with(suite, reports, output, log, None, allow)
 }
 
 fn judge_with(
@@ -82,6 +112,7 @@ fn judge_with(
     output: JobOutput,
     log: &str,
     examination_failure: Option<&Verdict>,
+    allow: &AllowList,
 ) -> SuiteJudgement {
     let line = |report| serde_json::to_string(report).unwrap() + "\n";
     let observed = Observed::read(reports.iter().map(line).collect::<String>().as_bytes());
@@ -95,7 +126,7 @@ fn judge_with(
         kernel: None,
         examination_failure,
         memory_mib: 256,
-        policy: SplatPolicy { expected: None, allow: &AllowList::default() },
+        policy: SplatPolicy { expected: None, allow },
     })
 }
 
@@ -259,6 +290,71 @@ fn a_splat_outranks_everything_that_the_tracer_did() {
     }
 }
 
+/// What the kernel says when it kills a program for its memory.
+const NO_MEMORY: &str = "<4>[    1.0] tail invoked oom-killer: gfp_mask=0x140cca, order=0\n\
+                         <6>[    1.1] oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null)\n\
+                         <3>[    1.2] Out of memory: Killed process 99 (tail)\n";
+const OOPS: &str = "[    2.000001] divide error: 0000 [#1] SMP\n";
+
+/// A list that allows all splats for want of memory.
+fn memory_may_run_out() -> AllowList {
+    let text = |text: &str| text.to_owned();
+    let entry = |title| AllowEntry {
+        title: text(title),
+        reason: text("it is what the tool is for"),
+        link: text("https://example.org"),
+    };
+    AllowList { allow: vec![entry("*out of memory*"), entry("*Out of memory*"), entry("*oom*")] }
+}
+
+#[test]
+fn events_of_a_guest_without_memory_become_no_snapshot() {
+    let output = || output(Exit::Code(0), EVENT, "");
+    let judged = judge(&suite(), &well(), output(), NO_MEMORY);
+    assert_eq!(judged.verdict.reason, Some(Reason::OutOfMemory), "{}", judged.verdict.message);
+    assert!(!judged.acceptable && judged.allowed.is_empty());
+    let allow = memory_may_run_out();
+    let judged = judge_allowing(&suite(), &well(), output(), NO_MEMORY, &allow);
+    assert_eq!(judged.verdict, Verdict::pass());
+    assert!(judged.acceptable);
+    assert_eq!(judged.allowed.len(), 1, "it is told: {:?}", judged.allowed);
+}
+
+#[rstest]
+#[case::memory(true, NO_MEMORY, Reason::OutOfMemory)]
+#[case::a_crash_after_that(true, &[NO_MEMORY, OOPS].concat(), Reason::KernelPanicked)]
+#[case::a_restart(false, "[    9.0] reboot: Restarting system\n", Reason::TracerDied)]
+#[case::a_halt(true, "[    9.0] reboot: System halted\n", Reason::TracerDied)]
+#[case::an_end(false, "[    9.0] reboot: Power down\n", Reason::TracerDied)]
+#[case::another_line(false, "[    9.0] reboot: something\n", Reason::ConnectionLost)]
+fn a_guest_is_lost_for_a_reason(
+    #[case] is_silent: bool,
+    #[case] console: &str,
+    #[case] reason: Reason,
+) {
+    let kind = match is_silent {
+        true => LabErrorKind::Silent { doing: "while it worked", waited: Duration::from_secs(5) },
+        false => LabErrorKind::Died { phase: Phase::Work, last_words: "none".to_owned() },
+    };
+    let judged = judge_lost(kind, console, &AllowList::default());
+    assert_eq!(judged.verdict.reason, Some(reason), "{}", judged.verdict.message);
+    assert!(!judged.acceptable);
+}
+
+#[test]
+fn a_known_splat_of_a_guest_that_is_gone_is_told() {
+    let silent =
+        || LabErrorKind::Silent { doing: "while it worked", waited: Duration::from_secs(5) };
+    let allow = memory_may_run_out();
+    let judged = judge_lost(silent(), NO_MEMORY, &allow);
+    assert_eq!(judged.verdict.reason, Some(Reason::DeadlineExceeded), "{}", judged.verdict.message);
+    assert_eq!(judged.allowed.len(), 1);
+    let halted = format!("{NO_MEMORY}[    9.0] reboot: System halted\n");
+    let judged = judge_lost(silent(), &halted, &allow);
+    assert_eq!(judged.verdict.reason, Some(Reason::TracerDied), "{}", judged.verdict.message);
+    assert_eq!(judged.allowed.len(), 1);
+}
+
 #[rstest]
 #[case::nothing_is_told_of_it(None, (Outcome::Infra, Reason::ExpectationUndecided))]
 #[case::its_guest_was_lost(
@@ -280,8 +376,14 @@ fn a_kernel_without_a_dossier_leaves_expectations_undecided(
     let reports = course(vec![ended(End::Code(1), Cause::Itself)]);
     let output = output(Exit::Code(0), "", "");
     let failure = failed.map(|(outcome, reason)| Verdict::because(outcome, reason, "QEMU ended"));
-    let SuiteJudgement { verdict, .. } =
-        judge_with(&project.suites[0], &reports, output, QUIET, failure.as_ref());
+    let SuiteJudgement { verdict, .. } = judge_with(
+        &project.suites[0],
+        &reports,
+        output,
+        QUIET,
+        failure.as_ref(),
+        &AllowList::default(),
+    );
     assert_eq!((verdict.outcome, verdict.reason), (expected.0, Some(expected.1)), "{verdict:?}");
     let why = if failed.is_some() { "QEMU ended" } else { "no dossier" };
     assert!(verdict.message.ends_with(why), "{}", verdict.message);

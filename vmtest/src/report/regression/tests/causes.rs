@@ -227,13 +227,19 @@ impl EvidenceSource for Updated {
 #[test]
 fn a_kernel_is_compared_with_what_it_was_in_the_other_run() {
     let id = "k/embedded/libbpf/filelife/mknod";
-    let (base, head) = (report("old", &[(id, Pass)]), report("new", &[(id, Fail)]));
-    let (before, after) = (Updated("debian-6.18"), Updated("debian-6.19"));
-    let regression = Regression::of_runs(
-        Side { report: &base, evidence: &before },
-        Side { report: &head, evidence: &after },
-    );
-    let text = regression.to_string();
-    let change = "`vfs_create` takes the dentry as 2nd argument from 6.19, was 3rd";
-    assert!(text.contains(change), "{text}");
+    let is_explained = |before, after| {
+        let (base, head) = (report("old", &[(id, before)]), report("new", &[(id, after)]));
+        let (before, after) = (Updated("debian-6.18"), Updated("debian-6.19"));
+        let regression = Regression::of_runs(
+            Side { report: &base, evidence: &before },
+            Side { report: &head, evidence: &after },
+        );
+        let change = "`vfs_create` takes the dentry as 2nd argument from 6.19, was 3rd";
+        regression.to_string().contains(change)
+    };
+    for after in [Fail, Unsupported, KernelCrash, KernelWarning] {
+        assert!(is_explained(Pass, after), "{after}");
+    }
+    assert!(!is_explained(Fail, Fail), "it is no news");
+    assert!(!is_explained(Pass, Infra), "it is not the kernel's doing");
 }

@@ -9,7 +9,7 @@ use super::{field::Field, suite::stream};
 use crate::suite::{
     feature::FeatureCondition,
     manifest::{Expectation, ExpectedOutcome, FieldRule, Lost, Order, Pattern, Replacement},
-    spelling::unknown,
+    spelling::{nearest, unknown},
 };
 
 pub(super) const LOST: &[&str] = &["stdout", "stderr", "max"];
@@ -26,7 +26,11 @@ pub(super) fn field_rules(
         if name.split('.').any(str::is_empty) {
             return Err(field.invalid("expected names of fields, with single dots between them"));
         }
-        match field.parse(|text| rule(&name, text))? {
+        let rule = field.parse(|text| match rule(&name, text)? {
+            None if !rules.contains_key(&name) => Err(nothing_to_keep(&name, &rules)),
+            rule => Ok(rule),
+        })?;
+        match rule {
             Some(rule) => rules.insert(name, rule),
             None => rules.remove(&name),
         };
@@ -34,7 +38,7 @@ pub(super) fn field_rules(
     Ok(rules)
 }
 
-/// None keeps a field as it is.
+/// None keeps a field as it is, whatever the whole project does with it.
 fn rule(name: &str, text: &str) -> Result<Option<FieldRule>, String> {
     if let Some(class) = text.strip_prefix("alias:") {
         let is_class = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
@@ -51,6 +55,12 @@ fn rule(name: &str, text: &str) -> Result<Option<FieldRule>, String> {
         "keep" => Ok(None),
         _ => Err(unknown("rule", text, &["alias", "alias:NAME", "drop", "keep"])),
     }
+}
+
+fn nothing_to_keep(name: &str, rules: &BTreeMap<String, FieldRule>) -> String {
+    let right = nearest(name, rules.keys().map(String::as_str));
+    let right = right.map(|right| format!(": did you mean `{right}`?")).unwrap_or_default();
+    format!("`keep` undoes a rule of the whole project, and there is none for this field{right}")
 }
 
 pub(super) fn replacements(field: Field<'_>) -> Result<Vec<Replacement>, DocumentError> {
