@@ -19,7 +19,7 @@ use kernlab_abi::ProgramConfig;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 use self::definition::{Decoded, Definition, Wants, Workload};
-pub use self::user_args::{EIGHT_INTS, MIXED_TYPES, STATIC_WORKLOAD, TEN_INTS};
+pub use self::user_args::{EIGHT_INTS, JUMPS_BACK, MIXED_TYPES, STATIC_WORKLOAD, TEN_INTS};
 use crate::{
     arch::Arch,
     attach::AttachPoint,

@@ -525,9 +525,13 @@ struct PendingSocketWrite {
    */
   int32_t fd;
   /**
+   * The socket's own port then, in host byte order.
+   */
+  uint16_t local_port;
+  /**
    * Zero.
    */
-  uint32_t reserved;
+  uint16_t reserved;
 };
 
 /**

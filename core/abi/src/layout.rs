@@ -89,7 +89,7 @@ layouts! {
         header, ret, local_address, remote_address, fd, family, protocol, local_port, remote_port,
         reserved,
     }
-    PendingSocketWrite { sock, fd, reserved }
+    PendingSocketWrite { sock, fd, local_port, reserved }
     InotifyEvent { header, mask, cookie, name }
     CallEvent { header, arguments, text }
     SyncEvent { header, call, reserved }

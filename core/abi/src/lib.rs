@@ -288,8 +288,10 @@ pub struct PendingSocketWrite {
     pub sock: u64,
     /// The descriptor.
     pub fd: i32,
+    /// The socket's own port then, in host byte order.
+    pub local_port: u16,
     /// Zero.
-    pub reserved: u32,
+    pub reserved: u16,
 }
 
 /// One half of a rename, on its way to an inotify group.

@@ -34,6 +34,12 @@ pub(super) const TRACER: Definition = Definition {
             Burst::FULL_PENDING,
             "one more thread inside of the function than there is room for",
         ),
+        burst(
+            "unseen_end",
+            Burst::UNSEEN_END,
+            "a call that jumps back into the function, so that two end with one return: one is counted as \
+             lost",
+        ),
     ],
     wants: Wants::default,
     attach,
@@ -55,6 +61,9 @@ pub const TEN_INTS: &str = "kernlab_ten_ints";
 /// The function of the scenario `mixed_types`.
 pub const MIXED_TYPES: &str = "kernlab_mixed_types";
 
+/// The function of the scenario `unseen_end`.
+pub const JUMPS_BACK: &str = "kernlab_jumps_back";
+
 /// A function in user space, as its source declares it.
 struct UserSignature {
     symbol: &'static str,
@@ -72,6 +81,7 @@ impl UserSignature {
                 arguments: &[I8, U64, U16, POINTER, U32, I64, U8, POINTER, I16, I32],
                 result: I64,
             },
+            "unseen_end" => UserSignature { symbol: JUMPS_BACK, arguments: &[I32; 2], result: I32 },
             _ => UserSignature { symbol: EIGHT_INTS, arguments: &[I32; 8], result: I32 },
         }
     }

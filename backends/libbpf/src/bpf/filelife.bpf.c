@@ -29,18 +29,12 @@ struct {
 	__type(value, struct FileLifeEvent);
 } scratch SEC(".maps");
 
-/* Returns 0, or a negative number if there was no room. */
-static __always_inline long note_birth(__u64 dentry)
+static __always_inline void born(__u64 dentry)
 {
 	__u64 now = bpf_ktime_get_ns();
 
-	return dentry ? bpf_map_update_elem(&births, &dentry, &now, BPF_ANY) : 0;
-}
-
-static __always_inline void born(__u64 dentry)
-{
 	/* Where there is no room, the file's end will go unreported. */
-	if (note_birth(dentry))
+	if (dentry && bpf_map_update_elem(&births, &dentry, &now, BPF_ANY))
 		count_lost(LOST_BIRTHS);
 }
 
@@ -67,7 +61,10 @@ static __always_inline int is_vacant(const struct ProgramConfig *config, __u64 d
 	return (mode & KIND_MASK) == KIND_DIRECTORY;
 }
 
-/* security_inode_create(dir, dentry, mode), where nothing else tells of a file. */
+/*
+ * security_inode_create(dir, dentry, mode), where open(2) tells nothing. A file that is there already is taken
+ * for new if the kernel has yet to look it up: it asks for permission first (lookup_open, fs/namei.c).
+ */
 SEC("kprobe")
 int create_allowed(void *ctx)
 {
@@ -75,20 +72,6 @@ int create_allowed(void *ctx)
 
 	if (config)
 		born(argument(config, ctx, 2));
-	return 0;
-}
-
-/*
- * The same, where open_created and create_enter tell of most files, and count what is lost. What is lost of a
- * file system that creates files itself (atomic_open) is not counted.
- */
-SEC("kprobe")
-int create_announced(void *ctx)
-{
-	const struct ProgramConfig *config = traced_config();
-
-	if (config)
-		note_birth(argument(config, ctx, 2));
 	return 0;
 }
 

@@ -3,7 +3,8 @@
  * Completed writes to sockets, seen at the tracepoints of the system calls or at the functions behind
  * them; the plan decides. On entry the descriptor tells which socket it is: another thread may
  * give the descriptor to another file while the call is under way. On exit the socket tells its
- * addresses: the call itself may have given it some, as sendto(2) does to a socket without a port.
+ * addresses: the call itself may have given it some, as sendto(2) does to a socket without a port. A
+ * connection that was reset meanwhile has no port any more (inet_put_port), so that is also read on entry.
  */
 #include "arch.h"
 #include "syscall.h"
@@ -88,6 +89,7 @@ static __always_inline int enter(const struct ProgramConfig *config, __s32 fd)
 	if (!bpf_map_delete_elem(&pending, &thread))
 		count_lost(LOST_UNSEEN);
 	write.sock = sock_of_descriptor(config, fd);
+	READ_FIELD(config, write.local_port, sock_common, skc_num, write.sock);
 	/* Where there is no room, the call is lost. */
 	if (write.sock && bpf_map_update_elem(&pending, &thread, &write, BPF_ANY))
 		count_lost(LOST_PENDING);
@@ -99,6 +101,7 @@ static __always_inline int leave(const struct ProgramConfig *config, void *ctx, 
 	__u64 thread = bpf_get_current_pid_tgid();
 	struct SocketWriteEvent event = {};
 	struct PendingSocketWrite *write;
+	__u16 local_port;
 	__u64 sock;
 
 	write = bpf_map_lookup_elem(&pending, &thread);
@@ -106,6 +109,7 @@ static __always_inline int leave(const struct ProgramConfig *config, void *ctx, 
 		return 0;
 	sock = write->sock;
 	event.fd = write->fd;
+	local_port = write->local_port;
 	bpf_map_delete_elem(&pending, &thread);
 	event.ret = ret;
 	if (event.ret < 0)
@@ -123,6 +127,8 @@ static __always_inline int leave(const struct ProgramConfig *config, void *ctx, 
 		READ_FIELD(config, event.remote_address[0], sock_common, skc_daddr, sock);
 	}
 	READ_FIELD(config, event.local_port, sock_common, skc_num, sock);
+	if (!event.local_port)
+		event.local_port = local_port;
 	READ_FIELD(config, event.remote_port, sock_common, skc_dport, sock);
 	fill_header(&event.header);
 	emit(ctx, &event, sizeof(event));

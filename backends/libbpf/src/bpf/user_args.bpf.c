@@ -39,7 +39,13 @@ int user_call(void *ctx)
 		return 0;
 	key.thread = bpf_get_current_pid_tgid();
 	key.stack = stack_of_caller(ctx);
-	/* Where there is no room, the call is lost. One that was there never returned. */
+	/*
+	 * A call that was left by longjmp(3), or that has jumped here and will end with the same return. Its
+	 * result goes unseen, so that is lost.
+	 */
+	if (!bpf_map_delete_elem(&pending, &key))
+		count_lost(LOST_UNSEEN);
+	/* Where there is no room, the call is lost. */
 	if (bpf_map_update_elem(&pending, &key, begin, BPF_ANY)) {
 		count_lost(LOST_PENDING);
 		return 0;

@@ -34,18 +34,12 @@ static PENDING: HashMap<u64, PendingUnlink> = HashMap::with_max_entries(MAX_PEND
 #[map(name = "scratch")]
 static SCRATCH: PerCpuArray<FileLifeEvent> = PerCpuArray::with_max_entries(1, 0);
 
-/// Whether there was room.
-#[inline(always)]
-fn note_birth(dentry: u64) -> bool {
-    // SAFETY: the helper has no requirements.
-    let now = unsafe { bpf_ktime_get_ns() };
-    dentry == 0 || BIRTHS.insert(dentry, now, 0).is_ok()
-}
-
 #[inline(always)]
 fn born(dentry: u64) {
+    // SAFETY: the helper has no requirements.
+    let now = unsafe { bpf_ktime_get_ns() };
     // Where there is no room, the file's end will go unreported.
-    if !note_birth(dentry) {
+    if dentry != 0 && BIRTHS.insert(dentry, now, 0).is_err() {
         count_lost(LOST_BIRTHS);
     }
 }
@@ -70,20 +64,12 @@ fn is_vacant(reader: FileReader, dentry: u64) -> bool {
     mode.is_some_and(|mode| u32::from(mode) & KIND_MASK == KIND_DIRECTORY)
 }
 
-/// `security_inode_create(dir, dentry, mode)`, where nothing else tells of a file.
+/// `security_inode_create(dir, dentry, mode)`, where open(2) tells nothing. A file that is there already is
+/// taken for new if the kernel has yet to look it up: it asks for permission first (`lookup_open`, fs/namei.c).
 #[kprobe]
 fn create_allowed(context: ProbeContext) -> Option<()> {
     let reader = FileReader::new(TracedThread::current()?.config);
     born(Arguments::new(&context, reader.memory).get(2));
-    Some(())
-}
-
-/// The same, where `open_created` and `create_enter` tell of most files, and count what is lost. What is
-/// lost of a file system that creates files itself (`atomic_open`) is not counted.
-#[kprobe]
-fn create_announced(context: ProbeContext) -> Option<()> {
-    let reader = FileReader::new(TracedThread::current()?.config);
-    note_birth(Arguments::new(&context, reader.memory).get(2));
     Some(())
 }
 

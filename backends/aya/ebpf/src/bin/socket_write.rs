@@ -3,7 +3,8 @@
 //!
 //! On entry the descriptor tells which socket it is: another thread may give the descriptor to
 //! another file while the call is under way. On exit the socket tells its addresses: the call itself
-//! may have given it some, as sendto(2) does to a socket without a port.
+//! may have given it some, as sendto(2) does to a socket without a port. A connection that was reset meanwhile
+//! has no port any more (`inet_put_port`), so that is also read on entry.
 #![no_std]
 #![no_main]
 
@@ -84,7 +85,8 @@ fn enter(thread: TracedThread, fd: i32) -> Option<()> {
         count_lost(LOST_UNSEEN);
     }
     let sock = sock_of_descriptor(thread.config, fd as u32)?;
-    let write = PendingSocketWrite { sock, fd, reserved: 0 };
+    let local_port = local_port(thread.config, sock);
+    let write = PendingSocketWrite { sock, fd, local_port, reserved: 0 };
     // Where there is no room, the call is lost.
     if PENDING.insert(thread.pid_tgid, write, 0).is_err() {
         count_lost(LOST_PENDING);
@@ -98,7 +100,7 @@ fn leave(context: &impl EbpfContext, ret: i64) -> Option<()> {
     let write = PENDING.get_ptr(thread.pid_tgid)?;
     // SAFETY: only this thread inserts or removes its entry, so the value stays until it is removed
     // below.
-    let PendingSocketWrite { sock, fd, .. } = unsafe { *write };
+    let PendingSocketWrite { sock, fd, local_port, .. } = unsafe { *write };
     // If this failed, the loader would find the entry at the end.
     _ = PENDING.remove(thread.pid_tgid);
     if ret < 0 {
@@ -113,9 +115,19 @@ fn leave(context: &impl EbpfContext, ret: i64) -> Option<()> {
         (*event).fd = fd;
         (*event).reserved = 0;
         write_five_tuple(thread.config, sock, event);
+        if (*event).local_port == 0 {
+            (*event).local_port = local_port;
+        }
         emit(context, event);
     }
     Some(())
+}
+
+/// The port that a socket has, or 0.
+#[inline(always)]
+fn local_port(config: &ProgramConfig, sock: u64) -> u16 {
+    let port = KernelMemory::new(config).read_field(sock, config.layout.sock_common_skc_num);
+    port.unwrap_or_default()
 }
 
 /// Writes family, protocol, addresses and ports: 0 for what can't be read.
@@ -143,7 +155,7 @@ unsafe fn write_five_tuple(config: &ProgramConfig, sock: u64, event: *mut Socket
             address(layout.sock_common_skc_rcv_saddr, layout.sock_common_skc_v6_rcv_saddr);
         (*event).remote_address =
             address(layout.sock_common_skc_daddr, layout.sock_common_skc_v6_daddr);
-        (*event).local_port = number(layout.sock_common_skc_num);
+        (*event).local_port = local_port(config, sock);
         (*event).remote_port = number(layout.sock_common_skc_dport);
     }
 }

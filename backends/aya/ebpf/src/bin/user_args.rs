@@ -12,7 +12,9 @@ use aya_ebpf::{
     maps::{Array, HashMap},
     programs::{ProbeContext, RetProbeContext},
 };
-use kernlab_abi::{LOST_PENDING, MAX_PENDING, USER_ARGUMENTS, UserCallEvent, UserCallKey};
+use kernlab_abi::{
+    LOST_PENDING, LOST_UNSEEN, MAX_PENDING, USER_ARGUMENTS, UserCallEvent, UserCallKey,
+};
 use kernlab_aya_ebpf::{
     TracedThread, UserMemory,
     arch::{Arguments, return_value, stack_on_return},
@@ -40,7 +42,12 @@ fn user_call(context: ProbeContext) -> Option<()> {
     let thread = TracedThread::current()?;
     let arguments = Arguments::new(&context, UserMemory::new(thread.config));
     let key = UserCallKey { thread: thread.pid_tgid, stack: arguments.stack_of_caller() };
-    // Where there is no room, the call is lost. One that was there never returned.
+    // A call that was left by longjmp(3), or that has jumped here and will end with the same return. Its result
+    // goes unseen, so that is lost.
+    if PENDING.remove(key).is_ok() {
+        count_lost(LOST_UNSEEN);
+    }
+    // Where there is no room, the call is lost.
     if PENDING.insert(key, BLANK.get(0)?, 0).is_err() {
         count_lost(LOST_PENDING);
         return None;
