@@ -7,7 +7,6 @@ mod find;
 pub(crate) mod grid;
 pub mod headline;
 pub mod html;
-mod inside;
 pub mod instructions;
 pub mod junit;
 pub mod markdown;
@@ -17,6 +16,7 @@ mod read;
 pub mod regression;
 pub mod repeats;
 pub mod repro;
+mod safe_path;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod table;
@@ -39,8 +39,8 @@ use self::message::{bounded, headline};
 pub(crate) use self::message::{in_a_line, printable};
 pub use self::{
     find::FindError,
-    inside::{inside, link},
     read::ReportError,
+    safe_path::{inside, link},
     tracer::{LoadedObject, TracerReport},
 };
 use crate::suite::unmatched::Rules;

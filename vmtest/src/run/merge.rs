@@ -176,7 +176,8 @@ pub fn merge<Name: ToString>(
 }
 
 fn computed_remarks(cells: &[CellReport]) -> Vec<String> {
-    [verdict::alike::remarks(cells), verdict::unconfirmed::remarks(cells)].concat()
+    [verdict::suite_remarks::remarks(cells), verdict::unsupported_everywhere::remarks(cells)]
+        .concat()
 }
 
 /// What a report depends on, with the kernels that its cells booted.

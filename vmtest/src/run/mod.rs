@@ -14,9 +14,9 @@ pub(crate) mod judging;
 pub mod life;
 pub mod merge;
 mod nextest;
+pub mod nextest_cache;
 mod order;
 pub mod plan;
-pub mod prebuilt;
 mod prediction;
 mod preparation;
 mod primed;
@@ -289,8 +289,8 @@ pub fn run(
         remarks: early_end
             .into_iter()
             .chain(unpredicted)
-            .chain(verdict::unconfirmed::remarks(&cells))
-            .chain(verdict::alike::remarks_on_cells(&cells))
+            .chain(verdict::unsupported_everywhere::remarks(&cells))
+            .chain(verdict::suite_remarks::remarks_on_cells(&cells))
             .collect(),
         cells,
     };

@@ -24,7 +24,7 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use super::{dir::RUN_VARIABLE, life::Life, order, prebuilt, progress::SOCKET_VARIABLE};
+use super::{dir::RUN_VARIABLE, life::Life, nextest_cache, order, progress::SOCKET_VARIABLE};
 use kernlab_kernels::{interruption, paths::MATRIX_VARIABLE};
 
 /// One invocation of nextest.
@@ -68,7 +68,7 @@ impl Nextest<'_> {
             .and_then(|log| Ok((log.try_clone()?, log)))
             .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
         let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-        let tests = prebuilt::tests(self.root, &cargo, self.run);
+        let tests = nextest_cache::tests(self.root, &cargo, self.run);
         let mut command = Command::new(&cargo);
         command
             .args(["nextest", "run", "--profile", "kernlab"])

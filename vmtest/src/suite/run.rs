@@ -223,7 +223,7 @@ pub fn run(
     report::census(&plan.cells, &cells).map_err(RunError::from)?;
     let mut remarks = suites.remarks.clone();
     remarks.extend(idle);
-    remarks.extend(verdict::alike::remarks(&cells));
+    remarks.extend(verdict::suite_remarks::remarks(&cells));
     let rules = shared.of_run(chosen_suites.len() == suites.suites.len());
     remarks.extend(unmatched::remarks(&rules));
     remarks.extend(due(suites, &chosen_suites));

@@ -6,7 +6,7 @@ use kernlab_core::{
     record::Record,
 };
 
-use super::said::last_lines;
+use super::stderr_tail::last_lines;
 use crate::lab::{Exit, JobOutput};
 
 /// The record that the tracer left of a cell, or the verdict if there is none to trust.

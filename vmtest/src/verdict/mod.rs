@@ -3,23 +3,23 @@
 //! `of_cell` states which rule outranks which for one attempt at a cell, `of_run` for the cells
 //! of a run that has ended. The outcomes and reasons themselves are in `kernlab_core::outcome`.
 
-pub(crate) mod alike;
 mod cross_check;
 mod events;
 mod guest_splats;
 mod job_output;
 mod lost_guest;
 mod object;
+mod out_of_memory;
 mod prediction;
 pub(crate) mod release;
 mod repeats;
-mod said;
 mod splat_policy;
+mod stderr_tail;
 pub(crate) mod suite;
+pub(crate) mod suite_remarks;
 #[cfg(test)]
 mod test_support;
-pub(crate) mod unconfirmed;
-mod want_of_memory;
+pub(crate) mod unsupported_everywhere;
 
 use std::{collections::BTreeMap, io};
 
@@ -138,7 +138,7 @@ pub(crate) fn of_cell(findings: &Findings<'_>) -> Judgement {
         Ok(record) => {
             let mut judgement = events::judge(cell.scenario, &record, golden);
             if judgement.verdict.reason == Some(Reason::WorkloadFailed) {
-                judgement.verdict.message.push_str(&said::last_lines(&output.stderr));
+                judgement.verdict.message.push_str(&stderr_tail::last_lines(&output.stderr));
             }
             let verdict = prediction.with_types_checked(judgement.verdict);
             judgement.verdict = prediction.checked(verdict, &record.decision);

@@ -16,7 +16,7 @@ use self::{
     course::{of_conductor, of_remains, of_start, of_tracer, subject},
     expectations::{is_known_to_fail, named_functions, of_expectations},
 };
-use super::{GuestSplats, PolicyOutcome, SplatPolicy, Trace, lost_guest, object, want_of_memory};
+use super::{GuestSplats, PolicyOutcome, SplatPolicy, Trace, lost_guest, object, out_of_memory};
 use crate::{
     lab::{JobOutput, LabError},
     report::AllowedSplat,
@@ -107,7 +107,7 @@ pub(crate) fn of_suite(findings: &SuiteFindings<'_>) -> SuiteJudgement {
     let SuiteFindings { suite, trace, observed, policy, memory_mib, .. } = *findings;
     let mut judgement = match trace {
         Trace::NotStarted(error) => {
-            let verdict = want_of_memory::with_advice(error.verdict(), memory_mib);
+            let verdict = out_of_memory::with_advice(error.verdict(), memory_mib);
             return SuiteJudgement::of(PolicyOutcome::unchanged(verdict));
         }
         Trace::Lost(error) => {
@@ -159,7 +159,7 @@ pub(crate) fn of_suite(findings: &SuiteFindings<'_>) -> SuiteJudgement {
             let memory = splats.take_want_of_memory(policy);
             if let Some(first) = memory.first() {
                 let then = &judgement.verdict;
-                judgement.verdict = want_of_memory::verdict(&splats, first, memory_mib, then);
+                judgement.verdict = out_of_memory::verdict(&splats, first, memory_mib, then);
                 judgement.acceptable = false;
             }
             let PolicyOutcome { verdict, allowed } =
@@ -169,7 +169,7 @@ pub(crate) fn of_suite(findings: &SuiteFindings<'_>) -> SuiteJudgement {
             judgement
         }
     };
-    judgement.verdict = want_of_memory::with_advice(judgement.verdict, memory_mib);
+    judgement.verdict = out_of_memory::with_advice(judgement.verdict, memory_mib);
     judgement.verdict = of_expectations(findings, judgement.verdict);
     // Neither what a kernel is known to get wrong, nor what came of a kernel that complained.
     judgement.acceptable &= matches!(judgement.verdict.outcome, Outcome::Pass | Outcome::Fail)
@@ -195,7 +195,7 @@ fn lost_for_memory(error: &LabError, policy: SplatPolicy<'_>, memory_mib: u32) -
     let memory = splats.take_want_of_memory(policy);
     let others = splats.splats().iter().any(|splat| !splat.kind.is_slowness());
     let first = memory.first().filter(|_| !others)?;
-    Some(want_of_memory::verdict(&splats, first, memory_mib, &error.verdict()))
+    Some(out_of_memory::verdict(&splats, first, memory_mib, &error.verdict()))
 }
 
 /// What the kernel said last if it was told to restart, halt or power off: kernel/reboot.c.

@@ -3,7 +3,7 @@
 use kernlab_core::outcome::{Outcome, Reason, Verdict};
 use kernlab_proto::suite::{Cause, End, Part};
 
-use super::super::said::last_lines;
+use super::super::stderr_tail::last_lines;
 use crate::{
     lab::{Exit, JobOutput},
     suite::{
