@@ -19,13 +19,13 @@ impl Fingerprint {
     /// tracer if that may be at fault.
     pub fn of(cell: &CellReport) -> Self {
         let tracer = tracer_at_fault(cell).unwrap_or_default();
-        let reason = cell.reason.map(|reason| reason.code()).unwrap_or_default();
+        let reason = cell.reason.map(Reason::code).unwrap_or_default();
         let mut message = cause(cell).to_owned();
         for name in names(cell) {
             message = without_word(&message, name);
         }
         let diff = cell.diff.as_deref().map(changed).unwrap_or_default();
-        Self::hash([cell.outcome.name(), &reason, tracer, &without_numbers(&message), &diff])
+        Self::hash([cell.outcome.name(), reason, tracer, &without_numbers(&message), &diff])
     }
 
     /// Of changed events, given as a unified diff.

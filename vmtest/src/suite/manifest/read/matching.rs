@@ -103,10 +103,10 @@ pub(super) fn lost(field: Field<'_>) -> Result<Lost, DocumentError> {
 
 /// A reason as reports name it.
 fn reason_code(text: &str) -> Result<Reason, String> {
-    let found = Reason::ALL.into_iter().find(|reason| reason.code() == text);
-    found.ok_or_else(|| {
-        let codes: Vec<String> = Reason::ALL.into_iter().map(Reason::code).collect();
-        unknown("reason code", text, &codes.iter().map(String::as_str).collect::<Vec<_>>())
+    let found = Reason::ALL.iter().find(|reason| reason.code() == text);
+    found.copied().ok_or_else(|| {
+        let codes: Vec<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
+        unknown("reason code", text, &codes)
     })
 }
 
