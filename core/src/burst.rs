@@ -97,7 +97,7 @@ impl Burst {
     pub(crate) const FULL_BIRTHS: Burst =
         Burst::full(MAX_BIRTHS, Losses { births: 1, ..Losses::NONE });
 
-    /// One call whose end goes unseen: a return probe has no instance left.
+    /// One call whose end goes unseen: a return probe has no instance left, or two calls end with one return.
     pub(crate) const UNSEEN_END: Burst = Burst::full(0, Losses { unseen: 1, ..Losses::NONE });
 
     const fn of_writes(

@@ -11,7 +11,7 @@ use object::{
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ElfError {
     /// It is no ELF file, or a damaged one.
-    #[error("it is no executable file: {0}")]
+    #[error("it is not an executable file: {0}")]
     NotAnExecutable(String),
     /// The symbol table doesn't list it.
     #[error("no symbol {0} in it")]

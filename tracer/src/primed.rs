@@ -142,7 +142,7 @@ impl PrimedTracer {
         let work = io::read_to_string(io::stdin()).context("reading what to trace")?;
         work.split_once(' ')
             .and_then(|(backend, id)| Some((backend.parse().ok()?, Scenario::by_id(id)?)))
-            .with_context(|| format!("{work:?} is no backend and scenario"))
+            .with_context(|| format!("{work:?} is not a backend and a scenario"))
     }
 }
 

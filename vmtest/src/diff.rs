@@ -5,7 +5,7 @@ use std::time::Duration;
 use similar::TextDiff;
 
 /// How long the shortest diff is looked for. Where everything differs that takes quadratic time; any diff will
-/// do then.
+/// do then, though it may be another one the next time, and with it the fingerprint of a cause.
 const SEARCH: Duration = Duration::from_secs(2);
 
 /// The longest diff, in bytes: what nobody reads is in the evidence.

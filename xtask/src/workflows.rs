@@ -109,7 +109,7 @@ fn derive(root: &Path) -> Result<Derived> {
         let file = action.join("action.yml");
         let name = action.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let workflow = derived::of_action(&read(&file)?)
-            .with_context(|| format!("{} is no composite action with inputs", file.display()))?;
+            .with_context(|| format!("{} is not a composite action with inputs", file.display()))?;
         derived.actions.push(write(&format!("action-{name}.yml"), &workflow)?);
     }
     Ok(derived)

@@ -334,6 +334,7 @@ mod tests {
             "user_args/two_at_once",
             "user_args/recursive",
             "user_args/full_pending",
+            "user_args/unseen_end",
         ]
     )]
     #[case::every_tracer("CONFIG_KPROBES=y", "# CONFIG_KPROBES is not set", false, &[])]

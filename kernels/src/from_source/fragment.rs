@@ -179,7 +179,7 @@ fn head_of(head: &str) -> Result<(Scope, Option<Arch>, Option<Release>), String>
         None => (who, None),
         Some((who, "x86-64")) => (who, Some(Arch::X86_64)),
         Some((who, "arm64")) => (who, Some(Arch::Aarch64)),
-        Some((_, other)) => return Err(format!("{other} is no architecture of the lab")),
+        Some((_, other)) => return Err(format!("{other} is not an architecture of the lab")),
     };
     let scope = match who {
         "guest" => Scope::Guest,

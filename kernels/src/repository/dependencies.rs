@@ -31,7 +31,7 @@ pub enum DependencyError {
         missing: Vec<String>,
     },
     /// The package is not the source of a kernel.
-    #[error("{0:?} is no package linux-source-VERSION, nor does it depend on one")]
+    #[error("{0:?} is not a package linux-source-VERSION and does not depend on one")]
     NoSource(String),
     /// More than one package with an image is reachable.
     #[error("{package:?} depends on several kernel images: {images}")]

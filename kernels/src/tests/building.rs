@@ -85,7 +85,7 @@ fn a_source_is_locked_downloaded_and_unpacked(
 fn what_is_no_source_is_refused() {
     let lab_of_image = lab(|lab| of_package(lab).replace("linux-source-5.*", "linux-image-cloud"));
     let [error] = &lab_of_image.update()[..] else { panic!() };
-    assert!(error.contains("\"linux-image-cloud\" is no package linux-source-"), "{error}");
+    assert!(error.contains("\"linux-image-cloud\" is not a package linux-source-"), "{error}");
     let archive = compress(Compression::Xz, &tar(&[Member::File("README", b"")]));
     let lab = lab(|lab| {
         lab.server.put(FILE, archive.clone());

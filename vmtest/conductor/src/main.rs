@@ -40,8 +40,8 @@ fn run() -> Result<(), String> {
         raise(Signal::SIGSTOP).map_err(|error| format!("cannot stop itself: {error}"))?;
     }
     let text = fs::read(JOB_FILE).map_err(|error| format!("cannot read {JOB_FILE}: {error}"))?;
-    let job: SuiteJob =
-        serde_json::from_slice(&text).map_err(|error| format!("{JOB_FILE} is no job: {error}"))?;
+    let job: SuiteJob = serde_json::from_slice(&text)
+        .map_err(|error| format!("{JOB_FILE} is not a job: {error}"))?;
     // Daemons of the tracer become children of this program, so that it can tell when all are gone.
     prctl::set_child_subreaper(true)
         .map_err(|error| format!("cannot become a subreaper: {error}"))?;

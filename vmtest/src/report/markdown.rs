@@ -16,7 +16,10 @@ pub fn render(report: &Report, limit: usize) -> String {
     let legend = format!("\n{}\n", escaped(&grid.legend()));
     let findings = report.findings();
     let of_matrix = if findings.is_empty() { limit } else { limit / 2 };
-    for (arch, kernels) in grid.blocks() {
+    let of_matrix = of_matrix.saturating_sub(legend.len());
+    let blocks = grid.blocks();
+    let share = of_matrix.saturating_sub(text.0.len()) / blocks.len().max(1);
+    for (arch, kernels) in blocks {
         let names: Vec<_> = kernels.iter().map(|(kernel, _)| escaped(kernel)).collect();
         let corner = arch.map_or("scenario".to_owned(), |arch| format!("scenario on {arch}"));
         let head = format!(
@@ -30,10 +33,11 @@ pub fn render(report: &Report, limit: usize) -> String {
             let cells: Vec<_> = cells.collect();
             format!("| {} | {} |\n", escaped(scenario), cells.join(" | "))
         });
-        if text.has_room(of_matrix, &head) {
-            text.0 += &head;
-            text.add(of_matrix.saturating_sub(legend.len()), "row", rows.collect());
+        let mut rows: Vec<_> = rows.collect();
+        if let Some(first) = rows.first_mut() {
+            first.insert_str(0, &head);
         }
+        text.add(text.0.len() + share, "row", rows);
     }
     if text.has_room(limit, &legend) {
         text.0 += &legend;

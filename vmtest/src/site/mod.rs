@@ -54,7 +54,7 @@ impl std::str::FromStr for Address {
             {
                 Ok(Address(format!("{}/", text.trim_end_matches('/'))))
             }
-            _ => Err(format!("{text:?} is no address such as https://example.org/kernlab/")),
+            _ => Err(format!("{text:?} is not an address such as https://example.org/kernlab/")),
         }
     }
 }

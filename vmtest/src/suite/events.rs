@@ -105,7 +105,7 @@ pub fn lost(stdout: &[u8], stderr: &[u8], lost: &Lost) -> Result<u64, NotANumber
 /// A pattern for lost events took something else for their number.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the pattern of `lost` matches `{matched}`, where its group is `{group}`, which is no number: \
+    "the pattern of `lost` matches `{matched}`, where its group is `{group}`, which is not a number: \
      write the group as `(\\d+)`"
 )]
 pub struct NotANumber {

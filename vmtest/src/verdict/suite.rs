@@ -11,6 +11,7 @@ use kernlab_core::{
     outcome::{Outcome, Reason, Verdict},
 };
 use kernlab_proto::suite::End;
+use kernlab_splat::Splat;
 
 use self::{
     course::{of_conductor, of_remains, of_start, of_tracer, subject},
@@ -193,7 +194,8 @@ fn unread_record(record: &[u8]) -> String {
 fn lost_for_memory(error: &LabError, policy: SplatPolicy<'_>, memory_mib: u32) -> Option<Verdict> {
     let mut splats = GuestSplats::of_console(&error.evidence().console_log);
     let memory = splats.take_want_of_memory(policy);
-    let others = splats.splats().iter().any(|splat| !splat.kind.is_slowness());
+    let is_other = |splat: &Splat| !splat.kind.is_slowness() && !policy.allows(splat);
+    let others = splats.splats().iter().any(is_other);
     let first = memory.first().filter(|_| !others)?;
     Some(out_of_memory::verdict(&splats, first, memory_mib, &error.verdict()))
 }

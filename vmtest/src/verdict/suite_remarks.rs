@@ -63,7 +63,8 @@ fn fails_alike(suite: &str, cells: &[&CellReport]) -> Option<String> {
         Severity::Failure => true,
         // The others are faults of the host.
         Severity::Inconclusive => {
-            matches!(cell.reason, Some(Reason::SetupFailed | Reason::WorkloadFailed))
+            let own = [Reason::SetupFailed, Reason::WorkloadFailed, Reason::ConnectionLost];
+            cell.reason.is_some_and(|reason| own.contains(&reason))
         }
         Severity::Expected => false,
     });

@@ -216,7 +216,12 @@ fn two_runs_are_compared() {
     with("passes.json", r#""pass", "reason": null"#);
     with("unknown.json", r#""infra", "reason": "qemu-failed""#);
     for (base, head, expected, line) in [
-        ("passes.json", "latest", 1, "r beside other: 0 of 1 cell is the same, new failure: 1"),
+        (
+            "passes.json",
+            "latest",
+            1,
+            "r compared with other: 0 of 1 cell is the same, new failure: 1",
+        ),
         ("latest", "passes.json", 0, "fixed"),
         ("latest", "latest", 0, "still failing"),
         ("passes.json", "unknown.json", 3, "inconclusive"),
@@ -281,7 +286,7 @@ fn what_is_compared_can_not_be_misread() {
     let (code, stdout, _) = checkout.report(&["diff", "latest", "--kernels", "k", "k"], "");
     assert_eq!(
         (code, stdout.lines().next()),
-        (Some(0), Some("k beside k: 0 of 1 cell is the same, still failing: 1"))
+        (Some(0), Some("k compared with k: 0 of 1 cell is the same, still failing: 1"))
     );
 }
 

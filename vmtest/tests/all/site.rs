@@ -59,7 +59,7 @@ fn mistakes_of_the_user_are_told() {
         (&["--into", "site", "nothing"][..], "there is no run \"nothing\""),
         (&["--into", "site", "broken.json"], "broken.json is not a report of schema 1"),
         (&["--into", ".", "r"], ". is neither empty nor a site of kernlab"),
-        (&["--into", "site", "--url", "ftp://x", "r"], "is no address such as https://"),
+        (&["--into", "site", "--url", "ftp://x", "r"], "is not an address such as https://"),
         (&["--into", "site"], "required"),
     ] {
         let (code, stdout, stderr) = site(dir.path(), arguments);

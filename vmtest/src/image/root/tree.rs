@@ -95,7 +95,7 @@ impl Tree {
         for above in path.ancestors().skip(1) {
             match self.nodes.get(above) {
                 Some(Node { kind: Kind::Directory, .. }) => break,
-                Some(_) => return Err("is below something that is no directory"),
+                Some(_) => return Err("is below something that is not a directory"),
                 None if above.file_name().is_some_and(|name| name.len() > LONGEST_NAME) => {
                     return Err("is in a directory with a name of more than 255 bytes");
                 }

@@ -74,15 +74,15 @@ impl Explanation {
 }
 
 impl Together<'_> {
-    /// `debian-6.19 beside debian-6.18`.
+    /// `debian-6.19 compared with debian-6.18`.
     pub(in crate::report) fn subject(&self) -> String {
-        format!("{} beside {}", self.kernels.join(", "), self.beside)
+        format!("{} compared with {}", self.kernels.join(", "), self.beside)
     }
 
-    /// `what debian-6.19 has otherwise than debian-6.18`.
+    /// `how debian-6.19 differs from debian-6.18`.
     pub(in crate::report) fn title(&self) -> String {
-        let have = if self.kernels.len() == 1 { "has" } else { "have" };
-        format!("what {} {have} otherwise than {}", self.kernels.join(", "), self.beside)
+        let differ = if self.kernels.len() == 1 { "differs" } else { "differ" };
+        format!("how {} {differ} from {}", self.kernels.join(", "), self.beside)
     }
 }
 

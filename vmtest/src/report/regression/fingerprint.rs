@@ -70,11 +70,12 @@ fn tracer_at_fault(cell: &CellReport) -> Option<&str> {
 /// The names in a message that differ between cells with one cause.
 fn names(cell: &CellReport) -> Vec<&str> {
     let of_kernel = [cell.release.as_deref(), Some(cell.kernel.as_str())];
-    let names = match tracer_at_fault(cell) {
-        // The name of a suite may be a word of any message, as that of the kernel `host` is of this one.
-        None if cell.reason == Some(Reason::GuestStarved) => vec![],
-        None => of_kernel.to_vec(),
-        Some(_) => [&[Some(cell.scenario.as_str())], &of_kernel[..]].concat(),
+    let names = match (cell.outcome, cell.reason) {
+        // The host is named, as the kernel `host` is.
+        (_, Some(Reason::GuestStarved)) => vec![],
+        // The title of a splat names functions, and suites may be named like them.
+        (Outcome::KernelCrash | Outcome::KernelWarning, _) => of_kernel.to_vec(),
+        _ => [&[Some(cell.scenario.as_str())], &of_kernel[..]].concat(),
     };
     names.into_iter().flatten().filter(|name| !name.is_empty()).collect()
 }
@@ -287,6 +288,16 @@ mod tests {
                 "b is not there, nor is one-#.#_x"
             )
         );
+        let failed = |scenario: &str| {
+            let message = format!("preparing {scenario}: the pipe is full");
+            of(
+                &format!("k/masked/aya/{scenario}"),
+                Outcome::Infra,
+                Reason::WorkloadFailed,
+                &message,
+            )
+        };
+        assert_eq!(failed("sys_write/threads"), failed("filetop/mixed_io"));
         assert_eq!(without_word("a-open, vfs_open open", "open"), "a-<>, vfs_open <>");
     }
 

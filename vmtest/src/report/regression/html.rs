@@ -32,7 +32,7 @@ pub fn render(regression: &Regression) -> String {
             (page::preformatted(maud::display(difference)))
         }
     };
-    page::whole(&format!("kernlab: {head} beside {base}"), &content)
+    page::whole(&format!("kernlab: {head} compared with {base}"), &content)
 }
 
 type Section = (&'static str, fn(Category) -> bool);

@@ -16,7 +16,7 @@ use super::{
 /// `limit` bytes are left out and counted.
 pub fn render(regression: &Regression, limit: usize) -> String {
     let (head, base) = (regression.head.name(), regression.base.name());
-    let mut text = format!("### kernlab: {} beside {}\n\n", escaped(&head), escaped(&base));
+    let mut text = format!("### kernlab: {} compared with {}\n\n", escaped(&head), escaped(&base));
     text += "| what | cells |\n|---|--:|\n";
     let _ = writeln!(text, "| the same | {} |", regression.same);
     for (category, count) in regression.counts() {

@@ -205,7 +205,7 @@ fn everything_that_can_happen_between_two_runs() {
     let regression = everything();
     assert_eq!(regression.severity(), Severity::Failure);
     insta::assert_snapshot!(regression, @r"
-    new beside old: 1 of 9 cells are the same, new failure: 3, no longer supported: 1, vanished: 3, inconclusive: 1, still failing: 2, fixed: 1, newly supported: 1, new kernel: 2, new cell: 1; the events of 1 that pass are not at hand to be compared
+    new compared with old: 1 of 9 cells are the same, new failure: 3, no longer supported: 1, vanished: 3, inconclusive: 1, still failing: 2, fixed: 1, newly supported: 1, new kernel: 2, new cell: 1; the events of 1 that pass are not at hand to be compared
 
     new failure [f95b5805c7f0], 3 cells: pass -> fail (events-differ)
       k: events differ at 23
@@ -254,7 +254,7 @@ fn everything_that_can_happen_between_two_runs() {
       k/embedded/aya/t/came
     ");
     insta::assert_snapshot!(markdown::render(&regression, usize::MAX), @r"
-    ### kernlab: new beside old
+    ### kernlab: new compared with old
 
     | what | cells |
     |---|--:|
@@ -395,7 +395,7 @@ fn events_that_changed_are_told_though_both_pass() {
     );
     assert_eq!(regression.severity(), Severity::Expected);
     insta::assert_snapshot!(regression, @r"
-    new beside old: 1 of 3 cells are the same, events changed: 2; the events of 1 that pass are not at hand to be compared
+    new compared with old: 1 of 3 cells are the same, events changed: 2; the events of 1 that pass are not at hand to be compared
 
     events changed [f188deeb34ab], 2 cells: pass
       k/embedded/aya/sys_write/threads
@@ -433,9 +433,9 @@ fn kernels_of_two_architectures_are_named_with_them() {
     let summary = |base, head| Regression::of_kernels(run, base, head).unwrap().summary();
     let of_two = summary("debian-6.1", "debian-6.1-arm64");
     assert!(
-        of_two.starts_with("debian-6.1-arm64 (aarch64) beside debian-6.1 (x86_64): "),
+        of_two.starts_with("debian-6.1-arm64 (aarch64) compared with debian-6.1 (x86_64): "),
         "{of_two}"
     );
     let of_one = summary("debian-6.1", "debian-6.12");
-    assert!(of_one.starts_with("debian-6.12 beside debian-6.1: "), "{of_one}");
+    assert!(of_one.starts_with("debian-6.12 compared with debian-6.1: "), "{of_one}");
 }

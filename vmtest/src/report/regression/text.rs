@@ -29,7 +29,7 @@ impl fmt::Display for Regression {
 impl Regression {
     /// One line.
     pub fn summary(&self) -> String {
-        format!("{} beside {}: {}", self.head.name(), self.base.name(), self.tally())
+        format!("{} compared with {}: {}", self.head.name(), self.base.name(), self.tally())
     }
 
     /// The summary without the names of the sides.

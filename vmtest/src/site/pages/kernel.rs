@@ -132,7 +132,7 @@ fn table(context: &Context<'_>, tools: &[&Tool<'_>], kernel: &Kernel) -> Markup 
     }
 }
 
-/// What the kernel has otherwise than the one before, of all that tools use.
+/// How the kernel differs from the one before, in all that tools use.
 fn since(context: &Context<'_>, before: &Kernel, kernel: &Kernel, new: Option<&Dossier>) -> Markup {
     let old = context.collection.dossier(&before.id);
     html! {

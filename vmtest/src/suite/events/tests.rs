@@ -268,7 +268,7 @@ fn what_is_no_number_is_named(
     let rule = Lost { stream: Stream::Stdout, pattern, max: 0 };
     let error = lost(output.as_bytes(), b"", &rule).unwrap_err().to_string();
     let expected = format!(
-        "the pattern of `lost` matches `{matched}`, where its group is `{group}`, which is no number: \
+        "the pattern of `lost` matches `{matched}`, where its group is `{group}`, which is not a number: \
          write the group as `(\\d+)`"
     );
     assert_eq!(error, expected);

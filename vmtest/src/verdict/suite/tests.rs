@@ -349,6 +349,14 @@ fn a_known_splat_of_a_guest_that_is_gone_is_told() {
     let judged = judge_lost(silent(), NO_MEMORY, &allow);
     assert_eq!(judged.verdict.reason, Some(Reason::DeadlineExceeded), "{}", judged.verdict.message);
     assert_eq!(judged.allowed.len(), 1);
+    let mut of_warnings = AllowList::default();
+    of_warnings
+        .allow
+        .push(AllowEntry { title: "WARNING in *".to_owned(), ..allow.allow[0].clone() });
+    let warned = format!("{WARNING}{NO_MEMORY}");
+    let judged = judge_lost(silent(), &warned, &of_warnings);
+    assert_eq!(judged.verdict.reason, Some(Reason::OutOfMemory), "{}", judged.verdict.message);
+    assert_eq!(judged.allowed.len(), 1);
     let halted = format!("{NO_MEMORY}[    9.0] reboot: System halted\n");
     let judged = judge_lost(silent(), &halted, &allow);
     assert_eq!(judged.verdict.reason, Some(Reason::TracerDied), "{}", judged.verdict.message);

@@ -16,7 +16,12 @@ fn every_corner_has_a_clear_outcome() {
     for (suite, outcome, reason, message) in [
         ("imitates-the-kernel", pass, None, ""),
         ("has-idle-rules", pass, None, ""),
-        ("loses-a-word", fail, Some(Reason::EventsLost), "its group is `many`, which is no number"),
+        (
+            "loses-a-word",
+            fail,
+            Some(Reason::EventsLost),
+            "its group is `many`, which is not a number",
+        ),
         ("collects-what-has-no-end", pass, None, ""),
         ("takes-all-memory", fail, Some(Reason::OutOfMemory), "it has 256 MiB"),
         ("fills-its-file-system", fail, Some(Reason::UnexpectedExit), "it has 256 MiB"),

@@ -64,8 +64,9 @@ fn is_vacant(reader: FileReader, dentry: u64) -> bool {
     mode.is_some_and(|mode| u32::from(mode) & KIND_MASK == KIND_DIRECTORY)
 }
 
-/// `security_inode_create(dir, dentry, mode)`, where open(2) tells nothing. A file that is there already is
-/// taken for new if the kernel has yet to look it up: it asks for permission first (`lookup_open`, fs/namei.c).
+/// `security_inode_create(dir, dentry, mode)`, where open(2) tells nothing, and in the scenario `failed_unlink`.
+/// A file that is there already is taken for new if the kernel has yet to look it up: it asks for permission
+/// first (`lookup_open`, fs/namei.c).
 #[kprobe]
 fn create_allowed(context: ProbeContext) -> Option<()> {
     let reader = FileReader::new(TracedThread::current()?.config);

@@ -12,7 +12,7 @@ fn explanations_that_say_the_same_are_told_together() {
     let explanations = [made("b", "a", "6.19"), made("c", "a", "7.3"), made("d", "other", "7.3")];
     let titles: Vec<_> =
         Explanation::together(&explanations).iter().map(|alike| alike.title()).collect();
-    assert_eq!(titles, ["what b, c have otherwise than a", "what d has otherwise than other"]);
+    assert_eq!(titles, ["how b, c differ from a", "how d differs from other"]);
 }
 
 #[test]
@@ -67,11 +67,11 @@ fn one_cause_is_one_finding_on_all_kernels_and_is_explained() {
         Side { report: &head, evidence: &nothing },
     );
     insta::assert_snapshot!(regression, @r#"
-    new beside old: 8 of 8 cells are the same, new failure: 4; the events of 8 that pass are not at hand to be compared
+    new compared with old: 8 of 8 cells are the same, new failure: 4; the events of 8 that pass are not at hand to be compared
 
     new failure [24378bcefe57], 4 cells: fail (events-differ)
       debian-6.19: events differ at 42
-      what debian-6.19 has otherwise than debian-6.18:
+      how debian-6.19 differs from debian-6.18:
         `vfs_create` takes the dentry as 2nd argument from 6.19, was 3rd
         `vfs_create` takes the mode as 3rd argument from 6.19, was 4th
         `vfs_unlink` is `int vfs_unlink(struct mnt_idmap *idmap, struct inode *dir, struct dentry *dentry, struct delegated_inode *delegated_inode)` from 6.19, was `int vfs_unlink(struct mnt_idmap *idmap, struct inode *dir, struct dentry *dentry, struct inode **delegated_inode)`
@@ -137,11 +137,11 @@ fn two_kernels_of_a_run() {
     // It has its own tests.
     regression.difference = None;
     insta::assert_snapshot!(regression, @r"
-    debian-6.19 beside debian-6.18: 0 of 2 cells are the same, new failure: 1, vanished: 1, newly supported: 1, only one kernel has the BTF mode: 2
+    debian-6.19 compared with debian-6.18: 0 of 2 cells are the same, new failure: 1, vanished: 1, newly supported: 1, only one kernel has the BTF mode: 2
 
     new failure [fb1487b637a9], 1 cell: pass -> fail (events-differ)
       debian-6.19: events differ at 37
-      what debian-6.19 has otherwise than debian-6.18:
+      how debian-6.19 differs from debian-6.18:
         `vfs_create` takes the dentry as 2nd argument from 6.19, was 3rd
         `vfs_create` takes the mode as 3rd argument from 6.19, was 4th
         `vfs_unlink` is `int vfs_unlink(struct mnt_idmap *idmap, struct inode *dir, struct dentry *dentry, struct delegated_inode *delegated_inode)` from 6.19, was `int vfs_unlink(struct mnt_idmap *idmap, struct inode *dir, struct dentry *dentry, struct inode **delegated_inode)`
