@@ -79,6 +79,16 @@ impl Outcome {
     }
 }
 
+impl Outcome {
+    /// `fail (events-differ)`.
+    pub fn described(self, reason: Option<Reason>) -> String {
+        match reason {
+            Some(reason) => format!("{self} ({reason})"),
+            None => self.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())

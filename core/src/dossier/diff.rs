@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-pub use self::explain::{Rank, explain, explain_ranked};
+pub use self::explain::{Rank, explain};
 pub use self::named::{attaches_by_btf, explain_named, lacking};
 pub use self::others::explain_others;
 pub use self::renames::Renamed;

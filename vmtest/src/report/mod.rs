@@ -271,8 +271,7 @@ impl CellReport {
 
     /// `fail (events-differ)`.
     pub fn verdict(&self) -> String {
-        let reason = self.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-        format!("{}{reason}", self.outcome)
+        self.outcome.described(self.reason)
     }
 
     /// The command that runs the cell again.

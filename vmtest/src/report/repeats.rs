@@ -150,10 +150,7 @@ fn counted(verdicts: BTreeMap<Key, Times<'_>>) -> Vec<Counted> {
     let mut counted: Vec<Counted> = verdicts
         .into_iter()
         .map(|((outcome, reason), times)| Counted {
-            verdict: match reason {
-                Some(reason) => format!("{outcome} ({reason})"),
-                None => outcome.to_string(),
-            },
+            verdict: outcome.described(reason),
             times: times.count,
             runs: times.runs.into_iter().map(str::to_owned).collect(),
             message: super::in_a_line(times.message),

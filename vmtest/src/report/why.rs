@@ -80,8 +80,7 @@ impl fmt::Display for Why<'_> {
         block(f, "message", cell.message.lines())?;
         block(f, "remarks", &cell.remarks)?;
         let attempts = cell.attempts.iter().zip(1..).map(|(attempt, number)| {
-            let reason = attempt.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-            format!("{number}: {}{reason}, {}", attempt.outcome, attempt.evidence)
+            format!("{number}: {}, {}", attempt.outcome.described(attempt.reason), attempt.evidence)
         });
         block(f, "attempts", attempts)?;
         let diff = cell.diff.as_deref().unwrap_or_default();

@@ -133,7 +133,6 @@ pub(super) fn runs_of(collection: &Collection, cells: &[&CellReport]) -> BTreeSe
 impl Observation {
     /// `fail (events-differ)`.
     pub(super) fn verdict(&self) -> String {
-        let reason = self.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-        format!("{}{reason}", self.outcome)
+        self.outcome.described(self.reason)
     }
 }

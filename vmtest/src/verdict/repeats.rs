@@ -57,8 +57,7 @@ fn summary(attempts: &[AttemptReport]) -> String {
     let mut groups: Vec<(String, Vec<String>)> = Vec::new();
     for (number, attempt) in (1..).zip(attempts) {
         let number: u32 = number;
-        let reason = attempt.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-        let verdict = format!("{}{reason}", attempt.outcome);
+        let verdict = attempt.outcome.described(attempt.reason);
         match groups.iter_mut().find(|(known, _)| *known == verdict) {
             Some((_, numbers)) => numbers.push(number.to_string()),
             None => groups.push((verdict, vec![number.to_string()])),

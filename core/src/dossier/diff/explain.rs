@@ -9,15 +9,10 @@ use crate::{
     scenario::Scenario,
 };
 
-/// What changed from one kernel to another of all that a scenario depends on, one sentence each:
+/// What changed from one kernel to another of all that a scenario depends on, one sentence each with its rank:
 /// `` `vfs_create` takes the dentry as 2nd argument from 6.19, was 3rd``. What decides most comes
 /// first. Empty if nothing did.
-pub fn explain(old: &Dossier, new: &Dossier, scenario: &Scenario) -> Vec<String> {
-    explain_ranked(old, new, scenario).into_iter().map(|(_, sentence)| sentence).collect()
-}
-
-/// The same sentences, each with its rank.
-pub fn explain_ranked(old: &Dossier, new: &Dossier, scenario: &Scenario) -> Vec<(Rank, String)> {
+pub fn explain(old: &Dossier, new: &Dossier, scenario: &Scenario) -> Vec<(Rank, String)> {
     let difference = Difference::between(old, new);
     let span = Span { old: Release::of(&old.release), new: Release::of(&new.release) };
     let dependencies =

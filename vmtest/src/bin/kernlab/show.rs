@@ -159,7 +159,7 @@ impl RunObserver for Terminal {
                 // The other modes of the kernel may still work.
                 let of_mode = *reason == Some(Reason::WrongBtfMode);
                 if outcome.severity() != Severity::Expected {
-                    let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+                    let verdict = outcome.described(*reason);
                     let is_reported = |kernel: &KernelState| kernel.counts.contains_key(outcome);
                     match outcome {
                         // The kernel is unavailable, and one line about that is enough.
@@ -167,10 +167,10 @@ impl RunObserver for Terminal {
                             if state.kernels.get(&kernel).is_some_and(is_reported) => {}
                         Outcome::Unavailable if of_mode => {
                             let mode = CellName::of(cell).btf;
-                            self.line(&format!("{kernel}/{mode}: {outcome}{reason}"));
+                            self.line(&format!("{kernel}/{mode}: {verdict}"));
                         }
-                        Outcome::Unavailable => self.line(&format!("{kernel}: {outcome}{reason}")),
-                        _ => self.line(&format!("{cell}: {outcome}{reason}")),
+                        Outcome::Unavailable => self.line(&format!("{kernel}: {verdict}")),
+                        _ => self.line(&format!("{cell}: {verdict}")),
                     }
                 }
                 if let Some(of_kernel) = state.kernels.get_mut(&kernel) {

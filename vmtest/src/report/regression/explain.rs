@@ -9,7 +9,7 @@ use std::{
 use kernlab_core::{
     dossier::{
         Dossier,
-        diff::{Rank, explain_named, explain_ranked},
+        diff::{Rank, explain, explain_named},
     },
     outcome::Outcome,
     scenario::Scenario,
@@ -137,7 +137,7 @@ impl<'a> Explainer<'a> {
         let changed = |which, kernel: &str, beside: String| {
             let other = self.dossier(which, kernel)?;
             let changes = match subject {
-                Some(scenario) => explain_ranked(&other, &dossier, scenario),
+                Some(scenario) => explain(&other, &dossier, scenario),
                 None => {
                     let named = explain_named(&other, &dossier, &self.names(new));
                     named.into_iter().map(|change| (Rank::Symbol, change)).collect()
