@@ -111,7 +111,7 @@ fn each_fault_has_its_outcome_and_reason() {
 }
 
 #[test]
-fn a_fallback_is_seen() {
+fn a_fallback_is_seen_and_so_is_a_suite_without_cells() {
     let project = Project::new(
         r#"
 kernels = ["debian-6.1"]
@@ -121,13 +121,18 @@ name = "opens"
 run = ["./tracer", "falls-back"]
 workload = ["true"]
 btf = ["embedded", "masked"]
+[[suite]]
+name = "idle"
+run = "true"
+btf = ["absent"]
 "#,
     );
     let (code, report) = project.test(&[]);
     assert_eq!(code, 0);
+    let idle = "idle: it was not run: no kernel of this run has one of its BTF modes (absent)";
     let remark = "opens: on debian-6.1 masked it uses program untyped (socket_filter) instead of \
                   program typed (socket_filter)";
-    assert_eq!(report.remarks, [remark]);
+    assert_eq!(report.remarks, [idle, remark]);
 }
 
 #[test]
