@@ -10,7 +10,7 @@ pub const GITHUB_LIMIT: usize = 1 << 20;
 /// The summary, the matrix as a table, and every cell with an unexpected outcome, with its diff: at most
 /// `limit` bytes. Of remarks, rows and findings, those that don't fit are left out and counted.
 pub fn render(report: &Report, limit: usize) -> String {
-    let mut text = Bounded::new(format!("### kernlab: {}\n\n", escaped(&table::summary(report))));
+    let mut text = Bounded(format!("### kernlab: {}\n\n", escaped(&table::summary(report))));
     text.add(limit / 4, "remark", remarks(report));
     let grid = Grid::of(report);
     let legend = format!("\n{}\n", escaped(&grid.legend()));
@@ -39,7 +39,7 @@ pub fn render(report: &Report, limit: usize) -> String {
         }
         text.add(text.0.len() + share, "row", rows);
     }
-    if text.has_room(limit, &legend) {
+    if text.0.len() + legend.len() <= limit {
         text.0 += &legend;
     }
     if !findings.is_empty() {
@@ -70,24 +70,17 @@ fn remarks(report: &Report) -> Vec<String> {
 struct Bounded(String);
 
 impl Bounded {
-    fn new(text: String) -> Self {
-        Bounded(text)
-    }
-
-    fn has_room(&self, limit: usize, text: &str) -> bool {
-        self.0.len() + text.len() <= limit
-    }
-
     /// Adds pieces, and instead of the first that would exceed `limit` bytes how many are left out.
     fn add(&mut self, limit: usize, noun: &str, pieces: Vec<String>) {
         for (index, piece) in pieces.iter().enumerate() {
-            let count = pieces.len() - index;
-            let (noun, are) =
-                if count == 1 { (noun.to_owned(), "is") } else { (format!("{noun}s"), "are") };
-            let left = format!("\n{count} more {noun} {are} in report.json.\n");
-            let is_last = count == 1 && self.has_room(limit, piece);
-            if !is_last && !self.has_room(limit, &format!("{piece}{left}")) {
-                self.0 += &left;
+            let more = match pieces.len() - index {
+                1 => format!("\n1 more {noun} is in report.json.\n"),
+                count => format!("\n{count} more {noun}s are in report.json.\n"),
+            };
+            // What says that some are left out must fit as well.
+            let rest = if index + 1 == pieces.len() { 0 } else { more.len() };
+            if self.0.len() + piece.len() + rest > limit {
+                self.0 += &more;
                 return;
             }
             self.0 += piece;
