@@ -17,13 +17,10 @@ use crate::{
         matrix::{Arch, Entry},
     },
     digest::Digest,
-    image::{
-        FilesError,
-        members::{for_each_member, write},
-    },
+    image::{FilesError, members::for_each_member},
     progress::{Event, Observer},
     repository::fetch::{FetchError, Purpose, StoredPackage},
-    store::{Store, StoreError},
+    store::{Store, StoreError, write_read_only},
 };
 
 /// A busybox in the store.
@@ -171,10 +168,10 @@ fn unpacked(store: &Store, package: &StoredPackage) -> Result<Busybox, BusyboxEr
         let program = program.ok_or_else(no_applets)?;
         let names = applets(&program).ok_or_else(no_applets)?;
         let path = scratch.join(PROGRAM);
-        write(&path, &program)?;
+        write_read_only(&path, &program)?;
         fs::set_permissions(&path, Permissions::from_mode(0o555))
             .map_err(|error| StoreError::io("write", &path, error))?;
-        Ok::<_, BusyboxError>(write(&scratch.join(APPLETS), names.join("\n").as_bytes())?)
+        Ok::<_, BusyboxError>(write_read_only(&scratch.join(APPLETS), names.join("\n").as_bytes())?)
     })?;
     Ok(Busybox { path: dir.join(PROGRAM), applets })
 }

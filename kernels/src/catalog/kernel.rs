@@ -4,8 +4,14 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::matrix::{Arch, Entry};
-use crate::{digest::Digest, image::modules::Modules};
+use super::matrix::{Arch, Entry, MEMORY_MIB, PROCESSORS};
+use crate::{
+    digest::Digest,
+    image::{
+        inspected::{VMLINUX, file_name},
+        modules::Modules,
+    },
+};
 
 /// The release of an image that does not state its release.
 pub const UNKNOWN_RELEASE: &str = "unknown";
@@ -52,22 +58,29 @@ pub struct Image {
 }
 
 impl Unpacked {
-    /// A kernel of this release, for tests that boot nothing.
-    #[cfg(test)]
-    pub(crate) fn sample(id: &str, release: &str) -> Self {
+    /// A kernel of which no more is known than its image.
+    pub(crate) fn new(id: &str, release: &str, arch: Arch, image: Image) -> Self {
         Unpacked {
             id: id.to_owned(),
             release: release.to_owned(),
             version: None,
             sha256: None,
-            arch: Arch::X86_64,
-            image: Image { bzimage: None, vmlinux: Some("/store/vmlinux".into()) },
+            arch,
+            image,
             config: None,
-            has_btf: Some(true),
-            modules: Modules::default(),
-            memory_mib: super::matrix::MEMORY_MIB,
-            processors: super::matrix::PROCESSORS,
+            has_btf: None,
+            modules: Modules::unknown(),
+            memory_mib: MEMORY_MIB,
+            processors: PROCESSORS,
         }
+    }
+
+    /// A kernel of this release, for tests that boot nothing.
+    #[cfg(test)]
+    pub(crate) fn sample(id: &str, release: &str) -> Self {
+        let image = Image { bzimage: None, vmlinux: Some("/store/vmlinux".into()) };
+        let kernel = Unpacked::new(id, release, Arch::X86_64, image);
+        Unpacked { has_btf: Some(true), modules: Modules::default(), ..kernel }
     }
 
     pub(crate) fn with_machine_of(self, entry: &Entry) -> Self {
@@ -81,6 +94,13 @@ impl Unpacked {
 }
 
 impl Image {
+    /// The images in an artifact, if it has one.
+    pub(crate) fn in_artifact(dir: &Path, arch: Arch) -> Option<Self> {
+        let file = |name| Some(dir.join(name)).filter(|path| path.is_file());
+        let image = Image { bzimage: file(file_name(arch)), vmlinux: file(VMLINUX) };
+        (image.bzimage.is_some() || image.vmlinux.is_some()).then_some(image)
+    }
+
     /// The file that boots fastest, for QEMU's `-kernel`.
     pub fn fastest(&self) -> &Path {
         match (&self.vmlinux, &self.bzimage) {

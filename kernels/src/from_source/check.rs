@@ -12,8 +12,9 @@ use crate::{
     compression::{Compression, read_bounded},
     from_source::{Config, ConfigError, OptionState, Requirement, Scope, Value, requirements},
     image::{
-        Arm64Image, is_arm64,
-        vmlinux::{BzImage, ElfKernel, ImageError, is_elf},
+        inspected::Inspected,
+        is_arm64,
+        vmlinux::{ImageError, is_elf},
     },
 };
 
@@ -108,30 +109,9 @@ pub fn examine(path: &Path) -> Result<Examined, CheckError> {
 }
 
 fn image(bytes: &[u8]) -> Result<Examined, ImageError> {
-    if is_elf(bytes) {
-        let kernel = ElfKernel::parse(bytes)?;
-        if !kernel.has_pvh {
-            return Err(ImageError::NoPvh);
-        }
-        let image = ImageTraits { arch: Arch::X86_64, pvh: Some(true), btf: Some(kernel.has_btf) };
-        let config = embedded_config(bytes);
-        return Ok(Examined { release: kernel.release, image: Some(image), config });
-    }
-    if is_arm64(bytes) {
-        let image = Arm64Image::parse(bytes)?;
-        let traits = ImageTraits { arch: Arch::Aarch64, pvh: None, btf: Some(image.has_btf) };
-        let config = embedded_config(&image.content);
-        return Ok(Examined { release: image.release, image: Some(traits), config });
-    }
-    let image = BzImage::parse(bytes)?;
-    let Some(vmlinux) = image.extract()? else {
-        let traits = ImageTraits { arch: Arch::X86_64, pvh: None, btf: None };
-        return Ok(Examined { release: image.release, image: Some(traits), config: None });
-    };
-    let kernel = ElfKernel::parse(&vmlinux)?;
-    let traits =
-        ImageTraits { arch: Arch::X86_64, pvh: Some(kernel.has_pvh), btf: Some(kernel.has_btf) };
-    let config = embedded_config(&vmlinux);
+    let image = Inspected::of(bytes)?;
+    let traits = ImageTraits { arch: image.arch, pvh: image.has_pvh, btf: image.has_btf };
+    let config = image.uncompressed().and_then(embedded_config);
     Ok(Examined { release: image.release, image: Some(traits), config })
 }
 

@@ -41,14 +41,6 @@ pub enum BuildError {
         .0.display()
     )]
     NotClean(PathBuf),
-    /// A file can't be read or written.
-    #[error("cannot {action} {path}")]
-    Io {
-        /// A verb: `read`, `write`.
-        action: &'static str,
-        path: PathBuf,
-        source: io::Error,
-    },
     /// A configuration is malformed.
     #[error("cannot use the configuration {path}")]
     Config { path: PathBuf, source: ConfigError },
@@ -159,7 +151,7 @@ impl BuildError {
         match self {
             BuildError::ToolsMissing { .. } => Reason::ToolsMissing,
             BuildError::Archive { .. } | BuildError::Escapes { .. } => Reason::BadPackage,
-            BuildError::Io { .. } | BuildError::Store(_) => Reason::HostIo,
+            BuildError::Store(_) => Reason::HostIo,
             BuildError::Files(error) => error.reason(),
             BuildError::Interrupted { .. } => Reason::Interrupted,
             BuildError::NotATree { .. }
@@ -180,9 +172,5 @@ pub(super) fn io_error<'a>(
     action: &'static str,
     path: &'a std::path::Path,
 ) -> impl FnOnce(io::Error) -> BuildError + 'a {
-    move |source| match StoreError::io(action, path, source) {
-        full @ StoreError::Full { .. } => BuildError::Store(full),
-        StoreError::Io { action, path, source } => BuildError::Io { action, path, source },
-        other => BuildError::Store(other),
-    }
+    move |source| StoreError::io(action, path, source).into()
 }

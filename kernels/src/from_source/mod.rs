@@ -20,14 +20,12 @@ mod tree;
 mod versions;
 
 use std::{
-    collections::BTreeMap,
-    fs::{self, Permissions},
-    os::unix::fs::PermissionsExt as _,
+    fs,
     path::{Path, PathBuf},
     time::Instant,
 };
 
-use kernlab_core::{arch::Arch, btf::Btf};
+use kernlab_core::arch::Arch;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::tree::{Tree, version_of};
@@ -43,16 +41,12 @@ use crate::interruption;
 use crate::{
     catalog::{
         kernel::{Image, Unpacked},
-        matrix::{MEMORY_MIB, PROCESSORS, Toolchain},
+        matrix::Toolchain,
     },
     digest::Digest,
-    image::{
-        Arm64Image, btf_of_image,
-        modules::Modules,
-        vmlinux::{self, BzImage, ElfKernel},
-    },
+    image::inspected::{CONFIG, Inspected, VMLINUX, file_name},
     progress::Event,
-    store::{BUILT, Store},
+    store::{BUILT, Store, read_description, write_description, write_read_only},
 };
 
 /// Part of every key. Raise it with every change of how kernels are built.
@@ -80,8 +74,6 @@ struct Description {
     /// Whether the image has BTF; `None` if that can't be determined.
     has_btf: Option<bool>,
     seconds: u64,
-    /// The size of every other file in the artifact, to detect damage.
-    sizes: BTreeMap<String, u64>,
 }
 
 /// Everything that affects the result.
@@ -96,8 +88,9 @@ impl Recipe<'_> {
     /// The kernel, if it was built before.
     pub(crate) fn find(&self, store: &Store) -> Option<Unpacked> {
         let tools = self.tools().ok()?;
-        let path = store.artifact_path(&self.inputs(store, &tools).ok()?.key);
-        Some(self.unpacked(&path, open(&path)?))
+        let key = self.inputs(store, &tools).ok()?.key;
+        let path = store.artifact_path(&key);
+        self.open(&path).filter(|_| store.damage(&key).is_none())
     }
 
     /// The kernel, which is built if it wasn't before. A signal that would end the process takes
@@ -147,8 +140,9 @@ impl Recipe<'_> {
             ready()?;
             self.build(store, &inputs, tools, scratch, observe)
         };
-        let (path, description) = store.artifact_announced(&inputs.key, open, wait, build)?;
-        Ok(self.unpacked(&path, description))
+        let open = |path: &Path| self.open(path);
+        let (_, kernel) = store.artifact_announced(&inputs.key, open, wait, build)?;
+        Ok(kernel)
     }
 
     fn inputs(&self, store: &Store, tools: &Tools) -> Result<Inputs, BuildError> {
@@ -188,21 +182,17 @@ impl Recipe<'_> {
         let make = Make::new(&tree, &output, &log, environment, tools.variables());
         let config = self.configure(&make, inputs, observe).map_err(advised)?;
         let mut files = 0;
-        make.run(image_of(self.arch), &[], &mut |file| {
+        make.run(file_name(self.arch), &[], &mut |file| {
             files += 1;
             observe(Event::Made { files, file });
         })
         .map_err(advised)?;
-        let mut artifact = Artifact { dir: scratch, sizes: BTreeMap::new() };
-        let has_btf = self.keep(&make, tools, &config, &mut artifact)?;
+        let has_btf = self.keep(&make, tools, &config, scratch)?;
         let seconds = began.elapsed().as_secs();
         let release = output.join("include/config/kernel.release");
         let release = fs::read_to_string(&release).map_err(io_error("read", &release))?;
         let release = release.trim().to_owned();
-        let description = Description { release, has_btf, seconds, sizes: artifact.sizes };
-        let text = serde_json::to_vec(&description)
-            .map_err(|error| io_error("write", scratch)(error.into()))?;
-        write(&scratch.join(BUILT), &text)?;
+        write_description(&scratch.join(BUILT), &Description { release, has_btf, seconds })?;
         fs::remove_dir_all(&work).map_err(io_error("remove", &work))?;
         observe(Event::Built { files, seconds });
         Ok(())
@@ -245,35 +235,20 @@ impl Recipe<'_> {
         make: &Make<'_>,
         tools: &Tools,
         config: &Path,
-        artifact: &mut Artifact<'_>,
+        scratch: &Path,
     ) -> Result<Option<bool>, BuildError> {
         let read = |path: &Path| fs::read(path).map_err(io_error("read", path));
-        let name = image_of(self.arch);
-        let path = format!("arch/{}/boot/{name}", self.arch.kbuild());
-        let bytes = read(&make.output.join(path))?;
-        let (has_btf, newest_kind, vmlinux) = match self.arch {
-            Arch::X86_64 => {
-                let vmlinux = BzImage::parse(&bytes)?.extract()?;
-                let kernel = vmlinux.as_deref().map(ElfKernel::parse).transpose()?;
-                let newest_kind = vmlinux.as_deref().and_then(vmlinux::newest_btf_kind);
-                let has_pvh = kernel.as_ref().is_some_and(|kernel| kernel.has_pvh);
-                (kernel.map(|kernel| kernel.has_btf), newest_kind, vmlinux.filter(|_| has_pvh))
-            }
-            Arch::Aarch64 => {
-                let image = Arm64Image::parse(&bytes)?;
-                let btf =
-                    btf_of_image(&image.content).and_then(|btf| Btf::parse(btf.to_vec()).ok());
-                (Some(image.has_btf), btf.map(|btf| btf.newest_kind()), None)
-            }
-        };
-        artifact.write(name, &bytes)?;
-        artifact.write("config", &read(config)?)?;
-        if let Some(has) = has_btf.filter(|has| *has != self.btf) {
+        let name = file_name(self.arch);
+        let bytes = read(&make.output.join(format!("arch/{}/boot/{name}", self.arch.kbuild())))?;
+        let image = Inspected::of(&bytes)?;
+        write_read_only(&scratch.join(name), &bytes)?;
+        write_read_only(&scratch.join(CONFIG), &read(config)?)?;
+        if let Some(has) = image.has_btf.filter(|has| *has != self.btf) {
             return Err(BuildError::Btf { has, log: make.log.to_owned() });
         }
         // pahole writes kinds without regard to what the kernel understands.
         let known = versions::newest_btf_kind(make.tree);
-        if let (Some(found), Some(known)) = (newest_kind, known)
+        if let (Some(found), Some(known)) = (image.newest_btf_kind(), known)
             && found > known
         {
             return Err(BuildError::NewerBtf {
@@ -283,10 +258,10 @@ impl Recipe<'_> {
                 advice: versions::advice(make.tree, tools),
             });
         }
-        if let Some(vmlinux) = vmlinux {
-            artifact.write("vmlinux", &vmlinux)?;
+        if let Some(vmlinux) = image.pvh_kernel() {
+            write_read_only(&scratch.join(VMLINUX), vmlinux)?;
         }
-        Ok(has_btf)
+        Ok(image.has_btf)
     }
 
     /// Creates an empty log that outlives the build. Builds with other keys have other logs.
@@ -298,61 +273,13 @@ impl Recipe<'_> {
         Ok(log)
     }
 
-    fn unpacked(&self, path: &Path, description: Description) -> Unpacked {
-        let file = |name: &str| description.sizes.contains_key(name).then(|| path.join(name));
-        Unpacked {
-            id: self.id.to_owned(),
-            release: description.release.clone(),
-            version: None,
-            sha256: None,
-            arch: self.arch,
-            image: Image { bzimage: file(image_of(self.arch)), vmlinux: file("vmlinux") },
-            config: file("config"),
-            has_btf: description.has_btf,
-            modules: Modules::unknown(),
-            memory_mib: MEMORY_MIB,
-            processors: PROCESSORS,
-        }
+    /// The kernel in an artifact.
+    fn open(&self, path: &Path) -> Option<Unpacked> {
+        let Description { release, has_btf, .. } = read_description(&path.join(BUILT))?;
+        let image = Image::in_artifact(path, self.arch)?;
+        let config = Some(path.join(CONFIG)).filter(|path| path.is_file());
+        Some(Unpacked { config, has_btf, ..Unpacked::new(self.id, &release, self.arch, image) })
     }
-}
-
-/// The image that boot loaders start: the target of make, and its name below `arch/ARCH/boot`.
-fn image_of(arch: Arch) -> &'static str {
-    match arch {
-        Arch::X86_64 => "bzImage",
-        Arch::Aarch64 => "Image",
-    }
-}
-
-/// The description of an artifact, if all its files exist with their recorded sizes.
-fn open(path: &Path) -> Option<Description> {
-    let text = fs::read(path.join(BUILT)).ok()?;
-    let description: Description = serde_json::from_slice(&text).ok()?;
-    let is_whole = |(name, size): (&String, &u64)| {
-        fs::metadata(path.join(name)).is_ok_and(|metadata| metadata.len() == *size)
-    };
-    let has_image = |arch: &Arch| description.sizes.contains_key(image_of(*arch));
-    let is_complete = Arch::ALL.iter().any(has_image) && description.sizes.iter().all(is_whole);
-    is_complete.then_some(description)
-}
-
-/// An artifact that is being written.
-struct Artifact<'a> {
-    dir: &'a Path,
-    sizes: BTreeMap<String, u64>,
-}
-
-impl Artifact<'_> {
-    fn write(&mut self, name: &str, content: &[u8]) -> Result<(), BuildError> {
-        self.sizes.insert(name.to_owned(), content.len() as u64);
-        write(&self.dir.join(name), content)
-    }
-}
-
-fn write(path: &Path, content: &[u8]) -> Result<(), BuildError> {
-    fs::write(path, content)
-        .and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o444)))
-        .map_err(io_error("write", path))
 }
 
 #[cfg(test)]

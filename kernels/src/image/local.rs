@@ -12,61 +12,44 @@ use serde::{Deserialize, Serialize};
 use crate::{
     catalog::{
         kernel::{Image, UNKNOWN_RELEASE, Unpacked},
-        matrix::{Arch, FileSource, MEMORY_MIB, PROCESSORS},
+        matrix::{Arch, FileSource},
     },
     compression::read_bounded,
     digest::Digest,
-    image::FilesError,
     image::{
-        Arm64Image, is_arm64,
+        FilesError,
+        inspected::{Inspected, VMLINUX, file_name},
         modules::Modules,
-        vmlinux::{BzImage, ElfKernel, ImageError, is_elf},
+        vmlinux::ImageError,
     },
-    store::{Store, StoreError},
+    store::{Store, read_description, write_description, write_read_only},
 };
 
 const MAX_IMAGE: u64 = 1 << 30;
 
 /// Part of the key of artifacts. Raise it with every change of how an image is read.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
-/// The description of a bzImage, in its artifact.
+/// The description of an image, in its artifact.
 const DESCRIPTION: &str = "image.json";
 
 /// A kernel from files that an entry or the user names.
 pub(crate) fn file(store: &Store, id: &str, source: &FileSource) -> Result<Unpacked, FilesError> {
-    let Inspected { arch, image, release, has_btf } = read_image(store, &source.image)?;
-    let (image, has_btf) = match &source.vmlinux {
-        None => (image, has_btf),
-        Some(vmlinux) => {
-            let bytes = read(vmlinux)?;
-            let kernel = ElfKernel::parse(&bytes).map_err(|e| unusable(vmlinux, e))?;
-            if !kernel.has_pvh {
-                return Err(unusable(vmlinux, ImageError::NoPvh));
-            }
-            (Image { vmlinux: Some(vmlinux.clone()), ..image }, Some(kernel.has_btf))
-        }
-    };
+    let mut kernel = of_image(store, id, &source.image)?;
+    if let Some(vmlinux) = &source.vmlinux {
+        let bytes = read(vmlinux)?;
+        let inspected = Inspected::of_elf(&bytes).map_err(|error| unusable(vmlinux, error))?;
+        kernel.has_btf = inspected.has_btf;
+        kernel.image.vmlinux = Some(vmlinux.clone());
+    }
     if let Some(path) = &source.config {
         readable(path)?;
+        kernel.config = Some(path.clone());
     }
-    let modules = match &source.modules {
-        None => Modules::unknown(),
-        Some(root) => tree(root)?,
-    };
-    Ok(Unpacked {
-        id: id.to_owned(),
-        release: release.unwrap_or_else(|| UNKNOWN_RELEASE.to_owned()),
-        version: None,
-        sha256: None,
-        arch,
-        image,
-        config: source.config.clone(),
-        has_btf,
-        modules,
-        memory_mib: MEMORY_MIB,
-        processors: PROCESSORS,
-    })
+    if let Some(root) = &source.modules {
+        kernel.modules = tree(root)?;
+    }
+    Ok(kernel)
 }
 
 /// The running kernel. `root` is the root directory of the machine: `/`, except in tests.
@@ -85,140 +68,60 @@ pub(crate) fn host(store: &Store, id: &str, root: &Path) -> Result<Unpacked, Fil
         let looked_for = looked_for.join(", ");
         return Err(FilesError::NoHostKernel { release: release.to_owned(), looked_for });
     };
-    let Inspected { arch, image, has_btf, .. } = read_image(store, path)?;
     let configs = [root.join(format!("boot/config-{release}")), dir.join("config")];
     Ok(Unpacked {
-        id: id.to_owned(),
         release: release.to_owned(),
-        version: None,
-        sha256: None,
-        arch,
-        image,
         config: configs.into_iter().find(|path| path.is_file()),
-        has_btf,
         modules: if dir.is_dir() { tree(&dir)? } else { Modules::unknown() },
-        memory_mib: MEMORY_MIB,
-        processors: PROCESSORS,
+        ..of_image(store, id, path)?
     })
 }
 
-/// An image file that was checked.
-struct Inspected {
-    arch: Arch,
-    image: Image,
-    release: Option<String>,
-    has_btf: Option<bool>,
-}
-
-/// Checks an image and extracts its ELF kernel, unless that was done before.
-fn read_image(store: &Store, path: &Path) -> Result<Inspected, FilesError> {
-    let bytes = read(path)?;
-    let unusable = |source| unusable(path, source);
-    if is_elf(&bytes) {
-        let kernel = ElfKernel::parse(&bytes).map_err(unusable)?;
-        if !kernel.has_pvh {
-            return Err(unusable(ImageError::NoPvh));
-        }
-        let image = Image { bzimage: None, vmlinux: Some(path.to_owned()) };
-        let (release, has_btf) = (kernel.release, Some(kernel.has_btf));
-        return Ok(Inspected { arch: Arch::X86_64, image, release, has_btf });
-    }
-    if is_arm64(&bytes) {
-        return read_arm64_image(store, path, &bytes);
-    }
-    let bzimage = BzImage::parse(&bytes).map_err(unusable)?;
-    let key = format!("image {VERSION} {}", Digest::of(&bytes));
-    let key = Digest::of(key.as_bytes()).to_string();
-    let (artifact, description) = store.artifact(&key, open, |scratch| {
-        extract(&bzimage, scratch).map_err(|refused| match refused {
-            Refused::Image(source) => unusable(source),
-            Refused::Store(error) => error.into(),
-        })
-    })?;
-    let vmlinux = description.vmlinux_size.map(|_| artifact.join(VMLINUX));
-    let image = Image { bzimage: Some(path.to_owned()), vmlinux };
-    let (release, has_btf) = (bzimage.release, description.has_btf);
-    Ok(Inspected { arch: Arch::X86_64, image, release, has_btf })
-}
-
-/// The same for arm64. What boots is the file itself, or the image that was compressed in it.
-fn read_arm64_image(store: &Store, path: &Path, bytes: &[u8]) -> Result<Inspected, FilesError> {
-    let Arm64Image { content, release, has_btf } =
-        Arm64Image::parse(bytes).map_err(|source| unusable(path, source))?;
-    let image = match content {
-        Cow::Borrowed(_) => path.to_owned(),
-        Cow::Owned(content) => {
-            let key = format!("image {VERSION} {}", Digest::of(bytes));
-            let key = Digest::of(key.as_bytes()).to_string();
-            let whole = |dir: &Path| {
-                let file = fs::metadata(dir.join(ARM64_IMAGE)).ok()?;
-                (file.len() == content.len() as u64).then_some(())
-            };
-            let (artifact, ()) = store.artifact(&key, whole, |scratch| {
-                let path = scratch.join(ARM64_IMAGE);
-                fs::write(&path, &content).map_err(|e| StoreError::io("write", &path, e))
-            })?;
-            artifact.join(ARM64_IMAGE)
-        }
-    };
-    let image = Image { bzimage: Some(image), vmlinux: None };
-    Ok(Inspected { arch: Arch::Aarch64, image, release, has_btf: Some(has_btf) })
-}
-
-/// The image that was compressed in a file, in its artifact.
-const ARM64_IMAGE: &str = "Image";
-
-/// The ELF kernel inside a bzImage, in its artifact.
-const VMLINUX: &str = "vmlinux";
-
-/// The content of a bzImage.
+/// What an image file is, in its artifact. The artifact also has the file that boots, if that had to be
+/// decompressed.
 #[derive(Serialize, Deserialize)]
 struct Description {
-    /// Whether it has BTF; `None` if the payload can't be inspected.
+    arch: Arch,
+    release: Option<String>,
     has_btf: Option<bool>,
-    /// The size of the ELF kernel, if it can be started directly and is therefore in the artifact.
-    vmlinux_size: Option<u64>,
+    /// Whether the file is a bzImage, or an image of arm64.
+    is_shipped: bool,
 }
 
-/// The description of an artifact, if all its files exist.
-fn open(path: &Path) -> Option<Description> {
-    let text = fs::read(path.join(DESCRIPTION)).ok()?;
-    let description: Description = serde_json::from_slice(&text).ok()?;
-    let is_whole = description.vmlinux_size.is_none_or(|size| {
-        fs::metadata(path.join(VMLINUX)).is_ok_and(|metadata| metadata.len() == size)
-    });
-    is_whole.then_some(description)
-}
-
-enum Refused {
-    Image(ImageError),
-    Store(StoreError),
-}
-
-impl From<ImageError> for Refused {
-    fn from(error: ImageError) -> Self {
-        Refused::Image(error)
-    }
-}
-
-/// Writes the content of a bzImage into an artifact.
-fn extract(image: &BzImage<'_>, scratch: &Path) -> Result<(), Refused> {
-    let write = |name: &str, content: &[u8]| {
-        let path = scratch.join(name);
-        fs::write(&path, content).map_err(|e| Refused::Store(StoreError::io("write", &path, e)))
-    };
-    let mut description = Description { has_btf: None, vmlinux_size: None };
-    if let Some(vmlinux) = image.extract()? {
-        let kernel = ElfKernel::parse(&vmlinux)?;
-        description.has_btf = Some(kernel.has_btf);
-        if kernel.has_pvh {
-            description.vmlinux_size = Some(vmlinux.len() as u64);
-            write(VMLINUX, &vmlinux)?;
+/// The kernel in an image file, which is inspected and decompressed unless that was done before.
+fn of_image(store: &Store, id: &str, path: &Path) -> Result<Unpacked, FilesError> {
+    let bytes = read(path)?;
+    let key = format!("image {VERSION} {}", Digest::of(&bytes));
+    let key = Digest::of(key.as_bytes()).to_string();
+    let describe = |scratch: &Path| -> Result<(), FilesError> {
+        let image = Inspected::of(&bytes).map_err(|source| unusable(path, source))?;
+        if let Some(Cow::Owned(shipped)) = &image.shipped {
+            write_read_only(&scratch.join(file_name(image.arch)), shipped)?;
         }
-    }
-    let text = serde_json::to_vec(&description);
-    let text = text.map_err(|e| Refused::Store(StoreError::io("write", scratch, e.into())))?;
-    write(DESCRIPTION, &text)
+        if let Some(Cow::Owned(vmlinux)) = image.pvh_kernel() {
+            write_read_only(&scratch.join(VMLINUX), vmlinux)?;
+        }
+        let Inspected { arch, release, has_btf, .. } = image;
+        let is_shipped = image.shipped.is_some();
+        write_description(
+            &scratch.join(DESCRIPTION),
+            &Description { arch, release, has_btf, is_shipped },
+        )?;
+        Ok(())
+    };
+    let open = |dir: &Path| read_description::<Description>(&dir.join(DESCRIPTION));
+    let (dir, Description { arch, release, has_btf, is_shipped }) =
+        store.artifact(&key, open, describe)?;
+    let decompressed = |name| Some(dir.join(name)).filter(|path| path.is_file());
+    let image = match is_shipped {
+        true => Image {
+            bzimage: decompressed(file_name(arch)).or(Some(path.to_owned())),
+            vmlinux: decompressed(VMLINUX),
+        },
+        false => Image { bzimage: None, vmlinux: Some(path.to_owned()) },
+    };
+    let release = release.unwrap_or_else(|| UNKNOWN_RELEASE.to_owned());
+    Ok(Unpacked { has_btf, ..Unpacked::new(id, &release, arch, image) })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, FilesError> {

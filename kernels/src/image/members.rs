@@ -1,11 +1,6 @@
 //! The members of a kernel's packages.
 
-use std::{
-    fs::{self, File, Permissions},
-    io,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-};
+use std::{fs::File, io};
 
 use super::{
     error::FilesError,
@@ -15,7 +10,7 @@ use crate::{
     digest::HashingReader,
     package::{self, Member, PackageError},
     repository::fetch::StoredPackage,
-    store::{Store, StoreError},
+    store::Store,
 };
 
 /// Part of the key of artifacts. Raise it with every change of what unpacking produces.
@@ -101,12 +96,6 @@ impl Content {
 pub(crate) fn plain_module(member: &mut Member<'_>) -> Result<Vec<u8>, PackageError> {
     let compressed = member.read(MAX_MODULE)?;
     Ok(module_file::decompress(member.path, &compressed[..])?)
-}
-
-pub(crate) fn write(path: &Path, content: &[u8]) -> Result<(), FilesError> {
-    fs::write(path, content)
-        .and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o444)))
-        .map_err(|e| StoreError::io("write", path, e).into())
 }
 
 #[cfg(test)]

@@ -10,10 +10,10 @@ use crate::{
     digest::Digest,
     image::{
         error::FilesError,
-        members::{Content, VERSION, for_each_member, plain_module, write},
+        members::{Content, VERSION, for_each_member, plain_module},
     },
     repository::fetch::StoredPackage,
-    store::Store,
+    store::{Store, write_read_only},
 };
 
 /// The modules of an unpacked kernel.
@@ -65,7 +65,8 @@ impl PackagedModules {
                             let content = plain_module(member).map_err(|source| {
                                 FilesError::Package { file: package.file.clone(), source }
                             })?;
-                            write(&scratch.join(format!("{name}.ko")), &content)
+                            let path = scratch.join(format!("{name}.ko"));
+                            write_read_only(&path, &content).map_err(FilesError::from)
                         }
                         _ => Ok(()),
                     }

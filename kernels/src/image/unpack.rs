@@ -4,33 +4,27 @@
 //! contains the image, its ELF kernel, the configuration, the names of all modules, and the virtio
 //! modules. Other modules are read from their package when they are needed.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    path::Path,
-};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     catalog::{
         kernel::{Image, Unpacked},
-        matrix::{Arch, MEMORY_MIB, PROCESSORS},
+        matrix::Arch,
     },
     digest::Digest,
     image::{
-        Arm64Image,
         error::FilesError,
-        is_arm64,
-        members::{Content, VERSION, for_each_member, plain_module, write},
+        inspected::{CONFIG, Inspected, VMLINUX, file_name},
+        members::{Content, VERSION, for_each_member, plain_module},
         module_file,
         modules::{Modules, Supply},
         packaged::PackagedModules,
-        vmlinux::{BzImage, ElfKernel, ImageError, is_elf},
     },
     package::{Member, PackageError},
     repository::fetch::StoredPackage,
-    store::{Store, StoreError, UNPACKED},
+    store::{Store, StoreError, UNPACKED, read_description, write_description, write_read_only},
 };
 
 const MAX_IMAGE: u64 = 1 << 30;
@@ -45,9 +39,6 @@ struct Description {
     release: String,
     #[serde(default)]
     arch: Arch,
-    has_bzimage: bool,
-    has_vmlinux: bool,
-    has_config: bool,
     /// Whether the image has BTF; `None` if that can't be determined.
     has_btf: Option<bool>,
     builtin: BTreeSet<String>,
@@ -55,8 +46,6 @@ struct Description {
     modules: BTreeSet<String>,
     /// The modules whose files are in the artifact.
     kept: BTreeSet<String>,
-    /// The size of every file in the artifact, to detect damage.
-    sizes: BTreeMap<String, u64>,
 }
 
 /// Unpacks a kernel unless that was done before. `missing` are packages of it that can't be had. Calls
@@ -70,46 +59,28 @@ pub(crate) fn unpack(
     announce: &mut dyn FnMut(),
 ) -> Result<Unpacked, FilesError> {
     let key = key(release, packages.iter().map(|package| package.object.digest()));
-    let (path, description) = store.artifact(&key, open, |scratch| {
+    let (path, (description, image)) = store.artifact(&key, open, |scratch| {
         announce();
         build(store, release, packages, scratch)
     })?;
-    let file = |there: bool, name: &str| there.then(|| path.join(name));
+    let modules = Modules {
+        builtin: description.builtin,
+        supply: Supply::Packages(PackagedModules {
+            all: description.modules,
+            kept: description.kept,
+            dir: path.join("modules"),
+            release: release.to_owned(),
+            packages: packages.to_vec(),
+            store: store.clone(),
+        }),
+        missing: missing.to_vec(),
+    };
     Ok(Unpacked {
-        id: id.to_owned(),
-        release: release.to_owned(),
-        version: None,
-        sha256: None,
-        arch: description.arch,
-        memory_mib: MEMORY_MIB,
-        processors: PROCESSORS,
-        image: Image {
-            bzimage: file(description.has_bzimage, shipped(description.arch)),
-            vmlinux: file(description.has_vmlinux, "vmlinux"),
-        },
-        config: file(description.has_config, "config"),
+        config: Some(path.join(CONFIG)).filter(|path| path.is_file()),
         has_btf: description.has_btf,
-        modules: Modules {
-            builtin: description.builtin,
-            supply: Supply::Packages(PackagedModules {
-                all: description.modules,
-                kept: description.kept,
-                dir: path.join("modules"),
-                release: release.to_owned(),
-                packages: packages.to_vec(),
-                store: store.clone(),
-            }),
-            missing: missing.to_vec(),
-        },
+        modules,
+        ..Unpacked::new(id, release, description.arch, image)
     })
-}
-
-/// The name of the image that distributions ship.
-fn shipped(arch: Arch) -> &'static str {
-    match arch {
-        Arch::X86_64 => "bzImage",
-        Arch::Aarch64 => "Image",
-    }
 }
 
 /// The artifact key of a kernel that is unpacked from these packages.
@@ -120,14 +91,11 @@ pub(crate) fn key(release: &str, packages: impl Iterator<Item = Digest>) -> Stri
     Digest::of(inputs.join(" ").as_bytes()).to_string()
 }
 
-/// The description of an artifact, if all its files exist with their recorded sizes.
-fn open(path: &Path) -> Option<Description> {
-    let text = fs::read(path.join(UNPACKED)).ok()?;
-    let description: Description = serde_json::from_slice(&text).ok()?;
-    let is_whole = |(name, size): (&String, &u64)| {
-        fs::metadata(path.join(name)).is_ok_and(|metadata| metadata.len() == *size)
-    };
-    description.sizes.iter().all(is_whole).then_some(description)
+/// The content of an artifact.
+fn open(path: &Path) -> Option<(Description, Image)> {
+    let description: Description = read_description(&path.join(UNPACKED))?;
+    let image = Image::in_artifact(path, description.arch)?;
+    Some((description, image))
 }
 
 fn build(
@@ -150,9 +118,7 @@ fn build(
         let file = packages.first().map(|package| package.file.clone()).unwrap_or_default();
         return Err(FilesError::Package { file, source: PackageError::Lacks("kernel image") });
     }
-    let text = serde_json::to_vec(&artifact.description)
-        .map_err(|e| StoreError::io("write", scratch, e.into()))?;
-    write(&scratch.join(UNPACKED), &text)
+    Ok(write_description(&scratch.join(UNPACKED), &artifact.description)?)
 }
 
 /// The release of the only kernel in a package.
@@ -204,17 +170,14 @@ impl Artifact<'_> {
             None => Ok(()),
             Some(Content::Image) if self.has_image => Ok(()),
             Some(Content::Image) => {
-                let image = format!("{} of {}", member.path, package);
                 let bytes = member.read(MAX_IMAGE).map_err(bad)?;
-                self.image(&bytes).map_err(|kind| match kind {
-                    Refused::Image(source) => FilesError::Image { image, source },
-                    Refused::Other(kind) => kind,
-                })
+                let image = Inspected::of(&bytes).map_err(|source| FilesError::Image {
+                    image: format!("{} of {package}", member.path),
+                    source,
+                })?;
+                self.image(&image)
             }
-            Some(Content::Config) => {
-                self.description.has_config = true;
-                self.write("config", &member.read(MAX_TEXT).map_err(bad)?)
-            }
+            Some(Content::Config) => self.write(CONFIG, &member.read(MAX_TEXT).map_err(bad)?),
             Some(Content::Builtin) => {
                 let text = member.read(MAX_TEXT).map_err(bad)?;
                 self.description.builtin =
@@ -233,59 +196,21 @@ impl Artifact<'_> {
         }
     }
 
-    fn image(&mut self, bytes: &[u8]) -> Result<(), Refused> {
-        if is_arm64(bytes) {
-            let image = Arm64Image::parse(bytes)?;
-            self.has_image = true;
-            self.description.arch = Arch::Aarch64;
-            self.description.has_btf = Some(image.has_btf);
-            self.description.has_bzimage = true;
-            return Ok(self.write(shipped(Arch::Aarch64), &image.content)?);
-        }
-        if is_elf(bytes) {
-            let kernel = ElfKernel::parse(bytes)?;
-            if !kernel.has_pvh {
-                return Err(ImageError::NoPvh.into());
-            }
-            self.has_image = true;
-            self.description.has_btf = Some(kernel.has_btf);
-            self.description.has_vmlinux = true;
-            return Ok(self.write("vmlinux", bytes)?);
-        }
-        let image = BzImage::parse(bytes)?;
+    fn image(&mut self, image: &Inspected<'_>) -> Result<(), FilesError> {
         self.has_image = true;
-        self.description.has_bzimage = true;
-        self.write(shipped(Arch::X86_64), bytes)?;
-        let Some(vmlinux) = image.extract()? else { return Ok(()) };
-        let kernel = ElfKernel::parse(&vmlinux)?;
-        self.description.has_btf = Some(kernel.has_btf);
-        if kernel.has_pvh {
-            self.description.has_vmlinux = true;
-            self.write("vmlinux", &vmlinux)?;
+        self.description.arch = image.arch;
+        self.description.has_btf = image.has_btf;
+        if let Some(shipped) = &image.shipped {
+            self.write(file_name(image.arch), shipped)?;
+        }
+        if let Some(vmlinux) = image.pvh_kernel() {
+            self.write(VMLINUX, vmlinux)?;
         }
         Ok(())
     }
 
-    fn write(&mut self, name: &str, content: &[u8]) -> Result<(), FilesError> {
-        self.description.sizes.insert(name.to_owned(), content.len() as u64);
-        write(&self.dir.join(name), content)
-    }
-}
-
-enum Refused {
-    Image(ImageError),
-    Other(FilesError),
-}
-
-impl From<ImageError> for Refused {
-    fn from(error: ImageError) -> Self {
-        Refused::Image(error)
-    }
-}
-
-impl From<FilesError> for Refused {
-    fn from(kind: FilesError) -> Self {
-        Refused::Other(kind)
+    fn write(&self, name: &str, content: &[u8]) -> Result<(), FilesError> {
+        Ok(write_read_only(&self.dir.join(name), content)?)
     }
 }
 

@@ -5,10 +5,7 @@ use std::io::Read;
 use super::{Kind, Member, PackageError};
 use crate::{
     compression::read_bounded,
-    image::{
-        Arm64Image, is_arm64,
-        vmlinux::{BzImage, ElfKernel, ImageError, is_elf},
-    },
+    image::{inspected::release_of, vmlinux::ImageError},
 };
 
 /// Far more than any image needs.
@@ -25,12 +22,10 @@ pub(super) fn for_each_member<E: From<PackageError>>(
     visit(&mut Member::new(&path, Kind::File, &mut &image[..])?)
 }
 
+/// The release, which becomes a part of paths.
 fn release(image: &[u8]) -> Result<String, ImageError> {
-    let release = match image {
-        image if is_elf(image) => ElfKernel::parse(image)?.release,
-        image if is_arm64(image) => Arm64Image::parse(image)?.release,
-        image => BzImage::parse(image)?.release,
-    };
     let is_plain = |release: &String| !release.contains('/') && !release.starts_with('.');
-    release.filter(is_plain).ok_or(ImageError::NotAKernel("it does not state its release"))
+    release_of(image)?
+        .filter(is_plain)
+        .ok_or(ImageError::NotAKernel("it does not state its release"))
 }

@@ -1,9 +1,13 @@
 //! Directories derived from objects.
 
 use std::{
-    fs, io,
+    fs::{self, Permissions},
+    io,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
+
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Store, StoreError, parent, sync_dir, touch};
 
@@ -78,6 +82,27 @@ impl Store {
     pub(crate) fn artifact_path(&self, key: &str) -> PathBuf {
         self.root.join("artifacts").join(key)
     }
+}
+
+/// Writes a file of an artifact.
+pub(crate) fn write_read_only(path: &Path, content: &[u8]) -> Result<(), StoreError> {
+    fs::write(path, content)
+        .and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o444)))
+        .map_err(|source| StoreError::io("write", path, source))
+}
+
+/// Writes what [`read_description`] reads.
+pub(crate) fn write_description<T: Serialize>(
+    path: &Path,
+    description: &T,
+) -> Result<(), StoreError> {
+    let text = serde_json::to_vec(description);
+    write_read_only(path, &text.map_err(|error| StoreError::io("write", path, error.into()))?)
+}
+
+/// What an artifact says of itself. The store has checked that its files are whole.
+pub(crate) fn read_description<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
 fn remove_dir(path: &Path) -> Result<(), StoreError> {

@@ -32,7 +32,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-pub(crate) use artifact::{BUILT, UNPACKED};
+pub(crate) use artifact::{BUILT, UNPACKED, read_description, write_description, write_read_only};
 pub use content::ContentDigests;
 pub(crate) use garbage::Wanted;
 pub use garbage::{Item, Kind, Sweep};
