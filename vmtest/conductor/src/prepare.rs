@@ -79,8 +79,7 @@ fn setup(job: &SuiteJob, line: &str, deadline: Instant) -> Result<(), String> {
     let output = if output.is_empty() { String::new() } else { format!(": {output}") };
     match end {
         Some(End::Code(0)) => Ok(()),
-        Some(End::Code(code)) => Err(failed(format!("it exited with code {code}{output}"))),
-        Some(End::Signal(signal)) => Err(failed(format!("signal {signal} killed it{output}"))),
+        Some(end) => Err(failed(format!("{end}{output}"))),
         None => Err(failed(format!("it did not end in time{output}"))),
     }
 }

@@ -6,6 +6,9 @@
 //! it happens, so that the host knows how far a guest came that crashed. The tracer's standard
 //! output and standard error become those of the conductor.
 
+use std::fmt;
+
+use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
 /// Where the conductor finds its job.
@@ -183,6 +186,28 @@ pub enum End {
     Code(i32),
     /// This signal killed it.
     Signal(i32),
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            End::Code(code) => write!(f, "exit code {code}"),
+            End::Signal(signal) => match Signal::try_from(signal) {
+                Ok(name) => write!(f, "killed by {name}"),
+                Err(_) => write!(f, "killed by signal {signal}"),
+            },
+        }
+    }
+}
+
+impl End {
+    /// The exit status that a shell would report in `$?`.
+    pub fn status(self) -> i32 {
+        match self {
+            End::Code(code) => code,
+            End::Signal(signal) => 128_i32.saturating_add(signal),
+        }
+    }
 }
 
 /// Why a tracer ended.

@@ -1,6 +1,10 @@
 //! A run as one self-contained page of HTML, with a script only for the filter and to copy commands.
 
-use kernlab_core::{cell::tracer_of, outcome::Outcome, record::Decision};
+use kernlab_core::{
+    cell::tracer_of,
+    outcome::{Outcome, Severity},
+    record::Decision,
+};
 use maud::{Markup, PreEscaped, html};
 
 use self::page::part;
@@ -92,7 +96,7 @@ fn moment(time: &str) -> String {
 }
 
 fn is_expected(cell: &CellReport) -> bool {
-    matches!(cell.outcome, Outcome::Pass | Outcome::Unsupported)
+    cell.outcome.severity() == Severity::Expected
 }
 
 /// A filter by outcome, kernel and tracer. It is hidden until the script shows it.

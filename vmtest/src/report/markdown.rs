@@ -10,7 +10,8 @@ pub const GITHUB_LIMIT: usize = 1 << 20;
 /// The summary, the matrix as a table, and every cell with an unexpected outcome, with its diff: at most
 /// `limit` bytes. Of remarks, rows and findings, those that don't fit are left out and counted.
 pub fn render(report: &Report, limit: usize) -> String {
-    let mut text = Bounded(format!("### kernlab: {}\n\n", escaped(&table::summary(report))));
+    let head = format!("### kernlab: {}\n\n", escaped(&table::summary(report)));
+    let mut text = Bounded { text: head, rest: "in report.json" };
     text.add(limit / 4, "remark", remarks(report));
     let grid = Grid::of(report);
     let legend = format!("\n{}\n", escaped(&grid.legend()));
@@ -18,7 +19,7 @@ pub fn render(report: &Report, limit: usize) -> String {
     let of_matrix = if findings.is_empty() { limit } else { limit / 2 };
     let of_matrix = of_matrix.saturating_sub(legend.len());
     let blocks = grid.blocks();
-    let share = of_matrix.saturating_sub(text.0.len()) / blocks.len().max(1);
+    let share = of_matrix.saturating_sub(text.text.len()) / blocks.len().max(1);
     for (arch, kernels) in blocks {
         let names: Vec<_> = kernels.iter().map(|(kernel, _)| escaped(kernel)).collect();
         let corner = arch.map_or("scenario".to_owned(), |arch| format!("scenario on {arch}"));
@@ -37,17 +38,17 @@ pub fn render(report: &Report, limit: usize) -> String {
         if let Some(first) = rows.first_mut() {
             first.insert_str(0, &head);
         }
-        text.add(text.0.len() + share, "row", rows);
+        text.add(text.text.len() + share, "row", rows);
     }
-    if text.0.len() + legend.len() <= limit {
-        text.0 += &legend;
+    if text.text.len() + legend.len() <= limit {
+        text.text += &legend;
     }
     if !findings.is_empty() {
         let mut findings: Vec<_> = findings.into_iter().map(finding).collect();
         findings[0].insert_str(0, "\n#### What is not as it should be\n");
         text.add(limit, "finding", findings);
     }
-    text.0
+    text.text
 }
 
 /// What is to be said beside the matrix, a line each.
@@ -67,23 +68,27 @@ fn remarks(report: &Report) -> Vec<String> {
 }
 
 /// A text that is not to become too long.
-struct Bounded(String);
+pub(super) struct Bounded {
+    pub(super) text: String,
+    /// Where what is left out is: `in report.json`, or `left out`.
+    pub(super) rest: &'static str,
+}
 
 impl Bounded {
     /// Adds pieces, and instead of the first that would exceed `limit` bytes how many are left out.
-    fn add(&mut self, limit: usize, noun: &str, pieces: Vec<String>) {
+    pub(super) fn add(&mut self, limit: usize, noun: &str, pieces: Vec<String>) {
         for (index, piece) in pieces.iter().enumerate() {
             let more = match pieces.len() - index {
-                1 => format!("\n1 more {noun} is in report.json.\n"),
-                count => format!("\n{count} more {noun}s are in report.json.\n"),
+                1 => format!("\n1 more {noun} is {}.\n", self.rest),
+                count => format!("\n{count} more {noun}s are {}.\n", self.rest),
             };
             // What says that some are left out must fit as well.
             let rest = if index + 1 == pieces.len() { 0 } else { more.len() };
-            if self.0.len() + piece.len() + rest > limit {
-                self.0 += &more;
+            if self.text.len() + piece.len() + rest > limit {
+                self.text += &more;
                 return;
             }
-            self.0 += piece;
+            self.text += piece;
         }
     }
 }

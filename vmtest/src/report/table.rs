@@ -3,12 +3,26 @@
 use std::fmt::Write as _;
 
 use kernlab_core::outcome::Outcome;
+use kernlab_proto::suite::End;
 
 use super::{
-    AllowedSplat, Report, Tally,
+    AllowedSplat, Report, Tally, TracerReport,
     grid::{Column, Grid, distinct},
     regression::{Explanation, Finding, Regression, Side},
 };
+
+/// The columns of a terminal that can't be asked how wide it is.
+pub const WIDTH: usize = 100;
+
+/// A run: the matrix, what is to be said of its cells, and a summary.
+pub fn run(run: Side<'_>, width: usize) -> String {
+    format!("{}\n{}", matrix(run.report, width), results(run))
+}
+
+/// What is to be said of a run's cells, and a summary.
+pub fn results(run: Side<'_>) -> String {
+    findings(run) + &summary(run.report)
+}
 
 /// Scenarios down, kernels across, with a group of characters per BTF mode and a character per
 /// backend: `.. .F` is four cells. Kernels that exceed `width` columns start a new block, and so do those
@@ -65,10 +79,9 @@ pub fn commands(report: &Report) -> String {
     let mut rows = vec![head.map(str::to_owned)];
     for cell in &report.cells {
         let tracer = cell.tracer.as_ref();
-        let exit = tracer.and_then(|tracer| match (tracer.exit_code, tracer.signal) {
-            (Some(code), _) => Some(code.to_string()),
-            (None, Some(signal)) => Some(format!("signal {signal}")),
-            (None, None) => None,
+        let exit = tracer.and_then(TracerReport::end).map(|end| match end {
+            End::Code(code) => code.to_string(),
+            End::Signal(signal) => format!("signal {signal}"),
         });
         let kernel = cell.kernel_and_mode();
         let none = || "-".to_owned();
@@ -102,7 +115,7 @@ const CELLS: usize = 6;
 
 /// Every cause of unexpected outcomes once, with its cells, its diff and how to run the first cell
 /// again; then the known splats that kernels printed, and the remarks.
-pub fn findings(run: Side<'_>) -> String {
+pub(crate) fn findings(run: Side<'_>) -> String {
     let (report, causes) = (run.report, Regression::causes(run));
     let mut text = String::new();
     for cause in causes.iter().take(EXPLAINED) {
@@ -155,7 +168,7 @@ pub fn counted(count: usize, noun: &str) -> String {
 }
 
 /// One line with the number of cells, their outcomes and the time taken.
-pub fn summary(report: &Report) -> String {
+pub(crate) fn summary(report: &Report) -> String {
     format!(
         "{} on {} in {:.1} s: {}",
         counted(report.cells.len(), "cell"),

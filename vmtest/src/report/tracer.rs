@@ -101,6 +101,11 @@ impl TracerReport {
         }
     }
 
+    /// How it ended.
+    pub fn end(&self) -> Option<End> {
+        self.exit_code.map(End::Code).or(self.signal.map(End::Signal))
+    }
+
     /// What became of a BPF object.
     pub(crate) fn of_object(
         observed: &Observed,

@@ -177,11 +177,8 @@ fn block(
 }
 
 fn tracer_lines(tracer: &TracerReport) -> Vec<String> {
-    let mut end = match (tracer.exit_code, tracer.signal) {
-        (Some(code), _) => format!("exit code {code}"),
-        (None, Some(signal)) => format!("signal {signal} killed it"),
-        (None, None) => "its end was not seen".to_owned(),
-    };
+    let mut end =
+        tracer.end().map_or_else(|| "its end was not seen".to_owned(), |end| end.to_string());
     if let Some(duration) = tracer.duration_ms {
         end += &format!(" after {duration} ms");
     }

@@ -132,14 +132,6 @@ impl Observed {
             self.not_collected.entry(path).or_insert_with(|| cut(why, NAME));
         }
     }
-
-    /// A number as a shell's `$?` shows it.
-    pub fn status(end: End) -> i32 {
-        match end {
-            End::Code(code) => code,
-            End::Signal(signal) => 128_i32.saturating_add(signal),
-        }
-    }
 }
 
 /// What a guest names in a list.
@@ -255,7 +247,7 @@ mod tests {
             (End::Signal(9), 137),
             (End::Signal(i32::MAX), i32::MAX),
         ] {
-            assert_eq!(Observed::status(end), status);
+            assert_eq!(end.status(), status);
         }
     }
 

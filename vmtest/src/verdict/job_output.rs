@@ -6,13 +6,13 @@ use kernlab_core::{
     record::Record,
 };
 
-use super::stderr_tail::last_lines;
+use super::last_lines::{Stream, last_lines};
 use crate::lab::{Exit, JobOutput};
 
 /// The record that the tracer left of a cell, or the verdict if there is none to trust.
 pub(super) fn record(output: &JobOutput, cell: &Cell) -> Result<Record, Verdict> {
     let died = |message: String| {
-        let message = message + &last_lines(&output.stderr);
+        let message = message + &last_lines(Stream::Stderr, &output.stderr);
         Verdict::because(Outcome::Fail, Reason::TracerDied, message)
     };
     match output.exit {

@@ -7,6 +7,7 @@ mod cross_check;
 mod events;
 mod guest_splats;
 mod job_output;
+mod last_lines;
 mod lost_guest;
 mod object;
 mod out_of_memory;
@@ -14,7 +15,6 @@ mod prediction;
 pub(crate) mod release;
 mod repeats;
 mod splat_policy;
-mod stderr_tail;
 pub(crate) mod suite;
 pub(crate) mod suite_remarks;
 #[cfg(test)]
@@ -29,9 +29,11 @@ use kernlab_core::{
     record::Record,
 };
 
+use self::last_lines::{Stream, last_lines};
 pub use self::{
     events::Golden,
     guest_splats::GuestSplats,
+    last_lines::without_stderr,
     splat_policy::{PolicyOutcome, SplatPolicy},
 };
 pub(crate) use self::{job_output::stages_in_the_guest, prediction::Prediction, repeats::combine};
@@ -138,7 +140,7 @@ pub(crate) fn of_cell(findings: &Findings<'_>) -> Judgement {
         Ok(record) => {
             let mut judgement = events::judge(cell.scenario, &record, golden);
             if judgement.verdict.reason == Some(Reason::WorkloadFailed) {
-                judgement.verdict.message.push_str(&stderr_tail::last_lines(&output.stderr));
+                judgement.verdict.message.push_str(&last_lines(Stream::Stderr, &output.stderr));
             }
             let verdict = prediction.with_types_checked(judgement.verdict);
             judgement.verdict = prediction.checked(verdict, &record.decision);

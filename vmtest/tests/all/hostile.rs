@@ -258,7 +258,7 @@ fn fails(reason: Reason) -> (Outcome, Option<Reason>) {
     KERNEL,
     "largest-numbers",
     fails(Reason::UnexpectedExit),
-    "signal 2147483647 killed it"
+    "killed by signal 2147483647"
 )]
 #[case::dropped_all(
     KERNEL,

@@ -8,7 +8,7 @@ use std::{
 
 use clap::{Args, Subcommand};
 use kernlab_cli::{Exit, Scope, Selected, TestOptions};
-use kernlab_kernels::{Entry, Kernels, Selection, chain};
+use kernlab_kernels::{Entry, Kernels, chain};
 use kernlab_vmtest::{
     bench::{
         self, BaselineBench, BootBench, Comparison, Kept, MatrixBench, MatrixError, Report,
@@ -194,11 +194,6 @@ fn suites(subject: &Subject, config: Option<&Path>, suite: &Option<String>) -> R
     publish(&report, subject.measuring.json.as_deref())
 }
 
-/// What a selector means where nothing is said of tiers.
-fn default_tier(selector: &str) -> Selection {
-    Selection { selectors: vec![selector.to_owned()], ..Selection::default() }
-}
-
 fn boot(arguments: &Guests) -> Result<(), Failure> {
     let kernels = selection::open(&arguments.scope)?;
     let guest = arguments.measuring.guest.dir(&kernels)?;
@@ -225,14 +220,9 @@ fn boot(arguments: &Guests) -> Result<(), Failure> {
 fn measure(benchmark: Benchmark, arguments: &Subject) -> Result<(), Failure> {
     let kernels = Kernels::open()?;
     let guest = arguments.measuring.guest.dir(&kernels)?;
-    let entries = kernels.select(&default_tier(&arguments.kernel))?.entries;
-    let [entry] = entries.as_slice() else {
-        let message =
-            format!("{:?} selects {} kernels: name exactly one", arguments.kernel, entries.len());
-        return Err(Failure::usage(message));
-    };
+    let entry = selection::only(&kernels, &Scope::default(), &arguments.kernel)?;
     let progress = Progress::new();
-    let kernel = kernels.prepare(entry, &progress)?;
+    let kernel = kernels.prepare(&entry, &progress)?;
     let programs: &[&str] = match benchmark {
         Benchmark::Tracers => &["kernlab-tracer"],
         Benchmark::Soak | Benchmark::Baselines => &[],

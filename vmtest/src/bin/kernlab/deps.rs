@@ -123,7 +123,7 @@ fn of_each<T>(
             Ok(known) => drop(all.insert(entry.id.clone(), known)),
             Err(error) => {
                 let heading = format!("{} is skipped: ", entry.id);
-                exit = Failure::infrastructure(&error).of(&heading).report();
+                exit = exit.and(Failure::infrastructure(&error).of(&heading).report());
             }
         }
     }

@@ -89,10 +89,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let identity = identity::of_kernels(&kernels, &entries);
     let report =
         merge::merge(&cells, &arguments.merge, into, &identity, &[]).map_err(merge_failed)?;
-    println!("{}", table::matrix(&report, 100));
     let dir = RunDir::open(into.clone());
-    print!("{}", table::findings(Side { report: &report, evidence: &dir }));
-    println!("{}", table::summary(&report));
+    println!("{}", table::run(Side { report: &report, evidence: &dir }, table::WIDTH));
     Ok(exit_of(Tally::of(&report.cells).severity()))
 }
 

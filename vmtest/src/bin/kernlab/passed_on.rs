@@ -8,7 +8,11 @@ use std::{
 
 use kernlab_cli::Exit;
 use kernlab_core::outcome::{Outcome, Reason};
-use kernlab_vmtest::{lab::Stream, report::CellReport};
+use kernlab_vmtest::{
+    lab::Stream,
+    report::{CellReport, TracerReport},
+    verdict::without_stderr,
+};
 
 use crate::failure::{self, Failure};
 
@@ -47,15 +51,12 @@ const OVERDUE: u8 = 124;
 
 /// The exit code of the program on a single kernel, as a shell's `$?`.
 pub(crate) fn exit_code(cell: &CellReport) -> ExitCode {
-    let tracer = cell.tracer.clone().unwrap_or_default();
-    match (cell.outcome, cell.reason, tracer.exit_code, tracer.signal) {
+    let end = cell.tracer.as_ref().and_then(TracerReport::end);
+    match (cell.outcome, cell.reason, end) {
         (Outcome::Pass, ..) => ExitCode::SUCCESS,
         (Outcome::Timeout, ..) => ExitCode::from(OVERDUE),
-        (Outcome::Fail, Some(Reason::UnexpectedExit), Some(code), _) => {
-            ExitCode::from(u8::try_from(code).unwrap_or(1))
-        }
-        (Outcome::Fail, Some(Reason::UnexpectedExit), _, Some(signal)) => {
-            ExitCode::from(u8::try_from(signal.saturating_add(128)).unwrap_or(1))
+        (Outcome::Fail, Some(Reason::UnexpectedExit), Some(end)) => {
+            ExitCode::from(u8::try_from(end.status()).unwrap_or(1))
         }
         (Outcome::Infra | Outcome::Unavailable | Outcome::NotRun, ..) => ExitCode::from(NOT_RUN),
         _ => Exit::Failure.into(),
@@ -66,7 +67,7 @@ pub(crate) fn exit_code(cell: &CellReport) -> ExitCode {
 pub(crate) fn explain(cell: &CellReport, heading: &str) {
     if cell.outcome != Outcome::Pass {
         // Its output has been shown.
-        let message = cell.message.split("; stderr:\n").next().unwrap_or_default();
+        let message = without_stderr(&cell.message);
         say!("{heading}{}: {message}", cell.verdict());
     }
     for remark in &cell.remarks {

@@ -25,9 +25,6 @@ use crate::{
     failure::{self, Failure},
 };
 
-/// Columns of the table where the output is no terminal.
-const WIDTH: usize = 100;
-
 #[derive(Args, Debug)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -138,12 +135,7 @@ pub(crate) fn find(run: Option<&str>) -> Result<PathBuf, String> {
 fn render(report: &Report, run: &RunDir, format: Format) -> String {
     let side = Side { report, evidence: run };
     match format {
-        Format::Text => format!(
-            "{}\n{}{}\n",
-            table::matrix(report, WIDTH),
-            table::findings(side),
-            table::summary(report)
-        ),
+        Format::Text => table::run(side, table::WIDTH) + "\n",
         Format::Markdown => markdown::render(report, usize::MAX),
         Format::Github => markdown::render(report, markdown::GITHUB_LIMIT),
         Format::Html => {

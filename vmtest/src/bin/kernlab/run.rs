@@ -49,11 +49,10 @@ pub(crate) fn run(Arguments { options, guest }: &Arguments) -> Result<Exit, Fail
     if !unsupported.is_empty() {
         println!("{unsupported}");
     }
-    print!("{}", table::findings(Side { report: &report, evidence: &dir }));
     if options.timings {
         println!("{}", timings::profile(&report));
     }
-    println!("{}", table::summary(&report));
+    println!("{}", table::results(Side { report: &report, evidence: &dir }));
     println!("evidence: {}", dir.path().display());
     if let (Some(copies), None) = (&options.report, &unwritten) {
         unwritten = copy_report(dir.path(), copies).err();

@@ -200,23 +200,12 @@ fn only_entry(
     scope: &Scope,
     program: &Path,
 ) -> Result<Entry, Failure> {
-    let select =
-        |scope: &Scope| kernels.select(&selection::selection(scope, &[selector.to_owned()]));
-    let fitting = match (scope.arch, Machine::of_file(program)) {
-        (None, Ok(Some(Machine::Known(arch)))) => select(&scope_of(scope, arch)).ok(),
-        _ => None,
-    };
-    let mut entries = fitting.map_or_else(|| select(scope), Ok)?.entries;
-    match entries.len() {
-        1 => Ok(entries.remove(0)),
-        count => {
-            let known: Vec<_> = entries.iter().map(|entry| entry.id.as_str()).collect();
-            Err(Failure::usage(format!(
-                "a runner runs programs in one kernel, and {selector:?} selects {count}: {}",
-                known.join(", ")
-            )))
-        }
+    if let (None, Ok(Some(Machine::Known(arch)))) = (scope.arch, Machine::of_file(program))
+        && let Ok(entry) = selection::only(kernels, &scope_of(scope, arch), selector)
+    {
+        return Ok(entry);
     }
+    selection::only(kernels, scope, selector)
 }
 
 /// Where runs are kept: with what is built, which is no data of tests.

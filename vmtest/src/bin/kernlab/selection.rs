@@ -40,6 +40,19 @@ pub(crate) fn entries(
     Ok(chosen.entries)
 }
 
+/// The only entry that a selector names.
+pub(crate) fn only(kernels: &Kernels, scope: &Scope, selector: &str) -> Result<Entry, Failure> {
+    let mut entries = entries(kernels, scope, &[selector.to_owned()])?;
+    match entries.len() {
+        1 => Ok(entries.remove(0)),
+        count => {
+            let ids: Vec<_> = entries.into_iter().map(|entry| entry.id).collect();
+            let ids = ids.join(", ");
+            Err(Failure::usage(format!("{selector:?} selects {count} kernels: name one of {ids}")))
+        }
+    }
+}
+
 /// The kernels of this checkout or project, and the selected entries.
 pub(crate) fn selected(selected: &Selected) -> Result<(Kernels, Vec<Entry>), Failure> {
     let kernels = open(&selected.scope)?;

@@ -91,7 +91,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let kernels = selection::open(&arguments.scope)?;
     let Some(selector) = &arguments.kernel else { return after::run(&kernels, arguments) };
-    let entry = entry(&kernels, &arguments.scope, selector)?;
+    let entry = selection::only(&kernels, &arguments.scope, selector)?;
     let script = piped()?;
     let platform = Platform::of(&kernels, &entry, &Terminal::new())?;
     let shell = Payload::new(&platform)
@@ -101,20 +101,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         .map_err(|error| Failure::usage(chain(&error)))?;
     visit(&kernels, &entry, &shell, arguments)
         .map_err(|error| Failure::infrastructure(error.as_ref()))
-}
-
-/// The only kernel that the selector names.
-fn entry(kernels: &Kernels, scope: &Scope, selector: &str) -> Result<Entry, Failure> {
-    let mut entries = selection::entries(kernels, scope, &[selector.to_owned()])?;
-    match entries.len() {
-        1 => Ok(entries.remove(0)),
-        count => {
-            let ids: Vec<_> = entries.into_iter().map(|entry| entry.id).collect();
-            let ids = ids.join(", ");
-            let message = format!("{selector:?} selects {count} kernels: name one of {ids}");
-            Err(Failure::usage(message))
-        }
-    }
 }
 
 /// The shell's command line and files.

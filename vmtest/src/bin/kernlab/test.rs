@@ -145,15 +145,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     if *json {
         failure::print_or_note(&report.to_json());
     } else {
-        let shown = match is_command {
+        let overview = match is_command {
             true => table::commands(&report),
             false => table::matrix(&report, terminal.width()),
         };
         failure::print_or_note(&format!(
-            "\n{shown}\n{}{}{}\nevidence: {}\n",
+            "\n{overview}\n{}{}\nevidence: {}\n",
             instructions::table(&report),
-            table::findings(Side { report: &report, evidence: &dir }),
-            table::summary(&report),
+            table::results(Side { report: &report, evidence: &dir }),
             dir.path().display()
         ));
     }

@@ -39,7 +39,7 @@ pub(crate) fn of_site(finding: &Finding, link: impl Fn(&str) -> Markup) -> Marku
 fn article(finding: &Finding, what: &str, verdict: &str, show: impl Fn(&str) -> Markup) -> Markup {
     let Finding { category, fingerprint, cells, .. } = finding;
     let colour = colour(*category);
-    let id = fingerprint.as_ref().map(|fingerprint| format!("{}-{fingerprint}", category.slug()));
+    let id = fingerprint.as_ref().map(|fingerprint| format!("{}-{fingerprint}", category.name()));
     html! {
         article id=[id] class=(colour) {
             h3 { span.cell.(colour) { (what) } " " (name(&finding.place())) }

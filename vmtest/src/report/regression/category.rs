@@ -3,13 +3,12 @@
 use std::fmt;
 
 use kernlab_core::outcome::{Outcome, Reason, Severity};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::super::CellReport;
 
 /// What happened to a cell, worst first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Category {
     /// It fails, and did not fail or exist before.
     NewFailure,
@@ -47,7 +46,7 @@ impl Category {
         Self::between((old.outcome, old.reason), (new.outcome, new.reason))
     }
 
-    /// The same of outcomes and their reasons.
+    /// Like [`Category::of`], for outcomes and their reasons.
     pub(crate) fn between(
         old: (Outcome, Option<Reason>),
         new: (Outcome, Option<Reason>),
@@ -105,29 +104,43 @@ impl Category {
         }
     }
 
-    /// The title as part of an id: `new-failure`.
-    pub(in crate::report) fn slug(self) -> String {
-        self.title().replace(' ', "-").to_lowercase()
+    /// As in JSON: `new-failure`.
+    pub fn name(self) -> &'static str {
+        self.words().0
     }
 
     /// As a heading: `new failure`.
     pub fn title(self) -> &'static str {
+        self.words().1
+    }
+
+    fn words(self) -> (&'static str, &'static str) {
         match self {
-            Category::NewFailure => "new failure",
-            Category::NoLongerSupported => "no longer supported",
-            Category::MoreInstructions => "more instructions",
-            Category::Vanished => "vanished",
-            Category::FailingNotRunBefore => "failing and not run before",
-            Category::Inconclusive => "inconclusive",
-            Category::StillFailing => "still failing",
-            Category::EventsChanged => "events changed",
-            Category::Fixed => "fixed",
-            Category::NewlySupported => "newly supported",
-            Category::UnsupportedOtherwise => "unsupported for another reason",
-            Category::NewKernel => "new kernel",
-            Category::NewCell => "new cell",
-            Category::NotComparable => "only one kernel has the BTF mode",
+            Category::NewFailure => ("new-failure", "new failure"),
+            Category::NoLongerSupported => ("no-longer-supported", "no longer supported"),
+            Category::MoreInstructions => ("more-instructions", "more instructions"),
+            Category::Vanished => ("vanished", "vanished"),
+            Category::FailingNotRunBefore => {
+                ("failing-not-run-before", "failing and not run before")
+            }
+            Category::Inconclusive => ("inconclusive", "inconclusive"),
+            Category::StillFailing => ("still-failing", "still failing"),
+            Category::EventsChanged => ("events-changed", "events changed"),
+            Category::Fixed => ("fixed", "fixed"),
+            Category::NewlySupported => ("newly-supported", "newly supported"),
+            Category::UnsupportedOtherwise => {
+                ("unsupported-otherwise", "unsupported for another reason")
+            }
+            Category::NewKernel => ("new-kernel", "new kernel"),
+            Category::NewCell => ("new-cell", "new cell"),
+            Category::NotComparable => ("not-comparable", "only one kernel has the BTF mode"),
         }
+    }
+}
+
+impl Serialize for Category {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
     }
 }
 

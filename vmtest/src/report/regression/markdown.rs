@@ -6,14 +6,14 @@ use maud::html;
 
 use super::{
     super::{
-        markdown::{escaped, fenced, message},
+        markdown::{Bounded, escaped, fenced, message},
         printable,
     },
     Explanation, Finding, Regression,
 };
 
-/// The counts as a table, then every finding with its diffs folded. Findings that would exceed
-/// `limit` bytes are left out and counted.
+/// The counts as a table, then every finding with its diffs folded. What would exceed `limit`
+/// bytes is left out and counted.
 pub fn render(regression: &Regression, limit: usize) -> String {
     let (head, base) = (regression.head.name(), regression.base.name());
     let mut text = format!("### kernlab: {} compared with {}\n\n", escaped(&head), escaped(&base));
@@ -25,14 +25,14 @@ pub fn render(regression: &Regression, limit: usize) -> String {
     if regression.events_unknown > 0 {
         let _ = writeln!(text, "| events not at hand | {} |", regression.events_unknown);
     }
-    for (index, finding) in regression.findings.iter().enumerate() {
-        let entry = entry(finding);
-        let left = format!("\n{} more findings are left out.\n", regression.findings.len() - index);
-        if text.len() + entry.len() + left.len() > limit {
-            return text + &left;
-        }
-        text += &entry;
-    }
+    let mut text = Bounded { text, rest: "left out" };
+    // Room to say that the list of changes is left out.
+    let reserved = if regression.difference.is_some() { 64 } else { 0 };
+    text.add(
+        limit.saturating_sub(reserved),
+        "finding",
+        regression.findings.iter().map(entry).collect(),
+    );
     if let Some(difference) = &regression.difference {
         let (old, new) = (&difference.old, &difference.new);
         let summary = html! {
@@ -41,11 +41,9 @@ pub fn render(regression: &Regression, limit: usize) -> String {
         let mut folded = format!("\n<details>{}\n\n", summary.into_string());
         folded += &fenced("text", &difference.to_string());
         folded += "</details>\n";
-        if text.len() + folded.len() <= limit {
-            text += &folded;
-        }
+        text.add(limit, "list of changes", vec![folded]);
     }
-    text
+    text.text
 }
 
 fn entry(finding: &Finding) -> String {

@@ -3,7 +3,7 @@
 use kernlab_core::outcome::{Outcome, Reason, Verdict};
 use kernlab_proto::suite::{Cause, End, Part};
 
-use super::super::stderr_tail::last_lines;
+use super::super::last_lines::{Stream, last_lines};
 use crate::{
     lab::{Exit, JobOutput},
     suite::{
@@ -32,7 +32,7 @@ pub(super) fn of_conductor(output: &JobOutput, observed: &Observed) -> Option<Ve
         }
         Exit::Deadline => infra("the guest's conductor did not end in time".to_owned()),
         exit => {
-            let text = last_lines(&output.stderr);
+            let text = last_lines(Stream::Stderr, &output.stderr);
             infra(format!("the guest's conductor ended with {exit:?}{text}"))
         }
     }
@@ -70,7 +70,7 @@ pub(super) fn of_start(suite: &Suite, observed: &Observed) -> Option<Verdict> {
 /// Whether the tracer and the workload ran as they should.
 pub(super) fn of_tracer(suite: &Suite, observed: &Observed, output: &JobOutput) -> Option<Verdict> {
     let TracerEnd { end, cause, duration_ms } = observed.tracer?;
-    let said = last_lines(&output.stderr);
+    let said = last_lines(Stream::Stderr, &output.stderr);
     let subject = subject(suite);
     let seconds = duration_ms.saturating_add(500) / 1000;
     let because =
@@ -86,7 +86,7 @@ pub(super) fn of_tracer(suite: &Suite, observed: &Observed, output: &JobOutput) 
             return because(Outcome::Timeout, Reason::NotReady, message);
         }
         Cause::Itself if has_workload && observed.ready_after_ms.is_none() => {
-            let message = format!("{subject} ended before it was ready: {}", described(end));
+            let message = format!("{subject} ended before it was ready: {}", end);
             return because(Outcome::Fail, Reason::TracerDied, message);
         }
         Cause::Itself | Cause::Stopped | Cause::Killed | Cause::Deadline => {}
@@ -94,7 +94,7 @@ pub(super) fn of_tracer(suite: &Suite, observed: &Observed, output: &JobOutput) 
     if let Some(workload) = &observed.workload
         && workload.end != Some(End::Code(0))
     {
-        let text = last_lines(workload.output.as_bytes()).replace("stderr", "output");
+        let text = last_lines(Stream::Output, workload.output.as_bytes());
         let (outcome, reason, message) = match workload.end {
             None => (
                 Outcome::Timeout,
@@ -104,13 +104,13 @@ pub(super) fn of_tracer(suite: &Suite, observed: &Observed, output: &JobOutput) 
             Some(end) => (
                 Outcome::Infra,
                 Reason::WorkloadFailed,
-                format!("the workload failed: {}{text}", described(end)),
+                format!("the workload failed: {}{text}", end),
             ),
         };
         // A workload that talks to its tracer fails because the tracer has crashed. One that only exits may do
         // so because the workload has failed.
         if cause == Cause::Itself && matches!(end, End::Signal(_)) {
-            let died = format!("{subject} crashed: {}", described(end));
+            let died = format!("{subject} crashed: {}", end);
             return because(Outcome::Fail, Reason::TracerDied, format!("{died}; {message}"));
         }
         return Some(Verdict::because(outcome, reason, message));
@@ -129,8 +129,8 @@ pub(super) fn of_tracer(suite: &Suite, observed: &Observed, output: &JobOutput) 
                 format!("{subject} did not end within {within} s of SIG{signal}, and was killed");
             return because(Outcome::Fail, Reason::StopIgnored, message);
         }
-        Cause::Itself if has_workload && suite.exit != Some(Observed::status(end)) => {
-            let message = format!("{subject} ended while the workload ran: {}", described(end));
+        Cause::Itself if has_workload && suite.exit != Some(end.status()) => {
+            let message = format!("{subject} ended while the workload ran: {}", end);
             return because(Outcome::Fail, Reason::TracerDied, message);
         }
         Cause::Itself | Cause::Stopped | Cause::NeverReady => {}
@@ -151,7 +151,7 @@ pub(super) fn of_tracer(suite: &Suite, observed: &Observed, output: &JobOutput) 
         Some(code) if code != 0 => format!(", expected code {code}"),
         _ => String::new(),
     };
-    let message = format!("{subject} ended: {}{expected}", described(end));
+    let message = format!("{subject} ended: {}{expected}", end);
     because(Outcome::Fail, Reason::UnexpectedExit, message)
 }
 
@@ -169,14 +169,4 @@ pub(super) fn of_remains(suite: &Suite, observed: &Observed) -> Option<Verdict> 
         return because(format!("BPF programs stayed loaded after {subject} had ended: {names}"));
     }
     None
-}
-
-fn described(end: End) -> String {
-    match end {
-        End::Code(code) => format!("exit code {code}"),
-        End::Signal(signal) => match nix::sys::signal::Signal::try_from(signal) {
-            Ok(name) => format!("{name} killed it"),
-            Err(_) => format!("signal {signal} killed it"),
-        },
-    }
 }

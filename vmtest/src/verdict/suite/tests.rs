@@ -174,7 +174,7 @@ fn judge_with(
 #[case::a_crash_over_the_workload_that_it_makes_fail(
     course(vec![ready(), worked(Some(End::Code(3))), ended(End::Signal(11), Cause::Itself)]),
     Some(Reason::TracerDied),
-    "SIGSEGV killed it; the workload failed: exit code 3"
+    "killed by SIGSEGV; the workload failed: exit code 3"
 )]
 #[case::workload_failed_and_then_the_tracer(
     course(vec![ready(), worked(Some(End::Code(3))), ended(End::Code(1), Cause::Itself)]),

@@ -132,12 +132,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let comparison = base
         .as_ref()
         .map(|(base, evidence)| Regression::of_runs(Side { report: base, evidence }, head));
-    failure::print_or_note(&format!(
-        "\n{}\n{}{}\n",
-        table::matrix(report, terminal.width()),
-        table::findings(head),
-        table::summary(report)
-    ));
+    failure::print_or_note(&format!("\n{}\n", table::run(head, terminal.width())));
     match (&comparison, arguments.fail_on) {
         (Some(comparison), _) => failure::print_or_note(&format!("\n{comparison}")),
         (None, FailOn::New) if options.partition.is_none() => {

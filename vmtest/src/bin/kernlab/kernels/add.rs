@@ -155,10 +155,8 @@ fn compare(kernels: &Kernels, proposal: &Proposal, guest: &Path) -> Result<Exit,
     let show: Arc<dyn RunObserver> = Arc::clone(&terminal) as _;
     let ran = run::run(kernels, &options, guest, &show);
     let (Outcomes { report, dir }, mut unwritten) = failure::outcomes(ran)?;
-    println!("\n{}", table::matrix(&report, terminal.width()));
     let side = Side { report: &report, evidence: &dir };
-    print!("{}", table::findings(side));
-    println!("{}", table::summary(&report));
+    println!("\n{}", table::run(side, terminal.width()));
     if let Some(neighbour) = neighbour {
         let regression = Regression::of_kernels(side, &neighbour.id, &entry.id)
             .map_err(|error| Failure::infrastructure(&error))?;

@@ -58,11 +58,10 @@ pub(super) fn run(kernels: Kernels, arguments: &Build) -> Result<Exit, Failure> 
                 progress.failed();
                 let reason = error.reason();
                 Failure::from(error).report();
-                exit = match (exit, reason) {
-                    (Exit::Infrastructure, _) => Exit::Infrastructure,
-                    (_, Reason::BuildFailed) => Exit::Failure,
+                exit = exit.and(match reason {
+                    Reason::BuildFailed => Exit::Failure,
                     _ => Exit::Infrastructure,
-                };
+                });
             }
         }
     }

@@ -33,27 +33,16 @@ pub(super) fn run(kernels: Kernels, arguments: &Check) -> Result<Exit, Failure> 
             false => of_matrix(kernels, subject, &arguments.scope),
         };
         let examined = examined.unwrap_or_else(|failure| {
-            exit = worse(exit, failure.report());
+            exit = exit.and(failure.report());
             Vec::new()
         });
         for (name, examined) in examined {
             let (text, found) = render(&name, &examined);
             print!("{text}");
-            exit = worse(exit, found);
+            exit = exit.and(found);
         }
     }
     Ok(exit)
-}
-
-/// As with cells, a failure outranks an unknown result.
-fn worse(one: Exit, other: Exit) -> Exit {
-    let rank = |exit| match exit {
-        Exit::Success => 0,
-        Exit::Infrastructure => 1,
-        Exit::Failure => 2,
-        Exit::Usage => 3,
-    };
-    if rank(other) > rank(one) { other } else { one }
 }
 
 fn of_matrix(

@@ -2,9 +2,9 @@
 
 use clap::Args;
 use globset::{Glob, GlobMatcher};
-use kernlab_cli::Exit;
+use kernlab_cli::{Exit, Scope};
 use kernlab_core::dossier::diff::{Difference, WholeDifference};
-use kernlab_kernels::{Entry, Kernels, Selection, Tier};
+use kernlab_kernels::{Entry, Kernels};
 use kernlab_vmtest::{
     dossier::{self, DossierError, How},
     report::pretty_json,
@@ -57,7 +57,8 @@ struct Output {
 pub(super) fn run(kernels: Kernels, arguments: &Diff) -> Result<Exit, Failure> {
     let kernels = &selection::limit(kernels, arguments.locked);
     let guest = arguments.guest.dir(kernels)?;
-    let (old, new) = (one(kernels, &arguments.old)?, one(kernels, &arguments.new)?);
+    let one = |selector: &str| selection::only(kernels, &Scope::default(), selector);
+    let (old, new) = (one(&arguments.old)?, one(&arguments.new)?);
     let how = How { guest: &guest, cold: false, refresh: false };
     let is_whole = arguments.all || arguments.name.is_some();
     let mut output = compare(kernels, &old, &new, how, is_whole)
@@ -107,22 +108,6 @@ fn render(Output { old, new, difference, all }: &Output, named: Option<&GlobMatc
             let all = all.to_string();
             let lines = all.lines().filter(|line| !line.ends_with(": 0"));
             lines.fold(heading, |text, line| text + line + "\n")
-        }
-    }
-}
-
-/// The kernel that the selector names. If it names several, the only one of the default tier.
-fn one(kernels: &Kernels, selector: &str) -> Result<Entry, Failure> {
-    let selection = Selection::of(std::slice::from_ref(&selector.to_owned()));
-    let found = kernels.select(&selection)?.entries;
-    let by_default: Vec<_> = found.iter().filter(|entry| entry.tier == Tier::Default).collect();
-    match (&found[..], &by_default[..]) {
-        ([entry], _) => Ok(entry.clone()),
-        (_, [entry]) => Ok((*entry).clone()),
-        (all, _) => {
-            let ids: Vec<_> = all.iter().map(|entry| entry.id.as_str()).collect();
-            let (count, ids) = (ids.len(), ids.join(", "));
-            Err(Failure::usage(format!("{selector:?} selects {count} kernels: name one of {ids}")))
         }
     }
 }

@@ -68,13 +68,14 @@ pub(super) fn run(kernels: Kernels, arguments: &Dossier) -> Result<Exit, Failure
         let archive = match dossier::of(kernels, entry, how, &progress) {
             Ok(archive) => archive,
             Err(error) => {
-                exit = Failure::infrastructure(&error).of(&format!("{}: ", entry.id)).report();
+                let failure = Failure::infrastructure(&error).of(&format!("{}: ", entry.id));
+                exit = exit.and(failure.report());
                 continue;
             }
         };
         let layout = archive.layout();
-        if !layout.contradictions().is_empty() && exit == Exit::Success {
-            exit = Exit::Failure;
+        if !layout.contradictions().is_empty() {
+            exit = exit.and(Exit::Failure);
         }
         let row = Row { id: entry.id.clone(), dossier: archive.dossier, layout };
         if let Some(dir) = &arguments.trim {

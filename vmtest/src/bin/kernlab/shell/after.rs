@@ -20,11 +20,11 @@ use kernlab_vmtest::{
 };
 use tempfile::NamedTempFile;
 
-use super::{Arguments, Shell, at_terminal, entry, piped};
+use super::{Arguments, Shell, at_terminal, piped};
 use crate::{
     failure::Failure,
     passed_on::write_to,
-    report,
+    report, selection,
     show::Terminal,
     test,
     tested::{self, Listers},
@@ -60,7 +60,7 @@ pub(super) fn run(kernels: &Kernels, arguments: &Arguments) -> Result<ExitCode, 
     let described = project.suites.iter().filter(|known| known.name == suite).chain(tests).next();
     let no_suite = || Failure::usage(no_suite(&id, &suite, &project));
     let described = described.ok_or_else(no_suite)?;
-    let entry = entry(kernels, &arguments.scope, &kernel)?;
+    let entry = selection::only(kernels, &arguments.scope, &kernel)?;
     let script = piped()?;
     let (platform, files) = if described.root.is_some() {
         let platform = Platform::without_tools(entry.arch);
@@ -157,11 +157,10 @@ fn no_suite(id: &str, suite: &str, project: &Project) -> String {
 
 /// How the tracer ended, in words.
 fn end(tracer: Option<&TracerReport>) -> String {
-    match tracer.map(|tracer| (tracer.exit_code, tracer.signal)) {
+    match tracer.map(TracerReport::end) {
         None => "its program was not started".to_owned(),
-        Some((Some(code), _)) => format!("its program ended with exit code {code}"),
-        Some((None, Some(signal))) => format!("signal {signal} killed its program"),
-        Some((None, None)) => "its program's end was not seen".to_owned(),
+        Some(Some(end)) => format!("its program ended: {end}"),
+        Some(None) => "its program's end was not seen".to_owned(),
     }
 }
 

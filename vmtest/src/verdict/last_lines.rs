@@ -3,16 +3,36 @@
 /// How many lines a message shows.
 const LINES: usize = 20;
 
-/// The last lines of standard error, after a semicolon. Backtraces are left out: they would push out what
-/// went wrong, which is said before them.
-pub(super) fn last_lines(stderr: &[u8]) -> String {
-    let text = String::from_utf8_lossy(stderr);
+/// Where a program said it.
+#[derive(Clone, Copy)]
+pub(super) enum Stream {
+    Stderr,
+    /// Standard output and standard error in one.
+    Output,
+}
+
+/// The last lines of what a program said, after a semicolon. Backtraces are left out: they would push out
+/// what went wrong, which is said before them.
+pub(super) fn last_lines(stream: Stream, said: &[u8]) -> String {
+    let heading = match stream {
+        Stream::Stderr => STDERR,
+        Stream::Output => "; output:\n",
+    };
+    let text = String::from_utf8_lossy(said);
     let lines: Vec<_> = without_backtraces(text.trim_end().lines()).collect();
     match &lines[lines.len().saturating_sub(LINES)..] {
         [] => String::new(),
-        last => format!("; stderr:\n{}", last.join("\n")),
+        last => format!("{heading}{}", last.join("\n")),
     }
 }
+
+/// A message of a verdict without the lines of standard error, for a user who has seen them.
+pub fn without_stderr(message: &str) -> &str {
+    message.split(STDERR).next().unwrap_or_default()
+}
+
+/// What precedes lines of standard error.
+const STDERR: &str = "; stderr:\n";
 
 /// Leaves out the stacks of Rust's and Go's panics.
 fn without_backtraces<'a>(lines: impl Iterator<Item = &'a str>) -> impl Iterator<Item = &'a str> {
@@ -88,14 +108,22 @@ mod tests {
     #[case::words_about_one("goroutine leak\nat work]:\n", "; stderr:\ngoroutine leak\nat work]:")]
     #[case::nothing_else("stack backtrace:\n   0: a\n", "")]
     fn a_message_shows_what_went_wrong(#[case] stderr: &str, #[case] expected: &str) {
-        assert_eq!(last_lines(stderr.as_bytes()), expected);
+        assert_eq!(last_lines(Stream::Stderr, stderr.as_bytes()), expected);
     }
 
     #[test]
     fn a_message_is_short() {
         let lines: Vec<_> = (0..100).map(|number| number.to_string()).collect();
-        let shown = last_lines(lines.join("\n").as_bytes());
+        let shown = last_lines(Stream::Output, lines.join("\n").as_bytes());
         assert_eq!(shown.lines().count(), 1 + LINES);
         assert!(shown.ends_with("\n99"), "{shown}");
+    }
+
+    #[test]
+    fn lines_that_the_user_has_seen_are_left_out() {
+        let said = "exit code 1".to_owned() + &last_lines(Stream::Stderr, b"no clsact\n");
+        assert_eq!(without_stderr(&said), "exit code 1");
+        let said = "exit code 1".to_owned() + &last_lines(Stream::Output, b"on stderr: no\n");
+        assert_eq!(without_stderr(&said), "exit code 1; output:\non stderr: no");
     }
 }
