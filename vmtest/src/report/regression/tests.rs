@@ -370,9 +370,9 @@ fn markdown_that_is_too_long_says_what_it_leaves_out() {
     let regression = everything();
     let whole = markdown::render(&regression, usize::MAX);
     for (limit, left_out) in [
-        (700, " more findings are left out.\n\n1 more list of changes is left out.\n"),
-        (1000, " more findings are left out.\n\n1 more list of changes is left out.\n"),
-        (whole.len() - 1, "\n1 more list of changes is left out.\n"),
+        (700, " more findings are left out.\n"),
+        (1000, " more findings are left out.\n"),
+        (whole.len() - 1, "\n1 more finding is left out.\n"),
     ] {
         let text = markdown::render(&regression, limit);
         assert!(text.len() <= limit, "{limit}");
