@@ -82,6 +82,16 @@ pub fn noted() -> Option<Signal> {
     Signal::try_from(NOTED.load(Ordering::SeqCst)).ok()
 }
 
+/// Whether signals are delayed.
+pub fn is_held() -> bool {
+    HOLDS.load(Ordering::SeqCst) > 0
+}
+
+/// The signal that was recorded, if work is held up that it should stop.
+pub fn pending() -> Option<Signal> {
+    noted().filter(|_| is_held())
+}
+
 /// A file descriptor for poll(2), readable once a signal was recorded. `None` before the first
 /// hold.
 pub fn wake() -> Option<BorrowedFd<'static>> {

@@ -7,7 +7,10 @@ use std::{
 
 use ureq::http::{Response, StatusCode, header};
 
-use crate::store::{Partial, StoreError};
+use crate::{
+    interruption,
+    store::{Partial, StoreError},
+};
 
 const CONNECT: Duration = Duration::from_secs(15);
 /// How long a server may stay silent, before or during a response.
@@ -281,6 +284,9 @@ fn paced(response: Response<ureq::Body>) -> Paced<impl Read + use<>> {
 
 impl<R: Read> Read for Paced<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Some(signal) = interruption::pending() {
+            return Err(io::Error::other(format!("interrupted by {signal}")));
+        }
         let length = self.body.read(buffer)?;
         if length > 0 {
             self.pace.count(length, Instant::now()).map_err(io::Error::other)?;

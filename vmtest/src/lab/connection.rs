@@ -6,6 +6,7 @@ use std::{
     time::Instant,
 };
 
+use kernlab_kernels::interruption;
 use kernlab_proto::{Decoder, FrameError, GuestMessage, HostMessage, encode};
 use nix::{
     errno::Errno,
@@ -19,6 +20,8 @@ pub(super) enum ConnectionError {
     Closed,
     #[error("the deadline has passed")]
     Deadline,
+    #[error("a signal asked this process to end")]
+    Interrupted,
     #[error("the connection failed")]
     Io(#[source] io::Error),
     #[error("the bytes are not a message")]
@@ -96,7 +99,14 @@ impl Connection {
         let left = deadline.saturating_duration_since(Instant::now());
         // Rounded up, because poll(2) counts whole milliseconds.
         let timeout = PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(self.stream.as_fd(), until)], timeout) {
+        let mut watched = vec![PollFd::new(self.stream.as_fd(), until)];
+        // Readable once a signal has come, and from then on.
+        let signals = interruption::is_held().then(interruption::wake).flatten();
+        watched.extend(signals.map(|signals| PollFd::new(signals, PollFlags::POLLIN)));
+        match poll(&mut watched, timeout) {
+            Ok(_) | Err(Errno::EINTR) if interruption::pending().is_some() => {
+                Err(ConnectionError::Interrupted)
+            }
             Ok(0) if Instant::now() >= deadline => Err(ConnectionError::Deadline),
             Ok(_) | Err(Errno::EINTR) => Ok(()),
             Err(error) => Err(ConnectionError::Io(error.into())),
@@ -107,6 +117,8 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use nix::sys::signal::{Signal, raise};
 
     use super::*;
 
@@ -126,6 +138,21 @@ mod tests {
         let deadline = Instant::now() + Duration::from_millis(20);
         let error = connection.receive(deadline).unwrap_err();
         assert!(matches!(error, ConnectionError::Deadline), "{error}");
+    }
+
+    #[test]
+    fn a_signal_ends_the_wait() {
+        let (_guest, mut connection) = pair();
+        let hold = interruption::hold().unwrap();
+        let interrupted = |connection: &mut Connection| {
+            matches!(connection.receive(soon()), Err(ConnectionError::Interrupted))
+        };
+        raise(Signal::SIGINT).unwrap();
+        assert!(interrupted(&mut connection) && interrupted(&mut connection));
+        drop(hold);
+        let (mut guest, mut connection) = pair();
+        guest.write_all(&encode(&GuestMessage::Primed).unwrap()).unwrap();
+        assert!(connection.receive(soon()).is_ok(), "an earlier signal does not count");
     }
 
     #[test]

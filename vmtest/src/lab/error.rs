@@ -114,6 +114,12 @@ pub enum LabErrorKind {
         /// The deadline that passed.
         waited: Duration,
     },
+    /// A signal asked this process to end.
+    #[error("the run was interrupted {doing}")]
+    Interrupted {
+        /// During which request.
+        doing: &'static str,
+    },
     /// The agent sent bytes that are no message.
     #[error("the guest broke the protocol {doing}")]
     Garbage {

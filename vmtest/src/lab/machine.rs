@@ -340,6 +340,7 @@ impl Machine {
             ConnectionError::Deadline => {
                 self.fail_or_crash(phase, |_| LabErrorKind::Silent { doing, waited })
             }
+            ConnectionError::Interrupted => self.fail(LabErrorKind::Interrupted { doing }),
             ConnectionError::Frame(source) => self.fail(LabErrorKind::Garbage { doing, source }),
             ConnectionError::Unsendable(source) => self.fail(LabErrorKind::Unsendable(source)),
             ConnectionError::Io(source) => {

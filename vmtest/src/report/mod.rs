@@ -284,6 +284,12 @@ impl CellReport {
             0 => String::new(),
             count => format!(" --repeat {count}"),
         };
+        if self.is_of_suite() || !scenario.contains('/') {
+            // A cell that was never begun, of a report that was joined from parts.
+            return format!(
+                "kernlab test --kernel {kernel} --btf {btf} --suite {scenario}{repeat}"
+            );
+        }
         format!(
             "cargo xtask vmtest --kernel {kernel} --btf {btf} --backend {backend} --scenario {scenario}{repeat}"
         )

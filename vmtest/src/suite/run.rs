@@ -9,7 +9,7 @@ use std::{
 };
 
 use kernlab_cli::{RunOptions, TestOptions};
-use kernlab_kernels::{Arch, Digest, Entry, Kernels, Observer, SelectError};
+use kernlab_kernels::{Arch, Digest, Entry, Kernels, Observer, SelectError, interruption};
 use kernlab_splat::AllowList;
 
 use super::{
@@ -203,8 +203,18 @@ pub fn run(
         options,
         invocation: &suites.invocation,
     };
+    // From here on a signal ends the cells, and the run still writes its report. What runs one program
+    // for its user ends at once.
+    let hold = match suites.invocation {
+        Invocation::Exec { .. } | Invocation::Runner { .. } => None,
+        Invocation::Suites { .. } | Invocation::Command { .. } | Invocation::Cargo { .. } => {
+            Some(interruption::hold().map_err(|source| at("hold back signals", source))?)
+        }
+    };
+    let again: Vec<String> = cells.iter().map(|planned| task.again(planned)).collect();
     let done = work::run(task, jobs);
     show.end();
+    let interrupted = hold.as_ref().and_then(|_| interruption::pending());
     for (entry, prepared) in entries.iter().zip(done.kernels) {
         match prepared {
             Some(Ok(ready)) => {
@@ -218,10 +228,14 @@ pub fn run(
     }
     let mut cells = collect::cells(&dir, &plan, &done.unwritten)
         .map_err(|source| at("read the cells' reports", source))?;
+    for (cell, again) in cells.iter_mut().zip(again) {
+        cell.again.get_or_insert(again);
+    }
     proposals.settle(&mut cells);
     verdict::release::check(&mut cells, &plan.releases());
     report::census(&plan.cells, &cells).map_err(RunError::from)?;
     let mut remarks = suites.remarks.clone();
+    remarks.extend(interrupted.map(|signal| format!("the run was interrupted by {signal}")));
     remarks.extend(idle);
     remarks.extend(verdict::suite_remarks::remarks(&cells));
     let rules = shared.of_run(chosen_suites.len() == suites.suites.len());

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
+    time::Duration,
 };
 
 use kernlab_cli::TestOptions;
@@ -11,7 +12,7 @@ use kernlab_core::{
     dossier::{Dossier, diff::Whole},
     outcome::{Outcome, Reason, Verdict},
 };
-use kernlab_kernels::{Entry, State as Kept, Unpacked, chain};
+use kernlab_kernels::{Entry, State as Kept, Unpacked, chain, interruption};
 
 use super::{
     cell::{self, Setting, SuiteCell},
@@ -25,6 +26,7 @@ use crate::{
     lab::Stream,
     report::CellReport,
     run::{RunObserver, dir::RunDir, judging::caught, plan::RunPlan, progress::ProgressEvent},
+    verdict,
 };
 
 /// A kernel that cells can run on.
@@ -62,6 +64,21 @@ pub(super) struct Task<'a> {
     pub(super) invocation: &'a Invocation,
 }
 
+impl Task<'_> {
+    /// The command that runs a cell again.
+    pub(super) fn again(&self, planned: &Planned) -> String {
+        let entry = &self.entries[planned.entry];
+        let own_mode = entry.btf.first().copied();
+        self.invocation.again(&Choice {
+            kernel: &entry.selector(),
+            btf: Some(planned.btf).filter(|btf| Some(*btf) != own_mode),
+            suite: &self.suites[planned.suite].name,
+            repeat: self.options.repeat.filter(|repeat| repeat.get() > 1),
+            timeout: self.options.timeout,
+        })
+    }
+}
+
 /// What became of a run's kernels and cells.
 pub(super) struct Done {
     /// The kernels, in the order of the entries.
@@ -92,6 +109,9 @@ pub(super) fn run(task: Task<'_>, jobs: usize) -> Done {
     }
 }
 
+/// How often a thread that waits for a kernel looks whether a signal has come.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// What the threads share.
 struct Work<'a> {
     task: Task<'a>,
@@ -117,6 +137,9 @@ impl Work<'_> {
             Kept::Unbuilt => 2,
         });
         for at in order {
+            if interruption::pending().is_some() {
+                return;
+            }
             let entry = &self.task.entries[at];
             let prepare = || {
                 let kernel = kernels.prepare(entry, self.task.show).map_err(|error| {
@@ -127,6 +150,9 @@ impl Work<'_> {
             };
             // Cells wait for their kernel, and must not wait for ever.
             let ready = caught(prepare).unwrap_or_else(|error| Err(error.verdict()));
+            if ready.is_err() && interruption::pending().is_some() {
+                return;
+            }
             self.kernels()[at] = Some(ready);
             self.changed.notify_all();
         }
@@ -172,7 +198,8 @@ impl Work<'_> {
         }
     }
 
-    /// Runs cells until none is left. Cells of kernels that are ready come first.
+    /// Runs cells until none is left, or a signal asks this process to end. Cells of kernels that are
+    /// ready come first.
     fn run_cells(&self) {
         while let Some(at) = self.next() {
             let planned = &self.task.cells[at];
@@ -185,6 +212,9 @@ impl Work<'_> {
     fn next(&self) -> Option<usize> {
         let mut kernels = self.kernels();
         loop {
+            if interruption::pending().is_some() {
+                return None;
+            }
             {
                 let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
                 if queue.is_empty() {
@@ -196,7 +226,9 @@ impl Work<'_> {
                     return queue.remove(position);
                 }
             }
-            kernels = self.changed.wait(kernels).unwrap_or_else(PoisonError::into_inner);
+            // A signal notifies nobody.
+            let waited = self.changed.wait_timeout(kernels, LOOK);
+            (kernels, _) = waited.unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -207,7 +239,11 @@ impl Work<'_> {
             Some(Err(verdict)) => CellReport::of_verdict(&planned.id, verdict),
             None => unreachable!("a cell is taken when its kernel is ready"),
         };
-        report.again = Some(self.again(planned));
+        if report.outcome == Outcome::Infra && interruption::pending().is_some() {
+            // The same signal may have ended QEMU.
+            report = CellReport::of_verdict(&planned.id, verdict::of_unfinished_cell());
+        }
+        report.again = Some(self.task.again(planned));
         report.evidence = RunDir::evidence(attempt).display().to_string();
         let (outcome, reason) = (report.outcome, report.reason);
         let evidence = self.task.dir.create_evidence(attempt);
@@ -217,19 +253,6 @@ impl Work<'_> {
             unwritten.insert(attempt.to_owned(), report);
         }
         self.task.show.cell(attempt, &ProgressEvent::Finished { outcome, reason });
-    }
-
-    /// The command that runs the cell again.
-    fn again(&self, planned: &Planned) -> String {
-        let entry = &self.task.entries[planned.entry];
-        let own_mode = entry.btf.first().copied();
-        self.task.invocation.again(&Choice {
-            kernel: &entry.selector(),
-            btf: Some(planned.btf).filter(|btf| Some(*btf) != own_mode),
-            suite: &self.task.suites[planned.suite].name,
-            repeat: self.task.options.repeat.filter(|repeat| repeat.get() > 1),
-            timeout: self.task.options.timeout,
-        })
     }
 
     fn run_on(&self, planned: &Planned, attempt: &str, ready: &ReadyKernel) -> CellReport {

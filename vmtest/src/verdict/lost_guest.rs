@@ -34,6 +34,7 @@ impl LabError {
         match self.kind() {
             LabErrorKind::Crashed { phase: Phase::Work, .. } => Outcome::KernelCrash,
             LabErrorKind::Silent { .. } => Outcome::Timeout,
+            LabErrorKind::Interrupted { .. } => Outcome::NotRun,
             LabErrorKind::KernelWarned(_) => Outcome::KernelWarning,
             LabErrorKind::Crashed { phase: Phase::Boot, .. }
             | LabErrorKind::QemuMissing(_)
@@ -69,6 +70,7 @@ impl LabError {
             LabErrorKind::NeverReady { .. } => Reason::BootTimeout,
             LabErrorKind::ModuleRefused { .. } => Reason::ModuleRefused,
             LabErrorKind::Silent { .. } => Reason::DeadlineExceeded,
+            LabErrorKind::Interrupted { .. } => Reason::Interrupted,
             LabErrorKind::Died { .. }
             | LabErrorKind::Garbage { .. }
             | LabErrorKind::LogNotRead
