@@ -2,10 +2,21 @@
 
 mod corners;
 
-use std::{collections::BTreeMap, fs, path::Path, process::Command};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
 
 use kernlab_core::outcome::{Outcome, Reason};
 use kernlab_vmtest::report::{CellReport, Report};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use rstest::rstest;
 
 const SNAPSHOT: &str = include_str!("suites/well.snap");
@@ -188,6 +199,45 @@ expect = [{ when = "!map_type.bloom_filter", outcome = "fail", code = "events-di
         assert_eq!(fs::read_to_string(&snapshot).unwrap(), "right\n");
         assert_eq!(project.test(&[]).0, 0);
     }
+}
+
+/// What ended before a signal keeps its verdict.
+#[rstest]
+#[case(Signal::SIGINT)]
+#[case(Signal::SIGTERM)]
+fn an_interrupted_run_has_a_report(#[case] signal: Signal) {
+    let project = Project::new(
+        "kernels = [\"debian-6.1\"]\n[[suite]]\nname = \"fails\"\nrun = \"false\"\n\
+         [[suite]]\nname = \"hangs\"\nrun = \"sleep 1000\"\ntimeout = 600\n\
+         [[suite]]\nname = \"waits\"\nrun = \"true\"\n",
+    );
+    let mut test = Command::new(env!("CARGO_BIN_EXE_kernlab"))
+        .args(["test", "--jobs", "1"])
+        .current_dir(project.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = BufReader::new(test.stderr.take().unwrap());
+    let mut seen = String::new();
+    while !seen.contains("suite/fails: fail (unexpected-exit)") {
+        assert!(told.read_line(&mut seen).unwrap() > 0, "it ended: {seen}");
+    }
+    kill(Pid::from_raw(test.id().cast_signed()), signal).unwrap();
+    let began = Instant::now();
+    let output = test.wait_with_output().unwrap();
+    assert!(began.elapsed() < Duration::from_secs(60));
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{stdout}");
+    let report = fs::read(project.path().join(".kernlab/latest/report.json")).unwrap();
+    let report: Report = serde_json::from_slice(&report).unwrap();
+    assert_eq!(report.remarks, [format!("the run was interrupted by {signal}")]);
+    let outcomes: Vec<_> = report.cells.iter().map(|cell| (cell.outcome, cell.reason)).collect();
+    let not_run = (Outcome::NotRun, Some(Reason::Interrupted));
+    let failed = (Outcome::Fail, Some(Reason::UnexpectedExit));
+    assert_eq!(outcomes, [failed, not_run, not_run], "{stdout}");
+    let again = "kernlab test --kernel debian-6.1 --suite waits";
+    assert_eq!(report.cells[2].repro_command(), again);
 }
 
 /// A full disk takes the report, and not what it would say.
