@@ -45,8 +45,8 @@ pub use self::{
         lock_file::LockFileError,
         matrix::{
             Arch, BtfArchive, BtfArchivePlace, BtfFile, BuildSource, DebSource, Deviation, Entry,
-            FileSource, Matrix, Origin, Release, RpmDir, RpmSource, Source, Tier, Toolchain,
-            TreeSource, UrlSource,
+            FileSource, MEMORY_RANGE_MIB, Matrix, Origin, PROCESSORS_RANGE, Release, RpmDir,
+            RpmSource, Source, Tier, Toolchain, TreeSource, UrlSource,
         },
         select::{Archs, Chosen, SelectError, Selection, Tiers, select},
     },

@@ -71,13 +71,13 @@ impl Entry {
 pub(crate) const MEMORY_MIB: u32 = 256;
 
 /// The memory that an entry may set, in MiB. The workloads and their tracers need the minimum.
-pub(crate) const MEMORY_RANGE_MIB: RangeInclusive<u32> = 128..=65536;
+pub const MEMORY_RANGE_MIB: RangeInclusive<u32> = 128..=65536;
 
 /// The default number of processors of a guest: guests boot fastest with one.
 pub(crate) const PROCESSORS: u32 = 1;
 
 /// The number of processors that an entry may set.
-pub(crate) const PROCESSORS_RANGE: RangeInclusive<u32> = 1..=64;
+pub const PROCESSORS_RANGE: RangeInclusive<u32> = 1..=64;
 
 /// Where an entry is defined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -139,28 +139,23 @@ impl Chosen {
 pub fn select(matrix: &Matrix, selection: &Selection) -> Result<Chosen, SelectError> {
     let Selection { selectors, tiers, archs } = selection;
     if selectors.is_empty() {
-        let is_of_tier = |position: &usize| match tiers {
-            Tiers::Preferred => matrix.entries[*position].tier == Tier::Default,
-            Tiers::Only(tier) => matrix.entries[*position].tier == *tier,
-            Tiers::All => true,
-        };
-        let of_arch = archs.pick(matrix, (0..matrix.entries.len()).collect());
-        let of_tier = of_arch.into_iter().filter(is_of_tier);
-        let entries: Vec<_> = of_tier.map(|position| matrix.entries[position].clone()).collect();
-        if entries.is_empty() {
-            let arch = match *archs {
-                Archs::Only(arch) => Some(arch),
-                Archs::Host | Archs::All => None,
-            };
-            return Err(SelectError::NothingOfTier { tier: tiers.name(), arch });
-        }
-        return Ok(Chosen { entries, left_out: Vec::new(), foreign: Vec::new() });
+        let entries = of_tiers(matrix, *tiers, *archs)?;
+        let entries = entries.into_iter().map(|position| matrix.entries[position].clone());
+        return Ok(Chosen {
+            entries: entries.collect(),
+            left_out: Vec::new(),
+            foreign: Vec::new(),
+        });
     }
     let mut chosen = BTreeSet::new();
     let mut left_out = BTreeSet::new();
     let mut foreign = BTreeSet::new();
     let mut added = Vec::<Entry>::new();
     for selector in selectors {
+        if selector == DEFAULT {
+            chosen.extend(of_tiers(matrix, *tiers, *archs)?);
+            continue;
+        }
         match one(matrix, selector)? {
             Selected::Entries(positions) => {
                 let (meant, others) = archs.of_selector(matrix, positions, selector)?;
@@ -203,6 +198,28 @@ pub fn select(matrix: &Matrix, selection: &Selection) -> Result<Chosen, SelectEr
     let (left_out, foreign) = (not_chosen(&left_out), not_chosen(&foreign));
     let chosen = chosen.into_iter().map(|position| matrix.entries[position].clone());
     Ok(Chosen { entries: chosen.chain(added).collect(), left_out, foreign })
+}
+
+/// What is selected if nothing is named.
+const DEFAULT: &str = "default";
+
+/// The positions of the entries that are selected if nothing is named.
+fn of_tiers(matrix: &Matrix, tiers: Tiers, archs: Archs) -> Result<Vec<usize>, SelectError> {
+    let is_of_tier = |position: &usize| match tiers {
+        Tiers::Preferred => matrix.entries[*position].tier == Tier::Default,
+        Tiers::Only(tier) => matrix.entries[*position].tier == tier,
+        Tiers::All => true,
+    };
+    let of_arch = archs.pick(matrix, (0..matrix.entries.len()).collect());
+    let positions: Vec<usize> = of_arch.into_iter().filter(is_of_tier).collect();
+    if positions.is_empty() {
+        let arch = match archs {
+            Archs::Only(arch) => Some(arch),
+            Archs::Host | Archs::All => None,
+        };
+        return Err(SelectError::NothingOfTier { tier: tiers.name(), arch });
+    }
+    Ok(positions)
 }
 
 impl Archs {

@@ -8,9 +8,12 @@
 mod partition;
 
 use std::{
+    fmt,
     num::{NonZeroU32, NonZeroUsize},
+    ops::RangeInclusive,
     path::PathBuf,
     process::{ExitCode, Termination},
+    str::FromStr,
 };
 
 use clap::{Args, ValueEnum};
@@ -120,12 +123,37 @@ pub struct Selected {
     pub scope: Scope,
 }
 
-/// More than anybody waits for. Every attempt has a place in the plan.
-const MOST_REPEATS: u32 = 10_000;
+/// An upper bound: the plan of a run lists every attempt.
+const MOST_REPEATS: NonZeroU32 = NonZeroU32::new(10_000).unwrap();
+
+/// A day. No cell takes longer.
+const MOST_SECONDS: NonZeroU32 = NonZeroU32::new(24 * 60 * 60).unwrap();
+
+/// Far more guests than any machine has room for.
+const MOST_JOBS: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
+
+/// Parses the value of an option. The error says what is expected.
+pub fn whole_number<T>(text: &str, range: RangeInclusive<T>) -> Result<T, String>
+where
+    T: FromStr + PartialOrd + fmt::Display,
+{
+    let number = text.parse().ok().filter(|number| range.contains(number));
+    number
+        .ok_or_else(|| format!("expected a whole number from {} to {}", range.start(), range.end()))
+}
 
 fn repeats(text: &str) -> Result<NonZeroU32, String> {
-    let number = text.parse().ok().filter(|number: &NonZeroU32| number.get() <= MOST_REPEATS);
-    number.ok_or_else(|| format!("expected a number from 1 to {MOST_REPEATS}"))
+    whole_number(text, NonZeroU32::MIN..=MOST_REPEATS)
+}
+
+/// Parses a timeout.
+pub fn seconds(text: &str) -> Result<NonZeroU32, String> {
+    whole_number(text, NonZeroU32::MIN..=MOST_SECONDS)
+}
+
+/// Parses a number of guests.
+pub fn jobs(text: &str) -> Result<NonZeroUsize, String> {
+    whole_number(text, NonZeroUsize::MIN..=MOST_JOBS)
 }
 
 /// What to run.
@@ -153,13 +181,13 @@ pub struct RunOptions {
     #[arg(long)]
     pub cold: bool,
     /// Run N guests at a time. By default as many as the machine has room for.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = jobs)]
     pub jobs: Option<NonZeroUsize>,
     /// Repeat each cell N times. A cell whose outcome varies is `flaky`, which counts as a failure.
     #[arg(long, value_name = "N", value_parser = repeats, conflicts_with = "update_snapshots")]
     pub repeat: Option<NonZeroU32>,
     /// Stop a cell after this many seconds (default 15; four times that without KVM).
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub timeout: Option<NonZeroU32>,
     /// Write the observed events as the new golden snapshots, if the workload's ground truth confirms
     /// them.
@@ -199,14 +227,14 @@ pub struct TestOptions {
     #[arg(long)]
     pub cold: bool,
     /// Run N guests at a time. By default as many as the machine has room for.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = jobs)]
     pub jobs: Option<NonZeroUsize>,
     /// Repeat each cell N times. A cell whose outcome varies is `flaky`, which counts as a failure.
     #[arg(long, value_name = "N", value_parser = repeats, conflicts_with = "update_snapshots")]
     pub repeat: Option<NonZeroU32>,
     /// Stop a cell after this many seconds instead of after the suite's `timeout`; four times that
     /// without KVM.
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub timeout: Option<NonZeroU32>,
     /// Write the observed events as the new golden snapshots, unless something else is wrong.
     #[arg(long)]
@@ -221,11 +249,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn repeats_are_bounded() {
-        assert_eq!(repeats("10000").unwrap().get(), MOST_REPEATS);
-        for text in ["0", "10001", "4294967295", "-1", "many"] {
-            assert!(repeats(text).unwrap_err().contains("from 1 to 10000"), "{text}");
+    fn numbers_are_bounded() {
+        assert_eq!(repeats("10000").unwrap(), MOST_REPEATS);
+        for text in ["0", "10001", "4294967295", "-1", "1.5", "many", ""] {
+            let error = repeats(text).unwrap_err();
+            assert_eq!(error, "expected a whole number from 1 to 10000", "{text}");
         }
+        assert!(seconds("86400").is_ok() && seconds("86401").is_err());
+        assert!(jobs("1").is_ok() && jobs("0").is_err());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The first `kernlab.toml` of a repository.
 
+use super::manifest::{LONGEST_NAME, is_of_names};
+
 /// What a suite runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -26,8 +28,8 @@ impl Kind {
 /// The text of a `kernlab.toml` with one suite, and comments on what to change. Characters that a
 /// suite's name can't have become `-`.
 pub fn starter(name: &str, kind: Kind) -> String {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-    let name: String = name.chars().map(|c| if allowed(c) { c } else { '-' }).collect();
+    let allowed = name.trim_start_matches('.').chars().take(LONGEST_NAME);
+    let name: String = allowed.map(|c| if is_of_names(c) { c } else { '-' }).collect();
     let name = if name.is_empty() { "tracer".to_owned() } else { name };
     let text = match kind {
         Kind::C => include_str!("init/c.toml"),
@@ -64,6 +66,18 @@ mod tests {
             | (Kind::Object, Subject::Object(_)) => {}
             (_, other) => panic!("{other:?}"),
         }
+    }
+
+    #[rstest]
+    #[case::hidden(".tool", "tool")]
+    #[case::up("..", "tracer")]
+    #[case::nothing("", "tracer")]
+    #[case::long(&"a".repeat(300), &"a".repeat(100))]
+    #[case::other_letters("ä/b", "--b")]
+    fn any_directory_gives_a_name(#[case] directory: &str, #[case] expected: &str) {
+        let text = starter(directory, Kind::Command);
+        let project = Project::parse(Path::new("kernlab.toml"), &text).unwrap();
+        assert_eq!(project.suites[0].name, expected);
     }
 
     /// What is commented out is an example, and must be right as well.

@@ -12,11 +12,14 @@ mod suite;
 pub use kernlab_core::cell::BtfMode;
 pub use kernlab_kernels::DocumentError as ManifestError;
 
+pub(super) use self::suite::{LONGEST_NAME, is_of_names};
 pub use self::{
-    guest::{Cgroup, FileSpec, GuestSpec},
+    guest::{Cgroup, FileSpec, GuestSpec, parse_memory},
     matching::{Expectation, ExpectedOutcome, FieldRule, Lost, Normalise, Order, Replacement},
     project::{FILE_NAME, Project},
-    suite::{CargoSuite, CargoTests, Command, ObjectSubject, Ready, Stop, Subject, Suite},
+    suite::{
+        CargoSuite, CargoTests, Command, ObjectSubject, Ready, Stop, Subject, Suite, check_name,
+    },
 };
 pub use super::{
     assertion::Assertion,

@@ -11,7 +11,7 @@ use kernlab_core::outcome::{Outcome, Reason, Verdict};
 use kernlab_kernels::replace_file;
 
 use super::events;
-use crate::report::CellReport;
+use crate::report::{CellReport, table::counted};
 
 /// What cells propose for each snapshot, as cell and events.
 #[derive(Debug, Default)]
@@ -25,8 +25,10 @@ impl Proposals {
     }
 
     /// Writes the snapshots on which all cells agree. Where they don't, nothing is written, and the
-    /// cells fail: a snapshot says what is the same on all kernels.
-    pub(crate) fn settle(&self, cells: &mut [CellReport]) {
+    /// cells fail: a snapshot says what is the same on all kernels. Returns a line about each that was
+    /// not left alone.
+    pub(crate) fn settle(&self, cells: &mut [CellReport]) -> Vec<String> {
+        let mut written = Vec::new();
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (snapshot, proposed) in all.iter() {
             let Some((first, events)) = proposed.first() else { continue };
@@ -40,7 +42,11 @@ impl Proposals {
                     ),
                 ),
                 None => match write(snapshot, events) {
-                    Ok(()) => continue,
+                    Ok(change) => {
+                        let lines = counted(events.lines().count(), "line");
+                        written.push(format!("{change} {path}: {lines}"));
+                        continue;
+                    }
                     Err(error) => Verdict::because(
                         Outcome::Infra,
                         Reason::HostIo,
@@ -55,12 +61,20 @@ impl Proposals {
                 }
             }
         }
+        written
     }
 }
 
-fn write(path: &Path, text: &str) -> io::Result<()> {
+/// Writes a snapshot. Returns what that changed.
+fn write(path: &Path, text: &str) -> io::Result<&'static str> {
+    let change = match fs::read_to_string(path) {
+        Ok(before) if before == text => return Ok("unchanged:"),
+        Ok(_) => "updated",
+        Err(_) => "wrote",
+    };
     fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
-    replace_file(path, text.as_bytes())
+    replace_file(path, text.as_bytes())?;
+    Ok(change)
 }
 
 #[cfg(test)]
@@ -80,8 +94,10 @@ mod tests {
         for cell in &cells {
             proposals.add(snapshot.clone(), &cell.id(), "one\n");
         }
-        proposals.settle(&mut cells);
-        assert_eq!(fs::read_to_string(snapshot).unwrap(), "one\n");
+        let path = snapshot.display();
+        assert_eq!(proposals.settle(&mut cells), [format!("wrote {path}: 1 line")]);
+        assert_eq!(proposals.settle(&mut cells), [format!("unchanged: {path}: 1 line")]);
+        assert_eq!(fs::read_to_string(&snapshot).unwrap(), "one\n");
         assert!(cells.iter().all(|cell| cell.outcome == Outcome::Pass));
     }
 
@@ -94,7 +110,7 @@ mod tests {
         for (cell, events) in cells.iter().zip(["one\n", "two\n"]) {
             proposals.add(snapshot.clone(), &cell.id(), events);
         }
-        proposals.settle(&mut cells);
+        assert_eq!(proposals.settle(&mut cells), [""; 0]);
         assert_eq!(fs::read_to_string(snapshot).unwrap(), "zero\n");
         assert!(cells.iter().all(|cell| cell.reason == Some(Reason::EventsDiffer)));
         assert!(cells[1].diff.as_deref().is_some_and(|diff| diff.contains("+two")));

@@ -52,6 +52,19 @@ pub enum SuiteRunError {
         /// Why.
         source: PackError,
     },
+    /// A golden snapshot is not a text file.
+    #[error("suite {suite}: cannot read the golden snapshot {}", path.display())]
+    Golden {
+        /// The suite's name.
+        suite: String,
+        /// The snapshot.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// `--update-snapshots` would write nothing.
+    #[error("--update-snapshots: no suite of this run has a `golden` snapshot to write")]
+    NothingToUpdate,
     /// There are no programs for guests of a kernel's architecture.
     #[error(transparent)]
     Programs(#[from] GuestProgramsError),
@@ -152,6 +165,7 @@ pub fn run(
     let allow = allow_list::read(kernels.root()).map_err(RunError::from)?;
     let cells = selection::cells(suites.suites, &chosen_suites, &entries, options)?;
     let idle = selection::without_cells(suites.suites, &chosen_suites, &entries, options)?;
+    check_snapshots(suites, &chosen_suites, options)?;
     // Files are packed before kernels are downloaded: a missing one is told at once.
     let packed = pack(suites, &chosen_suites, kernels, &entries, guest, &**show)?;
     let asked = Asked { suites, chosen: &chosen_suites, options, allow: &allow };
@@ -231,7 +245,9 @@ pub fn run(
     for (cell, again) in cells.iter_mut().zip(again) {
         cell.again.get_or_insert(again);
     }
-    proposals.settle(&mut cells);
+    for snapshot in proposals.settle(&mut cells) {
+        show.notice(&snapshot);
+    }
     verdict::release::check(&mut cells, &plan.releases());
     report::census(&plan.cells, &cells).map_err(RunError::from)?;
     let mut remarks = suites.remarks.clone();
@@ -268,6 +284,27 @@ pub fn run(
         }
     });
     Ok(Outcomes { report, dir }.if_written(written)?)
+}
+
+/// Refuses golden snapshots that no cell could read, and an update that would write none.
+fn check_snapshots(
+    suites: &Suites<'_>,
+    chosen: &[usize],
+    options: &TestOptions,
+) -> Result<(), SuiteRunError> {
+    let mut goldens = 0;
+    for suite in chosen.iter().map(|&at| &suites.suites[at]) {
+        let Some(golden) = &suite.golden else { continue };
+        goldens += 1;
+        let path = suites.at.directory.join(golden);
+        if let Err(source) = crate::run::dir::read_text(&path) {
+            return Err(SuiteRunError::Golden { suite: suite.name.clone(), path, source });
+        }
+    }
+    match options.update_snapshots && goldens == 0 {
+        true => Err(SuiteRunError::NothingToUpdate),
+        false => Ok(()),
+    }
 }
 
 /// The files of suites, by their places in the list of suites and by the architecture of guests.

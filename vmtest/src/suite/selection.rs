@@ -3,7 +3,7 @@
 use globset::{Glob, GlobMatcher};
 use kernlab_cli::{Partition, TestOptions};
 use kernlab_core::cell::{BackendKind, BtfMode};
-use kernlab_kernels::{Entry, Kernels, Observer, SelectError, Selection};
+use kernlab_kernels::{Entry, Kernels, Observer};
 
 use super::{
     manifest::{Subject, Suite},
@@ -65,31 +65,14 @@ pub(super) fn entries(
     observer: &dyn Observer,
 ) -> Result<Vec<Entry>, SuiteRunError> {
     let mut asked = selection(&options.selected);
-    let mut entries = Vec::new();
-    let mut add = |selection: &Selection| -> Result<(), SelectError> {
-        let chosen = kernels.select(selection)?;
-        for left_out in chosen.notices() {
-            observer.notice(&left_out);
-        }
-        for entry in chosen.entries {
-            if entries.iter().all(|known: &Entry| known.id != entry.id) {
-                entries.push(entry);
-            }
-        }
-        Ok(())
-    };
     if asked.selectors.is_empty() {
-        let (default, named): (Vec<_>, Vec<_>) =
-            project.iter().cloned().partition(|selector| selector == "default");
-        if !default.is_empty() || named.is_empty() {
-            add(&asked)?;
-        }
-        asked.selectors = named;
+        asked.selectors = project.to_vec();
     }
-    if !asked.selectors.is_empty() {
-        add(&asked)?;
+    let chosen = kernels.select(&asked)?;
+    for left_out in chosen.notices() {
+        observer.notice(&left_out);
     }
-    Ok(kernels.with_modes_of_images(entries))
+    Ok(kernels.with_modes_of_images(chosen.entries))
 }
 
 /// The cells: every suite on every kernel in each of its BTF modes that the kernel can have.

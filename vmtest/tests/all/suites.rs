@@ -73,7 +73,7 @@ fn each_fault_has_its_outcome_and_reason() {
         ("says-that-it-loses", Fail, Reason::EventsLost, "3 lost events, and 2 are allowed"),
         ("says-nothing", Fail, Reason::SnapshotMissing, "an empty snapshot is not written"),
         ("never-ready", Timeout, Reason::NotReady, "no BPF program was loaded"),
-        ("loads-too-little", Timeout, Reason::NotReady, "1 BPF programs were loaded"),
+        ("loads-too-little", Timeout, Reason::NotReady, "1 BPF program was loaded"),
         (
             "dies-early",
             Fail,

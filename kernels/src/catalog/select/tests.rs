@@ -164,6 +164,12 @@ fn an_empty_default_tier_is_an_error() {
     &[], Tiers::All,
     "debian-5.10 ubuntu-5.15 debian-6.1 debian-6.1-rt debian-6.12 debian-backports", ""
 )]
+#[case::as_with_none(&["default"], Tiers::Preferred, "debian-5.10 debian-6.1 debian-6.12 debian-backports", "")]
+#[case::as_with_none(&["default"], Tiers::Only(Tier::Extended), "ubuntu-5.15 debian-6.1-rt", "")]
+#[case::default_and_another(
+    &["default", "5.15"], Tiers::Preferred,
+    "debian-5.10 ubuntu-5.15 debian-6.1 debian-6.12 debian-backports", ""
+)]
 #[case::a_release(&["6.1"], Tiers::Preferred, "debian-6.1", "debian-6.1-rt")]
 #[case::a_release_of_the_extended_tier(&["5.15"], Tiers::Preferred, "ubuntu-5.15", "")]
 #[case::each_release_by_itself(&["5"], Tiers::Preferred, "debian-5.10 ubuntu-5.15", "")]

@@ -51,10 +51,10 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     machine: GuestOptions,
     /// Kill the program after this many seconds; four times that without KVM.
-    #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT)]
+    #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT, value_parser = kernlab_cli::seconds)]
     timeout: NonZeroU32,
     /// Run N guests at a time. By default as many as the machine has room for.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = kernlab_cli::jobs)]
     jobs: Option<NonZeroUsize>,
     /// Print a report with the output as JSON.
     #[arg(long)]

@@ -112,9 +112,11 @@ impl From<SuiteRunError> for Failure {
             }
             SuiteRunError::Programs(error) => error.into(),
             SuiteRunError::Tools(error) => error.into(),
-            SuiteRunError::Pack { .. } | SuiteRunError::NoSuite { .. } | SuiteRunError::Glob(_) => {
-                Failure::usage(chain(&error))
-            }
+            SuiteRunError::Pack { .. }
+            | SuiteRunError::Golden { .. }
+            | SuiteRunError::NothingToUpdate
+            | SuiteRunError::NoSuite { .. }
+            | SuiteRunError::Glob(_) => Failure::usage(chain(&error)),
         }
     }
 }

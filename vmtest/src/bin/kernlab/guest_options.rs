@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use kernlab_vmtest::suite::manifest::{Cgroup, FileSpec, GuestSpec, Suite};
+use kernlab_kernels::PROCESSORS_RANGE;
+use kernlab_vmtest::suite::manifest::{Cgroup, FileSpec, GuestSpec, Suite, parse_memory};
 
 /// What a program's guest has.
 #[derive(Args, Debug)]
@@ -18,11 +19,11 @@ pub(crate) struct GuestOptions {
     /// Hide a file or a directory of the guest from the program, such as `/sys/kernel/btf`.
     #[arg(long, value_name = "PATH")]
     hide: Vec<String>,
-    /// The guest's memory in MiB. By default, what the kernel and the program's files need.
-    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(128..=65536))]
+    /// The guest's memory: `512M`, `1G`, or a number of MiB. By default, what the kernel and the program's files need.
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
     memory: Option<u32>,
     /// The number of processors of the guest.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    #[arg(long, value_name = "N", value_parser = processors)]
     cpus: Option<u32>,
     /// Boot a guest instead of restoring a saved one.
     #[arg(long)]
@@ -34,27 +35,36 @@ pub(crate) struct GuestOptions {
     #[arg(long = "module", value_name = "NAME")]
     modules: Vec<String>,
     /// Mount control groups of this version at `/sys/fs/cgroup`. Without it, none are mounted.
-    #[arg(long, value_name = "VERSION", value_parser = ["v1", "v2"])]
-    cgroup: Option<String>,
+    #[arg(long, value_name = "VERSION", value_parser = cgroup)]
+    cgroup: Option<Cgroup>,
     /// Turn on a security module, beside those that the kernel turns on.
     #[arg(long, value_name = "NAME")]
     lsm: Option<String>,
 }
 
-/// Parses `PATH` or `HERE=THERE`.
+/// Parses `PATH` or `HERE=THERE`, whose file must exist.
 pub(crate) fn file_spec(text: &str) -> Result<FileSpec, String> {
-    let (host, guest) = match text.split_once('=') {
-        Some((host, guest)) => (host, Some(guest)),
-        None => (text, None),
-    };
-    if let Some(guest) = guest.filter(|guest| !guest.starts_with('/')) {
-        return Err(format!("expected an absolute path in the guest, not {guest:?}"));
-    }
-    let host = PathBuf::from(host);
-    match host.exists() {
-        true => Ok(FileSpec { host, guest: guest.map(str::to_owned) }),
+    let spec = FileSpec::parse(text)?;
+    match spec.host.exists() {
+        true => Ok(spec),
         false => Err("no such file or directory".to_owned()),
     }
+}
+
+fn memory(text: &str) -> Result<u32, String> {
+    match text.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => parse_memory(&format!("{text}M")),
+        false => parse_memory(text),
+    }
+}
+
+fn processors(text: &str) -> Result<u32, String> {
+    kernlab_cli::whole_number(text, PROCESSORS_RANGE)
+}
+
+fn cgroup(text: &str) -> Result<Cgroup, String> {
+    let found = Cgroup::NAMES.into_iter().find(|(name, _)| *name == text);
+    found.map(|(_, version)| version).ok_or_else(|| "expected v1 or v2".to_owned())
 }
 
 impl GuestOptions {
@@ -70,10 +80,7 @@ impl GuestOptions {
                 memory_mib: self.memory,
                 modules: self.modules.clone(),
                 lsm: self.lsm.clone(),
-                cgroup: self.cgroup.as_deref().map(|version| match version {
-                    "v1" => Cgroup::V1,
-                    _ => Cgroup::V2,
-                }),
+                cgroup: self.cgroup,
                 ..GuestSpec::default()
             },
             ..Suite::command(argv)
@@ -97,7 +104,7 @@ impl GuestOptions {
             ("--memory", self.memory.map(|mib| mib.to_string())),
             ("--cpus", self.cpus.map(|count| count.to_string())),
             ("--root", self.root.as_ref().map(|root| root.display().to_string())),
-            ("--cgroup", self.cgroup.clone()),
+            ("--cgroup", self.cgroup.map(|version| version.name().to_owned())),
             ("--lsm", self.lsm.clone()),
         ] {
             if let Some(value) = value {

@@ -6,7 +6,7 @@ use clap::{Args, builder::PossibleValuesParser};
 use kernlab_cli::Exit;
 use kernlab_vmtest::suite::{
     init::{Kind, starter},
-    manifest::FILE_NAME,
+    manifest::{FILE_NAME, check_name},
 };
 
 use crate::failure::Failure;
@@ -31,6 +31,9 @@ fn kinds() -> PossibleValuesParser {
 pub(crate) fn run(Arguments { kind, name }: &Arguments) -> Result<Exit, Failure> {
     let here = std::env::current_dir()?;
     let directory = here.file_name().map(|name| name.to_string_lossy().into_owned());
+    if let Some(name) = name {
+        check_name(name).map_err(|why| Failure::usage(format!("--name: {why}")))?;
+    }
     let name = name.clone().or(directory).unwrap_or_default();
     let kind = Kind::ALL.into_iter().find(|(known, _)| known == kind);
     let text = starter(&name, kind.map_or(Kind::C, |(_, kind)| kind));

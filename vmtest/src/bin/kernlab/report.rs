@@ -106,31 +106,44 @@ pub(crate) fn read(run: Option<&str>) -> Result<(Report, RunDir), Failure> {
 
 /// The file of the selected report.
 pub(crate) fn find(run: Option<&str>) -> Result<PathBuf, String> {
-    const FILE: &str = "report.json";
     if let Some(path) = run.map(Path::new)
         && path.exists()
     {
-        return Ok(if path.is_dir() { path.join(FILE) } else { path.to_owned() });
+        return match path.is_dir() {
+            true => in_dir(path),
+            false => Ok(path.to_owned()),
+        };
     }
     let location = Location::current().map_err(|error| error.to_string())?;
     let runs = location.runs_dir();
-    let path = runs.join(run.unwrap_or("latest")).join(FILE);
+    let dir = runs.join(run.unwrap_or("latest"));
+    if dir.exists() {
+        return in_dir(&dir);
+    }
+    Err(match run {
+        Some(run) => {
+            format!("there is no run {run:?} in {}, and no file of that name", runs.display())
+        }
+        None => {
+            let makes = match location {
+                Location::Checkout(_) => "cargo xtask vmtest",
+                Location::Project(_) | Location::Elsewhere(_) => "kernlab test",
+            };
+            format!("there is no report in {}: `{makes}` makes one", runs.display())
+        }
+    })
+}
+
+/// The report in a run's directory.
+fn in_dir(dir: &Path) -> Result<PathBuf, String> {
+    let path = dir.join(FILE);
     match path.exists() {
         true => Ok(path),
-        false => Err(match run {
-            Some(run) => {
-                format!("there is no run {run:?} in {}, and no file of that name", runs.display())
-            }
-            None => {
-                let makes = match location {
-                    Location::Checkout(_) => "cargo xtask vmtest",
-                    Location::Project(_) | Location::Elsewhere(_) => "kernlab test",
-                };
-                format!("there is no report in {}: `{makes}` makes one", runs.display())
-            }
-        }),
+        false => Err(format!("{} has no {FILE}: the run did not end", dir.display())),
     }
 }
+
+const FILE: &str = "report.json";
 
 fn render(report: &Report, run: &RunDir, format: Format) -> String {
     let side = Side { report, evidence: run };

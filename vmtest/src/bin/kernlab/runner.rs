@@ -67,7 +67,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     data: DataOptions,
     /// Kill the program after this many seconds; four times that without KVM.
-    #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT)]
+    #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT, value_parser = kernlab_cli::seconds)]
     timeout: NonZeroU32,
     /// The program and its arguments. A name without a slash is searched for in PATH.
     #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]

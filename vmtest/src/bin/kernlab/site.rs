@@ -1,6 +1,6 @@
 //! `kernlab site`: makes static pages of any number of runs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use kernlab_cli::Exit;
@@ -47,8 +47,18 @@ pub(crate) struct Arguments {
 /// Writes the pages. What the runs found does not change the exit code.
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let Arguments { into, url, title, no_evidence, runs } = arguments;
-    let paths = runs.iter().map(|run| report::find(Some(run)).map_err(Failure::usage));
-    let paths = paths.collect::<Result<Vec<_>, _>>()?;
+    let mut paths = Vec::new();
+    for run in runs {
+        match report::find(Some(run)) {
+            Ok(path) => paths.push(path),
+            // A pattern such as `.kernlab/2*` has runs that were killed as well.
+            Err(why) if Path::new(run).is_dir() => say!("left out: {why}"),
+            Err(why) => return Err(Failure::usage(why)),
+        }
+    }
+    if paths.is_empty() {
+        return Err(Failure::usage("none of the runs has a report"));
+    }
     let options = Options { title: title.clone(), url: url.clone(), evidence: !no_evidence };
     let (site, summary) =
         Site::of(&paths, &options).map_err(|error| Failure::usage(chain(&error)))?;

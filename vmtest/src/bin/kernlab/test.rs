@@ -164,7 +164,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
 
 /// The nearest description of suites, in a directory or above it.
 pub(crate) fn find(here: &Path) -> Option<PathBuf> {
-    here.ancestors().map(|dir| dir.join(FILE_NAME)).find(|path| path.is_file())
+    // Reading says what is wrong with one that is not a file.
+    here.ancestors().map(|dir| dir.join(FILE_NAME)).find(|path| path.symlink_metadata().is_ok())
 }
 
 /// Reads the description of the suites.

@@ -260,6 +260,25 @@ pub enum Ready {
     Programs(u32),
 }
 
+/// The longest name of a suite, in bytes.
+pub(crate) const LONGEST_NAME: usize = 100;
+
+/// Whether a suite's name can have this character, though not as the first if it is a `.`.
+pub(crate) fn is_of_names(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "_.-".contains(c)
+}
+
+/// Refuses what can't be the name of a suite, which is a part of paths.
+pub fn check_name(name: &str) -> Result<(), String> {
+    if name.chars().all(is_of_names) && !name.starts_with('.') && name.len() <= LONGEST_NAME {
+        return Ok(());
+    }
+    Err(format!(
+        "{name:?} is not the name of a suite: expected at most {LONGEST_NAME} letters, digits, `_`, `.` \
+         and `-`, and no `.` first"
+    ))
+}
+
 /// How a tracer is stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stop {

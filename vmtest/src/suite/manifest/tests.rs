@@ -427,6 +427,16 @@ fn the_tests_of_cargo_are_no_suite_yet() {
     "`assert`: expected a list of assertions, found a text"
 )]
 #[case("run = 'a'\nreplace = [{ pattern = 'a' }]", "`replace`: `with` is missing")]
+#[case(
+    "run = 'a'\nreplace = [{ pattern = '(a)', with = '$1_x' }]",
+    "`replace.with`: `(a)` has no group `1_x`: write `${1}` where a letter"
+)]
+#[case(
+    "run = 'a'\nreplace = [{ pattern = '(a)', with = '$1 $2' }]",
+    "`replace.with`: `(a)` has no group `2`"
+)]
+#[case("run = 'a'\nfiles = ['b=/x', 'c=/x']", "`files`: another file has this place in the guest")]
+#[case("run = 'a'\nrun = 'b'", "duplicate key `run`")]
 #[case("run = 'a'\nexpect = [{ when = 'btf', outcome = 'fail' }]", "`expect`: `reason` is missing")]
 #[case(
     "run = 'a'\nexpect = [{ when = 'btff' }]",

@@ -6,8 +6,9 @@ use kernlab_proto::suite::{Cause, End, Part};
 use super::super::last_lines::{Stream, last_lines};
 use crate::{
     lab::{Exit, JobOutput},
+    report::table::counted,
     suite::{
-        manifest::Suite,
+        manifest::{Command, Ready, Subject, Suite},
         observed::{Observed, TracerEnd},
     },
 };
@@ -80,13 +81,15 @@ pub(super) fn of_tracer(suite: &Suite, observed: &Observed, output: &JobOutput) 
         Cause::NeverReady => {
             let loaded = match &observed.programs[..] {
                 [] => "no BPF program was loaded".to_owned(),
+                [_] => "1 BPF program was loaded".to_owned(),
                 programs => format!("{} BPF programs were loaded", programs.len()),
             };
-            let message = format!("{subject} was not ready after {seconds} s; {loaded}");
+            let sign = suite.ready.as_ref().map(expected_sign).unwrap_or_default();
+            let message = format!("{subject} was not ready after {seconds} s{sign}; {loaded}");
             return because(Outcome::Timeout, Reason::NotReady, message);
         }
         Cause::Itself if has_workload && observed.ready_after_ms.is_none() => {
-            let message = format!("{subject} ended before it was ready: {}", end);
+            let message = format!("{subject} ended before it was ready: {end}");
             return because(Outcome::Fail, Reason::TracerDied, message);
         }
         Cause::Itself | Cause::Stopped | Cause::Killed | Cause::Deadline => {}
@@ -101,16 +104,17 @@ pub(super) fn of_tracer(suite: &Suite, observed: &Observed, output: &JobOutput) 
                 Reason::DeadlineExceeded,
                 format!("the workload did not end within {seconds} s{text}"),
             ),
-            Some(end) => (
-                Outcome::Infra,
-                Reason::WorkloadFailed,
-                format!("the workload failed: {}{text}", end),
-            ),
+            Some(end) => {
+                let hint = suite.workload.as_ref().map(|command| hint(command, end));
+                let hint = hint.unwrap_or_default();
+                let message = format!("the workload failed: {end}{hint}{text}");
+                (Outcome::Infra, Reason::WorkloadFailed, message)
+            }
         };
         // A workload that talks to its tracer fails because the tracer has crashed. One that only exits may do
         // so because the workload has failed.
         if cause == Cause::Itself && matches!(end, End::Signal(_)) {
-            let died = format!("{subject} crashed: {}", end);
+            let died = format!("{subject} crashed: {end}");
             return because(Outcome::Fail, Reason::TracerDied, format!("{died}; {message}"));
         }
         return Some(Verdict::because(outcome, reason, message));
@@ -130,7 +134,7 @@ pub(super) fn of_tracer(suite: &Suite, observed: &Observed, output: &JobOutput) 
             return because(Outcome::Fail, Reason::StopIgnored, message);
         }
         Cause::Itself if has_workload && suite.exit != Some(end.status()) => {
-            let message = format!("{subject} ended while the workload ran: {}", end);
+            let message = format!("{subject} ended while the workload ran: {end}");
             return because(Outcome::Fail, Reason::TracerDied, message);
         }
         Cause::Itself | Cause::Stopped | Cause::NeverReady => {}
@@ -151,10 +155,37 @@ pub(super) fn of_tracer(suite: &Suite, observed: &Observed, output: &JobOutput) 
         Some(code) if code != 0 => format!(", expected code {code}"),
         _ => String::new(),
     };
-    let message = format!("{subject} ended: {}{expected}", end);
+    let hint = match &suite.subject {
+        Subject::Run(command) => hint(command, end),
+        Subject::Bpftrace(_) | Subject::Object(_) => "",
+    };
+    let message = format!("{subject} ended: {end}{expected}{hint}");
     because(Outcome::Fail, Reason::UnexpectedExit, message)
 }
 
+/// What to do about a shell that did not find a program.
+fn hint(command: &Command, end: End) -> &'static str {
+    match (command, end) {
+        (Command::Shell(_), End::Code(126 | 127)) => {
+            "; the words of a command line bring no files into the guest: use a list, as in \
+             [\"./program\", \"argument\"], or name them in `files`"
+        }
+        _ => "",
+    }
+}
+
+/// What a tracer is waited for to do.
+fn expected_sign(ready: &Ready) -> String {
+    match ready {
+        Ready::Stdout(pattern) => format!(": its standard output has no `{}`", pattern.source()),
+        Ready::Stderr(pattern) => format!(": its standard error has no `{}`", pattern.source()),
+        Ready::Programs(count) => {
+            format!(": it was to load {}", counted(*count as usize, "program"))
+        }
+    }
+}
+
+/// Whether processes and BPF programs are gone when the tracer has ended.
 pub(super) fn of_remains(suite: &Suite, observed: &Observed) -> Option<Verdict> {
     let because =
         |message: String| Some(Verdict::because(Outcome::Fail, Reason::StateLeftBehind, message));

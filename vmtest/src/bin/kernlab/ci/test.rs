@@ -237,5 +237,9 @@ fn merge_parts(
     let remarks = suite::run::reminders(options, &tested.suites())?;
     let report = merge::merge(&asked, &found, created.path(), &identity, &remarks)
         .map_err(crate::matrix::merge_failed)?;
+    created.make_latest().map_err(|error| {
+        let heading = format!("failed to point `latest` to {}: ", created.path().display());
+        Failure::from(error).of(&heading)
+    })?;
     Ok(Outcomes { report, dir: created })
 }

@@ -38,8 +38,12 @@ impl<'d> Table<'d> {
         known: &[&str],
     ) -> Result<Self, DocumentError> {
         let table = DeTable::parse(text).map_err(|error| {
-            let message = error.message().trim_end().replace('\n', ": ");
-            document.invalid(error.span().unwrap_or(0..0), message)
+            let span = error.span().unwrap_or(0..0);
+            let mut message = error.message().trim_end().replace('\n', ": ");
+            if let ("duplicate key", Some(key)) = (&*message, text.get(span.clone())) {
+                message += &format!(" `{key}`");
+            }
+            document.invalid(span, message)
         })?;
         let table = Table::of(document, String::new(), 0..0, table.into_inner());
         table.check_keys(known)?;

@@ -1,27 +1,24 @@
 //! What a suite wants of its guest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use kernlab_kernels::DocumentError;
+use kernlab_kernels::{DocumentError, PROCESSORS_RANGE};
 
 use super::field::Field;
-use crate::suite::manifest::{Cgroup, FileSpec, GuestSpec};
+use crate::suite::manifest::{
+    Cgroup, FileSpec, GuestSpec,
+    guest::{check_absolute, parse_memory},
+};
 
 pub(super) const GUEST: &[&str] =
     &["cpus", "memory", "cgroup", "modules", "lsm", "sysctl", "netns"];
 
-/// The same limits as in the matrix of kernels.
-const PROCESSORS: std::ops::RangeInclusive<u32> = 1..=64;
-const MEMORY_MIB: std::ops::RangeInclusive<u32> = 128..=65536;
-
 pub(super) fn guest(field: Field<'_>) -> Result<GuestSpec, DocumentError> {
     let mut table = field.table(GUEST)?;
     Ok(GuestSpec {
-        cpus: table.read("cpus", |field| field.count(PROCESSORS))?,
-        memory_mib: table.read("memory", |field| field.parse(memory_mib))?,
-        cgroup: table.read("cgroup", |field| {
-            field.word("version of cgroup", &[("v1", Cgroup::V1), ("v2", Cgroup::V2)])
-        })?,
+        cpus: table.read("cpus", |field| field.count(PROCESSORS_RANGE))?,
+        memory_mib: table.read("memory", |field| field.parse(parse_memory))?,
+        cgroup: table.read("cgroup", |field| field.word("version of cgroup", &Cgroup::NAMES))?,
         modules: table
             .read("modules", |field| field.list("a list of modules", module))?
             .unwrap_or_default(),
@@ -38,18 +35,6 @@ pub(super) fn guest(field: Field<'_>) -> Result<GuestSpec, DocumentError> {
 
 fn is_made_of(text: &str, others: &str) -> bool {
     text.chars().all(|c| c.is_ascii_alphanumeric() || others.contains(c))
-}
-
-fn memory_mib(text: &str) -> Result<u32, String> {
-    let (number, factor) = match text.strip_suffix('G') {
-        Some(number) => (number, 1024),
-        None => (text.strip_suffix('M').unwrap_or(""), 1),
-    };
-    let size = number.parse::<u32>().ok().and_then(|number| number.checked_mul(factor));
-    size.filter(|size| MEMORY_MIB.contains(size)).ok_or_else(|| {
-        let (least, most) = (MEMORY_MIB.start(), MEMORY_MIB.end() / 1024);
-        format!("`{text}` is not a size of memory: expected `{least}M` to `{most}G`")
-    })
 }
 
 fn module(field: Field<'_>) -> Result<String, DocumentError> {
@@ -97,29 +82,20 @@ pub(super) fn environment(field: Field<'_>) -> Result<BTreeMap<String, String>, 
         .collect()
 }
 
-/// `HERE`, or `HERE=THERE`.
-pub(super) fn file(field: Field<'_>) -> Result<FileSpec, DocumentError> {
-    field.parse(|text| {
-        let (host, guest) = match text.split_once('=') {
-            Some((host, guest)) => (host, Some(guest)),
-            None => (text, None),
-        };
-        if host.is_empty() {
-            return Err(format!("`{text}` names no file of this machine: expected `HERE=THERE`"));
+/// Files for the guest, each in a place of its own.
+pub(super) fn files(field: Field<'_>) -> Result<Vec<FileSpec>, DocumentError> {
+    let mut places = BTreeSet::new();
+    field.list("a list of paths", |field| {
+        let at = field.clone();
+        let spec = field.parse(FileSpec::parse)?;
+        match spec.guest.as_ref().is_none_or(|place| places.insert(place.clone())) {
+            true => Ok(spec),
+            false => Err(at.invalid("another file has this place in the guest")),
         }
-        let guest = guest.map(check_absolute).transpose()?;
-        Ok(FileSpec { host: host.into(), guest })
     })
 }
 
 /// A path in the guest.
 pub(super) fn absolute(field: Field<'_>) -> Result<String, DocumentError> {
     field.parse(check_absolute)
-}
-
-fn check_absolute(path: &str) -> Result<String, String> {
-    match path.starts_with('/') {
-        true => Ok(path.to_owned()),
-        false => Err(format!("`{path}` is a path in the guest, and must begin with `/`")),
-    }
 }

@@ -1,9 +1,10 @@
 //! What a suite expects, and what does not matter of its output.
 
-use std::collections::BTreeMap;
+use std::{cell::RefCell, collections::BTreeMap};
 
 use kernlab_core::outcome::Reason;
 use kernlab_kernels::DocumentError;
+use regex_automata::util::interpolate;
 
 use super::{field::Field, suite::stream};
 use crate::suite::{
@@ -67,9 +68,44 @@ pub(super) fn replacements(field: Field<'_>) -> Result<Vec<Replacement>, Documen
     field.list("a list of tables", |item| {
         let mut table = item.table(REPLACE)?;
         let pattern = table.need("pattern", |field| field.parse(Pattern::new))?;
-        let with = table.need("with", Field::scalar)?;
+        let with = table.need("with", |field| {
+            let at = field.clone();
+            let with = field.scalar()?;
+            check_groups(&pattern, &with).map_err(|why| at.invalid(why))?;
+            Ok(with)
+        })?;
         Ok(Replacement { pattern, with })
     })
+}
+
+/// Refuses references to groups that a pattern does not have: nothing would be put in their place.
+fn check_groups(pattern: &Pattern, with: &str) -> Result<(), String> {
+    let regex = pattern.regex();
+    let unknown = RefCell::new(None);
+    let note = |group: &str| {
+        unknown.borrow_mut().get_or_insert_with(|| group.to_owned());
+    };
+    let index = |index: usize, _: &mut String| {
+        if index >= regex.captures_len() {
+            note(&index.to_string());
+        }
+    };
+    let name = |name: &str| {
+        let found = regex.capture_names().position(|known| known == Some(name));
+        if found.is_none() {
+            note(name);
+        }
+        found
+    };
+    interpolate::string(with, index, name, &mut String::new());
+    match unknown.into_inner() {
+        None => Ok(()),
+        Some(group) => Err(format!(
+            "`{}` has no group `{group}`: write `${{1}}` where a letter, a digit or `_` follows the number \
+             of a group, and `$$` for a `$`",
+            pattern.source()
+        )),
+    }
 }
 
 pub(super) fn order(text: &str) -> Result<Order, String> {

@@ -17,7 +17,7 @@ use crate::suite::{
     condition::{Condition, Stream},
     manifest::{
         Assertion, CargoTests, Command, FieldRule, Normalise, ObjectSubject, Pattern, Ready, Stop,
-        Subject, Suite, suite::signal_of,
+        Subject, Suite, check_name, suite::signal_of,
     },
     spelling::nearest,
 };
@@ -57,9 +57,6 @@ pub(super) const STOP: &[&str] = &["signal", "within"];
 pub(super) const CARGO: &[&str] =
     &["package", "test", "features", "release", "manifest", "target", "args"];
 pub(super) const INSTRUCTIONS: &[&str] = &["max", "growth"];
-
-/// The name of a suite is also that of a directory.
-const LONGEST_NAME: usize = 100;
 /// Nobody waits longer for a suite, in seconds.
 const LONGEST: u32 = 24 * 60 * 60;
 
@@ -73,12 +70,7 @@ pub(super) fn suite(
     let mut table = field.table(SUITE)?;
     let name = table.need("name", |field| {
         let name = field.clone().text()?;
-        let is_allowed = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-        if !name.chars().all(is_allowed) || name.starts_with('.') || name.len() > LONGEST_NAME {
-            let allowed =
-                "expected at most 100 letters, digits, `_`, `.` and `-`, and no `.` first";
-            return Err(field.invalid(format!("{name:?} is not the name of a suite: {allowed}")));
-        }
+        check_name(&name).map_err(|why| field.invalid(why))?;
         if names.contains(&name) {
             return Err(field.invalid(format!("there is another suite {name:?} above")));
         }
@@ -101,9 +93,7 @@ pub(super) fn suite(
     suite.exit = table.read("exit", |field| field.count(0..=255))?.map(|code| code as i32);
     suite.user = table.read("user", guest::user)?;
     suite.env = table.read("env", guest::environment)?.unwrap_or_default();
-    suite.files = table
-        .read("files", |field| field.list("a list of paths", guest::file))?
-        .unwrap_or_default();
+    suite.files = table.read("files", guest::files)?.unwrap_or_default();
     suite.collect = table
         .read("collect", |field| field.list("a list of paths", guest::absolute))?
         .unwrap_or_default();
