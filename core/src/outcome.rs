@@ -24,11 +24,11 @@ pub enum Outcome {
     KernelCrash,
     /// The guest was ready, but the cell did not finish in time.
     Timeout,
-    /// Repeated, the cell ended now with one verdict, now with another.
+    /// Repeated, the cell ended with different verdicts.
     Flaky,
     /// The harness failed before anything could be said: boot, QEMU, transfer.
     Infra,
-    /// The kernel can't be had.
+    /// The kernel is not available.
     Unavailable,
     /// The cell was asked for and never started.
     NotRun,

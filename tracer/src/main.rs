@@ -224,7 +224,7 @@ fn btf() -> Result<()> {
 fn result_pipe() -> Result<File> {
     // SAFETY: fcntl on a descriptor that may be closed is an error, not UB.
     let flags = unsafe { libc::fcntl(RESULT_FD, libc::F_SETFD, libc::FD_CLOEXEC) };
-    ensure!(flags == 0, "descriptor {RESULT_FD} is not open: nobody takes the record");
+    ensure!(flags == 0, "descriptor {RESULT_FD} is not open: it has no reader for the record");
     // SAFETY: the descriptor is open, and nothing else in this process uses it.
     Ok(unsafe { File::from_raw_fd(RESULT_FD) })
 }

@@ -141,9 +141,10 @@ pub fn expected(store: &Store, qemu: &Binary) -> Result<Expected, AccelError> {
     let remembered: Option<Decision> =
         Memory::at(store.root().join("accelerator.json")).recall(&circumstances);
     Ok(match remembered {
-        Some(Decision { accelerator: Accelerator::Tcg }) => {
-            Expected { accelerator: Accelerator::Tcg, why: format!("{KVM} ran no kernel before") }
-        }
+        Some(Decision { accelerator: Accelerator::Tcg }) => Expected {
+            accelerator: Accelerator::Tcg,
+            why: format!("{KVM} did not run a kernel before"),
+        },
         _ => Expected { accelerator: Accelerator::Kvm, why: format!("{KVM} can be opened") },
     })
 }
@@ -183,7 +184,7 @@ fn news_of(finding: &Finding) -> Option<String> {
         }
         Finding::Killed => {
             return Some(format!(
-                "{KVM} could not be tested, because somebody ended QEMU with a signal: this guest runs without \
+                "{KVM} could not be tested, because QEMU was killed by a signal: this guest runs without \
                  acceleration (TCG)"
             ));
         }

@@ -71,7 +71,9 @@ impl Checkpoints {
             return Err(error);
         }
         let (name, why) = (&bootable.name, chain(&error));
-        observer.notice(&format!("{name}: KVM does not run it, starting it without (TCG): {why}"));
+        observer.notice(&format!(
+            "{name}: it does not run under KVM, so it is started without (TCG): {why}"
+        ));
         let mut emulated = bootable.clone();
         emulated.machine.accelerator = Accelerator::Tcg;
         start(&emulated)
@@ -207,7 +209,7 @@ impl Checkpoints {
             Ok(true) => Err(damaged()),
             read => read.map(drop),
         };
-        let what = "the kernel in the store is damaged: run again, and it is made again";
+        let what = "the kernel in the store is damaged; the next run makes it again";
         whole.map_err(|source| LabErrorKind::Host { what, source })?;
         // The debugger's connection belongs to one guest, not to the checkpoint.
         let mut plain = bootable.clone();

@@ -50,13 +50,13 @@ reasons! {
     MissingField, "missing-field": "a structure lacks a field that the tracer reads";
     ForeignBtf, "foreign-btf": "the type information that was supplied is not that of the kernel";
     LayoutNotFound, "layout-not-found":
-        "there is no type information, and searching memory did not tell where a field is";
+        "there is no type information, and the search of memory did not find a field's offset";
     SignatureChanged, "signature-changed": "a function exists with other parameters than the tracer can read";
     MissingConfig, "missing-config": "the kernel was built without an option that the tracer needs";
     FactNotGathered, "fact-not-gathered":
         "the tracer's plan depends on a fact about the kernel that was not gathered: a bug of kernlab";
     TrialInconclusive, "trial-inconclusive":
-        "the lab tried whether the kernel has something, and could not tell";
+        "the trial of a feature was inconclusive";
     VerifierRejected, "verifier-rejected": "the verifier refused a program";
     HelperUnavailable, "helper-unavailable": "the kernel lacks a BPF helper, map type or program type";
     AttachRefused, "attach-refused": "a program was loaded and could not be attached";
@@ -89,7 +89,7 @@ reasons! {
         "the suite expects a failure on kernels such as this one, and there was none";
     ExpectationUndecided, "expectation-undecided":
         "whether the suite expects a failure can't be decided from the kernel's dossier";
-    SnapshotMissing, "snapshot-missing": "there is no golden snapshot for this scenario yet";
+    SnapshotMissing, "snapshot-missing": "there is no golden snapshot yet";
     DeviationStale, "deviation-stale": "a named deviation no longer occurs, or occurs differently";
     VerdictsDiffer, "verdicts-differ": "the cell was repeated, and its verdicts differ";
     KernelWarned, "kernel-warned": "the kernel printed a warning";
@@ -112,7 +112,7 @@ reasons! {
     BadPackage, "bad-package": "the package is damaged or not laid out as its kind should be";
     ToolsMissing, "tools-missing": "the kernel has to be built, and the machine lacks what that takes";
     BuildFailed, "build-failed": "the kernel could not be built";
-    Interrupted, "interrupted": "the run ended before the cell's turn came";
+    Interrupted, "interrupted": "the run ended before the cell did";
     JudgingFailed, "judging-failed": "the lab could not judge what the guest reported";
 }
 

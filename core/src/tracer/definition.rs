@@ -232,8 +232,7 @@ pub(super) fn refuse_unseen_end(scenario: &Scenario) -> Result<(), Unsupported> 
     if !wants_return_probes(scenario) {
         return Ok(());
     }
-    let message =
-        "the kernel lacks the functions behind the tracepoints, and tracepoints miss no end";
+    let message = "the kernel lacks the functions behind the tracepoints, and tracepoints see every end of a call";
     Err(Unsupported::new(Reason::MissingSymbol, message))
 }
 

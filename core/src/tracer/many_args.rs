@@ -65,7 +65,7 @@ fn attach(
         None if function.changed_between_releases => {
             let without = match facts.btf {
                 Some(_) => "BTF does not describe it",
-                None => "without BTF there is no telling which these are",
+                None => "without BTF these can't be told apart",
             };
             return Err(Unsupported::new(
                 Reason::MissingBtf,

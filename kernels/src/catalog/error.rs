@@ -79,7 +79,7 @@ pub enum ErrorKind {
         advice: String,
     },
     /// Its guests have no shell: this machine's does not run in them.
-    #[error("no busybox for its guests, which is their shell and their small tools")]
+    #[error("no busybox (shell and small tools) for its guests")]
     Busybox(#[source] BusyboxError),
     /// The kernel could not be built.
     #[error(transparent)]

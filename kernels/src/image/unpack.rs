@@ -48,7 +48,7 @@ struct Description {
     kept: BTreeSet<String>,
 }
 
-/// Unpacks a kernel unless that was done before. `missing` are packages of it that can't be had. Calls
+/// Unpacks a kernel unless that was done before. `missing` are packages of it that are not available. Calls
 /// `announce` before it starts.
 pub(crate) fn unpack(
     store: &Store,

@@ -50,7 +50,7 @@ pub struct RootImage {
 #[derive(Debug, thiserror::Error)]
 pub enum RootError {
     /// The archive or the directory can't be read.
-    #[error("could not read {path}, of which the guest's root file system is made")]
+    #[error("could not read {path}, the source of the guest's root file system")]
     Read {
         /// The archive, the directory, or a file in it.
         path: PathBuf,
@@ -162,7 +162,7 @@ impl RootStore {
             return Ok(image);
         }
         let name = source.display();
-        observer.notice(&format!("{name}: making a disk of it for guests, which is done once"));
+        observer.notice(&format!("{name}: converting it to a disk image, which is done once"));
         self.make(&real, found, &note)
     }
 

@@ -66,7 +66,7 @@ fn without_failure(report: &Report, unknown: usize) -> String {
         }
         (_, 0) => format!("No cell fails: {}", Tally::of(&report.cells)),
         (all, unknown) if all == unknown => "Nothing is known: no cell has a result".to_owned(),
-        (_, 1) => format!("1 of {cells} has no result, no other fails"),
+        (_, 1) => format!("1 of {cells} has no result, and no other fails"),
         (_, unknown) => format!("{unknown} of {cells} have no result, no other fails"),
     }
 }
@@ -128,7 +128,7 @@ mod tests {
     )]
     #[case::one_unknown(
         &[("k", "t/s", None), ("k", "t/u", Some(INFRA))],
-        "1 of 2 cells has no result, no other fails"
+        "1 of 2 cells has no result, and no other fails"
     )]
     #[case::all_unknown(&[("k", "t/u", Some(INFRA))], "Nothing is known: no cell has a result")]
     fn a_run_in_a_sentence(#[case] cells: &[Case], #[case] expected: &str) {

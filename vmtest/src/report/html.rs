@@ -70,14 +70,14 @@ pub fn render(
         }
         @for remark in &report.remarks { p { (page::sentence(remark)) } }
         @if !causes.is_empty() {
-            h2 { "What is not as it should be" }
+            h2 { "Problems" }
             @for finding in causes { (cause::of_run(finding)) }
         }
         h2 { "The matrix" }
         (filter(report, &grid))
         (matrix(report, &grid))
         @if !found.is_empty() {
-            h2 { "Cells that are not as they should be" }
+            h2 { "Cells with problems" }
             @for cell in found { (details(&grid, cell, &evidence(cell))) }
         }
         h2 { "All other cells" }
@@ -184,7 +184,7 @@ fn matrix(report: &Report, grid: &Grid<'_>) -> Markup {
 fn release(report: &Report, kernel: &str) -> String {
     let known = report.kernels.iter().find(|known| known.id == kernel);
     match known.map(|known| (&known.unavailable, &known.release)) {
-        Some((Some(why), _)) => format!("can't be had: {why}"),
+        Some((Some(why), _)) => format!("is not available: {why}"),
         Some((None, Some(release))) => release.clone(),
         _ => String::new(),
     }

@@ -45,7 +45,7 @@ pub fn render(report: &Report, limit: usize) -> String {
     }
     if !findings.is_empty() {
         let mut findings: Vec<_> = findings.into_iter().map(finding).collect();
-        findings[0].insert_str(0, "\n#### What is not as it should be\n");
+        findings[0].insert_str(0, "\n#### Problems\n");
         text.add(limit, "finding", findings);
     }
     text.text
@@ -55,7 +55,7 @@ pub fn render(report: &Report, limit: usize) -> String {
 fn remarks(report: &Report) -> Vec<String> {
     let unavailable = report.kernels.iter().filter_map(|kernel| {
         let why = kernel.unavailable.as_ref()?;
-        Some(format!("- **{}** can't be had: {}\n", escaped(&kernel.id), escaped(why)))
+        Some(format!("- **{}** is not available: {}\n", escaped(&kernel.id), escaped(why)))
     });
     let known =
         report.allowed().into_iter().map(|(AllowedSplat { title, reason, link }, count)| {

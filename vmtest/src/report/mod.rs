@@ -401,7 +401,7 @@ pub fn census(asked: &[String], cells: &[CellReport]) -> Result<(), CensusError>
 /// The cells in a report are not those that were requested.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the census does not add up: missing {missing:?}, not asked for or counted twice {surplus:?}"
+    "the census does not add up: missing cells {missing:?}; unexpected or duplicate cells {surplus:?}"
 )]
 pub struct CensusError {
     /// Requested, but not reported.

@@ -1,5 +1,5 @@
 //! The sum of several runs of one matrix, whole or in parts: how often each cell ran, and which cells
-//! ended now with one verdict, now with another.
+//! ended with different verdicts.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -201,7 +201,7 @@ impl fmt::Display for Repeats {
         }
         for (title, cells) in [
             ("ended with different verdicts", &self.changed),
-            ("ended alike, and not as expected", &self.failing),
+            ("failed the same way every time", &self.failing),
         ] {
             if cells.is_empty() {
                 continue;
@@ -261,7 +261,7 @@ mod tests {
             "3 runs: 3 cells, 7 verdicts\n  4 pass, 3 fail\n\n\
              1 cell ended with different verdicts:\n  k/masked/aya/t/b\n    \
              2 x pass, in one, three\n    1 x fail (events-differ), in two: they differ\n\n\
-             1 cell ended alike, and not as expected:\n  k/masked/aya/t/c\n    \
+             1 cell failed the same way every time:\n  k/masked/aya/t/c\n    \
              2 x fail (events-differ), in one, two: they differ\n"
         );
         assert_eq!(repeats.severity(&reports), Severity::Failure);

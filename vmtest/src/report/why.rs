@@ -100,7 +100,7 @@ impl fmt::Display for Why<'_> {
         block(f, &format!("evidence in {}", self.dir.display()), files.chain(more))?;
         writeln!(f, "\nagain: {}", cell.repro_command())?;
         if cell.again.as_deref().is_some_and(is_described) {
-            writeln!(f, "look around: kernlab shell --after {}", cell.id())?;
+            writeln!(f, "open a shell: kernlab shell --after {}", cell.id())?;
         }
         Ok(())
     }
@@ -133,7 +133,7 @@ impl Why<'_> {
         {
             let beside = &pass.0.kernel;
             let used = tracer_differences(self.cell, pass.0);
-            block(f, &format!("what the program loaded on {kernel} and not on {beside}"), used.0)?;
+            block(f, &format!("loaded on {kernel}, but not on {beside}"), used.0)?;
             // If it ended by itself, nothing that it had loaded was seen.
             let was_seen =
                 |tracer: &TracerReport| tracer.ready_ms.is_some() || !tracer.programs.is_empty();

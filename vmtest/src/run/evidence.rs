@@ -135,7 +135,7 @@ impl CellEvidence {
     /// Keeps the evidence of a lost guest.
     pub(crate) fn keep_lost_guest(&self, error: &LabError) -> io::Result<()> {
         let evidence = error.evidence();
-        let text = format!("{}\n\nboot it again with: {}\n", evidence.console, evidence.reproduce);
+        let text = format!("{}\n\nto boot it again: {}\n", evidence.console, evidence.reproduce);
         fs::write(self.0.join(Self::LOST_GUEST), text)
     }
 

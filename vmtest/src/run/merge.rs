@@ -131,7 +131,7 @@ pub fn merge<Name: ToString>(
     let lost = Verdict::because(
         Outcome::NotRun,
         Reason::Interrupted,
-        "no shard has a report of this cell: its job failed, or its artifact was not found",
+        "no part has a report of this cell: its job failed, or its artifact was not found",
     );
     let cells: Vec<_> = expected
         .iter()

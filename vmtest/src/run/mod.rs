@@ -75,7 +75,7 @@ pub enum RunError {
     )]
     NoCheckout,
     /// The guest programs are missing.
-    #[error("no guest programs in {0}: `cargo xtask vmtest` builds them")]
+    #[error("no guest programs in {0}: `cargo xtask guest` builds them")]
     NoGuestPrograms(PathBuf),
     /// A file in the run's directory could not be read or written.
     #[error("failed to {action} in {dir}")]

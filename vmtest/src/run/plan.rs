@@ -68,7 +68,7 @@ pub enum FilterError {
     #[error("--scenario is not a valid glob")]
     Glob(#[from] globset::Error),
     /// The value is no part of a run.
-    #[error("--partition {0}")]
+    #[error("{0}")]
     Partition(String),
 }
 

@@ -201,7 +201,7 @@ impl Feature {
             },
             Feature::Tracepoint(name) => Ok(dossier.tracepoints.contains_key(name)),
             Feature::Option(name) => match &dossier.config {
-                None => Err(self.unknown("its configuration is not at hand")),
+                None => Err(self.unknown("its configuration is not available")),
                 Some(config) => match config.get(name) {
                     None => Err(self.unknown("its dossier was taken without this option")),
                     Some(value) => Ok(value != "n"),

@@ -68,6 +68,11 @@ pub(super) struct Choice<'a> {
 }
 
 impl Invocation {
+    /// Whether there can be several suites, which users know by their names.
+    pub(super) fn has_suites(&self) -> bool {
+        matches!(self, Invocation::Suites { .. } | Invocation::Cargo { .. })
+    }
+
     /// The command that runs the cell again, quoted for a shell.
     pub(super) fn again(&self, choice: &Choice<'_>) -> String {
         let Choice { kernel, btf, suite, repeat, timeout } = *choice;
@@ -86,7 +91,7 @@ impl Invocation {
         if let Invocation::Suites { config: Some(config) } = self {
             option("--config", config.display().to_string());
         }
-        if matches!(self, Invocation::Suites { .. } | Invocation::Cargo { .. }) {
+        if self.has_suites() {
             option("--suite", suite.to_owned());
         }
         // The options of the others have their timeout.

@@ -44,11 +44,14 @@ pub enum SuiteRunError {
     /// The run failed.
     #[error(transparent)]
     Run(#[from] RunError),
-    /// A suite's files can't be given to guests.
-    #[error("suite {suite}")]
+    /// Files can't be given to guests.
+    #[error("{}", match suite {
+        Some(suite) => format!("suite {suite}"),
+        None => "the program can't run in a guest".to_owned(),
+    })]
     Pack {
-        /// Its name.
-        suite: String,
+        /// The suite that they belong to, if it is one of several.
+        suite: Option<String>,
         /// Why.
         source: PackError,
     },
@@ -72,7 +75,7 @@ pub enum SuiteRunError {
     #[error(transparent)]
     Tools(#[from] kernlab_kernels::Error),
     /// `--suite` names none.
-    #[error("no suite matches {given:?}: there are {known}")]
+    #[error("no suite matches {given:?}: the suites are {known}")]
     NoSuite {
         /// The glob.
         given: String,
@@ -341,7 +344,7 @@ fn pack(
                     let files =
                         packed::pack(&suite, &suites.at, kernels, &programs, &platform, observer);
                     let files = files.map_err(|source| SuiteRunError::Pack {
-                        suite: suite.name.clone(),
+                        suite: suites.invocation.has_suites().then(|| suite.name.clone()),
                         source,
                     })?;
                     last = Some((at, suite));

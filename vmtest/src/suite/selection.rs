@@ -28,8 +28,7 @@ pub(super) fn due(suite: &Suite) -> impl Iterator<Item = String> {
         let date = expectation.review.filter(|date| *date <= today)?;
         let (name, when, reason) = (&suite.name, expectation.when.text(), &expectation.reason);
         Some(format!(
-            "{name}: look again at what is expected where `{when}` holds ({reason}): the time \
-                      for that was {date}"
+            "{name}: review what is expected where `{when}` holds ({reason}): that was due on {date}"
         ))
     })
 }
@@ -132,7 +131,7 @@ pub(super) fn without_cells(
     let told = idle.map(|suite| {
         let modes = suite.btf.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let name = &suite.name;
-        format!("{name}: it was not run: no kernel of this run has one of its BTF modes ({modes})")
+        format!("{name}: not run: no kernel of this run has one of its BTF modes ({modes})")
     });
     Ok(told.collect())
 }
@@ -191,8 +190,7 @@ mod tests {
         let project = Project::parse(Path::new("kernlab.toml"), text).unwrap();
         let entry = Kernels::open().unwrap().entry("debian-6.1").unwrap().clone();
         let told = without_cells(&project.suites, &[0, 1], &[entry], &TestOptions::default());
-        let expected =
-            "old: it was not run: no kernel of this run has one of its BTF modes (absent)";
+        let expected = "old: not run: no kernel of this run has one of its BTF modes (absent)";
         assert_eq!(told.unwrap(), [expected]);
     }
 }

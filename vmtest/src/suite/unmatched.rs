@@ -87,7 +87,7 @@ impl Unmatched {
             && !lines.iter().any(|line| condition.holds(line))
         {
             let count = lines.len();
-            let remark = format!("`events` selects no line, of {count}: `{condition}`");
+            let remark = format!("`events` selects none of {count} lines: `{condition}`");
             unmatched.own.push(remark);
         }
         for replacement in &suite.normalise.replace {
@@ -303,7 +303,7 @@ mod tests {
         "the assertion `count(com == \"b\") == 0` compares the field `com`, which no event has: did \
          you mean `comm`?"
     )]
-    #[case("events = 'comm == \"b\"'", "`events` selects no line, of 2: `comm == \"b\"`")]
+    #[case("events = 'comm == \"b\"'", "`events` selects none of 2 lines: `comm == \"b\"`")]
     #[case(
         "replace = [{ pattern = 'comm', with = '' }]",
         "the pattern `comm` of `replace` matches no line of text"

@@ -52,7 +52,7 @@ pub(super) fn with_advice(mut verdict: Verdict, memory_mib: u32) -> Verdict {
         matches!(verdict.reason, Some(Reason::QemuFailed | Reason::HostIo | Reason::OutOfMemory));
     if speaks && verdict.outcome != Outcome::Pass && !is_none {
         let advice = advice(memory_mib);
-        verdict.message.push_str(&format!("\nif that was for want of memory: {advice}"));
+        verdict.message.push_str(&format!("\nif it ran out of memory: {advice}"));
     }
     verdict
 }

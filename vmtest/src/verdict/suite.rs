@@ -183,9 +183,9 @@ pub(crate) fn of_suite(findings: &SuiteFindings<'_>) -> SuiteJudgement {
 fn unread_record(record: &[u8]) -> String {
     match serde_json::from_slice::<ObjectRecord>(record) {
         Err(error) if !record.is_empty() => {
-            format!("what became of the object can't be read: {error}")
+            format!("the loader's record can't be read: {error}")
         }
-        _ => "what became of the object did not arrive".to_owned(),
+        _ => "the loader sent no record".to_owned(),
     }
 }
 

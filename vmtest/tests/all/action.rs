@@ -281,7 +281,7 @@ fn parts_make_one_report_and_a_lost_one_is_missed() {
     assert!(failed);
     assert_eq!(outputs["outcome"], "unknown");
     assert_eq!(counts(&outputs)["outcomes"], serde_json::json!({"not-run": 1, "pass": 1}));
-    assert!(summary.contains("no shard has a report of this cell"), "{summary}");
+    assert!(summary.contains("no part has a report of this cell"), "{summary}");
 }
 
 fn suites_with_a_file() -> String {
@@ -390,7 +390,7 @@ fn a_base_that_is_gone_is_told_and_all_failures_count(#[case] gh: &str) {
     assert!(!job.path("downloaded").exists());
     assert_eq!(outputs["outcome"], "fail");
     let said = fs::read_to_string(job.path("said")).unwrap();
-    let notice = "::notice title=kernlab::there is no run of the base to compare with";
+    let notice = "::notice title=kernlab::there is no base run to compare with";
     assert!(said.contains(notice), "{said}");
 }
 

@@ -364,7 +364,7 @@ fn a_kernel_is_checked() {
     checkout.write("text", "Dear kernel,\n");
     for (subject, code, expected) in [
         ("good", 0, "  suits the lab: all "),
-        ("fragment", 3, "a fragment of a configuration: what it leaves out is unknown"),
+        ("fragment", 3, "a fragment of a configuration: options that it does not set are unknown"),
         (
             "poor",
             0,

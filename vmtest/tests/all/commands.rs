@@ -44,7 +44,7 @@ fn copy_of_checkout() -> tempfile::TempDir {
 #[case::a_typo_in_a_scenario(&["run", "--scenario", "inotfy"], "did you mean inotify/*?")]
 #[case::no_such_backend(&["run", "--backend", "bcc"], "invalid value 'bcc'")]
 #[case::no_such_tracer(&["deps", "--tracer", "ptrace"], "there is no tracer \"ptrace\"")]
-#[case::no_object(&["deps", "kernels.toml"], "kernels.toml is no BPF object, and none was found")]
+#[case::no_object(&["deps", "kernels.toml"], "kernels.toml is not a BPF object, and has none in it")]
 #[case::two_kernels_for_one(&["kernels", "diff", "6.1", "debian-*"], "kernels: name one of debian-4.18,")]
 #[case::no_such_program(&["exec", "--", "./nothing"], "no program \"./nothing\" in ")]
 #[case::a_text(&["exec", "--", "./kernels.toml"], "kernels.toml is not executable: chmod +x it")]

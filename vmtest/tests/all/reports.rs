@@ -225,7 +225,7 @@ fn two_runs_are_compared() {
         ("latest", "passes.json", 0, "fixed"),
         ("latest", "latest", 0, "still failing"),
         ("passes.json", "unknown.json", 3, "inconclusive"),
-        ("passes.json", "passes.json", 0, "the events of 1 that pass are not at hand"),
+        ("passes.json", "passes.json", 0, "the events of 1 that pass were not recorded"),
     ] {
         let (code, stdout, stderr) = checkout.report(&["diff", base, head], "");
         assert_eq!(code, Some(expected), "{base} {head}: {stdout}{stderr}");

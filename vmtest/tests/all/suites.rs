@@ -101,8 +101,8 @@ fn each_fault_has_its_outcome_and_reason() {
         assert_eq!((cell.outcome, cell.reason), (outcome, Some(reason)), "{what}");
         assert!(cell.message.contains(message), "{what}");
     }
-    let due = "fails-as-expected: look again at what is expected where `map_type.ringbuf` holds \
-               (known): the time for that was 2026-01-01";
+    let due = "fails-as-expected: review what is expected where `map_type.ringbuf` holds (known): \
+               that was due on 2026-01-01";
     assert_eq!(report.remarks, [due]);
     // A flood is no fault: what was read until the workload ended is kept.
     assert_eq!(cells["floods"].outcome, Outcome::Pass, "{}", cells["floods"].message);
@@ -140,7 +140,7 @@ btf = ["absent"]
     );
     let (code, report) = project.test(&[]);
     assert_eq!(code, 0);
-    let idle = "idle: it was not run: no kernel of this run has one of its BTF modes (absent)";
+    let idle = "idle: not run: no kernel of this run has one of its BTF modes (absent)";
     let remark = "opens: on debian-6.1 masked it uses program untyped (socket_filter) instead of \
                   program typed (socket_filter)";
     assert_eq!(report.remarks, [idle, remark]);
@@ -273,7 +273,7 @@ const CRASH: &str =
 fn expect_evidence_of_crash(evidence: &Path) {
     let read = |name: &str| fs::read_to_string(evidence.join(name)).unwrap_or_default();
     assert!(read("console.log").contains("sysrq_handle_crash+0x"), "{}", read("console.log"));
-    assert!(read("guest.txt").contains("boot it again with: "), "{}", read("guest.txt"));
+    assert!(read("guest.txt").contains("to boot it again: "), "{}", read("guest.txt"));
     assert_eq!(read("stdout.txt"), "{\"event\": \"last\"}\n");
     assert_eq!(read("stderr.txt"), "last words\n");
 }

@@ -172,7 +172,7 @@ pub(super) fn cause(log: &str, input: &str) -> String {
     });
     let error = || log.lines().find(|line| line.starts_with("==") && line.contains("ERROR: "));
     let cause = panic.or_else(|| error().map(str::to_owned));
-    let cause = cause.unwrap_or_else(|| format!("no cause is told of {input}"));
+    let cause = cause.unwrap_or_else(|| format!("no cause is reported for {input}"));
     cause.chars().filter(|c| !c.is_control()).take(LONGEST).collect()
 }
 
@@ -203,7 +203,7 @@ stat::number_of_executed_units: 70001
         assert_eq!(cause(LOG, "x"), "core/src/btf.rs:12:5: no order");
         let killed = "==17== ERROR: libFuzzer: timeout after 25 seconds\n";
         assert_eq!(cause(killed, "x"), "==17== ERROR: libFuzzer: timeout after 25 seconds");
-        assert_eq!(cause("", "x"), "no cause is told of x");
+        assert_eq!(cause("", "x"), "no cause is reported for x");
     }
 
     #[test]

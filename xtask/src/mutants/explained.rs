@@ -42,7 +42,7 @@ impl Explanations {
         let mut seen = BTreeSet::new();
         for Survivor { file, mutant, why } in &read.survivors {
             if why.trim().is_empty() {
-                bail!("{file}: {mutant}: it says not why");
+                bail!("{file}: {mutant}: it gives no reason");
             }
             if !seen.insert((file, mutant)) {
                 bail!("{file}: {mutant}: it is explained twice");
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn an_explanation_says_why_and_says_it_once() {
         let empty = Explanations::parse(&ONE.replace("\"so\"", "\" \"")).unwrap_err();
-        assert_eq!(empty.to_string(), "backends/a.c: a => b: it says not why");
+        assert_eq!(empty.to_string(), "backends/a.c: a => b: it gives no reason");
         let twice = Explanations::parse(&[ONE, ONE].concat()).unwrap_err();
         assert_eq!(twice.to_string(), "backends/a.c: a => b: it is explained twice");
     }

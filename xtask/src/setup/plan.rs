@@ -266,7 +266,7 @@ mod tests {
         assert!(rendered.contains("cargo install --locked"), "{rendered}");
     }
 
-    /// A release is of the version that is compiled where it can't be had.
+    /// A release is of the version that is compiled where it is not available.
     #[rstest]
     fn releases_have_the_version_that_is_pinned() {
         for requirement in requirement::all() {

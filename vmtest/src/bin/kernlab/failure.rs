@@ -91,9 +91,9 @@ impl From<RunError> for Failure {
             | RunError::Select(_)
             | RunError::Allow(_)
             | RunError::Filter(_)
+            | RunError::NoGuestPrograms(_)
             | RunError::NoCells => Exit::Usage,
-            RunError::NoGuestPrograms(_)
-            | RunError::Dir { .. }
+            RunError::Dir { .. }
             | RunError::Unwritten { .. }
             | RunError::Nextest(_)
             | RunError::Census(_) => Exit::Infrastructure,
@@ -176,23 +176,29 @@ static LOST_OUTPUT: AtomicBool = AtomicBool::new(false);
 /// Writes text, in which nothing acts on a terminal, to standard output. It is no error if a reader such
 /// as head(1) stops early.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    write(text).map_err(|error| Failure::from(error).of(&format!("{UNWRITABLE}: ")))
+}
+
+fn write(text: &str) -> io::Result<()> {
     match io::Write::write_all(&mut io::stdout(), terminal::shown(text).as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
         _ => Ok(()),
     }
 }
 
+const UNWRITABLE: &str = "failed to write to standard output";
+
 /// Like [`print()`], for those who can't tell whether it failed: the command fails in the end.
 pub(crate) fn print_or_note(text: &str) {
-    if let Err(failure) = print(text) {
-        note_lost_output(&failure);
+    if let Err(error) = write(text) {
+        note_lost_output(&error);
     }
 }
 
 /// Remembers that standard output could not be written, and says so the first time.
 pub(crate) fn note_lost_output(why: &dyn fmt::Display) {
     if !LOST_OUTPUT.swap(true, Ordering::Relaxed) {
-        say!("error: failed to write to standard output: {why}");
+        say!("error: {UNWRITABLE}: {why}");
     }
 }
 

@@ -87,8 +87,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
 /// that GitHub names, if it names one.
 fn deliver(output: Option<&Path>, is_summary: bool, text: &str) -> Result<(), Failure> {
     if let Some(path) = output {
-        return fs::write(path, text)
-            .map_err(|error| Failure::from(error).of("failed to write the report: "));
+        return fs::write(path, text).map_err(|error| {
+            Failure::from(error).of(&format!("failed to write {}: ", path.display()))
+        });
     }
     match is_summary && summarise(text)? {
         true => Ok(()),

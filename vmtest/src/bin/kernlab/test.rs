@@ -51,8 +51,8 @@ pub(crate) struct Arguments {
     tests: CargoOptions,
     #[command(flatten)]
     data: DataOptions,
-    /// List the cells, or those that other options select, instead of running them.
-    #[arg(long)]
+    /// List the selected cells instead of running them.
+    #[arg(long, conflicts_with_all = ["json", "update_snapshots"])]
     list: bool,
     /// Print the report as JSON instead of tables.
     #[arg(long)]
@@ -133,7 +133,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         check_dir(copies)?;
     }
     let listers = Listers { kernels: &kernels, guest, options };
-    tested.build(arguments.data.rule().as_ref(), listers)?;
+    // Only cargo knows its tests. What else a project builds is not needed for a list.
+    if !arguments.list || !tested.project.cargo.is_empty() {
+        tested.build(arguments.data.rule().as_ref(), listers)?;
+    }
     if arguments.list {
         let cells = run::cells(&kernels, options, &tested.suites(), &*show)?;
         tested.remarks().iter().for_each(|remark| say!("{remark}"));

@@ -40,10 +40,10 @@ type Section = (&'static str, fn(Category) -> bool);
 /// Most important first.
 const SECTIONS: [Section; 6] = [
     ("What got worse", |category| category.severity() == Severity::Failure),
-    ("What can't be told", |category| category.severity() == Severity::Inconclusive),
+    ("Inconclusive", |category| category.severity() == Severity::Inconclusive),
     ("What got better", |category| matches!(category, Category::Fixed | Category::NewlySupported)),
     ("What still fails", |category| category == Category::StillFailing),
-    ("What is reported otherwise", |category| {
+    ("Changed results", |category| {
         matches!(category, Category::EventsChanged | Category::UnsupportedOtherwise)
     }),
     ("What is new, or only on one side", |category| {

@@ -23,7 +23,7 @@ pub fn render(regression: &Regression, limit: usize) -> String {
         let _ = writeln!(text, "| {category} | {count} |");
     }
     if regression.events_unknown > 0 {
-        let _ = writeln!(text, "| events not at hand | {} |", regression.events_unknown);
+        let _ = writeln!(text, "| events missing | {} |", regression.events_unknown);
     }
     let mut text = Bounded { text, rest: "left out" };
     // Room to say that the list of changes is left out.

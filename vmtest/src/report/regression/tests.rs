@@ -205,7 +205,7 @@ fn everything_that_can_happen_between_two_runs() {
     let regression = everything();
     assert_eq!(regression.severity(), Severity::Failure);
     insta::assert_snapshot!(regression, @r"
-    new compared with old: 1 of 9 cells are the same, new failure: 3, no longer supported: 1, vanished: 3, inconclusive: 1, still failing: 2, fixed: 1, newly supported: 1, new kernel: 2, new cell: 1; the events of 1 that pass are not at hand to be compared
+    new compared with old: 1 of 9 cells are the same, new failure: 3, no longer supported: 1, vanished: 3, inconclusive: 1, still failing: 2, fixed: 1, newly supported: 1, new kernel: 2, new cell: 1; the events of 1 that pass were not recorded and can't be compared
 
     new failure [f95b5805c7f0], 3 cells: pass -> fail (events-differ)
       k: events differ at 23
@@ -268,7 +268,7 @@ fn everything_that_can_happen_between_two_runs() {
     | newly supported | 1 |
     | new kernel | 2 |
     | new cell | 1 |
-    | events not at hand | 1 |
+    | events missing | 1 |
 
     #### new failure \[f95b5805c7f0\], 3 cells: pass -&gt; fail (events-differ)
 
@@ -399,7 +399,7 @@ fn events_that_changed_are_told_though_both_pass() {
     );
     assert_eq!(regression.severity(), Severity::Expected);
     insta::assert_snapshot!(regression, @r"
-    new compared with old: 1 of 3 cells are the same, events changed: 2; the events of 1 that pass are not at hand to be compared
+    new compared with old: 1 of 3 cells are the same, events changed: 2; the events of 1 that pass were not recorded and can't be compared
 
     events changed [f188deeb34ab], 2 cells: pass
       k/embedded/aya/sys_write/threads

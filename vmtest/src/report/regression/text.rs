@@ -42,7 +42,9 @@ impl Regression {
         }
         if self.events_unknown > 0 {
             let unknown = self.events_unknown;
-            text += &format!("; the events of {unknown} that pass are not at hand to be compared");
+            text += &format!(
+                "; the events of {unknown} that pass were not recorded and can't be compared"
+            );
         }
         text
     }

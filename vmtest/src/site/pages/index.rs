@@ -196,7 +196,7 @@ fn about(context: &Context<'_>, kernel: &Kernel) -> Markup {
     let modes = distinct(of_kernel.map(|cell| cell.btf.as_str()));
     html! {
         @match (&kernel.unavailable, &kernel.release) {
-            (Some(_), _) => small { "can't be had" },
+            (Some(_), _) => small { "not available" },
             (None, Some(release)) => small.release { (release) },
             (None, None) => {},
         }

@@ -78,7 +78,7 @@ fn what_nobody_found_out_is_neither_true_nor_false() {
     );
     assert_eq!(
         unknown("config.KEYS"),
-        "nothing is known of `config.KEYS` on this kernel: its configuration is not at hand"
+        "nothing is known of `config.KEYS` on this kernel: its configuration is not available"
     );
     assert_eq!(
         unknown("fentry"),

@@ -282,7 +282,7 @@ fn the_tests_of_cargo_are_no_suite_yet() {
 #[case("run = ' '", "`run`: expected a text, found an empty one")]
 #[case("run = 3", "`run`: expected a list of texts or one text, found an integer")]
 #[case("run = ['a', 3]", "`run`: expected a text, found an integer")]
-#[case("run = \"a\\u0000\"", "`run`: a text can't have the character NUL in it")]
+#[case("run = \"a\\u0000\"", "`run`: a string can't contain NUL")]
 #[case(
     "run = 'a'\nworkload = []",
     "`workload`: expected a program and its arguments, found an empty list"

@@ -102,7 +102,7 @@ pub enum PayloadError {
         arch: Arch,
     },
     /// A file would be where the guest's own are.
-    #[error("no file of yours can be at {path} in the guest: {why}")]
+    #[error("a file can't be placed at {path} in the guest: {why}")]
     Reserved {
         /// The path in the guest.
         path: String,

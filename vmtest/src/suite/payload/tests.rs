@@ -142,7 +142,7 @@ fn no_file_takes_the_place_of_the_guests_own(#[case] guest: &str, #[case] why: &
     payload.insert("/opt/b".to_owned(), Entry::Link("../usr/bin".to_owned()));
     let error = payload.tree(&file, Some(guest)).unwrap_err().to_string();
     assert!(
-        error.starts_with(&format!("no file of yours can be at {guest} in the guest: {why}")),
+        error.starts_with(&format!("a file can't be placed at {guest} in the guest: {why}")),
         "{error}"
     );
     // Neither does one in a directory.

@@ -74,7 +74,7 @@ fn of_expectation(expectation: &Expectation, verdict: Verdict) -> Verdict {
     if verdict.outcome != outcome.outcome() || !is_expected {
         return verdict;
     }
-    let message = format!("{why} (`{when}`); it ended with: {}", verdict.message);
+    let message = format!("{why} (`{when}`); the verdict was: {}", verdict.message);
     Verdict::because(Outcome::Unsupported, Reason::ExpectedFailure, message)
 }
 

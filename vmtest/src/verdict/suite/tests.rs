@@ -296,7 +296,7 @@ const NO_MEMORY: &str = "<4>[    1.0] tail invoked oom-killer: gfp_mask=0x140cca
                          <3>[    1.2] Out of memory: Killed process 99 (tail)\n";
 const OOPS: &str = "[    2.000001] divide error: 0000 [#1] SMP\n";
 
-/// A list that allows all splats for want of memory.
+/// A list that allows all out-of-memory splats.
 fn memory_may_run_out() -> AllowList {
     let text = |text: &str| text.to_owned();
     let entry = |title| AllowEntry {
@@ -413,8 +413,8 @@ fn a_command_is_no_tracer() {
 }
 
 #[rstest]
-#[case::none("", "what became of the object did not arrive")]
-#[case::half("{", "what became of the object can't be read: EOF")]
+#[case::none("", "the loader sent no record")]
+#[case::half("{", "the loader's record can't be read: EOF")]
 fn without_a_record_of_its_object_a_cell_tells_why(#[case] record: &str, #[case] message: &str) {
     let text = "[[suite]]\nname = \"opens\"\nobject = \"opens.bpf.o\"\n";
     let suite =

@@ -101,7 +101,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     for (other, name) in [(base, "--base"), (merge, "--merge")] {
         if options.partition.is_some() && given(other).is_some() {
             return Err(Failure::usage(format!(
-                "--shard and {name} exclude each other: merge the parts first, and compare all of them"
+                "--shard and {name} can't be combined: merge the parts first, then compare"
             )));
         }
     }
@@ -136,7 +136,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     match (&comparison, arguments.fail_on) {
         (Some(comparison), _) => failure::print_or_note(&format!("\n{comparison}")),
         (None, FailOn::New) if options.partition.is_none() => {
-            log.notice("there is no run of the base to compare with: every failure counts as new")?;
+            log.notice("there is no base run to compare with: every failure counts as new")?;
         }
         (None, _) => {}
     }

@@ -52,7 +52,7 @@ pub(super) fn of_file(path: &Path) -> Result<Vec<Subject>, Failure> {
     let objects = embedded_objects(&file);
     if objects.is_empty() {
         return Err(Failure::usage(format!(
-            "{name} is no BPF object, and none was found in it: those that are compressed or encoded are not seen"
+            "{name} is not a BPF object, and has none in it that is neither compressed nor encoded"
         )));
     }
     let subject = |(at, object): &(usize, Vec<u8>)| {

@@ -97,8 +97,8 @@ fn render(name: &str, examined: &Examined) -> (String, Exit) {
         let _ = writeln!(text, "  {types}");
     }
     if examined.config.as_ref().is_some_and(Config::is_fragment) {
-        text += "  a fragment of a configuration: what it leaves out is unknown. Check the .config that \
-                 `make olddefconfig` makes of it\n";
+        text += "  a fragment of a configuration: options that it does not set are \
+                 unknown: check the .config that `make olddefconfig` makes of it\n";
         return (text, Exit::Infrastructure);
     }
     let Some(config) = &examined.config else {
@@ -157,7 +157,7 @@ mod tests {
         insta::assert_snapshot!(format!("{text}-> {exit:?}"), @r"
         part: release unknown
           will have BTF (CONFIG_DEBUG_INFO_BTF=y)
-          a fragment of a configuration: what it leaves out is unknown. Check the .config that `make olddefconfig` makes of it
+          a fragment of a configuration: options that it does not set are unknown: check the .config that `make olddefconfig` makes of it
         -> Infrastructure
         ");
     }

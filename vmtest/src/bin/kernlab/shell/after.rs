@@ -151,7 +151,7 @@ fn no_suite(id: &str, suite: &str, project: &Project) -> String {
             "{id} is a cell of a command, which is not kept: describe it in {FILE_NAME}, or open a \
              shell with `kernlab shell --kernel KERNEL --file PROGRAM`"
         ),
-        _ => format!("{file} has no suite {suite:?}: there are {known}"),
+        _ => format!("{file} has no suite {suite:?}: the suites are {known}"),
     }
 }
 

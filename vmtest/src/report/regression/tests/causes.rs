@@ -67,7 +67,7 @@ fn one_cause_is_one_finding_on_all_kernels_and_is_explained() {
         Side { report: &head, evidence: &nothing },
     );
     insta::assert_snapshot!(regression, @r#"
-    new compared with old: 8 of 8 cells are the same, new failure: 4; the events of 8 that pass are not at hand to be compared
+    new compared with old: 8 of 8 cells are the same, new failure: 4; the events of 8 that pass were not recorded and can't be compared
 
     new failure [24378bcefe57], 4 cells: fail (events-differ)
       debian-6.19: events differ at 42

@@ -195,7 +195,7 @@ impl<'d> Field<'d> {
     fn any_text(&self, expected: &str) -> Result<String, DocumentError> {
         match &self.value {
             DeValue::String(text) if text.contains('\0') => {
-                Err(self.invalid("a text can't have the character NUL in it"))
+                Err(self.invalid("a string can't contain NUL"))
             }
             DeValue::String(text) => Ok(text.to_string()),
             _ => Err(self.unexpected(expected)),
