@@ -145,11 +145,22 @@ fn named(written: &str) -> Result<Feature, String> {
         return Ok(feature);
     }
     let shown = |name: &str| format!("{kind}.{}", name.strip_prefix("CONFIG_").unwrap_or(name));
-    let hint = match nearest(&name, known) {
+    let hint = match nearest(&plain(kind, &name), known) {
         Some(right) => format!(": did you mean `{}`?", shown(right)),
         None => String::new(),
     };
     Err(format!("dossiers do not cover `{}`{hint}", shown(&name)))
+}
+
+/// A name in the case that features of a kind have, without the beginning that it has in the kernel.
+fn plain(kind: &str, name: &str) -> String {
+    if kind == "config" {
+        return name.to_uppercase();
+    }
+    let name = name.to_lowercase();
+    let prefixes = ["bpf_map_type_", "bpf_func_", "bpf_"];
+    let rest = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix));
+    rest.map(str::to_owned).unwrap_or(name)
 }
 
 /// Whether dossiers have this function or variable.

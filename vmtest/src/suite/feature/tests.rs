@@ -97,7 +97,19 @@ fn what_nobody_found_out_is_neither_true_nor_false() {
     "map_type.ringbuff",
     "dossiers do not cover `map_type.ringbuff`: did you mean `map_type.ringbuf`?"
 )]
-#[case("helper.bpf_loop", "dossiers do not cover `helper.bpf_loop`")]
+#[case("helper.bpf_loop", "dossiers do not cover `helper.bpf_loop`: did you mean `helper.loop`?")]
+#[case(
+    "map_type.RINGBUF",
+    "dossiers do not cover `map_type.RINGBUF`: did you mean `map_type.ringbuf`?"
+)]
+#[case(
+    "map_type.bpf_map_type_ringbuf",
+    "dossiers do not cover `map_type.bpf_map_type_ringbuf`: did you mean `map_type.ringbuf`?"
+)]
+#[case(
+    "config.bpf_syscall",
+    "dossiers do not cover `config.bpf_syscall`: did you mean `config.BPF_SYSCALL`?"
+)]
 #[case(
     "config.BPF_SYSCAL",
     "dossiers do not cover `config.BPF_SYSCAL`: did you mean `config.BPF_SYSCALL`?"

@@ -131,6 +131,9 @@ fn facts(Row { id, dossier, .. }: &Row) -> String {
     };
     missing("no helpers", lacking(&features.helpers));
     missing("no map types", lacking(&features.maps));
+    let options = dossier.config.iter().flatten().filter(|(_, value)| *value == "n");
+    let options = options.map(|(name, _)| name.trim_start_matches("CONFIG_").to_owned());
+    missing("no options", options.collect());
     let symbols = wanted_symbols(dossier.arch()).collect::<std::collections::BTreeSet<_>>();
     let symbols = symbols.into_iter().filter_map(|name| match dossier.symbol(name) {
         SymbolState::Present => None,
