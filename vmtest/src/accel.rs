@@ -74,28 +74,54 @@ pub fn decide(
     if Arch::of_this_program() != Some(kernel.arch) {
         return Ok(AccelChoice { accelerator: Accelerator::Tcg, news: None });
     }
-    let wish = env::var_os(ACCEL_VARIABLE).unwrap_or_default();
-    if let Some(accelerator) = wished(&wish.to_string_lossy())? {
-        return Ok(AccelChoice { accelerator, news: None });
-    }
-    // Each process checks this again: a container may lack the device, or the permission to open
-    // it.
-    if let Err(error) = probe::open_device(Path::new(KVM)) {
-        return Ok(AccelChoice { accelerator: Accelerator::Tcg, news: without_device(&error) });
-    }
-    let memory = Memory::at(store.root().join("accelerator.json"));
-    let circumstances = Circumstances::of_host(qemu, Path::new(KVM));
-    if let Some(Decision { accelerator }) = memory.recall(&circumstances) {
-        return Ok(AccelChoice { accelerator, news: None });
+    let (memory, host) = (memory(store), Circumstances::of_host(qemu, Path::new(KVM)));
+    let known = |accelerator| Ok(AccelChoice { accelerator, news: None });
+    match Known::of(&memory, &host)? {
+        Known::Wished(accelerator) | Known::Remembered(accelerator) => return known(accelerator),
+        Known::NoDevice(error) => {
+            let news = without_device(&error);
+            return Ok(AccelChoice { accelerator: Accelerator::Tcg, news });
+        }
+        Known::Nothing => {}
     }
     let _lock = store.lock("accelerator").map_err(AccelError::StoreLock)?;
     // Another process may have decided in the meantime.
-    if let Some(Decision { accelerator }) = memory.recall(&circumstances) {
-        return Ok(AccelChoice { accelerator, news: None });
+    if let Some(Decision { accelerator }) = memory.recall(&host) {
+        return known(accelerator);
     }
     let finding = probe::boot(qemu, kernel.arch, kernel.image.fastest(), &image.path)
         .map_err(AccelError::Probe)?;
-    Ok(decided(&memory, &circumstances, &finding))
+    Ok(decided(&memory, &host, &finding))
+}
+
+/// What is known without booting a guest.
+enum Known {
+    /// What the user wishes for.
+    Wished(Accelerator),
+    /// KVM's device can't be opened.
+    NoDevice(io::Error),
+    /// What was decided before.
+    Remembered(Accelerator),
+    Nothing,
+}
+
+impl Known {
+    fn of(memory: &Memory<Decision>, host: &Circumstances) -> Result<Self, AccelError> {
+        if let Some(accelerator) = wish()? {
+            return Ok(Known::Wished(accelerator));
+        }
+        // Each process checks this again: a container may lack the device, or the permission to open
+        // it.
+        if let Err(error) = probe::open_device(Path::new(KVM)) {
+            return Ok(Known::NoDevice(error));
+        }
+        let remembered = memory.recall(host).map(|decision| decision.accelerator);
+        Ok(remembered.map_or(Known::Nothing, Known::Remembered))
+    }
+}
+
+fn memory(store: &Store) -> Memory<Decision> {
+    Memory::at(store.root().join("accelerator.json"))
 }
 
 /// The choice after a test, which is remembered if it is certain.
@@ -112,13 +138,11 @@ fn decided(
 }
 
 /// Whether to do without KVM after it failed to run a guest. The decision for KVM is forgotten, so that the
-/// next process tries it anew; not if the user wishes for KVM.
+/// next process tries it again; not if the user wishes for KVM.
 pub(crate) fn forget_kvm(store: &Store, accelerator: Accelerator) -> bool {
-    let wish = env::var_os(ACCEL_VARIABLE).unwrap_or_default();
-    let is_doubted =
-        accelerator == Accelerator::Kvm && matches!(wished(&wish.to_string_lossy()), Ok(None));
+    let is_doubted = accelerator == Accelerator::Kvm && matches!(wish(), Ok(None));
     if is_doubted {
-        Memory::<Decision>::at(store.root().join("accelerator.json")).forget();
+        memory(store).forget();
     }
     is_doubted
 }
@@ -130,23 +154,18 @@ pub(crate) fn forget_kvm(store: &Store, accelerator: Accelerator) -> bool {
 ///
 /// The environment variable has an unknown value.
 pub fn expected(store: &Store, qemu: &Binary) -> Result<Expected, AccelError> {
-    let wish = env::var_os(ACCEL_VARIABLE).unwrap_or_default();
-    if let Some(accelerator) = wished(&wish.to_string_lossy())? {
-        return Ok(Expected { accelerator, why: format!("{ACCEL_VARIABLE} says so") });
-    }
-    if let Err(error) = probe::open_device(Path::new(KVM)) {
-        return Ok(Expected { accelerator: Accelerator::Tcg, why: format!("{KVM}: {error}") });
-    }
-    let circumstances = Circumstances::of_host(qemu, Path::new(KVM));
-    let remembered: Option<Decision> =
-        Memory::at(store.root().join("accelerator.json")).recall(&circumstances);
-    Ok(match remembered {
-        Some(Decision { accelerator: Accelerator::Tcg }) => Expected {
-            accelerator: Accelerator::Tcg,
-            why: format!("{KVM} did not run a kernel before"),
-        },
-        _ => Expected { accelerator: Accelerator::Kvm, why: format!("{KVM} can be opened") },
-    })
+    let host = Circumstances::of_host(qemu, Path::new(KVM));
+    let (accelerator, why) = match Known::of(&memory(store), &host)? {
+        Known::Wished(accelerator) => (accelerator, format!("{ACCEL_VARIABLE} says so")),
+        Known::NoDevice(error) => (Accelerator::Tcg, format!("{KVM}: {error}")),
+        Known::Remembered(Accelerator::Tcg) => {
+            (Accelerator::Tcg, format!("{KVM} did not run a kernel before"))
+        }
+        Known::Remembered(Accelerator::Kvm) | Known::Nothing => {
+            (Accelerator::Kvm, format!("{KVM} can be opened"))
+        }
+    };
+    Ok(Expected { accelerator, why })
 }
 
 /// See [`expected`].
@@ -156,6 +175,11 @@ pub struct Expected {
     pub accelerator: Accelerator,
     /// Why, in a few words.
     pub why: String,
+}
+
+/// What the environment variable says; nothing if it leaves the choice to this module.
+fn wish() -> Result<Option<Accelerator>, AccelError> {
+    wished(&env::var_os(ACCEL_VARIABLE).unwrap_or_default().to_string_lossy())
 }
 
 fn wished(wish: &str) -> Result<Option<Accelerator>, AccelError> {
@@ -189,7 +213,7 @@ fn news_of(finding: &Finding) -> Option<String> {
             ));
         }
         Finding::Silent(waited) => {
-            format!("never runs a kernel (nothing on its console within {} s)", waited.as_secs())
+            format!("runs no kernel (nothing on its console within {} s)", waited.as_secs())
         }
         Finding::Refused(diagnostics) => format!("does not work ({diagnostics})"),
     };

@@ -1,5 +1,5 @@
 //! Rules of `kernlab.toml` that match nothing of what a tracer printed. They have no effect, and
-//! mostly that is a slip of the pen: an assertion on a field that no event has may never fail.
+//! mostly that is a typo: an assertion on a field that no event has may never fail.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -52,7 +52,10 @@ impl Unmatched {
         {
             let remark = match events.fields.contains(field) {
                 true => None,
-                false => Some(format!("{rule} {}", events.lack(field, "is about a field"))),
+                false => {
+                    let hint = events.hint(field);
+                    Some(format!("{rule} is about a field that no event has{hint}"))
+                }
             };
             if suite.normalise.shared.contains(field) {
                 let remark = remark.map(|remark| format!("all suites: {remark}"));
@@ -71,8 +74,11 @@ impl Unmatched {
             }
             for field in fields {
                 if !lines.iter().any(|line| line.field(field).is_some()) {
-                    let lack = events.lack(&field.join("."), "compares the field");
-                    unmatched.own.push(format!("{rule} {lack}"));
+                    let field = field.join(".");
+                    let hint = events.hint(&field);
+                    let remark =
+                        format!("{rule} compares the field `{field}`, which no event has{hint}");
+                    unmatched.own.push(remark);
                 }
             }
         };
@@ -197,18 +203,14 @@ impl Events {
         }
     }
 
-    /// `is about a field that no event has: did you mean `pid`?`
-    fn lack(&self, field: &str, what: &str) -> String {
-        let named = match what.ends_with("the field") {
-            true => format!("{what} `{field}`, which no event has"),
-            false => format!("{what} that no event has"),
-        };
+    /// What a field may have been meant to be: `: did you mean `pid`?`.
+    fn hint(&self, field: &str) -> String {
         let known: Vec<&str> = self.fields.iter().map(String::as_str).collect();
         match nearest(field, known.iter().copied()) {
-            Some(right) => format!("{named}: did you mean `{right}`?"),
-            None if known.is_empty() => named,
-            None if known.len() <= NAMED => format!("{named}: there are {}", one_of(&known)),
-            None => format!("{named}: there are {} and others", one_of(&known[..NAMED])),
+            Some(right) => format!(": did you mean `{right}`?"),
+            None if known.is_empty() => String::new(),
+            None if known.len() <= NAMED => format!(": there are {}", one_of(&known)),
+            None => format!(": there are {} and others", one_of(&known[..NAMED])),
         }
     }
 }

@@ -356,7 +356,7 @@ fn what_a_tracer_writes_is_never_a_command() {
     }
     assert!(said.contains("::error::x") && end.is_none(), "{said}");
     let [notice] = commands[..] else { panic!("{commands:?}") };
-    assert!(notice.starts_with("::notice title=kernlab::there is no run"), "{notice}");
+    assert!(notice.starts_with("::notice title=kernlab::there is no base run"), "{notice}");
 }
 
 /// What a stranger's pull request can write into the inputs of a workflow is data.

@@ -50,7 +50,7 @@ fn copy_of_checkout() -> tempfile::TempDir {
 #[case::a_text(&["exec", "--", "./kernels.toml"], "kernels.toml is not executable: chmod +x it")]
 #[case::a_relative_place(
     &["exec", "--file", "kernels.toml=there", "--", "/bin/true"],
-    "expected an absolute path in the guest, not \"there\""
+    "`there` is a path in the guest, and must begin with `/`"
 )]
 #[case::a_taken_id(
     &["kernels", "add", "6.1", "--id", "debian-6.1"],
@@ -104,7 +104,7 @@ fn missing_guest_programs_end_with_3() {
     let nowhere = ["run", "--guest", "/nonexistent", "--kernel", "debian-6.1"];
     let output = kernlab(dir.path(), &nowhere);
     assert_eq!(output.status.code(), Some(3));
-    assert!(String::from_utf8(output.stderr).unwrap().contains("`cargo xtask vmtest` builds them"));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("`cargo xtask guest` builds them"));
 }
 
 /// Every command that opens the matrix and the store, with a kernel if it takes one.

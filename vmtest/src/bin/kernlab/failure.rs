@@ -91,9 +91,9 @@ impl From<RunError> for Failure {
             | RunError::Select(_)
             | RunError::Allow(_)
             | RunError::Filter(_)
-            | RunError::NoGuestPrograms(_)
             | RunError::NoCells => Exit::Usage,
-            RunError::Dir { .. }
+            RunError::NoGuestPrograms(_)
+            | RunError::Dir { .. }
             | RunError::Unwritten { .. }
             | RunError::Nextest(_)
             | RunError::Census(_) => Exit::Infrastructure,

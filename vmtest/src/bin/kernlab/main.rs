@@ -25,7 +25,6 @@ macro_rules! println {
 }
 
 mod bench;
-mod building;
 mod ci;
 mod deps;
 mod exec;
@@ -37,6 +36,7 @@ mod kernels;
 mod manual;
 mod matrix;
 mod passed_on;
+mod preparing;
 mod report;
 mod repro;
 mod run;

@@ -9,15 +9,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::building::Building;
+use crate::preparing::Preparing;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kernlab_core::{
     cell::CellName,
     outcome::{Outcome, Reason, Severity},
 };
-use kernlab_kernels::Observer;
+use kernlab_kernels::{Event, Observer};
 use kernlab_vmtest::{
-    report::table::counted,
+    report::table::{self, counted},
     run::{RunObserver, plan::RunPlan, progress::ProgressEvent},
     terminal::shown,
 };
@@ -26,7 +26,7 @@ use kernlab_vmtest::{
 pub(crate) struct Terminal {
     bar: ProgressBar,
     state: Mutex<State>,
-    building: Building,
+    preparing: Preparing,
     shows_cells: bool,
 }
 
@@ -38,8 +38,6 @@ struct State {
     kernels: BTreeMap<String, KernelState>,
     /// The current step of preparing each kernel.
     preparing: BTreeMap<String, String>,
-    /// The file of each kernel that is being downloaded, and its size in bytes.
-    downloads: BTreeMap<String, (String, u64)>,
     /// Kernels whose waiting cells were already reported.
     awaited: BTreeSet<String>,
 }
@@ -60,7 +58,7 @@ impl Terminal {
         Terminal {
             bar: ProgressBar::with_draw_target(None, target),
             state: Mutex::default(),
-            building: Building::default(),
+            preparing: Preparing::default(),
             shows_cells: true,
         }
     }
@@ -72,7 +70,11 @@ impl Terminal {
 
     /// The width of the table in columns.
     pub(crate) fn width(&self) -> usize {
-        if std::io::stdout().is_terminal() { console::Term::stdout().size().1.into() } else { 100 }
+        if std::io::stdout().is_terminal() {
+            console::Term::stdout().size().1.into()
+        } else {
+            table::WIDTH
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -208,43 +210,15 @@ impl Observer for Terminal {
         self.line(line);
     }
 
-    fn observe(&self, kernel: &str, event: kernlab_kernels::Event<'_>) {
+    fn observe(&self, kernel: &str, event: Event<'_>) {
+        if let Some(line) = self.preparing.line(kernel, &event, !self.bar.is_hidden()) {
+            self.line(&line);
+        }
         let mut state = self.state();
-        match event {
-            kernlab_kernels::Event::Download { file, done, size } => {
-                self.line(&format!(
-                    "{kernel}: downloading {file}, {:.1} MB",
-                    size.saturating_sub(done) as f64 / 1e6
-                ));
-                state.preparing.insert(kernel.to_owned(), format!("downloading {file}"));
-                state.downloads.insert(kernel.to_owned(), (file.to_owned(), size));
-            }
-            kernlab_kernels::Event::Progress { done } => {
-                if let Some((file, size)) = state.downloads.get(kernel) {
-                    let percent = done * 100 / (*size).max(1);
-                    let doing = format!("downloading {file}, {percent} %");
-                    state.preparing.insert(kernel.to_owned(), doing);
-                }
-            }
-            kernlab_kernels::Event::AddressFailed { url, error } => {
-                self.line(&format!("{kernel}: {url}: {error}; trying the next address"));
-            }
-            kernlab_kernels::Event::Unpack => {
-                self.line(&format!("{kernel}: unpacking"));
-                state.preparing.insert(kernel.to_owned(), "unpacking".to_owned());
-            }
-            kernlab_kernels::Event::Ready => {
-                state.preparing.remove(kernel);
-                state.downloads.remove(kernel);
-            }
-            build => {
-                if let Some(line) = self.building.line(&build, !self.bar.is_hidden()) {
-                    self.line(&format!("{kernel}: {line}"));
-                }
-                if let Some(message) = self.building.message(&build) {
-                    state.preparing.insert(kernel.to_owned(), message);
-                }
-            }
+        if matches!(event, Event::Ready) {
+            state.preparing.remove(kernel);
+        } else if let Some(message) = self.preparing.message(kernel, &event) {
+            state.preparing.insert(kernel.to_owned(), message);
         }
         self.redraw(&state);
         self.bar.tick();

@@ -8,7 +8,7 @@ use strsim::osa_distance;
 use super::SuiteFindings;
 use crate::suite::{manifest::Expectation, spelling::nearest};
 
-/// How many letters of a name a slip of the pen changes at most.
+/// How many letters of a name a typo changes at most.
 const SLIP: usize = 2;
 
 /// Compares the verdict with what the suite expects of kernels such as this one.
@@ -79,7 +79,7 @@ fn of_expectation(expectation: &Expectation, verdict: Verdict) -> Verdict {
 }
 
 /// The functions that expectations name, each with a remark if the kernel lacks it and has one of
-/// almost that name. Only if all kernels do, it is a slip of the pen.
+/// almost that name. Only if all kernels do, it is a typo.
 pub(super) fn named_functions(findings: &SuiteFindings<'_>) -> BTreeMap<String, Option<String>> {
     let Some(whole) = findings.kernel.and_then(|kernel| kernel.whole) else {
         return BTreeMap::new();

@@ -1,14 +1,10 @@
 //! Shows progress: a bar on a terminal, a line per file elsewhere.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::Instant,
-};
-
-use crate::building::Building;
-use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use kernlab_kernels::{Event, Observer, Unpacked, chain};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use kernlab_kernels::{Event, Observer, Unpacked};
 use kernlab_vmtest::terminal::shown;
+
+use crate::preparing::Preparing;
 
 const DOWNLOAD: &str = "{prefix} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} {wide_msg}";
 
@@ -16,8 +12,7 @@ const DOWNLOAD: &str = "{prefix} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} 
 pub(crate) struct Progress {
     bar: ProgressBar,
     is_terminal: bool,
-    begun: Mutex<Instant>,
-    building: Building,
+    preparing: Preparing,
 }
 
 impl Progress {
@@ -28,12 +23,7 @@ impl Progress {
             false => ProgressDrawTarget::hidden(),
         };
         let bar = ProgressBar::with_draw_target(None, target);
-        Progress {
-            bar,
-            is_terminal,
-            begun: Mutex::new(Instant::now()),
-            building: Building::default(),
-        }
+        Progress { bar, is_terminal, preparing: Preparing::default() }
     }
 
     /// Reports that a kernel can be booted.
@@ -80,12 +70,9 @@ impl Observer for Progress {
     }
 
     fn observe(&self, kernel: &str, event: Event<'_>) {
+        let line = self.preparing.line(kernel, &event, self.is_terminal);
         match event {
-            Event::Wait { file } => {
-                self.line(&format!("{kernel}: waiting for another process that downloads {file}"));
-            }
             Event::Download { file, done, size } => {
-                *self.begun.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
                 self.bar.reset();
                 if let Ok(style) = ProgressStyle::with_template(DOWNLOAD) {
                     self.bar.set_style(style);
@@ -94,38 +81,18 @@ impl Observer for Progress {
                 self.bar.set_position(done);
                 self.bar.set_prefix(kernel.to_owned());
                 self.bar.set_message(shown(file).into_owned());
-                if !self.is_terminal {
-                    let resumed = match done {
-                        0 => String::new(),
-                        done => format!(", {} already downloaded", HumanBytes(done)),
-                    };
-                    self.line(&format!(
-                        "{kernel}: downloading {file} ({}{resumed})",
-                        HumanBytes(size)
-                    ));
-                }
             }
             Event::Progress { done } => self.bar.set_position(done),
-            Event::Downloaded => {
-                let begun = *self.begun.lock().unwrap_or_else(PoisonError::into_inner);
-                let seconds = begun.elapsed().as_secs_f64();
-                self.bar.finish_and_clear();
-                self.line(&format!("{kernel}: downloaded in {seconds:.1} s"));
-            }
-            Event::AddressFailed { url, error } => {
-                self.bar.finish_and_clear();
-                self.line(&format!("{kernel}: {url}: {}", chain(error)));
-            }
-            Event::Unpack => self.line(&format!("{kernel}: unpacking")),
-            build => {
-                if let Some(line) = self.building.line(&build, self.is_terminal) {
-                    self.bar.finish_and_clear();
-                    self.line(&format!("{kernel}: {line}"));
-                }
-                if let Some(message) = self.building.message(&build) {
-                    self.spin(kernel, message);
-                }
-            }
+            _ if line.is_some() => self.bar.finish_and_clear(),
+            _ => {}
+        }
+        if let Some(line) = line {
+            self.line(&line);
+        }
+        if let Event::Resolve { .. } | Event::Build { .. } | Event::Made { .. } = event
+            && let Some(message) = self.preparing.message(kernel, &event)
+        {
+            self.spin(kernel, message);
         }
     }
 }
