@@ -1,7 +1,7 @@
 //! The files of a suite, packed for its guests.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -70,6 +70,22 @@ pub enum PackError {
     /// A file is missing, or can't run in a guest.
     #[error(transparent)]
     Payload(#[from] PayloadError),
+    /// A BPF object or a script of bpftrace can't be read.
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file is not what the suite says that it is.
+    #[error("{} is not {expected}", path.display())]
+    Other {
+        /// The file.
+        path: PathBuf,
+        /// `a BPF object`.
+        expected: &'static str,
+    },
     /// The files can't be packed.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
@@ -104,6 +120,34 @@ impl PackError {
     }
 }
 
+/// What the suite's BPF object needs, as far as it can be read. Refuses files that no guest could use.
+fn needs_of(suite: &Suite, at: &Circumstances) -> Result<Option<Needs>, PackError> {
+    let directory = suite.directory.as_ref().unwrap_or(&at.directory);
+    let read = |file: &Path| {
+        let path = directory.join(file);
+        match fs::read(&path) {
+            Ok(content) => Ok((path, content)),
+            Err(source) => Err(PackError::Unreadable { path, source }),
+        }
+    };
+    match &suite.subject {
+        Subject::Object(object) => match read(&object.path)? {
+            (_, content) if content.starts_with(b"\x7fELF") => Ok(needs::of_object(&content).ok()),
+            (path, _) => Err(PackError::Other {
+                path,
+                expected: "an ELF file, as `clang -target bpf -c` makes a BPF object",
+            }),
+        },
+        Subject::Bpftrace(script) => match read(script)? {
+            (path, content) if content.trim_ascii().is_empty() => {
+                Err(PackError::Other { path, expected: "a script of bpftrace: it is empty" })
+            }
+            _ => Ok(None),
+        },
+        Subject::Run(_) => Ok(None),
+    }
+}
+
 /// Collects and packs the files of a suite for guests of a platform. Their own programs are in the
 /// directory `guest`.
 pub(crate) fn pack(
@@ -114,6 +158,7 @@ pub(crate) fn pack(
     platform: &Platform,
     observer: &dyn Observer,
 ) -> Result<Packed, PackError> {
+    let needs = needs_of(suite, at)?;
     let (payload, job) = job::prepare(suite, at, guest, platform)?;
     let size = payload.size();
     let (system, own) = payload.split(&own_places(suite, at));
@@ -129,12 +174,6 @@ pub(crate) fn pack(
         }
     });
     let root = root.transpose()?;
-    let needs = match &suite.subject {
-        Subject::Object(object) => fs::read(at.directory.join(&object.path))
-            .ok()
-            .and_then(|bytes| needs::of_object(&bytes).ok()),
-        Subject::Run(_) | Subject::Bpftrace(_) => None,
-    };
     let system = system.archive(kernels.store())?;
     let own_files = own.files().map(Path::to_owned).collect();
     let own = (!own.is_empty()).then(|| own.archived(kernels.store())).transpose()?;
@@ -152,4 +191,33 @@ fn own_places(suite: &Suite, at: &Circumstances) -> Vec<PathBuf> {
     }
     places.extend(suite.data.iter().cloned());
     places
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::suite::manifest::Project;
+
+    #[rstest]
+    #[case::directory("object = 'dir'", "cannot read ", "dir: Is a directory (os error 21)")]
+    #[case::absent("object = 'absent.o'", "cannot read ", "absent.o: No such file")]
+    #[case::source("object = 'a.c'", "", "a.c is not an ELF file, as `clang")]
+    #[case::empty("bpftrace = 'empty.bt'", "", "empty.bt is not a script of bpftrace: it is empty")]
+    fn what_no_guest_could_use_is_refused(
+        #[case] subject: &str,
+        #[case] beginning: &str,
+        #[case] expected: &str,
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("dir")).unwrap();
+        fs::write(dir.path().join("a.c"), "int x;").unwrap();
+        fs::write(dir.path().join("empty.bt"), "\n").unwrap();
+        let text = format!("[[suite]]\nname = 's'\n{subject}\n");
+        let suite = Project::parse(Path::new("kernlab.toml"), &text).unwrap().suites.remove(0);
+        let at = Circumstances { directory: dir.path().to_owned(), ..Circumstances::default() };
+        let error = kernlab_kernels::chain(&needs_of(&suite, &at).unwrap_err());
+        assert!(error.starts_with(beginning) && error.contains(expected), "{error}");
+    }
 }
