@@ -156,6 +156,33 @@ pub fn jobs(text: &str) -> Result<NonZeroUsize, String> {
     whole_number(text, NonZeroUsize::MIN..=MOST_JOBS)
 }
 
+/// How cells are run, whatever is in them.
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Execution {
+    /// Run only this part of the cells, such as 1/4 to 4/4 on four machines that share a run.
+    #[arg(long, value_name = "PART/OF")]
+    pub partition: Option<Partition>,
+    /// Boot a guest for every cell instead of restoring a saved one.
+    #[arg(long)]
+    pub cold: bool,
+    /// Run N guests at a time. By default as many as the machine has room for.
+    #[arg(long, value_name = "N", value_parser = jobs)]
+    pub jobs: Option<NonZeroUsize>,
+    /// Repeat each cell N times. A cell whose outcome varies is `flaky`, which counts as a failure.
+    #[arg(long, value_name = "N", value_parser = repeats, conflicts_with = "update_snapshots")]
+    pub repeat: Option<NonZeroU32>,
+    /// Copy the report to this directory.
+    #[arg(long, value_name = "DIR")]
+    pub report: Option<PathBuf>,
+}
+
+impl Execution {
+    /// How many times each cell runs.
+    pub fn repeats(&self) -> NonZeroU32 {
+        self.repeat.unwrap_or(NonZeroU32::MIN)
+    }
+}
+
 /// What to run.
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize)]
 pub struct RunOptions {
@@ -174,18 +201,10 @@ pub struct RunOptions {
     /// Run only cells with this source of BTF; `masked` hides the kernel's BTF from user space.
     #[arg(long, value_name = "MODE", value_parser = ["embedded", "masked", "absent", "external"])]
     pub btf: Option<String>,
-    /// Run only this part of the cells, such as 1/4 to 4/4 on four machines that share a run.
-    #[arg(long, value_name = "PART/OF")]
-    pub partition: Option<String>,
-    /// Boot a guest for every cell instead of restoring a saved one.
-    #[arg(long)]
-    pub cold: bool,
-    /// Run N guests at a time. By default as many as the machine has room for.
-    #[arg(long, value_name = "N", value_parser = jobs)]
-    pub jobs: Option<NonZeroUsize>,
-    /// Repeat each cell N times. A cell whose outcome varies is `flaky`, which counts as a failure.
-    #[arg(long, value_name = "N", value_parser = repeats, conflicts_with = "update_snapshots")]
-    pub repeat: Option<NonZeroU32>,
+    /// How cells are run.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub execution: Execution,
     /// Stop a cell after this many seconds (default 15; four times that without KVM).
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub timeout: Option<NonZeroU32>,
@@ -196,16 +215,6 @@ pub struct RunOptions {
     /// Print how long each stage of the cells took.
     #[arg(long)]
     pub timings: bool,
-    /// Copy the report to this directory.
-    #[arg(long, value_name = "DIR")]
-    pub report: Option<PathBuf>,
-}
-
-impl RunOptions {
-    /// How many times each cell runs.
-    pub fn repeats(&self) -> NonZeroU32 {
-        self.repeat.unwrap_or(NonZeroU32::MIN)
-    }
 }
 
 /// How suites of a user's own are run.
@@ -220,18 +229,9 @@ pub struct TestOptions {
     /// Run with this source of BTF; `masked` hides the kernel's BTF from user space.
     #[arg(long, value_name = "MODE", value_parser = ["embedded", "masked", "absent"])]
     pub btf: Option<String>,
-    /// Run only this part of the cells, such as 1/4 to 4/4 on four machines that share a run.
-    #[arg(long, value_name = "PART/OF")]
-    pub partition: Option<String>,
-    /// Boot a guest for every cell instead of restoring a saved one.
-    #[arg(long)]
-    pub cold: bool,
-    /// Run N guests at a time. By default as many as the machine has room for.
-    #[arg(long, value_name = "N", value_parser = jobs)]
-    pub jobs: Option<NonZeroUsize>,
-    /// Repeat each cell N times. A cell whose outcome varies is `flaky`, which counts as a failure.
-    #[arg(long, value_name = "N", value_parser = repeats, conflicts_with = "update_snapshots")]
-    pub repeat: Option<NonZeroU32>,
+    /// How cells are run.
+    #[command(flatten)]
+    pub execution: Execution,
     /// Stop a cell after this many seconds instead of after the suite's `timeout`; four times that
     /// without KVM.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
@@ -239,9 +239,6 @@ pub struct TestOptions {
     /// Write the observed events as the new golden snapshots, unless something else is wrong.
     #[arg(long)]
     pub update_snapshots: bool,
-    /// Copy the report to this directory.
-    #[arg(long, value_name = "DIR")]
-    pub report: Option<PathBuf>,
 }
 
 #[cfg(test)]

@@ -2,8 +2,11 @@
 
 use std::{fmt, str::FromStr};
 
+use serde::{Deserialize, Serialize};
+
 /// One of several parts of a run: every Nth of its cells, or of whatever else it consists of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Partition {
     /// Counted from 1.
     part: usize,
@@ -31,6 +34,20 @@ impl FromStr for Partition {
         parsed.ok_or_else(|| {
             format!("{text:?} is not a part of a run: expected PART/OF, for example 1/4 to 4/4")
         })
+    }
+}
+
+impl TryFrom<String> for Partition {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Partition> for String {
+    fn from(partition: Partition) -> Self {
+        partition.to_string()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
 
-use kernlab_cli::{RunOptions, Selected, TestOptions};
+use kernlab_cli::{Execution, RunOptions, Selected, TestOptions};
 use kernlab_kernels::Kernels;
 
 use super::{Named, Report, Summary, matrix::Notices};
@@ -102,7 +102,7 @@ fn own(bench: &SuitesBench<'_>) -> Result<Vec<CellReport>, SuitesError> {
         backend: Some("libbpf".to_owned()),
         scenario: Some(OWN.to_owned()),
         btf: Some("embedded".to_owned()),
-        jobs: Some(NonZeroUsize::MIN),
+        execution: Execution { jobs: Some(NonZeroUsize::MIN), ..Execution::default() },
         ..RunOptions::default()
     };
     passed(run::run(&bench.kernels, &options, &bench.guest, &notices())?)
@@ -113,7 +113,7 @@ fn of_suites(bench: &SuitesBench<'_>) -> Result<Vec<CellReport>, SuitesError> {
         selected: selected(bench),
         suite: bench.suite.clone(),
         btf: Some("embedded".to_owned()),
-        jobs: Some(NonZeroUsize::MIN),
+        execution: Execution { jobs: Some(NonZeroUsize::MIN), ..Execution::default() },
         ..TestOptions::default()
     };
     let SuitesBench { kernels, suites, guest, .. } = bench;

@@ -320,7 +320,7 @@ impl Runner {
                 return Ok(Start::Primed(guest, primed::work(cell), self.timed(tracer)));
             }
         }
-        let guest = checkpoints.start(bootable, self.plan.options.cold, observer)?;
+        let guest = checkpoints.start(bootable, self.plan.options.execution.cold, observer)?;
         Ok(Start::Ready(guest, self.timed(self.job(cell))))
     }
 
@@ -358,10 +358,11 @@ impl Runner {
         observer: &dyn Observer,
     ) -> Option<Dossier> {
         let bootable = self.bootable(entry, kernel, BtfMode::Embedded, observer).ok()?;
-        if !self.plan.options.cold {
+        if !self.plan.options.execution.cold {
             Checkpoints::of(self.kernels.store()).prepare(&bootable, observer).ok()?;
         }
-        let how = How { guest: &self.plan.guest, cold: self.plan.options.cold, refresh: false };
+        let how =
+            How { guest: &self.plan.guest, cold: self.plan.options.execution.cold, refresh: false };
         match dossier::of_kernel(&self.kernels, kernel.clone(), how, observer) {
             Ok(archive) => Some(archive.dossier),
             Err(error) => {

@@ -166,7 +166,7 @@ pub fn run(
         return Err(RunError::NoGuestPrograms(guest.to_owned()));
     }
     check_location(kernels)?;
-    let (filter, partition) = (Filter::of(options)?, plan::partition(options)?);
+    let (filter, partition) = (Filter::of(options)?, options.execution.partition);
     let chosen = kernels.select(&selection(&options.selected))?;
     for left_out in chosen.notices() {
         show.notice(&left_out);
@@ -186,7 +186,8 @@ pub fn run(
     if cells.is_empty() {
         return Err(RunError::NoCells);
     }
-    let RunOptions { backend, scenario, btf, repeat, timeout, .. } = options;
+    let RunOptions { backend, scenario, btf, timeout, execution, .. } = options;
+    let repeat = execution.repeat;
     let selected = format!(
         "backend {backend:?}, scenario {scenario:?}, btf {btf:?}, repeat {repeat:?}, timeout {timeout:?}"
     );
@@ -206,7 +207,8 @@ pub fn run(
     show.begin(dir.path(), &plan);
 
     let most_memory = entries.iter().map(|entry| entry.memory_mib).max().unwrap_or_default();
-    let jobs = options.jobs.map_or_else(|| capacity::guests(most_memory), NonZeroUsize::get);
+    let jobs =
+        options.execution.jobs.map_or_else(|| capacity::guests(most_memory), NonZeroUsize::get);
     order::write(&plan, &preparation.order(), before.as_ref(), dir.path())
         .map_err(|source| at("write the cells' order", source))?;
     let listener = Listener::bind().map_err(|source| at("listen for progress", source))?;
@@ -280,7 +282,7 @@ pub fn run(
             duration_ms: milliseconds(clock.elapsed()),
             selectors: plan.options.selected.kernels.clone(),
             jobs,
-            repeat: plan.options.repeats(),
+            repeat: plan.options.execution.repeats(),
             exit_code: report::exit_of(Tally::of(&cells).severity()) as u8,
             identity,
             ..Run::default()

@@ -7,7 +7,7 @@ use std::{
 };
 
 use globset::Glob;
-use kernlab_cli::{Partition, RunOptions};
+use kernlab_cli::RunOptions;
 use kernlab_core::{
     cell::{BackendKind, BtfMode, Cell, UnknownName},
     outcome::Verdict,
@@ -67,14 +67,6 @@ pub enum FilterError {
     /// The value is no glob.
     #[error("--scenario is not a valid glob")]
     Glob(#[from] globset::Error),
-    /// The value is no part of a run.
-    #[error("{0}")]
-    Partition(String),
-}
-
-/// The part of the cells that the options ask for, if they name one.
-pub(super) fn partition(options: &RunOptions) -> Result<Option<Partition>, FilterError> {
-    options.partition.as_deref().map(str::parse).transpose().map_err(FilterError::Partition)
 }
 
 /// Which cells of the selected kernels to run.
@@ -158,7 +150,7 @@ impl RunPlan {
     /// Every attempt at a cell.
     pub fn attempts_at(&self, cell: &str) -> impl Iterator<Item = CellAttempt> {
         let attempt = |number| CellAttempt { cell: cell.to_owned(), number };
-        (1..=self.options.repeats().get()).map(attempt)
+        (1..=self.options.execution.repeats().get()).map(attempt)
     }
 
     /// Every attempt at every cell.

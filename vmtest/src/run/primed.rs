@@ -83,7 +83,10 @@ pub(super) fn with_types(mut args: Vec<String>, mode: BtfMode) -> Job {
 /// each attempt would skip the part that was done once.
 pub(super) fn is_worthwhile(plan: &RunPlan, kernel: &str, mode: BtfMode) -> bool {
     // Cells with their own object get it as a file beside the programs.
-    if plan.options.cold || plan.object.is_some() || plan.options.repeats().get() > 1 {
+    if plan.options.execution.cold
+        || plan.object.is_some()
+        || plan.options.execution.repeats().get() > 1
+    {
         return false;
     }
     cells(plan, kernel, mode).count() >= WORTHWHILE
@@ -93,7 +96,7 @@ pub(super) fn is_worthwhile(plan: &RunPlan, kernel: &str, mode: BtfMode) -> bool
 mod tests {
     use std::num::NonZeroU32;
 
-    use kernlab_cli::RunOptions;
+    use kernlab_cli::{Execution, RunOptions};
 
     use super::*;
 
@@ -127,10 +130,11 @@ mod tests {
     #[test]
     fn none_is_where_cells_have_something_of_their_own() {
         let many = plan(&[(EMBEDDED, WORTHWHILE)]);
-        let options = RunOptions { cold: true, ..RunOptions::default() };
+        let with = |execution| RunOptions { execution, ..RunOptions::default() };
+        let options = with(Execution { cold: true, ..Execution::default() });
         let cold = RunPlan { options, ..many.clone() };
         let given = RunPlan { object: Some("/object.o".into()), ..many.clone() };
-        let options = RunOptions { repeat: NonZeroU32::new(2), ..RunOptions::default() };
+        let options = with(Execution { repeat: NonZeroU32::new(2), ..Execution::default() });
         let repeated = RunPlan { options, ..many };
         for plan in [cold, given, repeated] {
             assert!(!is_worthwhile(&plan, "debian-6.1", BtfMode::Embedded));

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kernlab_cli::{RunOptions, TestOptions};
+use kernlab_cli::{Execution, Partition, RunOptions, TestOptions};
 use kernlab_kernels::{Arch, Digest, Entry, Kernels, Observer, SelectError, interruption};
 use kernlab_splat::AllowList;
 
@@ -84,7 +84,7 @@ pub enum SuiteRunError {
     },
     /// There are more parts than cells.
     #[error("part {0} has no cell: there is nothing to do")]
-    EmptyPart(String),
+    EmptyPart(Partition),
     /// `--suite` is no glob.
     #[error("--suite is not a valid glob")]
     Glob(#[from] globset::Error),
@@ -181,7 +181,7 @@ pub fn run(
     let mut plan = RunPlan {
         options: RunOptions {
             selected: options.selected.clone(),
-            repeat: options.repeat,
+            execution: Execution { repeat: options.execution.repeat, ..Execution::default() },
             ..RunOptions::default()
         },
         ..RunPlan::of(names, guest.to_owned())
@@ -195,7 +195,8 @@ pub fn run(
         packed.memory_mib(&suites.suites[cell.suite], entry.memory_mib)
     });
     let memory = memory.max().unwrap_or_default();
-    let jobs = options.jobs.map_or_else(|| capacity::guests(memory), std::num::NonZero::get);
+    let jobs =
+        options.execution.jobs.map_or_else(|| capacity::guests(memory), std::num::NonZero::get);
     let jobs = jobs.min(cells.len());
     let (proposals, shared) = (Proposals::default(), SharedRules::default());
     let task = Task {
@@ -203,7 +204,7 @@ pub fn run(
             kernels,
             guest,
             allow: &allow,
-            cold: options.cold,
+            cold: options.execution.cold,
             timeout: options.timeout.map(|seconds| Duration::from_secs(seconds.get().into())),
             proposals: options.update_snapshots.then_some(&proposals),
             shared: &shared,
@@ -268,7 +269,7 @@ pub fn run(
             duration_ms: milliseconds(clock.elapsed()),
             selectors: options.selected.kernels.clone(),
             jobs,
-            repeat: options.repeat.unwrap_or(std::num::NonZero::<u32>::MIN),
+            repeat: options.execution.repeats(),
             exit_code: report::exit_of(Tally::of(&cells).severity()) as u8,
             identity,
             rules,
@@ -391,7 +392,8 @@ impl Asked<'_> {
     ) -> Result<BTreeMap<String, String>, RunError> {
         let Asked { suites, chosen, options, allow } = *self;
         // What is selected beside kernels and a part of the cells.
-        let TestOptions { suite, btf, repeat, timeout, .. } = options;
+        let TestOptions { suite, btf, timeout, execution, .. } = options;
+        let repeat = execution.repeat;
         let selection =
             format!("suite {suite:?}, btf {btf:?}, repeat {repeat:?}, timeout {timeout:?}");
         let mut identity = identity::of_run(kernels, entries, guest, &selection)

@@ -1,7 +1,7 @@
 //! Which cells a run of suites has.
 
 use globset::{Glob, GlobMatcher};
-use kernlab_cli::{Partition, TestOptions};
+use kernlab_cli::TestOptions;
 use kernlab_core::cell::{BackendKind, BtfMode};
 use kernlab_kernels::{Entry, Kernels, Observer};
 
@@ -99,22 +99,14 @@ pub(super) fn cells(
             }
         }
     }
-    if let Some(partition) = &options.partition {
-        let part: Partition = partition.parse().map_err(|message| {
-            SuiteRunError::Run(RunError::Filter(FilterError::Partition(message)))
-        })?;
-        if cells.is_empty() {
-            return Err(RunError::NoCells.into());
-        }
-        cells = part.of(cells);
-        if cells.is_empty() {
-            return Err(SuiteRunError::EmptyPart(partition.clone()));
-        }
-    }
     if cells.is_empty() {
         return Err(RunError::NoCells.into());
     }
-    Ok(cells)
+    let Some(partition) = options.execution.partition else { return Ok(cells) };
+    match partition.of(cells) {
+        none if none.is_empty() => Err(SuiteRunError::EmptyPart(partition)),
+        part => Ok(part),
+    }
 }
 
 /// A remark on each chosen suite that has a cell on none of the kernels.

@@ -73,7 +73,7 @@ impl Task<'_> {
             kernel: &entry.selector(),
             btf: Some(planned.btf).filter(|btf| Some(*btf) != own_mode),
             suite: &self.suites[planned.suite].name,
-            repeat: self.options.repeat.filter(|repeat| repeat.get() > 1),
+            repeat: self.options.execution.repeat.filter(|repeat| repeat.get() > 1),
             timeout: self.options.timeout,
         })
     }

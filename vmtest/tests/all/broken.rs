@@ -110,7 +110,7 @@ impl Broken {
             duration_ms: cell.duration_ms,
             selectors: self.plan.options.selected.kernels.clone(),
             jobs: 1,
-            repeat: self.plan.options.repeats(),
+            repeat: self.plan.options.execution.repeats(),
             exit_code: 1,
             ..Run::default()
         };
@@ -169,7 +169,7 @@ fn a_cell_is_what_its_kernel_says(
 ) {
     let (kernel, cold) = on;
     let mut broken = Broken::on(kernel, behaviour);
-    broken.plan.options.cold = cold;
+    broken.plan.options.execution.cold = cold;
     let report = broken.run();
     assert_eq!((report.outcome, report.reason), (verdict.0, Some(verdict.1)), "{}", report.message);
     expect_evidence(&report, title, excerpts[usize::from(kernel == ARM64)]);

@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::Args;
-use kernlab_cli::{Selected, TestOptions};
+use kernlab_cli::{Execution, Selected, TestOptions};
 use kernlab_core::outcome::{Outcome, Severity};
 use kernlab_kernels::Entry;
 use kernlab_vmtest::{
@@ -90,8 +90,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
             kernels: entries.iter().map(Entry::selector).collect(),
             scope: arguments.selected.scope.clone(),
         },
-        cold: arguments.machine.cold,
-        jobs: arguments.jobs,
+        execution: Execution {
+            cold: arguments.machine.cold,
+            jobs: arguments.jobs,
+            ..Execution::default()
+        },
         timeout: Some(arguments.timeout),
         ..TestOptions::default()
     };

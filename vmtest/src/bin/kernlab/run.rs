@@ -36,7 +36,7 @@ pub(crate) fn run(Arguments { options, guest }: &Arguments) -> Result<Exit, Fail
     }
     let kernels = selection::open(&options.selected.scope)?;
     run::check_location(&kernels)?;
-    if let Some(copies) = &options.report {
+    if let Some(copies) = &options.execution.report {
         check_dir(copies)?;
     }
     let guest = guest.dir(&kernels)?;
@@ -54,7 +54,7 @@ pub(crate) fn run(Arguments { options, guest }: &Arguments) -> Result<Exit, Fail
     }
     println!("{}", table::results(Side { report: &report, evidence: &dir }));
     println!("evidence: {}", dir.path().display());
-    if let (Some(copies), None) = (&options.report, &unwritten) {
+    if let (Some(copies), None) = (&options.execution.report, &unwritten) {
         unwritten = copy_report(dir.path(), copies).err();
     }
     failure::exit_of_run(Tally::of(&report.cells).severity(), unwritten)

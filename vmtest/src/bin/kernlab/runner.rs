@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::Args;
-use kernlab_cli::{Scope, Selected, TestOptions};
+use kernlab_cli::{Execution, Scope, Selected, TestOptions};
 use kernlab_core::outcome::Outcome;
 use kernlab_kernels::{Entry, Kernels, Part, Store, chain};
 use kernlab_vmtest::{
@@ -168,7 +168,7 @@ fn in_guest(arguments: &Arguments) -> Result<ExitCode, Failure> {
     };
     let options = TestOptions {
         selected: Selected { kernels: vec![entry.selector()], scope: arguments.scope.clone() },
-        cold: arguments.machine.cold,
+        execution: Execution { cold: arguments.machine.cold, ..Execution::default() },
         timeout: Some(arguments.timeout),
         ..TestOptions::default()
     };

@@ -114,7 +114,7 @@ impl RunObserver for Terminal {
             kernel.left += 1;
         }
         let kernels = state.kernels.len();
-        let times = match plan.options.repeats().get() {
+        let times = match plan.options.execution.repeats().get() {
             1 => String::new(),
             times => format!(", {times} times each"),
         };

@@ -128,7 +128,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let options = &arguments.tests.for_target(options);
     let kernels = selection::open(&options.selected.scope)?;
     let programs = guest.dir(&kernels)?;
-    if let Some(copies) = &options.report {
+    if let Some(copies) = &options.execution.report {
         // Told now, and not after the run.
         check_dir(copies)?;
     }
@@ -159,7 +159,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
             dir.path().display()
         ));
     }
-    if let (Some(copies), None) = (&options.report, &unwritten) {
+    if let (Some(copies), None) = (&options.execution.report, &unwritten) {
         unwritten = copy_report(dir.path(), copies).err();
     }
     failure::exit_of_run(Tally::of(&report.cells).severity(), unwritten)

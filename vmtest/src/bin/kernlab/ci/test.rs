@@ -3,7 +3,7 @@
 use std::{fs, io, path::PathBuf, sync::Arc};
 
 use clap::{Args, ValueEnum};
-use kernlab_cli::{Exit, TestOptions};
+use kernlab_cli::{Execution, Exit, TestOptions};
 use kernlab_core::outcome::Severity;
 use kernlab_vmtest::{
     report::{
@@ -93,13 +93,15 @@ enum Summary {
 
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let Arguments { choice, shard, merge, base, .. } = arguments;
+    let partition = given(shard).map(str::parse).transpose();
+    let partition = partition.map_err(|why: String| Failure::usage(format!("--shard: {why}")))?;
     let options = TestOptions {
         suite: given(&arguments.suite).map(str::to_owned),
-        partition: given(shard).map(str::to_owned),
+        execution: Execution { partition, ..Execution::default() },
         ..choice.options()?
     };
     for (other, name) in [(base, "--base"), (merge, "--merge")] {
-        if options.partition.is_some() && given(other).is_some() {
+        if options.execution.partition.is_some() && given(other).is_some() {
             return Err(Failure::usage(format!(
                 "--shard and {name} can't be combined: merge the parts first, then compare"
             )));
@@ -135,7 +137,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     failure::print_or_note(&format!("\n{}\n", table::run(head, terminal.width())));
     match (&comparison, arguments.fail_on) {
         (Some(comparison), _) => failure::print_or_note(&format!("\n{comparison}")),
-        (None, FailOn::New) if options.partition.is_none() => {
+        (None, FailOn::New) if options.execution.partition.is_none() => {
             log.notice("there is no base run to compare with: every failure counts as new")?;
         }
         (None, _) => {}
