@@ -212,9 +212,24 @@ pub struct CellReport {
     /// The tracer of a user's suite.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tracer: Option<TracerReport>,
+    /// What a cell of a user's own runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suite: Option<SuiteKind>,
     /// The command that runs a cell of a user's suite again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub again: Option<String>,
+}
+
+/// What a cell of a user's own runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SuiteKind {
+    /// A suite that a `kernlab.toml` describes.
+    Described,
+    /// A test of a cargo project, which `kernlab test --cargo` found.
+    CargoTest,
+    /// A program of a command line.
+    Command,
 }
 
 /// A known splat, which does not affect the verdict.
@@ -318,6 +333,7 @@ impl CellReport {
             remarks: Vec::new(),
             attempts: Vec::new(),
             tracer: None,
+            suite: None,
             again: None,
         }
     }

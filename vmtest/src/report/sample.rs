@@ -3,7 +3,7 @@
 use kernlab_core::outcome::{Outcome, Reason, Verdict};
 use kernlab_kernels::Arch;
 
-use super::{AllowedSplat, CellReport, Kernel, Report, Run};
+use super::{AllowedSplat, CellReport, Kernel, Report, Run, SuiteKind};
 
 /// A run on two kernels. Its texts break any rendering that does not escape them.
 pub(crate) fn report() -> Report {
@@ -95,6 +95,7 @@ pub(crate) fn suites() -> Report {
                 ));
             }
             cell.duration_ms = 321;
+            cell.suite = Some(SuiteKind::Described);
             cell.again = Some(format!("kernlab test --kernel {kernel} --suite {suite}"));
             cells.push(cell);
         }

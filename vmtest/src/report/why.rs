@@ -5,12 +5,12 @@ use std::{collections::BTreeSet, fmt, path::PathBuf};
 use kernlab_core::outcome::Outcome;
 
 use super::{
-    CellReport, LoadedObject, Report, TracerReport,
+    CellReport, LoadedObject, Report, SuiteKind, TracerReport,
     regression::{Explanation, NearestPass},
     table::counted,
 };
 use crate::{
-    suite::{invocation::is_described, run::SUITE, separation::Separation},
+    suite::{run::SUITE, separation::Separation},
     terminal::shown,
 };
 
@@ -45,7 +45,8 @@ pub struct Why<'a> {
 impl CellReport {
     /// Whether it is a cell of a user's suite, or of a command.
     pub fn is_of_suite(&self) -> bool {
-        self.backend == SUITE || self.again.is_some()
+        // Reports of earlier versions have only the command.
+        self.backend == SUITE || self.suite.is_some() || self.again.is_some()
     }
 
     /// The names that a suite's tracer uses, as far as one sees: words of the message and of its
@@ -99,7 +100,7 @@ impl fmt::Display for Why<'_> {
         let more = (more > 0).then(|| format!("and {}", counted(more, "more file")));
         block(f, &format!("evidence in {}", self.dir.display()), files.chain(more))?;
         writeln!(f, "\nagain: {}", cell.repro_command())?;
-        if cell.again.as_deref().is_some_and(is_described) {
+        if cell.suite == Some(SuiteKind::Described) {
             writeln!(f, "open a shell: kernlab shell --after {}", cell.id())?;
         }
         Ok(())

@@ -4,6 +4,8 @@ use std::{num::NonZeroU32, path::PathBuf};
 
 use kernlab_core::cell::BtfMode;
 
+use crate::report::SuiteKind;
+
 /// How suites were run: a command line without the options that choose a cell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Invocation {
@@ -40,19 +42,6 @@ pub enum Invocation {
     },
 }
 
-/// Whether a command that runs a cell again is of one of several suites. Otherwise it names the
-/// program.
-pub(crate) fn is_of_project(again: &str) -> bool {
-    let options = again.split(" -- ").next().unwrap_or_default();
-    options.contains(" --suite ")
-}
-
-/// Whether a command that runs a cell again is of a suite that a `kernlab.toml` describes.
-pub(crate) fn is_described(again: &str) -> bool {
-    let options = again.split(" -- ").next().unwrap_or_default();
-    is_of_project(again) && !options.contains(" --cargo")
-}
-
 /// What chooses a cell on a command line.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Choice<'a> {
@@ -68,9 +57,20 @@ pub(super) struct Choice<'a> {
 }
 
 impl Invocation {
+    /// What its cells are.
+    pub(super) fn kind(&self) -> SuiteKind {
+        match self {
+            Invocation::Suites { .. } => SuiteKind::Described,
+            Invocation::Cargo { .. } => SuiteKind::CargoTest,
+            Invocation::Command { .. } | Invocation::Exec { .. } | Invocation::Runner { .. } => {
+                SuiteKind::Command
+            }
+        }
+    }
+
     /// Whether there can be several suites, which users know by their names.
     pub(super) fn has_suites(&self) -> bool {
-        matches!(self, Invocation::Suites { .. } | Invocation::Cargo { .. })
+        self.kind() != SuiteKind::Command
     }
 
     /// The command that runs the cell again, quoted for a shell.
@@ -161,10 +161,7 @@ mod tests {
         let choice =
             Choice { kernel: "debian-6.1", btf: None, suite: "opens", repeat: None, timeout: None };
         assert_eq!(invocation.again(&choice), expected);
-        let is_of_project =
-            matches!(invocation, Invocation::Suites { .. } | Invocation::Cargo { .. });
-        assert_eq!(super::is_of_project(expected), is_of_project);
-        assert_eq!(is_described(expected), matches!(invocation, Invocation::Suites { .. }));
+        assert_eq!(expected.contains(" --suite opens"), invocation.has_suites());
     }
 
     #[test]

@@ -247,6 +247,7 @@ pub fn run(
     let mut cells = collect::cells(&dir, &plan, &done.unwritten)
         .map_err(|source| at("read the cells' reports", source))?;
     for (cell, again) in cells.iter_mut().zip(again) {
+        cell.suite = Some(suites.invocation.kind());
         cell.again.get_or_insert(again);
     }
     for snapshot in proposals.settle(&mut cells) {

@@ -243,6 +243,7 @@ impl Work<'_> {
             // The same signal may have ended QEMU.
             report = CellReport::of_verdict(&planned.id, verdict::of_unfinished_cell());
         }
+        report.suite = Some(self.task.invocation.kind());
         report.again = Some(self.task.again(planned));
         report.evidence = RunDir::evidence(attempt).display().to_string();
         let (outcome, reason) = (report.outcome, report.reason);

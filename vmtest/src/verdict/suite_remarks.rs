@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kernlab_core::outcome::{Outcome, Reason, Severity};
 
-use crate::{report::CellReport, suite::invocation::is_of_project};
+use crate::report::{CellReport, SuiteKind};
 
 /// Remarks on suites, one sentence each: a suite that fails alike everywhere, and one that used
 /// other programs or maps on some kernels.
@@ -72,8 +72,10 @@ fn fails_alike(suite: &str, cells: &[&CellReport]) -> Option<String> {
     (kernels.len() > 1 && reasons.len() == 1 && all_fail && ran).then(|| {
         let verdict = cells[0].verdict();
         let count = kernels.len();
-        let is_command = cells[0].again.as_ref().is_some_and(|again| !is_of_project(again));
-        let at_fault = if is_command { "the program" } else { "the tracer or the suite" };
+        let at_fault = match cells[0].suite {
+            Some(SuiteKind::Command) => "the program",
+            _ => "the tracer or the suite",
+        };
         format!("{suite}: {verdict} on all {count} kernels: {at_fault} is at fault, not a kernel")
     })
 }
@@ -173,8 +175,8 @@ mod tests {
                         fault, not a kernel";
         assert_eq!(remarks(&cells), [expected]);
         assert!(remarks(&cells[..1]).is_empty(), "one kernel shows nothing");
-        let again = Some("kernlab test --kernel a -- ./self-test".to_owned());
-        let of_command = cells.clone().map(|cell| CellReport { again: again.clone(), ..cell });
+        let suite = Some(SuiteKind::Command);
+        let of_command = cells.clone().map(|cell| CellReport { suite, ..cell });
         assert!(remarks(&of_command)[0].contains(": the program is at fault"));
         let of_infra = |reason| {
             let verdict = Verdict::because(Outcome::Infra, reason, "");
