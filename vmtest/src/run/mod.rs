@@ -44,7 +44,7 @@ use self::{
 };
 use crate::{
     golden,
-    report::{self, Report, Run, SCHEMA, Tally},
+    report::{self, CellReport, Report, Run, SCHEMA, Tally},
     verdict::{self, RunFindings},
 };
 use kernlab_kernels::interruption;
@@ -160,11 +160,7 @@ pub fn run(
     guest: &Path,
     show: &Arc<dyn RunObserver>,
 ) -> Result<Outcomes, RunError> {
-    let started = jiff::Timestamp::now();
-    let clock = Instant::now();
-    if !guest.join("kernlab-agent").is_file() {
-        return Err(RunError::NoGuestPrograms(guest.to_owned()));
-    }
+    let begun = Begun::now(guest)?;
     check_location(kernels)?;
     let (filter, partition) = (Filter::of(options)?, options.execution.partition);
     let chosen = kernels.select(&selection(&options.selected))?;
@@ -192,12 +188,11 @@ pub fn run(
         "backend {backend:?}, scenario {scenario:?}, btf {btf:?}, repeat {repeat:?}, timeout {timeout:?}"
     );
     let identity = identity::of_run(kernels, &entries, guest, &selected)
-        .map_err(|source| failed("read the programs for guests in", guest, source))?;
+        .map_err(|source| RunError::in_dir("read the programs for guests in", guest, source))?;
     let runs = kernels.runs_dir();
     let before = RunDir::latest_report(&runs);
-    let dir = RunDir::create(&runs)
-        .map_err(|source| failed("create the run's directory", &runs, source))?;
-    let at = |action, source| failed(action, dir.path(), source);
+    let dir = new_dir(&runs)?;
+    let at = |action, source| RunError::in_dir(action, dir.path(), source);
 
     let mut plan =
         RunPlan { options: options.clone(), allow, ..RunPlan::of(cells, guest.to_owned()) };
@@ -276,17 +271,7 @@ pub fn run(
 
     let report = Report {
         schema: SCHEMA,
-        run: Run {
-            id: dir.name(),
-            started: started.to_string(),
-            duration_ms: milliseconds(clock.elapsed()),
-            selectors: plan.options.selected.kernels.clone(),
-            jobs,
-            repeat: plan.options.execution.repeats(),
-            exit_code: report::exit_of(Tally::of(&cells).severity()) as u8,
-            identity,
-            ..Run::default()
-        },
+        run: Run { jobs, identity, ..begun.run(&dir, &plan.options, &cells) },
         kernels: collect::kernels(&plan, &entries, &cells),
         remarks: early_end
             .into_iter()
@@ -297,10 +282,58 @@ pub fn run(
         cells,
     };
     let planned = planned.map_err(|source| at("record the state of the kernels", source));
-    let written = Outcomes::write(&report, &dir)
-        .and(planned)
-        .and_then(|()| dir.make_latest().map_err(|source| at("point `latest` to the run", source)));
-    Outcomes { report, dir }.if_written(written)
+    Outcomes { report, dir }.finish(planned, Latest::Point)
+}
+
+/// When a run began.
+pub(crate) struct Begun {
+    started: jiff::Timestamp,
+    clock: Instant,
+}
+
+impl Begun {
+    /// A run begins, with the guest programs of this directory.
+    pub(crate) fn now(guest: &Path) -> Result<Self, RunError> {
+        match guest.join("kernlab-agent").is_file() {
+            true => Ok(Begun { started: jiff::Timestamp::now(), clock: Instant::now() }),
+            false => Err(RunError::NoGuestPrograms(guest.to_owned())),
+        }
+    }
+
+    /// What a report says of a run that ends now.
+    pub(crate) fn run(self, dir: &RunDir, options: &RunOptions, cells: &[CellReport]) -> Run {
+        Run {
+            id: dir.name(),
+            started: self.started.to_string(),
+            duration_ms: milliseconds(self.clock.elapsed()),
+            selectors: options.selected.kernels.clone(),
+            repeat: options.execution.repeats(),
+            exit_code: report::exit_of(Tally::of(cells).severity()) as u8,
+            ..Run::default()
+        }
+    }
+}
+
+/// Creates a run's directory in that of all runs.
+pub(crate) fn new_dir(runs: &Path) -> Result<RunDir, RunError> {
+    RunDir::create(runs)
+        .map_err(|source| RunError::in_dir("create the run's directory", runs, source))
+}
+
+/// Whether `latest` points to a run when it has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Latest {
+    /// It does.
+    Point,
+    /// It keeps pointing to an earlier run.
+    Keep,
+}
+
+impl RunError {
+    /// A file of a directory could not be read or written.
+    pub(crate) fn in_dir(action: &'static str, dir: &Path, source: io::Error) -> Self {
+        RunError::Dir { action, dir: dir.display().to_string(), source }
+    }
 }
 
 /// A finished run whose report passed the census.
@@ -313,14 +346,23 @@ pub struct Outcomes {
 }
 
 impl Outcomes {
-    /// Writes a report into its directory.
-    pub(crate) fn write(report: &Report, dir: &RunDir) -> Result<(), RunError> {
-        write_json(&dir.path().join("report.json"), report)
-            .map_err(|source| failed("write the report", dir.path(), source))
-    }
-
-    /// The outcomes, which an error takes along: verdicts are not lost with the report.
-    pub(crate) fn if_written(self, written: Result<(), RunError>) -> Result<Self, RunError> {
+    /// Writes the report into its directory. `planned` is whether the plan was written. An error takes
+    /// the outcomes along: verdicts are not lost with the report.
+    pub(crate) fn finish(
+        self,
+        planned: Result<(), RunError>,
+        latest: Latest,
+    ) -> Result<Self, RunError> {
+        let at = |action, source| RunError::in_dir(action, self.dir.path(), source);
+        let written = write_json(&self.dir.path().join("report.json"), &self.report)
+            .map_err(|source| at("write the report", source))
+            .and(planned)
+            .and_then(|()| match latest {
+                Latest::Keep => Ok(()),
+                Latest::Point => {
+                    self.dir.make_latest().map_err(|source| at("point `latest` to the run", source))
+                }
+            });
         match written {
             Ok(()) => Ok(self),
             Err(source) => {
@@ -328,10 +370,6 @@ impl Outcomes {
             }
         }
     }
-}
-
-fn failed(action: &'static str, dir: &Path, source: io::Error) -> RunError {
-    RunError::Dir { action, dir: dir.display().to_string(), source }
 }
 
 /// Whole milliseconds, the unit of all durations in reports.

@@ -5,7 +5,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use kernlab_cli::{Execution, Partition, RunOptions, TestOptions};
@@ -27,10 +27,10 @@ use super::{
 use crate::{
     guest_programs::{self, GuestProgramsError},
     lab::Stream,
-    report::{self, Report, Run, SCHEMA, Tally},
+    report::{self, Report, Run, SCHEMA},
     run::{
-        Outcomes, RunError, RunObserver, allow_list, capacity, collect, dir::RunDir, identity,
-        milliseconds, plan::RunPlan,
+        Begun, Latest, Outcomes, RunError, RunObserver, allow_list, capacity, collect, identity,
+        new_dir, plan::RunPlan,
     },
     verdict,
 };
@@ -158,11 +158,7 @@ pub fn run(
     show: &Arc<dyn RunObserver>,
     heard: OutputListener<'_>,
 ) -> Result<Outcomes, SuiteRunError> {
-    let started = jiff::Timestamp::now();
-    let clock = Instant::now();
-    if !guest.join("kernlab-agent").is_file() {
-        return Err(RunError::NoGuestPrograms(guest.to_owned()).into());
-    }
+    let begun = Begun::now(guest)?;
     let chosen_suites = selection::choose(suites.suites, options.suite.as_deref())?;
     let entries = selection::entries(kernels, options, suites.kernels, &**show)?;
     let allow = allow_list::read(kernels.root()).map_err(RunError::from)?;
@@ -174,9 +170,8 @@ pub fn run(
     let asked = Asked { suites, chosen: &chosen_suites, options, allow: &allow };
     let identity = asked.identity(kernels, &entries, &packed, guest)?;
     let runs = suites.runs.clone().unwrap_or_else(|| kernels.runs_dir());
-    let dir = RunDir::create(&runs)
-        .map_err(|source| dir_error("create the run's directory", &runs, source))?;
-    let at = |action, source| dir_error(action, dir.path(), source);
+    let dir = new_dir(&runs)?;
+    let at = |action, source| RunError::in_dir(action, dir.path(), source);
     let names: Vec<String> = cells.iter().map(|cell| cell.id.clone()).collect();
     let mut plan = RunPlan {
         options: RunOptions {
@@ -264,31 +259,20 @@ pub fn run(
     remarks.extend(due(suites, &chosen_suites));
     let report = Report {
         schema: SCHEMA,
-        run: Run {
-            id: dir.name(),
-            started: started.to_string(),
-            duration_ms: milliseconds(clock.elapsed()),
-            selectors: options.selected.kernels.clone(),
-            jobs,
-            repeat: options.execution.repeats(),
-            exit_code: report::exit_of(Tally::of(&cells).severity()) as u8,
-            identity,
-            rules,
-        },
+        run: Run { jobs, identity, rules, ..begun.run(&dir, &plan.options, &cells) },
         kernels: collect::kernels(&plan, &entries, &cells),
         cells,
         remarks,
     };
-    let written = Outcomes::write(&report, &dir);
     let planned = plan.write(dir.path()).map_err(|source| at("write the plan", source));
-    let written = written.and(planned).and_then(|()| match suites.invocation {
+    let latest = match suites.invocation {
         // `why`, `repro` and `shell` are about the run before these.
-        Invocation::Exec { .. } | Invocation::Runner { .. } => Ok(()),
+        Invocation::Exec { .. } | Invocation::Runner { .. } => Latest::Keep,
         Invocation::Suites { .. } | Invocation::Command { .. } | Invocation::Cargo { .. } => {
-            dir.make_latest().map_err(|source| at("point `latest` to the run", source))
+            Latest::Point
         }
-    });
-    Ok(Outcomes { report, dir }.if_written(written)?)
+    };
+    Ok(Outcomes { report, dir }.finish(planned, latest)?)
 }
 
 /// Refuses golden snapshots that no cell could read, and an update that would write none.
@@ -398,7 +382,7 @@ impl Asked<'_> {
         let selection =
             format!("suite {suite:?}, btf {btf:?}, repeat {repeat:?}, timeout {timeout:?}");
         let mut identity = identity::of_run(kernels, entries, guest, &selection)
-            .map_err(|source| dir_error("read the programs for guests in", guest, source))?;
+            .map_err(|source| RunError::in_dir("read the programs for guests in", guest, source))?;
         // What runs one program for its user has no parts.
         let has_parts =
             !matches!(suites.invocation, Invocation::Exec { .. } | Invocation::Runner { .. });
@@ -407,7 +391,7 @@ impl Asked<'_> {
                 packed.values().flat_map(|files| files.own_files.iter().map(PathBuf::as_path));
             let tracers = identity::of_files(kernels, own.filter(|file| file.is_file()));
             let tracers = tracers.map_err(|source| {
-                dir_error("read the files of the suites in", &suites.at.directory, source)
+                RunError::in_dir("read the files of the suites in", &suites.at.directory, source)
             })?;
             identity.insert("tracers".to_owned(), tracers);
             let goldens = chosen.iter().filter_map(|&at| suites.suites[at].golden.as_ref());
@@ -417,7 +401,7 @@ impl Asked<'_> {
                 .collect();
             let goldens = identity::of_files(kernels, goldens.iter().map(PathBuf::as_path));
             let goldens = goldens.map_err(|source| {
-                dir_error("read the golden snapshots in", &suites.at.directory, source)
+                RunError::in_dir("read the golden snapshots in", &suites.at.directory, source)
             })?;
             let described: Vec<_> = chosen.iter().map(|&at| suites.suites[at].portable()).collect();
             let rules = Digest::of(format!("{described:?} {allow:?}").as_bytes());
@@ -425,8 +409,4 @@ impl Asked<'_> {
         }
         Ok(identity)
     }
-}
-
-fn dir_error(action: &'static str, dir: &Path, source: io::Error) -> RunError {
-    RunError::Dir { action, dir: dir.display().to_string(), source }
 }
