@@ -109,7 +109,7 @@ pub(super) fn cells(
     }
 }
 
-/// A remark on each chosen suite that has a cell on none of the kernels.
+/// A remark on each chosen suite, and on each kernel, that has no cell in this run.
 pub(super) fn without_cells(
     suites: &[Suite],
     chosen: &[usize],
@@ -117,15 +117,36 @@ pub(super) fn without_cells(
     options: &TestOptions,
 ) -> Result<Vec<String>, SuiteRunError> {
     let asked = asked(options)?;
-    let suites = chosen.iter().map(|&at| &suites[at]);
-    let idle = suites
-        .filter(|suite| entries.iter().all(|entry| modes(suite, entry, asked).next().is_none()));
-    let told = idle.map(|suite| {
-        let modes = suite.btf.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let name = &suite.name;
-        format!("{name}: not run: no kernel of this run has one of its BTF modes ({modes})")
+    let suites: Vec<&Suite> = chosen.iter().map(|&at| &suites[at]).collect();
+    let runs_on = |suite: &Suite, entry: &Entry| modes(suite, entry, asked).next().is_some();
+    let idle = suites.iter().filter(|suite| !entries.iter().any(|entry| runs_on(suite, entry)));
+    let idle = idle.map(|suite| {
+        let lacking = match (asked, &suite.btf[..]) {
+            (Some(mode), _) => format!("the BTF mode {mode}"),
+            (None, []) => "a BTF mode other than `external`".to_owned(),
+            (None, modes) => format!("one of its BTF modes ({})", listed(modes)),
+        };
+        format!("{}: not run: no kernel of this run has {lacking}", suite.name)
     });
-    Ok(told.collect())
+    let unused = entries.iter().filter(|entry| !suites.iter().any(|suite| runs_on(suite, entry)));
+    let unused = unused.map(|entry| {
+        let (id, modes) = (&entry.id, listed(&entry.btf));
+        let why = match own_mode(entry) {
+            None => "suites never run in `external`: add the image's own mode to its `btf`",
+            Some(_) => "no suite of this run is for one of them",
+        };
+        format!("{id}: no suite was run on it, whose BTF modes are {modes}: {why}")
+    });
+    Ok(idle.chain(unused).collect())
+}
+
+fn listed(modes: &[BtfMode]) -> String {
+    modes.iter().map(|mode| mode.name()).collect::<Vec<_>>().join(", ")
+}
+
+/// The first mode of a kernel that needs no file with BTF; none if it has no other mode.
+pub(super) fn own_mode(entry: &Entry) -> Option<BtfMode> {
+    entry.btf.iter().copied().find(|&mode| mode != BtfMode::External)
 }
 
 /// The BTF mode of the command line, if it names one.
@@ -144,7 +165,7 @@ fn modes(
         (Some(mode), _) => vec![mode],
         (None, false) => suite.btf.clone(),
         // One mode that fits the kernel: its own.
-        (None, true) => entry.btf.first().copied().into_iter().collect(),
+        (None, true) => own_mode(entry).into_iter().collect(),
     };
     let has_btf = entry.has_btf();
     wanted.into_iter().filter(move |&mode| mode.fits(has_btf) && mode != BtfMode::External)
@@ -154,8 +175,20 @@ fn modes(
 mod tests {
     use std::path::Path;
 
+    use BtfMode::{Embedded, External, Masked};
+    use rstest::rstest;
+
     use super::*;
     use crate::suite::manifest::Project;
+
+    /// A suite that runs in any BTF mode.
+    const ANY: &str = "[[suite]]\nname = \"any\"\nrun = [\"a\"]\n";
+
+    /// A kernel with these BTF modes.
+    fn kernel(modes: &[BtfMode]) -> Entry {
+        let entry = Kernels::open().unwrap().entry("debian-6.1").unwrap().clone();
+        Entry { btf: modes.to_vec(), ..entry }
+    }
 
     #[test]
     fn both_loaders_load_an_object() {
@@ -184,5 +217,36 @@ mod tests {
         let told = without_cells(&project.suites, &[0, 1], &[entry], &TestOptions::default());
         let expected = "old: not run: no kernel of this run has one of its BTF modes (absent)";
         assert_eq!(told.unwrap(), [expected]);
+    }
+
+    #[test]
+    fn a_kernel_whose_first_mode_needs_a_file_runs_suites_in_its_own() {
+        let suites = Project::parse(Path::new("kernlab.toml"), ANY).unwrap().suites;
+        let cells =
+            cells(&suites, &[0], &[kernel(&[External, Masked])], &TestOptions::default()).unwrap();
+        assert_eq!(cells[0].id, "debian-6.1/masked/suite/any");
+    }
+
+    #[rstest]
+    #[case::only_by_a_file(
+        &[External],
+        None,
+        "external: suites never run in `external`: add the image's own mode to its `btf`"
+    )]
+    #[case::in_another_mode(
+        &[Embedded, Masked],
+        Some("absent"),
+        "embedded, masked: no suite of this run is for one of them"
+    )]
+    fn a_kernel_without_a_cell_is_told(
+        #[case] modes: &[BtfMode],
+        #[case] asked: Option<&str>,
+        #[case] told: &str,
+    ) {
+        let suites = Project::parse(Path::new("kernlab.toml"), ANY).unwrap().suites;
+        let options = TestOptions { btf: asked.map(str::to_owned), ..TestOptions::default() };
+        let remarks = without_cells(&suites, &[0], &[kernel(modes)], &options).unwrap();
+        let told = format!("debian-6.1: no suite was run on it, whose BTF modes are {told}");
+        assert!(remarks.contains(&told), "{remarks:?}");
     }
 }

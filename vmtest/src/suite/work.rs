@@ -19,7 +19,7 @@ use super::{
     invocation::{Choice, Invocation},
     manifest::{Subject, Suite},
     run::{AllPacked, OutputListener},
-    selection::Planned,
+    selection::{Planned, own_mode},
 };
 use crate::{
     dossier::{self, DossierError, How},
@@ -68,7 +68,7 @@ impl Task<'_> {
     /// The command that runs a cell again.
     pub(super) fn again(&self, planned: &Planned) -> String {
         let entry = &self.entries[planned.entry];
-        let own_mode = entry.btf.first().copied();
+        let own_mode = own_mode(entry);
         self.invocation.again(&Choice {
             kernel: &entry.selector(),
             btf: Some(planned.btf).filter(|btf| Some(*btf) != own_mode),
@@ -77,6 +77,11 @@ impl Task<'_> {
             timeout: self.options.timeout,
         })
     }
+}
+
+/// The verdict on cells whose kernel can't be had, or can't have their BTF mode.
+fn unavailable(error: &kernlab_kernels::Error) -> Verdict {
+    Verdict::because(Outcome::Unavailable, error.reason(), chain(error))
 }
 
 /// What became of a run's kernels and cells.
@@ -142,9 +147,8 @@ impl Work<'_> {
             }
             let entry = &self.task.entries[at];
             let prepare = || {
-                let kernel = kernels.prepare(entry, self.task.show).map_err(|error| {
-                    Verdict::because(Outcome::Unavailable, error.reason(), chain(&error))
-                })?;
+                let kernel =
+                    kernels.prepare(entry, self.task.show).map_err(|error| unavailable(&error))?;
                 let examined = self.examined(at, &kernel);
                 Ok(ReadyKernel { kernel, examined })
             };
@@ -257,6 +261,10 @@ impl Work<'_> {
     }
 
     fn run_on(&self, planned: &Planned, attempt: &str, ready: &ReadyKernel) -> CellReport {
+        let entry = &self.task.entries[planned.entry];
+        if let Err(error) = ready.kernel.check_mode(entry, planned.btf) {
+            return CellReport::of_verdict(&planned.id, unavailable(&error));
+        }
         let evidence = match self.task.dir.create_evidence(attempt) {
             Ok(evidence) => evidence,
             Err(error) => {
@@ -268,7 +276,7 @@ impl Work<'_> {
         let cell = SuiteCell {
             id: &planned.id,
             suite: &self.task.suites[planned.suite],
-            packed: &self.task.packed[&(planned.suite, self.task.entries[planned.entry].arch)],
+            packed: &self.task.packed[&(planned.suite, entry.arch)],
             kernel: &ready.kernel,
             btf: planned.btf,
             backend: planned.backend,

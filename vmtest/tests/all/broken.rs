@@ -17,7 +17,7 @@ use kernlab_core::{
     cell::Cell,
     outcome::{Outcome, Reason},
 };
-use kernlab_kernels::{Kernels, Silent};
+use kernlab_kernels::{Kernels, Silent, Unpacked};
 use kernlab_splat::AllowEntry;
 use kernlab_vmtest::{
     guest_programs,
@@ -135,6 +135,27 @@ impl Broken {
 fn a_kernel_that_is_left_alone_is_no_trouble() {
     let report = Broken::by("nothing").run();
     assert_eq!(report.outcome, Outcome::Pass, "{}", report.message);
+}
+
+#[test]
+fn a_btf_mode_that_the_image_cannot_have_is_unavailable() {
+    let mut broken = Broken::by("nothing");
+    broken.plan.cells = vec![format!("{KERNEL}/absent/aya/sys_write/files_and_pipes")];
+    let report = broken.run();
+    let verdict = (report.outcome, report.reason);
+    assert_eq!(verdict, (Outcome::Unavailable, Some(Reason::WrongBtfMode)), "{}", report.message);
+}
+
+#[test]
+fn a_guest_of_another_build_of_the_kernel_is_not_judged() {
+    let kernels = Kernels::open().unwrap();
+    let kernel = kernels.prepare(kernels.entry(KERNEL).unwrap(), &Silent).unwrap();
+    let other = Unpacked { version: Some("#1 another build".to_owned()), ..kernel };
+    let mut broken = Broken::by("nothing");
+    broken.plan.kernels.insert(KERNEL.to_owned(), other);
+    let report = broken.run();
+    let verdict = (report.outcome, report.reason);
+    assert_eq!(verdict, (Outcome::Infra, Some(Reason::WrongKernel)), "{}", report.message);
 }
 
 /// A kernel's splats outrank events that are correct, and explain a guest that is gone.

@@ -1,6 +1,7 @@
 //! Suites of a project's own, on a real kernel: those that are well, and those that are not.
 
 mod corners;
+mod mislabelled;
 
 use std::{
     collections::BTreeMap,
