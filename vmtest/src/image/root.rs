@@ -12,6 +12,7 @@ pub(crate) mod squashfs;
 pub(crate) mod tree;
 
 use std::{
+    fmt::Debug,
     fs,
     io::{self, BufReader},
     os::unix::fs::{FileExt as _, MetadataExt as _},
@@ -28,7 +29,7 @@ use self::tree::{Content, Kind, Node, Tree};
 use crate::{suite::payload::Machine, unused};
 
 /// A part of each image's name. Raise it with every change of how an image is made.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// An image that was unused for this long is removed.
 const KEPT_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -39,7 +40,7 @@ pub struct RootImage {
     /// The path of the file, which is named after the digest.
     pub path: PathBuf,
     /// Identifies the content: of an archive, the digest of the file; of a directory, the digest of
-    /// all its names, modes, sizes and times.
+    /// all its names, modes, sizes, inodes and times.
     pub digest: Digest,
     /// The architecture of its shell; none if it has no shell, or one that the lab has no kernels for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -243,9 +244,18 @@ struct Found {
 /// Identifies an archive by what changes when it is written, as make(1) does: hashing hundreds of
 /// megabytes would cost every guest a second.
 fn identity(path: &Path, file: &fs::Metadata) -> Digest {
-    let place = (file.dev(), file.ino());
-    let state = (file.size(), file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec());
-    Digest::of(format!("root {VERSION} {path:?} {place:?} {state:?}").as_bytes())
+    let state = state(file);
+    Digest::of(format!("root {VERSION} {path:?} {state:?}").as_bytes())
+}
+
+/// What changes when a file is written or replaced: its place and size, and times of which no program
+/// can set the last.
+fn state(file: &fs::Metadata) -> impl Debug + use<> {
+    (
+        (file.dev(), file.ino(), file.size()),
+        (file.mtime(), file.mtime_nsec()),
+        (file.ctime(), file.ctime_nsec()),
+    )
 }
 
 /// The architecture of the shell in a root file system.

@@ -12,7 +12,7 @@ use std::{
 use kernlab_kernels::Digest;
 
 use super::{
-    RootError, VERSION,
+    RootError, VERSION, state,
     tree::{Attributes, Content, Kind, Node, Tree, device_number},
 };
 
@@ -67,14 +67,14 @@ pub(super) fn read(root: &Path) -> Result<Tree, RootError> {
     Ok(tree)
 }
 
-/// Identifies a directory by the names, modes, sizes and times of everything in it.
+/// Identifies a directory by the names, modes, sizes, inodes and times of everything in it.
 pub(super) fn identity(tree: &Tree) -> Digest {
     let mut bytes = format!("root {VERSION}\n").into_bytes();
     for (path, node) in &tree.nodes {
         bytes.extend_from_slice(path.as_os_str().as_bytes());
         bytes.extend_from_slice(format!("\0{:?} {:?}", node.attributes, node.kind).as_bytes());
         if let Kind::File(Content::File(file)) = &node.kind {
-            let state = fs::metadata(file).map(|file| (file.size(), file.mtime_nsec())).ok();
+            let state = fs::metadata(file).map(|file| state(&file)).ok();
             bytes.extend_from_slice(format!(" {state:?}").as_bytes());
         }
         bytes.push(b'\n');

@@ -249,3 +249,36 @@ fn a_name_that_fills_memory_is_refused() {
         "{error}"
     );
 }
+
+/// Writes another content of the same size to the same file, or to one that takes its place, and sets
+/// the old time of modification again.
+fn rewrite(path: &Path, content: &[u8], replaced: bool) {
+    let time = fs::metadata(path).unwrap().modified().unwrap();
+    if replaced {
+        fs::remove_file(path).unwrap();
+    }
+    fs::write(path, content).unwrap();
+    fs::File::options().append(true).open(path).unwrap().set_modified(time).unwrap();
+}
+
+#[rstest::rstest]
+fn a_rewrite_of_the_same_size_and_time_is_noticed(#[values(true, false)] replaced: bool) {
+    let fixture = Fixture::new();
+    let root = fixture.dir.path().join("root");
+    fs::create_dir(&root).unwrap();
+    let archived = archive();
+    let mut other = archived.clone();
+    // The content of `usr/first`.
+    let at = archived.windows(5).rposition(|bytes| bytes == b"first").unwrap();
+    other[at..at + 5].copy_from_slice(b"other");
+    let tar = fixture.file("root.tar", &archived);
+    fs::write(root.join("file"), "one").unwrap();
+    for (source, file, content) in
+        [(&root, &root.join("file"), b"two".as_slice()), (&tar, &tar, &other)]
+    {
+        let first = fixture.image(source).unwrap();
+        rewrite(file, content, replaced);
+        let second = fixture.image(source).unwrap();
+        assert_ne!(fs::read(&second.path).unwrap(), fs::read(&first.path).unwrap(), "{source:?}");
+    }
+}
