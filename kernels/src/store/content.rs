@@ -125,24 +125,19 @@ impl ContentDigests {
         self.of(file)
     }
 
-    /// Notes the content of a file that was just made, for [`ContentDigests::is_as_made`].
-    pub fn note_made(&self, file: &Path) {
+    /// Notes the content of a file that was just made and is about to be moved to `place`, for
+    /// [`ContentDigests::is_as_made`]. Who finds it there then also finds the note.
+    pub fn note_made(&self, file: &Path, place: &Path) {
         if let Ok(digest) = self.of(file) {
-            self.remember(name_of_made(file), &Made { digest });
+            self.remember(name_of_made(place), &Made { digest });
         }
     }
 
-    /// Whether a file has the content that it was made with. A file that nothing was noted of, as
-    /// earlier versions made them, is believed once, and noted.
+    /// Whether a file has the content that it was made with. One of which nothing is noted may be
+    /// what a crash left of it.
     pub fn is_as_made(&self, file: &Path) -> bool {
-        let Ok(digest) = self.of(file) else { return false };
-        match self.recall(name_of_made(file)) {
-            Some(Made { digest: made }) => made == digest,
-            None => {
-                self.remember(name_of_made(file), &Made { digest });
-                true
-            }
-        }
+        let made = self.recall(name_of_made(file));
+        made.is_some_and(|Made { digest }| self.of(file).is_ok_and(|found| found == digest))
     }
 
     /// What was noted under this name.
@@ -353,8 +348,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let digests = ContentDigests::at(dir.path().join("digests"));
         let file = dir.path().join("archive");
-        fs::write(&file, "content").unwrap();
-        digests.note_made(&file);
+        let unfinished = dir.path().join("unfinished");
+        fs::write(&unfinished, "content").unwrap();
+        digests.note_made(&unfinished, &file);
+        fs::rename(&unfinished, &file).unwrap();
         assert!(digests.is_as_made(&file));
         fs::write(&file, "cOntent").unwrap();
         assert!(!digests.is_as_made(&file));
@@ -362,12 +359,9 @@ mod tests {
         assert!(digests.is_as_made(&file), "only the content counts");
         fs::remove_file(&file).unwrap();
         assert!(!digests.is_as_made(&file));
-        // As earlier versions made it.
-        let old = dir.path().join("old");
-        fs::write(&old, "content").unwrap();
-        assert!(digests.is_as_made(&old));
-        fs::write(&old, "cOntent").unwrap();
-        assert!(!digests.is_as_made(&old), "it is protected from now on");
+        let unknown = dir.path().join("unknown");
+        fs::write(&unknown, "content").unwrap();
+        assert!(!digests.is_as_made(&unknown), "nothing was noted of it");
     }
 
     #[test]

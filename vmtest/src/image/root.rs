@@ -221,8 +221,10 @@ impl RootStore {
             tempfile::NamedTempFile::new_in(&self.dir).map_err(|error| self.write_error(error))?;
         squashfs::write(tree, archive, file.as_file_mut())
             .map_err(|error| RootError::Layout { path: source.to_owned(), source: error })?;
+        // After a crash, the file must not appear under its name without its content.
+        file.as_file().sync_all().map_err(|error| self.write_error(error))?;
+        self.store.content_digests().note_made(file.path(), &image.path);
         file.persist(&image.path).map_err(|error| self.write_error(error.error))?;
-        self.store.content_digests().note_made(&image.path);
         Ok(())
     }
 

@@ -105,13 +105,9 @@ impl Payload {
         let path = dir.join(format!("{}.tar", self.identity()?));
         let digests = store.content_digests();
         let is_damaged = || self.is_another(&path).unwrap_or(!digests.is_as_made(&path));
-        if path.exists() {
-            if !is_damaged() {
-                touch(&path);
-                return Ok((path, true));
-            }
-            // Guests that have it open keep it.
-            fs::remove_file(&path).map_err(failed(&path))?;
+        if path.exists() && !is_damaged() {
+            touch(&path);
+            return Ok((path, true));
         }
         fs::create_dir_all(&dir).map_err(failed(&dir))?;
         let now = SystemTime::now();
@@ -122,17 +118,24 @@ impl Payload {
             .map_err(failed(&dir))?;
         let file = tempfile::NamedTempFile::new_in(&dir).map_err(failed(&dir))?;
         self.write(&file)?;
-        file.persist(&path).map_err(|error| failed(&path)(error.error))?;
-        if self.files().next().is_some() {
-            digests.note_made(&path);
+        if self.has_files() {
+            // After a crash, the file must not appear under its name without its content.
+            file.as_file().sync_all().map_err(failed(&path))?;
+            digests.note_made(file.path(), &path);
         }
+        // Guests that have a damaged one open keep it.
+        file.persist(&path).map_err(|error| failed(&path)(error.error))?;
         Ok((path, false))
+    }
+
+    fn has_files(&self) -> bool {
+        self.files().next().is_some()
     }
 
     /// Whether an archive has another content than this payload of texts, of which nothing is noted:
     /// there is one for each cell. None if there are files, which take long to read.
     fn is_another(&self, path: &Path) -> Option<bool> {
-        if self.files().next().is_some() {
+        if self.has_files() {
             return None;
         }
         let mut expected = Vec::new();
