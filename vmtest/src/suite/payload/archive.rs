@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File},
-    io::{self, BufWriter, Write as _},
+    io::{self, BufWriter, Read, Write as _},
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
@@ -178,13 +178,12 @@ fn append(archive: &mut Builder<impl io::Write>, guest: &str, entry: &Entry) -> 
     header.set_gid(0);
     match entry {
         Entry::File(host) => {
-            let mut file = File::open(host)?;
+            let file = File::open(host)?;
             let state = file.metadata()?;
             header.set_entry_type(EntryType::Regular);
             header.set_mode(state.permissions().mode() & 0o7777);
             header.set_mtime(state.mtime().try_into().unwrap_or_default());
-            header.set_size(state.len());
-            archive.append_data(&mut header, name, &mut file)
+            append_file(archive, &mut header, name, file, state.len())
         }
         Entry::Text(text) => {
             header.set_entry_type(EntryType::Regular);
@@ -206,5 +205,61 @@ fn append(archive: &mut Builder<impl io::Write>, guest: &str, entry: &Entry) -> 
             header.set_size(0);
             archive.append_data(&mut header, name, io::empty())
         }
+    }
+}
+
+/// Appends a file that had this size when it was opened.
+fn append_file(
+    archive: &mut Builder<impl io::Write>,
+    header: &mut Header,
+    name: &str,
+    content: impl Read,
+    size: u64,
+) -> io::Result<()> {
+    header.set_size(size);
+    // Bytes that were added since would be taken for the next entry.
+    let mut content = content.take(size);
+    archive.append_data(header, name, &mut content)?;
+    match content.limit() {
+        0 => Ok(()),
+        missing => Err(io::Error::other(format!(
+            "it changed while it was packed: {missing} of {size} bytes are missing"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Appends a file that had five bytes when it was opened.
+    fn append_five(archive: &mut Builder<Vec<u8>>, content: &[u8]) -> io::Result<()> {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(EntryType::Regular);
+        append_file(archive, &mut header, "file", content, 5)
+    }
+
+    #[test]
+    fn a_file_that_grows_does_not_damage_what_follows() {
+        let mut archive = Builder::new(Vec::new());
+        // It grows by more than an entry is padded with.
+        let grown = b"12345".repeat(1000);
+        for content in [&grown[..], b"12345"] {
+            append_five(&mut archive, content).unwrap();
+        }
+        let bytes = archive.into_inner().unwrap();
+        let mut archive = tar::Archive::new(&*bytes);
+        let contents = archive.entries().unwrap().map(|entry| {
+            let mut content = String::new();
+            entry.unwrap().read_to_string(&mut content).unwrap();
+            content
+        });
+        assert_eq!(contents.collect::<Vec<_>>(), ["12345", "12345"]);
+    }
+
+    #[test]
+    fn a_file_that_shrinks_is_not_packed() {
+        let error = append_five(&mut Builder::new(Vec::new()), b"123").unwrap_err().to_string();
+        assert_eq!(error, "it changed while it was packed: 2 of 5 bytes are missing");
     }
 }
