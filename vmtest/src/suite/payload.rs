@@ -179,7 +179,7 @@ impl Payload {
             match guest {
                 Some(guest) => {
                     let real = host.canonicalize().map_err(unreadable(&host))?;
-                    self.insert(merged(&guest), Entry::File(real));
+                    self.insert(self.merged(&guest), Entry::File(real));
                 }
                 None => drop(self.file(&host)?),
             }
@@ -189,7 +189,7 @@ impl Payload {
 
     fn interpreter(&mut self, script: &Path, program: &str) -> Result<(), PayloadError> {
         // The guest's own shell, env and awk.
-        if program.starts_with('/') && self.entries.contains_key(&merged(program)) {
+        if program.starts_with('/') && self.entries.contains_key(&self.merged(program)) {
             return Ok(());
         }
         match self.program(program, Path::new("/")) {
@@ -213,7 +213,7 @@ impl Payload {
         if kind.is_dir() {
             let guest = match guest {
                 Some(guest) => guest.to_owned(),
-                None => self.free_place(&guest_path(&absolute(path))?, true)?,
+                None => self.free_place(&self.guest_path(&absolute(path))?, true)?,
             };
             self.insert(guest.clone(), Entry::Dir);
             for entry in fs::read_dir(path).map_err(unreadable(path))? {
@@ -240,7 +240,7 @@ impl Payload {
             Some(guest) => self.insert(guest.to_owned(), Entry::File(absolute(path))),
             None => {
                 let real = path.canonicalize().map_err(unreadable(path))?;
-                self.free_place(&guest_path(&real)?, false)?;
+                self.free_place(&self.guest_path(&real)?, false)?;
                 drop(self.file(path)?);
             }
         }
@@ -266,7 +266,7 @@ impl Payload {
         if kind.is_file() && fs::File::open(path).is_err() {
             return Ok(());
         }
-        let guest = guest_path(path)?;
+        let guest = self.guest_path(path)?;
         if kind.is_dir() {
             self.insert(guest, Entry::Dir);
         } else if kind.is_symlink() {
@@ -301,7 +301,7 @@ impl Payload {
     fn file(&mut self, path: &Path) -> Result<String, PayloadError> {
         let path = absolute(path);
         let real = path.canonicalize().map_err(unreadable(&path))?;
-        let (guest, target) = (guest_path(&path)?, guest_path(&real)?);
+        let (guest, target) = (self.guest_path(&path)?, self.guest_path(&real)?);
         if guest != target {
             self.insert(guest.clone(), Entry::Link(target.clone()));
         }
@@ -310,7 +310,21 @@ impl Payload {
     }
 
     fn insert(&mut self, guest: String, entry: Entry) {
-        self.entries.insert(guest, entry);
+        // Every guest has a root directory, and archives have no name for it.
+        if guest != "/" {
+            self.entries.insert(guest, entry);
+        }
+    }
+
+    fn guest_path(&self, path: &Path) -> Result<String, PayloadError> {
+        let path = path.to_str().ok_or_else(|| PayloadError::NotText(path.to_owned()))?;
+        Ok(self.merged(path))
+    }
+
+    /// The path in the guest of a path that may be in one of the merged directories. A root of its own
+    /// may have them apart.
+    fn merged(&self, path: &str) -> String {
+        if self.has_root { path.to_owned() } else { merged(path) }
     }
 
     /// Where a file of the user's ends up that is sent to this path, if that is free for it.
@@ -338,7 +352,7 @@ impl Payload {
     /// The path without `.` and `..`, and without the links that lead there. The last part is not
     /// followed: a file takes the place of a link.
     fn followed(&self, guest: &str) -> String {
-        let mut path = merged(&absolute(Path::new(guest)).to_string_lossy());
+        let mut path = self.merged(&absolute(Path::new(guest)).to_string_lossy());
         // A circle of links ends here.
         for _ in 0..40 {
             let above: Vec<_> = path.match_indices('/').skip(1).map(|(at, _)| at).collect();
@@ -349,7 +363,7 @@ impl Payload {
             let Some((at, target)) = link else { break };
             let dir = Path::new(&path[..at]).parent().unwrap_or(Path::new("/"));
             let whole = format!("{}{}", dir.join(target).display(), &path[at..]);
-            path = merged(&absolute(Path::new(&whole)).to_string_lossy());
+            path = self.merged(&absolute(Path::new(&whole)).to_string_lossy());
         }
         path
     }
@@ -378,7 +392,7 @@ const UTC: &str = "TZif\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
 const MERGED: [(&str, &str); 4] =
     [("/usr/bin", "/bin"), ("/usr/sbin", "/sbin"), ("/usr/lib", "/lib"), ("/usr/lib64", "/lib64")];
 
-/// The path in the guest of a path that may be in one of the merged directories.
+/// The path where a path in one of the merged directories leads.
 fn merged(path: &str) -> String {
     for (from, to) in MERGED {
         if let Some(rest) = path.strip_prefix(from)
@@ -398,18 +412,13 @@ fn reserved(place: &str, is_dir: bool) -> Option<&'static str> {
     if place.split('/').any(|name| name.len() > 255) {
         return Some("no file system of Linux holds names of more than 255 bytes");
     }
-    if place == "/init" || place.starts_with("/bin/kernlab-") || is_at("/run/kernlab") {
+    if place == "/init" || merged(place).starts_with("/bin/kernlab-") || is_at("/run/kernlab") {
         return Some("the lab's own programs and files are there");
     }
     if is_at("/proc") || is_at("/sys") {
         return Some("the kernel's files are there");
     }
     (place == "/" && !is_dir).then_some("it is the root directory")
-}
-
-fn guest_path(path: &Path) -> Result<String, PayloadError> {
-    let path = path.to_str().ok_or_else(|| PayloadError::NotText(path.to_owned()))?;
-    Ok(merged(path))
 }
 
 /// The absolute path without `.` and `..`, by its text alone.

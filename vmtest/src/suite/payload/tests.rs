@@ -176,3 +176,48 @@ fn files_replace_others_and_links() {
     let long = format!("/opt/{}", "n".repeat(256));
     assert!(payload.tree(&file, Some(&long)).unwrap_err().to_string().contains("255 bytes"));
 }
+
+#[test]
+fn a_directory_can_be_sent_to_the_root_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = kernlab_kernels::Store::open(dir.path().join("store")).unwrap();
+    let own = dir.path().join("own");
+    fs::create_dir(&own).unwrap();
+    fs::write(own.join("settings"), "").unwrap();
+    let mut payload = Payload::default();
+    payload.tree(&own, Some("/")).unwrap();
+    let archive = payload.archive(&store).unwrap();
+    let entries = tar::Archive::new(fs::File::open(archive).unwrap())
+        .entries()
+        .unwrap()
+        .map(|entry| entry.unwrap().path().unwrap().into_owned())
+        .collect::<Vec<_>>();
+    assert_eq!(entries, [Path::new("settings")]);
+}
+
+#[test]
+fn a_root_of_its_own_gets_files_where_they_are_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    let mut payload = Payload::for_root(&Platform::default());
+    payload.tree(&file, Some("/usr/lib/mine")).unwrap();
+    payload.data(Path::new("/usr/lib")).unwrap();
+    let paths: Vec<_> = payload.entries.keys().map(String::as_str).collect();
+    assert_eq!(paths, ["/usr/lib", "/usr/lib/mine"]);
+    let error = payload.tree(&file, Some("/usr/bin/kernlab-tracer")).unwrap_err().to_string();
+    assert!(error.contains("the lab's own programs"), "{error}");
+}
+
+#[test]
+fn a_program_that_was_rebuilt_in_place_is_packed_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = kernlab_kernels::Store::open(dir.path().join("store")).unwrap();
+    let program = script(dir.path(), "program", "#!/bin/sh\nexit 1\n");
+    let mut payload = Payload::default();
+    payload.placed("/program", &program);
+    let before = payload.archive(&store).unwrap();
+    // The same file, of the same size.
+    script(dir.path(), "program", "#!/bin/sh\nexit 2\n");
+    assert_ne!(payload.archive(&store).unwrap(), before);
+}
