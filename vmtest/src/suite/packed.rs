@@ -160,6 +160,14 @@ pub(crate) fn pack(
 ) -> Result<Packed, PackError> {
     let needs = needs_of(suite, at)?;
     let (payload, job) = job::prepare(suite, at, guest, platform)?;
+    for file in payload.with_capabilities() {
+        observer.notice(&format!(
+            "{}: {} loses its file capabilities in the guest: run the suite as root, or set them in its \
+             `setup` with setcap",
+            suite.name,
+            file.display()
+        ));
+    }
     let size = payload.size();
     let (system, own) = payload.split(&own_places(suite, at));
     let (system_size, own_size) = (system.size(), own.size());

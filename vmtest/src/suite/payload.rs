@@ -6,6 +6,7 @@
 //! `/usr/sbin`, `/lib` and `/usr/lib`.
 
 mod archive;
+mod capability;
 pub(crate) mod elf;
 mod error;
 pub(crate) mod script;
@@ -248,6 +249,11 @@ impl Payload {
             self.complete_file(&absolute(path))?;
         }
         Ok(())
+    }
+
+    /// The files of this machine in it whose capabilities the guest's copies lack.
+    pub(super) fn with_capabilities(&self) -> impl Iterator<Item = &Path> {
+        self.files().filter(|file| capability::has_any(file))
     }
 
     /// The files of this machine that are in it.
