@@ -105,35 +105,28 @@ impl Checkpoints {
     }
 
     /// Restores a guest with a primed program, and gives it more files; none if no such guest is
-    /// saved or it can't be restored. An error means that the guest was restored, and that the
-    /// program may have done some of its work.
+    /// saved, or it can't be restored. Its program has then done none of its work.
     pub fn primed(
         &self,
         bootable: &Bootable,
         program: &Job,
         files: &[InjectedFile],
         observer: &dyn Observer,
-    ) -> Result<Option<Guest<Primed>>, LabError> {
-        let Ok(key) = Key::of_primed(bootable, program, &self.store.content_digests()) else {
-            return Ok(None);
-        };
-        let Ok(Some(state)) = self.take(&key, bootable, observer) else { return Ok(None) };
+    ) -> Option<Guest<Primed>> {
+        let key = Key::of_primed(bootable, program, &self.store.content_digests()).ok()?;
+        let state = self.take(&key, bootable, observer).ok()??;
         // The guest was saved with the other files.
         let mut bootable = bootable.clone();
         bootable.machine.injected = files.to_vec();
-        let bootable = &bootable;
-        match Guest::restore_primed(bootable, &state) {
-            Ok(guest) => Ok(Some(guest)),
-            Err(error) if error.is_about_restoring() => {
-                if !error.is_about_the_host() {
-                    self.cache.discard(&key);
-                }
-                let (name, why) = (&bootable.name, chain(&error));
-                observer.notice(&format!("{name}: restoring the primed guest failed: {why}"));
-                Ok(None)
+        let restored = Guest::restore_primed(&bootable, &state);
+        let failed = |error: &LabError| {
+            if !error.is_about_the_host() {
+                self.cache.discard(&key);
             }
-            Err(error) => Err(error),
-        }
+            let (name, why) = (&bootable.name, chain(error));
+            observer.notice(&format!("{name}: restoring the primed guest failed: {why}"));
+        };
+        restored.inspect_err(failed).ok()
     }
 
     /// Makes sure that a guest with this primed program is saved. If that fails, the observer is
@@ -155,14 +148,17 @@ impl Checkpoints {
         if is_made() {
             return Ok(());
         }
-        let Some(booted) = self.state(bootable, observer)? else { return Ok(()) };
+        let failed = |error: &LabError| {
+            let (name, why) = (&bootable.name, chain(error));
+            observer.notice(&format!("{name}: could not save a primed guest: {why}"));
+        };
+        // Without the program, what fails here fails again when the guest is booted for its work.
+        let booted = self.state(bootable, observer).inspect_err(failed);
+        let Ok(Some(booted)) = booted else { return Ok(()) };
         match Checkpoint::of_primed(bootable, &booted, program) {
             Ok(state) => self.put(&key, &state, bootable, observer),
             Err(error) if error.outcome() == Outcome::KernelCrash => return Err(error),
-            Err(error) => {
-                let (name, why) = (&bootable.name, chain(&error));
-                observer.notice(&format!("{name}: could not save a primed guest: {why}"));
-            }
+            Err(error) => failed(&error),
         }
         Ok(())
     }

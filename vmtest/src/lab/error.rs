@@ -203,11 +203,6 @@ impl LabError {
         }
     }
 
-    /// Did QEMU fail to restore the guest?
-    pub(crate) fn is_about_restoring(&self) -> bool {
-        matches!(*self.kind, LabErrorKind::NotRestored { .. })
-    }
-
     /// Did the host fail, or was QEMU killed? Then the saved guest is not at fault.
     pub(crate) fn is_about_the_host(&self) -> bool {
         match &*self.kind {

@@ -316,7 +316,7 @@ impl Runner {
                 bootable.console_file = Some(evidence.primed_console_file());
                 checkpoints.prime(&bootable, &tracer, observer)?;
             }
-            if let Some(guest) = checkpoints.primed(bootable, &tracer, &[], observer)? {
+            if let Some(guest) = checkpoints.primed(bootable, &tracer, &[], observer) {
                 return Ok(Start::Primed(guest, primed::work(cell), self.timed(tracer)));
             }
         }

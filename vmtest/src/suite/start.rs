@@ -92,7 +92,7 @@ pub(super) fn start(
         };
         let paused = conductor.clone().timeout(MARGIN).env(SAVED_FOR, &label);
         checkpoints.prime(&bootable, &paused, observer)?;
-        if let Some(guest) = checkpoints.primed(&bootable, &paused, &files, observer)? {
+        if let Some(guest) = checkpoints.primed(&bootable, &paused, &files, observer) {
             return Ok(Start::Paused(guest, conductor.clone()));
         }
     }

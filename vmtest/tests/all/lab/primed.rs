@@ -4,9 +4,11 @@ use std::{collections::BTreeSet, fs, sync::Mutex, time::Duration};
 
 use kernlab_core::outcome::Outcome;
 use kernlab_kernels::{Event, Observer, Store};
+use kernlab_proto::suite::ARCHIVES;
 use kernlab_vmtest::{
     checkpoints::Checkpoints,
     lab::{BOOT_TIMEOUT, Bootable, Checkpoint, Exit, Guest, JobOutput, LabErrorKind},
+    qemu::InjectedFile,
 };
 use rstest::rstest;
 
@@ -104,6 +106,35 @@ fn a_program_that_crashes_the_kernel_is_no_notice() {
 }
 
 #[test]
+fn a_kernel_that_does_not_boot_is_only_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::of(&Store::open(dir.path()).unwrap());
+    let mut machine = machine();
+    machine.machine.kernel = dir.path().join("no-kernel");
+    fs::write(&machine.machine.kernel, "text").unwrap();
+    let notices = Notices::default();
+    checkpoints.prime(&machine, &fault_agent(&["prime"]), &notices).unwrap();
+    let notices = notices.0.into_inner().unwrap();
+    assert!(notices[0].contains("could not save a primed guest"), "{notices:?}");
+}
+
+#[test]
+fn a_guest_that_can_t_use_its_files_is_no_primed_guest() {
+    let dir = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::of(&Store::open(dir.path()).unwrap());
+    let (machine, program) = (machine(), fault_agent(&["prime"]));
+    checkpoints.prime(&machine, &program, &NoNotice).unwrap();
+    let host = dir.path().join("text");
+    fs::write(&host, "no archive".repeat(100)).unwrap();
+    let files = [InjectedFile { guest: format!("{ARCHIVES}3-job.tar"), host }];
+    let notices = Notices::default();
+    assert!(checkpoints.primed(&machine, &program, &files, &notices).is_none());
+    let notices = notices.0.into_inner().unwrap();
+    assert!(notices[0].contains("restoring the primed guest failed"), "{notices:?}");
+    assert!(checkpoints.primed(&machine, &program, &[], &NoNotice).is_none(), "it is discarded");
+}
+
+#[test]
 fn a_saved_program_is_that_of_its_file() {
     let dir = tempfile::tempdir().unwrap();
     let checkpoints = Checkpoints::of(&Store::open(dir.path()).unwrap());
@@ -114,7 +145,7 @@ fn a_saved_program_is_that_of_its_file() {
     let program = fault_agent(&["prime"]);
     let notices = Notices::default();
     let exit = || {
-        let guest = checkpoints.primed(&machine, &program, &[], &notices).unwrap()?;
+        let guest = checkpoints.primed(&machine, &program, &[], &notices)?;
         Some(guest.proceed("exit 5", &program).unwrap().1.exit)
     };
     let prepare = || checkpoints.prime(&machine, &program, &NoNotice).unwrap();
