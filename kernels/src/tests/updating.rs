@@ -33,6 +33,21 @@ fn a_newer_package_replaces_the_locked_one() {
 }
 
 #[test]
+fn an_entry_that_this_machine_replaces_stays_in_the_shared_lock() {
+    let lab = Lab::new();
+    lab.publish(&[meta(), kernel()]);
+    lab.update();
+    let before = fs::read(lab.path(LOCK_FILE)).unwrap();
+    lab.write(
+        OVERLAY_FILE,
+        "schema = 1\n[[kernel]]\nid = \"newest\"\narch = \"x86_64\"\ntier = \"default\"\nbtf = \
+         [\"embedded\"]\nwhy = \"a test\"\nsource = { kind = \"host\" }\n",
+    );
+    assert_eq!(lab.update(), [""; 0]);
+    assert_eq!(fs::read(lab.path(LOCK_FILE)).unwrap(), before);
+}
+
+#[test]
 fn an_unreachable_repository_leaves_the_lock_alone() {
     let lab = Lab::new();
     lab.publish(&[meta(), kernel()]);

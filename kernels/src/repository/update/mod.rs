@@ -234,20 +234,23 @@ type Bypassed = Vec<(String, RepositoryError)>;
 
 /// Resolves entries. Other entries, and those that can't be resolved, stay as they are locked.
 pub(crate) fn update(catalog: &Catalog, entries: &[Entry], observer: &dyn Observer) -> Update {
-    let locks = |lock: &Lock, origins: &[Origin]| {
+    let locks = |lock: &Lock, is_of: fn(&Entry) -> bool| {
         let mut new = lock.clone();
         // Entries that are no longer in the matrix are dropped.
         new.retain(|kernel| {
-            catalog.matrix.entries.iter().any(|entry| {
-                origins.contains(&entry.origin) && entry.id == kernel.id && entry.source.is_locked()
-            })
+            let mut entries = catalog.matrix.entries.iter();
+            entries.any(|entry| entry.id == kernel.id && is_of(entry))
         });
         Locks { old: lock.clone(), new }
     };
+    fn is_local(entry: &Entry) -> bool {
+        matches!(entry.origin, Origin::Local)
+    }
     let mut update = Update {
         built_in: catalog.locks.built_in.clone(),
-        shared: locks(&catalog.locks.shared, &[Origin::BuiltIn, Origin::Shared]),
-        local: locks(&catalog.locks.local, &[Origin::Local]),
+        // What an entry of this machine replaces stays locked for all others.
+        shared: locks(&catalog.locks.shared, |entry| is_local(entry) || entry.source.is_locked()),
+        local: locks(&catalog.locks.local, |entry| is_local(entry) && entry.source.is_locked()),
         resolved: Vec::new(),
         unresolved: Vec::new(),
         bypassed: Vec::new(),
