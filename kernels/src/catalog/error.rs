@@ -6,7 +6,10 @@ use kernlab_core::{cell::BtfMode, outcome::Reason};
 
 use crate::{
     busybox::BusyboxError,
-    catalog::{lock::LockedKernel, matrix::Entry},
+    catalog::{
+        lock::LockedKernel,
+        matrix::{Arch, Entry},
+    },
     document::DocumentError,
     from_source::BuildError,
     image::FilesError,
@@ -78,6 +81,17 @@ pub enum ErrorKind {
         /// What the entry should say, or which modes to ask for.
         advice: String,
     },
+    /// The image is for another architecture than the entry says.
+    #[error(
+        "the image is for {found}, but its entry says `arch = \"{declared}\"`: correct the entry, or \
+         name another image"
+    )]
+    OtherArch {
+        /// The entry's architecture.
+        declared: Arch,
+        /// The image's.
+        found: Arch,
+    },
     /// Its guests have no shell: this machine's does not run in them.
     #[error("no busybox (shell and small tools) for its guests")]
     Busybox(#[source] BusyboxError),
@@ -136,6 +150,7 @@ impl ErrorKind {
             ErrorKind::Files(error) => error.reason(),
             ErrorKind::NoBtfFile => Reason::MissingBtf,
             ErrorKind::BtfMode { .. } => Reason::WrongBtfMode,
+            ErrorKind::OtherArch { .. } => Reason::NotAKernel,
             ErrorKind::Busybox(error) => error.reason(),
             ErrorKind::Build(error) => error.reason(),
             ErrorKind::Lock(_) | ErrorKind::Store(_) => Reason::HostIo,

@@ -25,8 +25,8 @@ use crate::{
         built_in::BuiltIn,
         matrix::{
             Arch, BuildSource, DebSource, Deviation, Entry, FileSource, Key, MEMORY_MIB,
-            MEMORY_RANGE_MIB, Matrix, Origin, PROCESSORS, PROCESSORS_RANGE, Repository, RpmDir,
-            RpmSource, Signs, Source, Tier, Toolchain, TreeSource, UrlSource,
+            MEMORY_RANGE_MIB, Matrix, Origin, PROCESSORS, PROCESSORS_RANGE, Release, Repository,
+            RpmDir, RpmSource, Signs, Source, Tier, Toolchain, TreeSource, UrlSource,
         },
     },
     document::{Document, DocumentError},
@@ -266,6 +266,10 @@ fn entry(
         );
         return Err(document.invalid(table.id.span(), message));
     }
+    if let Some(meaning) = meaning_as_a_selector(id) {
+        let message = format!("{id:?} can't be an id, because it selects {meaning}: add a word");
+        return Err(document.invalid(table.id.span(), message));
+    }
     let release = match table.release {
         None => None,
         Some(release) => match release.get_ref().parse() {
@@ -273,10 +277,8 @@ fn entry(
             Err(message) => return Err(document.invalid(release.span(), message)),
         },
     };
-    if table.btf.get_ref().is_empty() {
-        let message = "expected at least one BTF mode";
-        return Err(document.invalid(table.btf.span(), message));
-    }
+    is_list_of_modes(table.btf.get_ref())
+        .map_err(|message| document.invalid(table.btf.span(), message))?;
     let btf_file = btf_file(document, dir, &table.btf, table.btf_file, table.btf_archive)?;
     let memory_mib = match table.memory_mib {
         None => MEMORY_MIB,
@@ -435,6 +437,27 @@ fn known_repository<'a>(matrix: &'a Matrix, name: &str) -> Result<&'a Repository
 fn is_id(text: &str) -> bool {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     text.starts_with(allowed) && text.chars().all(|c| allowed(c) || "._+-".contains(c))
+}
+
+/// What a text means where kernels are selected, if that is something else than an id.
+fn meaning_as_a_selector(text: &str) -> Option<&'static str> {
+    match text {
+        "all" => Some("all kernels"),
+        "default" => Some("the kernels of the default tier"),
+        "host" => Some("the running kernel of this machine"),
+        _ => text.parse::<Release>().ok().map(|_| "the kernels of a release"),
+    }
+}
+
+fn is_list_of_modes(modes: &[BtfMode]) -> Result<(), String> {
+    if modes.is_empty() {
+        return Err("expected at least one BTF mode".to_owned());
+    }
+    let mut listed = modes.iter().enumerate();
+    match listed.find(|&(at, mode)| modes[..at].contains(mode)) {
+        Some((_, mode)) => Err(format!("the BTF mode {mode} is listed twice: remove one")),
+        None => Ok(()),
+    }
 }
 
 fn below(dir: &Path, file: FileSource) -> FileSource {

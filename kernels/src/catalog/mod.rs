@@ -335,7 +335,12 @@ impl Kernels {
         let fetched = resolved.and_then(|resolved| self.fetch(resolved, observer));
         let unpacked = fetched.and_then(|fetched| self.unpack(&fetched, observer));
         observer.observe(&entry.id, Event::Ready);
-        Ok(unpacked?.with_machine_of(entry))
+        let unpacked = unpacked?;
+        if unpacked.arch != entry.arch {
+            let (declared, found) = (entry.arch, unpacked.arch);
+            return Err(ErrorKind::OtherArch { declared, found }.of(&entry.id));
+        }
+        Ok(unpacked.with_machine_of(entry))
     }
 
     /// Raw BTF for the mode `external`, from the BTF file of the entry.

@@ -7,6 +7,24 @@ use kernlab_core::outcome::Reason;
 use super::*;
 
 #[test]
+fn an_image_of_another_architecture_than_the_entry_s_is_refused() {
+    let lab = Lab::new();
+    lab.publish(&[meta(), kernel()]);
+    let matrix = fs::read_to_string(lab.path(MATRIX_FILE)).unwrap();
+    fs::write(lab.path("bzImage"), image()).unwrap();
+    let source = "source = { kind = \"file\", image = \"bzImage\" }\n";
+    let (before, _) = matrix.split_once("source = ").unwrap();
+    lab.write(MATRIX_FILE, &format!("{before}{source}").replace("x86_64", "aarch64"));
+    let error = lab.prepare().unwrap_err();
+    assert_eq!(error.reason(), Reason::NotAKernel);
+    assert_eq!(
+        chain(&error),
+        "kernel newest: the image is for x86_64, but its entry says `arch = \"aarch64\"`: correct the \
+         entry, or name another image"
+    );
+}
+
+#[test]
 fn from_a_matrix_to_a_kernel() {
     let lab = Lab::new();
     lab.publish(&[meta(), kernel()]);

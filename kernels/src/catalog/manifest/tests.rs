@@ -104,6 +104,10 @@ fn a_malformed_file_says_where_and_what(#[case] text: &str, #[case] expected: &s
 
 #[rstest]
 #[case::slash("a/b", DEB, ":7:6: \"a/b\" is not an id")]
+#[case::all("all", DEB, ":7:6: \"all\" can't be an id, because it selects all kernels: add a word")]
+#[case::default("default", DEB, "because it selects the kernels of the default tier")]
+#[case::host("host", DEB, "because it selects the running kernel of this machine")]
+#[case::like_a_release("6.1", DEB, "because it selects the kernels of a release")]
 #[case::release("a", &DEB.replace("6.1", "six"), ":12:11: \"six\" is not a release")]
 #[case::kind("a", "source = { kind = \"ftp\" }", ":12:19: unknown variant `ftp`, expected")]
 #[case::repository("a", &DEB.replace("\"debian\"", "\"x\""), ":13:10: unknown repository \"x\"")]
@@ -236,6 +240,13 @@ fn a_kernel_is_built_with_type_information_or_without() {
     }
     let error = matrix(&entry("\"absent\", \"masked\""), None).unwrap_err().to_string();
     assert!(error.contains(":10:7: a kernel is built with BTF"), "{error}");
+}
+
+#[test]
+fn a_btf_mode_is_listed_once() {
+    let entry = kernel("a", DEB).replace("\"embedded\"", "\"masked\", \"absent\", \"masked\"");
+    let error = matrix(&format!("{HEAD}{entry}"), None).unwrap_err().to_string();
+    assert!(error.contains(":10:7: the BTF mode masked is listed twice: remove one"), "{error}");
 }
 
 #[test]
