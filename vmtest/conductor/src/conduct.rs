@@ -126,8 +126,8 @@ fn not_started(part: Part, argv: &[String], error: &io::Error) -> SuiteReport {
 /// The patterns for standard output and standard error.
 fn patterns(ready: &Readiness) -> Result<[Option<Regex>; 2], regex::Error> {
     Ok(match ready {
-        Readiness::Stdout(pattern) => [Some(Regex::new(pattern)?), None],
-        Readiness::Stderr(pattern) => [None, Some(Regex::new(pattern)?)],
+        Readiness::Stdout(pattern) => [Some(pump::pattern(pattern)?), None],
+        Readiness::Stderr(pattern) => [None, Some(pump::pattern(pattern)?)],
         Readiness::Programs(_) => [None, None],
     })
 }
