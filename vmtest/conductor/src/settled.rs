@@ -114,7 +114,27 @@ impl Thread {
 
 #[cfg(test)]
 mod tests {
+    use std::{os::unix::process::CommandExt as _, process::Command, thread};
+
     use super::*;
+
+    #[test]
+    fn one_look_is_not_enough() {
+        let mut sleeper = Command::new("sleep").arg("600").process_group(0).spawn().unwrap();
+        let group = Pid::from_raw(sleeper.id().cast_signed());
+        let look = |settled: &mut Settled| {
+            thread::sleep(INTERVAL);
+            settled.look()
+        };
+        // It may not sleep yet.
+        let mut settled = Settled::new(group);
+        let sleeps = (0..1000).any(|_| look(&mut settled));
+        let mut settled = Settled::new(group);
+        let looks = [(); 4].map(|()| look(&mut settled));
+        sleeper.kill().and_then(|()| sleeper.wait()).unwrap();
+        // The first has none before it to compare with.
+        assert_eq!((sleeps, looks), (true, [false, false, false, true]));
+    }
 
     const STAT: &str = "42 (a) R 1 (b) S 1 41 40 0 -1 4194560 1 0 0 0 7 5 0 0 20";
 
