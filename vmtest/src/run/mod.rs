@@ -66,7 +66,9 @@ pub enum RunError {
     #[error(transparent)]
     Filter(#[from] plan::FilterError),
     /// The filter leaves no cell.
-    #[error("no cell is left: no scenario, backend and BTF mode of these kernels match the filter")]
+    #[error(
+        "there is no cell to run: the filter matches no scenario, backend and BTF mode of these kernels"
+    )]
     NoCells,
     /// The command does not run in a checkout.
     #[error(

@@ -82,6 +82,9 @@ pub enum SuiteRunError {
         /// The suites of the project.
         known: String,
     },
+    /// No suite has a cell on any of the kernels.
+    #[error("there is no cell to run:\n{0}")]
+    NoCells(String),
     /// There are more parts than cells.
     #[error("part {0} has no cell: there is nothing to do")]
     EmptyPart(Partition),

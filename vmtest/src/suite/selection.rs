@@ -100,7 +100,8 @@ pub(super) fn cells(
         }
     }
     if cells.is_empty() {
-        return Err(RunError::NoCells.into());
+        let why = without_cells(suites, chosen, entries, options)?;
+        return Err(SuiteRunError::NoCells(why.join("\n")));
     }
     let Some(partition) = options.execution.partition else { return Ok(cells) };
     match partition.of(cells) {

@@ -115,6 +115,7 @@ impl From<SuiteRunError> for Failure {
             SuiteRunError::Pack { .. }
             | SuiteRunError::Golden { .. }
             | SuiteRunError::NothingToUpdate
+            | SuiteRunError::NoCells(_)
             | SuiteRunError::NoSuite { .. }
             | SuiteRunError::Glob(_) => Failure::usage(chain(&error)),
         }
