@@ -14,13 +14,14 @@ use crate::root;
 
 /// Unpacks an archive into the root directory of programs.
 fn unpack(archive: impl Read + Send) -> io::Result<()> {
-    root::inside(|| unpack_here(archive))
+    root::inside(|| unpack_into("/", archive))
 }
 
-fn unpack_here(archive: impl Read) -> io::Result<()> {
+fn unpack_into(dir: impl AsRef<Path>, archive: impl Read) -> io::Result<()> {
     let mut archive = tar::Archive::new(archive);
+    // Anybody may write to directories for temporary files.
     archive.set_preserve_permissions(true);
-    archive.unpack("/")
+    archive.unpack(dir)
 }
 
 /// Unpacks an archive whose bytes `fill` passes to the function that it is given.
@@ -52,7 +53,7 @@ pub(crate) fn unpack_waiting() -> io::Result<()> {
         files.sort();
         make_room();
         for file in &files {
-            unpack_here(File::open(file)?)?;
+            unpack_into("/", File::open(file)?)?;
             fs::remove_file(file)?;
         }
         fs::remove_dir(dir)
@@ -64,5 +65,32 @@ pub(crate) fn unpack_waiting() -> io::Result<()> {
 fn make_room() {
     for dir in ["/", "/tmp", "/changes"] {
         let _ = mount(None::<&str>, dir, None::<&str>, MsFlags::MS_REMOUNT, Some("size=90%"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn all_permissions_are_preserved() {
+        let mut archive = tar::Builder::new(Vec::new());
+        let modes =
+            [("tmp", tar::EntryType::Directory, 0o1777), ("su", tar::EntryType::Regular, 0o4755)];
+        for (name, kind, mode) in modes {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_mode(mode);
+            header.set_size(0);
+            archive.append_data(&mut header, name, io::empty()).unwrap();
+        }
+        let dir = tempfile::tempdir().unwrap();
+        unpack_into(dir.path(), &*archive.into_inner().unwrap()).unwrap();
+        for (name, _, mode) in modes {
+            let found = fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
+            assert_eq!(found & 0o7777, mode, "{name}");
+        }
     }
 }
