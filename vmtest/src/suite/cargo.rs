@@ -171,9 +171,7 @@ impl CargoTests {
             let listed =
                 Listed::of(&arguments, &lister).map_err(|source| not_listed(program, source))?;
             for (test, is_ignored) in listed.wanted(arguments.ignored) {
-                let mut words = vec!["--exact".to_owned(), test.clone(), "--nocapture".to_owned()];
-                words.extend(is_ignored.then(|| "--ignored".to_owned()));
-                words.extend(arguments.others.iter().cloned());
+                let words = words_of_test(&test, is_ignored, &arguments.others);
                 let suite = with_arguments(suite.clone(), program, &words);
                 expanded.suites.push(Suite {
                     name: prefixed(prefix, &name::of_test(program, &test)),
@@ -258,6 +256,14 @@ fn prefixed(prefix: Option<&str>, name: &str) -> String {
 fn with_arguments(suite: Suite, program: &TestProgram, arguments: &[String]) -> Suite {
     let path = program.path.to_string_lossy().into_owned();
     suite.with_argv(std::iter::once(path).chain(arguments.iter().cloned()).collect())
+}
+
+/// The arguments with which a test program runs one of its tests, and `others` of the user's.
+fn words_of_test(test: &str, is_ignored: bool, others: &[String]) -> Vec<String> {
+    // Without `--exact`, tests whose names contain this one's would run as well.
+    let words = ["--exact", test, "--nocapture"].into_iter();
+    let words = words.chain(is_ignored.then_some("--ignored")).map(str::to_owned);
+    words.chain(others.iter().cloned()).collect()
 }
 
 fn one_passed() -> Assertion {
@@ -377,6 +383,14 @@ mod tests {
         let (words, args) = tests.words();
         assert_eq!(words.join(" "), format!("--cargo {options}"));
         assert_eq!(args, ["maps"]);
+    }
+
+    #[test]
+    fn a_test_runs_alone() {
+        let words =
+            |is_ignored| words_of_test("maps::a", is_ignored, &names(&["--quiet"])).join(" ");
+        assert_eq!(words(false), "--exact maps::a --nocapture --quiet");
+        assert_eq!(words(true), "--exact maps::a --nocapture --ignored --quiet");
     }
 
     #[rstest]
