@@ -17,6 +17,7 @@ use kernlab_core::{
     outcome::{Outcome, Reason, Verdict},
 };
 use kernlab_kernels::{Kernels, Observer, Unpacked, chain};
+use kernlab_proto::suite::SuiteJob;
 use kernlab_splat::AllowList;
 
 use super::{
@@ -33,7 +34,7 @@ use super::{
 use crate::{
     lab::{Bootable, Job, Limits, Stream},
     machine::{self, MachineError, Wanted},
-    qemu::InjectedFile,
+    qemu::{Accelerator, InjectedFile},
     report::{CellReport, TracerReport},
     run::{cell::Clock, evidence::CellEvidence, judging, milliseconds},
     verdict::Trace,
@@ -264,9 +265,7 @@ pub(crate) fn plan(
     let bootable = machine::with(store, cell.kernel, setting.guest, &[], &wanted(cell), observer)?;
     let timeout = setting.timeout.unwrap_or(suite.timeout);
     let mut job = packed.job.clone();
-    let scaled = |time| milliseconds(bootable.accelerator().scale_timeout(time));
-    (job.deadline_ms, job.collect_within_ms) = (scaled(timeout), scaled(COLLECT));
-    job.stop.within_ms = scaled(suite.stop.within);
+    set_times(&mut job, timeout, suite.stop.within, bootable.accelerator());
     if let Some(backend) = cell.backend {
         job.tracer.extend(["--backend".to_owned(), backend.to_string()]);
     }
@@ -277,6 +276,13 @@ pub(crate) fn plan(
     let job = job::file(&job).archive(store)?;
     let conductor = conductor(cell, longest(suite, timeout));
     Ok(Planned { bootable, job, conductor })
+}
+
+/// Tells the conductor how long the suite, its tracer's end and its files may take.
+fn set_times(job: &mut SuiteJob, timeout: Duration, stop: Duration, accelerator: Accelerator) {
+    let scaled = |time| milliseconds(accelerator.scale_timeout(time));
+    (job.deadline_ms, job.collect_within_ms) = (scaled(timeout), scaled(COLLECT));
+    job.stop.within_ms = scaled(stop);
 }
 
 /// What the kernel lacks of what the suite's BPF object needs, by its dossier.
@@ -342,6 +348,18 @@ fn not_collected(files: impl Iterator<Item = (String, String)>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_guest_without_kvm_gets_four_times_as_long() {
+        let times = |accelerator| {
+            let mut job = SuiteJob::default();
+            let seconds = Duration::from_secs;
+            set_times(&mut job, seconds(30), seconds(3), accelerator);
+            [job.deadline_ms, job.stop.within_ms, job.collect_within_ms]
+        };
+        assert_eq!(times(Accelerator::Kvm), [30_000, 3000, 5000]);
+        assert_eq!(times(Accelerator::Tcg), [120_000, 12_000, 20_000]);
+    }
 
     #[test]
     fn a_tracer_may_take_its_time_to_stop() {
