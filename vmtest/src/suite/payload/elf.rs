@@ -123,11 +123,7 @@ fn libraries(
     let failed =
         |why| PayloadError::Linker { path: path.to_owned(), linker: linker.to_owned(), why };
     let real = path.canonicalize().map_err(|error| failed(error.to_string()))?;
-    let mut command = Command::new(linker);
-    // What this process has there says nothing about the guest's.
-    command.env_remove("LD_LIBRARY_PATH").env_remove("LD_PRELOAD");
-    command.envs(library_path.map(|path| ("LD_LIBRARY_PATH", path)));
-    let output = command.arg("--list").arg(&real).stdin(Stdio::null()).output();
+    let output = listing(linker, &real, library_path).output();
     let output = output.map_err(|error| failed(error.to_string()))?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
@@ -142,6 +138,16 @@ fn libraries(
     }
     listed(&String::from_utf8_lossy(&output.stdout))
         .map_err(|library| PayloadError::NoLibrary { path: path.to_owned(), library })
+}
+
+/// The command that lists the libraries of a program in a guest.
+fn listing(linker: &Path, program: &Path, library_path: Option<&str>) -> Command {
+    let mut command = Command::new(linker);
+    command.arg("--list").arg(program).stdin(Stdio::null());
+    // What this process has there says nothing about the guest's.
+    command.env_remove("LD_LIBRARY_PATH").env_remove("LD_PRELOAD");
+    command.envs(library_path.map(|path| ("LD_LIBRARY_PATH", path)));
+    command
 }
 
 /// Parses lines of `name => path (address)`, or `path (address)` for a library that is needed by
@@ -236,5 +242,20 @@ mod tests {
         header[6] = 1;
         header[18..20].copy_from_slice(&machine);
         header
+    }
+
+    #[test]
+    fn libraries_are_looked_for_as_the_guest_does() {
+        let environment = |library_path| {
+            let command = listing(Path::new("/lib/ld.so"), Path::new("/bin/a"), library_path);
+            let pairs = command.get_envs().map(|(name, value)| {
+                (name.to_string_lossy().into_owned(), value.map(|it| it.to_owned()))
+            });
+            pairs.collect::<Vec<_>>()
+        };
+        let preload = ("LD_PRELOAD".to_owned(), None);
+        let path = |value: Option<&str>| ("LD_LIBRARY_PATH".to_owned(), value.map(Into::into));
+        assert_eq!(environment(None), [path(None), preload.clone()]);
+        assert_eq!(environment(Some("/opt")), [path(Some("/opt")), preload]);
     }
 }
