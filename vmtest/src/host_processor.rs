@@ -43,9 +43,10 @@ mod tests {
 
     #[test]
     fn processors_of_both_architectures_are_told_apart() {
-        let x86_64 =
-            "processor\t: 0\nvendor_id\t: AuthenticAMD\nmodel\t\t: 1\ncpu MHz\t\t: 2445.4\n\n";
-        assert_eq!(first(x86_64), "vendor_id\t: AuthenticAMD\nmodel\t\t: 1");
+        let x86_64 = "processor\t: 0\nvendor_id\t: AuthenticAMD\nmodel\t\t: 1\ncpu MHz\t\t: 2445.4\n\
+                      flags\t\t: fpu la57\n\n";
+        let told = "vendor_id\t: AuthenticAMD\nmodel\t\t: 1\nflags\t\t: fpu la57";
+        assert_eq!(first(x86_64), told);
         assert!(has_flag("flags\t\t: fpu la57 vme", "la57"));
         assert!(!has_flag("flags\t\t: fpu la57x", "la57"));
         let aarch64 = "processor\t: 0\nBogoMIPS\t: 50.00\nFeatures\t: fp asimd\nCPU part\t: 0xd0c\n\n\

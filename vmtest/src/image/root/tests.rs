@@ -178,6 +178,16 @@ fn a_directory_is_known_by_what_is_in_it() {
     assert_ne!(fixture.image(&root).unwrap(), first);
 }
 
+/// Other users than root can't mount, but `/dev` has mounts everywhere.
+#[test]
+fn what_is_mounted_below_a_root_is_left_out() {
+    let device = |path: &str| fs::metadata(path).unwrap().dev();
+    assert_ne!(device("/dev/pts"), device("/dev"));
+    let tree = directory::read(Path::new("/dev")).unwrap();
+    let terminals: Vec<_> = tree.nodes.keys().filter(|path| path.starts_with("/pts")).collect();
+    assert_eq!(terminals, [Path::new("/pts")]);
+}
+
 #[test]
 fn other_files_are_refused() {
     let fixture = Fixture::new();
