@@ -7,7 +7,7 @@ use kernlab_core::{
     dossier::{
         Dossier, Offered,
         diff::Whole,
-        missing::{Asked, Need, State, missing, needed},
+        missing::{KnownKernel, Need, State, missing, needed},
     },
     facts::ProbeResult,
     needs::{Needs, ProgramNeeds, embedded_objects},
@@ -69,7 +69,7 @@ fn whole() -> Whole {
 fn places_are_looked_up(#[case] section: &str, #[case] expected: &str) {
     let (dossier, whole) = (dossier("debian-6.1"), whole());
     let place = Section::of(section).unwrap().place.unwrap();
-    let state = Asked { dossier: &dossier, whole: Some(&whole) }.state(&Need::Place(place));
+    let state = KnownKernel { dossier: &dossier, whole: Some(&whole) }.state(&Need::Place(place));
     assert_eq!(state.to_string(), expected);
 }
 
@@ -98,7 +98,7 @@ fn programs_by_type_have_to_be_attached_too(
     let place = Section::of(section).unwrap().place.unwrap();
     let mut dossier = dossier("debian-6.1");
     dossier.features.fentry = fentry;
-    let state = Asked { dossier: &dossier, whole: Some(&whole) }.state(&Need::Place(place));
+    let state = KnownKernel { dossier: &dossier, whole: Some(&whole) }.state(&Need::Place(place));
     assert_eq!(state.to_string(), expected);
 }
 
@@ -184,7 +184,7 @@ fn needs_are_answered(
     #[case] by_all: Option<&str>,
 ) {
     let (dossier, whole) = (dossier(kernel), whole());
-    let state = |whole| Asked { dossier: &dossier, whole }.state(&need).to_string();
+    let state = |whole| KnownKernel { dossier: &dossier, whole }.state(&need).to_string();
     assert_eq!(state(None), by_dossier);
     assert_eq!(state(Some(&whole)), by_all.unwrap_or(by_dossier));
 }
@@ -212,7 +212,7 @@ fn needs() -> Needs {
 #[test]
 fn what_is_missing_is_told_with_the_programs_that_need_it() {
     let (dossier, whole) = (dossier("debian-6.1"), whole());
-    let missing = missing(&needs(), Asked { dossier: &dossier, whole: Some(&whole) });
+    let missing = missing(&needs(), KnownKernel { dossier: &dossier, whole: Some(&whole) });
     let lines: Vec<_> = missing
         .iter()
         .map(|missing| format!("{} ({:?}): {}", missing.need, missing.programs, missing.why))
@@ -230,7 +230,7 @@ fn what_is_missing_is_told_with_the_programs_that_need_it() {
 #[test]
 fn a_kernel_without_btf_lacks_what_relocations_need() {
     let dossier = dossier("vanilla-5.15-nobtf");
-    let missing = missing(&needs(), Asked { dossier: &dossier, whole: None });
+    let missing = missing(&needs(), KnownKernel { dossier: &dossier, whole: None });
     assert!(missing.iter().any(|missing| missing.need == Need::Btf));
 }
 

@@ -14,8 +14,8 @@ use std::{env, io, path::Path};
 use serde::{Deserialize, Serialize};
 
 use self::{
-    memory::{Circumstances, Memory},
-    probe::Finding,
+    memory::{HostState, Memory},
+    probe::KvmProbe,
 };
 use crate::{
     image::Initramfs,
@@ -74,7 +74,7 @@ pub fn decide(
     if Arch::of_this_program() != Some(kernel.arch) {
         return Ok(AccelChoice { accelerator: Accelerator::Tcg, news: None });
     }
-    let (memory, host) = (memory(store), Circumstances::of_host(qemu, Path::new(KVM)));
+    let (memory, host) = (memory(store), HostState::of_host(qemu, Path::new(KVM)));
     let known = |accelerator| Ok(AccelChoice { accelerator, news: None });
     match Known::of(&memory, &host)? {
         Known::Wished(accelerator) | Known::Remembered(accelerator) => return known(accelerator),
@@ -89,9 +89,9 @@ pub fn decide(
     if let Some(Decision { accelerator }) = memory.recall(&host) {
         return known(accelerator);
     }
-    let finding = probe::boot(qemu, kernel.arch, kernel.image.fastest(), &image.path)
+    let probe = probe::boot(qemu, kernel.arch, kernel.image.fastest(), &image.path)
         .map_err(AccelError::Probe)?;
-    Ok(decided(&memory, &host, &finding))
+    Ok(decided(&memory, &host, &probe))
 }
 
 /// What is known without booting a guest.
@@ -106,7 +106,7 @@ enum Known {
 }
 
 impl Known {
-    fn of(memory: &Memory<Decision>, host: &Circumstances) -> Result<Self, AccelError> {
+    fn of(memory: &Memory<Decision>, host: &HostState) -> Result<Self, AccelError> {
         if let Some(accelerator) = wish()? {
             return Ok(Known::Wished(accelerator));
         }
@@ -125,16 +125,12 @@ fn memory(store: &Store) -> Memory<Decision> {
 }
 
 /// The choice after a test, which is remembered if it is certain.
-fn decided(
-    memory: &Memory<Decision>,
-    circumstances: &Circumstances,
-    finding: &Finding,
-) -> AccelChoice {
-    let accelerator = finding.accelerator();
-    if finding.is_certain() {
-        memory.remember(circumstances, Decision { accelerator });
+fn decided(memory: &Memory<Decision>, host: &HostState, probe: &KvmProbe) -> AccelChoice {
+    let accelerator = probe.accelerator();
+    if probe.is_certain() {
+        memory.remember(host, Decision { accelerator });
     }
-    AccelChoice { accelerator, news: news_of(finding) }
+    AccelChoice { accelerator, news: news_of(probe) }
 }
 
 /// Whether to do without KVM after it failed to run a guest. The decision for KVM is forgotten, so that the
@@ -154,7 +150,7 @@ pub(crate) fn forget_kvm(store: &Store, accelerator: Accelerator) -> bool {
 ///
 /// The environment variable has an unknown value.
 pub fn expected(store: &Store, qemu: &Binary) -> Result<Expected, AccelError> {
-    let host = Circumstances::of_host(qemu, Path::new(KVM));
+    let host = HostState::of_host(qemu, Path::new(KVM));
     let (accelerator, why) = match Known::of(&memory(store), &host)? {
         Known::Wished(accelerator) => (accelerator, format!("{ACCEL_VARIABLE} says so")),
         Known::NoDevice(error) => (Accelerator::Tcg, format!("{KVM}: {error}")),
@@ -197,27 +193,27 @@ fn without_device(error: &io::Error) -> Option<String> {
         .then(|| format!("{KVM} can't be opened ({error}): guests run without acceleration (TCG)"))
 }
 
-fn news_of(finding: &Finding) -> Option<String> {
-    let found = match finding {
-        Finding::Runs => return None,
-        Finding::Mute => {
+fn news_of(probe: &KvmProbe) -> Option<String> {
+    let found = match probe {
+        KvmProbe::Runs => return None,
+        KvmProbe::Mute => {
             return Some(format!(
                 "{KVM} could not be tested with a kernel that prints nothing: \
                  this one runs without acceleration (TCG)"
             ));
         }
-        Finding::Killed => {
+        KvmProbe::Killed => {
             return Some(format!(
                 "{KVM} could not be tested, because QEMU was killed by a signal: this guest runs without \
                  acceleration (TCG)"
             ));
         }
-        Finding::Silent(waited) => {
+        KvmProbe::Silent(waited) => {
             format!("runs no kernel (nothing on its console within {} s)", waited.as_secs())
         }
-        Finding::Refused(diagnostics) => format!("does not work ({diagnostics})"),
+        KvmProbe::Refused(diagnostics) => format!("does not work ({diagnostics})"),
     };
-    let until = if finding.is_certain() { "; remembered until the next boot" } else { "" };
+    let until = if probe.is_certain() { "; remembered until the next boot" } else { "" };
     Some(format!("{KVM} exists but {found}: guests run without acceleration (TCG){until}"))
 }
 
@@ -249,20 +245,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let memory = Memory::at(dir.path().join("accelerator.json"));
         let qemu = Binary::at(dir.path().join("qemu"));
-        let circumstances = Circumstances::of_host(&qemu, Path::new(KVM));
-        for finding in [Finding::Killed, Finding::Mute, Finding::Refused("no memory".to_owned())] {
-            assert_eq!(decided(&memory, &circumstances, &finding).accelerator, Accelerator::Tcg);
-            assert_eq!(memory.recall(&circumstances), None, "{finding:?}");
+        let host = HostState::of_host(&qemu, Path::new(KVM));
+        for probe in [KvmProbe::Killed, KvmProbe::Mute, KvmProbe::Refused("no memory".to_owned())] {
+            assert_eq!(decided(&memory, &host, &probe).accelerator, Accelerator::Tcg);
+            assert_eq!(memory.recall(&host), None, "{probe:?}");
         }
-        decided(&memory, &circumstances, &Finding::Runs);
-        let remembered = memory.recall(&circumstances);
+        decided(&memory, &host, &KvmProbe::Runs);
+        let remembered = memory.recall(&host);
         assert_eq!(remembered, Some(Decision { accelerator: Accelerator::Kvm }));
     }
 
     #[test]
     fn only_disappointments_are_news() {
-        assert_eq!(news_of(&Finding::Runs), None);
-        let silent = news_of(&Finding::Silent(Duration::from_secs(4))).unwrap();
+        assert_eq!(news_of(&KvmProbe::Runs), None);
+        let silent = news_of(&KvmProbe::Silent(Duration::from_secs(4))).unwrap();
         assert!(silent.contains("nothing on its console within 4 s"), "{silent}");
         assert!(!silent.contains('\n'));
         assert_eq!(without_device(&io::ErrorKind::NotFound.into()), None);

@@ -48,8 +48,8 @@ impl Checkpoints {
     /// # Errors
     ///
     /// QEMU can't be read.
-    pub fn circumstances(&self, qemu: &Binary) -> io::Result<Digest> {
-        key::circumstances(qemu.path(), &self.store.content_digests())
+    pub fn host_key(&self, qemu: &Binary) -> io::Result<Digest> {
+        key::host_key(qemu.path(), &self.store.content_digests())
     }
 
     /// A guest that works: booted if `cold`, else as from [`Checkpoints::guest`].

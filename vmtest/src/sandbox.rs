@@ -7,7 +7,7 @@ use kernlab_kernels::{Arch, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    accel::memory::{Circumstances, Memory},
+    accel::memory::{HostState, Memory},
     qemu::{Binary, SandboxTrial},
 };
 
@@ -33,13 +33,13 @@ pub(crate) fn decide(store: &Store, arch: Arch, qemu: Binary) -> (Binary, Option
     };
     let memory = Memory::at(store.root().join(file));
     // It does not depend on a device.
-    let circumstances = Circumstances::of_host(&qemu, Path::new("/dev/null"));
-    if let Some(Decision { works }) = memory.recall(&circumstances) {
+    let host = HostState::of_host(&qemu, Path::new("/dev/null"));
+    if let Some(Decision { works }) = memory.recall(&host) {
         return (if works { qemu } else { qemu.without_sandbox() }, None);
     }
     let tried = qemu.try_sandbox();
     if tried != SandboxTrial::Inconclusive {
-        memory.remember(&circumstances, Decision { works: tried == SandboxTrial::Works });
+        memory.remember(&host, Decision { works: tried == SandboxTrial::Works });
     }
     match tried {
         // No guest runs unconfined because a trial failed: if the sandbox is at fault, QEMU says so when it

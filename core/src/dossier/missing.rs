@@ -103,7 +103,7 @@ pub struct Missing {
 
 /// A kernel that is asked.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
+pub struct KnownKernel<'a> {
     /// Its dossier.
     pub dossier: &'a Dossier,
     /// All of it, if that is at hand: a dossier alone tells only of what the lab's tracers want.
@@ -145,7 +145,7 @@ pub fn needed(needs: &Needs) -> BTreeMap<Need, BTreeSet<String>> {
 }
 
 /// What a kernel lacks of what an object needs, as far as its dossier tells.
-pub fn missing(needs: &Needs, kernel: Asked<'_>) -> Vec<Missing> {
+pub fn missing(needs: &Needs, kernel: KnownKernel<'_>) -> Vec<Missing> {
     let all = needed(needs).into_iter();
     all.filter_map(|(need, programs)| match kernel.state(&need) {
         State::Missing(_) if matches!(need, Need::Field { optional: true, .. }) => None,
@@ -177,7 +177,7 @@ fn tried(result: ProbeResult) -> State {
     }
 }
 
-impl<'a> Asked<'a> {
+impl<'a> KnownKernel<'a> {
     /// What the kernel has of this.
     pub fn state(self, need: &Need) -> State {
         let features = &self.dossier.features;

@@ -305,7 +305,7 @@ fn entry(
     let source = match table.source.into_inner() {
         SourceTable::Deb(deb) => {
             let repository = known_repository(matrix, &deb.repository).map_err(&invalid)?;
-            is_usable(repository, &deb).map_err(&invalid)?;
+            check_source(repository, &deb).map_err(&invalid)?;
             Source::Deb(deb)
         }
         SourceTable::Rpm(rpm) => {
@@ -313,7 +313,7 @@ fn entry(
             Source::Rpm(rpm_source(rpm).map_err(&invalid)?)
         }
         SourceTable::Url(url) => {
-            is_address(&url).map_err(&invalid)?;
+            check_url(&url).map_err(&invalid)?;
             Source::Url(url)
         }
         SourceTable::File(file) => Source::File(below(dir, file)),
@@ -328,11 +328,11 @@ fn entry(
             let tree = match build.tree {
                 TreeTable::Deb(deb) => {
                     let repository = known_repository(matrix, &deb.repository);
-                    is_usable(repository.map_err(&invalid)?, &deb).map_err(&invalid)?;
+                    check_source(repository.map_err(&invalid)?, &deb).map_err(&invalid)?;
                     TreeSource::Deb(deb)
                 }
                 TreeTable::Url(url) => {
-                    is_address(&url).map_err(&invalid)?;
+                    check_url(&url).map_err(&invalid)?;
                     TreeSource::Url(url)
                 }
                 TreeTable::Archive(table) => TreeSource::Archive(dir.join(table.path)),
@@ -397,7 +397,7 @@ fn rpm_source(table: RpmTable) -> Result<RpmSource, String> {
     Ok(RpmSource { repository: table.repository, dir, package: table.package })
 }
 
-fn is_usable(repository: &Repository, source: &DebSource) -> Result<(), String> {
+fn check_source(repository: &Repository, source: &DebSource) -> Result<(), String> {
     if repository.signs == Signs::Packages {
         return Err("a Debian repository that signs only its packages is not supported".to_owned());
     }
@@ -418,7 +418,7 @@ fn is_usable(repository: &Repository, source: &DebSource) -> Result<(), String> 
     Ok(())
 }
 
-fn is_address(source: &UrlSource) -> Result<(), String> {
+fn check_url(source: &UrlSource) -> Result<(), String> {
     match is_http(&source.url) {
         true => Ok(()),
         false => Err(format!("{:?} is not an http or https address", source.url)),

@@ -14,7 +14,7 @@ use crate::{host_processor, qemu::Binary};
 
 /// Everything that could change a decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Circumstances {
+pub(crate) struct HostState {
     /// The host's boot: its kernel, its modules and their parameters.
     boot: String,
     processor: String,
@@ -24,13 +24,13 @@ pub(crate) struct Circumstances {
     device: (u64, i64),
 }
 
-impl Circumstances {
+impl HostState {
     pub(crate) fn of_host(qemu: &Binary, device: &Path) -> Self {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let executable = fs::canonicalize(qemu.path()).unwrap_or_else(|_| qemu.path().to_owned());
         let file = fs::metadata(&executable).ok();
         let node = fs::metadata(device).ok();
-        Circumstances {
+        HostState {
             boot: read("/proc/sys/kernel/random/boot_id").trim().to_owned(),
             processor: host_processor::of_host(),
             qemu: (
@@ -48,7 +48,7 @@ impl Circumstances {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Record<T> {
-    circumstances: Circumstances,
+    host: HostState,
     /// Its fields.
     #[serde(flatten)]
     decision: T,
@@ -66,16 +66,16 @@ impl<T: Serialize + DeserializeOwned> Memory<T> {
         Memory { file, decision: PhantomData }
     }
 
-    /// The decision, if the circumstances are the same. An unreadable file counts as no decision,
+    /// The decision, if the host are the same. An unreadable file counts as no decision,
     /// because deciding again is cheap.
-    pub(crate) fn recall(&self, circumstances: &Circumstances) -> Option<T> {
+    pub(crate) fn recall(&self, host: &HostState) -> Option<T> {
         let record: Record<T> = serde_json::from_slice(&fs::read(&self.file).ok()?).ok()?;
-        (record.circumstances == *circumstances).then_some(record.decision)
+        (record.host == *host).then_some(record.decision)
     }
 
     /// Stores the decision. If the disk prevents that, the next process decides again.
-    pub(crate) fn remember(&self, circumstances: &Circumstances, decision: T) {
-        let record = Record { circumstances: circumstances.clone(), decision };
+    pub(crate) fn remember(&self, host: &HostState, decision: T) {
+        let record = Record { host: host.clone(), decision };
         let _ = self.write(&record);
     }
 
@@ -97,8 +97,8 @@ mod tests {
 
     const TCG: Decision = Decision { accelerator: Accelerator::Tcg };
 
-    fn circumstances() -> Circumstances {
-        Circumstances {
+    fn host() -> HostState {
+        HostState {
             boot: "1d2c".to_owned(),
             processor: "model name : A".to_owned(),
             qemu: ("/usr/bin/qemu".into(), 1, 2),
@@ -110,7 +110,7 @@ mod tests {
     fn an_answer_holds_as_long_as_its_circumstances() {
         let dir = tempfile::tempdir().unwrap();
         let memory = Memory::at(dir.path().join("accelerator.json"));
-        let now = circumstances();
+        let now = host();
         assert_eq!(memory.recall(&now), None);
         memory.remember(&now, TCG);
         assert_eq!(memory.recall(&now), Some(TCG));
@@ -119,10 +119,10 @@ mod tests {
         assert_eq!(memory.recall(&now), None, "it is asked again");
         memory.remember(&now, TCG);
         for changed in [
-            Circumstances { boot: "3e4f".to_owned(), ..circumstances() },
-            Circumstances { processor: "model name : B".to_owned(), ..circumstances() },
-            Circumstances { qemu: ("/usr/bin/qemu".into(), 1, 9), ..circumstances() },
-            Circumstances { device: (3, 9), ..circumstances() },
+            HostState { boot: "3e4f".to_owned(), ..host() },
+            HostState { processor: "model name : B".to_owned(), ..host() },
+            HostState { qemu: ("/usr/bin/qemu".into(), 1, 9), ..host() },
+            HostState { device: (3, 9), ..host() },
         ] {
             assert_eq!(memory.recall(&changed), None, "{changed:?}");
         }
@@ -133,15 +133,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("accelerator.json");
         fs::write(&file, b"{\"accelerator\": \"kvm\"").unwrap();
-        assert_eq!(Memory::<Decision>::at(file).recall(&circumstances()), None);
+        assert_eq!(Memory::<Decision>::at(file).recall(&host()), None);
     }
 
     #[test]
     fn this_host_has_circumstances() {
         let qemu = Binary::at("/bin/sh");
-        let found = Circumstances::of_host(&qemu, Path::new("/dev/null"));
+        let found = HostState::of_host(&qemu, Path::new("/dev/null"));
         assert_ne!(found.boot, "");
         assert_ne!(found.qemu.1, 0);
-        assert_eq!(found, Circumstances::of_host(&qemu, Path::new("/dev/null")));
+        assert_eq!(found, HostState::of_host(&qemu, Path::new("/dev/null")));
     }
 }

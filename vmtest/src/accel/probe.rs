@@ -18,7 +18,7 @@ const TRANSLATED: Duration = Duration::from_secs(20);
 
 /// The result of a boot with KVM.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Finding {
+pub(super) enum KvmProbe {
     /// The kernel printed something.
     Runs,
     /// QEMU reported no error, but the console stayed silent for this long, and once more; without KVM it did
@@ -33,11 +33,11 @@ pub(super) enum Finding {
     Killed,
 }
 
-impl Finding {
+impl KvmProbe {
     pub(super) fn accelerator(&self) -> Accelerator {
         match self {
-            Finding::Runs => Accelerator::Kvm,
-            Finding::Silent(_) | Finding::Mute | Finding::Refused(_) | Finding::Killed => {
+            KvmProbe::Runs => Accelerator::Kvm,
+            KvmProbe::Silent(_) | KvmProbe::Mute | KvmProbe::Refused(_) | KvmProbe::Killed => {
                 Accelerator::Tcg
             }
         }
@@ -46,10 +46,10 @@ impl Finding {
     /// Whether it holds until the next boot of this host.
     pub(super) fn is_certain(&self) -> bool {
         match self {
-            Finding::Runs | Finding::Silent(_) => true,
+            KvmProbe::Runs | KvmProbe::Silent(_) => true,
             // It may have lacked memory, or a library.
-            Finding::Refused(said) => said.to_ascii_lowercase().contains("kvm"),
-            Finding::Mute | Finding::Killed => false,
+            KvmProbe::Refused(said) => said.to_ascii_lowercase().contains("kvm"),
+            KvmProbe::Mute | KvmProbe::Killed => false,
         }
     }
 }
@@ -74,7 +74,7 @@ pub(super) fn boot(
     arch: Arch,
     kernel: &Path,
     image: &Path,
-) -> Result<Finding, LabError> {
+) -> Result<KvmProbe, LabError> {
     boot_within(
         qemu,
         (arch, kernel),
@@ -88,7 +88,7 @@ fn boot_within(
     (arch, kernel): (Arch, &Path),
     image: &Path,
     timeout: Patience,
-) -> Result<Finding, LabError> {
+) -> Result<KvmProbe, LabError> {
     let start = |accelerator| {
         let mut machine = MachineSpec::new(arch, accelerator, kernel, image);
         machine.verbosity = Verbosity::Everything;
@@ -97,12 +97,12 @@ fn boot_within(
     let with_kvm = |patience: Duration| {
         let mut guest = start(Accelerator::Kvm)?;
         if guest.first_sign(patience).is_some() {
-            return Ok(Some(Finding::Runs));
+            return Ok(Some(KvmProbe::Runs));
         }
         Ok::<_, LabError>(guest.end().map(|(status, diagnostics)| {
             match was_killed(status, &diagnostics) {
-                true => Finding::Killed,
-                false => Finding::Refused(diagnostics),
+                true => KvmProbe::Killed,
+                false => KvmProbe::Refused(diagnostics),
             }
         }))
     };
@@ -112,15 +112,15 @@ fn boot_within(
     let mut translated = start(Accelerator::Tcg)?;
     let Some(took) = translated.first_sign(timeout.tcg) else {
         return Ok(match translated.end() {
-            Some((status, diagnostics)) if was_killed(status, &diagnostics) => Finding::Killed,
-            _ => Finding::Mute,
+            Some((status, diagnostics)) if was_killed(status, &diagnostics) => KvmProbe::Killed,
+            _ => KvmProbe::Mute,
         });
     };
     drop(translated);
     // The first guest may have waited for a disk, or for a processor. By now all files have been read, and
     // how busy the host is has been seen: with KVM it takes a fraction of the time.
     let again = timeout.again.max(2 * took);
-    Ok(with_kvm(again)?.unwrap_or(Finding::Silent(timeout.kvm)))
+    Ok(with_kvm(again)?.unwrap_or(KvmProbe::Silent(timeout.kvm)))
 }
 
 #[cfg(test)]
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     /// Runs a shell script in place of QEMU; descriptor 3 is the console.
-    fn find(script: &str) -> Finding {
+    fn find(script: &str) -> KvmProbe {
         let dir = tempfile::tempdir().unwrap();
         let qemu = dir.path().join("qemu");
         fs::write(&qemu, format!("#!/bin/sh\n{script}\n")).unwrap();
@@ -154,15 +154,15 @@ mod tests {
         boot_within(&Binary::at(qemu), kernel, Path::new("/image"), timeout).unwrap()
     }
 
-    const SILENT: Finding = Finding::Silent(Duration::from_millis(500));
+    const SILENT: KvmProbe = KvmProbe::Silent(Duration::from_millis(500));
 
-    fn refused(said: &str) -> Finding {
-        Finding::Refused(said.to_owned())
+    fn refused(said: &str) -> KvmProbe {
+        KvmProbe::Refused(said.to_owned())
     }
 
     #[rstest]
-    #[case::runs("echo 'Linux version' >&3; exec sleep 60", Finding::Runs, true)]
-    #[case::mute("exec sleep 60", Finding::Mute, false)]
+    #[case::runs("echo 'Linux version' >&3; exec sleep 60", KvmProbe::Runs, true)]
+    #[case::mute("exec sleep 60", KvmProbe::Mute, false)]
     #[case::silent(
         "case \"$*\" in *kvm*) ;; *) echo Linux >&3 ;; esac; exec sleep 60",
         SILENT,
@@ -171,7 +171,7 @@ mod tests {
     #[case::slow_the_first_time(
         "case \"$*\" in *kvm*) ;; *) touch \"$0.warm\"; echo Linux >&3 ;; esac; \
          test -e \"$0.warm\" && echo Linux >&3; exec sleep 60",
-        Finding::Runs,
+        KvmProbe::Runs,
         true
     )]
     #[case::refused(
@@ -181,20 +181,20 @@ mod tests {
     )]
     #[case::no_memory("echo 'no memory' >&2; exit 1", refused("no memory"), false)]
     #[case::broken("echo 'it broke' >&2; kill -ABRT $$", refused("it broke"), false)]
-    #[case::killed("echo 'kvm: a warning' >&2; kill -KILL $$", Finding::Killed, false)]
+    #[case::killed("echo 'kvm: a warning' >&2; kill -KILL $$", KvmProbe::Killed, false)]
     #[case::killed_without_kvm(
         "case \"$*\" in *kvm*) exec sleep 60 ;; *) kill -KILL $$ ;; esac",
-        Finding::Killed,
+        KvmProbe::Killed,
         false
     )]
     #[case::terminated(
         "echo 'qemu: terminating on signal 15 from pid 1' >&2",
-        Finding::Killed,
+        KvmProbe::Killed,
         false
     )]
     fn findings_are_told_apart(
         #[case] script: &str,
-        #[case] expected: Finding,
+        #[case] expected: KvmProbe,
         #[case] is_certain: bool,
     ) {
         let found = find(script);

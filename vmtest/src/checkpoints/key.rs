@@ -88,7 +88,7 @@ fn machine(bootable: &Bootable, digests: &ContentDigests, host: &str) -> io::Res
 }
 
 /// Identifies the machine and its QEMU.
-pub(super) fn circumstances(qemu: &Path, digests: &ContentDigests) -> io::Result<Digest> {
+pub(super) fn host_key(qemu: &Path, digests: &ContentDigests) -> io::Result<Digest> {
     let text = format!("kernlab {FORMAT}\n{}\n{}", processor(), identity(qemu, digests)?);
     Ok(Digest::of(text.as_bytes()))
 }

@@ -15,7 +15,7 @@ pub fn render(report: &Report, limit: usize) -> String {
     text.add(limit / 4, "remark", remarks(report));
     let grid = Grid::of(report);
     let legend = format!("\n{}\n", escaped(&grid.legend()));
-    let findings = report.findings();
+    let findings = report.unexpected_cells();
     let of_matrix = if findings.is_empty() { limit } else { limit / 2 };
     let of_matrix = of_matrix.saturating_sub(legend.len());
     let blocks = grid.blocks();

@@ -98,7 +98,7 @@ impl Report {
     }
 
     /// The cells with an unexpected outcome: failures first, then inconclusive ones.
-    pub fn findings(&self) -> Vec<&CellReport> {
+    pub fn unexpected_cells(&self) -> Vec<&CellReport> {
         let is_expected = |cell: &&CellReport| cell.outcome.severity() == Severity::Expected;
         let mut found: Vec<_> = self.cells.iter().filter(|cell| !is_expected(cell)).collect();
         found.sort_by_key(|cell| Reverse(cell.outcome.severity()));
@@ -106,7 +106,7 @@ impl Report {
     }
 }
 
-/// The circumstances of a run.
+/// How a run was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
     /// Its name, which is also the name of its directory.

@@ -30,7 +30,7 @@ use crate::{
     machine,
     qemu::InjectedFile,
     report::CellReport,
-    verdict::{self, Findings, Golden, SplatPolicy, Trace},
+    verdict::{self, CellInput, Golden, SplatPolicy, Trace},
 };
 use kernlab_kernels::{Archs, Entry, Kernels, Observer, Selection, Silent, Unpacked, chain};
 
@@ -223,7 +223,7 @@ impl Runner {
             None => Golden { shared: shared.as_deref(), deviation: None },
             Some(special) => Golden::of_deviation(shared.as_deref(), special.as_deref()),
         };
-        let findings = Findings {
+        let input = CellInput {
             cell,
             trace: &trace,
             golden,
@@ -231,7 +231,7 @@ impl Runner {
             policy,
             release: release.as_deref(),
         };
-        let mut judgement = verdict::of_cell(&findings);
+        let mut judgement = verdict::of_cell(&input);
         let snapshot =
             judgement.events.as_ref().map(|_| deviation_name.clone().unwrap_or(shared_name));
         if let (true, Some(events), Some(name)) =
@@ -246,7 +246,7 @@ impl Runner {
                     .map_err(|error| infra(Reason::HostIo, &error))?;
                 Golden { shared: Some(events), deviation: None }
             };
-            judgement = verdict::of_cell(&Findings { golden, ..findings });
+            judgement = verdict::of_cell(&CellInput { golden, ..input });
         }
         evidence.keep_judgement(&judgement).map_err(host_io)?;
         if let Some(error) = not_kept {

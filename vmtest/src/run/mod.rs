@@ -45,7 +45,7 @@ use self::{
 use crate::{
     golden,
     report::{self, CellReport, Report, Run, SCHEMA, Tally},
-    verdict::{self, RunFindings},
+    verdict::{self, RunInput},
 };
 use kernlab_kernels::interruption;
 use kernlab_kernels::{
@@ -248,7 +248,7 @@ pub fn run(
         }
     }
     let snapshot = |name: &str| golden::read(&golden::dir(kernels.root()), name);
-    let findings = RunFindings {
+    let findings = RunInput {
         releases: plan.releases(),
         events: &|cell| match dir.evidence_of(cell) {
             Some(evidence) => evidence.events(),

@@ -9,7 +9,7 @@ use kernlab_splat::AllowList;
 
 use super::{
     cell::{self, PlanError, Setting, SuiteCell},
-    job::Circumstances,
+    job::RunContext,
     manifest::Suite,
     observed::Observed,
     packed::{self, PackError},
@@ -60,7 +60,7 @@ pub struct Visit<'a> {
     /// The suite.
     pub suite: &'a Suite,
     /// Where the suite's programs run, and with what.
-    pub at: &'a Circumstances,
+    pub at: &'a RunContext,
     /// What runs the guest's programs.
     pub platform: &'a Platform,
     /// The visitor's files.

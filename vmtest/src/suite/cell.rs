@@ -12,7 +12,7 @@ use kernlab_core::{
     dossier::{
         Dossier,
         diff::Whole,
-        missing::{Asked, missing},
+        missing::{KnownKernel, missing},
     },
     outcome::{Outcome, Reason, Verdict},
 };
@@ -91,7 +91,7 @@ pub(crate) struct SuiteCell<'a> {
 
 /// The machine of a cell, and what runs in it.
 #[derive(Clone, Debug)]
-pub(crate) struct Planned {
+pub(crate) struct CellMachine {
     pub(crate) bootable: Bootable,
     /// The archive with the conductor's job.
     pub(super) job: PathBuf,
@@ -259,7 +259,7 @@ pub(crate) fn plan(
     cell: &SuiteCell<'_>,
     setting: &Setting<'_>,
     observer: &dyn Observer,
-) -> Result<Planned, PlanError> {
+) -> Result<CellMachine, PlanError> {
     let SuiteCell { suite, packed, .. } = *cell;
     let store = setting.kernels.store();
     let bootable = machine::with(store, cell.kernel, setting.guest, &[], &wanted(cell), observer)?;
@@ -275,7 +275,7 @@ pub(crate) fn plan(
     }
     let job = job::file(&job).archive(store)?;
     let conductor = conductor(cell, longest(suite, timeout));
-    Ok(Planned { bootable, job, conductor })
+    Ok(CellMachine { bootable, job, conductor })
 }
 
 /// Tells the conductor how long the suite, its tracer's end and its files may take.
@@ -291,7 +291,7 @@ fn predicted_missing(cell: &SuiteCell<'_>) -> Vec<String> {
         return Vec::new();
     };
     let whole = cell.whole.map(|whole| &**whole);
-    let missing = missing(needs, Asked { dossier, whole });
+    let missing = missing(needs, KnownKernel { dossier, whole });
     missing.into_iter().map(|missing| format!("{}: {}", missing.need, missing.why)).collect()
 }
 

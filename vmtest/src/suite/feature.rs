@@ -6,7 +6,7 @@ use kernlab_core::{
     arch::Arch,
     bpf::{HELPERS, MAP_TYPES},
     config::OPTIONS,
-    dossier::missing::{Asked, Need, State},
+    dossier::missing::{KnownKernel, Need, State},
     facts::ProbeResult,
     tracer::{wanted_symbols, wanted_tracepoints},
 };
@@ -79,7 +79,7 @@ impl FeatureCondition {
 
     /// Whether a kernel fulfils the condition. An error if that depends on a fact that is not known
     /// of it.
-    pub fn holds(&self, kernel: Asked<'_>) -> Result<bool, UnknownFeature> {
+    pub fn holds(&self, kernel: KnownKernel<'_>) -> Result<bool, UnknownFeature> {
         evaluate(&self.expression, kernel)
     }
 
@@ -169,7 +169,10 @@ fn is_covered(symbol: &str) -> bool {
 }
 
 /// Kleene's logic: an unknown part only matters where the others do not decide.
-fn evaluate(expression: &Expression<Feature>, kernel: Asked<'_>) -> Result<bool, UnknownFeature> {
+fn evaluate(
+    expression: &Expression<Feature>,
+    kernel: KnownKernel<'_>,
+) -> Result<bool, UnknownFeature> {
     let decided_by = |parts: &[Expression<Feature>], deciding: bool| {
         let mut unknown = None;
         for part in parts {
@@ -190,7 +193,7 @@ fn evaluate(expression: &Expression<Feature>, kernel: Asked<'_>) -> Result<bool,
 }
 
 impl Feature {
-    fn holds(&self, kernel: Asked<'_>) -> Result<bool, UnknownFeature> {
+    fn holds(&self, kernel: KnownKernel<'_>) -> Result<bool, UnknownFeature> {
         let dossier = kernel.dossier;
         match self {
             Feature::Btf => Ok(dossier.types.is_some()),

@@ -3,7 +3,7 @@
 use std::{io, sync::Arc};
 
 use kernlab_core::{
-    dossier::{Dossier, diff::Whole, missing::Asked},
+    dossier::{Dossier, diff::Whole, missing::KnownKernel},
     object_record::ObjectRecord,
     outcome::Verdict,
 };
@@ -19,7 +19,7 @@ use crate::{
     run::evidence::CellEvidence,
     verdict::{
         SplatPolicy, Trace,
-        suite::{self as judge, SuiteFindings, SuiteJudgement},
+        suite::{self as judge, SuiteInput, SuiteJudgement},
     },
 };
 
@@ -68,22 +68,22 @@ impl Gathered {
             output.stderr = std::mem::take(&mut self.collected.stderr);
         }
         let whole = self.whole.as_deref();
-        let findings = SuiteFindings {
+        let input = SuiteInput {
             suite: &self.suite,
             trace: &self.trace,
             observed: &observed,
             object: object.as_ref(),
             golden: self.golden.as_deref(),
-            kernel: self.dossier.as_ref().map(|dossier| Asked { dossier, whole }),
+            kernel: self.dossier.as_ref().map(|dossier| KnownKernel { dossier, whole }),
             examination_failure: self.examination_failure.as_ref(),
             policy: SplatPolicy { expected: None, allow: &self.allow },
             memory_mib: self.memory_mib,
         };
-        let mut judgement = judge::of_suite(&findings);
+        let mut judgement = judge::of_suite(&input);
         let is_proposed = self.proposes && judgement.acceptable && self.suite.golden.is_some();
         let proposed = judgement.events.clone().filter(|_| is_proposed);
         if let Some(events) = &proposed {
-            judgement = judge::of_suite(&SuiteFindings { golden: Some(events), ..findings });
+            judgement = judge::of_suite(&SuiteInput { golden: Some(events), ..input });
         }
         let tracer = match (&self.suite.subject, &object) {
             (Subject::Object(subject), Some(record)) => {

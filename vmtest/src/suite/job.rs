@@ -23,7 +23,7 @@ pub const IN_GUEST: &str = "KERNLAB_IN_GUEST";
 
 /// Where programs of a suite run, and with what.
 #[derive(Clone, Debug, Default)]
-pub struct Circumstances {
+pub struct RunContext {
     /// The working directory, here and in the guest. Relative paths start from it.
     pub directory: PathBuf,
     /// The environment. A suite's own variables come on top of it.
@@ -32,8 +32,8 @@ pub struct Circumstances {
     pub stdin: Option<PathBuf>,
 }
 
-impl Circumstances {
-    /// The circumstances of a project's suites: the same on every machine.
+impl RunContext {
+    /// Where a project's suites run: the same on every machine.
     pub fn of_project(directory: &Path) -> Self {
         let environment = [
             ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
@@ -41,14 +41,14 @@ impl Circumstances {
             ("LANG", "C.UTF-8"),
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Circumstances {
+        RunContext {
             directory: directory.to_owned(),
             environment: environment.to_vec(),
             stdin: None,
         }
     }
 
-    /// The circumstances of a command that a user gives: those of this process. Variables that are
+    /// Where a command runs that a user gives: as this process. Variables that are
     /// not UTF-8 are left out.
     pub fn of_process(directory: &Path, stdin: Option<PathBuf>) -> Self {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
@@ -64,7 +64,7 @@ impl Circumstances {
             }
         }
         environment.push((IN_GUEST.to_owned(), "1".to_owned()));
-        Circumstances { directory: directory.to_owned(), environment, stdin }
+        RunContext { directory: directory.to_owned(), environment, stdin }
     }
 }
 
@@ -72,7 +72,7 @@ impl Circumstances {
 /// A BPF object gets its loader, of those of the directory `guest` for guests of the platform.
 pub fn prepare(
     suite: &Suite,
-    at: &Circumstances,
+    at: &RunContext,
     guest: &Path,
     platform: &Platform,
 ) -> Result<(Payload, SuiteJob), PayloadError> {

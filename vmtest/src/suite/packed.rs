@@ -10,7 +10,7 @@ use kernlab_kernels::{Arch, Kernels, Observer};
 use kernlab_proto::suite::SuiteJob;
 
 use super::{
-    job::{self, Circumstances},
+    job::{self, RunContext},
     manifest::{Subject, Suite},
     payload::{ArchiveError, PayloadError, absolute},
     platform::Platform,
@@ -121,7 +121,7 @@ impl PackError {
 }
 
 /// What the suite's BPF object needs, as far as it can be read. Refuses files that no guest could use.
-fn needs_of(suite: &Suite, at: &Circumstances) -> Result<Option<Needs>, PackError> {
+fn needs_of(suite: &Suite, at: &RunContext) -> Result<Option<Needs>, PackError> {
     let directory = suite.directory.as_ref().unwrap_or(&at.directory);
     let read = |file: &Path| {
         let path = directory.join(file);
@@ -152,7 +152,7 @@ fn needs_of(suite: &Suite, at: &Circumstances) -> Result<Option<Needs>, PackErro
 /// directory `guest`.
 pub(crate) fn pack(
     suite: &Suite,
-    at: &Circumstances,
+    at: &RunContext,
     kernels: &Kernels,
     guest: &Path,
     platform: &Platform,
@@ -190,7 +190,7 @@ pub(crate) fn pack(
 }
 
 /// Where the files are that are not the system's: in the project, and the program of a test.
-fn own_places(suite: &Suite, at: &Circumstances) -> Vec<PathBuf> {
+fn own_places(suite: &Suite, at: &RunContext) -> Vec<PathBuf> {
     let mut places = vec![suite.directory.as_ref().unwrap_or(&at.directory).clone()];
     if let (true, Subject::Run(command)) = (suite.is_test, &suite.subject) {
         let program = command.argv().first().map(|program| absolute(&places[0].join(program)));
@@ -224,7 +224,7 @@ mod tests {
         fs::write(dir.path().join("empty.bt"), "\n").unwrap();
         let text = format!("[[suite]]\nname = 's'\n{subject}\n");
         let suite = Project::parse(Path::new("kernlab.toml"), &text).unwrap().suites.remove(0);
-        let at = Circumstances { directory: dir.path().to_owned(), ..Circumstances::default() };
+        let at = RunContext { directory: dir.path().to_owned(), ..RunContext::default() };
         let error = kernlab_kernels::chain(&needs_of(&suite, &at).unwrap_err());
         assert!(error.starts_with(beginning) && error.contains(expected), "{error}");
     }

@@ -15,7 +15,7 @@ use kernlab_splat::AllowList;
 use super::{
     cell::Setting,
     invocation::Invocation,
-    job::Circumstances,
+    job::RunContext,
     manifest::Suite,
     packed::{self, PackError, Packed},
     platform::Platform,
@@ -107,7 +107,7 @@ pub struct Suites<'a> {
     /// The kernels if the command line names none.
     pub kernels: &'a [String],
     /// Where programs run, and with what.
-    pub at: Circumstances,
+    pub at: RunContext,
     /// The command line that runs them.
     pub invocation: Invocation,
     /// What users should know of the suites.
@@ -170,7 +170,7 @@ pub fn run(
     check_snapshots(suites, &chosen_suites, options)?;
     // Files are packed before kernels are downloaded: a missing one is told at once.
     let packed = pack(suites, &chosen_suites, kernels, &entries, guest, &**show)?;
-    let asked = Asked { suites, chosen: &chosen_suites, options, allow: &allow };
+    let asked = Request { suites, chosen: &chosen_suites, options, allow: &allow };
     let identity = asked.identity(kernels, &entries, &packed, guest)?;
     let runs = suites.runs.clone().unwrap_or_else(|| kernels.runs_dir());
     let dir = new_dir(&runs)?;
@@ -362,14 +362,14 @@ impl Suites<'_> {
 }
 
 /// What a run was asked to do.
-struct Asked<'a> {
+struct Request<'a> {
     suites: &'a Suites<'a>,
     chosen: &'a [usize],
     options: &'a TestOptions,
     allow: &'a AllowList,
 }
 
-impl Asked<'_> {
+impl Request<'_> {
     /// What tells this run from one whose parts must not be merged with its own.
     fn identity(
         &self,
@@ -378,7 +378,7 @@ impl Asked<'_> {
         packed: &AllPacked,
         guest: &Path,
     ) -> Result<BTreeMap<String, String>, RunError> {
-        let Asked { suites, chosen, options, allow } = *self;
+        let Request { suites, chosen, options, allow } = *self;
         // What is selected beside kernels and a part of the cells.
         let TestOptions { suite, btf, timeout, execution, .. } = options;
         let repeat = execution.repeat;

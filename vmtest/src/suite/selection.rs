@@ -13,7 +13,7 @@ use crate::run::{RunError, plan::FilterError, selection};
 
 /// One planned cell.
 #[derive(Clone, Debug)]
-pub(super) struct Planned {
+pub(super) struct PlannedCell {
     pub(super) id: String,
     pub(super) suite: usize,
     pub(super) entry: usize,
@@ -80,7 +80,7 @@ pub(super) fn cells(
     chosen: &[usize],
     entries: &[Entry],
     options: &TestOptions,
-) -> Result<Vec<Planned>, SuiteRunError> {
+) -> Result<Vec<PlannedCell>, SuiteRunError> {
     let asked = asked(options)?;
     let mut cells = Vec::new();
     for (entry_at, entry) in entries.iter().enumerate() {
@@ -94,7 +94,7 @@ pub(super) fn cells(
                 for backend in backends {
                     let loader = backend.map_or_else(|| SUITE.to_owned(), |kind| kind.to_string());
                     let id = format!("{}/{btf}/{loader}/{}", entry.id, described.name);
-                    cells.push(Planned { id, suite, entry: entry_at, btf, backend });
+                    cells.push(PlannedCell { id, suite, entry: entry_at, btf, backend });
                 }
             }
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use kernlab_core::{
     config::OPTIONS,
-    dossier::{diff::attaches_by_btf, missing::Asked},
+    dossier::{diff::attaches_by_btf, missing::KnownKernel},
     tracer::{wanted_symbols, wanted_tracepoints},
 };
 
@@ -16,7 +16,11 @@ const MOST: usize = 3;
 
 /// Conditions that separate a kernel from all others: those on something that the tracer names; if there
 /// is none, those on anything, which may separate them by chance. None without other kernels.
-pub fn separating(names: &BTreeSet<String>, kernel: Asked<'_>, others: &[Asked<'_>]) -> Separation {
+pub fn separating(
+    names: &BTreeSet<String>,
+    kernel: KnownKernel<'_>,
+    others: &[KnownKernel<'_>],
+) -> Separation {
     let of = |features: BTreeSet<String>| {
         let conditions = features.into_iter().filter_map(|feature| {
             [feature.clone(), format!("!{feature}")]
@@ -44,7 +48,7 @@ pub struct Separation {
     pub by_chance: bool,
 }
 
-fn separates(text: &str, kernel: Asked<'_>, others: &[Asked<'_>]) -> bool {
+fn separates(text: &str, kernel: KnownKernel<'_>, others: &[KnownKernel<'_>]) -> bool {
     let Ok(condition) = FeatureCondition::parse(text) else { return false };
     condition.holds(kernel) == Ok(true)
         && others.iter().all(|other| condition.holds(*other) == Ok(false))
@@ -52,8 +56,8 @@ fn separates(text: &str, kernel: Asked<'_>, others: &[Asked<'_>]) -> bool {
 
 fn features_named(
     names: &BTreeSet<String>,
-    kernel: Asked<'_>,
-    others: &[Asked<'_>],
+    kernel: KnownKernel<'_>,
+    others: &[KnownKernel<'_>],
 ) -> BTreeSet<String> {
     let functions = |name: &str| {
         let kernels = [kernel].into_iter().chain(others.iter().copied());
@@ -83,7 +87,7 @@ fn features_named(
     features
 }
 
-fn all_features(kernel: Asked<'_>) -> BTreeSet<String> {
+fn all_features(kernel: KnownKernel<'_>) -> BTreeSet<String> {
     let features = &kernel.dossier.features;
     let helpers = features.helpers.keys().map(|name| format!("helper.{name}"));
     let maps = features.maps.keys().map(|name| format!("map_type.{name}"));
@@ -114,8 +118,8 @@ mod tests {
         let (old, new) = (dossier("vanilla-4.18"), dossier("debian-6.18"));
         let whole = Whole { function_names: names(&["do_new"]), ..Whole::default() };
         let (none, with) = (Whole::default(), Some(&whole));
-        let old = Asked { dossier: &old, whole: Some(&none) };
-        let new = Asked { dossier: &new, whole: with };
+        let old = KnownKernel { dossier: &old, whole: Some(&none) };
+        let new = KnownKernel { dossier: &new, whole: with };
         let found = separating(&names(&["ringbuf", "do_new", "no_such_thing"]), old, &[new]);
         let expected = ["!btf", "!map_type.ringbuf", "!symbol.do_new"].map(str::to_owned);
         assert_eq!(found, Separation { conditions: expected.into(), by_chance: false });
@@ -126,7 +130,7 @@ mod tests {
     #[test]
     fn anything_is_better_than_nothing() {
         let (old, new) = (dossier("debian-6.1"), dossier("debian-6.18"));
-        let [old, new] = [&old, &new].map(|dossier| Asked { dossier, whole: None });
+        let [old, new] = [&old, &new].map(|dossier| KnownKernel { dossier, whole: None });
         let found = separating(&names(&["vfs_open"]), old, &[new]);
         assert!(found.by_chance && !found.conditions.is_empty(), "{found:?}");
         for text in &found.conditions {

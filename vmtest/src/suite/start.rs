@@ -6,7 +6,7 @@ use std::path::Path;
 use kernlab_kernels::Observer;
 use kernlab_proto::{Hello, suite::ARCHIVES};
 
-use super::cell::{Heard, MARGIN, Planned, Setting, SuiteCell};
+use super::cell::{CellMachine, Heard, MARGIN, Setting, SuiteCell};
 use crate::{
     checkpoints::Checkpoints,
     guest_programs,
@@ -59,10 +59,10 @@ impl Start {
 pub(super) fn start(
     cell: &SuiteCell<'_>,
     setting: &Setting<'_>,
-    planned: &Planned,
+    planned: &CellMachine,
     observer: &dyn Observer,
 ) -> Result<Start, LabError> {
-    let Planned { bootable, job, conductor } = planned;
+    let CellMachine { bootable, job, conductor } = planned;
     let SuiteCell { suite, packed, .. } = *cell;
     let archive = |name: &str, host: &Path| InjectedFile {
         guest: format!("{ARCHIVES}{name}.tar"),

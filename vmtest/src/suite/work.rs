@@ -19,7 +19,7 @@ use super::{
     invocation::{Choice, Invocation},
     manifest::{Subject, Suite},
     run::{AllPacked, OutputListener},
-    selection::{Planned, own_mode},
+    selection::{PlannedCell, own_mode},
 };
 use crate::{
     dossier::{self, DossierError, How},
@@ -55,7 +55,7 @@ pub(super) struct Task<'a> {
     pub(super) suites: &'a [Suite],
     pub(super) packed: &'a AllPacked,
     pub(super) entries: &'a [Entry],
-    pub(super) cells: &'a [Planned],
+    pub(super) cells: &'a [PlannedCell],
     pub(super) plan: &'a RunPlan,
     pub(super) dir: &'a RunDir,
     pub(super) show: &'a dyn RunObserver,
@@ -66,7 +66,7 @@ pub(super) struct Task<'a> {
 
 impl Task<'_> {
     /// The command that runs a cell again.
-    pub(super) fn again(&self, planned: &Planned) -> String {
+    pub(super) fn again(&self, planned: &PlannedCell) -> String {
         let entry = &self.entries[planned.entry];
         let own_mode = own_mode(entry);
         self.invocation.again(&Choice {
@@ -236,7 +236,7 @@ impl Work<'_> {
         }
     }
 
-    fn run_cell(&self, planned: &Planned, attempt: &str) {
+    fn run_cell(&self, planned: &PlannedCell, attempt: &str) {
         self.task.show.cell(attempt, &ProgressEvent::Booting);
         let mut report = match self.kernels()[planned.entry].clone() {
             Some(Ok(ready)) => self.run_on(planned, attempt, &ready),
@@ -260,7 +260,7 @@ impl Work<'_> {
         self.task.show.cell(attempt, &ProgressEvent::Finished { outcome, reason });
     }
 
-    fn run_on(&self, planned: &Planned, attempt: &str, ready: &ReadyKernel) -> CellReport {
+    fn run_on(&self, planned: &PlannedCell, attempt: &str, ready: &ReadyKernel) -> CellReport {
         let entry = &self.task.entries[planned.entry];
         if let Err(error) = ready.kernel.check_mode(entry, planned.btf) {
             return CellReport::of_verdict(&planned.id, unavailable(&error));

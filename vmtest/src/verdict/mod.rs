@@ -1,4 +1,4 @@
-//! All rules that decide a cell's verdict. They are pure: findings go in, a verdict comes out.
+//! All rules that decide a cell's verdict. They are pure: what was found goes in, a verdict comes out.
 //!
 //! `of_cell` states which rule outranks which for one attempt at a cell, `of_run` for the cells
 //! of a run that has ended. The outcomes and reasons themselves are in `kernlab_core::outcome`.
@@ -60,9 +60,9 @@ pub(crate) enum Trace {
     },
 }
 
-/// The findings of one attempt at a cell, and what they are compared with.
+/// What one attempt at a cell showed, and what that is compared with.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Findings<'a> {
+pub(crate) struct CellInput<'a> {
     pub(crate) cell: &'a Cell,
     pub(crate) trace: &'a Trace,
     pub(crate) golden: Golden<'a>,
@@ -123,8 +123,8 @@ impl Judgement {
 /// 7. a memory search that found nothing although the type information has the answer;
 /// 8. a plan that differs from the prediction;
 /// 9. a warning that a deviation expects and that is missing, or appears more than once.
-pub(crate) fn of_cell(findings: &Findings<'_>) -> Judgement {
-    let Findings { cell, trace, golden, prediction, policy, release } = *findings;
+pub(crate) fn of_cell(input: &CellInput<'_>) -> Judgement {
+    let CellInput { cell, trace, golden, prediction, policy, release } = *input;
     let (output, kernel_log, console) = match trace {
         Trace::NotStarted(error) => {
             return Judgement::of(PolicyOutcome::unchanged(error.verdict()));
@@ -159,7 +159,7 @@ pub(crate) fn of_cell(findings: &Findings<'_>) -> Judgement {
 pub(crate) type ReadText<'a, T> = &'a dyn Fn(&T) -> io::Result<Option<String>>;
 
 /// What the verdicts of a run's cells depend on, beside the cells themselves.
-pub(crate) struct RunFindings<'a> {
+pub(crate) struct RunInput<'a> {
     /// The releases of the kernels that the run prepared, by id.
     pub(crate) releases: BTreeMap<&'a str, &'a str>,
     /// The events of a cell as text, if it has any.
@@ -171,12 +171,12 @@ pub(crate) struct RunFindings<'a> {
 /// Amends the verdicts of cells by what only the whole run shows: a snapshot that another cell
 /// overwrote, a guest that ran another kernel (which outranks that), and then the other backend's
 /// events.
-pub(crate) fn of_run(cells: &mut [CellReport], findings: &RunFindings<'_>) -> io::Result<()> {
-    if let Some(snapshot) = findings.new_snapshots {
-        events::compare_with_new_snapshots(cells, findings.events, snapshot)?;
+pub(crate) fn of_run(cells: &mut [CellReport], input: &RunInput<'_>) -> io::Result<()> {
+    if let Some(snapshot) = input.new_snapshots {
+        events::compare_with_new_snapshots(cells, input.events, snapshot)?;
     }
-    release::check(cells, &findings.releases);
-    cross_check::compare(cells, findings.events)
+    release::check(cells, &input.releases);
+    cross_check::compare(cells, input.events)
 }
 
 /// The verdict on a cell that left no report.
@@ -373,7 +373,7 @@ mod tests {
     ) {
         let cell: Cell = CELL.parse().unwrap();
         let prediction = Prediction { decision: Some(predicted), with_types: Some(plan()) };
-        let findings = Findings {
+        let input = CellInput {
             cell: &cell,
             trace: &trace,
             golden: Golden { shared: Some(GOLDEN), deviation: None },
@@ -381,7 +381,7 @@ mod tests {
             policy: SplatPolicy { expected: expected_warning, allow: &AllowList::default() },
             release: None,
         };
-        let Judgement { verdict, .. } = of_cell(&findings);
+        let Judgement { verdict, .. } = of_cell(&input);
         assert_eq!(verdict.reason, expected, "{}", verdict.message);
         let is_search = expected == Some(NO_LAYOUT);
         assert!(!is_search || verdict.outcome == Outcome::Fail, "{}", verdict.message);
@@ -394,7 +394,7 @@ mod tests {
         #[case] guest: &str,
         #[case] expected: Option<Reason>,
     ) {
-        let Judgement { verdict, record, .. } = of_cell(&Findings {
+        let Judgement { verdict, record, .. } = of_cell(&CellInput {
             cell: &CELL.parse().unwrap(),
             trace: &ended(OK, traced(3), QUIET),
             golden: Golden { shared: Some(GOLDEN), deviation: None },

@@ -6,7 +6,7 @@ mod expectations;
 use std::collections::BTreeMap;
 
 use kernlab_core::{
-    dossier::missing::Asked,
+    dossier::missing::KnownKernel,
     object_record::ObjectRecord,
     outcome::{Outcome, Reason, Verdict},
 };
@@ -33,9 +33,9 @@ use crate::{
 /// events is several times as long as some output.
 const LARGEST: usize = 16 << 20;
 
-/// The findings of one attempt at a cell of a suite, and what they are compared with.
+/// What one attempt at a cell of a suite showed, and what that is compared with.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct SuiteFindings<'a> {
+pub(crate) struct SuiteInput<'a> {
     pub(crate) suite: &'a Suite,
     pub(crate) trace: &'a Trace,
     pub(crate) observed: &'a Observed,
@@ -44,7 +44,7 @@ pub(crate) struct SuiteFindings<'a> {
     /// The text of the golden snapshot, if there is one.
     pub(crate) golden: Option<&'a str>,
     /// What is known of the kernel, if the suite expects something of some kernels.
-    pub(crate) kernel: Option<Asked<'a>>,
+    pub(crate) kernel: Option<KnownKernel<'a>>,
     /// Why not all of that is known.
     pub(crate) examination_failure: Option<&'a Verdict>,
     pub(crate) policy: SplatPolicy<'a>,
@@ -104,8 +104,8 @@ impl SuiteJudgement {
 ///
 /// Then the suite's expectations are compared with that: an expected failure is `unsupported`, an
 /// expected failure that did not occur is a failure.
-pub(crate) fn of_suite(findings: &SuiteFindings<'_>) -> SuiteJudgement {
-    let SuiteFindings { suite, trace, observed, policy, memory_mib, .. } = *findings;
+pub(crate) fn of_suite(input: &SuiteInput<'_>) -> SuiteJudgement {
+    let SuiteInput { suite, trace, observed, policy, memory_mib, .. } = *input;
     let mut judgement = match trace {
         Trace::NotStarted(error) => {
             let verdict = out_of_memory::with_advice(error.verdict(), memory_mib);
@@ -134,7 +134,7 @@ pub(crate) fn of_suite(findings: &SuiteFindings<'_>) -> SuiteJudgement {
                 .or_else(|| of_remains(suite, observed));
             let mut judgement = match course {
                 Some(verdict) => SuiteJudgement::of(PolicyOutcome::unchanged(verdict)),
-                None => match (&suite.subject, findings.object) {
+                None => match (&suite.subject, input.object) {
                     (Subject::Object(object), Some(record)) => {
                         let (verdict, remarks) = object::judge(object, record);
                         let judgement = SuiteJudgement::of(PolicyOutcome::unchanged(verdict));
@@ -145,9 +145,7 @@ pub(crate) fn of_suite(findings: &SuiteFindings<'_>) -> SuiteJudgement {
                         Reason::ConnectionLost,
                         unread_record(&output.stdout),
                     ),
-                    _ => {
-                        with_lost_output(suite, observed, of_events(suite, output, findings.golden))
-                    }
+                    _ => with_lost_output(suite, observed, of_events(suite, output, input.golden)),
                 },
             };
             let is_kept = suite.golden.is_some() || output.stdout.len() <= LARGEST;
@@ -171,11 +169,11 @@ pub(crate) fn of_suite(findings: &SuiteFindings<'_>) -> SuiteJudgement {
         }
     };
     judgement.verdict = out_of_memory::with_advice(judgement.verdict, memory_mib);
-    judgement.verdict = of_expectations(findings, judgement.verdict);
+    judgement.verdict = of_expectations(input, judgement.verdict);
     // Neither what a kernel is known to get wrong, nor what came of a kernel that complained.
     judgement.acceptable &= matches!(judgement.verdict.outcome, Outcome::Pass | Outcome::Fail)
-        && !is_known_to_fail(findings);
-    judgement.shared.extend(named_functions(findings));
+        && !is_known_to_fail(input);
+    judgement.shared.extend(named_functions(input));
     judgement
 }
 

@@ -17,7 +17,7 @@ use kernlab_vmtest::{
     run::{Outcomes, RunObserver, dir::RunDir},
     suite::{
         invocation::Invocation,
-        job::Circumstances,
+        job::RunContext,
         run::{self, Suites},
     },
 };
@@ -74,7 +74,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let input = piped()?;
     let suite = arguments.machine.suite(arguments.command.clone());
     let here = std::env::current_dir()?;
-    let at = Circumstances::of_process(&here, input.as_ref().map(|file| file.path().to_owned()));
+    let at = RunContext::of_process(&here, input.as_ref().map(|file| file.path().to_owned()));
     let invocation =
         Invocation::Exec { options: given_options(arguments), argv: arguments.command.clone() };
     let suites = Suites {

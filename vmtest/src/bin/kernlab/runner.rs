@@ -18,7 +18,7 @@ use kernlab_vmtest::{
     suite::{
         data::{self, DataRule},
         invocation::Invocation,
-        job::Circumstances,
+        job::RunContext,
         manifest::Suite,
         payload::Machine,
         run::{self, Suites},
@@ -142,7 +142,7 @@ fn in_guest(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let entry = only_entry(&kernels, &arguments.kernel, &arguments.scope, &program)?;
     let guest = arguments.guest.dir(&kernels)?;
     let input = input::for_runner()?;
-    let at = Circumstances::of_process(&here, input.as_ref().map(|file| file.path().to_owned()));
+    let at = RunContext::of_process(&here, input.as_ref().map(|file| file.path().to_owned()));
     let surroundings = Surroundings::of(&program, &here, &at.environment, &|path| path.exists());
     let data = surroundings
         .data(arguments.data.rule().as_ref())

@@ -11,7 +11,7 @@ use kernlab_vmtest::{
         cargo::{CargoError, Expanded, ListingError},
         data::DataRule,
         invocation::Invocation,
-        job::Circumstances,
+        job::RunContext,
         manifest::{CargoSuite, CargoTests, FILE_NAME, Project, Subject, Suite},
         payload::Machine,
         run::{self, Suites},
@@ -28,7 +28,7 @@ use crate::{
 /// The suites of a project, a command, or the tests of a cargo project.
 pub(crate) struct Tested {
     pub(crate) project: Project,
-    at: Circumstances,
+    at: RunContext,
     invocation: Invocation,
     /// What users should know of the suites.
     remarks: Vec<String>,
@@ -38,7 +38,7 @@ impl Tested {
     /// The suites of the file `config`, or of the nearest one.
     pub(crate) fn project(config: Option<&Path>) -> Result<Self, Failure> {
         let project = read(config, &std::env::current_dir()?)?;
-        let at = Circumstances::of_project(&std::path::absolute(project.dir())?);
+        let at = RunContext::of_project(&std::path::absolute(project.dir())?);
         let invocation = Invocation::Suites { config: config.map(Path::to_owned) };
         Ok(Tested { project, at, invocation, remarks: Vec::new() })
     }
@@ -65,7 +65,7 @@ impl Tested {
         let here = std::env::current_dir()?;
         let path = here.join(FILE_NAME);
         let project = Project { path, kernels: Vec::new(), build: None, suites, cargo };
-        let at = Circumstances::of_process(&here, None);
+        let at = RunContext::of_process(&here, None);
         Ok(Tested { project, at, invocation, remarks: Vec::new() })
     }
 
@@ -104,7 +104,7 @@ impl Tested {
 /// The suites of a project, with a suite for each of cargo's tests, which are built for this.
 pub(crate) fn with_cargo_tests(
     project: &Project,
-    at: &Circumstances,
+    at: &RunContext,
     rule: Option<&DataRule>,
     listers: Listers<'_>,
 ) -> Result<Expanded, Failure> {
@@ -143,7 +143,7 @@ impl Listers<'_> {
     fn run(
         self,
         suite: Suite,
-        at: &Circumstances,
+        at: &RunContext,
         project: &[String],
     ) -> Result<String, ListingError> {
         let Listers { kernels, guest, options } = self;

@@ -8,7 +8,7 @@ use kernlab_core::{
     dossier::{
         Dossier,
         diff::{Whole, explain_named, explain_others, lacking},
-        missing::{Asked, Need, State},
+        missing::{KnownKernel, Need, State},
     },
     outcome::Outcome,
 };
@@ -130,7 +130,7 @@ fn passes_beside(other: &CellReport, cell: &CellReport) -> bool {
 }
 
 /// The places to attach to that a kernel does not have.
-fn lacking_targets(cell: &CellReport, kernel: Asked<'_>) -> Vec<String> {
+fn lacking_targets(cell: &CellReport, kernel: KnownKernel<'_>) -> Vec<String> {
     let targets = cell.tracer.iter().flat_map(|tracer| &tracer.targets);
     let is_tracepoint = |name: &str| {
         let mut all = kernel.whole.into_iter().flat_map(|whole| &whole.offered.tracepoints);
@@ -152,8 +152,8 @@ struct Known {
 }
 
 impl Known {
-    fn asked(&self) -> Asked<'_> {
-        Asked { dossier: &self.dossier, whole: self.whole.as_ref() }
+    fn asked(&self) -> KnownKernel<'_> {
+        KnownKernel { dossier: &self.dossier, whole: self.whole.as_ref() }
     }
 
     fn released(&self) -> (&str, &Whole) {

@@ -5,8 +5,8 @@ use rstest::rstest;
 
 use super::*;
 
-fn asked(dossier: &Dossier) -> Asked<'_> {
-    Asked { dossier, whole: None }
+fn asked(dossier: &Dossier) -> KnownKernel<'_> {
+    KnownKernel { dossier, whole: None }
 }
 
 /// A dossier of the test data, by the id of its kernel.
@@ -129,7 +129,7 @@ fn any_function_of_a_kernel_can_be_named() {
     let dossier = dossier("debian-6.1");
     let names = ["do_exotic", "do_split.isra.0"].map(str::to_owned);
     let whole = Whole { function_names: names.into(), ..Whole::default() };
-    let kernel = Asked { dossier: &dossier, whole: Some(&whole) };
+    let kernel = KnownKernel { dossier: &dossier, whole: Some(&whole) };
     let condition = |text| FeatureCondition::parse(text).unwrap();
     assert_eq!(condition("symbol.do_exotic").holds(kernel), Ok(true));
     assert_eq!(condition("symbol.do_exotic.isra.0").holds(kernel), Ok(false));

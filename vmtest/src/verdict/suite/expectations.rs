@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use kernlab_core::outcome::{Outcome, Reason, Verdict};
 use strsim::osa_distance;
 
-use super::SuiteFindings;
+use super::SuiteInput;
 use crate::suite::{manifest::Expectation, spelling::nearest};
 
 /// How many letters of a name a typo changes at most.
 const SLIP: usize = 2;
 
 /// Compares the verdict with what the suite expects of kernels such as this one.
-pub(super) fn of_expectations(findings: &SuiteFindings<'_>, verdict: Verdict) -> Verdict {
-    let SuiteFindings { suite, kernel, .. } = *findings;
+pub(super) fn of_expectations(input: &SuiteInput<'_>, verdict: Verdict) -> Verdict {
+    let SuiteInput { suite, kernel, .. } = *input;
     // Nothing can be said about such a cell, so nothing can be expected.
     if matches!(verdict.outcome, Outcome::Infra | Outcome::Unavailable | Outcome::NotRun)
         && verdict.reason != Some(Reason::SetupFailed)
@@ -34,7 +34,7 @@ pub(super) fn of_expectations(findings: &SuiteFindings<'_>, verdict: Verdict) ->
                     kernel.whole.is_some() || expectation.when.other_functions().is_empty()
                 });
                 // Nothing is known because the examination failed: that is the reason, then.
-                let failure = findings.examination_failure.filter(|_| !is_examined);
+                let failure = input.examination_failure.filter(|_| !is_examined);
                 let mut verdict = failure.cloned().unwrap_or(undecided);
                 let when = expectation.when.text();
                 let unknown = format!("whether `{when}` holds on this kernel is unknown: ");
@@ -47,11 +47,11 @@ pub(super) fn of_expectations(findings: &SuiteFindings<'_>, verdict: Verdict) ->
 }
 
 /// Whether the suite expects a failure on this kernel.
-pub(super) fn is_known_to_fail(findings: &SuiteFindings<'_>) -> bool {
+pub(super) fn is_known_to_fail(input: &SuiteInput<'_>) -> bool {
     let holds = |expectation: &Expectation| {
-        findings.kernel.is_some_and(|kernel| expectation.when.holds(kernel) == Ok(true))
+        input.kernel.is_some_and(|kernel| expectation.when.holds(kernel) == Ok(true))
     };
-    findings.suite.expect.iter().any(holds)
+    input.suite.expect.iter().any(holds)
 }
 
 fn of_expectation(expectation: &Expectation, verdict: Verdict) -> Verdict {
@@ -80,11 +80,11 @@ fn of_expectation(expectation: &Expectation, verdict: Verdict) -> Verdict {
 
 /// The functions that expectations name, each with a remark if the kernel lacks it and has one of
 /// almost that name. Only if all kernels do, it is a typo.
-pub(super) fn named_functions(findings: &SuiteFindings<'_>) -> BTreeMap<String, Option<String>> {
-    let Some(whole) = findings.kernel.and_then(|kernel| kernel.whole) else {
+pub(super) fn named_functions(input: &SuiteInput<'_>) -> BTreeMap<String, Option<String>> {
+    let Some(whole) = input.kernel.and_then(|kernel| kernel.whole) else {
         return BTreeMap::new();
     };
-    let suite = &findings.suite;
+    let suite = &input.suite;
     let names = suite.expect.iter().flat_map(|expectation| expectation.when.other_functions());
     let told = |name: &str| {
         let rule = format!("symbol.{name}");

@@ -79,7 +79,7 @@ fn judge_lost(kind: LabErrorKind, console: &str, allow: &AllowList) -> SuiteJudg
     log.append(console.as_bytes());
     let console_log = ConsoleLog::of(&log);
     let error = LabError::new(kind, GuestEvidence { console_log, ..GuestEvidence::default() });
-    of_suite(&SuiteFindings {
+    of_suite(&SuiteInput {
         suite: &suite(),
         trace: &Trace::Lost(error),
         observed: &Observed::default(),
@@ -117,7 +117,7 @@ fn judge_with(
     let line = |report| serde_json::to_string(report).unwrap() + "\n";
     let observed = Observed::read(reports.iter().map(line).collect::<String>().as_bytes());
     let (kernel_log, console) = (log.to_owned(), String::new());
-    of_suite(&SuiteFindings {
+    of_suite(&SuiteInput {
         suite,
         trace: &Trace::Ended { output, kernel_log, console },
         observed: &observed,

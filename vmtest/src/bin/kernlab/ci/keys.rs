@@ -48,7 +48,7 @@ pub(super) fn run(Arguments { choice }: &Arguments) -> Result<Exit, Failure> {
     for arch in archs {
         let qemu = Binary::find(arch).map_err(|error| Failure::infrastructure(&error))?;
         let machine = Checkpoints::of(kernels.store())
-            .circumstances(&qemu)
+            .host_key(&qemu)
             .map_err(|error| Failure::from(error).of("cannot read QEMU: "))?;
         saved = format!("{saved}\n{machine}");
         if arch == host {

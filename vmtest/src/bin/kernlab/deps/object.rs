@@ -10,7 +10,7 @@ use kernlab_core::{
     dossier::{
         Dossier,
         diff::Whole,
-        missing::{Asked, Need, State, needed},
+        missing::{KnownKernel, Need, State, needed},
     },
     needs::{embedded_objects, of_object},
     section::Place,
@@ -93,7 +93,7 @@ pub(super) fn of_names(names: &[String]) -> Subject {
 pub(super) fn answer(subject: &Subject, kernels: &BTreeMap<String, (Dossier, Whole)>) -> Answer {
     let row = |(need, programs): (&Need, &BTreeSet<String>)| {
         let state = |(id, (dossier, whole)): (&String, &(Dossier, Whole))| {
-            (id.clone(), Asked { dossier, whole: Some(whole) }.state(need))
+            (id.clone(), KnownKernel { dossier, whole: Some(whole) }.state(need))
         };
         Row {
             need: need.to_string(),

@@ -11,7 +11,7 @@ use kernlab_vmtest::{
     suite::{
         after::{self, AfterError, Visit},
         data::DataRule,
-        job::Circumstances,
+        job::RunContext,
         manifest::{FILE_NAME, Project},
         payload::Payload,
         platform::Platform,
@@ -33,7 +33,7 @@ use crate::{
 
 /// A cell of a suite, by the parts of its name.
 #[derive(Debug, PartialEq, Eq)]
-struct SuiteCell {
+struct CellAddress {
     kernel: String,
     btf: BtfMode,
     /// The loader of an object.
@@ -51,7 +51,7 @@ pub(super) fn run(kernels: &Kernels, arguments: &Arguments) -> Result<ExitCode, 
         }
         false => given.to_owned(),
     };
-    let SuiteCell { kernel, btf, backend, suite } = parse(&id).map_err(Failure::usage)?;
+    let CellAddress { kernel, btf, backend, suite } = parse(&id).map_err(Failure::usage)?;
     let here = std::env::current_dir()?;
     let project = test::read(arguments.config.as_deref(), &here)?;
     let is_test = |name: &str| suite.strip_prefix(name).is_some_and(|rest| rest.starts_with('/'));
@@ -76,7 +76,7 @@ pub(super) fn run(kernels: &Kernels, arguments: &Arguments) -> Result<ExitCode, 
         Shell::prepare(arguments, script, files).map_err(|error| Failure::usage(chain(&error)))?;
     let programs = arguments.guest.dir(kernels)?;
     test::build(&project)?;
-    let at = Circumstances::of_project(&std::path::absolute(project.dir())?);
+    let at = RunContext::of_project(&std::path::absolute(project.dir())?);
     let suites = match described.name == suite {
         // What is not needed is not built.
         true => vec![described.clone()],
@@ -119,12 +119,12 @@ pub(super) fn run(kernels: &Kernels, arguments: &Arguments) -> Result<ExitCode, 
 }
 
 /// The parts of a cell's name.
-fn parse(id: &str) -> Result<SuiteCell, String> {
+fn parse(id: &str) -> Result<CellAddress, String> {
     // The name of a test of cargo has slashes.
     let has_slashes = id.split('/').nth(2) == Some(SUITE);
     let parts: Vec<_> = id.splitn(if has_slashes { 4 } else { 6 }, '/').collect();
     match parts[..] {
-        [kernel, btf, loader @ (SUITE | "libbpf" | "aya"), suite] => Ok(SuiteCell {
+        [kernel, btf, loader @ (SUITE | "libbpf" | "aya"), suite] => Ok(CellAddress {
             kernel: kernel.to_owned(),
             backend: loader.parse().ok(),
             btf: btf.parse().map_err(|error| format!("{id:?} is not a cell: {error}"))?,
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_cell_has_a_kernel_a_mode_and_a_suite() {
-        let expected = SuiteCell {
+        let expected = CellAddress {
             kernel: "debian-6.1".to_owned(),
             btf: BtfMode::Masked,
             backend: None,
