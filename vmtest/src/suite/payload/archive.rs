@@ -183,7 +183,16 @@ fn append(archive: &mut Builder<impl io::Write>, guest: &str, entry: &Entry) -> 
             header.set_entry_type(EntryType::Regular);
             header.set_mode(state.permissions().mode() & 0o7777);
             header.set_mtime(state.mtime().try_into().unwrap_or_default());
-            append_file(archive, &mut header, name, file, state.len())
+            match state.len() {
+                0 => {
+                    // Files of /proc have content all the same.
+                    let mut content = Vec::new();
+                    file.take(MOST_WITHOUT_SIZE).read_to_end(&mut content)?;
+                    let size = content.len() as u64;
+                    append_file(archive, &mut header, name, &content[..], size)
+                }
+                size => append_file(archive, &mut header, name, file, size),
+            }
         }
         Entry::Text(text) => {
             header.set_entry_type(EntryType::Regular);
@@ -207,6 +216,9 @@ fn append(archive: &mut Builder<impl io::Write>, guest: &str, entry: &Entry) -> 
         }
     }
 }
+
+/// The most that is read of a file which says that it is empty, in bytes.
+const MOST_WITHOUT_SIZE: u64 = 64 << 20;
 
 /// Appends a file that had this size when it was opened.
 fn append_file(
@@ -237,6 +249,16 @@ mod tests {
         let mut header = Header::new_gnu();
         header.set_entry_type(EntryType::Regular);
         append_file(archive, &mut header, "file", content, 5)
+    }
+
+    #[test]
+    fn a_file_of_proc_has_its_content() {
+        let mut archive = Builder::new(Vec::new());
+        let version = Entry::File("/proc/version".into());
+        append(&mut archive, "/version", &version).unwrap();
+        let archive = archive.into_inner().unwrap();
+        let expected = fs::read("/proc/version").unwrap();
+        assert!(memchr::memmem::find(&archive, &expected).is_some());
     }
 
     #[test]
