@@ -134,8 +134,8 @@ const SYSTEM_CALLS: &str = "\
     do_dentry_open vfs_open __fput ^sock_sendmsg ^sock_recvmsg ^sock_release ^__sock_release \
     ^setsockopt$ kernel_setsockopt sock_common_setsockopt ^listen$ kernel_listen \
     sk_common_release ^sock_mmap ^accept$ kernel_accept ^sock_do_ioctl ^sock_ioctl \
-    ^compat_sock_ioctl ^nfnetlink_rcv_msg ^rtnetlink_rcv_msg ^netlink_dump ^socketpair ^connect \
-    ^ioctl __do_fault do_page_fault ^page_fault$";
+    ^compat_sock_ioctl ^nfnetlink_rcv_msg ^rtnetlink_rcv_msg ^netlink_dump ^socketpair \
+    ^sys_socketpair ^connect ^sys_connect ^ioctl ^sys_ioctl __do_fault do_page_fault ^page_fault$";
 
 /// What a task waits in, whatever for.
 pub(crate) fn waits(function: &str) -> bool {
