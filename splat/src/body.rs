@@ -106,7 +106,9 @@ struct Reader<'a> {
     pending_instruction: Option<&'a str>,
     lock_wanted: bool,
     /// The next trace is of something else that the kernel was told to print.
-    foreign: bool,
+    next_is_foreign: bool,
+    /// So is the one that is being read.
+    is_foreign: bool,
     body: Body<'a>,
 }
 
@@ -115,8 +117,8 @@ impl<'a> Reader<'a> {
         let body = Body { last_line: headline.line, ..Body::default() };
         let caller = headline.caller;
         let (trace, pending_instruction) = (None, None);
-        let (all_processors, lock_wanted, taken) = (false, false, 0);
-        let foreign = is_of_starved_thread(headline.text);
+        let (all_processors, lock_wanted, is_foreign, taken) = (false, false, false, 0);
+        let next_is_foreign = is_of_starved_thread(headline.text);
         Reader {
             caller,
             all_processors,
@@ -124,7 +126,8 @@ impl<'a> Reader<'a> {
             trace,
             pending_instruction,
             lock_wanted,
-            foreign,
+            next_is_foreign,
+            is_foreign,
             body,
         }
     }
@@ -150,12 +153,21 @@ impl<'a> Reader<'a> {
             self.all_processors = true;
         }
         self.body.confirmed |= self.taken <= PROOF && confirms(text);
-        self.foreign |= text.starts_with("FAULT_INJECTION: ") || is_of_starved_thread(text);
         if ends_a_trace(text) {
             self.close_trace();
         }
+        if is_of_starved_thread(text) {
+            self.close_trace();
+            self.next_is_foreign = true;
+        } else if text.starts_with("FAULT_INJECTION: ") {
+            // Of another task, perhaps in the middle of a trace.
+            self.next_is_foreign = true;
+        } else if announces_stalled_processor(text) {
+            self.next_is_foreign = false;
+        }
         if is_heading(text) {
             self.close_trace();
+            self.is_foreign = std::mem::take(&mut self.next_is_foreign);
             self.trace = Some(Trace {
                 heading: text,
                 instruction: self.pending_instruction.take(),
@@ -170,15 +182,14 @@ impl<'a> Reader<'a> {
             if self.body.traces.is_empty() && self.trace.is_none() {
                 self.body.instruction = self.body.instruction.or(instruction);
             }
-            self.pending_instruction = instruction.or(self.pending_instruction);
-            if let Some(trace) = &mut self.trace
-                && !trace.frames.is_empty()
-            {
+            match &mut self.trace {
                 // Registers of what an interrupt stopped, in the middle of a trace.
-                trace.interrupted.get_or_insert(trace.frames.len());
-                if let Some(function) = instruction {
-                    trace.frames.push(Frame { function, reliable: true });
+                Some(trace) if !trace.frames.is_empty() => {
+                    trace.interrupted.get_or_insert(trace.frames.len());
+                    let function = instruction.map(|function| Frame { function, reliable: true });
+                    trace.frames.extend(function);
                 }
+                _ => self.pending_instruction = instruction.or(self.pending_instruction),
             }
         } else {
             self.take_frame(text);
@@ -233,11 +244,13 @@ impl<'a> Reader<'a> {
     }
 
     fn close_trace(&mut self) {
-        let Some(trace) = self.trace.take().filter(|trace| !trace.frames.is_empty()) else {
-            return;
-        };
-        if !std::mem::take(&mut self.foreign) {
-            self.body.traces.push(trace);
+        let is_foreign = std::mem::take(&mut self.is_foreign);
+        match self.trace.take() {
+            Some(trace) if !trace.frames.is_empty() => {
+                self.body.traces.extend(Some(trace).filter(|_| !is_foreign));
+            }
+            // The frames have another heading.
+            _ => self.next_is_foreign |= is_foreign,
         }
     }
 
@@ -283,6 +296,12 @@ fn is_heading(text: &str) -> bool {
 /// kernel/rcu/tree_stall.h, rcu_check_gp_kthread_starvation().
 pub(crate) fn is_of_starved_thread(text: &str) -> bool {
     text.contains(" kthread starved for ") || text.contains("RCU grace-period kthread stack dump")
+}
+
+/// Whether the next trace is of a processor that stalls: kernel/sched/core.c, dump_cpu_task(). Old
+/// versions print it right behind the line about RCU's own thread, whose stack they don't show.
+fn announces_stalled_processor(text: &str) -> bool {
+    text.starts_with("Task dump for CPU ") || text.starts_with("NMI backtrace for cpu ")
 }
 
 /// Whether a line stands below a trace: what follows is of another processor, or of a program.
