@@ -4,6 +4,7 @@ use crate::{
     body::{Body, Trace},
     frame::Frame,
     headline::{Headline, Search},
+    kind::Kind,
     skip_list::{is_entry, is_plumbing, waits, without_call_prefix},
 };
 
@@ -97,14 +98,21 @@ fn hung<'a>(body: &Body<'a>) -> Option<&'a str> {
 
 /// The function that never comes back: the outermost one under an entry to the kernel.
 fn stalled<'a>(headline: &Headline<'a>, body: &Body<'a>) -> Option<&'a str> {
+    // The watchdogs show the registers of what they interrupted, and the frames that the unwinder
+    // vouches for begin there: kernel/watchdog.c, watchdog_timer_fn().
+    let is_lockup = matches!(headline.kind, Kind::SoftLockup | Kind::HardLockup);
     let of_trace = |trace: &Trace<'a>| {
-        let interrupted = interrupted(trace).unwrap_or(0);
-        let registers = trace.instruction.filter(|_| interrupted == 0);
+        let from = if is_lockup && trace.instruction.is_some() {
+            0
+        } else {
+            interrupted(trace).unwrap_or(0)
+        };
+        let registers = trace.instruction.filter(|_| from == 0);
         // A console that is slow holds up whatever prints.
         if let Some(console) = registers.filter(|function| function.starts_with("console_")) {
             return Some(console);
         }
-        let functions = registers.into_iter().chain(trusted(&trace.frames[interrupted..]));
+        let functions = registers.into_iter().chain(trusted(&trace.frames[from..]));
         let functions = functions
             .map(without_call_prefix)
             .filter(|function| !is_plumbing(function, headline.skip));
@@ -126,7 +134,17 @@ fn stalled<'a>(headline: &Headline<'a>, body: &Body<'a>) -> Option<&'a str> {
     // Traces of tasks that sleep, the kernel's RCU thread above all, tell less.
     let ran = |trace: &&Trace| trace.instruction.is_some() || interrupted(trace).is_some();
     let mut running = body.traces.iter().filter(ran);
-    running.find_map(of_trace).or_else(|| body.traces.iter().find_map(of_trace))
+    running
+        .find_map(of_trace)
+        .or_else(|| body.traces.iter().find_map(of_trace))
+        // Entries alone: the innermost one says most.
+        .or_else(|| {
+            let from = |trace: &Trace| interrupted(trace).unwrap_or(0);
+            let innermost = |trace: &Trace<'a>| {
+                first_meaningful(headline, trusted(&trace.frames[from(trace)..]))
+            };
+            body.traces.iter().find_map(innermost)
+        })
 }
 
 /// The frame behind the interrupt that the report was made in.
