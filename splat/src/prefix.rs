@@ -4,9 +4,11 @@ use memchr::{memchr, memmem::Finder};
 
 use crate::part::Part;
 
+mod collector;
 mod date;
 
-use date::{after_date, bracketed_time};
+use collector::collected;
+use date::{BracketedTime, after_date, bracketed_time};
 
 /// Whose words a message is made of, as far as its prefix tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,10 +167,11 @@ fn unstamped(text: &str) -> Prefixed<'_> {
             None => Prefixed::unknown(text),
         },
         Some(b'[') => match bracketed_time(text) {
-            Some(found) if found.is_of_dmesg => {
-                message(Origin::Kernel, Some(found.time), after_more_times(found.rest))
+            Some(found) if found.is_of_dmesg => dated_message(Origin::Kernel, &found),
+            Some(found) => {
+                let rest = found.rest.trim();
+                dmesg_time(rest).unwrap_or_else(|| collected(rest))
             }
-            Some(found) => collected(found.rest.trim()),
             None => {
                 let (caller, rest) = caller_of(text);
                 Prefixed { caller, ..Prefixed::unknown(rest.trim()) }
@@ -184,19 +187,22 @@ fn unstamped(text: &str) -> Prefixed<'_> {
     }
 }
 
+/// A message with a time of dmesg: `[Sat Nov 28 04:13:33 2026] text`.
+fn dmesg_time(text: &str) -> Option<Prefixed<'_>> {
+    let found = bracketed_time(text).filter(|found| found.is_of_dmesg)?;
+    Some(dated_message(Origin::Kernel, &found))
+}
+
+/// `dmesg --time-format` can be given more than once, and then there is another time behind this one.
+fn dated_message<'a>(origin: Origin, found: &BracketedTime<'a>) -> Prefixed<'a> {
+    let text = found.rest.trim_start();
+    let text = bracketed_time(text).map_or(text, |found| found.rest.trim_start());
+    message(origin, Some(found.time), text)
+}
+
 fn message<'a>(origin: Origin, time: Option<&'a str>, text: &'a str) -> Prefixed<'a> {
     let (caller, text) = caller_of(text);
     Prefixed { origin, time, caller, text: text.trim() }
-}
-
-/// A message behind the time that is in front of it, if any: `dmesg --time-format` can be given more
-/// than once.
-fn after_more_times(text: &str) -> &str {
-    let text = text.trim_start();
-    match bracketed_time(text) {
-        Some(found) => found.rest.trim_start(),
-        None => text,
-    }
 }
 
 /// What is behind a level: a message, or what syslog sends: RFC 3164 and RFC 5424.
@@ -209,7 +215,7 @@ fn behind_level(origin: Origin, rest: &str) -> Prefixed<'_> {
         return Prefixed { origin, ..found };
     }
     match bracketed_time(plain) {
-        Some(found) => message(origin, Some(found.time), after_more_times(found.rest)),
+        Some(found) => dated_message(origin, &found),
         None => message(origin, None, rest),
     }
 }
@@ -237,80 +243,6 @@ fn record(text: &str) -> Option<Prefixed<'_>> {
     let time = fields.next().filter(|time| time.parse::<u64>().is_ok())?;
     let caller = fields.find_map(|field| field.strip_prefix("caller="));
     Some(Prefixed { origin: origin_of_level(level), time: Some(time), caller, text: text.trim() })
-}
-
-/// A line of syslog, of the journal, or with the time of whoever recorded the console.
-fn collected(text: &str) -> Prefixed<'_> {
-    let Some(rest) = after_date(text) else {
-        return match text.strip_prefix("kernel:") {
-            Some(rest) => Prefixed { origin: Origin::Kernel, ..Prefixed::unknown(rest.trim()) },
-            None => decoded_level(text).unwrap_or_else(|| Prefixed::unknown(after_login(text))),
-        };
-    };
-    if let Some(found) = structured(rest) {
-        return found;
-    }
-    let mut left = rest;
-    for _zone_host_facility_tag in 0..5 {
-        let left_trimmed = left.trim_start();
-        let end = left_trimmed.find(' ').unwrap_or(left_trimmed.len());
-        let (word, after) = left_trimmed.split_at(end);
-        if word.eq_ignore_ascii_case("kernel:") {
-            return message(Origin::Kernel, None, after);
-        }
-        if word.ends_with(':') && word.contains('[') {
-            return Prefixed { origin: Origin::User, ..Prefixed::unknown(after.trim()) };
-        }
-        left = after;
-    }
-    Prefixed::unknown(rest.trim())
-}
-
-/// What is behind the time in RFC 5424: `host kernel - - - text`, with the program's number, the
-/// sort of message and structured data in the place of the dashes.
-fn structured(rest: &str) -> Option<Prefixed<'_>> {
-    let (_host, rest) = rest.split_once(' ')?;
-    let (program, rest) = rest.split_once(' ')?;
-    let (number, rest) = rest.split_once(' ')?;
-    let (_sort, rest) = rest.split_once(' ')?;
-    let numbered = number == "-" || number.bytes().all(|byte| byte.is_ascii_digit());
-    (numbered && !number.is_empty() && !program.contains(':')).then_some(())?;
-    let text = match rest.strip_prefix('-') {
-        Some(text) => text.strip_prefix(' ').unwrap_or(text),
-        None => rest.strip_prefix('[')?.split_once("] ")?.1,
-    };
-    let text = text.trim_start_matches('\u{feff}');
-    let origin = if program == "kernel" { Origin::Kernel } else { Origin::User };
-    Some(message(origin, None, text))
-}
-
-/// `kern  :warn  : text` of dmesg --decode, `node: kern: warning: [time]: text` of talosctl.
-fn decoded_level(text: &str) -> Option<Prefixed<'_>> {
-    const LEVELS: [&str; 11] = [
-        "emerg", "alert", "crit", "err", "error", "warn", "warning", "notice", "info", "debug",
-        "unknown",
-    ];
-    let decoded = |text: &'_ str| {
-        let (facility, rest) = text.split_once(':')?;
-        let (level, _) = rest.split_once(':')?;
-        LEVELS.contains(&level.trim()).then_some((facility.len(), level.len()))
-    };
-    let of_node = || text.split_once(": ").filter(|(node, _)| !node.contains(' '));
-    let (text, (facility, level)) = match decoded(text) {
-        Some(lengths) => (text, lengths),
-        None => of_node().and_then(|(_, text)| Some((text, decoded(text)?)))?,
-    };
-    let origin = if text[..facility].trim() == "kern" { Origin::Kernel } else { Origin::User };
-    let rest = text[facility + level + 2..].trim_start();
-    Some(behind_level(origin, rest))
-}
-
-/// What the kernel printed behind a prompt for a name: `host login: text`.
-fn after_login(text: &str) -> &str {
-    match text.split_once(" login: ") {
-        Some((host, rest)) if !host.contains(' ') => rest.trim(),
-        _ => text,
-    }
 }
 
 /// Whose message it is that has the kernel's time behind such a text.

@@ -113,6 +113,23 @@ fn all_cases_have_the_same_splats(dress: impl Fn(usize, &str) -> String) {
 #[case::openwrt("Sat Nov 28 04:13:33 2026 kern.warn kernel: ", "")]
 #[case::terminal("[12:34:56] ", "")]
 #[case::logger_of_a_container("2025-03-03T12:34:56.789Z stderr F [   12.345678] ", "")]
+#[case::ctime_in_a_job("2025-03-03T12:34:56.1234567Z [Sat Nov 28 04:13:33 2026] ", "")]
+#[case::human_in_a_job(
+    "2025-03-03T12:34:56.1234567Z [Nov28 04:13] ",
+    "2025-03-03T12:34:56.1234567Z [  +0.000021] "
+)]
+#[case::iso_in_a_job("2025-03-03T12:34:56.1234567Z 2026-11-28T04:13:33,123456+00:00 ", "")]
+#[case::ctime_in_brackets_of_a_job("[2025-03-03T12:34:56.123Z] [Sat Nov 28 04:13:33 2026] ", "")]
+#[case::ctime_of_a_step("build\tDump dmesg\t2025-03-03T12:34:56Z [Sat Nov 28 04:13:33 2026] ", "")]
+#[case::ctime_in_a_container("2025-03-03T12:34:56.789Z stdout F [Sat Nov 28 04:13:33 2026] ", "")]
+#[case::container("2025-03-03T12:34:56.789Z stdout F ", "")]
+#[case::ctime_of_a_composed_container("vm-1  | [Sat Nov 28 04:13:33 2026] ", "")]
+#[case::python("2025-03-03 12:34:56,123 - console - INFO - [   12.345678] ", "")]
+#[case::python_without_times("2025-03-03 12:34:56,123 - qemu.console - DEBUG - ", "")]
+#[case::grep("messages:Nov 28 04:13:33 hostx kernel: ", "")]
+#[case::grep_with_lines("messages.1:12:Nov 28 04:13:33 hostx kernel: ", "")]
+#[case::ctime_with_lines("12:[Sat Nov 28 04:13:33 2026] ", "")]
+#[case::remote_syslog("Nov 28 04:13:34 192.0.2.21 Nov 28 04:13:33 hostx kernel: ", "")]
 fn prefixes_change_nothing(#[case] first: &str, #[case] others: &str) {
     all_cases_have_the_same_splats(|nth, message| {
         let prefix = if nth % 6 == 0 || others.is_empty() { first } else { others };
@@ -166,6 +183,8 @@ fn fields_of_the_journal_change_nothing(#[case] record: &str) {
 #[case::rfc3164("<12>Nov 28 04:13:33 hostx acmed[411]: TEXT\n")]
 #[case::rfc5424("<12>1 2025-03-03T12:34:56Z hostx acmed 411 - - TEXT\n")]
 #[case::rfc5424_without_a_number("<12>1 2025-03-03T12:34:56Z hostx acmed - - - TEXT\n")]
+#[case::remote_syslog("Nov 28 04:13:34 192.0.2.21 Nov 28 04:13:33 hostx acmed[411]: TEXT\n")]
+#[case::grep("messages:12:Nov 28 04:13:33 hostx acmed[411]: TEXT\n")]
 #[case::journal_json("{\"_TRANSPORT\":\"stdout\",\"_PID\":\"411\",\"MESSAGE\":\"TEXT\"}\n")]
 #[case::written_to_kmsg(
     "{\"_TRANSPORT\":\"kernel\",\"SYSLOG_FACILITY\":\"1\",\"MESSAGE\":\"TEXT\"}\n"
