@@ -64,10 +64,11 @@ fn form(log: &str) -> Option<Form> {
     }
 }
 
-/// JSON without what --output=json-seq and json-sse put in front of it.
+/// JSON without what --output=json-seq and json-sse put in front of it, and YAML in front of the
+/// elements of a list, as in the logs of LAVA.
 fn without_frame(line: &str) -> &str {
     let line = line.trim_start_matches(['\u{1e}', ' ']);
-    line.strip_prefix("data: ").unwrap_or(line)
+    line.strip_prefix("data: ").or_else(|| line.strip_prefix("- ")).unwrap_or(line)
 }
 
 /// The names of a field with the message.
@@ -87,18 +88,36 @@ impl Record {
         match key {
             _ if MESSAGES.contains(&key) => self.messages.push((line, message(value))),
             "SYSLOG_FACILITY" | "fac" => self.facility = Some(matches!(value, "0" | "kern")),
+            "facility" => self.facility = of_kernel(value).or(self.facility),
             "pri" => {
                 if let Ok(priority) = value.parse::<u32>() {
                     self.facility.get_or_insert(priority >> 3 == 0);
                 }
             }
-            "_TRANSPORT" | "SYSLOG_IDENTIFIER" => {
-                self.kernel |= value == "kernel";
-                self.program |= value != "kernel";
+            "_TRANSPORT" | "SYSLOG_IDENTIFIER" | "appname" | "programname" | "syslog-tag"
+            | "syslogtag" => {
+                let kernel = value.trim_end_matches(':') == "kernel";
+                self.kernel |= kernel;
+                self.program |= !kernel;
             }
+            // LAVA's words about a test, unless the target's console said them.
+            "lvl" => self.program |= !matches!(value, "target" | "feedback"),
             "_PID" => self.program = true,
             _ => {}
         }
+    }
+}
+
+/// Whether a facility of syslog, RFC 5424, 6.2.1, is the kernel's. Other texts name none.
+fn of_kernel(facility: &str) -> Option<bool> {
+    const PROGRAMS: [&str; 19] = [
+        "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv",
+        "ftp", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
+    ];
+    match facility.parse::<u8>() {
+        Ok(number) => Some(number == 0),
+        Err(_) if facility == "kern" => Some(true),
+        Err(_) => PROGRAMS.contains(&facility).then_some(false),
     }
 }
 
@@ -308,6 +327,13 @@ mod tests {
     #[case::more_lines(r#"{"_TRANSPORT":"kernel","MESSAGE":"a\nb"}"#, "kernel: a\nkernel: b\n", 1)]
     #[case::rest_of_the_buffer(r#"{"pri": 4, "msg": "a\n<4>[ 1.0] b\n"}"#, "kernel: a\n", 1)]
     #[case::cut_off(r#"{"pri": 4, "msg": "a\"#, "kernel: a\n", 1)]
+    #[case::facility(r#"{"facility":"kern","message":"a"}"#, "kernel: a\n", 1)]
+    #[case::facility_of_programs(r#"{"facility":"user","message":"a"}"#, "<14>a\n", 1)]
+    #[case::another_word(r#"{"facility":"acme","message":"a"}"#, "a\n", 1)]
+    #[case::tag(r#"{"syslog-tag":"kernel:","message":"a"}"#, "kernel: a\n", 1)]
+    #[case::name_of_a_program(r#"{"appname":"acmed","message":"a"}"#, "<14>a\n", 1)]
+    #[case::lava(r#"- {"dt":"2025","lvl":"target","msg":"a"}"#, "a\n", 1)]
+    #[case::lavas_words(r#"- {"dt":"2025","lvl":"debug","msg":"a"}"#, "<14>a\n", 1)]
     #[case::export("__CURSOR=x\nSYSLOG_FACILITY=0\nMESSAGE=a\n", "kernel: a\n", 3)]
     #[case::binary(
         "__CURSOR=x\nPRIORITY=4\n_BOOT_ID=1\n_TRANSPORT=kernel\nSYSLOG_FACILITY=0\nMESSAGE\n\u{3}a\tb\n",

@@ -161,6 +161,8 @@ fn dmesg_json_changes_nothing() {
 #[case::sequence("\u{1e}{\"_TRANSPORT\":\"kernel\",\"MESSAGE\":TEXT}\n")]
 #[case::events("data: {\"_TRANSPORT\":\"kernel\",\"MESSAGE\":TEXT}\n\n")]
 #[case::docker("{\"log\":TEXT,\"stream\":\"stdout\",\"time\":\"2025-03-03T12:34:56Z\"}\n")]
+#[case::syslog("{\"facility\":\"kern\",\"syslog-tag\":\"kernel:\",\"message\":TEXT}\n")]
+#[case::lava("- {\"dt\": \"2025-03-03T12:34:56.000000\", \"lvl\": \"target\", \"msg\": TEXT}\n")]
 fn json_changes_nothing(#[case] record: &str) {
     all_cases_have_the_same_splats(|_, message| record.replace("TEXT", &json(message)));
 }
@@ -186,6 +188,11 @@ fn fields_of_the_journal_change_nothing(#[case] record: &str) {
 #[case::remote_syslog("Nov 28 04:13:34 192.0.2.21 Nov 28 04:13:33 hostx acmed[411]: TEXT\n")]
 #[case::grep("messages:12:Nov 28 04:13:33 hostx acmed[411]: TEXT\n")]
 #[case::journal_json("{\"_TRANSPORT\":\"stdout\",\"_PID\":\"411\",\"MESSAGE\":\"TEXT\"}\n")]
+#[case::syslog_json(
+    "{\"facility\":\"user\",\"syslog-tag\":\"acmed[411]:\",\"message\":\"TEXT\"}\n"
+)]
+#[case::vector("{\"appname\":\"acmed\",\"facility\":\"daemon\",\"message\":\"TEXT\"}\n")]
+#[case::lava("- {\"dt\": \"2025-03-03T12:34:56.000000\", \"lvl\": \"info\", \"msg\": \"TEXT\"}\n")]
 #[case::written_to_kmsg(
     "{\"_TRANSPORT\":\"kernel\",\"SYSLOG_FACILITY\":\"1\",\"MESSAGE\":\"TEXT\"}\n"
 )]
