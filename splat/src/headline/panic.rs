@@ -32,7 +32,8 @@ pub(super) fn headline(text: &str) -> Option<Headline<'_>> {
         let headline = Headline::within(Kind::Panic, "kernel panic: corrupted stack end");
         return Some(headline.searched(Search::Stalled).skipping(&["schedule", "retint_kernel"]));
     }
-    if reason.starts_with("kernel stack overflow") {
+    // arch/arm64/kernel/traps.c, panic_bad_stack(), and arch/riscv/kernel/traps.c, handle_bad_stack().
+    if ["kernel stack overflow", "Kernel stack overflow"].iter().any(|it| reason.starts_with(it)) {
         return Some(stack_overflow().role(Role::Follows { within: NEAR }));
     }
     const MEMORY: [&str; 3] = ["Out of memory", "System is deadlocked on memory", "out of memory"];
@@ -43,12 +44,19 @@ pub(super) fn headline(text: &str) -> Option<Headline<'_>> {
         "kernel panic: Attempted to kill init!".to_owned()
     } else if reason.starts_with("Couldn't open N_TTY ldisc") {
         "kernel panic: Couldn't open N_TTY ldisc".to_owned()
-    } else if reason.starts_with("Fatal exception") {
+    } else if is_fatal_exception(reason) {
         "kernel panic: Fatal exception".to_owned()
     } else {
         format!("kernel panic: {reason}")
     };
-    let role = if follows(reason) { Role::Follows { within: ANYWHERE } } else { Role::Begins };
+    let role = if follows(reason) {
+        Role::Follows { within: ANYWHERE }
+    } else if reason == "bad mode" {
+        // Of `Bad mode in ...`, which arm64 printed until 5.13.
+        Role::Follows { within: NEAR }
+    } else {
+        Role::Begins
+    };
     Some(
         Headline::whole(Kind::Panic, title.trim_end_matches([':', '.', ' ']).to_owned()).role(role),
     )
@@ -61,10 +69,16 @@ pub(super) fn stack_overflow() -> Headline<'static> {
         .skipping(&["bad_stack"])
 }
 
+/// Whether the kernel died of an exception, whose name arm64 puts in front:
+/// arch/arm64/kernel/traps.c, die().
+fn is_fatal_exception(reason: &str) -> bool {
+    const ENDS: [&str; 2] = [": Fatal exception", ": Fatal exception in interrupt"];
+    reason.starts_with("Fatal exception") || ENDS.iter().any(|end| reason.ends_with(end))
+}
+
 /// Whether a panic is what became of another splat.
 fn follows(reason: &str) -> bool {
-    const REASONS: [&str; 14] = [
-        "Fatal exception",
+    const REASONS: [&str; 13] = [
         "Oops",
         "Attempted to kill ",
         "Aiee, killing interrupt handler",
@@ -79,7 +93,8 @@ fn follows(reason: &str) -> bool {
         "Machine halted",
         "scheduling while atomic",
     ];
-    REASONS.iter().any(|start| reason.starts_with(start))
+    is_fatal_exception(reason)
+        || REASONS.iter().any(|start| reason.starts_with(start))
         || reason.contains("panic_on_")
         || reason.contains(" set ...")
 }

@@ -17,6 +17,12 @@ pub(super) fn headline(text: &str) -> Option<Headline<'_>> {
                 Headline::within(Kind::Oops, "Unhandled fault").role(Role::BeginsIfConfirmed),
             );
         }
+        // arch/arm64/kernel/entry-common.c, __panic_unhandled().
+        b'U' if starts("Unhandled ") && text.contains(" exception on CPU") => {
+            return Some(
+                Headline::within(Kind::Oops, "Unhandled exception").role(Role::BeginsIfConfirmed),
+            );
+        }
         b'I' if starts("Internal error: ") => return internal(text),
         // arch/arm64/kernel/traps.c, panic_bad_stack().
         b'I' if starts("Insufficient stack space to handle exception!") => {
