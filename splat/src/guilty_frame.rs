@@ -66,8 +66,9 @@ fn is_own(trace: &Trace) -> bool {
 
 /// Where the locks were taken, as far as it says something.
 fn locked<'a>(headline: &Headline<'a>, body: &Body<'a>) -> Option<&'a str> {
+    let chain = trusted(&body.headless);
     let trace = body.traces.iter().flat_map(|trace| trusted(&trace.frames));
-    first_meaningful(headline, body.locks.iter().copied().chain(trace))
+    first_meaningful(headline, body.locks.iter().copied().chain(chain).chain(trace))
         .or_else(|| body.locks.first().copied().map(without_call_prefix))
 }
 

@@ -54,9 +54,11 @@ const TRAPS: &str = "\
     ^el1_sync ^die$ ^__die$ ^oops_end$ ^oops_begin$ ^no_context$ ^bad_area ^__bad_area \
     ^__switch_to$ ^page_fault_oops$ ^exc_invalid_op ^handle_bug$ ^asm_exc_ ^exc_";
 
-/// Locks.
+/// Locks, and lockdep: kernel/locking/lockdep.c.
 const LOCKS: &str = "\
-    lockdep lock_acquire lock_release lock_class mark_lock mark_held_locks reacquire_held_locks \
+    ^check_noncircular$ ^check_prev_add$ ^check_prevs_add$ ^check_irq_usage$ ^check_deadlock$ \
+    ^validate_chain$ ^valid_state$ ^mark_usage$ ^print_deadlock_bug$ ^print_bad_irq_dependency$ \
+    ^print_irq_inversion_bug$ lockdep lock_acquire lock_release lock_class mark_lock mark_held_locks reacquire_held_locks \
     spin_lock spin_trylock spin_unlock read_lock read_trylock read_unlock write_lock \
     write_trylock write_unlock raw_spin_rq ^down$ down_read down_write down_trylock up_read \
     up_write ^mutex_ ^__mutex_ ^rt_mutex_ owner_on_cpu osq_lock osq_unlock bh_enable bh_disable \
