@@ -97,7 +97,7 @@ const ANYWHERE: usize = usize::MAX;
 const SOON: usize = 12;
 
 /// How far below its beginning a splat continues.
-const NEAR: usize = 120;
+pub(crate) const NEAR: usize = 120;
 
 impl<'a> Headline<'a> {
     fn new(kind: Kind, title: Title<'a>, search: Search) -> Self {

@@ -8,7 +8,7 @@ use crate::{
     clean::clean,
     frame::{could_begin_a_frame, frame, instruction_pointer},
     guilty_frame,
-    headline::{Headline, Role, Title, could_begin, headline},
+    headline::{Headline, NEAR, Role, Title, could_begin, headline},
     learned::without_learned_prefixes,
     message::{Message, Position, lines, of_line},
     prefix::Origin,
@@ -219,15 +219,28 @@ impl<'a> Told<'a> {
         Told { splat, caller: message.caller }
     }
 
-    /// Whether a warning is the kernel's own about a splat just above it: a failure of CFI that it
-    /// was told to survive; kernel/cfi.c, report_cfi_failure().
+    /// Whether a warning is the kernel's own about a splat just above it.
     fn warns_of_itself(&self, message: &Message, headline: &Headline) -> bool {
-        self.splat.title.starts_with("CFI failure")
-            && headline.kind == Kind::Warning
-            && headline
-                .function
-                .is_none_or(|function| self.splat.frame.as_deref() == Some(function))
-            && self.continues_in(message, headline.kind, 4)
+        // What the report ends with: a failure of CFI that the kernel was told to survive,
+        // kernel/cfi.c, report_cfi_failure(); since 6.16 object_err() and __slab_err() of mm/slub.c,
+        // and kmem_cache_destroy() where objects are left; umount_check() of fs/dcache.c.
+        const ENDS: [(Kind, &str, &str, usize); 4] = [
+            (Kind::Oops, "CFI failure", "", 4),
+            (Kind::SlabCorruption, "BUG: ", "mm/slub.c:", NEAR),
+            (Kind::SlabCorruption, "BUG: Objects remaining", "mm/slab_common.c:", NEAR),
+            (Kind::Bug, "BUG: Dentry still in use", "fs/dcache.c:", 4),
+        ];
+        let same_function = headline
+            .function
+            .is_none_or(|function| self.splat.frame.as_deref().is_none_or(|own| own == function));
+        headline.kind == Kind::Warning
+            && same_function
+            && ENDS.iter().any(|(kind, title, file, within)| {
+                self.splat.kind == *kind
+                    && self.splat.title.starts_with(title)
+                    && message.text.contains(file)
+                    && self.continues_in(message, headline.kind, *within)
+            })
     }
 
     /// Whether a message `within` so many lines belongs to this splat.

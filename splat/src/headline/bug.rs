@@ -250,7 +250,7 @@ fn slab(text: &str) -> Option<Headline<'_>> {
     }
     let what = what.split(['.', '@']).next()?.trim();
     let plausible = !cache.contains(' ') && !what.is_empty() && what.len() < 80;
-    const KNOWN: [&str; 7] = [
+    const KNOWN: [&str; 8] = [
         "Object already free",
         "overwritten",
         "Freepointer corrupt",
@@ -258,6 +258,7 @@ fn slab(text: &str) -> Option<Headline<'_>> {
         "Freechain corrupt",
         "Wrong object count",
         "Objects remaining in ",
+        "Objects remaining on ",
     ];
     let known = KNOWN.iter().any(|known| what.contains(known));
     let role = if known { Role::Begins } else { Role::BeginsIfConfirmed };

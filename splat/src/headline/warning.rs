@@ -1,6 +1,6 @@
 //! `WARNING: ...`, and what lockdep prints under that word and others.
 
-use super::{Headline, Role, Search, function_after};
+use super::{Headline, NEAR, Role, Search, function_after};
 use crate::kind::Kind;
 
 /// Reads a line that begins with a W.
@@ -162,8 +162,14 @@ pub(super) fn locking<'a>(rest: &str, word: &str) -> Option<Headline<'a>> {
         .map(|found| found.skipping(&["stack", "lock", "IRQ"]))
 }
 
-/// arch/x86/kernel/unwind_frame.c, arch/x86/kernel/dumpstack_64.c.
+/// arch/x86/kernel/unwind_frame.c, arch/x86/kernel/dumpstack_64.c, arch/x86/kernel/unwind_orc.c.
 fn unwinder(rest: &str) -> Option<Headline<'static>> {
+    // Of an unwinder that shows the trace of another splat.
+    if rest.starts_with("can't access registers at ") {
+        let title = "WARNING: can't access registers";
+        let within_a_trace = Role::Follows { within: NEAR };
+        return Some(Headline::whole(Kind::Warning, title).role(within_a_trace));
+    }
     if rest.starts_with("kernel stack regs at ") && rest.contains(" has bad '") {
         let register = rest.split('\'').nth(1)?;
         let title = format!("WARNING: kernel stack regs has bad '{register}' value");
