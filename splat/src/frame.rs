@@ -53,8 +53,21 @@ pub(crate) fn located(text: &str) -> Option<&str> {
 }
 
 /// What architectures call the register.
-const INSTRUCTION_POINTERS: [&str; 10] =
-    ["RIP: ", "EIP: ", "RIP  ", "IP: ", "PC is at ", "pc : ", "NIP [", "NIP: ", "epc : ", "rip: "];
+const INSTRUCTION_POINTERS: [&str; 13] = [
+    "RIP: ",
+    "EIP: ",
+    "RIP  ",
+    "IP: ",
+    "PC is at ",
+    "pc : ",
+    "NIP [",
+    "NIP: ",
+    "epc : ",
+    "epc   : ",
+    "ERA: ",
+    "Krnl PSW : ",
+    "rip: ",
+];
 
 /// The function that the instruction pointer was in, where a line of registers tells it.
 ///
@@ -76,7 +89,7 @@ pub(crate) fn instruction_pointer(text: &str) -> Option<Option<&str>> {
     if *name == "NIP [" {
         rest = rest.split_once(']').map_or(rest, |(_, after)| after);
     }
-    let rest = after_addresses(rest.trim_start());
+    let rest = after_bare_addresses(after_addresses(rest.trim_start()));
     Some(located(rest).or_else(|| {
         let (symbol, place) = rest.split_once(' ')?;
         (is_symbol(symbol) && is_source_line(place) && !rest.ends_with("[inline]"))
@@ -104,6 +117,18 @@ pub(crate) fn after_addresses(mut text: &str) -> &str {
             break;
         }
         text = rest.trim_start();
+    }
+    text
+}
+
+/// A text behind the numbers that MIPS, LoongArch and s390 print in front of a function:
+/// `0704c00180000000 000003ff8012a04e (function+0x12/0x34)`.
+fn after_bare_addresses(mut text: &str) -> &str {
+    while let Some((word, rest)) = text.split_once(' ') {
+        if word.len() < 8 || !word.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            break;
+        }
+        text = rest.trim_start_matches([' ', '(']);
     }
     text
 }
@@ -173,6 +198,13 @@ mod tests {
     #[case::arm64("pc : do_it+0x1/0x2", Some(Some("do_it")))]
     #[case::arm("PC is at do_it+0x1/0x2", Some(Some("do_it")))]
     #[case::powerpc("NIP [c000000000012345] do_it+0x1/0x2", Some(Some("do_it")))]
+    #[case::mips("epc   : 80412340 do_it+0x1/0x2 [module]", Some(Some("do_it")))]
+    #[case::loongarch("ERA: ffff80000201004c do_it+0x1/0x2", Some(Some("do_it")))]
+    #[case::s390(
+        "Krnl PSW : 0704c00180000000 000003ff8012a04e (do_it+0x1/0x2)",
+        Some(Some("do_it"))
+    )]
+    #[case::riscv_second_line("epc : ffffffff80b2014a ra : ffffffff80b20150", Some(None))]
     #[case::another_register("RSP: 0018:ffff", None)]
     fn instruction_pointers(#[case] text: &str, #[case] expected: Option<Option<&str>>) {
         assert_eq!(instruction_pointer(text), expected);

@@ -16,6 +16,10 @@ pub(super) fn headline(text: &str) -> Option<Headline<'_>> {
             Headline::within(Kind::PageFault, subject).role(Role::Announces { within: SOON }),
         );
     }
+    // arch/s390/kernel/traps.c, kernel_stack_overflow().
+    if text == "Kernel stack overflow." {
+        return Some(stack_overflow().role(Role::BeginsIfConfirmed));
+    }
     let reason = text.strip_prefix("Kernel panic - not syncing: ").or_else(|| {
         // Its reason can be empty, or got lost.
         text.strip_prefix("Kernel panic - not syncing").filter(|rest| rest.len() < 2)
@@ -51,8 +55,8 @@ pub(super) fn headline(text: &str) -> Option<Headline<'_>> {
     };
     let role = if follows(reason) {
         Role::Follows { within: ANYWHERE }
-    } else if reason == "bad mode" {
-        // Of `Bad mode in ...`, which arm64 printed until 5.13.
+    } else if ["bad mode", "Corrupt kernel stack, can't continue."].contains(&reason) {
+        // Of `Bad mode in ...`, which arm64 printed until 5.13, and of a stack overflow of s390.
         Role::Follows { within: NEAR }
     } else {
         Role::Begins

@@ -45,6 +45,13 @@ pub(super) fn headline(text: &str) -> Option<Headline<'_>> {
         b'S' if starts("SError Interrupt on CPU") => {
             return Some(Headline::within(Kind::Oops, "SError"));
         }
+        // arch/mips/mm/fault.c and arch/loongarch/mm/fault.c.
+        b'C' if starts("CPU ") => {
+            let rest = text["CPU ".len()..].trim_start_matches(|char: char| char.is_ascii_digit());
+            if let Some(found) = unable(rest.trim_start()) {
+                return Some(found);
+            }
+        }
         b'C' if starts("CFI failure at ") => {
             return Some(
                 Headline::within(Kind::Oops, "CFI failure").of(function_after(text, " at ")),
@@ -97,6 +104,10 @@ fn internal(text: &str) -> Option<Headline<'_>> {
 fn died(text: &str) -> Option<Headline<'_>> {
     let counter = counter(text)?;
     let before = text[..counter].trim_end();
+    // arch/mips/kernel/traps.c and arch/loongarch/kernel/traps.c, die(): the reason and `[#1]:`.
+    let is_alone = before.len() == counter && text.ends_with("]:");
+    // arch/s390/kernel/dumpstack.c, die(): `reason: 0005 ilc:2 [#1]`.
+    let before = before.split_once(" ilc:").map_or(before, |(before, _)| before);
     // It can be behind another message that had no line end of its own, but not in a program's.
     let quoted = |before: &str| before.contains("]: ") || before.ends_with(['"', '\'', '`']);
     let known =
@@ -121,6 +132,12 @@ fn died(text: &str) -> Option<Headline<'_>> {
             trap("kernel BUG").role(followed)
         } else {
             trap("Oops").role(followed)
+        }
+    } else if is_alone && (3..60).contains(&before.len()) && !before.contains(['[', ':']) {
+        if before == "Kernel bug detected" {
+            Headline::within(Kind::Bug, "kernel BUG").role(followed)
+        } else {
+            Headline::within(Kind::Oops, before.to_owned()).role(Role::BeginsIfConfirmed)
         }
     } else {
         let (name, code) = before.rsplit_once(": ")?;

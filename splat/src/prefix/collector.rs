@@ -53,7 +53,8 @@ fn tagged(text: &str) -> Option<Prefixed<'_>> {
         if word.eq_ignore_ascii_case("kernel:") {
             return Some(message(Origin::Kernel, None, after));
         }
-        if word.ends_with(':') && word.contains('[') {
+        // Not `Oops[#1]:` of MIPS.
+        if word.ends_with(':') && word.contains('[') && !word.contains("[#") {
             return Some(Prefixed { origin: Origin::User, ..Prefixed::unknown(after.trim()) });
         }
         left = after;
