@@ -104,6 +104,8 @@ struct Reader<'a> {
     taken: usize,
     trace: Option<Trace<'a>>,
     pending_instruction: Option<&'a str>,
+    /// Frames that follow are a trace without a heading, as on 32-bit ARM and RISC-V.
+    frames_follow: bool,
     lock_wanted: bool,
     /// The next trace is of something else that the kernel was told to print.
     next_is_foreign: bool,
@@ -118,6 +120,7 @@ impl<'a> Reader<'a> {
         let caller = headline.caller;
         let (trace, pending_instruction) = (None, None);
         let (all_processors, lock_wanted, is_foreign, taken) = (false, false, false, 0);
+        let frames_follow = false;
         let next_is_foreign = is_of_starved_thread(headline.text);
         Reader {
             caller,
@@ -125,6 +128,7 @@ impl<'a> Reader<'a> {
             taken,
             trace,
             pending_instruction,
+            frames_follow,
             lock_wanted,
             next_is_foreign,
             is_foreign,
@@ -155,6 +159,7 @@ impl<'a> Reader<'a> {
         self.body.confirmed |= self.taken <= PROOF && confirms(text);
         if ends_a_trace(text) {
             self.close_trace();
+            self.frames_follow = text.starts_with("task:");
         }
         if is_of_starved_thread(text) {
             self.close_trace();
@@ -166,13 +171,7 @@ impl<'a> Reader<'a> {
             self.next_is_foreign = false;
         }
         if is_heading(text) {
-            self.close_trace();
-            self.is_foreign = std::mem::take(&mut self.next_is_foreign);
-            self.trace = Some(Trace {
-                heading: text,
-                instruction: self.pending_instruction.take(),
-                ..Trace::default()
-            });
+            self.open_trace(text);
             // Some put the first frame behind the heading.
             if let Some((_, rest)) = text.split_once("race:") {
                 self.take_frame(rest);
@@ -189,7 +188,10 @@ impl<'a> Reader<'a> {
                     let function = instruction.map(|function| Frame { function, reliable: true });
                     trace.frames.extend(function);
                 }
-                _ => self.pending_instruction = instruction.or(self.pending_instruction),
+                _ => {
+                    self.pending_instruction = instruction.or(self.pending_instruction);
+                    self.frames_follow = true;
+                }
             }
         } else {
             self.take_frame(text);
@@ -211,6 +213,9 @@ impl<'a> Reader<'a> {
             .fold(text, |text, mark| text.strip_prefix(mark).unwrap_or(text).trim_start());
         let Some(frame) = frame::frame(text) else { return };
         self.body.confirmed |= self.taken <= PROOF;
+        if self.trace.is_none() && std::mem::take(&mut self.frames_follow) {
+            self.open_trace("");
+        }
         let frames = match &mut self.trace {
             Some(trace) => &mut trace.frames,
             None => &mut self.body.headless,
@@ -241,6 +246,14 @@ impl<'a> Reader<'a> {
         if self.body.said.is_none() && !text.is_empty() {
             self.body.said = Some(text);
         }
+    }
+
+    fn open_trace(&mut self, heading: &'a str) {
+        self.close_trace();
+        self.frames_follow = false;
+        self.is_foreign = std::mem::take(&mut self.next_is_foreign);
+        let instruction = self.pending_instruction.take();
+        self.trace = Some(Trace { heading, instruction, ..Trace::default() });
     }
 
     fn close_trace(&mut self) {

@@ -122,7 +122,7 @@ pub(crate) fn is_entry(function: &str) -> bool {
 /// Where the kernel is entered, and its loops over work, timers and packets.
 const ENTRIES: &str = "\
     process_one_work do_syscall_ do_fast_syscall_ do_int80_syscall sysenter_dispatch \
-    tracesys_phase2 el0_svc_handler el0_svc_common invoke_syscall ret_fast_syscall \
+    tracesys_phase2 do_trap_ecall_u el0_svc_handler el0_svc_common invoke_syscall ret_fast_syscall \
     system_call_exception netif_receive_skb do_softirq handle_softirqs call_timer_fn _run_timers \
     run_timer_softirq hrtimer_run run_ksoftirqd smpboot_thread_fn ^kthread$ start_secondary \
     cpu_startup_entry ret_from_fork tasklet_action tasklet_hi_action task_work_run \
