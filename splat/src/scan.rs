@@ -13,7 +13,7 @@ use crate::{
     message::{Message, Position, lines, of_line},
     prefix::Origin,
     records,
-    title::canonical,
+    title::{canonical, stable_name},
 };
 
 /// How many splats of a log are told: a kernel that prints more is only repeating itself, and a text
@@ -210,7 +210,7 @@ impl<'a> Told<'a> {
     fn new(message: &Message<'a>, headline: &Headline<'a>, body: &Body<'a>) -> Self {
         let frame = guilty_frame::frame(headline, body);
         let splat = Splat {
-            title: title(headline, body, frame),
+            title: title(headline, body, frame.map(stable_name).as_deref()),
             kind: headline.kind,
             frame: frame.map(ToOwned::to_owned),
             line: message.line,
