@@ -58,7 +58,8 @@ const TRAPS: &str = "\
 const LOCKS: &str = "\
     ^check_noncircular$ ^check_prev_add$ ^check_prevs_add$ ^check_irq_usage$ ^check_deadlock$ \
     ^validate_chain$ ^valid_state$ ^mark_usage$ ^print_deadlock_bug$ ^print_bad_irq_dependency$ \
-    ^print_irq_inversion_bug$ lockdep lock_acquire lock_release lock_class mark_lock mark_held_locks reacquire_held_locks \
+    ^print_irq_inversion_bug$ ^rtlock_slowlock ^schedule_rtlock$ ^__rt_mutex_ ^rt_slowlock ^rwbase_ \
+    lockdep lock_acquire lock_release lock_class mark_lock mark_held_locks reacquire_held_locks \
     spin_lock spin_trylock spin_unlock read_lock read_trylock read_unlock write_lock \
     write_trylock write_unlock raw_spin_rq ^down$ down_read down_write down_trylock up_read \
     up_write ^mutex_ ^__mutex_ ^rt_mutex_ owner_on_cpu osq_lock osq_unlock bh_enable bh_disable \
@@ -85,7 +86,7 @@ const MEMORY: &str = "\
 const ATOMICS: &str = "\
     ^atomic_read ^atomic_set ^atomic_add ^atomic_sub ^atomic_inc ^atomic_dec ^atomic_and ^atomic_or \
     ^atomic_xor ^atomic_fetch ^atomic_xchg ^atomic_cmpxchg ^atomic_try_cmpxchg ^atomic_cond_read \
-    ^atomic_long_ ^atomic64_ ^arch_atomic ^raw_atomic ^instrument_atomic ^__atomic ^___atomic \
+    ^_atomic_dec_and_ ^atomic_long_ ^atomic64_ ^arch_atomic ^raw_atomic ^instrument_atomic ^__atomic ^___atomic \
     ^__lse_atomic ^__ll_sc_atomic _bit$ ^refcount_ ^kref_ ^drop_nlink$";
 
 /// What makes and prints text.
