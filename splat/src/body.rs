@@ -14,9 +14,6 @@ const LONGEST: usize = 1500;
 /// How many messages below a headline its proof can be.
 const PROOF: usize = 40;
 
-/// How many frames of a trace are kept: of a stack that overflowed, both ends matter.
-const FRAMES: usize = 400;
-
 /// What was found behind a headline.
 #[derive(Debug, Default)]
 pub(crate) struct Body<'a> {
@@ -216,12 +213,9 @@ impl<'a> Reader<'a> {
         if self.trace.is_none() && std::mem::take(&mut self.frames_follow) {
             self.open_trace("");
         }
-        let frames = match &mut self.trace {
-            Some(trace) => &mut trace.frames,
-            None => &mut self.body.headless,
-        };
-        if frames.len() < FRAMES {
-            frames.push(frame);
+        match &mut self.trace {
+            Some(trace) => trace.frames.push(frame),
+            None => self.body.headless.push(frame),
         }
     }
 
@@ -240,8 +234,13 @@ impl<'a> Reader<'a> {
             self.body.locks.extend(function);
             self.lock_wanted = function.is_none() && text.is_empty();
         }
-        if let Some(function) = text.strip_prefix("last function: ") {
-            self.body.worked.get_or_insert(function.split('+').next().unwrap_or(function));
+        // Since 6.10 in a line that begins with `preempt=`: kernel/workqueue.c, process_one_work().
+        let worked = text.strip_prefix("last function: ").or_else(|| {
+            text.strip_prefix("preempt=0x").and_then(|rest| Some(rest.split_once(" workfn=")?.1))
+        });
+        if let Some(function) = worked {
+            let end = function.find(['+', ' ']).unwrap_or(function.len());
+            self.body.worked.get_or_insert(&function[..end]);
         }
         if self.body.said.is_none() && !text.is_empty() {
             self.body.said = Some(text);
