@@ -3,6 +3,7 @@
 use memchr::memmem::Finder;
 
 use super::{Headline, NEAR, Role, Search, function_after};
+use crate::frame::located;
 use crate::{kind::Kind, part::Part};
 
 /// Reads a line of arch/*/kernel/traps.c, arch/*/mm/fault.c or lib/ubsan.c.
@@ -64,10 +65,19 @@ pub(super) fn headline(text: &str) -> Option<Headline<'_>> {
 
 fn undefined(text: &str) -> Option<Headline<'_>> {
     let rest = text.strip_prefix("UBSAN: ")?;
+    let found = |sort: &str| {
+        Headline::within(Kind::Ubsan, format!("UBSAN: {}", sort.replace(' ', "-")))
+            .skipping(&["ubsan", "overflow"])
+    };
+    // Of a kernel that traps: arch/x86/kernel/traps.c, handle_bug().
+    if let Some((sort, place)) = rest.split_once(" at ")
+        && let Some(function) = located(place)
+    {
+        return Some(found(sort).of(Some(function)));
+    }
     let (sort, place) = rest.split_once(" in ")?;
-    place.contains(':').then_some(())?;
     let sort = if sort == "Undefined behaviour" { "undefined-behaviour" } else { sort };
-    Some(Headline::within(Kind::Ubsan, format!("UBSAN: {sort}")).skipping(&["ubsan", "overflow"]))
+    place.contains(':').then(|| found(sort))
 }
 
 /// `Unable to handle kernel NULL pointer dereference at virtual address 0000000000000000`.
