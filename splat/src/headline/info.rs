@@ -118,7 +118,13 @@ pub(super) fn other(text: &str) -> Option<Headline<'_>> {
             let hard = rest.starts_with("Watchdog detected hard LOCKUP")
                 || rest.starts_with("Hard LOCKUP")
                 || rest.starts_with("self-detected hard LOCKUP");
-            (number && hard).then(hard_lockup)
+            // The processor that hangs tells more itself, if it can.
+            let of_others = rest.starts_with("detected hard LOCKUP on other CPUs");
+            match (number && hard, number && of_others) {
+                (true, _) => Some(hard_lockup()),
+                (_, true) => Some(hard_lockup().role(Role::Announces { within: SOON })),
+                _ => None,
+            }
         }
         b'V' => {
             let closed = text.starts_with("VFS: Close: file count is ");
