@@ -94,11 +94,14 @@ fn follows(message: &Message, other: &Message) -> bool {
     message.text.as_ptr() as usize > other.text.as_ptr() as usize
 }
 
+#[derive(Default)]
 struct Reader<'a> {
     caller: Option<&'a str>,
     /// Processors print on behalf of the splat's own.
     all_processors: bool,
     taken: usize,
+    /// In how many more messages the proof of the headline can be.
+    proof_left: usize,
     trace: Option<Trace<'a>>,
     pending_instruction: Option<&'a str>,
     /// Frames that follow are a trace without a heading, as on 32-bit ARM and RISC-V.
@@ -113,23 +116,12 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn new(headline: &Message<'a>) -> Self {
-        let body = Body { last_line: headline.line, ..Body::default() };
-        let caller = headline.caller;
-        let (trace, pending_instruction) = (None, None);
-        let (all_processors, lock_wanted, is_foreign, taken) = (false, false, false, 0);
-        let frames_follow = false;
-        let next_is_foreign = is_of_starved_thread(headline.text);
         Reader {
-            caller,
-            all_processors,
-            taken,
-            trace,
-            pending_instruction,
-            frames_follow,
-            lock_wanted,
-            next_is_foreign,
-            is_foreign,
-            body,
+            caller: headline.caller,
+            proof_left: PROOF + 1,
+            next_is_foreign: is_of_starved_thread(headline.text),
+            body: Body { last_line: headline.line, ..Body::default() },
+            ..Reader::default()
         }
     }
 
@@ -147,13 +139,17 @@ impl<'a> Reader<'a> {
     fn take(&mut self, message: &Message<'a>) -> bool {
         let text = message.text;
         self.taken += 1;
+        self.proof_left = self.proof_left.saturating_sub(1);
         if self.taken > LONGEST {
             return false;
         }
         if text.contains("Sending NMI") || text.contains("sending NMI") {
             self.all_processors = true;
         }
-        self.body.confirmed |= self.taken <= PROOF && confirms(text);
+        if reports_something_else(text) {
+            self.proof_left = 0;
+        }
+        self.body.confirmed |= self.proof_left > 0 && confirms(text);
         if ends_a_trace(text) {
             self.close_trace();
             self.frames_follow = text.starts_with("task:");
@@ -174,7 +170,7 @@ impl<'a> Reader<'a> {
                 self.take_frame(rest);
             }
         } else if let Some(instruction) = frame::instruction_pointer(text) {
-            self.body.confirmed |= self.taken <= PROOF;
+            self.body.confirmed |= self.proof_left > 0;
             if self.body.traces.is_empty() && self.trace.is_none() {
                 self.body.instruction = self.body.instruction.or(instruction);
             }
@@ -209,7 +205,7 @@ impl<'a> Reader<'a> {
             .iter()
             .fold(text, |text, mark| text.strip_prefix(mark).unwrap_or(text).trim_start());
         let Some(frame) = frame::frame(text) else { return };
-        self.body.confirmed |= self.taken <= PROOF;
+        self.body.confirmed |= self.proof_left > 0;
         if self.trace.is_none() && std::mem::take(&mut self.frames_follow) {
             self.open_trace("");
         }
@@ -323,6 +319,20 @@ fn ends_a_trace(text: &str) -> bool {
         || text.starts_with("Sending NMI")
         || text.starts_with("CPU: ")
         || text.starts_with("task:")
+}
+
+/// Whether a line begins a report that is no splat and has a trace of its own: mm/page_alloc.c,
+/// lib/fault-inject.c, kernel/irq/spurious.c, drivers/tty/sysrq.c.
+fn reports_something_else(text: &str) -> bool {
+    const REPORTS: [&str; 6] = [
+        ": page allocation failure: ",
+        ": page allocation stalls for ",
+        "FAULT_INJECTION: ",
+        ": nobody cared (try booting with ",
+        "sysrq: Show ",
+        "SysRq : Show ",
+    ];
+    REPORTS.iter().any(|words| text.contains(words))
 }
 
 /// Whether a line is one that the kernel prints when it reports trouble, and nobody else does.
