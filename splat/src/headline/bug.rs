@@ -108,7 +108,13 @@ fn fault(rest: &str) -> Option<Headline<'_>> {
         "unable to handle kernel data access",
         "supervisor ",
     ];
-    let starts = |beginnings: &[&str]| beginnings.iter().any(|start| rest.starts_with(start));
+    // What can follow, or the beginning of it where the line is torn: prose goes on in other words.
+    const NEXT: [&str; 6] = [" at ", " for ", " on ", ", ", ": ", " ("];
+    let goes_on =
+        |rest: &str| NEXT.iter().any(|next| rest.starts_with(next) || next.starts_with(rest));
+    let starts = |beginnings: &[&str]| {
+        beginnings.iter().filter_map(|start| rest.strip_prefix(start)).any(goes_on)
+    };
     if starts(&NULL) {
         let subject = "BUG: unable to handle kernel NULL pointer dereference";
         return Some(Headline::within(Kind::PageFault, subject));
@@ -291,7 +297,10 @@ fn generic<'a>(text: &'a str, rest: &str) -> Option<Headline<'a>> {
 pub(super) fn at(text: &str) -> Option<Headline<'_>> {
     let rest =
         text.strip_prefix("kernel BUG at ").or_else(|| text.strip_prefix("Kernel BUG at "))?;
-    let placed = rest.contains(':') || rest.ends_with('!');
+    let placed = match rest.rsplit_once(':') {
+        Some((_, line)) => line.is_empty() || line.starts_with(|char: char| char.is_ascii_digit()),
+        None => rest.ends_with('!'),
+    };
     placed.then_some(())?;
     let file = rest.split(':').next()?;
     Some(if file.ends_with("rust/helpers/bug.c") || file.ends_with("rust/helpers.c") {

@@ -23,7 +23,8 @@ pub(super) fn headline(text: &str) -> Option<Headline<'_>> {
 fn stall(rest: &str) -> Option<Headline<'_>> {
     let flavour = rest.strip_prefix("rcu_")?;
     let stalled = ["detected stall", "detected expedited stall", "grace-period stall"];
-    stalled.iter().any(|words| flavour.contains(words)).then(|| {
+    let prose = flavour.contains("CPUs/tasks ");
+    (!prose && stalled.iter().any(|words| flavour.contains(words))).then(|| {
         Headline::within(Kind::RcuStall, "INFO: rcu detected stall")
             .searched(Search::Stalled)
             .skipping(&["apic_timer_interrupt", "rcu"])
@@ -38,7 +39,7 @@ fn hung(rest: &str) -> Option<Headline<'_>> {
 
 /// A task's name and number, and that it was blocked: also behind a name that ends a line.
 pub(super) fn blocked(task: &str) -> Option<Headline<'_>> {
-    let seconds = task.contains(" seconds");
+    let seconds = task.contains(" seconds") && is_numbered(task);
     if seconds && task.contains(" blocked ") && task.contains(" for more than ") {
         return Some(Headline::within(Kind::HungTask, "INFO: task hung").searched(Search::Hung));
     }
@@ -46,9 +47,17 @@ pub(super) fn blocked(task: &str) -> Option<Headline<'_>> {
         .then(|| Headline::within(Kind::HungTask, "INFO: task can't die").skipping(&["schedule"]))
 }
 
+/// Whether a task is named as the kernel does it, `name:12`, in front of what is said about it.
+fn is_numbered(task: &str) -> bool {
+    let about = [" blocked ", " can't die "].iter().find_map(|words| task.split_once(words));
+    let number = about.and_then(|(task, _)| task.rsplit_once(':')).map_or("", |(_, pid)| pid);
+    !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// kernel/watchdog.c, kernel/watchdog_perf.c, arch/powerpc/kernel/watchdog.c, kernel/workqueue.c.
 pub(super) fn lockup(rest: &str) -> Option<Headline<'_>> {
-    if rest.starts_with("soft lockup - CPU#") {
+    let processor = rest.strip_prefix("soft lockup - CPU#");
+    if processor.is_some_and(|rest| rest.starts_with(|char: char| char.is_ascii_digit())) {
         return Some(
             Headline::within(Kind::SoftLockup, "BUG: soft lockup").searched(Search::Stalled),
         );
@@ -81,9 +90,7 @@ pub(super) fn inside(text: &str) -> Option<Headline<'_>> {
         return None;
     }
     let (task, _) = text.split_once(" blocked for more than ")?;
-    let (_, number) = task.rsplit_once(':')?;
-    let numbered = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    (numbered && of_kernel(task)).then(|| blocked(text))?
+    of_kernel(task).then(|| blocked(text))?
 }
 
 /// A task that the kernel had to kill for its memory; mm/oom_kill.c.
@@ -96,7 +103,7 @@ pub(super) fn other(text: &str) -> Option<Headline<'_>> {
     match text.as_bytes().first()? {
         b'u' => {
             if text.starts_with("unregister_netdevice: waiting for ")
-                && text.contains("to become free")
+                && (text.contains(" to become free.") || text.ends_with(" to become free"))
             {
                 let title = "unregister_netdevice: waiting for DEV to become free";
                 return Some(Headline::whole(Kind::UnregisterNetdevice, title));
@@ -142,7 +149,9 @@ pub(super) fn other(text: &str) -> Option<Headline<'_>> {
         b'O' | b'M' | b'o' | b'K' => killed(text),
         b'l' => {
             let broken = text.starts_with("list_add ") && text.contains("corruption")
-                || text.starts_with("list_del corruption");
+                || text
+                    .strip_prefix("list_del corruption")
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', ',', ':']));
             broken.then(|| {
                 Headline::within(Kind::ListCorruption, "BUG: corrupted list")
                     .role(Role::Announces { within: SOON })
