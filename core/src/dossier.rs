@@ -39,7 +39,7 @@ use crate::{
     tracer::{wanted_symbols, wanted_tracepoints, wanted_types},
 };
 
-/// The version of a dossier's JSON. A dossier of another one is taken anew.
+/// The version of a dossier's JSON. A dossier of another one is taken again.
 pub const SCHEMA: u32 = 1;
 
 /// What is known of a kernel.

@@ -1,4 +1,4 @@
-//! What became of anybody's BPF object in a guest: step by step, program by program. The tracer program's
+//! The outcome of anybody's BPF object in a guest: step by step, program by program. The tracer program's
 //! command `object` writes it as JSON to its result pipe.
 
 use std::fmt;
@@ -33,7 +33,7 @@ pub struct ObjectRecord {
     pub unrelocated: bool,
 }
 
-/// What became of one program.
+/// The outcome of one program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProgramRecord {
     /// Its function's name.
@@ -71,7 +71,7 @@ pub struct ProgramRecord {
     pub lacking: Vec<String>,
 }
 
-/// What became of one map.
+/// The outcome of one map.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MapRecord {
     /// Its name.
@@ -95,7 +95,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// What became of something that was tried.
+    /// The outcome of something that was tried.
     pub fn of(result: Result<(), StepError>) -> Step {
         result.map_or_else(Step::Failed, |()| Step::Done)
     }

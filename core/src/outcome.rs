@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::reason::Reason;
 
-/// What became of one cell.
+/// The outcome of one cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
@@ -109,7 +109,7 @@ pub enum Severity {
 /// An outcome with its reason and one sentence for the reader.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// What became of the cell.
+    /// The outcome of the cell.
     pub outcome: Outcome,
     /// Why; none for a pass.
     pub reason: Option<Reason>,

@@ -130,7 +130,7 @@ impl BusyboxError {
 }
 
 impl Kernels {
-    /// Busybox for guests of this kernel, downloaded if need be from the mirrors that kernels come from.
+    /// Busybox for guests of this kernel, downloaded if necessary from the mirrors that kernels come from.
     pub fn busybox(&self, entry: &Entry, observer: &dyn Observer) -> Result<Busybox, Error> {
         let purpose =
             Purpose { id: &entry.id, snapshot: Some(SNAPSHOT), pinned: false, is_locked: false };

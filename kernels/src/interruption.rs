@@ -87,7 +87,7 @@ pub fn is_held() -> bool {
     HOLDS.load(Ordering::SeqCst) > 0
 }
 
-/// The signal that was recorded, if work is held up that it should stop.
+/// The recorded signal, while a hold exists.
 pub fn pending() -> Option<Signal> {
     noted().filter(|_| is_held())
 }

@@ -110,7 +110,7 @@ fn store_dir_from(variable: impl Fn(&str) -> Option<PathBuf>) -> Result<PathBuf,
     match variable(STORE_VARIABLE) {
         // A variable that a script failed to set: the user meant another directory than the default.
         Some(dir) if dir.as_os_str().is_empty() => return Err(PathError::EmptyStore),
-        Some(dir) => return Ok(dir),
+        Some(dir) => return Ok(std::path::absolute(&dir).unwrap_or(dir)),
         None => {}
     }
     set("XDG_CACHE_HOME")

@@ -62,7 +62,7 @@ unsafe fn bpf<T>(command: Command, attributes: &mut T) -> Result<libc::c_long, E
 
 /// # Safety
 ///
-/// `fd` must be a descriptor that was just opened, and that nobody else knows.
+/// `fd` must be a descriptor that was just opened, and that has no other owner.
 unsafe fn own(fd: libc::c_long) -> OwnedFd {
     // SAFETY: the caller's promise.
     unsafe { OwnedFd::from_raw_fd(fd as i32) }

@@ -272,7 +272,7 @@ fn lacking_map_type(number: u32) -> Option<String> {
     (known && trial::map_type(number) == ProbeResult::No).then(|| format!("map type {name}"))
 }
 
-/// What became of a map, if calls for no other map of the object are given.
+/// The outcome of a map, if calls for no other map of the object are given.
 fn created<'a>(calls: impl Iterator<Item = &'a Watched>) -> Option<Step> {
     // Where it is refused with type information, a loader tries it without.
     let last = calls.filter(|call| call.call == Call::MapCreate && call.is_of_object()).last()?;

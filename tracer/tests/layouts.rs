@@ -84,7 +84,7 @@ fn is_test_data(id: &str, dossier: Dossier) -> Result<(), Failed> {
     if kept.release == dossier.release && kept != dossier {
         return Err(format!(
             "core/tests/dossiers/{id}.json is not what the kernel says: \
-             `cargo xtask kernels dossier {id} --trim core/tests/dossiers` writes it anew"
+             `cargo xtask kernels dossier {id} --trim core/tests/dossiers` writes it again"
         )
         .into());
     }

@@ -38,7 +38,7 @@ pub(crate) struct Args {
     /// Run only on these kernels, and keep what is known of the others. Repeatable.
     #[arg(long = "kernel", value_name = "SEL")]
     kernels: Vec<String>,
-    /// Run nothing, only write the page anew.
+    /// Run nothing, only write the page again.
     #[arg(long, conflicts_with_all = ["check", "suite", "kernels", "releases"])]
     page: bool,
     /// Write nothing: run the cells of the findings that are marked `check`, and fail if one of them

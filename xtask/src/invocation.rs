@@ -157,7 +157,7 @@ impl fmt::Display for Invocation {
 
 /// The variables that describe the package xtask, which cargo sets for its programs. Of other packages they say
 /// nothing, but ring's build script runs again when they change: a `cargo build` after a `cargo xtask` would
-/// compile a third of the workspace anew.
+/// compile a third of the workspace again.
 pub(crate) fn of_xtask() -> impl Iterator<Item = OsString> {
     let describes = |name: &OsString| {
         let name = name.as_encoded_bytes();

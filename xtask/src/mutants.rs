@@ -87,7 +87,7 @@ enum Broken {
     Crates,
 }
 
-/// What became of a mutant.
+/// The outcome of a mutant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Verdict {
     /// This cell, or a test, noticed it.
@@ -256,7 +256,7 @@ fn scenarios(list: &str) -> Vec<String> {
     ids.filter(|id| id.contains('/')).map(str::to_owned).collect()
 }
 
-/// What became of a mutant, in a column.
+/// The outcome of a mutant, in a column.
 fn mark(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Killed(by) => format!("killed by {by}"),

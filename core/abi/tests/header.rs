@@ -1,4 +1,4 @@
-//! The C side's view of `kernlab_abi` is what cbindgen makes of its source. To write it anew:
+//! The C side's view of `kernlab_abi` is what cbindgen makes of its source. To write it again:
 //! `KERNLAB_UPDATE_ABI=1 cargo test -p kernlab-abi --test header`. The test is here, and not with the C
 //! programs, because those don't compile while the header lacks what they use.
 

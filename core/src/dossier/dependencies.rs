@@ -23,7 +23,7 @@ pub fn dependencies_of(dossier: &Dossier) -> BTreeMap<Tracer, Dependencies> {
     all
 }
 
-/// The same of one scenario.
+/// Like above, for one scenario.
 pub fn dependencies_of_scenario(dossier: &Dossier, scenario: &Scenario) -> Dependencies {
     let with = |types| dependencies(dossier, scenario, types);
     &with(GivenTypes::Own) | &with(GivenTypes::None)

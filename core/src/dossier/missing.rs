@@ -101,7 +101,7 @@ pub struct Missing {
     pub programs: BTreeSet<String>,
 }
 
-/// A kernel that is asked.
+/// What is known of a kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct KnownKernel<'a> {
     /// Its dossier.

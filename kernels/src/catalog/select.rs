@@ -153,7 +153,7 @@ pub fn select(matrix: &Matrix, selection: &Selection) -> Result<Chosen, SelectEr
     let mut added = Vec::<Entry>::new();
     for selector in selectors {
         if selector == DEFAULT {
-            chosen.extend(of_tiers(matrix, *tiers, *archs)?);
+            chosen.extend(of_tiers(matrix, Tiers::Only(Tier::Default), *archs)?);
             continue;
         }
         match one(matrix, selector)? {
@@ -200,10 +200,10 @@ pub fn select(matrix: &Matrix, selection: &Selection) -> Result<Chosen, SelectEr
     Ok(Chosen { entries: chosen.chain(added).collect(), left_out, foreign })
 }
 
-/// What is selected if nothing is named.
+/// Selects the default tier.
 const DEFAULT: &str = "default";
 
-/// The positions of the entries that are selected if nothing is named.
+/// The positions of all entries of these tiers; by preference, those of the default tier.
 fn of_tiers(matrix: &Matrix, tiers: Tiers, archs: Archs) -> Result<Vec<usize>, SelectError> {
     let is_of_tier = |position: &usize| match tiers {
         Tiers::Preferred => matrix.entries[*position].tier == Tier::Default,

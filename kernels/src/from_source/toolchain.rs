@@ -242,7 +242,7 @@ impl Tools {
         Tools::for_kernels_of(Arch::X86_64, version)
     }
 
-    /// The same for kernels of this architecture.
+    /// Like above, for kernels of this architecture.
     pub(super) fn for_kernels_of(arch: Arch, version: &str) -> Self {
         let program = Program {
             role: "cc",

@@ -48,7 +48,7 @@ pub fn placeholder_kernel() -> Vec<u8> {
     kernel
 }
 
-/// The same for arm64: no more than the header of an `Image`, Documentation/arch/arm64/booting.rst.
+/// Like above, for arm64: no more than the header of an `Image`, Documentation/arch/arm64/booting.rst.
 pub fn placeholder_arm64_kernel() -> Vec<u8> {
     /// `wfi`, and a branch to it.
     const CODE: [u32; 2] = [0xd503_207f, 0x17ff_ffff];

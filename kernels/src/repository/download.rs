@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::sys::signal::Signal;
 use ureq::http::{Response, StatusCode, header};
 
 use crate::{
@@ -60,6 +61,9 @@ pub enum TransferError {
     /// The server does not state the size of its file.
     #[error("the server does not state the size of the file")]
     NoSize,
+    /// A signal asked this process to end.
+    #[error("interrupted by {0}")]
+    Interrupted(Signal),
     /// Downloads are forbidden.
     #[error("downloads are forbidden offline")]
     Offline,
@@ -228,6 +232,9 @@ impl Client {
 
     fn request(&self, url: &str, from: u64) -> Result<Response<ureq::Body>, TransferError> {
         let agent = self.agent.as_ref().ok_or(TransferError::Offline)?;
+        if let Some(signal) = interruption::pending() {
+            return Err(TransferError::Interrupted(signal));
+        }
         let mut request = agent.get(url);
         if from > 0 {
             request = request.header(header::RANGE, format!("bytes={from}-"));

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_longer_whole_is_made_anew() {
+    fn what_is_no_longer_whole_is_made_again() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         let (path, _) = store.artifact("key", file, write).unwrap();

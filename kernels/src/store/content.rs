@@ -126,15 +126,15 @@ impl ContentDigests {
     }
 
     /// Notes the content of a file that was just made and is about to be moved to `place`, for
-    /// [`ContentDigests::is_as_made`]. Who finds it there then also finds the note.
+    /// [`ContentDigests::is_as_made`]. Then no process finds it there without the note.
     pub fn note_made(&self, file: &Path, place: &Path) {
         if let Ok(digest) = self.of(file) {
             self.remember(name_of_made(place), &Made { digest });
         }
     }
 
-    /// Whether a file has the content that it was made with. One of which nothing is noted may be
-    /// what a crash left of it.
+    /// Whether a file has the content that it was made with. A file without a note may be
+    /// what a crash left.
     pub fn is_as_made(&self, file: &Path) -> bool {
         let made = self.recall(name_of_made(file));
         made.is_some_and(|Made { digest }| self.of(file).is_ok_and(|found| found == digest))
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flipped_bit_in_an_artifact_is_damage_that_is_made_anew() {
+    fn a_flipped_bit_in_an_artifact_is_damage_that_is_made_again() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         let build = |scratch: &Path| {

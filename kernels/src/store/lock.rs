@@ -4,12 +4,13 @@ use std::{
     fs::File,
     io,
     path::{Path, PathBuf},
-    sync::mpsc,
+    sync::mpsc::{self, RecvTimeoutError},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{Store, StoreError};
+use crate::interruption;
 
 /// A download on a slow line, or unpacking on a busy machine, takes minutes.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(30 * 60);
@@ -75,11 +76,22 @@ pub fn lock_within(file: File, timeout: Duration, wait: impl FnOnce()) -> io::Re
         // The receiver is gone after a timeout. Dropping the result unlocks the file.
         drop(sender.send(file.lock().map(|()| file)));
     })?;
-    match receiver.recv_timeout(timeout) {
-        Ok(result) => result.map(Some),
-        Err(_) => Ok(None),
+    let deadline = Instant::now() + timeout;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match receiver.recv_timeout(left.min(LOOK)) {
+            Ok(result) => return result.map(Some),
+            Err(RecvTimeoutError::Timeout) if !left.is_zero() => {}
+            Err(_) => return Ok(None),
+        }
+        if let Some(signal) = interruption::pending() {
+            return Err(io::Error::other(format!("interrupted by {signal}")));
+        }
     }
 }
+
+/// How often a process that waits for a lock looks whether a signal has come.
+const LOOK: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {

@@ -99,14 +99,13 @@ fn fault(rest: &str) -> Option<Headline<'_>> {
         "Kernel NULL pointer dereference",
         "Unable to handle kernel NULL pointer dereference",
     ];
-    const PAGING: [&str; 7] = [
+    const PAGING: [&str; 6] = [
         "unable to handle kernel paging request",
         "unable to handle page fault for address",
         "Unable to handle kernel data access",
         "Unable to handle kernel instruction fetch",
         "Unable to handle kernel paging request",
         "unable to handle kernel data access",
-        "supervisor ",
     ];
     // What can follow, or the beginning of it where the line is torn: prose goes on in other words.
     const NEXT: [&str; 6] = [" at ", " for ", " on ", ", ", ": ", " ("];

@@ -1,4 +1,4 @@
-//! With libbpf: the object is opened anew for each program, so that one that is refused hides no other.
+//! With libbpf: the object is opened again for each program, so that one that is refused hides no other.
 
 use std::io;
 

@@ -18,7 +18,7 @@ pub(crate) struct GuestFile {
 }
 
 impl GuestFile {
-    /// Opens the file, and creates it and its directory if need be.
+    /// Opens the file, and creates it and its directory if necessary.
     pub(crate) fn open(path: &Path, mode: u32, append: bool) -> io::Result<Self> {
         let open = || open(path, mode, append);
         let mut copies = vec![root::inside(open)?];

@@ -122,15 +122,14 @@ mod tests {
     fn one_look_is_not_enough() {
         let mut sleeper = Command::new("sleep").arg("600").process_group(0).spawn().unwrap();
         let group = Pid::from_raw(sleeper.id().cast_signed());
-        let look = |settled: &mut Settled| {
-            thread::sleep(INTERVAL);
-            settled.look()
-        };
         // It may not sleep yet.
         let mut settled = Settled::new(group);
-        let sleeps = (0..1000).any(|_| look(&mut settled));
+        let sleeps = (0..1000).any(|_| {
+            thread::sleep(INTERVAL);
+            settled.look()
+        });
         let mut settled = Settled::new(group);
-        let looks = [(); 4].map(|()| look(&mut settled));
+        let looks = [(); 4].map(|()| settled.look());
         sleeper.kill().and_then(|()| sleeper.wait()).unwrap();
         // The first has none before it to compare with.
         assert_eq!((sleeps, looks), (true, [false, false, false, true]));

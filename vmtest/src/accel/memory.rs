@@ -66,7 +66,7 @@ impl<T: Serialize + DeserializeOwned> Memory<T> {
         Memory { file, decision: PhantomData }
     }
 
-    /// The decision, if the host are the same. An unreadable file counts as no decision,
+    /// The decision, if the host is in the same state. An unreadable file counts as no decision,
     /// because deciding again is cheap.
     pub(crate) fn recall(&self, host: &HostState) -> Option<T> {
         let record: Record<T> = serde_json::from_slice(&fs::read(&self.file).ok()?).ok()?;
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_holds_as_long_as_its_circumstances() {
+    fn an_answer_holds_as_long_as_the_host_is_the_same() {
         let dir = tempfile::tempdir().unwrap();
         let memory = Memory::at(dir.path().join("accelerator.json"));
         let now = host();
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn this_host_has_circumstances() {
+    fn this_host_has_a_state() {
         let qemu = Binary::at("/bin/sh");
         let found = HostState::of_host(&qemu, Path::new("/dev/null"));
         assert_ne!(found.boot, "");

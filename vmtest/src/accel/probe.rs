@@ -192,7 +192,7 @@ mod tests {
         KvmProbe::Killed,
         false
     )]
-    fn findings_are_told_apart(
+    fn probes_are_told_apart(
         #[case] script: &str,
         #[case] expected: KvmProbe,
         #[case] is_certain: bool,

@@ -22,7 +22,7 @@ const ROOM: u64 = 8 << 30;
 /// What the name of a checkpoint that is being written begins with.
 const UNFINISHED: &str = ".new-";
 
-/// How often a directory is made anew, because another process took it for a leftover and removed it.
+/// How often a directory is made again, because another process took it for a leftover and removed it.
 const ATTEMPTS: u32 = 16;
 
 const NOTE: &str = "state.json";

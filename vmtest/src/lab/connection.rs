@@ -73,6 +73,9 @@ impl Connection {
             if Instant::now() >= deadline {
                 return Err(ConnectionError::Deadline);
             }
+            if interruption::pending().is_some() {
+                return Err(ConnectionError::Interrupted);
+            }
             match self.stream.read(&mut buffer) {
                 Ok(0) => return Err(ConnectionError::Closed),
                 Ok(length) => self.decoder.push(&buffer[..length]),

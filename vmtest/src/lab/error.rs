@@ -206,9 +206,10 @@ impl LabError {
     /// Did the host fail, or was QEMU killed? Then the saved guest is not at fault.
     pub(crate) fn is_about_the_host(&self) -> bool {
         match &*self.kind {
-            LabErrorKind::QemuMissing(_) | LabErrorKind::Spawn(_) | LabErrorKind::Host { .. } => {
-                true
-            }
+            LabErrorKind::QemuMissing(_)
+            | LabErrorKind::Spawn(_)
+            | LabErrorKind::Interrupted { .. }
+            | LabErrorKind::Host { .. } => true,
             LabErrorKind::NotRestored { is_killed, .. } => *is_killed,
             LabErrorKind::QemuFailed { status, diagnostics } => was_killed(*status, diagnostics),
             _ => false,
@@ -275,6 +276,7 @@ mod tests {
             (not_restored(true), true),
             (not_restored(false), false),
             (LabErrorKind::Host { what: "could not write", source }, true),
+            (LabErrorKind::Interrupted { doing: "while it waited" }, true),
             (LabErrorKind::Silent { doing: "while it waited", waited: Duration::ZERO }, false),
         ] {
             let error = LabError::from(kind);

@@ -109,7 +109,7 @@ impl Binary {
     ) -> Result<Self, BinaryError> {
         let variable = variable.to_owned();
         if let Some(named) = named {
-            let path = PathBuf::from(named);
+            let path = std::path::absolute(named).unwrap_or_else(|_| named.into());
             return if is_executable(&path) {
                 Ok(Binary { path, sandbox: true })
             } else {

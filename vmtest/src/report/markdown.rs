@@ -70,7 +70,7 @@ fn remarks(report: &Report) -> Vec<String> {
 /// A text that is not to become too long.
 pub(super) struct Bounded {
     pub(super) text: String,
-    /// Where what is left out is: `in report.json`, or `left out`.
+    /// Completes "1 more finding is ...": `in report.json`, `left out`.
     pub(super) rest: &'static str,
 }
 

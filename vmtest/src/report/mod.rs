@@ -177,7 +177,7 @@ pub struct CellReport {
     pub backend: String,
     /// `tracer/name`.
     pub scenario: String,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: Outcome,
     /// Why, if it is no pass.
     pub reason: Option<Reason>,
@@ -246,7 +246,7 @@ pub struct AllowedSplat {
 /// One of the attempts at a cell that was repeated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptReport {
-    /// What became of it.
+    /// Its outcome.
     pub outcome: Outcome,
     /// Why, if it is no pass.
     pub reason: Option<Reason>,

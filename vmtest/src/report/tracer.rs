@@ -106,7 +106,7 @@ impl TracerReport {
         self.exit_code.map(End::Code).or(self.signal.map(End::Signal))
     }
 
-    /// What became of a BPF object.
+    /// The outcome of a BPF object.
     pub(crate) fn of_object(
         observed: &Observed,
         object: &ObjectSubject,

@@ -11,7 +11,7 @@ use kernlab_core::dossier::Dossier;
 use kernlab_kernels::replace_file;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::evidence::CellEvidence;
+use super::{evidence::CellEvidence, plan::RunPlan};
 use crate::{
     report::{CellReport, Report, inside, regression::EvidenceSource},
     untrusted::{self, Links},
@@ -49,7 +49,12 @@ impl RunDir {
         Ok(RunDir(dir))
     }
 
-    /// Points `latest` to this run, which has a report now: an interrupted run has none.
+    /// Whether a directory is that of a run.
+    pub fn is_one(dir: &Path) -> bool {
+        dir.join(RunPlan::FILE).is_file()
+    }
+
+    /// Points `latest` to this run, which has a report now: one that was killed has none.
     pub fn make_latest(&self) -> io::Result<()> {
         let all = self.0.parent().unwrap_or(Path::new("."));
         let name = self.name();

@@ -1,4 +1,4 @@
-//! What the parts of one run have in common, so that a report of another run is not taken for one.
+//! What the parts of one run have in common, so that a report of another run is not mistaken for one.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -47,10 +47,9 @@ use crate::{
     report::{self, CellReport, Report, Run, SCHEMA, Tally},
     verdict::{self, RunInput},
 };
-use kernlab_kernels::interruption;
 use kernlab_kernels::{
-    Arch, Archs, DocumentError, Kernels, Observer, SelectError, Selection, Tier, Tiers,
-    paths::Location,
+    Arch, Archs, DocumentError, Entry, Kernels, Observer, SelectError, Selection, Tier, Tiers,
+    interruption, paths::Location,
 };
 
 /// Why a run failed, or why its result can't be trusted.
@@ -196,8 +195,11 @@ pub fn run(
     let dir = new_dir(&runs)?;
     let at = |action, source| RunError::in_dir(action, dir.path(), source);
 
-    let mut plan =
-        RunPlan { options: options.clone(), allow, ..RunPlan::of(cells, guest.to_owned()) };
+    // Cells run in other directories: their selectors have absolute paths.
+    let kernels_of_run = entries.iter().map(Entry::selector).collect();
+    let selected = Selected { kernels: kernels_of_run, ..options.selected.clone() };
+    let own_options = RunOptions { selected, ..options.clone() };
+    let mut plan = RunPlan { options: own_options, allow, ..RunPlan::of(cells, guest.to_owned()) };
     let preparation = Preparation::begin(kernels, &entries, &dir, &mut plan, &**show)
         .map_err(|source| at("record which kernels are not ready", source))?;
     plan.write(dir.path()).map_err(|source| at("write the plan", source))?;
@@ -248,7 +250,7 @@ pub fn run(
         }
     }
     let snapshot = |name: &str| golden::read(&golden::dir(kernels.root()), name);
-    let findings = RunInput {
+    let input = RunInput {
         releases: plan.releases(),
         events: &|cell| match dir.evidence_of(cell) {
             Some(evidence) => evidence.events(),
@@ -256,8 +258,7 @@ pub fn run(
         },
         new_snapshots: if options.update_snapshots { Some(&snapshot) } else { None },
     };
-    verdict::of_run(&mut cells, &findings)
-        .map_err(|source| at("read the cells' events", source))?;
+    verdict::of_run(&mut cells, &input).map_err(|source| at("read the cells' events", source))?;
     report::census(&plan.cells, &cells)?;
     let early_end = match ended {
         Ok(ended) => ended.killed,
@@ -273,7 +274,7 @@ pub fn run(
 
     let report = Report {
         schema: SCHEMA,
-        run: Run { jobs, identity, ..begun.run(&dir, &plan.options, &cells) },
+        run: Run { jobs, identity, ..begun.run(&dir, options, &cells) },
         kernels: collect::kernels(&plan, &entries, &cells),
         remarks: early_end
             .into_iter()

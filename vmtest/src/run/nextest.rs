@@ -6,7 +6,7 @@ use std::{
     fs::{self, File},
     io,
     os::unix::process::{CommandExt as _, ExitStatusExt as _},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
     time::Duration,
@@ -25,7 +25,11 @@ use signal_hook::{
 };
 
 use super::{dir::RUN_VARIABLE, life::Life, nextest_cache, order, progress::SOCKET_VARIABLE};
-use kernlab_kernels::{interruption, paths::MATRIX_VARIABLE};
+use crate::qemu::QEMU_VARIABLE;
+use kernlab_kernels::{
+    interruption,
+    paths::{MATRIX_VARIABLE, STORE_VARIABLE},
+};
 
 /// One invocation of nextest.
 pub(super) struct Nextest<'a> {
@@ -41,6 +45,18 @@ pub(super) struct Nextest<'a> {
     pub(super) jobs: usize,
     /// Whether cells write snapshots.
     pub(super) update_snapshots: bool,
+}
+
+/// The variables with relative paths, made absolute: cells run in other directories.
+fn absolute_paths(
+    variables: impl Iterator<Item = (OsString, OsString)>,
+) -> impl Iterator<Item = (OsString, PathBuf)> {
+    let is_path = |name: &OsString| {
+        let name = name.to_string_lossy();
+        name == STORE_VARIABLE || name.starts_with(QEMU_VARIABLE)
+    };
+    let named = variables.filter(move |(name, value)| is_path(name) && !value.is_empty());
+    named.filter_map(|(name, value)| Some((name, std::path::absolute(value).ok()?)))
 }
 
 /// How nextest ended.
@@ -80,6 +96,7 @@ impl Nextest<'_> {
             .env(MATRIX_VARIABLE, self.matrix)
             .env(RUN_VARIABLE, self.run)
             .env(SOCKET_VARIABLE, self.progress)
+            .envs(absolute_paths(env::vars_os()))
             // A cell writes its snapshot or compares with it; no snapshot is left for a later
             // review.
             .env("INSTA_UPDATE", if self.update_snapshots { "always" } else { "no" })
@@ -164,6 +181,25 @@ mod tests {
     use nix::sys::signal::raise;
 
     use super::*;
+
+    #[test]
+    fn cells_find_relative_paths() {
+        let variables = [
+            ("KERNLAB_STORE", "store"),
+            ("KERNLAB_QEMU", "/qemu"),
+            ("KERNLAB_QEMU_AARCH64", "./qemu"),
+            ("KERNLAB_GUEST", "guest"),
+        ];
+        let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
+        let found: Vec<_> = absolute_paths(variables).collect();
+        let here = env::current_dir().unwrap();
+        let expected = [
+            ("KERNLAB_STORE".into(), here.join("store")),
+            ("KERNLAB_QEMU".into(), "/qemu".into()),
+            ("KERNLAB_QEMU_AARCH64".into(), here.join("qemu")),
+        ];
+        assert_eq!(found, expected);
+    }
 
     #[test]
     fn an_interruption_reaches_the_runner() {

@@ -123,7 +123,8 @@ impl Filter {
 }
 
 impl RunPlan {
-    const FILE: &str = "plan.json";
+    /// Its name in the directory of a run.
+    pub(super) const FILE: &str = "plan.json";
 
     /// Plans these cells, once each, with the programs of the directory `guest`. Everything else
     /// has its default.

@@ -106,7 +106,7 @@ fn read(path: &Path) -> io::Result<String> {
     Ok(joined(&bytes, length - BEGIN - END, &end))
 }
 
-/// The same of bytes at hand.
+/// Like above, for bytes in memory.
 fn shortened(bytes: &[u8]) -> String {
     let (begin, end) = (BEGIN as usize, END as usize);
     match bytes.len().checked_sub(begin + end) {

@@ -28,7 +28,7 @@ use crate::{
 /// Why there is no such guest.
 #[derive(Debug, thiserror::Error)]
 pub enum AfterError {
-    /// The kernel can't be had, or does not have the BTF mode.
+    /// The kernel is not available, or does not have the BTF mode.
     #[error(transparent)]
     Kernel(#[from] kernlab_kernels::Error),
     /// The suite's files can't be given to a guest.

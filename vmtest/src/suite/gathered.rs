@@ -45,7 +45,7 @@ pub(super) struct Judged {
     /// The events that are to become the golden snapshot.
     pub(super) proposed: Option<String>,
     pub(super) observed: Observed,
-    /// What became of the suite's BPF object, if it has one and its loader has told.
+    /// The outcome of the suite's BPF object, if it has one and its loader has told.
     pub(super) object: Option<ObjectRecord>,
     pub(super) tracer: TracerReport,
 }

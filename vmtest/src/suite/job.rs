@@ -48,8 +48,7 @@ impl RunContext {
         }
     }
 
-    /// Where a command runs that a user gives: as this process. Variables that are
-    /// not UTF-8 are left out.
+    /// The context of a command line: that of this process. Variables that are not UTF-8 are left out.
     pub fn of_process(directory: &Path, stdin: Option<PathBuf>) -> Self {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))

@@ -160,7 +160,9 @@ pub(crate) fn pack(
 ) -> Result<Packed, PackError> {
     let needs = needs_of(suite, at)?;
     let (payload, job) = job::prepare(suite, at, guest, platform)?;
-    for file in payload.with_capabilities() {
+    // Root needs none.
+    let has_rights = suite.user.as_ref().is_none_or(|user| ["root", "0"].contains(&user.as_str()));
+    for file in payload.with_capabilities().filter(|_| !has_rights) {
         observer.notice(&format!(
             "{}: {} loses its file capabilities in the guest: run the suite as root, or set them in its \
              `setup` with setcap",

@@ -9,7 +9,8 @@ use regex::bytes::Regex;
 pub struct Pattern(Regex);
 
 impl Pattern {
-    /// Compiles an expression. `^` and `$` match at the ends of the whole text, unless it says `(?m)`.
+    /// Compiles an expression. `^` and `$` match at the ends of the whole text, unless it says
+    /// `(?m)`; the conductor takes them for those of lines where a pattern tells readiness.
     ///
     /// The error is a fragment of one line.
     pub fn new(source: &str) -> Result<Self, String> {

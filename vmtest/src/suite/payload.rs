@@ -224,6 +224,7 @@ impl Payload {
                 let inside = format!("{}/{name}", guest.trim_end_matches('/'));
                 let link = fs::symlink_metadata(entry.path()).map_err(unreadable(path))?;
                 if link.is_symlink() {
+                    let inside = self.free_place(&inside, false)?;
                     let target = fs::read_link(entry.path()).map_err(unreadable(path))?;
                     let target =
                         target.to_str().ok_or_else(|| PayloadError::NotText(target.clone()))?;

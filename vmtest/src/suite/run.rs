@@ -170,8 +170,8 @@ pub fn run(
     check_snapshots(suites, &chosen_suites, options)?;
     // Files are packed before kernels are downloaded: a missing one is told at once.
     let packed = pack(suites, &chosen_suites, kernels, &entries, guest, &**show)?;
-    let asked = Request { suites, chosen: &chosen_suites, options, allow: &allow };
-    let identity = asked.identity(kernels, &entries, &packed, guest)?;
+    let request = Request { suites, chosen: &chosen_suites, options, allow: &allow };
+    let identity = request.identity(kernels, &entries, &packed, guest)?;
     let runs = suites.runs.clone().unwrap_or_else(|| kernels.runs_dir());
     let dir = new_dir(&runs)?;
     let at = |action, source| RunError::in_dir(action, dir.path(), source);
@@ -248,8 +248,11 @@ pub fn run(
         cell.suite = Some(suites.invocation.kind());
         cell.again.get_or_insert(again);
     }
-    for snapshot in proposals.settle(&mut cells) {
-        show.notice(&snapshot);
+    // Not all cells of an interrupted run have agreed.
+    if interrupted.is_none() {
+        for snapshot in proposals.settle(&mut cells) {
+            show.notice(&snapshot);
+        }
     }
     verdict::release::check(&mut cells, &plan.releases());
     report::census(&plan.cells, &cells).map_err(RunError::from)?;
@@ -257,7 +260,8 @@ pub fn run(
     remarks.extend(interrupted.map(|signal| format!("the run was interrupted by {signal}")));
     remarks.extend(idle);
     remarks.extend(verdict::suite_remarks::remarks(&cells));
-    let rules = shared.of_run(chosen_suites.len() == suites.suites.len());
+    let all_suites = chosen_suites.len() == suites.suites.len() && interrupted.is_none();
+    let rules = shared.of_run(all_suites);
     remarks.extend(unmatched::remarks(&rules));
     remarks.extend(due(suites, &chosen_suites));
     let report = Report {

@@ -136,7 +136,7 @@ pub(super) fn without_cells(
             None => "suites never run in `external`: add the image's own mode to its `btf`",
             Some(_) => "no suite of this run is for one of them",
         };
-        format!("{id}: no suite was run on it, whose BTF modes are {modes}: {why}")
+        format!("{id}: no suite ran on it; its BTF modes are {modes}: {why}")
     });
     Ok(idle.chain(unused).collect())
 }
@@ -247,7 +247,7 @@ mod tests {
         let suites = Project::parse(Path::new("kernlab.toml"), ANY).unwrap().suites;
         let options = TestOptions { btf: asked.map(str::to_owned), ..TestOptions::default() };
         let remarks = without_cells(&suites, &[0], &[kernel(modes)], &options).unwrap();
-        let told = format!("debian-6.1: no suite was run on it, whose BTF modes are {told}");
+        let told = format!("debian-6.1: no suite ran on it; its BTF modes are {told}");
         assert!(remarks.contains(&told), "{remarks:?}");
     }
 }

@@ -79,12 +79,12 @@ impl Task<'_> {
     }
 }
 
-/// The verdict on cells whose kernel can't be had, or can't have their BTF mode.
+/// The verdict on cells whose kernel is not available, or can't have their BTF mode.
 fn unavailable(error: &kernlab_kernels::Error) -> Verdict {
     Verdict::because(Outcome::Unavailable, error.reason(), chain(error))
 }
 
-/// What became of a run's kernels and cells.
+/// The outcome of a run's kernels and cells.
 pub(super) struct Done {
     /// The kernels, in the order of the entries.
     pub(super) kernels: Vec<Prepared>,
@@ -208,6 +208,9 @@ impl Work<'_> {
         while let Some(at) = self.next() {
             let planned = &self.task.cells[at];
             for attempt in self.task.plan.attempts_at(&planned.id) {
+                if interruption::pending().is_some() {
+                    break;
+                }
                 self.run_cell(planned, &attempt.to_string());
             }
         }

@@ -99,9 +99,9 @@ impl<'a> GuestSplats<'a> {
         &self.splats
     }
 
-    /// The splats of want of memory that `policy` does not allow, which are taken out of these. They are not
+    /// The out-of-memory splats that `policy` does not allow, which are taken out of these. They are not
     /// the kernel's fault.
-    pub(super) fn take_want_of_memory(&mut self, policy: SplatPolicy<'_>) -> Vec<Splat> {
+    pub(super) fn take_out_of_memory(&mut self, policy: SplatPolicy<'_>) -> Vec<Splat> {
         let all = std::mem::take(&mut self.splats).into_owned();
         let is_taken = |splat: &Splat| splat.kind == Kind::OutOfMemory && !policy.allows(splat);
         let (memory, others) = all.into_iter().partition(is_taken);

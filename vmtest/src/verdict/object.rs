@@ -124,7 +124,7 @@ mod tests {
         }
     }
 
-    /// What became of an object whose programs are loaded together as this says.
+    /// The outcome of an object whose programs are loaded together as this says.
     fn record(programs: Vec<ProgramRecord>, together: Step) -> ObjectRecord {
         ObjectRecord {
             backend: BackendKind::Libbpf,

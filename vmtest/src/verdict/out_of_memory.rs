@@ -44,7 +44,7 @@ pub(super) fn verdict(
     Verdict::because(Outcome::Fail, Reason::OutOfMemory, message)
 }
 
-/// A verdict whose message speaks of want of memory in the guest, with how much there was.
+/// A verdict whose message speaks of the lack of memory in the guest, with how much there was.
 pub(super) fn with_advice(mut verdict: Verdict, memory_mib: u32) -> Verdict {
     let speaks = OF_PROGRAMS.iter().any(|words| verdict.message.contains(words));
     // It is the host that ran out of memory or disk, or the advice is already there.
@@ -85,7 +85,7 @@ mod tests {
     fn the_kernel_is_not_to_blame(#[case] log: &str, #[case] message: &str) {
         let mut splats = GuestSplats::of(log, "");
         let allow = AllowList::default();
-        let memory = splats.take_want_of_memory(SplatPolicy { expected: None, allow: &allow });
+        let memory = splats.take_out_of_memory(SplatPolicy { expected: None, allow: &allow });
         assert_eq!(splats.splats().len(), 0);
         let then = Verdict::because(Outcome::Fail, Reason::UnexpectedExit, "exit code 137");
         let verdict = verdict(&splats, &memory[0], 256, &then);

@@ -39,7 +39,7 @@ pub(crate) struct SuiteInput<'a> {
     pub(crate) suite: &'a Suite,
     pub(crate) trace: &'a Trace,
     pub(crate) observed: &'a Observed,
-    /// What became of the suite's BPF object, if it has one and its loader has told.
+    /// The outcome of the suite's BPF object, if it has one and its loader has told.
     pub(crate) object: Option<&'a ObjectRecord>,
     /// The text of the golden snapshot, if there is one.
     pub(crate) golden: Option<&'a str>,
@@ -155,7 +155,7 @@ pub(crate) fn of_suite(input: &SuiteInput<'_>) -> SuiteJudgement {
                 judgement.events = events::normalise(&output.stdout, suite).ok();
             }
             let mut splats = GuestSplats::of(kernel_log, console);
-            let memory = splats.take_want_of_memory(policy);
+            let memory = splats.take_out_of_memory(policy);
             if let Some(first) = memory.first() {
                 let then = &judgement.verdict;
                 judgement.verdict = out_of_memory::verdict(&splats, first, memory_mib, then);
@@ -170,7 +170,7 @@ pub(crate) fn of_suite(input: &SuiteInput<'_>) -> SuiteJudgement {
     };
     judgement.verdict = out_of_memory::with_advice(judgement.verdict, memory_mib);
     judgement.verdict = of_expectations(input, judgement.verdict);
-    // Neither what a kernel is known to get wrong, nor what came of a kernel that complained.
+    // Neither what a kernel is known to get wrong, nor the consequences of a kernel that complained.
     judgement.acceptable &= matches!(judgement.verdict.outcome, Outcome::Pass | Outcome::Fail)
         && !is_known_to_fail(input);
     judgement.shared.extend(named_functions(input));
@@ -187,11 +187,11 @@ fn unread_record(record: &[u8]) -> String {
     }
 }
 
-/// The verdict on a lost guest whose kernel complains of nothing but want of memory, and of the time
+/// The verdict on a lost guest whose kernel complains of nothing but a lack of memory, and of the time
 /// that this took.
 fn lost_for_memory(error: &LabError, policy: SplatPolicy<'_>, memory_mib: u32) -> Option<Verdict> {
     let mut splats = GuestSplats::of_console(&error.evidence().console_log);
-    let memory = splats.take_want_of_memory(policy);
+    let memory = splats.take_out_of_memory(policy);
     let is_other = |splat: &Splat| !splat.kind.is_slowness() && !policy.allows(splat);
     let others = splats.splats().iter().any(is_other);
     let first = memory.first().filter(|_| !others)?;

@@ -386,7 +386,7 @@ fn a_kernel_is_checked() {
         assert!(output.contains(expected), "{subject}: {output}");
         assert_eq!(found, Some(code), "{subject}: {output}");
     }
-    // A kernel of the matrix is built if need be.
+    // A kernel of the matrix is built if necessary.
     let (code, stdout, _) = checkout.kernels(&["check", "mine", "bad"]);
     assert_eq!(code, Some(1));
     assert!(stdout.starts_with("mine: 6.1.0-kernlab\n"), "{stdout}");

@@ -63,7 +63,7 @@ static __always_inline int is_vacant(const struct ProgramConfig *config, __u64 d
 
 /*
  * security_inode_create(dir, dentry, mode), where open(2) tells nothing, and in the scenario failed_unlink. A
- * file that is there already is taken for new if the kernel has yet to look it up: it asks for permission first
+ * file that is there already is mistaken for new if the kernel has yet to look it up: it asks for permission first
  * (lookup_open, fs/namei.c).
  */
 SEC("kprobe")

@@ -35,7 +35,7 @@ pub enum Rank {
     Symbol,
     /// An argument is at another place.
     Argument,
-    /// The same of one that the scenario's programs don't look into.
+    /// Like above, for one that the scenario's programs don't look into.
     OtherArgument,
     /// There is no type information.
     Types,

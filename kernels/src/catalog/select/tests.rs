@@ -165,7 +165,8 @@ fn an_empty_default_tier_is_an_error() {
     "debian-5.10 ubuntu-5.15 debian-6.1 debian-6.1-rt debian-6.12 debian-backports", ""
 )]
 #[case::as_with_none(&["default"], Tiers::Preferred, "debian-5.10 debian-6.1 debian-6.12 debian-backports", "")]
-#[case::as_with_none(&["default"], Tiers::Only(Tier::Extended), "ubuntu-5.15 debian-6.1-rt", "")]
+#[case::whatever_else_is_taken(&["default"], Tiers::Only(Tier::Extended), "debian-5.10 debian-6.1 debian-6.12 debian-backports", "")]
+#[case::whatever_else_is_taken(&["default"], Tiers::All, "debian-5.10 debian-6.1 debian-6.12 debian-backports", "")]
 #[case::default_and_another(
     &["default", "5.15"], Tiers::Preferred,
     "debian-5.10 ubuntu-5.15 debian-6.1 debian-6.12 debian-backports", ""

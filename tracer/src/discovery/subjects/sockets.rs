@@ -119,7 +119,7 @@ impl Sockets {
             // SAFETY: it takes no pointers.
             let fd = unsafe { libc::socket(libc::AF_INET, kind, protocol) };
             let Ok(fd) = Errno::result(fd) else { return };
-            // SAFETY: the descriptor is new, and nobody else knows it.
+            // SAFETY: the descriptor is new, and this is its only owner.
             let fd = unsafe { OwnedFd::from_raw_fd(fd) };
             self.add(fd, libc::AF_INET, libc::SOCK_RAW, Some(protocol), None, Some(CLOSE));
         }

@@ -82,7 +82,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-/// The same of somebody's objects, and of names.
+/// Like above, for objects and names.
 fn run_with_objects(arguments: &Arguments) -> Result<Exit, Failure> {
     let (kernels, entries) = selection::selected(&arguments.selected)?;
     let mut subjects = arguments.file.as_deref().map_or(Ok(Vec::new()), object::of_file)?;

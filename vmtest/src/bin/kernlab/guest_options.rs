@@ -34,7 +34,7 @@ pub(crate) struct GuestOptions {
     /// Load a module of the kernel's package, and those that it needs.
     #[arg(long = "module", value_name = "NAME")]
     modules: Vec<String>,
-    /// Mount control groups of this version at `/sys/fs/cgroup`. Without it, none are mounted.
+    /// Mount control groups of this version, `v1` or `v2`, at `/sys/fs/cgroup`. Without it, none are mounted.
     #[arg(long, value_name = "VERSION", value_parser = cgroup)]
     cgroup: Option<Cgroup>,
     /// Turn on a security module, beside those that the kernel turns on.

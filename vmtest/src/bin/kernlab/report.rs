@@ -99,14 +99,14 @@ fn deliver(output: Option<&Path>, is_summary: bool, text: &str) -> Result<(), Fa
 
 /// The selected report, and its directory.
 pub(crate) fn read(run: Option<&str>) -> Result<(Report, RunDir), Failure> {
-    let path = find(run).map_err(Failure::usage)?;
+    let path = find(run).map_err(|error| Failure::usage(error.to_string()))?;
     let report = Report::read(&path).map_err(|error| Failure::usage(chain(&error)))?;
     let dir = path.parent().unwrap_or(Path::new("")).to_owned();
     Ok((report, RunDir::open(dir)))
 }
 
 /// The file of the selected report.
-pub(crate) fn find(run: Option<&str>) -> Result<PathBuf, String> {
+pub(crate) fn find(run: Option<&str>) -> Result<PathBuf, NoReport> {
     if let Some(path) = run.map(Path::new)
         && path.exists()
     {
@@ -115,13 +115,13 @@ pub(crate) fn find(run: Option<&str>) -> Result<PathBuf, String> {
             false => Ok(path.to_owned()),
         };
     }
-    let location = Location::current().map_err(|error| error.to_string())?;
+    let location = Location::current().map_err(|error| NoReport::Unknown(error.to_string()))?;
     let runs = location.runs_dir();
     let dir = runs.join(run.unwrap_or("latest"));
     if dir.exists() {
         return in_dir(&dir);
     }
-    Err(match run {
+    Err(NoReport::Unknown(match run {
         Some(run) => {
             format!("there is no run {run:?} in {}, and no file of that name", runs.display())
         }
@@ -132,15 +132,27 @@ pub(crate) fn find(run: Option<&str>) -> Result<PathBuf, String> {
             };
             format!("there is no report in {}: `{makes}` makes one", runs.display())
         }
-    })
+    }))
+}
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoReport {
+    /// The run has none.
+    #[error("{} has no {FILE}: the run did not end", .0.display())]
+    Unfinished(PathBuf),
+    /// There is no such run.
+    #[error("{0}")]
+    Unknown(String),
 }
 
 /// The report in a run's directory.
-fn in_dir(dir: &Path) -> Result<PathBuf, String> {
+fn in_dir(dir: &Path) -> Result<PathBuf, NoReport> {
     let path = dir.join(FILE);
     match path.exists() {
         true => Ok(path),
-        false => Err(format!("{} has no {FILE}: the run did not end", dir.display())),
+        false if RunDir::is_one(dir) => Err(NoReport::Unfinished(dir.to_owned())),
+        false => Err(NoReport::Unknown(format!("{} has no {FILE}", dir.display()))),
     }
 }
 

@@ -42,7 +42,7 @@ pub(crate) fn entries(
 
 /// The only entry that a selector names.
 pub(crate) fn only(kernels: &Kernels, scope: &Scope, selector: &str) -> Result<Entry, Failure> {
-    let mut entries = entries(kernels, scope, &[selector.to_owned()])?;
+    let mut entries = kernels.select(&selection(scope, &[selector.to_owned()]))?.entries;
     match entries.len() {
         1 => Ok(entries.remove(0)),
         count => {

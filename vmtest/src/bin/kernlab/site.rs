@@ -1,6 +1,6 @@
 //! `kernlab site`: makes static pages of any number of runs.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use kernlab_cli::Exit;
@@ -12,7 +12,7 @@ use kernlab_vmtest::{
 
 use crate::{
     failure::{self, Failure},
-    report,
+    report::{self, NoReport},
 };
 
 /// Make static pages of any number of runs: which tool works on which kernel, why not, and what changed.
@@ -52,8 +52,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         match report::find(Some(run)) {
             Ok(path) => paths.push(path),
             // A pattern such as `.kernlab/2*` has runs that were killed as well.
-            Err(why) if Path::new(run).is_dir() => say!("left out: {why}"),
-            Err(why) => return Err(Failure::usage(why)),
+            Err(why @ NoReport::Unfinished(_)) => say!("left out: {why}"),
+            Err(why) => return Err(Failure::usage(why.to_string())),
         }
     }
     if paths.is_empty() {

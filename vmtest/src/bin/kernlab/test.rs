@@ -202,7 +202,7 @@ pub(crate) fn build(project: &Project) -> Result<(), Failure> {
     }
 }
 
-/// Checks that a report can be written to a directory, and makes it if need be.
+/// Checks that a report can be written to a directory, and makes it if necessary.
 pub(crate) fn check_dir(copies: &Path) -> Result<(), Failure> {
     let writable =
         fs::create_dir_all(copies).and_then(|()| tempfile::tempfile_in(copies)).map(drop);

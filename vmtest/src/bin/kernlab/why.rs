@@ -94,7 +94,7 @@ fn explain_suite(why: &mut Why<'_>, run: &RunDir, output: &str, guest: &selectio
         Err(note) => return why.notes.push(note),
     };
     why.lacking = lacking(&here.dossier, &names);
-    why.lacking.extend(lacking_targets(cell, here.asked()));
+    why.lacking.extend(lacking_targets(cell, here.kernel()));
     let Some(beside) = beside else { return };
     match sources.of(&beside.kernel, Extent::Whole) {
         Ok(there) => {
@@ -118,8 +118,8 @@ fn explain_suite(why: &mut Why<'_>, run: &RunDir, output: &str, guest: &selectio
             Err(note) => return why.notes.push(note),
         }
     }
-    let passing: Vec<_> = passing.iter().map(Known::asked).collect();
-    why.separation = separating(&names, here.asked(), &passing);
+    let passing: Vec<_> = passing.iter().map(Known::kernel).collect();
+    why.separation = separating(&names, here.kernel(), &passing);
 }
 
 /// Whether it is the same suite, and passes on another kernel.
@@ -152,7 +152,7 @@ struct Known {
 }
 
 impl Known {
-    fn asked(&self) -> KnownKernel<'_> {
+    fn kernel(&self) -> KnownKernel<'_> {
         KnownKernel { dossier: &self.dossier, whole: self.whole.as_ref() }
     }
 

@@ -263,12 +263,17 @@ fn a_name_that_fills_memory_is_refused() {
 /// Writes another content of the same size to the same file, or to one that takes its place, and sets
 /// the old time of modification again.
 fn rewrite(path: &Path, content: &[u8], replaced: bool) {
-    let time = fs::metadata(path).unwrap().modified().unwrap();
-    if replaced {
-        fs::remove_file(path).unwrap();
+    let before = fs::metadata(path).unwrap();
+    let changed = |state: &fs::Metadata| (state.ctime(), state.ctime_nsec());
+    // Times of files advance in ticks.
+    while fs::metadata(path).is_ok_and(|state| changed(&state) == changed(&before)) {
+        if replaced {
+            fs::remove_file(path).unwrap();
+        }
+        fs::write(path, content).unwrap();
+        let file = fs::File::options().append(true).open(path).unwrap();
+        file.set_modified(before.modified().unwrap()).unwrap();
     }
-    fs::write(path, content).unwrap();
-    fs::File::options().append(true).open(path).unwrap().set_modified(time).unwrap();
 }
 
 #[rstest::rstest]

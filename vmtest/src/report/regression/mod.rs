@@ -261,13 +261,13 @@ impl<'a> Cells<'a> {
     }
 }
 
-/// The BTF mode, with absent BTF counted as masked.
 /// Whether a cell's events are compared with a golden snapshot. Other suites may write what differs from
 /// run to run.
 fn compares_events(cell: &CellReport) -> bool {
     cell.snapshot.is_some() || !cell.is_of_suite()
 }
 
+/// The BTF mode, with absent BTF counted as masked.
 fn types(cell: &CellReport) -> &str {
     if cell.btf == BtfMode::Absent.name() { BtfMode::Masked.name() } else { &cell.btf }
 }

@@ -5,7 +5,7 @@ use rstest::rstest;
 
 use super::*;
 
-fn asked(dossier: &Dossier) -> KnownKernel<'_> {
+fn kernel_of(dossier: &Dossier) -> KnownKernel<'_> {
     KnownKernel { dossier, whole: None }
 }
 
@@ -29,8 +29,8 @@ fn dossier(kernel: &str) -> Dossier {
 #[case("five_level_paging or (map_type.hash and !map_type.bloom_filter)", false, true)]
 fn a_condition_is_about_features(#[case] text: &str, #[case] new: bool, #[case] old: bool) {
     let condition = FeatureCondition::parse(text).unwrap();
-    assert_eq!(condition.holds(asked(&dossier("debian-6.1"))), Ok(new));
-    assert_eq!(condition.holds(asked(&dossier("vanilla-5.4-nobtf"))), Ok(old));
+    assert_eq!(condition.holds(kernel_of(&dossier("debian-6.1"))), Ok(new));
+    assert_eq!(condition.holds(kernel_of(&dossier("vanilla-5.4-nobtf"))), Ok(old));
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn what_a_kernel_has_or_lacks_decides() {
         dossier.five_level_paging = has;
         for feature in ["uprobes", "five_level_paging"] {
             let condition = FeatureCondition::parse(feature).unwrap();
-            assert_eq!(condition.holds(asked(&dossier)), Ok(has), "{feature}");
+            assert_eq!(condition.holds(kernel_of(&dossier)), Ok(has), "{feature}");
         }
     }
 }
@@ -53,7 +53,7 @@ fn what_a_kernel_has_or_lacks_decides() {
 #[case("config.PREEMPT_RT", false)]
 fn an_option_is_on_unless_it_is_off(#[case] text: &str, #[case] expected: bool) {
     let condition = FeatureCondition::parse(text).unwrap();
-    assert_eq!(condition.holds(asked(&dossier("debian-6.1"))), Ok(expected));
+    assert_eq!(condition.holds(kernel_of(&dossier("debian-6.1"))), Ok(expected));
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn what_nobody_found_out_is_neither_true_nor_false() {
     dossier.config = None;
     dossier.features.fentry = None;
     let unknown = |text: &str| {
-        FeatureCondition::parse(text).unwrap().holds(asked(&dossier)).unwrap_err().to_string()
+        FeatureCondition::parse(text).unwrap().holds(kernel_of(&dossier)).unwrap_err().to_string()
     };
     let ringbuf = "nothing is known of `map_type.ringbuf` on this kernel: the trial failed for \
                    another reason (errno 1)";
@@ -84,12 +84,12 @@ fn what_nobody_found_out_is_neither_true_nor_false() {
         unknown("fentry"),
         "nothing is known of `fentry` on this kernel: it was not tried when its dossier was taken"
     );
-    let known = |text: &str| FeatureCondition::parse(text).unwrap().holds(asked(&dossier));
+    let known = |text: &str| FeatureCondition::parse(text).unwrap().holds(kernel_of(&dossier));
     assert_eq!(known("map_type.ringbuf or btf"), Ok(true));
     assert_eq!(known("map_type.ringbuf and !btf"), Ok(false));
     dossier.symbols.clear();
     let condition = FeatureCondition::parse("symbol.vfs_open").unwrap();
-    condition.holds(asked(&dossier)).unwrap_err();
+    condition.holds(kernel_of(&dossier)).unwrap_err();
 }
 
 #[rstest]
@@ -136,7 +136,7 @@ fn any_function_of_a_kernel_can_be_named() {
     assert_eq!(condition("symbol.do_split").holds(kernel), Ok(false), "only a part of it is left");
     // The dossier alone has this one.
     assert_eq!(condition("symbol.vfs_open").holds(kernel), Ok(true));
-    let unknown = condition("symbol.do_exotic").holds(asked(&dossier)).unwrap_err().to_string();
+    let unknown = condition("symbol.do_exotic").holds(kernel_of(&dossier)).unwrap_err().to_string();
     assert!(unknown.starts_with("nothing is known of `symbol.do_exotic`"), "{unknown}");
     let named = condition("!symbol.do_exotic or symbol.vfs_open and btf");
     assert_eq!(named.other_functions(), ["do_exotic"]);

@@ -94,7 +94,7 @@ impl Payload {
         self.entries.values().map(|entry| size(entry).next_multiple_of(4096)).sum()
     }
 
-    /// The path of the payload as an archive in the store, which is written if need be.
+    /// The path of the payload as an archive in the store, which is written if necessary.
     pub fn archive(&self, store: &Store) -> Result<PathBuf, ArchiveError> {
         self.archived(store).map(|(path, _)| path)
     }
@@ -152,6 +152,10 @@ impl Payload {
                 let file = fs::metadata(host).map_err(failed(host))?;
                 let times = (file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec());
                 text.push_str(&format!(" {} {} {} {times:?}", file.dev(), file.ino(), file.size()));
+                if file.is_file() && file.size() == 0 {
+                    let content = File::open(host).and_then(content_without_size);
+                    text.push_str(&Digest::of(&content.map_err(failed(host))?).to_string());
+                }
             }
             text.push('\n');
         }
@@ -185,9 +189,7 @@ fn append(archive: &mut Builder<impl io::Write>, guest: &str, entry: &Entry) -> 
             header.set_mtime(state.mtime().try_into().unwrap_or_default());
             match state.len() {
                 0 => {
-                    // Files of /proc have content all the same.
-                    let mut content = Vec::new();
-                    file.take(MOST_WITHOUT_SIZE).read_to_end(&mut content)?;
+                    let content = content_without_size(file)?;
                     let size = content.len() as u64;
                     append_file(archive, &mut header, name, &content[..], size)
                 }
@@ -220,6 +222,13 @@ fn append(archive: &mut Builder<impl io::Write>, guest: &str, entry: &Entry) -> 
 /// The most that is read of a file which says that it is empty, in bytes.
 const MOST_WITHOUT_SIZE: u64 = 64 << 20;
 
+/// The content of a file which says that it is empty: those of /proc have content all the same.
+fn content_without_size(file: File) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    file.take(MOST_WITHOUT_SIZE).read_to_end(&mut content)?;
+    Ok(content)
+}
+
 /// Appends a file that had this size when it was opened.
 fn append_file(
     archive: &mut Builder<impl io::Write>,
@@ -229,13 +238,13 @@ fn append_file(
     size: u64,
 ) -> io::Result<()> {
     header.set_size(size);
-    // Bytes that were added since would be taken for the next entry.
+    // Bytes that were added since would be mistaken for the next entry.
     let mut content = content.take(size);
     archive.append_data(header, name, &mut content)?;
     match content.limit() {
         0 => Ok(()),
         missing => Err(io::Error::other(format!(
-            "it changed while it was packed: {missing} of {size} bytes are missing"
+            "it has {missing} bytes less than the {size} that its size says: it may have changed meanwhile"
         ))),
     }
 }
@@ -282,6 +291,9 @@ mod tests {
     #[test]
     fn a_file_that_shrinks_is_not_packed() {
         let error = append_five(&mut Builder::new(Vec::new()), b"123").unwrap_err().to_string();
-        assert_eq!(error, "it changed while it was packed: 2 of 5 bytes are missing");
+        assert_eq!(
+            error,
+            "it has 2 bytes less than the 5 that its size says: it may have changed meanwhile"
+        );
     }
 }

@@ -1,4 +1,8 @@
-use std::{fs::Permissions, io::Read as _};
+use std::{
+    fs::Permissions,
+    io::Read as _,
+    os::unix::fs::{MetadataExt as _, symlink},
+};
 
 use super::*;
 
@@ -58,7 +62,7 @@ fn a_directory_is_taken_as_it_is() {
     let data = dir.path().join("data");
     fs::create_dir_all(data.join("deep")).unwrap();
     fs::write(data.join("deep/a file"), "content").unwrap();
-    std::os::unix::fs::symlink("deep/a file", data.join("link")).unwrap();
+    symlink("deep/a file", data.join("link")).unwrap();
     let mut payload = Payload::default();
     payload.tree(&data, Some("/data")).unwrap();
     let paths: Vec<_> = payload.entries.keys().map(String::as_str).collect();
@@ -145,16 +149,18 @@ fn no_file_takes_the_place_of_the_guests_own(#[case] guest: &str, #[case] why: &
         error.starts_with(&format!("a file can't be placed at {guest} in the guest: {why}")),
         "{error}"
     );
-    // Neither does one in a directory.
+    // Neither does one in a directory, nor a link.
     if let Some((above, name)) = guest
         .trim_end_matches('/')
         .rsplit_once('/')
         .filter(|_| why.starts_with("the l") && !guest.starts_with("/opt"))
     {
+        let above = if above.is_empty() { "/" } else { above };
         fs::rename(&file, dir.path().join(name)).unwrap();
-        assert!(
-            payload.tree(dir.path(), Some(if above.is_empty() { "/" } else { above })).is_err()
-        );
+        assert!(payload.tree(dir.path(), Some(above)).is_err());
+        fs::remove_file(dir.path().join(name)).unwrap();
+        symlink("/bin/true", dir.path().join(name)).unwrap();
+        assert!(payload.tree(dir.path(), Some(above)).is_err());
     }
 }
 
@@ -217,7 +223,14 @@ fn a_program_that_was_rebuilt_in_place_is_packed_again() {
     let mut payload = Payload::default();
     payload.placed("/program", &program);
     let before = payload.archive(&store).unwrap();
-    // The same file, of the same size.
-    script(dir.path(), "program", "#!/bin/sh\nexit 2\n");
+    // The same file, of the same size. Times of files advance in ticks.
+    let changed = |file: &Path| {
+        let state = fs::metadata(file).unwrap();
+        (state.ctime(), state.ctime_nsec())
+    };
+    let first = changed(&program);
+    while changed(&program) == first {
+        script(dir.path(), "program", "#!/bin/sh\nexit 2\n");
+    }
     assert_ne!(payload.archive(&store).unwrap(), before);
 }

@@ -89,7 +89,8 @@ pub(super) fn of_tracer(suite: &Suite, observed: &Observed, output: &JobOutput) 
             return because(Outcome::Timeout, Reason::NotReady, message);
         }
         Cause::Itself if has_workload && observed.ready_after_ms.is_none() => {
-            let message = format!("{subject} ended before it was ready: {end}");
+            let hint = subject_hint(suite, end);
+            let message = format!("{subject} ended before it was ready: {end}{hint}");
             return because(Outcome::Fail, Reason::TracerDied, message);
         }
         Cause::Itself | Cause::Stopped | Cause::Killed | Cause::Deadline => {}
@@ -155,12 +156,17 @@ pub(super) fn of_tracer(suite: &Suite, observed: &Observed, output: &JobOutput) 
         Some(code) if code != 0 => format!(", expected code {code}"),
         _ => String::new(),
     };
-    let hint = match &suite.subject {
-        Subject::Run(command) => hint(command, end),
-        Subject::Bpftrace(_) | Subject::Object(_) => "",
-    };
+    let hint = subject_hint(suite, end);
     let message = format!("{subject} ended: {end}{expected}{hint}");
     because(Outcome::Fail, Reason::UnexpectedExit, message)
+}
+
+/// What to do about a tracer's shell that did not find a program.
+fn subject_hint(suite: &Suite, end: End) -> &'static str {
+    match &suite.subject {
+        Subject::Run(command) => hint(command, end),
+        Subject::Bpftrace(_) | Subject::Object(_) => "",
+    }
 }
 
 /// What to do about a shell that did not find a program.
@@ -180,7 +186,7 @@ fn expected_sign(ready: &Ready) -> String {
         Ready::Stdout(pattern) => format!(": its standard output has no `{}`", pattern.source()),
         Ready::Stderr(pattern) => format!(": its standard error has no `{}`", pattern.source()),
         Ready::Programs(count) => {
-            format!(": it was to load {}", counted(*count as usize, "program"))
+            format!(": it was to load {} and then to sleep", counted(*count as usize, "program"))
         }
     }
 }

@@ -62,7 +62,7 @@ fn a_damaged_package_is_never_unpacked() {
     flip(&package);
     let told = run(bench.exec().args(["--", "true"]).env("KERNLAB_MIRROR", "http://127.0.0.1:9"));
     let kernel = files(&bench.store().join("artifacts"));
-    // Where there is a network, it was downloaded anew.
+    // Where there is a network, it was downloaded again.
     match &told.cell {
         Some(cell) if cell.outcome == kernlab_core::outcome::Outcome::Pass => bench.expect_right(),
         _ => assert!(kernel.is_empty(), "{told:?}: {kernel:?}"),

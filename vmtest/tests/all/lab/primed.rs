@@ -155,7 +155,7 @@ fn a_saved_program_is_that_of_its_file() {
     assert_eq!(exit(), Some(Exit::Code(5)));
     let bytes = fs::read(&host).unwrap();
     fs::write(&host, bytes).unwrap();
-    assert_eq!(exit(), None, "its file was written anew");
+    assert_eq!(exit(), None, "its file was written again");
     prepare();
     assert_eq!(exit(), Some(Exit::Code(5)));
     for state in fs::read_dir(dir.path().join("checkpoints")).unwrap() {

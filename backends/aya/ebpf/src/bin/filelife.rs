@@ -65,7 +65,7 @@ fn is_vacant(reader: FileReader, dentry: u64) -> bool {
 }
 
 /// `security_inode_create(dir, dentry, mode)`, where open(2) tells nothing, and in the scenario `failed_unlink`.
-/// A file that is there already is taken for new if the kernel has yet to look it up: it asks for permission
+/// A file that is there already is mistaken for new if the kernel has yet to look it up: it asks for permission
 /// first (`lookup_open`, fs/namei.c).
 #[kprobe]
 fn create_allowed(context: ProbeContext) -> Option<()> {
