@@ -54,6 +54,9 @@ impl Machine {
 
     /// The program that a shell would run for this name, or the one at this path.
     pub(crate) fn program(&self, name: &str) -> Option<PathBuf> {
+        if name.contains('/') {
+            return std::path::absolute(name).ok().filter(|path| is_program(path));
+        }
         self.path.iter().map(|dir| dir.join(name)).find(|path| is_program(path))
     }
 
@@ -92,4 +95,22 @@ pub(crate) fn is_root() -> bool {
 
 fn is_program(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_names_a_program_wherever_it_begins() {
+        let machine = Machine { path: Vec::new(), ..Machine::this() };
+        let script = workspace::root().join("scripts/bootstrap");
+        let found = machine.program(script.to_str().unwrap()).unwrap();
+        assert_eq!(found, script);
+        // Tests run in the directory of their crate.
+        let found = machine.program("../scripts/bootstrap").unwrap();
+        assert!(found.is_absolute(), "{}", found.display());
+        assert_eq!(machine.program("../Cargo.toml"), None, "it can't be executed");
+        assert_eq!(machine.program("bootstrap"), None);
+    }
 }
